@@ -1,0 +1,175 @@
+"""What an encoder is, and how one is opened by name. Knows samples, nothing of files, channels or storage.
+
+An encoder author writes two methods, `_encode` and `_frames`; checking of signals and of what comes back lives
+here, once. Register a factory under a name in `_FACTORIES` to make it known to `open` and to the command line.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.audio import SAMPLING_RATE_HZ
+from e2vsearch.errors import BadSignal, EncoderError, UnknownEncoder
+from e2vsearch.space import Space
+
+__all__ = ["EMOTION2VEC_NAMES", "MAX_SIGNAL_S", "Embeddings", "Encoder", "EncoderOptions", "Space", "names", "open"]
+
+MAX_SIGNAL_S = 30.0
+"""No signal longer than this reaches a network: attention memory grows with the square of the length."""
+
+EMOTION2VEC_NAMES = (
+    "emotion2vec_plus_large",
+    "emotion2vec_plus_base",
+    "emotion2vec_plus_seed",
+    "emotion2vec_base",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What an encoder makes of n signals."""
+
+    vectors: NDArray[np.float32]  # (n, dim), as the encoder made them, not normalised
+    scores: NDArray[np.float32] | None = None  # (n, labels) class probabilities, None without a head
+
+
+class Encoder(ABC):
+    """Turns spoken audio into vectors.
+
+    Attributes:
+        space: name, revision, dimension and labels; pinned to a collection.
+        min_samples: the shortest signal the network can take, in samples at 16 kHz.
+        frame_rate_hz: rows a second that `frames` gives.
+    """
+
+    space: Space
+    min_samples: int = 400
+    frame_rate_hz: float = 50.0
+
+    def encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
+        """One vector a signal, each independent of the others in the call.
+
+        Args:
+            signals: each ``(samples,)`` float32 at 16 kHz, finite, `min_samples` to `MAX_SIGNAL_S` long.
+
+        Returns:
+            Vectors ``(n, dim)`` float32 and, with a classifier head, scores ``(n, labels)``.
+
+        Raises:
+            BadSignal: wrong shape, dtype or length, or NaN or infinite samples.
+            EncoderError: the network gave something else than finite vectors of its own dimension.
+        """
+        for signal in signals:
+            self._check(signal)
+        if not signals:
+            scores = np.empty((0, len(self.space.labels)), np.float32) if self.space.labels else None
+            return Embeddings(np.empty((0, self.space.dim), np.float32), scores)
+        embeddings = self._encode(signals)
+        if embeddings.vectors.shape != (len(signals), self.space.dim) or embeddings.vectors.dtype != np.float32:
+            raise EncoderError(
+                f"encoder {self.space.encoder} gave {embeddings.vectors.dtype} vectors of shape "
+                f"{embeddings.vectors.shape} where float32 {(len(signals), self.space.dim)} was due"
+            )
+        if not np.isfinite(embeddings.vectors).all():
+            raise EncoderError(f"encoder {self.space.encoder} gave vectors that are not finite: check its weights")
+        return embeddings
+
+    def frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The vectors of one signal over time, ``(frames, dim)`` float32, `frame_rate_hz` rows a second.
+
+        Raises:
+            BadSignal: as for `encode`.
+        """
+        self._check(signal)
+        return self._frames(signal)
+
+    @abstractmethod
+    def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
+        """`encode` for one or more checked signals."""
+
+    @abstractmethod
+    def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`frames` for a checked signal."""
+
+    def _check(self, signal: NDArray[np.float32]) -> None:
+        if signal.ndim != 1 or signal.dtype != np.float32:
+            raise BadSignal(
+                f"an encoder takes one channel of float32 samples, got {signal.dtype} of shape {signal.shape}; "
+                "read audio with e2vsearch.audio.read and pass one row of it"
+            )
+        if signal.size < self.min_samples:
+            raise BadSignal(
+                f"{signal.size} samples are too short for {self.space.encoder}, which needs {self.min_samples} "
+                f"({self.min_samples / SAMPLING_RATE_HZ:.3f} s)"
+            )
+        if signal.size > MAX_SIGNAL_S * SAMPLING_RATE_HZ:
+            raise BadSignal(
+                f"{signal.size / SAMPLING_RATE_HZ:.1f} s is too long for one vector, at most {MAX_SIGNAL_S:.0f} s; "
+                "cut it with e2vsearch.speech.segments"
+            )
+        if not np.isfinite(signal).all():
+            raise BadSignal("the signal has NaN or infinite samples; read it with e2vsearch.audio.read")
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """How an encoder is opened. None of these may change what its vectors are."""
+
+    threads: int = 0  # 0: as many as there are cores
+    device: str = "cpu"
+
+
+def names() -> tuple[str, ...]:
+    """Names that `open` knows, the default for real use first."""
+    return tuple(_FACTORIES)
+
+
+def open(name: str, options: EncoderOptions | None = None) -> Encoder:  # noqa: A001 - the verb of every room
+    """The encoder of that name, or of a local emotion2vec model folder.
+
+    Raises:
+        UnknownEncoder: neither a known name nor a folder.
+        MissingExtra: the encoder's packages are not installed.
+        EncoderUnavailable: its weights are neither cached nor downloadable.
+        BadWeights: its weights do not fill its network.
+    """
+    options = options or EncoderOptions()
+    factory = _FACTORIES.get(name)
+    if factory is not None:
+        return factory(name, options)
+    if Path(name).is_dir():
+        return _emotion2vec(name, options)
+    raise UnknownEncoder(
+        f"no encoder called {name!r} - use one of {', '.join(names())}, or the path of an emotion2vec model folder"
+    )
+
+
+def _emotion2vec(name: str, options: EncoderOptions) -> Encoder:
+    from e2vsearch.encoders.emotion2vec import Emotion2vecEncoder
+
+    return Emotion2vecEncoder(name, options)
+
+
+def _light(name: str, options: EncoderOptions) -> Encoder:
+    from e2vsearch.encoders.light import LightEncoder
+
+    return LightEncoder(options)
+
+
+def _fake(name: str, options: EncoderOptions) -> Encoder:
+    from e2vsearch.encoders.fake import FakeEncoder
+
+    return FakeEncoder()
+
+
+_FACTORIES: dict[str, Callable[[str, EncoderOptions], Encoder]] = {
+    **dict.fromkeys(EMOTION2VEC_NAMES, _emotion2vec),
+    "light": _light,
+    "fake": _fake,
+}

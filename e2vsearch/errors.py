@@ -1,0 +1,203 @@
+"""Everything that can go wrong, as one tree. Each message names the thing and holds its cure.
+
+E2vsearchError
+├── AudioError                a file, bytes or array that cannot be heard
+│   ├── AudioNotFound         no such file
+│   ├── AudioNotAFile         a folder, a socket, …
+│   ├── AudioForbidden        no permission to read it
+│   ├── AudioEmpty            no bytes, or no samples
+│   ├── AudioUnreadable       not audio, whatever its name says
+│   ├── AudioTruncated        ends before its header says it should
+│   └── AudioInvalid          NaN or infinite samples, wrong shape or dtype
+├── VectorFileError           an ``.npy`` file that is not a usable embedding
+├── EncoderError
+│   ├── UnknownEncoder        no encoder of that name
+│   ├── EncoderUnavailable    weights neither cached nor downloadable
+│   ├── BadWeights            a checkpoint that does not fill its network
+│   └── BadSignal             a signal the encoder cannot take
+├── SpaceMismatch             another encoder or revision than the collection is pinned to
+├── CatalogError
+│   ├── NoCollection          nothing there yet
+│   ├── SchemaTooOld          `e2vsearch db upgrade` first
+│   └── SchemaTooNew          made by a newer e2vsearch
+├── GenerationError           an index on disk that is damaged or unfit
+├── QueryError                a query that cannot be answered as asked
+│   ├── BadFilter             a ``--where`` that does not parse or names nothing known
+│   └── NotStored             an id that the collection does not hold
+├── SettingsError             a flag, variable or e2vsearch.toml entry that makes no sense
+├── ExportError               an export folder that cannot be written or read
+└── MissingExtra              an optional dependency is not installed
+
+`reason` is a short stable word for each kind (``truncated``, ``not-audio`` …), kept with every recorded failure.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class E2vsearchError(Exception):
+    """Any error that e2vsearch raises on purpose; its text is one line."""
+
+    reason: ClassVar[str] = "error"
+
+
+class AudioError(E2vsearchError):
+    """A file, bytes or array that cannot be heard."""
+
+    reason = "audio"
+
+
+class AudioNotFound(AudioError):
+    """No such file."""
+
+    reason = "missing"
+
+
+class AudioNotAFile(AudioError):
+    """A folder, socket or device where a file was expected."""
+
+    reason = "not-a-file"
+
+
+class AudioForbidden(AudioError):
+    """The file exists, but may not be read."""
+
+    reason = "forbidden"
+
+
+class AudioEmpty(AudioError):
+    """No bytes, or a container without a single sample."""
+
+    reason = "empty"
+
+
+class AudioUnreadable(AudioError):
+    """Not audio, whatever its name says."""
+
+    reason = "not-audio"
+
+
+class AudioTruncated(AudioError):
+    """The audio ends before its header says it should."""
+
+    reason = "truncated"
+
+
+class AudioInvalid(AudioError):
+    """NaN or infinite samples, or an array of the wrong shape or dtype."""
+
+    reason = "invalid-samples"
+
+
+class VectorFileError(E2vsearchError):
+    """An ``.npy`` file that is not a usable embedding."""
+
+    reason = "bad-vector-file"
+
+
+class EncoderError(E2vsearchError):
+    """An encoder that cannot be opened or cannot take what it was given."""
+
+    reason = "encoder"
+
+
+class UnknownEncoder(EncoderError):
+    """No encoder of that name."""
+
+    reason = "unknown-encoder"
+
+
+class EncoderUnavailable(EncoderError):
+    """Weights are neither cached nor can they be downloaded."""
+
+    reason = "encoder-unavailable"
+
+
+class BadWeights(EncoderError):
+    """A checkpoint that does not fill its network."""
+
+    reason = "bad-weights"
+
+
+class BadSignal(EncoderError):
+    """A signal of a shape, dtype, length or content that the encoder cannot take."""
+
+    reason = "bad-signal"
+
+
+class SpaceMismatch(E2vsearchError):
+    """Vectors of another encoder or revision than the collection is pinned to."""
+
+    reason = "space-mismatch"
+
+
+class CatalogError(E2vsearchError):
+    """The SQL database cannot be used as asked."""
+
+    reason = "catalog"
+
+
+class NoCollection(CatalogError):
+    """There is no collection at that place yet."""
+
+    reason = "no-collection"
+
+
+class SchemaTooOld(CatalogError):
+    """The database was made by an older e2vsearch and must be upgraded first."""
+
+    reason = "schema-too-old"
+
+
+class SchemaTooNew(CatalogError):
+    """The database was made by a newer e2vsearch than this one."""
+
+    reason = "schema-too-new"
+
+
+class GenerationError(E2vsearchError):
+    """An index generation on disk that is damaged or unfit."""
+
+    reason = "generation"
+
+
+class QueryError(E2vsearchError):
+    """A query that cannot be answered as asked."""
+
+    reason = "query"
+
+
+class BadFilter(QueryError):
+    """A filter that does not parse, or that compares what cannot be compared."""
+
+    reason = "bad-filter"
+
+
+class NotStored(QueryError):
+    """An id that the collection does not hold."""
+
+    reason = "not-stored"
+
+
+class SettingsError(E2vsearchError):
+    """A flag, environment variable or e2vsearch.toml entry that makes no sense."""
+
+    reason = "settings"
+
+
+class ExportError(E2vsearchError):
+    """An export folder that cannot be written or read."""
+
+    reason = "export"
+
+
+class MissingExtra(E2vsearchError):
+    """An optional dependency is not installed."""
+
+    reason = "missing-extra"
+
+
+def missing_extra(feature: str, extra: str) -> MissingExtra:
+    """The error for `feature` when the optional dependencies of `extra` are not installed."""
+    return MissingExtra(f"{feature} needs the '{extra}' extra: pip install 'e2vsearch[{extra}]'")
