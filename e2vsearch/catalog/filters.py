@@ -1,0 +1,258 @@
+"""`--where`: text such as ``agent = "Kim" and date >= 2024-03-01`` to a SQL condition. Knows columns, runs nothing.
+
+A name is a column of the catalog (`FIELDS`) or else a key of the recordings' metadata; ``meta.NAME`` is always the
+metadata. Every condition is one on segments, so that it can be put beside any query over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from lark import Lark, Token, Transformer, UnexpectedInput, v_args
+from lark.exceptions import VisitError
+from sqlalchemy import ColumnElement, and_, exists, not_, or_, select
+
+from e2vsearch.catalog.tables import MetadataRow, RecordingRow, SegmentRow
+from e2vsearch.errors import BadFilter
+
+_GRAMMAR = r"""
+    ?start: _disjunction
+    _disjunction: any
+    any: all ("or"i all)*
+    all: _term ("and"i _term)*
+    _term: negation | group | comparison | one_of | none_of | like | unlike | between | missing | present
+    negation: "not"i _term
+    group: "(" any ")"
+    comparison: name OPERATOR value
+    one_of: name "in"i "(" value ("," value)* ")"
+    none_of: name "not"i "in"i "(" value ("," value)* ")"
+    like: name "like"i value
+    unlike: name "not"i "like"i value
+    between: name "between"i value "and"i value
+    missing: name "is"i "null"i
+    present: name "is"i "not"i "null"i
+    name: NAME | QUOTED_NAME
+    value: DATE | NUMBER | STRING | NAME
+    OPERATOR: "=" | "==" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
+    DATE.3: /\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?/
+    NUMBER.2: /[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?(?![\w.:-])/
+    NAME: /(?!(and|or|not|in|like|between|is|null)\b)[A-Za-z_]\w*([.:-]\w+)*/i
+    QUOTED_NAME: /`[^`]+`/
+    STRING: /"[^"]*"/ | /'[^']*'/
+    %ignore /\s+/
+"""
+
+_Value = str | float | datetime
+_Condition = ColumnElement[bool]
+
+FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
+    "segment": (SegmentRow.id.expression, int),
+    "recording": (SegmentRow.recording_id.expression, int),
+    "channel": (SegmentRow.channel.expression, int),
+    "start_s": (SegmentRow.start_s.expression, float),
+    "end_s": (SegmentRow.end_s.expression, float),
+    "duration_s": ((SegmentRow.end_s - SegmentRow.start_s).expression, float),
+    "emotion": (SegmentRow.label.expression, str),
+    "emotion_score": (SegmentRow.label_score.expression, float),
+}
+"""What can be asked of a segment itself: name → column and its Python type."""
+
+RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
+    "name": (RecordingRow.name.expression, str),
+    "uri": (RecordingRow.uri.expression, str),
+    "format": (RecordingRow.format.expression, str),
+    "call_s": (RecordingRow.duration_s.expression, float),
+    "date": (RecordingRow.recorded_at.expression, datetime),
+    "added": (RecordingRow.added_at.expression, datetime),
+}
+"""What can be asked of the recording that a segment is of."""
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "=": lambda column, value: column == value,
+    "!=": lambda column, value: column != value,
+    "<": lambda column, value: column < value,
+    "<=": lambda column, value: column <= value,
+    ">": lambda column, value: column > value,
+    ">=": lambda column, value: column >= value,
+}
+
+
+def compile_filter(where: str, metadata_keys: frozenset[str]) -> _Condition:
+    """The SQL condition on `SegmentRow` that `where` means.
+
+    Args:
+        where: comparisons (``= != < <= > >= in like between is null``) joined by ``and``, ``or``, ``not`` and
+            parentheses. Values are numbers, dates, words or quoted text; ``like`` takes ``%`` and ``_``.
+        metadata_keys: keys that some recording of the collection has.
+
+    Raises:
+        BadFilter: it does not parse, names nothing known, or compares what cannot be compared.
+    """
+    try:
+        tree = _parser().parse(where)
+    except UnexpectedInput as error:
+        token = getattr(error, "token", None)
+        ended = token is None or token.type == "$END"
+        at = "its end" if ended and not hasattr(error, "char") else repr(where[error.pos_in_stream or 0 :][:20])
+        raise BadFilter(
+            f"--where {where!r} makes no sense at {at} - write e.g. 'agent = \"Kim\" and date >= 2024-03-01'"
+        ) from error
+    try:
+        condition: _Condition = _Compiler(metadata_keys).transform(tree)
+    except VisitError as error:
+        if isinstance(error.orig_exc, BadFilter):
+            raise error.orig_exc from None
+        raise
+    return condition
+
+
+@cache
+def _parser() -> Lark:
+    return Lark(_GRAMMAR, parser="lalr")
+
+
+@v_args(inline=True)
+class _Compiler(Transformer[Token, Any]):
+    def __init__(self, metadata_keys: frozenset[str]) -> None:
+        super().__init__()
+        self._keys = metadata_keys
+
+    def any(self, *conditions: _Condition) -> _Condition:
+        return or_(*conditions)
+
+    def all(self, *conditions: _Condition) -> _Condition:
+        return and_(*conditions)
+
+    def negation(self, condition: _Condition) -> _Condition:
+        return not_(condition)
+
+    def group(self, condition: _Condition) -> _Condition:
+        return condition
+
+    def name(self, token: Token) -> str:
+        return str(token).strip("`")
+
+    def value(self, token: Token) -> _Value:
+        if token.type == "NUMBER":
+            return float(token)
+        if token.type == "DATE":
+            try:
+                return datetime.fromisoformat(token)
+            except ValueError as error:
+                raise BadFilter(f"there is no date {token}: {error}") from error
+        if token.type == "STRING":
+            return str(token)[1:-1]
+        return str(token)
+
+    def comparison(self, name: str, operator: Token, value: _Value) -> _Condition:
+        symbol = {"==": "=", "<>": "!="}.get(operator, str(operator))
+        return self._on(name, value, lambda column, typed: _compare(column, symbol, typed))
+
+    def one_of(self, name: str, *values: _Value) -> _Condition:
+        return or_(*(self._on(name, value, lambda column, typed: _compare(column, "=", typed)) for value in values))
+
+    def none_of(self, name: str, *values: _Value) -> _Condition:
+        return not_(self.one_of(name, *values))
+
+    def like(self, name: str, value: _Value) -> _Condition:
+        if not isinstance(value, str):
+            raise BadFilter(f"'{name} like' takes quoted text such as \"%refund%\"")
+        return self._on(name, value, lambda column, typed: column.ilike(typed))
+
+    def unlike(self, name: str, value: _Value) -> _Condition:
+        return not_(self.like(name, value))
+
+    def between(self, name: str, low: _Value, high: _Value) -> _Condition:
+        return and_(
+            self._on(name, low, lambda column, typed: _compare(column, ">=", typed)),
+            self._on(name, high, lambda column, typed: _compare(column, "<=", typed)),
+        )
+
+    def missing(self, name: str) -> _Condition:
+        return not_(self.present(name))
+
+    def present(self, name: str) -> _Condition:
+        if name in FIELDS:
+            return FIELDS[name][0].is_not(None)
+        if name in RECORDING_FIELDS:
+            return _of_recording(RECORDING_FIELDS[name][0].is_not(None))
+        return _of_metadata(self._key(name), MetadataRow.text.is_not(None))
+
+    def _on(self, name: str, value: _Value, condition: Callable[[Any, Any], _Condition]) -> _Condition:
+        if name in FIELDS:
+            column, type_ = FIELDS[name]
+            return condition(column, _typed(name, type_, value))
+        if name in RECORDING_FIELDS:
+            column, type_ = RECORDING_FIELDS[name]
+            return _of_recording(condition(column, _typed(name, type_, value)))
+        key = self._key(name)
+        if isinstance(value, float):
+            return _of_metadata(key, condition(MetadataRow.number, value))
+        if isinstance(value, datetime):  # ISO dates order as text does
+            value = value.date().isoformat() if value.time() == datetime.min.time() else value.isoformat()
+        return _of_metadata(key, condition(MetadataRow.text, value))
+
+    def _key(self, name: str) -> str:
+        key = name.removeprefix("meta.")
+        if key in self._keys:
+            return key
+        known = sorted({*FIELDS, *RECORDING_FIELDS, *self._keys})
+        near = get_close_matches(key, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise BadFilter(f"--where: nothing here is called {key!r} - {hint}")
+
+
+def _typed(name: str, type_: type, value: _Value) -> Any:
+    if type_ is str and not isinstance(value, datetime):
+        return value if isinstance(value, str) else f"{value:g}"
+    if type_ is datetime:
+        if isinstance(value, str) and value.lower() in ("today", "yesterday"):
+            midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            return _Day(midnight - timedelta(days=value.lower() == "yesterday"))
+        if isinstance(value, datetime):
+            moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+            return _Day(moment) if value.tzinfo is None and value.time() == datetime.min.time() else moment
+        raise BadFilter(f"{name} is compared with a date such as 2024-03-01, today or 2024-03-01T09:30, not {value!r}")
+    if isinstance(value, str) and name in ("recording", "segment"):
+        value = value.removeprefix("call:").removeprefix("seg:")
+    try:
+        return type_(value)  # a date is refused by int and float themselves
+    except (TypeError, ValueError) as error:
+        raise BadFilter(f"{name} is compared with a number, not {value!r}") from error
+
+
+class _Day:
+    """A date without a time: "= 2024-03-01" means any moment of that day."""
+
+    def __init__(self, start: datetime) -> None:
+        self.start = start
+        self.end = start + timedelta(days=1)
+
+
+def _compare(column: Any, symbol: str, value: Any) -> _Condition:
+    if not isinstance(value, _Day):
+        compared: _Condition = _COMPARE[symbol](column, value)
+        return compared
+    if symbol == "=":
+        return and_(column >= value.start, column < value.end)
+    if symbol == "!=":
+        return or_(column < value.start, column >= value.end)
+    symbol, moment = {
+        "<": ("<", value.start),
+        "<=": ("<", value.end),
+        ">": (">=", value.end),
+        ">=": (">=", value.start),
+    }[symbol]
+    return _compare(column, symbol, moment)
+
+
+def _of_recording(condition: _Condition) -> _Condition:
+    return SegmentRow.recording_id.in_(select(RecordingRow.id).where(condition))
+
+
+def _of_metadata(key: str, condition: _Condition) -> _Condition:
+    return exists().where(MetadataRow.recording_id == SegmentRow.recording_id, MetadataRow.key == key, condition)

@@ -1,0 +1,113 @@
+"""Making and upgrading the database's schema, by Alembic. Knows revisions, nothing of rows.
+
+Opening a collection does not load Alembic: it compares the stored revision with `SCHEMA_REVISION`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from e2vsearch.catalog.tables import SCHEMA_REVISION
+from e2vsearch.errors import CatalogError, NoCollection, SchemaTooNew, SchemaTooOld
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_LOCK_KEY = 0x6532_7673  # "e2vs": the Postgres advisory lock that lets one process upgrade at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One step of the schema's history."""
+
+    revision: str
+    message: str
+    applied: bool
+
+
+def current(engine: Engine) -> str | None:
+    """The schema revision of the database, None where there is no collection in it."""
+    with engine.connect() as connection:
+        return _current(connection)
+
+
+def check(engine: Engine, place: str) -> None:
+    """See that the schema is the one this version works with.
+
+    Raises:
+        NoCollection: the database is empty.
+        SchemaTooOld: it needs an upgrade, which the message says how to do.
+        SchemaTooNew: it was made by a newer version.
+    """
+    revision = current(engine)
+    if revision == SCHEMA_REVISION:
+        return
+    if revision is None:
+        raise NoCollection(f"no collection in {place} - make one with: e2vsearch ingest FOLDER --index {place}")
+    if revision.isdigit() and int(revision) < int(SCHEMA_REVISION):
+        raise SchemaTooOld(
+            f"{place} has schema {revision}, this version works with {SCHEMA_REVISION} - "
+            f"back it up, then type: e2vsearch db upgrade --index {place}"
+        )
+    raise SchemaTooNew(
+        f"{place} has schema {revision}, newer than the {SCHEMA_REVISION} of this version - "
+        "upgrade e2vsearch itself: pip install -U e2vsearch"
+    )
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to `SCHEMA_REVISION`; an empty one gets every table. Nothing happens if it is there already.
+
+    Raises:
+        SchemaTooNew: it was made by a newer version.
+        CatalogError: the migrations are not where the package keeps them.
+    """
+    from alembic import command
+
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+        revision = _current(connection)
+        if revision == SCHEMA_REVISION:
+            return
+        if revision is not None and (not revision.isdigit() or int(revision) > int(SCHEMA_REVISION)):
+            raise SchemaTooNew(f"the database has schema {revision}, newer than {SCHEMA_REVISION}: upgrade e2vsearch")
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def history(engine: Engine) -> list[Revision]:
+    """Every revision that this version knows, oldest first."""
+    from alembic.script import ScriptDirectory
+
+    applied = current(engine) or ""
+    scripts = list(ScriptDirectory.from_config(_config()).walk_revisions())
+    return [Revision(script.revision, script.doc, script.revision <= applied) for script in reversed(scripts)]
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
+
+
+def _config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_migrations()).replace("%", "%%"))
+    return config
+
+
+def _migrations() -> Path:
+    package = Path(__file__).parent.parent
+    for folder in (package / "migrations", package.parent / "migrations"):  # in a wheel; in a checkout
+        if (folder / "env.py").is_file():
+            return folder
+    raise CatalogError(f"the migrations are missing beside {package}: reinstall e2vsearch")

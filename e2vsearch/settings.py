@@ -1,0 +1,90 @@
+"""Where a setting comes from: flag, then environment, then e2vsearch.toml, then default. Knows names, not meanings.
+
+`E2VSEARCH_INDEX=calls_index` in the environment and `index = "calls_index"` in ``e2vsearch.toml`` (in the current
+folder, or where `E2VSEARCH_CONFIG` says) are the same setting as ``--index calls_index``.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from e2vsearch.errors import SettingsError
+
+PREFIX = "E2VSEARCH_"
+DEFAULT_ENCODER = "emotion2vec_plus_large"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set once for all commands."""
+
+    index: str = "index"  # a folder, or a database URL
+    encoder: str = ""  # "": the collection's own, and DEFAULT_ENCODER for a new collection
+    device: str = "cpu"
+    workers: int = 0  # recordings in work at a time; 0: one a core
+    cache: str = ""  # generations of a collection that has no folder of its own; "": the user's cache folder
+
+
+def load(environ: Mapping[str, str] | None = None, folder: Path | None = None, **flags: str | int | None) -> Settings:
+    """The settings in force.
+
+    Args:
+        environ: the environment, `os.environ` by default.
+        folder: where ``e2vsearch.toml`` is looked for, the current folder by default.
+        **flags: what the user said on the command line or in Python; None means not said.
+
+    Raises:
+        SettingsError: an unknown name, a value of the wrong type, or a file that is not TOML.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = dict(_from_file(environ, folder or Path.cwd()))
+    for field in fields(Settings):
+        text = environ.get(PREFIX + field.name.upper())
+        if text:
+            values[field.name] = _typed(field.name, text, f"{PREFIX}{field.name.upper()}")
+    values.update({name: value for name, value in flags.items() if value is not None})
+    return Settings(**values)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have no affinity call
+        return os.cpu_count() or 1
+
+
+def _from_file(environ: Mapping[str, str], folder: Path) -> dict[str, Any]:
+    named = environ.get(PREFIX + "CONFIG")
+    path = Path(named) if named else folder / "e2vsearch.toml"
+    if not path.is_file():
+        if named:
+            raise SettingsError(f"{PREFIX}CONFIG names {path}, which is no file")
+        return {}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    return {name: _typed(name, value, str(path)) for name, value in table.items()}
+
+
+def _typed(name: str, value: object, where: str) -> str | int:
+    known = {field.name: type(field.default) for field in fields(Settings)}
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise SettingsError(f"{where}: no setting called {name!r} - {hint}")
+    if known[name] is int:
+        try:
+            return int(str(value))
+        except ValueError as error:
+            raise SettingsError(f"{where}: {name} must be a whole number, not {value!r}") from error
+    if not isinstance(value, str):
+        raise SettingsError(f"{where}: {name} must be text, not {value!r}")
+    return value

@@ -1,0 +1,361 @@
+"""The catalog on SQLite and on a real Postgres: idempotence, replacement, the change feed, filters, schema versions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import inspect, select, text
+
+from e2vsearch.catalog import SCHEMA_REVISION, Catalog, NewRecording, NewSegment, upgrade
+from e2vsearch.catalog.database import connect
+from e2vsearch.catalog.tables import Base, ChangeRow
+from e2vsearch.errors import (
+    BadFilter,
+    CatalogError,
+    NoCollection,
+    SchemaTooNew,
+    SchemaTooOld,
+    SpaceMismatch,
+)
+from e2vsearch.space import Space
+
+FILTERS = [
+    ('agent = "Kim"', "a"),
+    ("agent = Kim or agent = Lee", "ab"),
+    ("agent in (Kim, 'Lee')", "ab"),
+    ("agent not in (Kim)", "bc"),
+    ("not agent = Kim", "bc"),
+    ("agent like 'k%'", "a"),
+    ("agent not like 'k%'", "bc"),
+    ("agent is null", "c"),
+    ("agent is not null and price >= 3", "a"),
+    ("price < 10", "ab"),
+    ("price = '3.5'", "a"),
+    ("price between 1 and 3", "b"),
+    ("meta.price > 3.4", "a"),
+    ("name = a", "a"),
+    ("name like '%B%'", "b"),
+    ("recording = 2", "b"),
+    ("recording = call:2", "b"),
+    ("date = 2024-03-02", "b"),
+    ("date > 2024-03-01", "bc"),
+    ("date >= 2024-03-01 and date <= 2024-03-02", "ab"),
+    ("date < 2024-03-02T11:00", "a"),
+    ("date = today", ""),
+    ("added = today", "abc"),
+    ("channel = 1 and emotion = angry", "abc"),
+    ("channel = 0 and emotion = angry", ""),
+    ("emotion_score > 0.8 and start_s < 1", "abc"),
+    ("duration_s != 4", ""),
+    ("`the queue` = 'a b'", "c"),
+    ("(agent = Kim or agent = Lee) and not (price < 3)", "a"),
+]
+BAD_FILTERS = [
+    ("", "its end"),
+    ("agent =", "its end"),
+    ("agent = 'Kim", "'Kim"),
+    ("agnet = Kim", "did you mean agent"),
+    ("nothing = 1", "known: "),
+    ("channel = left", "number"),
+    ("channel = 2024-03-01", "number"),
+    ("date = soon", "date"),
+    ("date = 2024-13-01", "2024-13-01"),
+    ("agent like 3", "quoted"),
+    ("agent = Kim; drop table segment", "; drop"),
+]
+
+SPACE = Space("fake", "r1", 4, ("calm", "angry"))
+
+
+@pytest.fixture
+def catalog(database_url: str) -> Iterator[Catalog]:
+    catalog = Catalog.open(database_url, create=True)
+    catalog.pin(SPACE, "fake")
+    yield catalog
+    catalog.close()
+
+
+def a_recording(name: str = "a", *, segments: int = 2, content: str | None = None, **metadata: str) -> NewRecording:
+    rng = np.random.default_rng(abs(hash(name)) % 2**32)
+    made = tuple(
+        NewSegment(
+            number % 2,
+            number * 5.0,
+            number * 5.0 + 4.0,
+            rng.standard_normal(4).astype(np.float32),
+            np.array([0.3, 0.7] if number % 2 else [0.9, 0.1], np.float32),
+        )
+        for number in range(segments)
+    )
+    return NewRecording(
+        uri=f"/calls/{name}.wav",
+        name=name,
+        content_sha256=content or sha256(name.encode()).hexdigest(),
+        size_bytes=10,
+        mtime_ns=20,
+        recorded_at=datetime(2024, 3, 1, 12, tzinfo=UTC),
+        duration_s=60.0,
+        channels=2,
+        sampling_rate_hz=8000,
+        format="WAV PCM_16",
+        segments=made,
+        metadata=metadata,
+    )
+
+
+def test_what_is_stored_comes_back(catalog: Catalog) -> None:
+    recording = a_recording("a", agent="Kim", price="3.5")
+    stored = catalog.store(recording)
+    assert stored.outcome == "stored"
+    [(number, back)] = catalog.recordings()
+    assert number == stored.id
+    assert back.id == f"call:{stored.id}"
+    assert back.metadata == {"agent": "Kim", "price": "3.5"}
+    assert back.recorded_at == recording.recorded_at
+    segments = dict(catalog.segments())
+    assert [(s.channel, s.start_s, s.end_s, s.label) for s in segments.values()] == [
+        (0, 0.0, 4.0, "calm"),
+        (1, 5.0, 9.0, "angry"),
+    ]
+    assert segments[max(segments)].scores == pytest.approx({"calm": 0.3, "angry": 0.7})
+    batch = catalog.feed().fetch(np.array(sorted(segments)))
+    assert np.array_equal(batch.vectors, np.stack([s.vector for s in recording.segments]))
+    assert batch.recordings.tolist() == [stored.id, stored.id]
+
+
+def test_same_content_is_stored_once(catalog: Catalog) -> None:
+    first = catalog.store(a_recording("a"))
+    again = catalog.store(a_recording("a"))
+    copy = catalog.store(a_recording("b", content=a_recording("a").content_sha256))
+    assert again == copy
+    assert (again.id, again.outcome) == (first.id, "already")
+    assert catalog.counts().recordings == 1
+
+
+def test_other_content_at_the_same_place_replaces(catalog: Catalog) -> None:
+    first = catalog.store(a_recording("a", agent="Kim"))
+    second = catalog.store(a_recording("a", content="f" * 64, segments=3))
+    assert second.outcome == "replaced"
+    assert second.id != first.id
+    assert catalog.counts().segments == 3
+    [(_, recording)] = catalog.recordings()
+    assert recording.metadata == {}
+
+
+def test_ids_are_never_used_again(catalog: Catalog) -> None:
+    before = catalog.store(a_recording("a"))
+    gone = set(catalog.select("channel >= 0").tolist())
+    assert catalog.remove([before.id]) == 1
+    after = catalog.store(a_recording("b"))
+    assert after.id > before.id
+    assert min(catalog.select("channel >= 0")) > max(gone)
+    assert catalog.remove([999]) == 0
+
+
+def test_the_feed_tells_what_came_and_went(catalog: Catalog) -> None:
+    first = catalog.store(a_recording("a"))
+    feed = catalog.feed()
+    with feed.snapshot() as snapshot:
+        batches = list(snapshot.batches())
+    assert snapshot.count == 2
+    assert sum(len(batch.ids) for batch in batches) == 2
+    token = feed.changes_token(snapshot.watermark)
+    assert feed.changes_since(snapshot.watermark).added.size == 0
+    second = catalog.store(a_recording("b", segments=3))
+    assert feed.changes_token(snapshot.watermark) != token
+    changes = feed.changes_since(snapshot.watermark)
+    assert changes.added_recordings.tolist() == [second.id] * 3
+    catalog.remove([first.id])
+    changes = feed.changes_since(snapshot.watermark)
+    assert changes.removed.tolist() == batches[0].ids.tolist()
+    ids = np.array(sorted(changes.added), np.int64)
+    assert feed.fingerprint() == (3, ids[0], ids[-1], np.bitwise_xor.reduce(ids))
+    assert feed.fetch(np.concatenate([ids, batches[0].ids])).ids.tolist() == ids.tolist()
+
+
+def test_the_feed_of_concurrent_writers_loses_nothing(database_url: str) -> None:
+    catalog = Catalog.open(database_url, create=True)
+    catalog.pin(SPACE, "fake")
+    feed = catalog.feed()
+    seen: set[int] = set()
+    errors: list[BaseException] = []
+
+    def write(writer: int) -> None:
+        try:
+            for number in range(12):
+                catalog.store(a_recording(f"{writer}-{number}"))
+        except BaseException as error:
+            errors.append(error)
+
+    writers = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
+    for thread in writers:
+        thread.start()
+    watermark = 0
+    while True:
+        running = any(thread.is_alive() for thread in writers)
+        with feed.snapshot() as snapshot:  # as an index build does: what is at or below the watermark is in it
+            for batch in snapshot.batches():
+                in_snapshot = set(batch.ids.tolist())
+        missed = set(feed.changes_since(watermark).added.tolist())
+        seen |= missed
+        if snapshot.count:
+            # nothing may lie below the new watermark without being in the snapshot
+            assert set(feed.changes_since(watermark).added) <= in_snapshot | set(
+                feed.changes_since(snapshot.watermark).added
+            )
+        watermark = snapshot.watermark
+        if not running:
+            break
+    assert not errors
+    assert len(seen) == catalog.counts().segments == 4 * 12 * 2
+    catalog.close()
+
+
+def test_failures_are_counted_and_forgiven(catalog: Catalog) -> None:
+    catalog.fail("/calls/a.wav", "truncated", "ends early")
+    catalog.fail("/calls/a.wav", "empty", "no samples")
+    catalog.fail("/calls/b.wav", "empty", "no samples")
+    assert [(f.uri, f.reason, f.attempts) for f in catalog.failures()] == [
+        ("/calls/a.wav", "empty", 2),
+        ("/calls/b.wav", "empty", 1),
+    ]
+    catalog.store(a_recording("a"))
+    catalog.forgive(["/calls/b.wav"])
+    assert catalog.failures() == []
+
+
+def test_a_collection_is_pinned_to_its_space(catalog: Catalog) -> None:
+    catalog.pin(SPACE, "fake")
+    with pytest.raises(SpaceMismatch, match=r"--encoder fake.*--index"):
+        catalog.pin(Space("fake", "r2", 4, ("calm", "angry")), "fake")
+    wrong = a_recording("a")
+    wrong = NewRecording(
+        **{name: getattr(wrong, name) for name in wrong.__slots__ if name != "segments"},
+        segments=(NewSegment(0, 0.0, 1.0, np.ones(5, np.float32)),),
+    )
+    with pytest.raises(SpaceMismatch, match=r"\(5,\)"):
+        catalog.store(wrong)
+    assert catalog.counts().recordings == 0
+
+
+def test_filters(catalog: Catalog) -> None:
+    recordings = {
+        "a": a_recording("a", agent="Kim", price="3.5"),
+        "b": a_recording("b", agent="Lee", price="2"),
+        "c": a_recording("c", **{"the queue": "a b"}),
+    }
+    numbers = {}
+    for day, (name, recording) in enumerate(recordings.items(), start=1):
+        numbers[name] = catalog.store(recording).id
+        catalog.annotate(numbers[name], {}, datetime(2024, 3, day, 12, tzinfo=UTC))
+    for where, names in FILTERS:
+        assert catalog.recordings_where(where) == [numbers[name] for name in names], where
+
+
+def test_bad_filters_say_what_is_wrong(catalog: Catalog) -> None:
+    catalog.store(a_recording("a", agent="Kim"))
+    for where, says in BAD_FILTERS:
+        with pytest.raises(BadFilter) as caught:
+            catalog.select(where)
+        assert says in str(caught.value), where
+        assert "\n" not in str(caught.value)
+
+
+def test_quotes_in_values_stay_values(catalog: Catalog) -> None:
+    catalog.store(a_recording("a", agent="O'Brien"))
+    assert catalog.select('agent = "O\'Brien"').size == 2
+    assert catalog.select("agent = \"x' or '1' = '1\"").size == 0
+
+
+def test_metadata_of_a_stored_recording_can_change(catalog: Catalog) -> None:
+    number = catalog.store(a_recording("a", agent="Kim", queue="loans")).id
+    catalog.annotate(number, {"agent": "Lee", "team": "x" * 5000})
+    [(_, recording)] = catalog.recordings()
+    assert recording.metadata == {"agent": "Lee", "queue": "loans", "team": "x" * 5000}
+
+
+def test_a_moved_file_keeps_its_recording(catalog: Catalog) -> None:
+    number = catalog.store(a_recording("a")).id
+    catalog.relocate(number, "/calls/new/a.wav", 99)
+    known = catalog.known_uri("/calls/new/a.wav")
+    assert known is not None
+    assert (known.id, known.mtime_ns) == (number, 99)
+    assert catalog.known_uri("/calls/a.wav") is None
+
+
+def test_a_removed_recording_leaves_nothing(catalog: Catalog) -> None:
+    catalog.remove([catalog.store(a_recording("a", agent="Kim")).id])
+    with catalog._engine.connect() as connection:
+        for table in ("recording", "segment", "vector", "recording_metadata"):
+            assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() == 0
+        assert connection.execute(select(ChangeRow.op)).scalars().all() == ["+", "+", "-", "-"]
+
+
+def test_migrations_make_exactly_the_models(database_url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    engine = connect(database_url)
+    upgrade.upgrade(engine)
+    upgrade.upgrade(engine)  # a second time changes nothing
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    assert upgrade.current(engine) == SCHEMA_REVISION
+    assert [step.revision for step in upgrade.history(engine)][-1] == SCHEMA_REVISION
+    assert all(step.applied for step in upgrade.history(engine))
+    engine.dispose()
+
+
+def test_migrations_can_be_taken_back(database_url: str) -> None:
+    from alembic import command
+
+    engine = connect(database_url)
+    upgrade.upgrade(engine)
+    with engine.begin() as connection:
+        config = upgrade._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("revision", "error", "says"), [("0000", SchemaTooOld, "db upgrade"), ("9999", SchemaTooNew, "pip install -U")]
+)
+def test_another_schema_is_refused(database_url: str, revision: str, error: type[CatalogError], says: str) -> None:
+    Catalog.open(database_url, create=True).close()
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    with pytest.raises(error, match=says):
+        Catalog.open(database_url, create=True)
+    engine.dispose()
+
+
+def test_no_collection_yet(tmp_path: Path) -> None:
+    with pytest.raises(NoCollection, match="e2vsearch ingest"):
+        Catalog.open(f"sqlite:///{tmp_path}/catalog.db")
+    assert list(tmp_path.iterdir()) == []
+    catalog = Catalog.open(f"sqlite:///{tmp_path}/catalog.db", create=True)
+    with pytest.raises(NoCollection, match="no recordings yet"):
+        catalog.feed()
+    catalog.close()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite:////no/such/folder/x.db"])
+def test_urls_that_cannot_be(url: str) -> None:
+    with pytest.raises(CatalogError):
+        Catalog.open(url, create=True)
+
+
+def test_a_server_that_does_not_answer() -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(CatalogError, match=r"cannot open postgresql://me:\*\*\*@127.0.0.1:1/x"):
+        Catalog.open("postgresql://me:secret@127.0.0.1:1/x")
