@@ -21,6 +21,7 @@ E2vsearchError
 │   ├── SchemaTooOld          `e2vsearch db upgrade` first
 │   └── SchemaTooNew          made by a newer e2vsearch
 ├── GenerationError           an index on disk that is damaged or unfit
+│   └── GenerationBusy        another process is building it right now
 ├── QueryError                a query that cannot be answered as asked
 │   ├── BadFilter             a ``--where`` that does not parse or names nothing known
 │   └── NotStored             an id that the collection does not hold
@@ -160,6 +161,12 @@ class GenerationError(E2vsearchError):
     """An index generation on disk that is damaged or unfit."""
 
     reason = "generation"
+
+
+class GenerationBusy(GenerationError):
+    """Another process is building the index right now."""
+
+    reason = "generation-busy"
 
 
 class QueryError(E2vsearchError):

@@ -282,11 +282,11 @@ def test_metadata_of_a_stored_recording_can_change(catalog: Catalog) -> None:
 
 def test_a_moved_file_keeps_its_recording(catalog: Catalog) -> None:
     number = catalog.store(a_recording("a")).id
-    catalog.relocate(number, "/calls/new/a.wav", 99)
-    known = catalog.known_uri("/calls/new/a.wav")
-    assert known is not None
-    assert (known.id, known.mtime_ns) == (number, 99)
-    assert catalog.known_uri("/calls/a.wav") is None
+    catalog.relocate(number, "/calls/new/a.wav", "a", 99)
+    known = catalog.known()
+    assert list(known) == ["/calls/new/a.wav"]
+    assert (known["/calls/new/a.wav"].id, known["/calls/new/a.wav"].mtime_ns) == (number, 99)
+    assert catalog.known_content(a_recording("a").content_sha256) == known["/calls/new/a.wav"]
 
 
 def test_a_removed_recording_leaves_nothing(catalog: Catalog) -> None:

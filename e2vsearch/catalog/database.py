@@ -35,6 +35,12 @@ def connect(url: str | URL) -> Engine:
     raise CatalogError(f"{kind} is not supported - use a folder (SQLite) or postgresql://user@host/database")
 
 
+def sqlite_file(url: str | URL) -> Path | None:
+    """The file that a SQLite URL names; None for any other URL."""
+    text = str(url)
+    return Path(text.removeprefix("sqlite:///")) if text.startswith("sqlite:///") else None
+
+
 def reachable(engine: Engine) -> None:
     """See that the database answers.
 

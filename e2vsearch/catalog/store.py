@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, literal_column, select, true, update
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from e2vsearch.catalog import upgrade as schema
-from e2vsearch.catalog.database import connect, place, reachable
+from e2vsearch.catalog.database import connect, first_line, place, reachable, sqlite_file
 from e2vsearch.catalog.feed import Feed
 from e2vsearch.catalog.records import (
     Counts,
@@ -58,7 +58,6 @@ class Known:
 
     id: int
     uri: str
-    content_sha256: str
     size_bytes: int
     mtime_ns: int
 
@@ -97,10 +96,11 @@ class Catalog:
             SchemaTooOld, SchemaTooNew: it does not fit this version.
             CatalogError: the database cannot be reached.
         """
-        engine = connect(url)
-        named = named or place(engine.url)
-        if engine.dialect.name == "sqlite" and not create and not _has_file(engine.url):
+        file = sqlite_file(url)
+        named = named or str(file or url)
+        if file is not None and not create and not file.is_file():
             raise NoCollection(f"no collection in {named} - make one with: e2vsearch ingest FOLDER --index {named}")
+        engine = connect(url)
         try:
             reachable(engine)
             if create and schema.current(engine) is None:
@@ -217,12 +217,14 @@ class Catalog:
             _insert_segments(connection, number, recording, space)
             return Stored(number, "stored" if old is None else "replaced")
 
-    def relocate(self, number: int, uri: str, mtime_ns: int) -> None:
-        """Note that a recording's file was moved to `uri`."""
+    def relocate(self, number: int, uri: str, name: str, mtime_ns: int) -> None:
+        """Note that a recording's file is now at `uri`; whatever else was stored from there is gone."""
         with self._write() as connection:
             other = select(RecordingRow.id).where(RecordingRow.uri == uri, RecordingRow.id != number)
             _delete(connection, list(connection.execute(other).scalars()))
-            connection.execute(update(RecordingRow).where(RecordingRow.id == number).values(uri=uri, mtime_ns=mtime_ns))
+            connection.execute(
+                update(RecordingRow).where(RecordingRow.id == number).values(uri=uri, name=name, mtime_ns=mtime_ns)
+            )
             connection.execute(delete(FailureRow).where(FailureRow.uri == uri))
 
     def annotate(self, number: int, metadata: Mapping[str, str], recorded_at: datetime | None = None) -> None:
@@ -260,13 +262,27 @@ class Catalog:
 
     # -- reading -----------------------------------------------------------------------------------------------
 
-    def known_uri(self, uri: str) -> Known | None:
-        """The recording stored under that URI."""
-        return self._known(RecordingRow.uri == uri)
+    def known(self) -> dict[str, Known]:
+        """What is stored, by URI."""
+        columns = (
+            RecordingRow.uri,
+            RecordingRow.id,
+            RecordingRow.size_bytes,
+            RecordingRow.mtime_ns,
+        )
+        with self._engine.connect() as connection:
+            return {
+                row.uri: Known(row.id, row.uri, row.size_bytes, row.mtime_ns)
+                for row in connection.execute(select(*columns))
+            }
 
     def known_content(self, content_sha256: str) -> Known | None:
         """The recording of that content."""
-        return self._known(RecordingRow.content_sha256 == content_sha256)
+        columns = (RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns)
+        query = select(*columns).where(RecordingRow.content_sha256 == content_sha256)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else Known(*row)
 
     def recordings(self, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, Recording]]:
         """Recordings by number, all of them by default, in order of their ids."""
@@ -282,15 +298,18 @@ class Catalog:
             for row in rows:
                 yield row.id, _segment(row, labels)
 
-    def segments_of(self, recordings: Sequence[int], where: str | None = None) -> NDArray[np.int64]:
-        """Ids of the segments of some recordings that meet a filter, ascending."""
-        query = select(SegmentRow.id).where(self._condition(where))
-        found: list[int] = []
+    def segments_of(
+        self, recordings: Sequence[int], where: str | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Segments of some recordings that meet a filter: their ids, ascending, and the recording of each."""
+        query = select(SegmentRow.id, SegmentRow.recording_id).where(self._condition(where))
+        found: list[tuple[int, int]] = []
         with self._engine.connect() as connection:
             for start in range(0, len(recordings), _ROWS_PER_STATEMENT):
                 part = SegmentRow.recording_id.in_(list(recordings[start : start + _ROWS_PER_STATEMENT]))
-                found.extend(connection.execute(query.where(part)).scalars())
-        return np.array(sorted(found), np.int64)
+                found.extend((row.id, row.recording_id) for row in connection.execute(query.where(part)))
+        pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
 
     def select(self, where: str) -> NDArray[np.int64]:
         """Ids of the segments that meet a filter, ascending.
@@ -344,8 +363,13 @@ class Catalog:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with self._engine.execution_options(e2vsearch_writes=True).begin() as connection:
-            yield connection
+        try:
+            with self._engine.execution_options(e2vsearch_writes=True).begin() as connection:
+                yield connection
+        except OperationalError as error:  # disk full, read-only, locked for too long, server gone
+            raise CatalogError(
+                f"{place(self.url)} cannot be written: {first_line(error)} - mend that, then go on"
+            ) from error
 
     def _load_space(self, connection: Connection) -> None:
         pinned = select(SpaceRow.__table__).join(CollectionRow, CollectionRow.space_id == SpaceRow.id)
@@ -368,18 +392,6 @@ class Catalog:
                     f"{self.space} - use the encoder it was made with, or another collection"
                 )
         return self.space
-
-    def _known(self, condition: Any) -> Known | None:
-        columns = (
-            RecordingRow.id,
-            RecordingRow.uri,
-            RecordingRow.content_sha256,
-            RecordingRow.size_bytes,
-            RecordingRow.mtime_ns,
-        )
-        with self._engine.connect() as connection:
-            row = connection.execute(select(*columns).where(condition)).first()
-        return None if row is None else Known(*row)
 
     def _condition(self, where: str | None) -> Any:
         if where is None:
@@ -421,12 +433,6 @@ def number_of(identifier: str, kind: Literal["call", "seg"]) -> int:
     if prefix != kind or not digits.isdigit():
         raise NotStored(f"{identifier!r} is no id - write {kind}:NUMBER, as e2vsearch query shows it")
     return int(digits)
-
-
-def _has_file(url: URL) -> bool:
-    from pathlib import Path
-
-    return Path(url.database or "").is_file()
 
 
 def _now() -> datetime:

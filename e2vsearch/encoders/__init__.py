@@ -130,7 +130,7 @@ def names() -> tuple[str, ...]:
     return tuple(_FACTORIES)
 
 
-def open(name: str, options: EncoderOptions | None = None) -> Encoder:  # noqa: A001 - the verb of every room
+def open(name: str, options: EncoderOptions | None = None) -> Encoder:
     """The encoder of that name, or of a local emotion2vec model folder.
 
     Raises:
@@ -143,7 +143,7 @@ def open(name: str, options: EncoderOptions | None = None) -> Encoder:  # noqa: 
     factory = _FACTORIES.get(name)
     if factory is not None:
         return factory(name, options)
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return _emotion2vec(name, options)
     raise UnknownEncoder(
         f"no encoder called {name!r} - use one of {', '.join(names())}, or the path of an emotion2vec model folder"
@@ -156,13 +156,13 @@ def _emotion2vec(name: str, options: EncoderOptions) -> Encoder:
     return Emotion2vecEncoder(name, options)
 
 
-def _light(name: str, options: EncoderOptions) -> Encoder:
+def _light(_name: str, options: EncoderOptions) -> Encoder:
     from e2vsearch.encoders.light import LightEncoder
 
     return LightEncoder(options)
 
 
-def _fake(name: str, options: EncoderOptions) -> Encoder:
+def _fake(_name: str, _options: EncoderOptions) -> Encoder:
     from e2vsearch.encoders.fake import FakeEncoder
 
     return FakeEncoder()

@@ -1,0 +1,5 @@
+"""``python -m e2vsearch``."""
+
+from e2vsearch.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""``python -m e2vsearch.cli``."""
+
+from e2vsearch.cli import main
+
+main()

@@ -1,0 +1,198 @@
+"""``ingest``, ``status``, ``failures``, ``remove``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from e2vsearch.cli.options import Device, EncoderName, Format, Index, Output, OutputFormat, Quiet, Where
+from e2vsearch.cli.output import chosen, clock, note, size, write
+
+if TYPE_CHECKING:
+    from e2vsearch.ingest import Collection, IngestReport
+
+SOME_FAILED = 3
+INTERRUPTED = 130
+_LISTED = 20  # failures shown after a run; `e2vsearch failures` has them all
+
+
+def ingest(
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Files, folders, globs; - reads a list of them from stdin, one a line.", metavar="PATH..."),
+    ],
+    index: Index = None,
+    encoder: EncoderName = None,
+    device: Device = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Recordings in work at a time.  [default: one a core]",
+            envvar="E2VSEARCH_WORKERS",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    meta: Annotated[
+        Path | None,
+        typer.Option(help="A CSV whose columns are joined by file name: file,agent,queue,date,…", metavar="CALLS.CSV"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
+    format_: OutputFormat = None,
+    output: Output = None,
+    quiet: Quiet = False,
+) -> None:
+    """Add calls to a collection. What is stored already is skipped, so it can be stopped and run again at any time."""
+    from e2vsearch.cli.progress import Shown
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for `kill` as for Ctrl-C
+    if "-" in paths:
+        from e2vsearch.ingest import paths_from
+
+        paths = [*(path for path in paths if path != "-"), *paths_from(sys.stdin)]
+    with ExitStack() as stack:
+        collection = _opened(stack, index, encoder, device, dry_run=dry_run)
+        with Shown(quiet) as shown:
+            report = collection.ingest(*paths, workers=workers, meta=meta, dry_run=dry_run, progress=shown)
+        place = collection.place.named
+    _report(report, place, dry_run=dry_run, format_=format_, output=output, quiet=quiet)
+    if report.interrupted:
+        note(f"interrupted with {report.left:,} files left - run it again to go on", quiet=quiet)
+        raise typer.Exit(INTERRUPTED)
+    if report.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+def status(index: Index = None, format_: OutputFormat = None, output: Output = None) -> None:
+    """How much a collection holds, what made its vectors, and how its index fares."""
+    import e2vsearch
+
+    with e2vsearch.open(index) as collection:
+        state = collection.status()
+    whole = asdict(state)
+    facts: list[tuple[str, Any]] = [("collection", state.place), ("id", state.collection), ("space", state.space)]
+    counts = state.counts
+    facts += [
+        ("recordings", f"{counts.recordings:,}, {clock(counts.audio_s)} of audio"),
+        ("without speech", f"{counts.silent:,}"),
+        ("segments", f"{counts.segments:,}, {clock(counts.speech_s)} of speech"),
+        ("failed files", f"{counts.failures:,}" + (" - see them with: e2vsearch failures" if counts.failures else "")),
+    ]
+    if counts.emotions:
+        facts.append(("emotions", ", ".join(f"{label} {n:,}" for label, n in counts.emotions.items())))
+    if state.index is not None:
+        facts += index_facts(asdict(state.index))
+    write([whole], format_=format_, output=output, columns=FACTS, table=fact_rows(facts), whole=whole)
+
+
+def failures(index: Index = None, format_: OutputFormat = None, output: Output = None) -> None:
+    """Files that could not be ingested, with their reasons."""
+    import e2vsearch
+
+    with e2vsearch.open(index) as collection:
+        rows = [asdict(failure) for failure in collection.failures()]
+    columns = {"reason": "reason", "attempts": "tries>", "message": "what happened, and the cure"}
+    if not rows and chosen(format_, output) is Format.table:
+        note("no failures")
+        return
+    write(rows, format_=format_, output=output, columns=columns)
+
+
+def remove(
+    recordings: Annotated[
+        list[str] | None, typer.Argument(help="Ids (call:45), or the files or folders they were ingested from.")
+    ] = None,
+    where: Where = None,
+    index: Index = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and write nothing.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Remove recordings from a collection; the audio files stay. With --where, those with a segment that meets it."""
+    import e2vsearch
+
+    if not recordings and where is None:
+        raise typer.BadParameter("name recordings, or select them with --where")
+    with e2vsearch.open(index) as collection:
+        found = collection.find(*(recordings or []), where=where)
+        for recording in found if not quiet or dry_run else []:
+            typer.echo(f"{recording.id}  {recording.uri}")
+        if dry_run or not found:
+            note(f"{len(found):,} recordings would be removed" if dry_run else "nothing to remove", quiet=quiet)
+            return
+        if not yes:
+            typer.confirm(f"Remove {len(found):,} recordings from {collection.place.named}?", abort=True, err=True)
+        removed = collection.remove(*(recording.id for recording in found))
+    note(f"removed {removed:,} recordings", quiet=quiet)
+
+
+FACTS = {"fact": "", "value": ""}
+"""Columns of a two-column table without headings."""
+
+
+def fact_rows(facts: list[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of such a table."""
+    return [{"fact": name, "value": value} for name, value in facts]
+
+
+def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What a person wants to know of an index."""
+    facts = [("index", f"{state['kind']}, {state['n']:,} segments, {state['tail']:,} newer ones searched exactly")]
+    if state["nprobe"]:
+        measured = f"recall@20 {state['recall']:.3f} (target {state['target']:.2f})"
+        facts.append(("nprobe", f"{state['nprobe']} of {state['nlist']} lists, {measured}"))
+    if state["generation"]:
+        facts.append(("generation", f"{state['generation']}, {size(state['size'] or 0)}, built {state['built_at']}"))
+    if state["tombstones"]:
+        facts.append(("tombstones", f"{state['tombstones']:,}"))
+    facts += [(name, state[name]) for name in ("note", "damage", "due") if state[name]]
+    return facts
+
+
+def _opened(
+    stack: ExitStack, index: str | None, encoder: str | None, device: str | None, *, dry_run: bool
+) -> Collection:
+    import e2vsearch
+    from e2vsearch.errors import NoCollection
+
+    if not dry_run:
+        return stack.enter_context(e2vsearch.open(index, create=True, encoder=encoder, device=device))
+    try:
+        return stack.enter_context(e2vsearch.open(index, encoder=encoder, device=device))
+    except NoCollection:  # nothing is there yet, and nothing may be made: rehearse with one that is thrown away
+        import tempfile
+
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
+        return stack.enter_context(e2vsearch.open(scratch, create=True, encoder=encoder))
+
+
+def _report(
+    report: IngestReport, place: str, *, dry_run: bool, format_: Format | None, output: Path | None, quiet: bool
+) -> None:
+    whole = asdict(report)
+    would = "would be " if dry_run else ""
+    listed = [("stored", report.stored), ("replaced", report.replaced), ("moved", report.moved)]
+    parts = [f"{report.stored:,} {would}stored"] + [f"{n:,} {would}{name}" for name, n in listed[1:] if n]
+    parts += [f"{report.already:,} already there"] if report.already else []
+    parts += [f"{len(report.failures):,} failed"] if report.failures else []
+    if chosen(format_, output) is Format.table:
+        typer.echo(f"{place}: {', '.join(parts)}")
+    else:
+        write([whole], format_=format_, output=output, whole=whole)
+    if report.seconds and report.audio_s:
+        speed = f"{report.audio_s / report.seconds:.0f}x real time"
+        note(f"{report.segments:,} segments of {clock(report.audio_s)} in {report.seconds:.1f} s, {speed}", quiet=quiet)
+    if report.silent:
+        note(f"{report.silent:,} without speech: stored, with nothing to find in them", quiet=quiet)
+    if report.unused_metadata:
+        note(f"{report.unused_metadata:,} rows of --meta name no file of this run", quiet=quiet)
+    for failure in report.failures[:_LISTED]:
+        note(f"failed: {failure.message}", quiet=quiet)
+    if len(report.failures) > _LISTED:
+        note(f"… and {len(report.failures) - _LISTED:,} more: e2vsearch failures", quiet=quiet)

