@@ -1,0 +1,278 @@
+"""The command line: results on stdout, everything else on stderr, exit codes, one line an error."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made import damaged, save, silence, speech
+
+from e2vsearch.cli import app, main
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: object, stdin: str = "") -> Ran:
+        monkeypatch.setattr(sys, "argv", ["e2vsearch", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calls")
+    for number, name in enumerate(("one", "two", "three")):
+        save(folder / f"{name}.wav", speech(2.5, seed=number, pitch_hz=100 + 25 * number))
+    return folder
+
+
+@pytest.fixture
+def index(run: Run, calls: Path, tmp_path: Path) -> Path:
+    (tmp_path / "calls.csv").write_text("file,agent\none.wav,Kim\ntwo.wav,Lee\n")
+    done = run("ingest", calls, "--index", tmp_path / "index", "--encoder", "fake", "--meta", tmp_path / "calls.csv")
+    assert done.code == 0, done.err
+    assert done.rows[0]["stored"] == 3
+    return tmp_path / "index"
+
+
+def test_query_in_every_format(run: Run, index: Path, calls: Path, tmp_path: Path) -> None:
+    table = run("query", calls / "one.wav", "--index", index, "--format", "table", "-k", 2)
+    assert table.code == 0
+    header, first, second = table.out.splitlines()
+    assert header.split() == ["#", "score", "call", "ch", "at", "emotion", "id"]
+    assert first.split()[:4] == ["1", "1.0000", "one", "0"]
+    assert second.split()[0] == "2"
+    assert "searched 3 segments in" in table.err
+    assert str(index) in table.err
+
+    lines = run("query", calls / "one.wav", "--index", index).rows
+    assert [line["rank"] for line in lines] == [1, 2, 3]
+    assert lines[0]["metadata"] == {"agent": "Kim"}
+    whole = json.loads(run("query", calls / "one.wav", "--index", index, "-f", "json").out)
+    assert whole["hits"] == lines
+    assert whole["searched"] == whole["total"] == 3
+    rows = list(csv.DictReader(io.StringIO(run("query", calls / "one.wav", "--index", index, "-f", "csv").out)))
+    assert [row["name"] for row in rows] == [line["name"] for line in lines]
+    assert rows[0]["metadata.agent"] == "Kim"
+    quiet = run("query", calls / "one.wav", "--index", index, "-q", "-o", tmp_path / "hits.json")
+    assert (quiet.out, quiet.err) == ("", "")
+    assert json.loads((tmp_path / "hits.json").read_text())["hits"] == lines
+
+
+def test_query_by_id_and_filter(run: Run, index: Path) -> None:
+    without = run("query", "seg:1", "--index", index, "--by", "segment").rows
+    assert "seg:1" not in [row["segment"] for row in without]
+    itself = run("query", "seg:1", "--index", index, "--by", "segment", "--include-self").rows
+    assert itself[0]["segment"] == "seg:1"
+    assert f"{itself[0]['score']:.4f}" == "1.0000"
+    filtered = run("query", "seg:1", "--index", index, "--where", "agent in (Kim, Lee)", "--include-self")
+    assert {row["metadata"]["agent"] for row in filtered.rows} == {"Kim", "Lee"}
+    assert "searched 2 of 3 segments where agent in (Kim, Lee)" in filtered.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["query", "none.wav"], 1, "none.wav"),
+        (["query", "seg:99"], 1, "seg:99 is not in"),
+        (["query", "seg:1", "--where", "agnet = Kim"], 1, "did you mean agent"),
+        (["query", "seg:1", "--encoder", "light9"], 0, ""),  # no encoder is needed to look up a stored vector
+        (["query", "seg:1", "-k", "0"], 2, "-k"),
+        (["query"], 2, "Missing argument"),
+        (["query", "seg:1", "--by", "agent"], 2, "--by"),
+        (["nonsense"], 2, "nonsense"),
+        (["remove"], 2, "name recordings"),
+        (["ingest", "x", "--encoder", "light9"], 1, "no encoder called 'light9'"),
+        (["export", "."], 1, "exists already"),
+        (["import", "nowhere"], 1, "no export"),
+        (["index", "verify"], 0, ""),
+        (["db", "current"], 0, ""),
+        (["compare", "a.wav", "b.wav"], 1, "a.wav"),
+    ],
+)
+def test_exit_codes_and_messages(run: Run, index: Path, arguments: list[str], code: int, says: str) -> None:
+    done = run(*arguments, "--index", index)
+    assert done.code == code, done.err
+    assert says in done.err
+    assert "Traceback" not in done.err
+    if code == 1:
+        assert done.err.startswith("e2vsearch: ")
+        assert done.err.count("\n") == 1
+        assert done.out == ""
+
+
+def test_no_collection_yet(run: Run, tmp_path: Path) -> None:
+    for command in ("status", "failures", "query seg:1", "index status", "db current", "remove call:1"):
+        done = run(*command.split(), "--index", tmp_path / "nothing")
+        assert done.code == 1, command
+        assert "make one with: e2vsearch ingest" in done.err
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_ingest_reports_failures_with_exit_3(run: Run, calls: Path, tmp_path: Path) -> None:
+    broken = damaged("text-as-wav", tmp_path)
+    done = run("ingest", calls, broken, "--index", tmp_path / "index", "--encoder", "fake", "--format", "table")
+    assert done.code == 3
+    assert "3 stored, 1 failed" in done.out
+    assert f"failed: {broken}" in done.err.replace("'", "")
+    listed = run("failures", "--index", tmp_path / "index").rows
+    assert [(row["uri"], row["reason"]) for row in listed] == [(str(broken), "not-audio")]
+    again = run("ingest", calls, "--index", tmp_path / "index", "--format", "table")
+    assert (again.code, "3 already there" in again.out) == (0, True)
+    state = run("status", "--index", tmp_path / "index", "-f", "json")
+    assert json.loads(state.out)["counts"]["failures"] == 1
+
+
+def test_ingest_a_list_from_stdin_and_a_rehearsal(run: Run, calls: Path, tmp_path: Path) -> None:
+    listing = f"{calls / 'one.wav'}\n\n{calls / 'two.wav'}\n"
+    place = ("--index", tmp_path / "index", "--encoder", "fake", "--format", "table")
+    rehearsed = run("ingest", "-", *place, "--dry-run", stdin=listing)
+    assert "2 would be stored" in rehearsed.out
+    assert not (tmp_path / "index").exists()
+    assert "2 stored" in run("ingest", "-", *place, stdin=listing).out
+
+
+def test_remove_asks(run: Run, index: Path) -> None:
+    assert "would be removed" in run("remove", "--where", "agent = Kim", "--index", index, "--dry-run").err
+    refused = run("remove", "call:1", "--index", index, stdin="n\n")
+    assert refused.code == 1
+    done = run("remove", "--where", "agent = Kim", "--index", index, "--yes")
+    assert (done.code, "removed 1 recordings" in done.err) == (0, True)
+    assert json.loads(run("status", "--index", index).out)["counts"]["recordings"] == 2
+
+
+def test_index_and_database_commands(run: Run, index: Path) -> None:
+    assert run("index", "build", "--kind", "flat", "--index", index).code == 0
+    assert json.loads(run("index", "status", "--index", index).out)["kind"] == "flat"
+    assert run("index", "verify", "--index", index).out == "sound\n"
+    [vectors] = (index / "generations").glob("*/vectors.f32")
+    with vectors.open("r+b") as file:
+        file.write(b"\1\2\3\4")
+    broken = run("index", "verify", "--index", index)
+    assert broken.code == 1
+    assert "vectors.f32" in broken.out
+    assert "e2vsearch index build" in broken.err
+    assert run("db", "current", "--index", index).out == "0001\n"
+    assert "up to date" in run("db", "upgrade", "--index", index).out
+    assert run("db", "history", "--index", index).rows[0]["applied"] is True
+    assert "none → 0001" in run("db", "upgrade", "--index", index.with_name("fresh")).out
+
+
+def test_a_damaged_index_answers_and_mends_itself(run: Run, index: Path) -> None:
+    before = run("query", "seg:1", "--index", index).rows
+    run("index", "build", "--kind", "flat", "--index", index)
+    [vectors] = (index / "generations").glob("*/vectors.f32")
+    vectors.write_bytes(b"\0" * 100)
+    assert run("query", "seg:1", "--index", index).rows == before
+    assert run("index", "verify", "--index", index).out == "sound\n"
+
+
+def test_export_and_import(run: Run, index: Path, tmp_path: Path) -> None:
+    assert run("export", tmp_path / "out", "--index", index).code == 0
+    done = run("import", tmp_path / "out", "--index", tmp_path / "copy")
+    assert "imported 3 recordings with 3 segments" in done.err
+    assert run("query", "seg:1", "--index", tmp_path / "copy").rows[0]["score"] == pytest.approx(
+        run("query", "seg:1", "--index", index).rows[0]["score"]
+    )
+
+
+def test_compare(run: Run, calls: Path, tmp_path: Path) -> None:
+    done = run("compare", calls / "one.wav", calls / "one.wav", "--encoder", "fake")
+    assert done.rows[0]["score"] == pytest.approx(1.0)
+    table = run("compare", calls / "one.wav", calls / "three.wav", "--encoder", "fake", "-f", "table")
+    assert table.out.startswith("similarity 0.")
+    assert "one.wav" in table.out
+
+
+def test_embed(run: Run, calls: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    save(folder / "a.wav", speech(2.0, seed=1))
+    save(folder / "a.flac", speech(2.0, seed=2))
+    save(folder / "sub" / "b.wav", np.stack([speech(2.0, seed=3), speech(2.0, seed=4)]))
+    save(folder / "quiet.wav", silence(2.0))
+    out = tmp_path / "out"
+    done = run("embed", folder, "-o", out, "--encoder", "fake", "--similar-to", folder / "a.wav")
+    assert done.code == 3
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.npy")) == [
+        "a.flac.npy",
+        "a.wav.npy",
+        "sub/b.ch1.npy",
+        "sub/b.npy",
+    ]
+    by_file = {(Path(str(row["filepath"])).name, row["channel"]): row for row in done.rows}
+    assert by_file[("quiet.wav", 0)]["status"] == "failed"
+    first = by_file[("a.wav", 0)]
+    assert first["similarity_to_sample"] == pytest.approx(1.0)
+    assert first["emotion"] in ("low", "high")
+    assert json.loads((out / "a.wav.json").read_text()) == first
+    assert np.load(out / "a.wav.npy").shape == (16,)
+    frames = run("embed", folder / "a.wav", "-o", tmp_path / "frames", "--encoder", "fake", "--granularity", "frame")
+    assert np.load(tmp_path / "frames" / "a.npy").shape == (99, 16)
+    assert frames.rows[0]["windows"] == [[0.0, 99]]
+
+
+def test_doctor(run: Run, index: Path) -> None:
+    done = run("doctor", "--index", index, "-f", "table")
+    assert "e2vsearch" in done.out
+    assert "3 recordings, 3 segments" in done.out
+
+
+def test_settings_from_the_environment(run: Run, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("E2VSEARCH_INDEX", str(index))
+    assert len(run("query", "seg:1").rows) == 2
+
+
+def test_debug_shows_the_traceback(run: Run, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from e2vsearch.errors import NotStored
+
+    monkeypatch.setenv("E2VSEARCH_DEBUG", "1")
+    with pytest.raises(NotStored):
+        run("query", "seg:99", "--index", index)
+
+
+def test_every_command_and_option_has_help() -> None:
+    import typer.main
+
+    def walk(command: object, path: str) -> list[str]:
+        lacking = [] if getattr(command, "help", None) else [path]
+        options = getattr(command, "params", [])
+        lacking += [f"{path} {option.name}" for option in options if not getattr(option, "help", None)]
+        for name, each in getattr(command, "commands", {}).items():
+            lacking += walk(each, f"{path} {name}")
+        return lacking
+
+    assert walk(typer.main.get_command(app), "e2vsearch") == []
+
+
+def test_version(run: Run) -> None:
+    from e2vsearch import __version__
+
+    assert run("--version").out == f"e2vsearch {__version__}\n"
