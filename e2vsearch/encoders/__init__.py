@@ -46,11 +46,13 @@ class Encoder(ABC):
         space: name, revision, dimension and labels; pinned to a collection.
         min_samples: the shortest signal the network can take, in samples at 16 kHz.
         frame_rate_hz: rows a second that `frames` gives.
+        opened_by: what `open` takes to make it again, where that is not the space's encoder: a model folder's path.
     """
 
     space: Space
     min_samples: int = 400
     frame_rate_hz: float = 50.0
+    opened_by: str = ""
 
     def encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
         """One vector a signal, each independent of the others in the call.
