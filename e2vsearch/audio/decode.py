@@ -1,0 +1,263 @@
+"""Encoded bytes → float32 samples at the file's own rate. Knows libsndfile and FFmpeg, nothing of 16 kHz.
+
+WAV (with its 64-bit relatives), FLAC, AIFF, AU and CAF go through libsndfile, which seeks to the very sample. All else,
+and whatever libsndfile refuses (G.729 in WAV), goes through FFmpeg by PyAV. Two formats that libsndfile 1.2.2 could
+read do not go there: seeking in Ogg can miss the moment (Vorbis, last second) or end the process (Opus), and for MP3
+its mpg123 writes warnings straight to stderr and takes the first damaged frame for the end.
+
+FFmpeg reads from a file object and may open nothing else: no protocol is allowed, and demuxers that follow links
+(HLS and DASH playlists, concat lists) are not on the list, so an uploaded "recording" cannot read files or addresses.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.audio import containers
+from e2vsearch.audio.sources import Source, floats
+from e2vsearch.errors import AudioEmpty, AudioTruncated, AudioUnreadable
+
+if TYPE_CHECKING:
+    import av
+
+logger = logging.getLogger(__name__)
+
+PREROLL_S = 1.0
+"""Decoded before a wanted moment: MP3's bit reservoir reaches back 0.25 s, Opus converges within 0.08 s (RFC 7845)."""
+
+MAX_DAMAGED = 0.01
+MIN_DAMAGED = 3
+"""The share of packets that may be replaced by silence, and the number that always may; more is not a recording."""
+
+DEMUXERS = (
+    "aac ac3 aiff amr amrnb amrwb ape asf au avi caf dts eac3 flac flv g722 g723_1 g729 gsm loas matroska,webm "
+    "mov,mp4,m4a,3gp,3g2,mj2 mp3 mpeg mpegts ogg rm tta voc w64 wav wv"
+)
+
+_SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"FORM", b".snd", b"caff")
+_HEADERLESS = {".gsm": "gsm", ".g722": "g722"}
+_MP3_SLACK = 2 * 1152  # an encoder may count the frame that holds its header, or one it never filled
+_UNKNOWN_FRAMES = 2**62  # for a FLAC without a length libsndfile says 2**63 - 1, for such a WAV 0
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What a file says of itself before it is decoded."""
+
+    channels: int
+    sampling_rate_hz: int  # the file's own
+    duration_s: float | None  # None where the header does not say, as in a recording written into a pipe
+    format: str  # container and codec: "WAV ULAW", "FLAC PCM_16", "mov,mp4 aac"
+
+
+class SoundFileDecoder:
+    """Decodes through libsndfile."""
+
+    def __init__(self, source: Source, file: Any) -> None:
+        self._source = source
+        self._file = file
+        self.info = AudioInfo(
+            file.channels, file.samplerate, file.frames / file.samplerate, f"{file.format} {file.subtype}"
+        )
+
+    def blocks(self, start: int = 0) -> Iterator[NDArray[np.float32]]:
+        """Blocks of a second, ``(samples, channels)``, from sample `start` on."""
+        import soundfile
+
+        rate, total = self._file.samplerate, self._file.frames
+        position = 0
+        try:
+            if start and self._file.seekable():  # GSM 6.10 is not
+                position = self._file.seek(min(start, total))
+            while position < total:
+                block = self._file.read(rate, dtype="float32", always_2d=True)
+                if not len(block):
+                    break
+                wanted = block[max(0, start - position) :]
+                position += len(block)
+                if len(wanted):
+                    yield wanted
+        except soundfile.LibsndfileError as error:
+            raise _cut_off(self._source.name, position / rate, total / rate) from error
+        if position < total:
+            raise _cut_off(self._source.name, position / rate, total / rate)
+
+
+class FFmpegDecoder:
+    """Decodes through FFmpeg."""
+
+    def __init__(self, source: Source, container: av.container.InputContainer, promised: int | None) -> None:
+        if not container.streams.audio:
+            kind = "has pictures, but no sound track" if container.streams.video else "has no sound track"
+            raise AudioUnreadable(f"{source.name} {kind}: nothing in it can be heard")
+        self._source = source
+        self._container = container
+        self._stream = stream = container.streams.audio[0]
+        codec = stream.codec_context
+        rate, channels = (codec.sample_rate, codec.channels) if codec else (0, 0)  # None: FFmpeg has no such decoder
+        if not rate or not channels:
+            raise AudioUnreadable(f"{source.name} has a sound track that cannot be decoded: export it as WAV")
+        duration_s: float | None = None
+        if stream.duration is not None and stream.time_base is not None:
+            duration_s = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            duration_s = container.duration / 1_000_000  # FFmpeg's AV_TIME_BASE
+        name = ",".join(container.format.name.split(",")[:2])
+        self.info = AudioInfo(channels, rate, duration_s, f"{name} {codec.name}")
+        if name == "flac" and duration_s is not None:
+            promised = round(duration_s * rate)
+        self._promised = promised  # samples that the header states; None where it counts none
+
+    def blocks(self, start: int = 0) -> Iterator[NDArray[np.float32]]:
+        """Blocks of a codec's frame each, ``(samples, channels)``, from sample `start` on.
+
+        Packets well before `start` are passed over undecoded. A packet that cannot be decoded becomes silence, so that
+        later times stay true.
+        """
+        import av
+
+        name, rate = self._source.name, self.info.sampling_rate_hz
+        origin: int | None = None  # presentation time of sample 0
+        position = packets = damaged = lost = 0
+        passed = 0  # packets since the last decoded one
+        for packet in self._packets():
+            if origin is not None and self._seconds(packet.pts, origin, start) < -PREROLL_S:
+                passed += 1
+                continue
+            packets += 1
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                damaged += 1
+                lost += self._samples_of(packet)
+                continue
+            for frame in frames:
+                if passed and origin is not None:
+                    by_clock = start + round(self._seconds(frame.pts, origin, start) * rate)
+                    by_count = position + passed * frame.samples
+                    # a WebM clock ticks in milliseconds; counting is exact where every packet is as long
+                    position = by_count if abs(by_count - by_clock) <= 0.002 * rate else by_clock
+                    passed = lost = 0
+                origin = frame.pts if origin is None else origin
+                block = self._floats(frame, position)
+                if lost:  # filled only now: garbage after the last good packet is not audio
+                    block = np.concatenate([np.zeros((lost, block.shape[1]), np.float32), block])
+                    lost = 0
+                wanted = block[max(0, start - position) :]
+                position += len(block)
+                if len(wanted):
+                    yield wanted
+        if damaged and (position == 0 or damaged > max(MIN_DAMAGED, MAX_DAMAGED * packets)):
+            raise AudioUnreadable(
+                f"{name} is no sound audio: {damaged} of {packets} packets do not decode - copy it again"
+            )
+        if damaged:
+            logger.warning(
+                "%s: %d of %d packets do not decode, silence stands in for those before the end", name, damaged, packets
+            )
+        if position == 0:
+            raise AudioEmpty(f"{name} has a header, but not a single sample: record or export it again")
+        if self._promised is not None and position + _MP3_SLACK < self._promised:
+            raise _cut_off(name, position / rate, self._promised / rate)
+
+    def _packets(self) -> Iterator[av.Packet[Any]]:
+        import av
+
+        try:
+            yield from self._container.demux(self._stream)
+        except (av.error.FFmpegError, IndexError) as error:  # IndexError: PyAV, where damage makes up a new stream
+            raise AudioUnreadable(f"{self._source.name} is damaged part way: copy or export it again") from error
+
+    def _seconds(self, pts: int | None, origin: int, start: int) -> float:
+        """From sample `start` to `pts`; 0 for a packet that has no time."""
+        base = self._stream.time_base
+        return 0.0 if pts is None or base is None else float((pts - origin) * base) - start / self.info.sampling_rate_hz
+
+    def _samples_of(self, packet: av.Packet[Any]) -> int:
+        if packet.duration is None or self._stream.time_base is None:
+            return 0
+        samples = packet.duration * self._stream.time_base * self.info.sampling_rate_hz
+        return max(
+            0, min(round(samples), self.info.sampling_rate_hz)
+        )  # a damaged packet may claim days; none lasts 1 s
+
+    def _floats(self, frame: av.AudioFrame, position: int) -> NDArray[np.float32]:
+        channels, rate = self.info.channels, self.info.sampling_rate_hz
+        if frame.sample_rate != rate or frame.layout.nb_channels != channels:
+            raise AudioUnreadable(
+                f"{self._source.name} changes to {frame.sample_rate} Hz and {frame.layout.nb_channels} channels at "
+                f"{position / rate:.1f} s: convert it to WAV"
+            )
+        array = frame.to_ndarray()
+        return floats(array.T if frame.format.is_planar else array.reshape(-1, channels))
+
+
+def _cut_off(name: str, decoded_s: float, stated_s: float) -> AudioTruncated:
+    return AudioTruncated(
+        f"{name} is cut off: it decodes up to {decoded_s:.1f} s of the {stated_s:.1f} s that its header states "
+        "- copy or export it again"
+    )
+
+
+Decoder = SoundFileDecoder | FFmpegDecoder
+
+
+@contextmanager
+def open_decoder(source: Source) -> Iterator[Decoder]:
+    """The decoder for a source, its header checked against its size.
+
+    Raises:
+        AudioTruncated: it ends before its header says it should.
+        AudioEmpty: no samples.
+        AudioUnreadable: nothing here can decode it.
+    """
+    containers.check(source)
+    with ExitStack() as stack:
+        file = _open_soundfile(source)
+        if file is not None:
+            yield SoundFileDecoder(source, stack.enter_context(file))
+        else:
+            promised = containers.mp3_samples(source)  # before FFmpeg reads: they share the file's position
+            yield FFmpegDecoder(source, stack.enter_context(_open_ffmpeg(source)), promised)
+
+
+def _open_soundfile(source: Source) -> Any:
+    """An open `soundfile.SoundFile`, or None where FFmpeg should try."""
+    import soundfile
+
+    if not source.at(0, 4).startswith(_SNDFILE_MAGIC):
+        return None
+    source.file.seek(0)
+    try:
+        file = soundfile.SoundFile(source.file)
+    except soundfile.LibsndfileError:
+        return None
+    if not 0 < file.frames < _UNKNOWN_FRAMES:  # FFmpeg reads on to the end of a file whose length was never filled in
+        file.close()
+        return None
+    return file
+
+
+def _open_ffmpeg(source: Source) -> av.container.InputContainer:
+    import av
+
+    source.file.seek(0)
+    try:
+        return av.open(
+            source.file,
+            "r",
+            format=_HEADERLESS.get(source.suffix),
+            options={"format_whitelist": DEMUXERS.replace(" ", ","), "protocol_whitelist": ""},
+            metadata_errors="ignore",
+        )
+    except (av.error.FFmpegError, ValueError) as error:
+        raise AudioUnreadable(
+            f"{source.name} is not audio that can be decoded, whatever its name says: export it as WAV, FLAC or MP3"
+        ) from error

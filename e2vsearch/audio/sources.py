@@ -1,0 +1,116 @@
+"""What audio can come from: a path, bytes or an array. Knows names, sizes and dtypes, nothing of formats."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.errors import AudioEmpty, AudioForbidden, AudioInvalid, AudioNotAFile, AudioNotFound, AudioUnreadable
+
+MAX_CHANNELS = 32
+"""An array with more rows than this is taken for (samples, channels); call recorders write 1 to 8 channels."""
+
+BYTES_NAME = "the audio given as bytes"
+ARRAY_NAME = "the array"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An open, seekable run of encoded bytes."""
+
+    name: str  # for messages
+    file: BinaryIO
+    size: int
+    suffix: str  # lower case with its dot; "" for bytes
+
+    def at(self, position: int, count: int) -> bytes:
+        """Up to `count` bytes from `position`."""
+        self.file.seek(position)
+        return self.file.read(count)
+
+
+@contextmanager
+def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Source]:
+    """The bytes behind a path, or bytes themselves, ready to read.
+
+    Raises:
+        AudioNotFound, AudioNotAFile, AudioForbidden, AudioEmpty, AudioInvalid: see `e2vsearch.errors`.
+        AudioUnreadable: the disk or network share failed.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+        if not data:
+            raise AudioEmpty(f"{BYTES_NAME} is empty (0 bytes): check what made it")
+        yield Source(BYTES_NAME, io.BytesIO(data), len(data), "")
+        return
+    if not isinstance(source, str | os.PathLike):
+        raise AudioInvalid(f"audio comes from a path, bytes or a numpy array, not from a {type(source).__name__}")
+    path = Path(source)
+    with _open(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise AudioEmpty(f"{path} is empty (0 bytes): copy or export it again")
+        yield Source(str(path), file, size, path.suffix.lower())
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        mode = path.stat().st_mode  # before opening: opening a pipe would wait for its writer
+        if stat.S_ISDIR(mode):
+            raise AudioNotAFile(f"{path} is a folder: name an audio file in it, or ingest the folder")
+        if not stat.S_ISREG(mode):
+            raise AudioNotAFile(f"{path} is not a regular file: save its audio to a file, or pass it as bytes")
+        return path.open("rb")
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
+        raise AudioNotFound(f"{str(path)!r} does not exist: check the path") from error
+    except PermissionError as error:
+        raise AudioForbidden(f"{path} may not be read by this user: change its permissions") from error
+    except OSError as error:
+        raise AudioUnreadable(f"{path} cannot be opened: {error.strerror}") from error
+
+
+def planes(array: NDArray[Any]) -> NDArray[Any]:
+    """A checked ``(channels, samples)`` view of an array of ``(samples,)`` or ``(channels, samples)``.
+
+    Raises:
+        AudioInvalid: another number of axes, ``(samples, channels)``, or a dtype that is no audio.
+        AudioEmpty: no samples.
+    """
+    if array.ndim not in (1, 2):
+        raise AudioInvalid(f"{ARRAY_NAME} has shape {array.shape}: pass (samples,) or (channels, samples)")
+    rows = array[np.newaxis] if array.ndim == 1 else array
+    if rows.size == 0:
+        raise AudioEmpty(f"{ARRAY_NAME} of shape {array.shape} holds no samples")
+    if rows.shape[0] > MAX_CHANNELS:
+        raise AudioInvalid(
+            f"{ARRAY_NAME} of shape {array.shape} would be {rows.shape[0]} channels: "
+            "if it is (samples, channels), transpose it with array.T"
+        )
+    floats(rows[:, :0])  # an unfit dtype is told now, not after the first block
+    return rows
+
+
+def floats(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Samples of any audio dtype as float32, integers scaled so that full scale is 1.0.
+
+    Raises:
+        AudioInvalid: a dtype whose full scale is unknown.
+    """
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32, copy=False)
+    if samples.dtype == np.uint8:  # WAV's and AU's unsigned 8-bit: 128 is silence
+        return (samples.astype(np.float32) - 128.0) / 128.0
+    if samples.dtype in (np.int16, np.int32):
+        return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
+    raise AudioInvalid(
+        f"samples of dtype {samples.dtype} have no known full scale: pass float32 in -1 to 1, int16, int32 or uint8"
+    )
