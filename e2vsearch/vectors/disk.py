@@ -1,0 +1,49 @@
+"""Files that survive a power cut, and tell when they were changed. Knows bytes, nothing of what they mean."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+TEMPORARY = ".tmp"
+"""How the name of a file ends that is not whole yet; after a crash it may be removed."""
+
+FileState = tuple[int, int, int]
+"""Size in bytes, time of the last change in ns, and inode: another state means another content, as good as always."""
+
+
+def state(path: Path) -> FileState:
+    """What a file looks like from outside; some microseconds."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content, in hexadecimal; about a second per GB."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Returns when a file's content, or a folder's list of names, is on the disk."""
+    if os.name == "nt" and path.is_dir():  # a folder cannot be opened there, and NTFS journals renames
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Writes a small file so that a reader, or a power cut, meets the old content or the new, never a part."""
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        aside.write_bytes(content)
+        sync(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync(path.parent)

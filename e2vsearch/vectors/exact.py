@@ -1,0 +1,124 @@
+"""Exact cosine between vectors. Knows arrays that fit in memory or are mapped, nothing of ids or files."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+_CELLS = 1 << 22  # scores held at once, 16 MiB of them: about a core's share of cache, and no limit on n
+_BLAS_QUERIES = 3
+_GATHER_SHARE = 0.3  # a random row costs about three times what the next row costs, so above this read them all
+
+
+def unit(vectors: NDArray[np.floating]) -> Floats:
+    """Rows scaled to length one, ``(n, dim)`` float32; as `unit64`."""
+    return unit64(vectors).astype(np.float32)
+
+
+def unit64(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Rows scaled to length one, ``(n, dim)``.
+
+    A row without a direction (all zeros, NaN or infinite) becomes zeros: its cosine with anything is 0, never NaN.
+    Squares are summed in float64, whose range no float32 vector can leave.
+    """
+    wide = np.asarray(vectors, np.float64)
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    usable = np.isfinite(lengths) & (lengths > 0)
+    scaled = np.zeros_like(wide)
+    np.divide(wide, lengths[:, None], out=scaled, where=usable[:, None])
+    return scaled
+
+
+def cosines(queries: Floats, vectors: Floats) -> Floats:
+    """Inner product of unit rows ``(q, dim)`` with unit rows ``(n, dim)``: ``(q, n)``.
+
+    A few queries are bound by reading the vectors, which one thread does as fast as BLAS with all of them, and without
+    waiting for busy cores: 20,000 x 384 took 1.8 ms so, and 1.8 (idle) to 16 ms (busy) through BLAS.
+    """
+    if len(queries) < _BLAS_QUERIES:
+        few: Floats = np.einsum("nd,qd->qn", vectors, queries)
+        return few
+    return queries @ vectors.T
+
+
+class Best:
+    """The best k of all that is pushed, one row a query; unsorted until asked."""
+
+    def __init__(self, queries: int, k: int) -> None:
+        self._k = k
+        self._scores = np.empty((queries, 0), np.float32)
+        self._keys = np.empty((queries, 0), np.int64)
+
+    def push(self, scores: Floats, keys: Ints) -> None:
+        """Offers m scores a query, ``(q, m)``, under their keys, ``(m,)`` or ``(q, m)``; -inf is never kept."""
+        keys = np.broadcast_to(keys, scores.shape)
+        scores, keys = _cut(scores, keys, self._k)
+        scores, keys = np.hstack([self._scores, scores]), np.hstack([self._keys, keys])
+        self._scores, self._keys = _cut(scores, keys, self._k)
+
+    def result(self) -> tuple[Floats, Ints]:
+        """Scores and keys ``(q, w)``, w at most k, best first, equal scores by key; -inf and -1 where there is none."""
+        return ordered(self._scores, np.where(np.isneginf(self._scores), -1, self._keys))
+
+
+def _cut(scores: Floats, keys: Ints, k: int) -> tuple[Floats, Ints]:
+    if scores.shape[1] <= k:
+        return scores, keys
+    if k < 1:
+        return scores[:, :0], keys[:, :0]
+    chosen = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k :]
+    return np.take_along_axis(scores, chosen, 1), np.take_along_axis(keys, chosen, 1)
+
+
+def ordered(scores: Floats, keys: Ints) -> tuple[Floats, Ints]:
+    """Each row by falling score, equal scores by rising key."""
+    order = np.lexsort((keys, -scores), axis=1)
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(keys, order, 1)
+
+
+def top(queries: Floats, vectors: Floats, k: int, keep: Mask | None = None) -> tuple[Floats, Ints]:
+    """The k best rows of `vectors` for each query.
+
+    Args:
+        queries: ``(q, dim)`` unit rows.
+        vectors: ``(n, dim)`` unit rows, mapped or in memory.
+        k: how many.
+        keep: ``(n,)``, rows that may be answered; all when None.
+
+    Returns:
+        Scores and rows as `Best.result` gives them.
+    """
+    best = Best(len(queries), k)
+    if k < 1 or not len(vectors):
+        return best.result()
+    rows = None
+    if keep is not None and keep.mean() < _GATHER_SHARE:
+        rows = np.flatnonzero(keep)
+    count = len(vectors) if rows is None else rows.size
+    step = max(1024, _CELLS // max(len(queries), 1))
+    for start in range(0, count, step):
+        part = slice(start, min(start + step, count))
+        at = np.arange(part.start, part.stop) if rows is None else rows[part]
+        scores = cosines(queries, vectors[part] if rows is None else vectors[at])
+        if rows is None and keep is not None:
+            scores[:, ~keep[part]] = -np.inf
+        best.push(scores, at)
+    return best.result()
+
+
+def rerank(queries: Floats, vectors: Floats, rows: Ints, k: int) -> tuple[Floats, Ints]:
+    """The k best of each query's own candidate rows ``(q, m)``, where -1 is none, by exact score; as `top`."""
+    best = Best(len(queries), k)
+    step = max(1, _CELLS // max(rows.shape[1] * vectors.shape[1], 1))
+    scores = np.full(rows.shape, -np.inf, np.float32)
+    for start in range(0, len(queries), step):
+        part = slice(start, start + step)
+        gathered = vectors[np.maximum(rows[part], 0)]  # (queries, m, dim)
+        scores[part] = (gathered @ queries[part][:, :, None])[:, :, 0]
+    scores[rows < 0] = -np.inf
+    best.push(scores, rows)
+    return best.result()

@@ -1,0 +1,502 @@
+"""Searching: recall, filters, what came and what went, threads. Against a source in memory, through the real FAISS."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from memory_source import MemorySource, clustered
+from numpy.typing import NDArray
+
+from e2vsearch import vectors
+from e2vsearch.errors import QueryError, SettingsError
+from e2vsearch.vectors import IndexOptions, Kind, exact, ivf
+from e2vsearch.vectors.index import VectorIndex
+
+DIM = 64
+N, QUERIES = 25_000, 300
+
+
+def made(n: int, queries: int = QUERIES, dim: int = DIM, seed: int = 0) -> tuple[MemorySource, NDArray[np.float32]]:
+    """A source of n segments, and queries that are not among them."""
+    everything = clustered(n + queries, dim, seed)
+    return MemorySource(everything[:n]), everything[n:]
+
+
+def recall(
+    index: VectorIndex, queries: NDArray[np.float32], k: int = 20, allowed: NDArray[np.int64] | None = None
+) -> float:
+    """Of what comparing everything gives, which other tests hold against float64."""
+    truth = index.search(queries, k, allowed=allowed, compare_all=True).ids
+    found = index.search(queries, k, allowed=allowed).ids
+    return float(np.mean([np.isin(real, row).mean() for real, row in zip(truth, found, strict=True)]))
+
+
+class Large:
+    """A collection large enough for lists, its index built once for the tests that change nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.queries = made(N)
+        self.folder = folder
+        self.index = VectorIndex(folder, self.source)
+        self.manifest = self.index.build()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Large:
+    return Large(tmp_path_factory.mktemp("large"))
+
+
+@pytest.fixture(scope="module", params=["none", "flat", "ivf-rabitq"])
+def any_index(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[VectorIndex, MemorySource]:
+    """An index of each sort with a tail and tombstones; tests that take it change nothing."""
+    source, _ = made(4000)
+    index = VectorIndex(tmp_path_factory.mktemp("any"), source)
+    if request.param != "none":
+        assert index.build(request.param).kind == request.param
+    source.remove(source.ids[5:400:7])
+    source.add(clustered(60, DIM, seed=8))
+    source.remove(source.ids[-3:])
+    return index, source
+
+
+# --------------------------------------------------------------------------------------------------------- exactness
+
+
+def test_scores_are_exact_and_a_stored_vector_finds_itself(any_index: tuple[VectorIndex, MemorySource]) -> None:
+    index, source = any_index
+    some = source.ids[[0, 17, 2000, -1]]
+    queries = np.stack([source.vector(number) * 3 for number in some])
+    matches = index.search(queries, 10)
+    assert matches.ids[:, 0].tolist() == some.tolist()
+    assert (matches.scores[:, 0] == 1.0).all()
+    for query, ids, scores in zip(queries, matches.ids, matches.scores, strict=True):
+        wide = np.array([source.vector(number) for number in ids], np.float64)
+        cosines = wide @ query / np.linalg.norm(wide, axis=1) / np.linalg.norm(query.astype(np.float64))
+        np.testing.assert_allclose(scores, cosines, atol=1e-6)
+    assert (np.diff(matches.scores) <= 0).all()
+    np.testing.assert_array_equal(matches.recordings, source.recordings(matches.ids))
+
+
+def test_without_lists_the_answer_is_the_truth(tmp_path: Path) -> None:
+    source, queries = made(3000)
+    index = VectorIndex(tmp_path, source)
+    queries = queries[:20]
+    for build in (False, True):
+        if build:
+            index.build("flat")
+        matches = index.search(queries, 25)
+        assert matches.exact
+        assert matches.searched == 3000
+        for query, ids in zip(queries, matches.ids, strict=True):
+            np.testing.assert_array_equal(ids, source.nearest(query, 25)[0])
+
+
+def test_equal_vectors_come_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    source = MemorySource(np.repeat(clustered(5, DIM), 4, axis=0))
+    found = VectorIndex(tmp_path, source).search(source.vector(9)[None], 4)
+    assert found.ids.tolist() == [[9, 10, 11, 12]]
+    assert (found.scores == 1.0).all()
+
+
+def test_scores_of_given_segments(any_index: tuple[VectorIndex, MemorySource]) -> None:
+    index, source = any_index
+    gone, never = 6, 10**9
+    ids = np.array([source.ids[-1], never, 1, gone, 1, 900], np.int64)
+    queries = clustered(3, DIM, seed=4)
+    scores = index.scores(queries, ids)
+    assert scores.shape == (3, 6)
+    assert np.isneginf(scores[:, [1, 3]]).all()
+    for query, row in zip(queries, scores, strict=True):
+        known = dict(zip(*(column.tolist() for column in source.nearest(query, 10**6)), strict=True))
+        np.testing.assert_allclose(row[[0, 2, 4, 5]], [known[number] for number in ids[[0, 2, 4, 5]]], atol=1e-6)
+    assert index.scores(queries, ids[:0]).shape == (3, 0)
+
+
+def test_vectors_of_any_size_have_a_direction() -> None:
+    tiny, huge = np.float32(1e-38), np.float32(1e38)
+    units = exact.unit(np.array([[tiny, 0], [huge, huge], [0, 0], [np.nan, 1], [np.inf, 1]], np.float32))
+    np.testing.assert_allclose(units, [[1, 0], [0.5**0.5] * 2, [0, 0], [0, 0], [0, 0]], atol=1e-7)
+
+
+# ------------------------------------------------------------------------------------------------------------ recall
+
+
+def test_lists_reach_the_recall_that_the_manifest_promises(large: Large) -> None:
+    assert large.manifest.kind == "ivf-rabitq"
+    assert large.manifest.nlist == 512
+    assert large.manifest.recall >= 0.95
+    assert large.manifest.nprobe is not None
+    assert large.manifest.nprobe < 512 / 4  # else it would be no index
+    for tuning in large.manifest.tunings:
+        found = recall(large.index, large.queries[: 4000 // tuning.k], tuning.k)
+        assert found >= tuning.recall - 0.025, tuning  # two standard errors
+    assert recall(large.index, large.queries, 1) >= 0.95  # k x factor alone would re-rank only a few
+    assert not large.index.search(large.queries, 20).exact
+
+
+def test_everything_is_compared_where_asked_or_where_no_recall_is_proven(large: Large) -> None:
+    truth = [large.source.nearest(query, 20)[0] for query in large.queries[:20]]
+    matches = large.index.search(large.queries[:20], 20, compare_all=True)
+    np.testing.assert_array_equal(matches.ids, truth)
+    assert matches.exact
+    assert large.index.search(large.queries[:2], large.manifest.tunings[-1].k + 1).exact
+
+
+@pytest.mark.parametrize(("kind", "target"), [("ivf-flat", 0.8), ("ivf-sq8", 0.99), ("ivf-rabitq", 0.9)])
+def test_each_kind_meets_its_target(kind: Kind, target: float, tmp_path: Path) -> None:
+    source, queries = made(6000)
+    index = VectorIndex(tmp_path, source, IndexOptions(target_recall=target))
+    manifest = index.build(kind)
+    assert manifest.kind == kind
+    assert manifest.recall >= target
+    assert recall(index, queries) >= target - 0.03
+
+
+def test_a_higher_target_visits_more_lists(tmp_path: Path) -> None:
+    source, _ = made(3000)
+    low, high = (
+        VectorIndex(tmp_path / str(target), source, IndexOptions(target_recall=target)).build("ivf-flat")
+        for target in (0.7, 0.99)
+    )
+    assert low.nprobe is not None
+    assert high.nprobe is not None
+    assert low.nprobe < high.nprobe
+
+
+def test_a_target_out_of_reach_takes_a_richer_kind_and_says_so(tmp_path: Path) -> None:
+    source = MemorySource(np.random.default_rng(0).standard_normal((1500, 8)).astype(np.float32))
+    manifest = VectorIndex(tmp_path, source, IndexOptions(target_recall=1.0)).build("ivf-rabitq")
+    assert manifest.kind != "ivf-rabitq"  # a byte of code cannot order 1,500 neighbours of 8 dimensions
+    assert "ivf-rabitq" in manifest.note
+    assert manifest.recall == 1.0
+
+
+@pytest.mark.parametrize("row", [np.ones(DIM), np.zeros(DIM)], ids=["equal", "zero"])
+def test_vectors_that_are_all_the_same_make_a_sound_index(row: NDArray[np.float64], tmp_path: Path) -> None:
+    source = MemorySource(np.repeat(row[None].astype(np.float32), 1500, axis=0))
+    index = VectorIndex(tmp_path, source)
+    index.build("ivf-rabitq")
+    matches = index.search(np.ones((1, DIM)), 5)
+    np.testing.assert_allclose(matches.scores, row.max(), atol=1e-6)
+    assert np.unique(matches.ids).size == 5
+    assert index.verify() == []
+
+
+def test_a_rotation_saves_codes_from_dimensions_of_unequal_scale(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    skewed = clustered(6000, DIM) * np.exp(1.5 * rng.standard_normal(DIM)).astype(np.float32)
+    manifest = VectorIndex(tmp_path, MemorySource(skewed)).build("ivf-rabitq")
+    assert manifest.kind == "ivf-rabitq"
+    assert manifest.k_factor is not None
+    assert manifest.k_factor <= 12
+
+
+def test_the_same_seed_gives_the_same_index(tmp_path: Path) -> None:
+    source, _ = made(2000)
+    one, two = (VectorIndex(tmp_path / name, source).build("ivf-sq8") for name in "ab")
+    assert one.tunings == two.tunings
+    assert one.files["ivf.faiss"] == two.files["ivf.faiss"]
+
+
+@pytest.mark.parametrize(
+    ("n", "nlist"), [(0, 1), (39, 1), (20_000, 512), (25_000, 512), (200_000, 2048), (10**6, 4096)]
+)
+def test_number_of_lists(n: int, nlist: int) -> None:
+    assert ivf.lists_for(n) == nlist
+    assert nlist == 1 or nlist * 39 <= n
+
+
+# ----------------------------------------------------------------------------------------------------------- filters
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
+def test_a_filter_keeps_its_recall_at_any_selectivity(large: Large, share: float) -> None:
+    allowed = np.random.default_rng(1).choice(large.source.ids, int(N * share), replace=False)
+    matches = large.index.search(large.queries, 20, allowed=allowed)
+    assert matches.searched == allowed.size
+    assert matches.exact == (allowed.size <= 2000)
+    assert np.isin(matches.ids, allowed).all()
+    assert recall(large.index, large.queries, 20, allowed) >= (1.0 if matches.exact else 0.94)
+
+
+def test_a_filter_on_the_far_side_still_fills_the_answer(large: Large) -> None:
+    query = large.queries[:1]
+    far = large.source.nearest(query[0], N)[0][-6000:]  # none in the lists that are visited first
+    matches = large.index.search(query, 20, allowed=far)
+    assert np.isin(matches.ids, far).all()
+    assert (matches.ids >= 0).all()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 1000),
+    allowed=st.none() | st.floats(0, 1),
+    excluded=st.none() | st.floats(0, 1),
+    k=st.integers(1, 60),
+)
+def test_no_answer_ever_breaks_a_filter(
+    any_index: tuple[VectorIndex, MemorySource], seed: int, allowed: float | None, excluded: float | None, k: int
+) -> None:
+    index, source = any_index
+    rng = np.random.default_rng(seed)
+    known = np.arange(-5, int(source.ids[-1]) + 50)  # ids that are gone or never were, too
+
+    def some(share: float | None) -> NDArray[np.int64] | None:
+        return None if share is None else rng.permutation(known[rng.random(known.size) < share])
+
+    yes, no = some(allowed), some(excluded)
+    may = source.ids if yes is None else np.intersect1d(source.ids, yes)
+    may = may if no is None else np.setdiff1d(may, no)
+    matches = index.search(clustered(2, DIM, seed), k, allowed=yes, excluded=no)
+    assert matches.searched == may.size
+    for ids in matches.ids:
+        answered = ids[ids >= 0]
+        assert answered.size == min(k, may.size)
+        assert np.unique(answered).size == answered.size
+        assert np.isin(answered, may).all()
+    assert ((matches.ids < 0) == np.isneginf(matches.scores)).all()
+    assert ((matches.ids < 0) == (matches.recordings < 0)).all()
+
+
+# --------------------------------------------------------------------------------------------- what came and what went
+
+
+def test_what_came_since_is_found_and_what_went_is_not(large: Large, tmp_path: Path) -> None:
+    source, _ = made(N)
+    index = VectorIndex(large.folder, source)  # the same vectors, so the same generation serves
+    assert index.status().n == N
+    new = source.add(clustered(50, DIM, seed=7))
+    query = source.vector(int(new[3]))[None]
+    assert index.search(query, 1).ids.tolist() == [[new[3]]]
+    first = index.search(query, 10).ids[0]
+    source.remove(first[:5])
+    after = index.search(query, 10).ids[0]
+    assert not np.isin(first[:5], after).any()
+    assert np.isin(first[5:], after).all()
+    assert (index.status().tail, index.status().tombstones) == (50 - (first[:5] > N).sum(), (first[:5] <= N).sum())
+
+
+def test_a_feed_that_repeats_itself_makes_no_twins(large: Large) -> None:
+    source, queries = made(N)
+    index = VectorIndex(large.folder, source)
+    source.overlap = 300
+    source.add(clustered(5, DIM, seed=7))
+    matches = index.search(queries, 50)
+    assert matches.searched == N + 5
+    assert index.status().tail == 5
+    assert all(np.unique(row).size == 50 for row in matches.ids)
+
+
+def test_only_what_is_new_is_fetched(tmp_path: Path) -> None:
+    source, queries = made(2000)
+    index = VectorIndex(tmp_path, source)
+    index.build()
+    source.add(clustered(300, DIM, seed=7))
+    index.search(queries[:1], 1)
+    before = source.fetched
+    index.search(queries[:1], 1)
+    assert source.fetched - before == 1  # to confirm the answer
+    source.add(clustered(10, DIM, seed=8))
+    index.search(queries[:1], 1)
+    assert source.fetched - before == 1 + 10 + 1
+
+
+@pytest.mark.parametrize("build", [False, True])
+def test_a_new_collection_grows_from_nothing(build: bool, tmp_path: Path) -> None:
+    source = MemorySource(np.empty((0, DIM), np.float32))
+    index = VectorIndex(tmp_path, source)
+    if build:
+        assert index.build().n == 0
+        assert index.verify() == []
+    query = clustered(1, DIM)
+    assert index.search(query, 3).ids.tolist() == [[-1, -1, -1]]
+    source.add(query)
+    assert index.search(query, 3).ids.tolist() == [[1, -1, -1]]
+    source.remove(np.array([1]))
+    assert index.search(query, 3).ids.tolist() == [[-1, -1, -1]]
+    assert index.search(query, 3).searched == 0
+
+
+class Hasty(MemorySource):
+    """Deletes what was found just before it can be confirmed."""
+
+    doomed = 0
+
+    def fetch(self, ids: NDArray[np.int64]) -> vectors.Batch:
+        if self.doomed:
+            self.doomed -= 1
+            self.remove(ids[:1])
+        return super().fetch(ids)
+
+
+@pytest.mark.parametrize("build", [False, True])
+def test_a_segment_that_goes_during_the_search_is_replaced(build: bool, tmp_path: Path) -> None:
+    source = Hasty(clustered(1500, DIM))
+    index = VectorIndex(tmp_path, source)
+    if build:
+        index.build()
+    query = clustered(1, DIM, seed=5)
+    index.search(query, 10)
+    source.doomed = 2
+    ids = index.search(query, 10).ids[0]
+    np.testing.assert_array_equal(ids, source.nearest(query[0], 10)[0])
+
+
+def test_a_collection_too_large_for_memory_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("e2vsearch.vectors.index._MEMORY_BYTES", 1000)
+    source, queries = made(3000)
+    source.batch_rows = 700
+    queries = queries[:20]
+    matches = VectorIndex(tmp_path, source).search(queries, 30, excluded=source.ids[::2])
+    assert matches.exact
+    for query, ids in zip(queries, matches.ids, strict=True):
+        np.testing.assert_array_equal(ids, source.nearest(query, 30, source.ids[1::2])[0])
+
+
+# ------------------------------------------------------------------------------------------------------------- upkeep
+
+
+def test_when_a_build_is_due(tmp_path: Path) -> None:
+    source, _ = made(900)
+    index = VectorIndex(tmp_path, source, IndexOptions(kind="flat"))
+    assert index.due() is None  # small
+    source.add(clustered(300, DIM))
+    assert "no index yet" in str(index.due())
+    index.build()
+    assert index.due() is None
+    source.remove(source.ids[:120])
+    assert index.due() is None
+    source.remove(source.ids[:1])
+    assert "121 of the index's 1200" in str(index.due())
+    index.build()
+    source.add(clustered(5001, DIM))
+    assert "5001 segments came" in str(index.due())
+    assert index.status().due == index.due()
+
+
+def test_status_tells_what_the_index_is(large: Large) -> None:
+    status = large.index.status()
+    assert (status.kind, status.n, status.tail, status.tombstones) == ("ivf-rabitq", N, 0, 0)
+    assert (status.nlist, status.nprobe) == (512, large.manifest.nprobe)
+    assert status.recall == large.manifest.recall
+    assert status.target == 0.95
+    assert status.size is not None
+    assert N * DIM * 4 < status.size < N * DIM * 5
+    assert status.damage is status.due is None
+
+
+def test_progress_names_its_stages(tmp_path: Path) -> None:
+    source, _ = made(1200)
+    told: dict[str, tuple[int, int]] = {}
+    VectorIndex(tmp_path, source).build("ivf-flat", lambda stage, done, total: told.update({stage: (done, total)}))
+    assert list(told) == ["read", "train", "add", "tune", "write"]
+    assert all(done == total for done, total in told.values())
+
+
+def test_few_segments_are_compared_exactly_whatever_was_asked(tmp_path: Path) -> None:
+    source, _ = made(500)
+    manifest = VectorIndex(tmp_path, source).build("ivf-rabitq")
+    assert manifest.kind == "flat"
+    assert "1000" in manifest.note
+
+
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="ivf-pq"):
+        VectorIndex(tmp_path, made(10)[0]).build("ivf-pq")  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------------------------ queries
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        (np.ones((1, DIM + 1)), "dimensions"),
+        (np.ones(DIM), "shape"),
+        (np.full((1, DIM), np.nan), "NaN"),
+        (np.full((1, DIM), np.inf), "NaN or infinite"),
+        (np.zeros((1, DIM)), "zeros"),
+    ],
+)
+def test_a_query_that_points_nowhere_is_refused(large: Large, query: NDArray[np.float64], words: str) -> None:
+    for ask in (lambda: large.index.search(query, 5), lambda: large.index.scores(query, large.source.ids[:3])):
+        with pytest.raises(QueryError, match=words) as caught:
+            ask()
+        assert "\n" not in str(caught.value)
+
+
+def test_no_results_cannot_be_asked_for(large: Large) -> None:
+    with pytest.raises(QueryError, match="nearest 0"):
+        large.index.search(large.queries, 0)
+
+
+def test_no_queries_give_no_rows(any_index: tuple[VectorIndex, MemorySource]) -> None:
+    index, source = any_index
+    matches = index.search(np.empty((0, DIM)), 7)
+    assert matches.ids.shape == matches.recordings.shape == matches.scores.shape == (0, 7)
+    assert index.scores(np.empty((0, DIM)), source.ids[:2]).shape == (0, 2)
+
+
+def test_more_than_there_are_gives_all_and_padding(any_index: tuple[VectorIndex, MemorySource]) -> None:
+    index, source = any_index
+    matches = index.search(clustered(2, DIM), source.ids.size + 10)
+    assert (np.sort(matches.ids[:, :-10]) == source.ids).all()
+    assert (matches.ids[:, -10:] == -1).all()
+    assert matches.exact
+
+
+# ------------------------------------------------------------------------------------------------------------ threads
+
+
+def test_searches_go_on_while_the_collection_changes_and_is_rebuilt(tmp_path: Path) -> None:
+    source, queries = made(2500)
+    index = VectorIndex(tmp_path, source)
+    reader = VectorIndex(tmp_path, source)
+    done = threading.Event()
+    failures: list[BaseException] = []
+    answered = [0] * 3
+
+    def search(number: int) -> None:
+        picked = np.random.default_rng(number)
+        try:
+            while not done.is_set() or not answered[number]:
+                query = queries[picked.integers(len(queries))][None]
+                living = source.ids  # immutable; what was removed before this line must not come back
+                newest = int(living[-1])
+                ids = (index, reader, index)[number].search(query, 20).ids[0]
+                assert np.unique(ids).size == 20
+                assert np.isin(ids[ids <= newest], living).all()
+                answered[number] += 1
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=search, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for round_ in range(3):
+            source.remove(np.random.default_rng(round_).choice(source.ids, 100, replace=False))
+            source.add(clustered(100, DIM, seed=20 + round_))
+            index.build(("flat", "ivf-rabitq", "ivf-sq8")[round_])
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not failures, failures[0]
+    assert reader.search(queries, 1).searched == 2500
+    assert reader.status().kind == "ivf-sq8"
+    assert index.verify() == []
+
+
+def test_open_is_lazy_and_needs_no_folder(tmp_path: Path) -> None:
+    source, queries = made(20)
+    index = vectors.open(tmp_path / "not" / "there", source)
+    assert index.search(queries, 1).ids.min() > 0
+    assert not (tmp_path / "not").exists()
