@@ -55,7 +55,7 @@ class Feed:
                 watermark = int(connection.execute(horizon).scalar_one()) - 1
             else:
                 watermark = connection.execute(select(func.coalesce(func.max(ChangeRow.seq), 0))).scalar_one()
-            count = connection.execute(select(func.count()).select_from(VectorRow)).scalar_one()
+            count = connection.execute(select(func.count()).select_from(SegmentRow)).scalar_one()
             yield CatalogSnapshot(connection, watermark, count, self.dim)
 
     def changes_since(self, watermark: int) -> Changes:

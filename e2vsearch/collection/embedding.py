@@ -150,7 +150,7 @@ def _embedded(
 def _frames(path: Path, channel: int, encoder: Encoder) -> tuple[NDArray[np.float32], tuple[tuple[float, int], ...]]:
     rows, windows, at = [], [], 0
     for block in audio.stream(path, block_s=_WINDOW_S):
-        if block.shape[1] >= encoder.min_samples:
+        if block.shape[1] >= encoder.min_samples and block[channel].any():  # digital silence has no frames
             rows.append(encoder.frames(np.ascontiguousarray(block[channel])))
             windows.append((at / audio.SAMPLING_RATE_HZ, len(rows[-1])))
         at += block.shape[1]

@@ -129,7 +129,7 @@ class Collection(_collection.Collection):
         encoder = None
         if not of_vectors:
             encoder = self.encoder()
-            self.catalog.pin(encoder.space, self.settings.encoder or self.catalog.encoder_source or _source(encoder))
+            self.catalog.pin(encoder.space, encoder.opened_by or encoder.space.encoder)
         count = workers or self.settings.workers or settings.cores()
         if count < 1:
             raise SettingsError(f"--workers must be 1 or more, not {count}")
@@ -293,11 +293,6 @@ class _Run:
         self._report.left = self._total - self._done
         self._report.unused_metadata = self._table.unused() if self._table is not None else 0
         return self._report
-
-
-def _source(encoder: Encoder) -> str:
-    """What opens that encoder again: the default, unless one was handed in open."""
-    return encoder.space.encoder
 
 
 def paths_from(lines: Iterable[str]) -> Iterator[str]:

@@ -1,0 +1,88 @@
+"""How soon the command line answers: help, and a query by a stored id among 20,000 segments, as whole processes.
+
+    python benchmarks/startup.py
+
+Vectors are made up (clustered, 384-d); the collection, its index and the processes are real. Times are the least of
+several runs, since on a shared machine only the least says what the program itself needs; ratios are to Python's own
+start-up with numpy in the same run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from _table import Row, parser, show
+
+import e2vsearch
+from e2vsearch.catalog import NewRecording, NewSegment
+from e2vsearch.space import Space
+
+SEGMENTS = 20_000
+DIM = 384
+PER_RECORDING = 50
+
+
+def fill(folder: Path, segments: int) -> None:
+    """A collection of that many made-up segments, with its index."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((100, DIM))
+    with e2vsearch.open(folder, create=True) as collection:
+        collection.catalog.pin(Space("saved", "made-up", DIM), "saved")
+        for number in range(segments // PER_RECORDING):
+            vectors = centres[rng.integers(100, size=PER_RECORDING)] + rng.standard_normal((PER_RECORDING, DIM))
+            moments = tuple(
+                NewSegment(0, 5.0 * at, 5.0 * at + 4.0, vector) for at, vector in enumerate(vectors.astype(np.float32))
+            )
+            uri = f"/made/{number}.wav"
+            digest = hashlib.sha256(uri.encode()).hexdigest()
+            when = datetime(2024, 1, 1, tzinfo=UTC)
+            length = 5.0 * PER_RECORDING
+            made = NewRecording(uri, str(number), digest, 0, 0, when, length, 1, 8000, "made up", moments)
+            collection.catalog.store(made)
+        collection.build()
+
+
+def least(command: list[str], runs: int) -> float:
+    """Seconds of the quickest of some runs of a whole process."""
+    spent = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        spent.append(time.perf_counter() - started)
+    return min(spent)
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = parser(__doc__).parse_args()
+    segments, runs = (4_000, 3) if arguments.quick else (SEGMENTS, 9)
+    ours = [sys.executable, "-m", "e2vsearch"]
+    with tempfile.TemporaryDirectory() as scratch:
+        index = str(Path(scratch) / "index")
+        fill(Path(index), segments)
+        commands = {
+            "python -c 'import numpy'": [sys.executable, "-c", "import numpy"],
+            "import e2vsearch": [sys.executable, "-c", "import e2vsearch"],
+            "e2vsearch --help": [*ours, "--help"],
+            f"query by id, {segments:,} segments": [*ours, "query", "seg:7", "-k", "20", "--index", index],
+            "the same by segment, filtered": [
+                *ours, "query", "seg:7", "--by", "segment", "--where", "recording <= 100", "--index", index,
+            ],
+        }  # fmt: skip
+        for command in commands.values():
+            least(command, 1)  # caches of the file system and of Python's bytecode
+        spent = {name: least(command, runs) for name, command in commands.items()}
+    base = next(iter(spent))
+    rows = [Row(name, value, "s", value / spent[base], base) for name, value in spent.items()]
+    show(f"Start-up of whole processes, least of {runs} runs", rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

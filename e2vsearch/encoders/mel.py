@@ -1,0 +1,87 @@
+"""Whisper's log-mel picture of a signal, in numpy. Knows samples and mel bands, nothing of networks or files.
+
+The constants are those of Whisper's front end (https://github.com/openai/whisper, `whisper/audio.py`), and the bands
+are Slaney's (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above, each triangle of unit area. Unlike
+Whisper, nothing is padded to 30 s: a signal gives as many frames as it is long.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.audio import SAMPLING_RATE_HZ
+
+__all__ = ["BANDS", "HOP", "MIN_SAMPLES", "RATE_HZ", "WINDOW", "centres_hz", "log_mel"]
+
+BANDS = 80
+WINDOW = SAMPLING_RATE_HZ * 25 // 1000  # samples: 25 ms
+HOP = SAMPLING_RATE_HZ * 10 // 1000  # samples: 10 ms
+RATE_HZ = SAMPLING_RATE_HZ / HOP  # frames a second
+MIN_SAMPLES = WINDOW  # half a window is mirrored at either end, so half a window and one sample would be the least
+
+_FLOOR = 1e-10  # power, so that silence has a logarithm
+_RANGE = 8.0  # decades below the loudest cell of the picture, where the rest is cut off
+_SLANEY_BREAK_HZ = 1000.0
+_SLANEY_HZ_A_MEL = 200.0 / 3.0  # below the break
+_SLANEY_STEP = np.log(6.4) / 27.0  # above it: 27 mels span a factor of 6.4
+
+
+def log_mel(signal: NDArray[np.float32], ceiling_hz: float | None = None) -> NDArray[np.float32]:
+    """The log-mel picture of one signal.
+
+    What is more than 8 decades (80 dB) below the loudest cell is cut off there, so the floor depends on the clip's own
+    peak, and a gain of g adds log10(g) / 2 to every cell that is above `_FLOOR`.
+
+    Args:
+        signal: ``(samples,)`` float32 at 16 kHz, at least `MIN_SAMPLES` long.
+        ceiling_hz: bands centred above it hear nothing, as if the signal had been recorded without them.
+
+    Returns:
+        ``(BANDS, samples // HOP)`` float32, C-contiguous; digital silence is -1.5 everywhere.
+    """
+    padded = np.pad(signal, WINDOW // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][: signal.size // HOP]
+    spectrum = np.fft.rfft(frames * _hann(), axis=1)
+    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)  # numpy 1 transforms in float64
+    logarithm: NDArray[np.float32] = np.log10(np.maximum(_filters(ceiling_hz) @ power.T, np.float32(_FLOOR)))
+    np.maximum(logarithm, logarithm.max() - np.float32(_RANGE), out=logarithm)
+    logarithm += np.float32(4.0)
+    logarithm /= np.float32(4.0)
+    return logarithm
+
+
+def centres_hz() -> NDArray[np.float64]:
+    """The frequency at the top of each band's triangle, ``(BANDS,)``."""
+    return _edges_hz()[1:-1]
+
+
+@cache
+def _hann() -> NDArray[np.float32]:
+    # periodic, as torch.hann_window is by default: np.hanning is symmetric
+    return np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+
+
+@cache
+def _edges_hz() -> NDArray[np.float64]:
+    break_mel = _SLANEY_BREAK_HZ / _SLANEY_HZ_A_MEL
+    top_mel = break_mel + np.log(SAMPLING_RATE_HZ / 2 / _SLANEY_BREAK_HZ) / _SLANEY_STEP
+    mels = np.linspace(0.0, top_mel, BANDS + 2)
+    above = _SLANEY_BREAK_HZ * np.exp(_SLANEY_STEP * (mels - break_mel))
+    return np.where(mels < break_mel, mels * _SLANEY_HZ_A_MEL, above)
+
+
+@cache
+def _filters(ceiling_hz: float | None = None) -> NDArray[np.float32]:
+    edges = _edges_hz()
+    bins_hz = np.fft.rfftfreq(WINDOW, 1.0 / SAMPLING_RATE_HZ)
+    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rising = (bins_hz - lower) / (centre - lower)
+    falling = (upper - bins_hz) / (upper - centre)
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    triangles *= 2.0 / (upper - lower)  # unit area
+    if ceiling_hz is not None:
+        triangles[centre[:, 0] > ceiling_hz] = 0.0
+    return triangles.astype(np.float32)

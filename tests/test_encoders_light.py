@@ -1,0 +1,154 @@
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from e2vsearch import encoders
+from e2vsearch.encoders import EncoderOptions, light
+from e2vsearch.errors import BadSignal, BadWeights
+
+EMODB = Path(__file__).parents[2] / "shared" / "audio" / "emodb"
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return encoders.open("light")
+
+
+def tone(seconds, seed=0):
+    """A voice-like sound: harmonics of a wandering pitch, in bursts, with some noise."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(int(seconds * 16_000)) / 16_000
+    phase = 2 * np.pi * np.cumsum(150 + 40 * np.sin(2 * np.pi * (1 + rng.random()) * time)) / 16_000
+    voice = sum(np.sin(k * phase) / k for k in range(1, 12)) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * time))
+    return (0.1 * voice + 0.005 * rng.standard_normal(time.size)).astype(np.float32)
+
+
+def test_space_names_the_weights_and_six_emotions(encoder):
+    assert encoder.space.encoder == "light"
+    assert encoder.space.dim == 384
+    assert encoder.space.labels == ("angry", "disgusted", "fearful", "happy", "neutral", "sad")
+    assert len(encoder.space.revision) == 64
+    assert encoder.space == encoders.open("light", EncoderOptions(threads=2)).space
+
+
+def test_vectors_are_unit_length_and_scores_are_probabilities(encoder):
+    embeddings = encoder.encode([tone(2.0), tone(0.5, seed=1)])
+    assert embeddings.vectors.shape == (2, 384)
+    assert embeddings.vectors.dtype == embeddings.scores.dtype == np.float32
+    assert np.linalg.norm(embeddings.vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert embeddings.scores.shape == (2, 6)
+    assert embeddings.scores.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_different_sounds_get_different_vectors(encoder):
+    first, second = encoder.encode(
+        [tone(2.0), np.random.default_rng(1).standard_normal(32_000).astype(np.float32)]
+    ).vectors
+    assert first @ second < 0.95
+
+
+def test_same_bits_whatever_else_is_in_the_call(encoder):
+    signal = tone(1.3)
+    alone = encoder.encode([signal])
+    among = encoder.encode([tone(4.0, seed=2), signal, tone(0.2, seed=3)])
+    assert (alone.vectors[0] == among.vectors[1]).all()
+    assert (alone.scores[0] == among.scores[1]).all()
+
+
+def test_threads_share_one_encoder(encoder):
+    signals = [tone(0.3 + 0.2 * index, seed=index) for index in range(8)]
+    one_by_one = encoder.encode(signals).vectors
+    with ThreadPoolExecutor(4) as pool:
+        together = np.concatenate([e.vectors for e in pool.map(lambda s: encoder.encode([s]), signals)])
+    assert (one_by_one == together).all()
+
+
+@pytest.mark.parametrize("samples", [400, 401, 480, 719, 720, 1600, 16_001])
+def test_short_and_odd_lengths(encoder, samples):
+    signal = tone(1.1)[:samples]
+    assert np.isfinite(encoder.encode([signal]).vectors).all()
+    assert encoder.frames(signal).shape == (-(-(samples // 160) // 2), 384)
+
+
+def test_shortest_and_longest(encoder):
+    assert encoder.min_samples == 400
+    with pytest.raises(BadSignal, match="too short"):
+        encoder.encode([tone(1.0)[:399]])
+    assert encoder.frames(tone(30.0)).shape == (1500, 384)
+
+
+@pytest.mark.parametrize("signal", [np.zeros(8000, np.float32), np.full(8000, 0.7, np.float32)])
+def test_silence_has_a_finite_vector(encoder, signal):
+    embeddings = encoder.encode([signal])
+    assert np.isfinite(embeddings.vectors).all()
+    assert np.isfinite(embeddings.scores).all()
+
+
+def test_frames_follow_the_sound(encoder):
+    signal = np.concatenate([tone(3.0), 0.3 * np.random.default_rng(4).standard_normal(48_000).astype(np.float32)])
+    frames = encoder.frames(signal)
+    assert frames.shape == (int(6.0 * encoder.frame_rate_hz), 384)
+    assert np.linalg.norm(frames, axis=1) == pytest.approx(1.0, abs=1e-5)
+    early, late = frames[25:100].mean(axis=0), frames[200:275].mean(axis=0)
+    assert (frames[25:100] @ early).mean() > (frames[25:100] @ late).mean() + 0.05
+
+
+def test_a_signal_shorter_than_the_window_has_its_own_vector_in_every_frame(encoder):
+    signal = tone(0.5)  # 25 frames, all within 25 of each other
+    assert encoder.frames(signal) == pytest.approx(np.repeat(encoder.encode([signal]).vectors, 25, axis=0), abs=1e-5)
+
+
+def test_what_a_telephone_does_not_carry_changes_nothing(encoder):
+    signal = tone(2.0)
+    time = np.arange(signal.size) / 16_000
+    hiss = (0.05 * np.sin(2 * np.pi * 6500 * time)).astype(np.float32)
+    plain, hissing = encoder.encode([signal, signal + hiss]).vectors
+    assert plain @ hissing > 0.999
+
+
+def test_card_describes_the_weights():
+    folder = resources.files("e2vsearch.encoders") / "data"
+    card = json.loads((folder / "light.json").read_text(encoding="utf-8"))
+    weights = (folder / "light.onnx").read_bytes()
+    assert card["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert len(weights) < 10_000_000
+    assert {source["licence"].split()[0] for source in card["sources"]} == {"MIT", "ODbL-1.0"}
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "not-json"])
+def test_damaged_files_are_bad_weights(tmp_path, monkeypatch, damage):
+    shipped = resources.files("e2vsearch.encoders") / "data"
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("light.json", "light.onnx"):
+        (folder / name).write_bytes((shipped / name).read_bytes())
+    if damage == "missing":
+        (folder / "light.onnx").unlink()
+    elif damage == "changed":
+        (folder / "light.onnx").write_bytes((shipped / "light.onnx").read_bytes()[:-1])
+    else:
+        (folder / "light.json").write_text("{")
+    monkeypatch.setattr(light.resources, "files", lambda package: tmp_path)
+    with pytest.raises(BadWeights, match="reinstall"):
+        encoders.open("light")
+
+
+def test_a_file_that_onnxruntime_cannot_load_is_bad_weights():
+    with pytest.raises(BadWeights, match="upgrade onnxruntime"):
+        light._session(b"not a network", threads=1)
+
+
+@pytest.mark.skipif(not EMODB.is_dir(), reason="needs the labelled clips of EMO-DB beside the checkout")
+def test_clear_emotions_are_heard(encoder):
+    from e2vsearch import audio
+
+    angry, sad = (audio.read(EMODB / "audio" / name)[0] for name in ("03a01Wa.flac", "03a04Ta.flac"))
+    angry_scores, sad_scores = encoder.encode([angry, sad]).scores
+    labels = encoder.space.labels
+    assert labels[angry_scores.argmax()] == "angry"
+    assert sad_scores[labels.index("sad")] > angry_scores[labels.index("sad")]

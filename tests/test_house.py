@@ -1,0 +1,334 @@
+"""The house around the code: the wheel, the import contract, start-up time, the Makefile, the README's commands."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HEAVY = {"torch", "funasr", "faiss", "onnxruntime", "sqlalchemy", "alembic", "soundfile", "soxr", "av", "scipy"}
+IMPORTED_AS = {"faiss": "faiss_cpu", "yaml": "pyyaml"}  # module: package, where they differ
+REPOSITORY = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+MAX_FILE_BYTES = 12 * 1024 * 1024
+# homes and temporary places; not those inside an address (example.org/home/x) or a relative path (./work/x)
+MACHINE_PATH = re.compile(r"(?<![\w.~*}-])/(?:root|work|home/\w+|Users/\w+|tmp/\w+|opt/\w+)/[\w.]|[A-Z]:\\Users\\\w")
+
+
+def python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run this interpreter in a process of its own; its failure is the test's, with what it said."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def modules_after(code: str) -> set[str]:
+    """Top-level names that are imported once `code` has run."""
+    return set(python("-c", f"{code}\nimport sys\nprint(*sys.modules)").stdout.splitlines()[-1].split())
+
+
+# --- the wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built wheel, unpacked. Built by hatchling itself: an isolated build would ask the network."""
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("wheel")
+    python("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=REPOSITORY)
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(folder / "unpacked")
+    return folder / "unpacked"
+
+
+def test_wheel_holds_one_package(wheel: Path) -> None:
+    import e2vsearch
+
+    assert {path.name for path in wheel.iterdir()} == {"e2vsearch", f"e2vsearch-{e2vsearch.__version__}.dist-info"}
+
+
+def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
+    def files(root: Path, below: str) -> set[str]:
+        kept = (path for path in (root / below).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        return {path.relative_to(root).as_posix() for path in kept}
+
+    tracked = files(REPOSITORY, "e2vsearch") | {f"e2vsearch/{name}" for name in files(REPOSITORY, "migrations")}
+    assert files(wheel, "e2vsearch") == tracked
+    assert "e2vsearch/py.typed" in tracked
+    assert any(re.fullmatch(r"e2vsearch/migrations/versions/\d+_\w+\.py", name) for name in tracked)
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "NOTICE"])
+def test_wheel_holds_licences(wheel: Path, name: str) -> None:
+    (packed,) = wheel.glob(f"*.dist-info/**/{name}")
+    assert packed.read_bytes() == (REPOSITORY / name).read_bytes()
+    assert len(packed.read_bytes()) > 500
+
+
+def test_migrations_run_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    code = """
+import sqlalchemy, e2vsearch
+from e2vsearch.catalog.upgrade import current, upgrade
+engine = sqlalchemy.create_engine("sqlite:///catalog.db")
+upgrade(engine)
+print(e2vsearch.__file__, current(engine), *sqlalchemy.inspect(engine).get_table_names(), sep="\\n")
+"""
+    origin, revision, *tables = python("-c", code, cwd=tmp_path, env={"PYTHONPATH": str(wheel)}).stdout.splitlines()
+    assert Path(origin).is_relative_to(wheel)
+    newest = max(path.name for path in (REPOSITORY / "migrations" / "versions").glob("*.py"))
+    assert revision == newest.partition("_")[0]
+    assert {"recording", "segment", "vector"} <= set(tables)
+
+
+# --- start-up
+
+
+def test_import_is_quick_and_light() -> None:
+    spent_us = []
+    for _ in range(3):
+        report = python("-X", "importtime", "-c", "import e2vsearch").stderr
+        spent_us.append(int(re.findall(r"\|\s+(\d+) \| +e2vsearch$", report, re.MULTILINE)[0]))
+    assert min(spent_us) < 100_000
+    assert not modules_after("import e2vsearch") & (HEAVY | {"typer", "click", "rich"})
+
+
+def test_help_is_quick_and_light() -> None:
+    spent_s = []
+    for _ in range(5):
+        start = time.perf_counter()
+        said = python("-m", "e2vsearch.cli", "--help").stdout
+        spent_s.append(time.perf_counter() - start)
+        assert "ingest" in said
+        if spent_s[-1] < 0.4:
+            break
+    assert min(spent_s) < 0.4
+    code = """
+import sys
+sys.argv = ["e2vsearch", "--help"]
+from e2vsearch.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+"""
+    assert not modules_after(code) & (HEAVY | {"numpy"})
+
+
+def test_launcher_is_the_command() -> None:
+    launched = python(str(REPOSITORY / "cli.py"), "--help").stdout
+    assert re.sub(r"cli\.py|python -m e2vsearch\.cli|e2vsearch", "", launched).split() == (
+        re.sub(
+            r"cli\.py|python -m e2vsearch\.cli|e2vsearch", "", python("-m", "e2vsearch.cli", "--help").stdout
+        ).split()
+    )
+
+
+# --- the command line
+
+
+def root() -> Any:
+    import typer.main
+
+    from e2vsearch.cli import app
+
+    return typer.main.get_command(app)
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command below and including `command`, with the words that lead to it."""
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*path, name))
+
+
+def test_every_command_and_option_has_help() -> None:
+    silent = []
+    for path, command in commands(root()):
+        options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+        silent += [(*path, option.opts[0]) for option in options if not (option.help or "").strip()]
+        silent += [path] if not (command.help or "").strip() else []
+    assert not silent
+    names = {path[0] for path, _ in commands(root()) if path}
+    assert {"ingest", "query", "compare", "embed", "index", "db", "status", "failures", "remove", "doctor"} <= names
+
+
+def console_lines(text: str) -> list[str]:
+    """What is typed after a ``$`` in the text's console blocks, comments cut off, continued lines joined."""
+    blocks = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    joined = "\n".join(blocks).replace("\\\n", " ")
+    return [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
+
+
+def fault(line: str) -> str | None:
+    """What is wrong with a typed line: a command, option or make target that does not exist."""
+    words = shlex.split(line, comments=True)
+    while words and re.fullmatch(r"[A-Z0-9_]+=\S*", words[0]):  # variables for this one command
+        words = words[1:]
+    if words[:1] == ["make"]:
+        unknown = [word for word in words[1:] if "=" not in word and word not in targets()]
+        return f"no make target {unknown[0]}" if unknown else None
+    if words[:2] == ["python", "cli.py"]:
+        words = words[1:]
+    if words[0] not in {"e2vsearch", "cli.py"}:
+        return None
+    command = root()
+    words = words[1:]
+    while words and words[0] in getattr(command, "commands", {}):
+        command, words = command.commands[words[0]], words[1:]
+    if getattr(command, "commands", None) and words and not words[0].startswith("-"):
+        return f"no command {words[0]}"
+    known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
+    for word in words:
+        if word in {"|", ">", "2>", "&&", ";"}:
+            break
+        if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in known:
+            return f"no option {word}"
+    return None
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "index/README.md", "samples/README.md"])
+def test_documented_commands_exist(document: str) -> None:
+    lines = console_lines((REPOSITORY / document).read_text(encoding="utf-8"))
+    assert lines
+    assert [(line, fault(line)) for line in lines if fault(line)] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "e2vsearch qwery a.wav",
+        "e2vsearch query a.wav --kk 3",
+        "python cli.py nothing",
+        "make coffee",
+        "e2vsearch db up",
+    ],
+)
+def test_a_wrong_command_would_be_seen(line: str) -> None:
+    assert fault(line)
+
+
+# --- the checkout
+
+
+def targets() -> set[str]:
+    """What the Makefile says can be made."""
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    return set(phony.split())
+
+
+def test_make_alone_explains_every_target() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("needs make")
+    said = subprocess.run(["make", "-C", str(REPOSITORY)], capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"^ +make (\S+) +\w", said, re.MULTILINE)) == targets()
+    assert {"demo", "test", "lint", "help"} <= targets()
+
+
+def test_import_contract_holds() -> None:
+    pytest.importorskip("importlinter")
+    run = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    assert "1 kept, 0 broken" in python("-c", run, cwd=REPOSITORY).stdout
+
+
+def test_import_contract_names_every_room() -> None:
+    layers = " | ".join(PROJECT["tool"]["importlinter"]["contracts"][0]["layers"])
+    named = {name.strip().removeprefix("e2vsearch.") for name in layers.split("|")}
+    rooms = {path.stem for path in (REPOSITORY / "e2vsearch").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert named == rooms - {"__init__", "__main__", "__pycache__"}
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    """What happens to be installed beside us (filelock by torch, yaml by many) is missing on a fresh machine."""
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    declared = [*PROJECT["project"]["dependencies"], *chain.from_iterable(extras)]
+    names = {re.split(r"[^\w-]", requirement)[0].lower().replace("-", "_") for requirement in declared}
+    names |= {module for module, package in IMPORTED_AS.items() if package in names}
+    undeclared = set()
+    for path in [*(REPOSITORY / "e2vsearch").rglob("*.py"), *(REPOSITORY / "migrations").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            tops = {name.partition(".")[0] for name in imported}
+            undeclared |= {(path.name, top) for top in tops - names - sys.stdlib_module_names - {"e2vsearch"}}
+    assert undeclared == set()
+
+
+def test_every_extra_is_in_all() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    (everything,) = extras["all"]
+    assert set(re.split(r"[\[\],]", everything)[1:-1]) == extras.keys() - {"all"}
+
+
+def tracked() -> list[Path]:
+    if not (REPOSITORY / ".git").exists():
+        pytest.skip("needs a git checkout")
+    listing = ("git", "-C", str(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = subprocess.run(listing, capture_output=True, check=True).stdout.decode().split("\0")
+    return [path for path in (REPOSITORY / name for name in names if name) if path.is_file()]
+
+
+def test_no_large_file() -> None:
+    assert [path.name for path in tracked() if path.stat().st_size > MAX_FILE_BYTES] == []
+
+
+def test_no_path_of_one_machine() -> None:
+    found = []
+    for path in tracked():
+        content = path.read_bytes()
+        if b"\0" not in content:
+            found += [(path.name, match.group()) for match in MACHINE_PATH.finditer(content.decode())]
+    assert found == []
+
+
+@pytest.mark.parametrize("parts", [("", "root", "x"), ("see ", "home", "ida", "a.wav"), ("'", "work", "main")])
+def test_a_path_of_one_machine_would_be_seen(parts: tuple[str, ...]) -> None:
+    assert MACHINE_PATH.search("/".join(parts))
+
+
+def test_samples_are_whole_and_small() -> None:
+    soundfile = pytest.importorskip("soundfile")
+    folder = REPOSITORY / "samples"
+    listed = {line.partition(",")[0] for line in (folder / "calls.csv").read_text(encoding="utf-8").splitlines()[1:]}
+    assert listed == {path.name for path in (folder / "calls").iterdir()}
+    for path in [*(folder / "calls").iterdir(), folder / "angry.ogg"]:
+        assert 5 < soundfile.info(path).duration < 30
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1.5e6
+
+
+def test_demo_finds_the_agitated_calls_first(tmp_path: Path) -> None:
+    """What `make demo` shows: by arousal, which is all that synthetic speech can carry."""
+    samples, command = REPOSITORY / "samples", ("-m", "e2vsearch.cli")
+    meta = ("--meta", str(samples / "calls.csv"))
+    python(*command, "ingest", str(samples / "calls"), "--index", "demo", "--encoder", "light", *meta, cwd=tmp_path)
+    said = python(*command, "query", str(samples / "angry.ogg"), "--index", "demo", "-k", "12", cwd=tmp_path).stdout
+    names = [json.loads(line)["name"] for line in said.splitlines()]
+    agitated = {"refund-shouting", "cancel-angry", "repair-escalating", "parcel-tense", "outage-angry"}
+    assert {name.partition(".")[0] for name in names[:5]} == agitated
+    assert len(names) == len(list((samples / "calls").iterdir()))
+
+
+def test_tests_need_no_extra_to_be_collected() -> None:
+    """A test file that imports an optional package at its top would fail, not skip, in a core install."""
+    optional = {"torch", "funasr", "psycopg", "pgserver", "sklearn", "onnx"}
+    wrong = []
+    for path in sorted((REPOSITORY / "tests").glob("*.py")):
+        top = re.findall(r"^(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        wrong += [(path.name, name) for name in top if name in optional]
+    assert wrong == []
+    assert importlib.util.find_spec("e2vsearch") is not None
