@@ -1,0 +1,70 @@
+# One command for each chore. Only Python (3.11 or later), make and a package index are needed.
+#   .venv      the core install, what a user gets: demo, test-core
+#   .venv-all  every extra, test and lint tools: test, lint, format, wheel, bench
+# Each is made once and made again when pyproject.toml or constraints.txt changes.
+
+PYTHON ?= python3
+ARGS ?=
+
+NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "e2vsearch needs Python 3.11 or later: make PYTHON=python3.11")'
+
+CORE := .venv/.core-installed
+CORE_TEST := .venv/.test-installed
+ALL := .venv-all/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-core lint format wheel bench clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  PYTHON=python3.12 picks the interpreter, ARGS='-k audio -x' goes on to pytest"
+
+demo: $(CORE) ## ingest the sample calls and find those like an angry one, in two minutes from nothing
+	@rm -rf demo
+	.venv/bin/e2vsearch ingest samples/calls --index demo --encoder light --meta samples/calls.csv --format table
+	.venv/bin/e2vsearch query samples/angry.ogg --index demo -k 5 --format table
+
+test: $(ALL) ## run every test, with all extras and a real Postgres
+	.venv-all/bin/python -m pytest $(ARGS)
+
+test-core: $(CORE_TEST) ## run the tests with the core install alone; what needs an extra skips with its reason
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: $(ALL) ## ruff, mypy --strict and the import contract
+	.venv-all/bin/ruff check
+	.venv-all/bin/ruff format --check
+	.venv-all/bin/mypy --strict
+	.venv-all/bin/lint-imports
+
+format: $(ALL) ## put the code in shape
+	.venv-all/bin/ruff check --fix
+	.venv-all/bin/ruff format
+
+wheel: $(ALL) ## build dist/*.whl
+	.venv-all/bin/python -m hatchling build -t wheel
+
+bench: $(ALL) ## a quick run of every benchmark, each printing its table
+	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; .venv-all/bin/python "$$script" --quick; done
+
+clean: ## remove what the commands above made; collections in index/ stay
+	rm -rf .venv .venv-all demo dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(CORE): pyproject.toml
+	@$(NEW_ENOUGH)
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --editable .
+	@touch $@
+
+# --group needs pip 25.1, newer than what Python 3.11 and 3.12 bring
+$(CORE_TEST): $(CORE)
+	.venv/bin/python -m pip install --quiet 'pip>=25.1'
+	.venv/bin/python -m pip install --quiet --group test
+	@touch $@
+
+$(ALL): pyproject.toml constraints.txt
+	@$(NEW_ENOUGH)
+	$(PYTHON) -m venv .venv-all
+	.venv-all/bin/python -m pip install --quiet 'pip>=25.1'
+	.venv-all/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group test --group lint
+	@touch $@
