@@ -325,7 +325,7 @@ def test_a_senseless_rate_is_a_damaged_header(rate: int) -> None:
         audio.probe(bytes(data))
 
 
-FUZZED = [
+FUZZED: list[tuple[str, dict[str, str] | None]] = [
     ("a.wav", {}),
     ("a.flac", {}),
     ("a.ogg", {}),

@@ -127,7 +127,7 @@ RULES = SpanRules(threshold=0.5, min_speech=3, min_pause=10, pad=2, shortest=20,
         ([0.9] * 6 + [0.0] * 50, [(0, 20)]),  # widened to the only side
         ([0.0] * 5 + [0.9] * 6, [(0, 11)]),  # the whole recording
         ([0.9] * 20 + [0.0] * 9 + [0.9] * 20 + [0.0] * 50, [(0, 51)]),  # a short pause stays inside
-        ([0.9] * 20 + [0.0] * 11 + [0.9] * 20 + [0.0] * 50, [(0, 22), (29, 53)]),  # a long one separates
+        ([0.9] * 20 + [0.0] * 10 + [0.9] * 20 + [0.0] * 50, [(0, 22), (28, 52)]),  # a long one separates
         ([0.9] * 50 + [0.4] * 3 + [0.9] * 60 + [0.0] * 50, [(0, 51), (51, 115)]),  # cut at its deepest
         ([0.9] * 60 + [0.0] * 9 + [0.9] * 50 + [0.0] * 50, [(0, 62), (67, 121)]),  # and in the pause, not in speech
         ([0.9] * 30 + [0.0] * 11 + [0.9] * 4, [(0, 45)]),  # a short end joins the last

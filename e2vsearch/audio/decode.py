@@ -167,7 +167,7 @@ class FFmpegDecoder:
         if self._promised is not None and position + _MP3_SLACK < self._promised:
             raise _cut_off(name, position / rate, self._promised / rate)
 
-    def _packets(self) -> Iterator[av.Packet[Any]]:
+    def _packets(self) -> Iterator[av.Packet[av.AudioStream]]:
         import av
 
         try:
@@ -180,7 +180,7 @@ class FFmpegDecoder:
         base = self._stream.time_base
         return 0.0 if pts is None or base is None else float((pts - origin) * base) - start / self.info.sampling_rate_hz
 
-    def _samples_of(self, packet: av.Packet[Any]) -> int:
+    def _samples_of(self, packet: av.Packet[av.AudioStream]) -> int:
         if packet.duration is None or self._stream.time_base is None:
             return 0
         samples = packet.duration * self._stream.time_base * self.info.sampling_rate_hz
