@@ -296,6 +296,17 @@ def test_places(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(SettingsError, match="is a file"):
         locate(tmp_path / "file")
+    with pytest.raises(e2vsearch.E2vsearchError, match="mysql is not supported"):
+        locate("mysql://host/x")
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path, calls: Path) -> None:
+    folder = tmp_path / "50% calls? #1 ünïcode"
+    with e2vsearch.open(folder, create=True, encoder="fake") as collection:
+        collection.ingest(calls / "voice0.wav")
+    assert (folder / "catalog.db").is_file()
+    with e2vsearch.open(folder) as collection:
+        assert collection.status().counts.recordings == 1
 
 
 def test_opening_what_is_not_there_makes_nothing(tmp_path: Path) -> None:

@@ -23,22 +23,30 @@ def connect(url: str | URL) -> Engine:
         CatalogError: not a URL, or of a database that is neither SQLite nor Postgres.
         MissingExtra: Postgres without psycopg.
     """
+    url = parsed(url)
+    return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgres(url)
+
+
+def parsed(url: str | URL) -> URL:
+    """A URL that can hold a collection.
+
+    Raises:
+        CatalogError: it is none.
+    """
     try:
-        parsed = make_url(url)
+        found = make_url(url)
     except ArgumentError as error:
         raise CatalogError(f"{url} is no database URL - write e.g. postgresql://user@host/calls") from error
-    kind = parsed.get_backend_name()
-    if kind == "sqlite":
-        return _sqlite(parsed)
-    if kind in ("postgresql", "postgres"):
-        return _postgres(parsed)
-    raise CatalogError(f"{kind} is not supported - use a folder (SQLite) or postgresql://user@host/database")
+    kind = found.drivername.partition("+")[0]
+    if kind not in ("sqlite", "postgresql", "postgres"):
+        raise CatalogError(f"{kind} is not supported - use a folder (SQLite) or postgresql://user@host/database")
+    return found.set(drivername="postgresql+psycopg") if kind != "sqlite" else found
 
 
 def sqlite_file(url: str | URL) -> Path | None:
     """The file that a SQLite URL names; None for any other URL."""
-    text = str(url)
-    return Path(text.removeprefix("sqlite:///")) if text.startswith("sqlite:///") else None
+    found = parsed(url)
+    return Path(found.database or "") if found.get_backend_name() == "sqlite" else None
 
 
 def reachable(engine: Engine) -> None:
@@ -58,7 +66,7 @@ def place(url: URL) -> str:
     """The database as a person names it: a file's path, or the URL without its password."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+    return url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
 def first_line(error: SQLAlchemyError) -> str:
@@ -94,4 +102,4 @@ def _postgres(url: URL) -> Engine:
         import psycopg  # noqa: F401
     except ImportError as error:
         raise missing_extra("a collection in Postgres", "postgres") from error
-    return create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+    return create_engine(url, pool_pre_ping=True)

@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from e2vsearch.catalog import upgrade as schema
-from e2vsearch.catalog.database import connect, first_line, place, reachable, sqlite_file
+from e2vsearch.catalog.database import connect, first_line, parsed, place, reachable, sqlite_file
 from e2vsearch.catalog.feed import Feed
 from e2vsearch.catalog.records import (
     Counts,
@@ -97,7 +97,7 @@ class Catalog:
             CatalogError: the database cannot be reached.
         """
         file = sqlite_file(url)
-        named = named or str(file or url)
+        named = named or place(parsed(url))
         if file is not None and not create and not file.is_file():
             raise NoCollection(f"no collection in {named} - make one with: e2vsearch ingest FOLDER --index {named}")
         engine = connect(url)

@@ -145,7 +145,7 @@ def doctor(index: Index = None, format_: OutputFormat = None) -> None:
 
 def _engine(index: str | None, *, create: bool = False):  # type: ignore[no-untyped-def]
     from e2vsearch import settings
-    from e2vsearch.catalog.database import connect, reachable
+    from e2vsearch.catalog.database import connect, reachable, sqlite_file
     from e2vsearch.collection.places import locate
     from e2vsearch.errors import NoCollection
 
@@ -153,7 +153,7 @@ def _engine(index: str | None, *, create: bool = False):  # type: ignore[no-unty
     if place.folder is not None:
         if create:
             place.folder.mkdir(parents=True, exist_ok=True)
-        elif not Path(place.url.removeprefix("sqlite:///")).is_file():
+        elif not (sqlite_file(place.url) or Path()).is_file():
             raise NoCollection(
                 f"no collection in {place.named} - make one with: e2vsearch ingest FOLDER --index {place.named}"
             )

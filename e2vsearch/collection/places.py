@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from sqlalchemy.engine import URL
+
+from e2vsearch.catalog.database import parsed, place, sqlite_file
 from e2vsearch.errors import SettingsError
 
 
@@ -15,7 +17,7 @@ class Place:
     """Where a collection's catalog is, and where its generations go."""
 
     named: str  # as the user wrote it
-    url: str  # of the database
+    url: URL  # of the database
     folder: Path | None  # that holds ``generations/``; None: one in the cache, named by the collection's UUID
 
     def cached(self, cache: str, collection_id: str) -> Path:
@@ -31,24 +33,20 @@ def locate(index: str | os.PathLike[str]) -> Place:
 
     Raises:
         SettingsError: it names a file.
+        CatalogError: it is a URL of nothing that can hold a collection.
     """
     text = os.fspath(index)
     if "://" in text:
-        if text.startswith("sqlite:///"):
-            path = Path(text.removeprefix("sqlite:///"))
-            return Place(str(path), text, path.parent)
-        return Place(_without_password(text), text, None)
+        url = parsed(text)
+        file = sqlite_file(url)
+        return Place(place(url), url, file.parent if file is not None else None)
     folder = Path(text).expanduser()
     if folder.is_file():
         raise SettingsError(
             f"{folder} is a file - a collection is a folder, or a database URL such as sqlite:///{text}"
         )
-    return Place(text, f"sqlite:///{(folder / 'catalog.db').absolute()}", folder)
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return url if not parts.password else url.replace(f":{parts.password}@", ":***@", 1)
+    # not by text: a folder's name may hold "?" or "%", which mean something in a URL
+    return Place(text, URL.create("sqlite", database=str((folder / "catalog.db").absolute())), folder)
 
 
 def _user_cache() -> Path:
