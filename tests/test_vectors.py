@@ -191,11 +191,11 @@ def test_vectors_that_are_all_the_same_make_a_sound_index(row: NDArray[np.float6
 
 def test_a_rotation_saves_codes_from_dimensions_of_unequal_scale(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    skewed = clustered(6000, DIM) * np.exp(1.5 * rng.standard_normal(DIM)).astype(np.float32)
+    skewed = clustered(4000, DIM) * np.exp(1.5 * rng.standard_normal(DIM)).astype(np.float32)
     manifest = VectorIndex(tmp_path, MemorySource(skewed)).build("ivf-rabitq")
     assert manifest.kind == "ivf-rabitq"
     assert manifest.k_factor is not None
-    assert manifest.k_factor <= 12
+    assert manifest.k_factor < 5  # what the codes need unrotated
 
 
 def test_the_same_seed_gives_the_same_index(tmp_path: Path) -> None:

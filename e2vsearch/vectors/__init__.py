@@ -2,7 +2,8 @@
 
 What is searched is read from an `e2vsearch.feed.VectorSource`, which also stays the truth: an index on disk is a
 cache, and deleting it loses nothing but time. `exact` compares vectors, `ivf` is FAISS, `generation` is one immutable
-index on disk, `view` joins it with what came and went since, and `index` keeps all that fresh and honest.
+index on disk (through `disk`), `view` joins it with what came and went since, `truth` holds every answer and `audit`
+the whole of it against the source, and `index` keeps all that fresh.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def state(path: Path) -> FileState:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's content, in hexadecimal; about a second per GB."""
+    """Hash of a file's content, in hexadecimal; 1.5 GB a second from the page cache."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -33,7 +33,7 @@ Progress = Callable[[str, int, int], None]
 MIN_ROWS = 1000  # fewer leave too little to train on beside the vectors held out, and are compared in a millisecond
 RICHER = {"ivf-rabitq": "ivf-sq8", "ivf-sq8": "ivf-flat", "ivf-flat": "flat"}  # what to try where a target is missed
 
-_TRAIN_PER_LIST = 64  # FAISS warns below 39 and uses at most 256; recall changes in the third digit above 64
+_TRAIN_PER_LIST = 64  # FAISS warns below 39; 1 M x 1024-d then trains on 1 GiB, which is all that a build holds
 _MIN_PER_LIST = 39
 # results that a recall is proven for, more are compared exactly; on how many queries: long answers vary less
 _PROVEN = ((20, 256), (256, 128), (1000, 64))
@@ -94,7 +94,7 @@ def faiss_module() -> Any:
         raise GenerationError(f"FAISS does not load ({error}): pip install faiss-cpu, or use --kind flat") from error
     # 1.15 compares this with queries x dim and ships 128,000: 2 to 124 queries of 1024 dimensions then run one by one,
     # 18 times slower than as one matrix product. But a single query must not go there: waking BLAS threads for a look
-    # at the centroids took it from 0.04 to 2.7 ms, 12 ms on busy cores
+    # at the centroids took its median from 0.05 to 12 ms on two cores shared with others
     faiss.cvar.distance_compute_blas_threshold = 4096
     return faiss
 
@@ -165,7 +165,8 @@ class Ivf:
         bits = None if keep is None else np.packbits(keep, bitorder="little")
         if bits is not None:
             params.sel = selector = faiss.IDSelectorBitmap(bits)  # noqa: F841 - FAISS holds a bare pointer to it
-        # a few queries are done before other threads are awake; on busy cores the wait for them was 20 ms of 20.4
+        # a few queries are done before other threads are awake: with one thread here, and without BLAS in
+        # `exact.cosines`, the median over 100,000 x 256 on two busy cores went from 21 ms to 0.7 ms
         threads = _threads()  # asked for before the first limit is set, which is the calling thread's alone
         faiss.omp_set_num_threads(1 if len(queries) < _OMP_QUERIES else threads)
         _, rows = self._index.search(np.ascontiguousarray(queries), k, params=params)
@@ -249,7 +250,7 @@ def held_out(n: int, seed: int) -> tuple[Ints, Ints]:
     """Rows that lists are not trained on: those that choose a setting, and those that report its recall.
 
     A list's centre leans towards the vectors it was trained on, so they find each other a little more easily than a new
-    query does. Measured so, recall was within 0.01 of that of 600 queries that were never stored (8 indexes).
+    query does. Measured so, recall was within 0.011 of that of 600 queries that were never stored (8 indexes).
     """
     rows = np.random.default_rng(seed + 1).permutation(n)
     return rows[:HELD_OUT], rows[HELD_OUT : 2 * HELD_OUT]
