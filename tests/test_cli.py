@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from made import damaged, save, silence, speech
 
-from e2vsearch.cli import app, main
+from e2vsearch.cli import main
 
 
 @dataclass(frozen=True)
@@ -256,20 +256,6 @@ def test_debug_shows_the_traceback(run: Run, index: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("E2VSEARCH_DEBUG", "1")
     with pytest.raises(NotStored):
         run("query", "seg:99", "--index", index)
-
-
-def test_every_command_and_option_has_help() -> None:
-    import typer.main
-
-    def walk(command: object, path: str) -> list[str]:
-        lacking = [] if getattr(command, "help", None) else [path]
-        options = getattr(command, "params", [])
-        lacking += [f"{path} {option.name}" for option in options if not getattr(option, "help", None)]
-        for name, each in getattr(command, "commands", {}).items():
-            lacking += walk(each, f"{path} {name}")
-        return lacking
-
-    assert walk(typer.main.get_command(app), "e2vsearch") == []
 
 
 def test_version(run: Run) -> None:

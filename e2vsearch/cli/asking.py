@@ -37,6 +37,7 @@ def query(
     include_self: Annotated[
         bool, typer.Option("--include-self", help="Keep the stored segment that is asked for.")
     ] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare every segment, whatever index there is.")] = False,
     index: Index = None,
     encoder: EncoderName = None,
     device: Device = None,
@@ -48,7 +49,7 @@ def query(
     import e2vsearch
 
     with e2vsearch.open(index, encoder=encoder, device=device) as collection:
-        result = collection.query(*references, k=k, by=by.value, where=where, include_self=include_self)
+        result = collection.query(*references, k=k, by=by.value, where=where, include_self=include_self, exact=exact)
         rows = [{"rank": rank, **asdict(hit)} for rank, hit in enumerate(result, start=1)]
         columns = {
             "rank": "#>",

@@ -23,7 +23,15 @@ from e2vsearch.collection.ranking import rank_calls, rank_segments
 from e2vsearch.collection.references import AudioQuery, local_path, resolve
 from e2vsearch.collection.results import By, Comparison, Heard, Hit, QueryResult, Side, Status
 from e2vsearch.encoders import Encoder, EncoderOptions, Space
-from e2vsearch.errors import E2vsearchError, EncoderError, MissingExtra, NoCollection, NotStored, QueryError
+from e2vsearch.errors import (
+    E2vsearchError,
+    EncoderError,
+    GenerationBusy,
+    MissingExtra,
+    NoCollection,
+    NotStored,
+    QueryError,
+)
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.vectors import IndexOptions, Kind
 from e2vsearch.vectors.generation import Manifest
@@ -173,6 +181,7 @@ class Collection:
         by: By = "call",
         where: str | None = None,
         include_self: bool = False,
+        exact: bool = False,
     ) -> QueryResult:
         """The calls, or moments, that feel most like the references.
 
@@ -182,6 +191,7 @@ class Collection:
             by: ``call``, each with its best moment, or ``segment``.
             where: a filter, such as ``agent = "Kim" and channel = 1``.
             include_self: keep stored segments that are themselves the reference.
+            exact: compare every segment, whatever index there is; for references unlike anything stored.
 
         Returns:
             Hits, best first, with exact cosines.
@@ -203,10 +213,10 @@ class Collection:
         itself = np.empty(0, np.int64) if include_self else np.concatenate([each.itself for each in resolved])
         allowed = None if where is None else self.catalog.select(where)
         if by == "segment":
-            ranked = rank_segments(index, vectors, k, allowed, itself)
+            ranked = rank_segments(index, vectors, k, allowed, itself, exact=exact)
         else:
             ranked = rank_calls(
-                index, vectors, k, allowed, itself, lambda calls: self.catalog.segments_of(calls, where)
+                index, vectors, k, allowed, itself, lambda calls: self.catalog.segments_of(calls, where), exact=exact
             )
         hits = self._hits(ranked.segments, ranked.scores, ranked.moments)
         total = self.catalog.counts().segments if where is not None or itself.size else ranked.searched
@@ -302,7 +312,10 @@ class Collection:
     def maintain(self, progress: Callable[[str, int, int], None] | None = None) -> Manifest | None:
         """Build a new generation if one is due: many changes since the last, or a damaged one."""
         index = self.index()
-        return index.build(None, progress) if index.due() else None
+        try:
+            return index.build(None, progress) if index.due() else None
+        except GenerationBusy:  # another process is at it
+            return None
 
     def _maintain_aside(self, index: VectorIndex) -> None:
         """`maintain` in a thread of its own, so that nobody waits for an answer because an index wants mending."""

@@ -39,9 +39,11 @@ def rank_segments(
     k: int,
     allowed: NDArray[np.int64] | None,
     excluded: NDArray[np.int64],
+    *,
+    exact: bool = False,
 ) -> Ranked:
     """The k segments nearest to any of the reference's vectors ``(n, dim)``."""
-    matches = index.search(vectors, k, allowed=allowed, excluded=excluded)
+    matches = index.search(vectors, k, allowed=allowed, excluded=excluded, compare_all=exact)
     order = np.argsort(-matches.scores, axis=None, kind="stable")
     ids, recordings = matches.ids.ravel()[order], matches.recordings.ravel()[order]
     scores = matches.scores.ravel()[order]
@@ -57,11 +59,13 @@ def rank_calls(
     allowed: NDArray[np.int64] | None,
     excluded: NDArray[np.int64],
     segments_of: SegmentsOf,
+    *,
+    exact: bool = False,
 ) -> Ranked:
     """The k calls nearest to the reference's vectors ``(n, dim)``, each with its best moment."""
     look = max(_FIRST_LOOK, 8 * k)
     while True:
-        matches = index.search(vectors, look, allowed=allowed, excluded=excluded)
+        matches = index.search(vectors, look, allowed=allowed, excluded=excluded, compare_all=exact)
         found = np.unique(matches.recordings[matches.recordings >= 0])
         if found.size >= k or look >= matches.searched:
             break
