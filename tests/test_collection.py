@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,9 @@ from e2vsearch.errors import (
     SpaceMismatch,
 )
 from e2vsearch.ingest import Collection
+from e2vsearch.space import Space
 from e2vsearch.speech import SpeechOptions
+from e2vsearch.vectors import IndexOptions
 
 PITCHES_HZ = (90.0, 130.0, 180.0)
 
@@ -337,3 +340,47 @@ def test_speech_options_are_the_collections(calls: Path, tmp_path: Path) -> None
         lengths = [segment.end_s - segment.start_s for segment in collection.segments("call:1")]
         assert len(lengths) > 3
         assert max(lengths) <= 2.5 + 1 / RATE_HZ
+
+
+def test_a_collection_above_the_threshold_goes_through_the_index(database_url: str) -> None:
+    """Built when due, by call and by moment the same as exactly, and fresh rows are found before the next build."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((40, 16))
+
+    def recording(number: int) -> NewRecording:
+        made = (centres[rng.integers(40, size=30)] + 0.4 * rng.standard_normal((30, 16))).astype(np.float32)
+        segments = tuple(NewSegment(0, 2.0 * at, 2.0 * at + 1.5, vector) for at, vector in enumerate(made))
+        when = datetime(2024, 1, 1, tzinfo=UTC)
+        return NewRecording(f"/{number}.wav", str(number), f"{number:064x}", 1, 1, when, 60.0, 1, 8000, "WAV", segments)
+
+    options = IndexOptions(exact_below=2000)
+    with e2vsearch.open(database_url, create=True, index_options=options) as collection:
+        collection.catalog.pin(Space("saved", "made", 16), "saved")
+        for number in range(100):
+            collection.catalog.store(recording(number))
+        assert "no index yet" in str(collection.index().due())
+        manifest = collection.maintain()
+        assert manifest is not None
+        assert manifest.kind == "ivf-rabitq"
+        assert manifest.recall >= 0.95
+        assert collection.index().due() is None
+        assert collection.index().verify() == []
+        for by in ("segment", "call"):
+            near = collection.query("seg:7", by=by, k=10)
+            true = collection.query("seg:7", by=by, k=10, exact=True)
+            assert not near.exact
+            assert true.exact
+            assert len({hit.segment for hit in near} & {hit.segment for hit in true}) >= 9
+            assert all(
+                hit.score == pytest.approx(other.score, abs=1e-6)
+                for hit in near
+                for other in true
+                if hit.segment == other.segment
+            )
+        new = collection.catalog.store(recording(100)).id
+        collection.catalog.remove([3])
+        hits = collection.query(f"call:{new}", include_self=True, k=5)
+        assert hits[0].recording == f"call:{new}"
+        assert "call:3" not in {hit.recording for hit in collection.query("seg:7", k=99)}
+        filtered = collection.query("seg:7", where="recording between 10 and 12", k=99)
+        assert {hit.recording for hit in filtered} == {"call:10", "call:11", "call:12"}
