@@ -341,6 +341,11 @@ class Catalog:
                 for row in connection.execute(query)
             ]
 
+    def segment_count(self) -> int:
+        """How many segments there are."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(func.count()).select_from(SegmentRow)).scalar_one()
+
     def counts(self) -> Counts:
         """How much the collection holds."""
         with self._engine.connect() as connection:

@@ -22,7 +22,7 @@ def index_build(
     kind: Annotated[
         Kind | None,
         typer.Option(
-            help="auto is exact below 20,000 segments, ivf-rabitq above.  [default: auto]", show_default=False
+            help="auto is exact up to 20,000 segments, ivf-rabitq above.  [default: auto]", show_default=False
         ),
     ] = None,
     quiet: Quiet = False,

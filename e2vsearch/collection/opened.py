@@ -219,7 +219,7 @@ class Collection:
                 index, vectors, k, allowed, itself, lambda calls: self.catalog.segments_of(calls, where), exact=exact
             )
         hits = self._hits(ranked.segments, ranked.scores, ranked.moments)
-        total = self.catalog.counts().segments if where is not None or itself.size else ranked.searched
+        total = self.catalog.segment_count() if where is not None or itself.size else ranked.searched
         seconds = time.perf_counter() - started
         self._maintain_aside(index)
         named = tuple(reference.named for reference in resolved)

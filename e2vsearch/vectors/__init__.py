@@ -35,7 +35,7 @@ __all__ = [
 
 Kind = Literal["auto", "flat", "ivf-flat", "ivf-sq8", "ivf-rabitq"]
 KINDS: tuple[Kind, ...] = ("auto", "flat", "ivf-flat", "ivf-sq8", "ivf-rabitq")
-"""``auto`` is ``flat`` below `IndexOptions.exact_below` segments and ``ivf-rabitq`` from there on."""
+"""``auto`` is ``flat`` up to `IndexOptions.exact_below` segments and ``ivf-rabitq`` above."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,7 +275,7 @@ class VectorIndex:
 
     def _fitted(self, kind: Kind, n: int, aside: Path, progress: Progress) -> ivf.Fitted:
         if kind == "auto":
-            kind = "flat" if n < self._options.exact_below else "ivf-rabitq"
+            kind = "flat" if n <= self._options.exact_below else "ivf-rabitq"
         if kind == "flat":
             return ivf.Fitted.flat()
         vectors = generation.vectors_of(aside, n, self._source.dim)
