@@ -49,7 +49,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def collection(database_url: str, tmp_path: Path, calls: Path) -> Collection:
     with e2vsearch.open(database_url, create=True, encoder="fake") as collection:
         report = collection.ingest(calls)
-        assert (report.stored, report.failures) == (4, [])
+        assert (report.stored, report.failures) == (4, ())
         yield collection
 
 

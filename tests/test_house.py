@@ -318,8 +318,10 @@ def test_demo_finds_the_agitated_calls_first(tmp_path: Path) -> None:
     python(*command, "ingest", str(samples / "calls"), "--index", "demo", "--encoder", "light", *meta, cwd=tmp_path)
     said = python(*command, "query", str(samples / "angry.ogg"), "--index", "demo", "-k", "12", cwd=tmp_path).stdout
     names = [json.loads(line)["name"] for line in said.splitlines()]
-    agitated = {"refund-shouting", "cancel-angry", "repair-escalating", "parcel-tense", "outage-angry"}
-    assert {name.partition(".")[0] for name in names[:5]} == agitated
+    agitated = ("refund-shouting", "cancel-angry", "repair-escalating", "parcel-tense", "outage-angry")
+    quiet = [name for name in names if name.endswith(("-calm", "-sad"))]
+    assert max(map(names.index, agitated)) < min(map(names.index, quiet))
+    assert names[0].endswith(("-angry", "-shouting", "-escalating"))
     assert len(names) == len(list((samples / "calls").iterdir()))
 
 

@@ -47,7 +47,7 @@ def test_a_second_run_finds_nothing_to_do(database_url: str, calls: Path, tmp_pa
     with opened(database_url) as collection:
         seen: list[Progress] = []
         first = collection.ingest(folder, progress=seen.append)
-        assert (first.stored, first.already, first.failures) == (3, 0, [])
+        assert (first.stored, first.already, first.failures) == (3, 0, ())
         assert [step.done for step in seen] == [1, 2, 3]
         assert {step.total for step in seen} == {3}
         assert names(collection) == ["a", "b", "c"]

@@ -17,7 +17,7 @@ def test_a_clip_of_a_real_call_finds_that_call(shared_audio: Path, tmp_path: Pat
     calls = shared_audio / "calls" / "audio"
     with e2vsearch.open(tmp_path / "index", create=True, encoder="light") as collection:
         report = collection.ingest(calls)
-        assert report.failures == []
+        assert report.failures == ()
         assert report.stored == len(list(calls.iterdir()))
         for name in ("aws_lca_auto40_stereo", "aws_pca_auto0_mono", "ms_convo_132ac838"):
             path = calls / f"{name}.flac"
@@ -53,7 +53,7 @@ def test_a_collection_holds_emotion2vecs_own_vectors(shape: str, tmp_path: Path)
     save(calls / "pair.wav", call([(0, 0.2, 3.0), (1, 3.5, 6.0)], 6.5))
     with e2vsearch.open(tmp_path / "index", create=True, encoder=str(folder)) as collection:
         report = collection.ingest(calls)
-        assert report.failures == []
+        assert report.failures == ()
         assert report.segments >= 4
         space = collection.space
         hits = collection.query(calls / "pair.wav", k=2)

@@ -68,6 +68,8 @@ def query(
         filtered = f" where {where}" if where else ""
         place = collection.place.named
         note(f"searched {among} segments{filtered}{how} in {result.seconds * 1000:.0f} ms, index {place}", quiet=quiet)
+        if collection.mending:
+            note(f"rebuilding the index, since {collection.mending}", quiet=quiet)
 
 
 def compare(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch import encoders, settings
+from e2vsearch.audio import AudioSource
 from e2vsearch.catalog import Catalog, Failure, Feed, Recording, Segment
 from e2vsearch.catalog.records import segment_id
 from e2vsearch.catalog.store import number_of
@@ -69,6 +70,7 @@ class Collection:
         self._encoder: Encoder | None = None
         self._index: VectorIndex | None = None
         self._builder: threading.Thread | None = None
+        self._due: str | None = None
 
     @classmethod
     def open(
@@ -225,8 +227,8 @@ class Collection:
         named = tuple(reference.named for reference in resolved)
         return QueryResult(tuple(hits), ranked.searched, total, ranked.exact, seconds, named, where)
 
-    def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
-        """How alike two recordings feel; neither needs to be stored.
+    def compare(self, a: AudioSource, b: AudioSource) -> Comparison:
+        """How alike two recordings feel; neither needs to be stored. Each is a file, its bytes, or 16 kHz samples.
 
         Raises:
             AudioError, EncoderError: one of them cannot be heard or encoded.
@@ -234,7 +236,7 @@ class Collection:
         """
         return compare_heard(self.encoder().space, (_named(a), self.hear(a)), (_named(b), self.hear(b)))
 
-    def hear(self, source: Any) -> Heard:
+    def hear(self, source: AudioSource) -> Heard:
         """The spoken spans of a recording, with their vectors; nothing is stored."""
         return hear(source, self.encoder(), self.speech)
 
@@ -317,10 +319,18 @@ class Collection:
         except GenerationBusy:  # another process is at it
             return None
 
+    @property
+    def mending(self) -> str | None:
+        """Why the index is being rebuilt right now, after a query that found it wanting; None if it is not."""
+        return self._due if self._builder is not None and self._builder.is_alive() else None
+
     def _maintain_aside(self, index: VectorIndex) -> None:
         """`maintain` in a thread of its own, so that nobody waits for an answer because an index wants mending."""
         with self._lock:
-            if (self._builder is not None and self._builder.is_alive()) or not index.due():
+            if self.mending:
+                return
+            self._due = index.due()
+            if self._due is None:
                 return
             self._builder = threading.Thread(target=self._mend, name="e2vsearch-build")
             self._builder.start()
@@ -404,5 +414,5 @@ def _unit(vectors: NDArray[Any]) -> NDArray[np.float64]:
     return unit
 
 
-def _named(source: AudioQuery) -> str:
+def _named(source: AudioSource) -> str:
     return os.fspath(source) if isinstance(source, str | os.PathLike) else f"{type(source).__name__} audio"

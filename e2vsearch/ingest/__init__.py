@@ -11,9 +11,10 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -60,22 +61,22 @@ class Progress:
     audio_s: float  # audio listened to so far in this run
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class IngestReport:
     """What a run did with each file it was given."""
 
-    stored: int = 0  # new
-    replaced: int = 0  # other content than before at the same place
-    already: int = 0  # stored before, unchanged
-    moved: int = 0  # stored before, now at another place
-    silent: int = 0  # of the stored and replaced: no speech was found
-    segments: int = 0
-    audio_s: float = 0.0
-    seconds: float = 0.0
-    interrupted: bool = False
-    left: int = 0  # files not looked at, when interrupted
-    unused_metadata: int = 0  # rows of --meta that named no file of this run
-    failures: list[FileFailure] = field(default_factory=list)
+    stored: int  # new
+    replaced: int  # other content than before at the same place
+    already: int  # stored before, unchanged
+    moved: int  # stored before, now at another place
+    silent: int  # of the stored and replaced: no speech was found
+    segments: int
+    audio_s: float
+    seconds: float
+    interrupted: bool
+    left: int  # files not looked at, when interrupted
+    unused_metadata: int  # rows of --meta that named no file of this run
+    failures: tuple[FileFailure, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +154,11 @@ class _Run:
         self._progress = progress
         self._stop = stop
         self._known = self._catalog.known()
-        self._report = IngestReport()
-        self._done = 0
+        self._outcomes: Counter[Outcome] = Counter()
+        self._failures: list[FileFailure] = []
+        self._silent = 0
+        self._segments = 0
+        self._audio_s = 0.0
         self._total = 0
 
     def rehearse(self, files: list[Path]) -> IngestReport:
@@ -259,9 +263,9 @@ class _Run:
             self._catalog.pin(read.space, SAVED)
         outcome = self._catalog.store(recording).outcome
         if outcome != "already":
-            self._report.segments += len(recording.segments)
-            self._report.silent += not recording.segments
-        self._report.audio_s += recording.duration_s
+            self._segments += len(recording.segments)
+            self._silent += not recording.segments
+        self._audio_s += recording.duration_s
         self._count(read.path, outcome)
 
     def _recognise(self, read: _Read, known: Known) -> None:
@@ -277,22 +281,29 @@ class _Run:
     def _failed(self, path: Path, error: E2vsearchError, *, note: bool = True) -> None:
         if note:
             self._catalog.fail(uri_of(path), error.reason, str(error))
-        self._report.failures.append(FileFailure(str(path), error.reason, str(error)))
+        self._failures.append(FileFailure(str(path), error.reason, str(error)))
         self._count(path, "failed")
 
     def _count(self, path: Path, outcome: Outcome) -> None:
-        if outcome != "failed":
-            setattr(self._report, outcome, getattr(self._report, outcome) + 1)
-        self._done += 1
-        failed = len(self._report.failures)
-        self._progress(Progress(str(path), outcome, self._done, self._total, failed, self._report.audio_s))
+        self._outcomes[outcome] += 1
+        failed = self._outcomes["failed"]
+        self._progress(Progress(str(path), outcome, self._outcomes.total(), self._total, failed, self._audio_s))
 
     def _finished(self, started: float) -> IngestReport:
-        self._report.seconds = time.perf_counter() - started
-        self._report.interrupted = self._stop.is_set()
-        self._report.left = self._total - self._done
-        self._report.unused_metadata = self._table.unused() if self._table is not None else 0
-        return self._report
+        return IngestReport(
+            stored=self._outcomes["stored"],
+            replaced=self._outcomes["replaced"],
+            already=self._outcomes["already"],
+            moved=self._outcomes["moved"],
+            silent=self._silent,
+            segments=self._segments,
+            audio_s=self._audio_s,
+            seconds=time.perf_counter() - started,
+            interrupted=self._stop.is_set(),
+            left=self._total - self._outcomes.total(),
+            unused_metadata=self._table.unused() if self._table is not None else 0,
+            failures=tuple(self._failures),
+        )
 
 
 def paths_from(lines: Iterable[str]) -> Iterator[str]:
