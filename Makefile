@@ -44,7 +44,9 @@ wheel: $(ALL) ## build dist/*.whl
 	.venv-all/bin/python -m hatchling build -t wheel
 
 bench: $(ALL) ## a quick run of every benchmark, each printing its table
-	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; .venv-all/bin/python "$$script" --quick; done
+	@failed=; for script in benchmarks/[!_]*.py; do echo "== $$script"; \
+		.venv-all/bin/python "$$script" --quick || failed="$$failed $$script"; done; \
+		if [ -n "$$failed" ]; then echo "did not finish:$$failed"; exit 1; fi
 
 clean: ## remove what the commands above made; collections in index/ stay
 	rm -rf .venv .venv-all demo dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
