@@ -203,11 +203,11 @@ def test_vectors_of_another_dimension_are_refused(collection: Collection, tmp_pa
         collection.query(tmp_path / "ref.npy")
 
 
-def test_another_encoder_is_refused(collection: Collection) -> None:
+def test_another_encoder_is_refused(collection: Collection, database_url: str) -> None:
     from e2vsearch.encoders.fake import FakeEncoder
 
     with (
-        e2vsearch.open(collection.place.url, encoder=FakeEncoder("fake-2")) as other,
+        e2vsearch.open(database_url, encoder=FakeEncoder("fake-2")) as other,
         pytest.raises(SpaceMismatch, match=r"--encoder fake.*--index"),
     ):
         other.query(sine(2.0))
