@@ -245,18 +245,24 @@ def _open_soundfile(source: Source) -> Any:
     return file
 
 
+def _tolerant(version: str) -> dict[str, Any]:
+    """PyAV before 19 refused a file whose tags were not UTF-8, unless told not to; from 19 on it cannot be told."""
+    return {"metadata_errors": "ignore"} if int(version.partition(".")[0]) < 19 else {}
+
+
 def _open_ffmpeg(source: Source) -> av.container.InputContainer:
     import av
 
     source.file.seek(0)
     try:
-        return av.open(
+        container: av.container.InputContainer = av.open(
             source.file,
             "r",
             format=_HEADERLESS.get(source.suffix),
             options={"format_whitelist": DEMUXERS.replace(" ", ","), "protocol_whitelist": ""},
-            metadata_errors="ignore",
+            **_tolerant(av.__version__),
         )
+        return container
     except (av.error.FFmpegError, ValueError) as error:
         raise AudioUnreadable(
             f"{source.name} is not audio that can be decoded, whatever its name says: export it as WAV, FLAC or MP3"
