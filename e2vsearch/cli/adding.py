@@ -143,7 +143,10 @@ def fact_rows(facts: list[tuple[str, Any]]) -> list[dict[str, Any]]:
 
 def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:
     """What a person wants to know of an index."""
-    facts = [("index", f"{state['kind']}, {state['n']:,} segments, {state['tail']:,} newer ones searched exactly")]
+    newer = f"{state['tail']:,} segments are compared one by one"
+    facts = [
+        ("index", f"{state['kind']}, {state['n']:,} segments; {newer}" if state["generation"] else f"none; {newer}")
+    ]
     if state["nprobe"]:
         measured = f"recall@20 {state['recall']:.3f} (target {state['target']:.2f})"
         facts.append(("nprobe", f"{state['nprobe']} of {state['nlist']} lists, {measured}"))

@@ -142,7 +142,7 @@ def embed(
         if result.error is not None:
             note(f"failed: {result.error}", quiet=quiet)
     rows = [asdict(result) for result in results]
-    table = [{**row, "emotion": _emotion(row["emotion"], row["confidence"]), **_cosine(row)} for row in rows]
+    table = [{**row, **_embedded_row(row)} for row in rows]
     columns = {"filepath": "file", "channel": "ch>", "status": "status", "emotion": "emotion"}
     columns |= {"similarity_to_sample": "similarity>"} if similar_to is not None else {}
     write(rows, format_=format_, columns={**columns, "embedding": "embedding"}, table=table)
@@ -163,9 +163,13 @@ def _hit_row(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _cosine(row: dict[str, Any]) -> dict[str, str]:
-    value = row["similarity_to_sample"]
-    return {} if value is None else {"similarity_to_sample": f"{value:.4f}"}
+def _embedded_row(row: dict[str, Any]) -> dict[str, Any]:
+    cosine = row["similarity_to_sample"]
+    return {
+        "filepath": Path(row["filepath"]).name,
+        "emotion": _emotion(row["emotion"], row["confidence"]),
+        "similarity_to_sample": None if cosine is None else f"{cosine:.4f}",
+    }
 
 
 def _span(start_s: float, end_s: float) -> str:

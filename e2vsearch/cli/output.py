@@ -98,7 +98,8 @@ def _table(rows: Rows, columns: Mapping[str, str], *, wide: bool) -> str:
     from rich.text import Text
 
     columns = columns or {name: name for name in (rows[0] if rows else {})}
-    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    headed = any(columns.values())
+    drawn = Table(box=None, pad_edge=False, show_header=headed, header_style="bold", padding=(0, 2, 0, 0))
     for heading in columns.values():
         right = heading.endswith(">")
         drawn.add_column(heading.removesuffix(">"), justify="right" if right else "left", overflow="fold")

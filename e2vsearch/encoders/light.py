@@ -5,8 +5,8 @@ voices (`training/README.md`; data, licences, figures and limits in `data/light.
 
     mel picture → frames (50 Hz) → mean over time → head → unit vector
 
-and its scores are a softmax of that vector, so cosine and scores say the same thing. The mean comes *before* the head,
-which is not linear: the mean of `frames` is near the utterance's vector, not equal to it.
+of which 256 numbers are trained and 128 are a plain view of the frames, and its scores are read from the trained ones.
+The mean comes *before* the head, which is not linear: the mean of `frames` is near the utterance's vector, not equal.
 """
 
 from __future__ import annotations
