@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, literal_column, select, true, update
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, true, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, OperationalError
 
@@ -25,18 +24,15 @@ from e2vsearch.catalog.records import (
     NewRecording,
     Recording,
     Segment,
-    recording_id,
-    segment_id,
 )
+from e2vsearch.catalog.rows import delete_recordings, insert_segments, set_metadata, to_recording, to_segment
 from e2vsearch.catalog.tables import (
-    ChangeRow,
     CollectionRow,
     FailureRow,
     MetadataRow,
     RecordingRow,
     SegmentRow,
     SpaceRow,
-    VectorRow,
 )
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, NotStored, SpaceMismatch
 from e2vsearch.space import Space
@@ -196,7 +192,7 @@ class Catalog:
                 return Stored(found, "already")
             old = connection.execute(select(RecordingRow.id).where(RecordingRow.uri == recording.uri)).scalar()
             if old is not None:
-                _delete(connection, [old])
+                delete_recordings(connection, [old])
             row = {
                 "space_id": self._space_id,
                 "content_sha256": recording.content_sha256,
@@ -213,15 +209,15 @@ class Catalog:
                 "note": recording.note,
             }
             number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [row]).scalar_one()
-            _set_metadata(connection, number, recording.metadata)
-            _insert_segments(connection, number, recording, space)
+            set_metadata(connection, number, recording.metadata)
+            insert_segments(connection, number, recording, space)
             return Stored(number, "stored" if old is None else "replaced")
 
     def relocate(self, number: int, uri: str, name: str, mtime_ns: int) -> None:
         """Note that a recording's file is now at `uri`; whatever else was stored from there is gone."""
         with self._write() as connection:
             other = select(RecordingRow.id).where(RecordingRow.uri == uri, RecordingRow.id != number)
-            _delete(connection, list(connection.execute(other).scalars()))
+            delete_recordings(connection, list(connection.execute(other).scalars()))
             connection.execute(
                 update(RecordingRow).where(RecordingRow.id == number).values(uri=uri, name=name, mtime_ns=mtime_ns)
             )
@@ -232,7 +228,7 @@ class Catalog:
         with self._write() as connection:
             of_keys = (MetadataRow.recording_id == number) & MetadataRow.key.in_(list(metadata))
             connection.execute(delete(MetadataRow).where(of_keys))
-            _set_metadata(connection, number, metadata)
+            set_metadata(connection, number, metadata)
             if recorded_at is not None:
                 query = update(RecordingRow).where(RecordingRow.id == number).values(recorded_at=recorded_at)
                 connection.execute(query)
@@ -242,7 +238,7 @@ class Catalog:
         removed = 0
         for start in range(0, len(numbers), _ROWS_PER_STATEMENT):
             with self._write() as connection:
-                removed += _delete(connection, list(numbers[start : start + _ROWS_PER_STATEMENT]))
+                removed += delete_recordings(connection, list(numbers[start : start + _ROWS_PER_STATEMENT]))
         return removed
 
     def fail(self, uri: str, reason: str, message: str) -> None:
@@ -289,14 +285,14 @@ class Catalog:
         for rows in self._pages(select(RecordingRow.__table__), RecordingRow.id, numbers):
             metadata = self._metadata([row.id for row in rows])
             for row in rows:
-                yield row.id, _recording(row, metadata.get(row.id, {}))
+                yield row.id, to_recording(row, metadata.get(row.id, {}))
 
     def segments(self, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, Segment]]:
         """Segments by number, all of them by default, in order of their ids."""
         labels = self.space.labels if self.space else ()
         for rows in self._pages(select(SegmentRow.__table__), SegmentRow.id, numbers):
             for row in rows:
-                yield row.id, _segment(row, labels)
+                yield row.id, to_segment(row, labels)
 
     def segments_of(
         self, recordings: Sequence[int], where: str | None = None
@@ -442,98 +438,3 @@ def number_of(identifier: str, kind: Literal["call", "seg"]) -> int:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _delete(connection: Connection, numbers: list[int]) -> int:
-    if not numbers:
-        return 0
-    gone = select(SegmentRow.id, SegmentRow.recording_id).where(SegmentRow.recording_id.in_(numbers))
-    _note_changes(connection, "-", [(row.id, row.recording_id) for row in connection.execute(gone)])
-    return connection.execute(delete(RecordingRow).where(RecordingRow.id.in_(numbers))).rowcount
-
-
-def _note_changes(connection: Connection, op: str, segments: Sequence[tuple[int, int]]) -> None:
-    if not segments:
-        return
-    xid: int | None = None
-    if connection.dialect.name == "postgresql":
-        xid = connection.execute(select(literal_column("pg_current_xact_id()::text::bigint"))).scalar_one()
-    rows = [{"op": op, "xid": xid, "segment_id": segment, "recording_id": of} for segment, of in segments]
-    connection.execute(insert(ChangeRow), rows)
-
-
-def _insert_segments(connection: Connection, number: int, recording: NewRecording, space: Space) -> None:
-    if not recording.segments:
-        return
-    rows = []
-    for segment in recording.segments:
-        best = None if segment.scores is None else int(np.argmax(segment.scores))
-        rows.append(
-            {
-                "recording_id": number,
-                "channel": segment.channel,
-                "start_s": segment.start_s,
-                "end_s": segment.end_s,
-                "label": None if best is None else space.labels[best],
-                "label_score": None if best is None or segment.scores is None else float(segment.scores[best]),
-                "scores": None if segment.scores is None else segment.scores.astype("<f4").tobytes(),
-            }
-        )
-    statement = insert(SegmentRow).returning(SegmentRow.id, sort_by_parameter_order=True)
-    ids = connection.execute(statement, rows).scalars().all()
-    vectors = [
-        {"segment_id": id_, "vector": segment.vector.astype("<f4").tobytes()}
-        for id_, segment in zip(ids, recording.segments, strict=True)
-    ]
-    connection.execute(insert(VectorRow), vectors)
-    _note_changes(connection, "+", [(id_, number) for id_ in ids])
-
-
-def _set_metadata(connection: Connection, number: int, metadata: Mapping[str, str]) -> None:
-    if metadata:
-        rows = [
-            {"recording_id": number, "key": key, "text": value, "number": _number(value)}
-            for key, value in metadata.items()
-        ]
-        connection.execute(insert(MetadataRow), rows)
-
-
-def _number(value: str) -> float | None:
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if isfinite(number) else None
-
-
-def _recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:
-    return Recording(
-        id=recording_id(row.id),
-        uri=row.uri,
-        name=row.name,
-        content_sha256=row.content_sha256,
-        size_bytes=row.size_bytes,
-        mtime_ns=row.mtime_ns,
-        recorded_at=row.recorded_at,
-        added_at=row.added_at,
-        duration_s=row.duration_s,
-        channels=row.channels,
-        sampling_rate_hz=row.sampling_rate_hz,
-        format=row.format,
-        note=row.note,
-        metadata=metadata,
-    )
-
-
-def _segment(row: Row[Any], labels: tuple[str, ...]) -> Segment:
-    scores = {} if row.scores is None else dict(zip(labels, np.frombuffer(row.scores, "<f4").tolist(), strict=True))
-    return Segment(
-        id=segment_id(row.id),
-        recording=recording_id(row.recording_id),
-        channel=row.channel,
-        start_s=row.start_s,
-        end_s=row.end_s,
-        label=row.label,
-        label_score=row.label_score,
-        scores=scores,
-    )

@@ -83,9 +83,9 @@ def compare(
 ) -> None:
     """How alike two clips feel: the cosine of their vectors, and what each seems to be. Nothing is stored."""
     from e2vsearch import settings
+    from e2vsearch.collection.comparing import compare_heard
     from e2vsearch.collection.embedding import open_encoder
     from e2vsearch.collection.hearing import hear
-    from e2vsearch.collection.opened import compare_heard
     from e2vsearch.collection.references import local_path
 
     opened = open_encoder(settings.load(index=index, encoder=encoder, device=device))

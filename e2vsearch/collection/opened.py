@@ -8,21 +8,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from e2vsearch import encoders, settings
 from e2vsearch.audio import AudioSource
 from e2vsearch.catalog import Catalog, Failure, Feed, Recording, Segment
 from e2vsearch.catalog.records import segment_id
 from e2vsearch.catalog.store import number_of
+from e2vsearch.collection.comparing import compare_heard
 from e2vsearch.collection.hearing import hear
 from e2vsearch.collection.places import Place, locate
 from e2vsearch.collection.ranking import rank_calls, rank_segments
 from e2vsearch.collection.references import AudioQuery, local_path, resolve
-from e2vsearch.collection.results import By, Comparison, Heard, Hit, QueryResult, Side, Status
+from e2vsearch.collection.results import By, Comparison, Heard, Hit, QueryResult, Status
 from e2vsearch.encoders import Encoder, EncoderOptions, Space
 from e2vsearch.errors import (
     E2vsearchError,
@@ -368,50 +368,6 @@ class Collection:
                 )
             )
         return hits
-
-
-def compare_heard(space: Space, a: tuple[str, Heard], b: tuple[str, Heard]) -> Comparison:
-    """The comparison of two recordings that were listened to, each with its name.
-
-    Raises:
-        QueryError: one of them has no speech.
-    """
-    for name, heard in (a, b):
-        if not heard.moments:
-            raise QueryError(f"no speech found in {name} - compare clips in which somebody speaks")
-    unit = [_unit(np.stack([moment.vector for moment in heard.moments])) for _, heard in (a, b)]
-    cosines = np.clip(unit[0] @ unit[1].T, -1.0, 1.0)
-    best = np.unravel_index(int(np.argmax(cosines)), cosines.shape)
-    means = [
-        _unit((vectors * _lengths(heard)[:, None]).sum(axis=0))
-        for vectors, (_, heard) in zip(unit, (a, b), strict=True)
-    ]
-    sides = [_side(space, name, heard, int(at)) for (name, heard), at in zip((a, b), best, strict=True)]
-    score = float(np.clip(means[0] @ means[1], -1.0, 1.0))
-    return Comparison(score, float(cosines[best]), sides[0], sides[1], space)
-
-
-def _side(space: Space, name: str, heard: Heard, best: int) -> Side:
-    moment = heard.moments[best]
-    label, label_score = None, None
-    if all(each.scores is not None for each in heard.moments):
-        weights = _lengths(heard)
-        scores = np.stack([each.scores for each in heard.moments if each.scores is not None])
-        mean = (scores * weights[:, None]).sum(axis=0) / weights.sum()
-        label, label_score = space.labels[int(mean.argmax())], float(mean.max())
-    spoken = float(_lengths(heard).sum())
-    return Side(name, len(heard.moments), spoken, label, label_score, moment.channel, moment.start_s, moment.end_s)
-
-
-def _lengths(heard: Heard) -> NDArray[np.float64]:
-    return np.array([moment.end_s - moment.start_s for moment in heard.moments])
-
-
-def _unit(vectors: NDArray[Any]) -> NDArray[np.float64]:
-    wide = vectors.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=-1, keepdims=True)
-    unit: NDArray[np.float64] = wide / np.where(norms > 0, norms, 1.0)
-    return unit
 
 
 def _named(source: AudioSource) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,8 +19,6 @@ from e2vsearch.space import Space
 from e2vsearch.speech import SpeechOptions
 
 NO_SPEECH = "no speech found"
-
-_HASH_BLOCK = 1 << 20
 
 
 def content_of(path: Path) -> Path:
@@ -39,14 +38,8 @@ def stat_of(path: Path) -> os.stat_result:
     Raises:
         AudioNotFound, AudioForbidden: it is not there, or may not be looked at.
     """
-    try:
+    with _readable(path):
         return content_of(path).stat()
-    except FileNotFoundError as error:
-        raise AudioNotFound(f"{path}: no such file - check the path") from error
-    except PermissionError as error:
-        raise AudioForbidden(f"{path}: may not be read - check its permissions and its folders'") from error
-    except OSError as error:
-        raise AudioNotFound(f"{path}: {error.strerror or error}") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -55,20 +48,22 @@ def sha256_of(path: Path) -> str:
     Raises:
         AudioNotFound, AudioForbidden, AudioNotAFile: it cannot be read.
     """
-    digest = hashlib.sha256()
+    with _readable(path), content_of(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with content_of(path).open("rb") as file:
-            while block := file.read(_HASH_BLOCK):
-                digest.update(block)
+        yield
     except FileNotFoundError as error:
         raise AudioNotFound(f"{path}: no such file - check the path") from error
     except PermissionError as error:
-        raise AudioForbidden(f"{path}: may not be read - check its permissions") from error
+        raise AudioForbidden(f"{path}: may not be read - check its permissions and its folders'") from error
     except IsADirectoryError as error:
         raise AudioNotAFile(f"{path}: is a folder - name the files in it, or a folder above") from error
     except OSError as error:
         raise AudioNotFound(f"{path}: cannot be read: {error.strerror or error}") from error
-    return digest.hexdigest()
 
 
 def read_audio(

@@ -1,0 +1,114 @@
+"""Rows and what they mean: statements inside a transaction that somebody else opened, and rows to dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Row, delete, insert, literal_column, select
+
+from e2vsearch.catalog.records import NewRecording, Recording, Segment, recording_id, segment_id
+from e2vsearch.catalog.tables import ChangeRow, MetadataRow, RecordingRow, SegmentRow, VectorRow
+from e2vsearch.space import Space
+
+
+def delete_recordings(connection: Connection, numbers: list[int]) -> int:
+    """Delete recordings with all that belongs to them, and say so in the change feed; gives how many there were."""
+    if not numbers:
+        return 0
+    gone = select(SegmentRow.id, SegmentRow.recording_id).where(SegmentRow.recording_id.in_(numbers))
+    _note_changes(connection, "-", [(row.id, row.recording_id) for row in connection.execute(gone)])
+    return connection.execute(delete(RecordingRow).where(RecordingRow.id.in_(numbers))).rowcount
+
+
+def _note_changes(connection: Connection, op: str, segments: Sequence[tuple[int, int]]) -> None:
+    if not segments:
+        return
+    xid: int | None = None
+    if connection.dialect.name == "postgresql":
+        xid = connection.execute(select(literal_column("pg_current_xact_id()::text::bigint"))).scalar_one()
+    rows = [{"op": op, "xid": xid, "segment_id": segment, "recording_id": of} for segment, of in segments]
+    connection.execute(insert(ChangeRow), rows)
+
+
+def insert_segments(connection: Connection, number: int, recording: NewRecording, space: Space) -> None:
+    """Insert the segments of a stored recording with their vectors, and say so in the change feed."""
+    if not recording.segments:
+        return
+    rows = []
+    for segment in recording.segments:
+        best = None if segment.scores is None else int(np.argmax(segment.scores))
+        rows.append(
+            {
+                "recording_id": number,
+                "channel": segment.channel,
+                "start_s": segment.start_s,
+                "end_s": segment.end_s,
+                "label": None if best is None else space.labels[best],
+                "label_score": None if best is None or segment.scores is None else float(segment.scores[best]),
+                "scores": None if segment.scores is None else segment.scores.astype("<f4").tobytes(),
+            }
+        )
+    statement = insert(SegmentRow).returning(SegmentRow.id, sort_by_parameter_order=True)
+    ids = connection.execute(statement, rows).scalars().all()
+    vectors = [
+        {"segment_id": id_, "vector": segment.vector.astype("<f4").tobytes()}
+        for id_, segment in zip(ids, recording.segments, strict=True)
+    ]
+    connection.execute(insert(VectorRow), vectors)
+    _note_changes(connection, "+", [(id_, number) for id_ in ids])
+
+
+def set_metadata(connection: Connection, number: int, metadata: Mapping[str, str]) -> None:
+    """Insert metadata of a stored recording, whose keys must not be there yet."""
+    if metadata:
+        rows = [
+            {"recording_id": number, "key": key, "text": value, "number": _number(value)}
+            for key, value in metadata.items()
+        ]
+        connection.execute(insert(MetadataRow), rows)
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
+def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:
+    """A row of `RecordingRow` and its metadata as what the catalog gives."""
+    return Recording(
+        id=recording_id(row.id),
+        uri=row.uri,
+        name=row.name,
+        content_sha256=row.content_sha256,
+        size_bytes=row.size_bytes,
+        mtime_ns=row.mtime_ns,
+        recorded_at=row.recorded_at,
+        added_at=row.added_at,
+        duration_s=row.duration_s,
+        channels=row.channels,
+        sampling_rate_hz=row.sampling_rate_hz,
+        format=row.format,
+        note=row.note,
+        metadata=metadata,
+    )
+
+
+def to_segment(row: Row[Any], labels: tuple[str, ...]) -> Segment:
+    """A row of `SegmentRow` as what the catalog gives; `labels` are its space's."""
+    scores = {} if row.scores is None else dict(zip(labels, np.frombuffer(row.scores, "<f4").tolist(), strict=True))
+    return Segment(
+        id=segment_id(row.id),
+        recording=recording_id(row.recording_id),
+        channel=row.channel,
+        start_s=row.start_s,
+        end_s=row.end_s,
+        label=row.label,
+        label_score=row.label_score,
+        scores=scores,
+    )

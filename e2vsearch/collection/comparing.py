@@ -1,0 +1,56 @@
+"""How alike two recordings feel, from what was heard in each. Knows moments, nothing of files or of a database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.collection.results import Comparison, Heard, Side
+from e2vsearch.errors import QueryError
+from e2vsearch.space import Space
+
+
+def compare_heard(space: Space, a: tuple[str, Heard], b: tuple[str, Heard]) -> Comparison:
+    """The comparison of two recordings that were listened to, each with its name.
+
+    Raises:
+        QueryError: one of them has no speech.
+    """
+    for name, heard in (a, b):
+        if not heard.moments:
+            raise QueryError(f"no speech found in {name} - compare clips in which somebody speaks")
+    unit = [_unit(np.stack([moment.vector for moment in heard.moments])) for _, heard in (a, b)]
+    cosines = np.clip(unit[0] @ unit[1].T, -1.0, 1.0)
+    best = np.unravel_index(int(np.argmax(cosines)), cosines.shape)
+    means = [
+        _unit((vectors * _lengths(heard)[:, None]).sum(axis=0))
+        for vectors, (_, heard) in zip(unit, (a, b), strict=True)
+    ]
+    sides = [_side(space, name, heard, int(at)) for (name, heard), at in zip((a, b), best, strict=True)]
+    score = float(np.clip(means[0] @ means[1], -1.0, 1.0))
+    return Comparison(score, float(cosines[best]), sides[0], sides[1], space)
+
+
+def _side(space: Space, name: str, heard: Heard, best: int) -> Side:
+    moment = heard.moments[best]
+    label, label_score = None, None
+    if all(each.scores is not None for each in heard.moments):
+        weights = _lengths(heard)
+        scores = np.stack([each.scores for each in heard.moments if each.scores is not None])
+        mean = (scores * weights[:, None]).sum(axis=0) / weights.sum()
+        label, label_score = space.labels[int(mean.argmax())], float(mean.max())
+    spoken = float(_lengths(heard).sum())
+    return Side(name, len(heard.moments), spoken, label, label_score, moment.channel, moment.start_s, moment.end_s)
+
+
+def _lengths(heard: Heard) -> NDArray[np.float64]:
+    return np.array([moment.end_s - moment.start_s for moment in heard.moments])
+
+
+def _unit(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    wide = vectors.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=-1, keepdims=True)
+    unit: NDArray[np.float64] = wide / np.where(norms > 0, norms, 1.0)
+    return unit
