@@ -349,6 +349,28 @@ def test_no_collection_yet(tmp_path: Path) -> None:
     catalog.close()
 
 
+def test_tables_alone_are_no_collection(database_url: str) -> None:
+    engine = connect(database_url)
+    upgrade.upgrade(engine)
+    engine.dispose()
+    with pytest.raises(NoCollection, match="no collection yet"):
+        Catalog.open(database_url)
+    first, second = Catalog.open(database_url, create=True), Catalog.open(database_url)
+    assert first.collection_id == second.collection_id
+    first.close()
+    second.close()
+
+
+def test_opening_writes_nothing(database_url: str) -> None:
+    """A reader must not wait for a writer, nor need the right to write."""
+    Catalog.open(database_url, create=True).close()
+    engine = connect(database_url)
+    with engine.execution_options(e2vsearch_writes=True).begin() as connection:
+        connection.execute(text("UPDATE collection SET created_at = created_at"))
+        Catalog.open(database_url).close()  # while another holds the write lock
+    engine.dispose()
+
+
 @pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite:////no/such/folder/x.db"])
 def test_urls_that_cannot_be(url: str) -> None:
     with pytest.raises(CatalogError):

@@ -105,10 +105,16 @@ class Catalog:
         except E2vsearchError:
             engine.dispose()
             raise
-        with engine.execution_options(e2vsearch_writes=True).begin() as connection:
-            if connection.execute(select(CollectionRow.id)).first() is None:
-                row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": _now()}
-                connection.execute(insert(CollectionRow), [row])
+        with engine.connect() as connection:
+            made = connection.execute(select(CollectionRow.id)).first() is not None
+        if not made and not create:
+            engine.dispose()
+            raise NoCollection(f"{named} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
+        if not made:
+            with engine.execution_options(e2vsearch_writes=True).begin() as connection:
+                if connection.execute(select(CollectionRow.id)).first() is None:  # another process may be as quick
+                    row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": _now()}
+                    connection.execute(insert(CollectionRow), [row])
         return cls(engine)
 
     def close(self) -> None:
