@@ -217,6 +217,34 @@ def test_the_feed_of_concurrent_writers_loses_nothing(database_url: str) -> None
     catalog.close()
 
 
+def test_two_writers_store_the_same_files_once(database_url: str) -> None:
+    outcomes: list[str] = []
+    ids: set[str] = set()
+    errors: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            catalog = Catalog.open(database_url, create=True)
+            catalog.pin(SPACE, "fake")
+            outcomes.extend(catalog.store(a_recording(str(number))).outcome for number in range(15))
+            ids.add(catalog.collection_id)
+            catalog.close()
+        except BaseException as error:
+            errors.append(error)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for thread in writers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    assert errors == []
+    assert sorted(outcomes) == ["already"] * 30 + ["stored"] * 15
+    assert len(ids) == 1
+    catalog = Catalog.open(database_url)
+    assert (catalog.counts().recordings, catalog.counts().segments) == (15, 30)
+    catalog.close()
+
+
 def test_failures_are_counted_and_forgiven(catalog: Catalog) -> None:
     catalog.fail("/calls/a.wav", "truncated", "ends early")
     catalog.fail("/calls/a.wav", "empty", "no samples")

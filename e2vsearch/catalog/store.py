@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -111,10 +111,10 @@ class Catalog:
             engine.dispose()
             raise NoCollection(f"{named} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
         if not made:
-            with engine.execution_options(e2vsearch_writes=True).begin() as connection:
-                if connection.execute(select(CollectionRow.id)).first() is None:  # another process may be as quick
-                    row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": _now()}
-                    connection.execute(insert(CollectionRow), [row])
+            row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": _now()}
+            # another process that makes the collection at the same moment has written its row first
+            with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
+                connection.execute(insert(CollectionRow), [row])
         return cls(engine)
 
     def close(self) -> None:
@@ -130,6 +130,7 @@ class Catalog:
             SpaceMismatch: it is pinned to another one.
         """
         with self._write() as connection:
+            connection.execute(select(CollectionRow.id).with_for_update())  # one process pins, the others wait and see
             self._load_space(connection)
             if self.space is None:
                 row = {
@@ -192,14 +193,16 @@ class Catalog:
         space = self._checked(recording)
         with self._write() as connection:
             connection.execute(delete(FailureRow).where(FailureRow.uri == recording.uri))
-            same = RecordingRow.content_sha256 == recording.content_sha256
-            found = connection.execute(select(RecordingRow.id).where(same)).scalar()
-            if found is not None:
-                return Stored(found, "already")
-            old = connection.execute(select(RecordingRow.id).where(RecordingRow.uri == recording.uri)).scalar()
+            # one look for both: between two, another process could commit, and its work be taken for an old version
+            same, here = RecordingRow.content_sha256 == recording.content_sha256, RecordingRow.uri == recording.uri
+            found = connection.execute(select(RecordingRow.id, same.label("same")).where(same | here)).all()
+            for row in found:
+                if row.same:
+                    return Stored(row.id, "already")
+            old = found[0].id if found else None
             if old is not None:
                 delete_recordings(connection, [old])
-            row = {
+            values = {
                 "space_id": self._space_id,
                 "content_sha256": recording.content_sha256,
                 "uri": recording.uri,
@@ -214,7 +217,7 @@ class Catalog:
                 "format": recording.format,
                 "note": recording.note,
             }
-            number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [row]).scalar_one()
+            number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [values]).scalar_one()
             set_metadata(connection, number, recording.metadata)
             insert_segments(connection, number, recording, space)
             return Stored(number, "stored" if old is None else "replaced")

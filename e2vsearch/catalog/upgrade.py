@@ -5,6 +5,7 @@ Opening a collection does not load Alembic: it compares the stored revision with
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _LOCK_KEY = 0x6532_7673  # "e2vs": the Postgres advisory lock that lets one process upgrade at a time
+
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ def upgrade(engine: Engine) -> None:
     """
     from alembic import command
 
-    with engine.begin() as connection:
+    # Alembic's context is one for the whole process
+    with _ONE_AT_A_TIME, engine.execution_options(e2vsearch_writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
         revision = _current(connection)
