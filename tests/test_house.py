@@ -25,7 +25,7 @@ IMPORTED_AS = {"faiss": "faiss_cpu", "yaml": "pyyaml"}  # module: package, where
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 MAX_FILE_BYTES = 12 * 1024 * 1024
-# homes and temporary places; not those inside an address (example.org/home/x) or a relative path (./work/x)
+# homes and temporary places; not those inside an address (example.org/home/x) or a relative path (./data/x)
 MACHINE_PATH = re.compile(r"(?<![\w.~*}-])/(?:root|work|home/\w+|Users/\w+|tmp/\w+|opt/\w+)/[\w.]|[A-Z]:\\Users\\\w")
 
 
