@@ -103,7 +103,7 @@ def test_a_signal_shorter_than_the_window_has_its_own_vector_in_every_frame(enco
     assert encoder.frames(signal) == pytest.approx(np.repeat(encoder.encode([signal]).vectors, 25, axis=0), abs=1e-5)
 
 
-def test_what_a_telephone_does_not_carry_changes_nothing(encoder):
+def test_what_lies_above_the_training_band_changes_nothing(encoder):
     signal = tone(2.0)
     time = np.arange(signal.size) / 16_000
     hiss = (0.05 * np.sin(2 * np.pi * 6500 * time)).astype(np.float32)

@@ -18,7 +18,7 @@ from light_onnx import build, quantise
 from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ, read
-from e2vsearch.encoders.light import picture
+from e2vsearch.encoders.light import CEILING_HZ, FORMAT, picture
 
 LABELS = {
     "anger": "angry",
@@ -151,7 +151,7 @@ def features(corpus: Clips, whisper: Path, blocks: int, cache: Path | None, work
     """
     network = quantise(build(np.load(whisper), blocks)).SerializeToString(deterministic=True)
     content = hashlib.sha256(network)
-    content.update(repr((_VERSION, [path.name for path in corpus.paths])).encode())
+    content.update(repr((_VERSION, FORMAT, CEILING_HZ, [path.name for path in corpus.paths])).encode())
     kept = cache / f"light-{content.hexdigest()[:16]}.npy" if cache else None
     if kept is not None and kept.is_file():
         return np.asarray(np.load(kept), np.float32)

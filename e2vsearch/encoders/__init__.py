@@ -123,7 +123,7 @@ class Encoder(ABC):
 class EncoderOptions:
     """How an encoder is opened. None of these may change what its vectors are."""
 
-    threads: int = 0  # 0: as many as there are cores
+    threads: int = 0  # for one signal; 0: what suits the encoder (emotion2vec all cores, light one)
     device: str = "cpu"
 
 
