@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -375,6 +377,21 @@ def test_no_collection_yet(tmp_path: Path) -> None:
     with pytest.raises(NoCollection, match="no recordings yet"):
         catalog.feed()
     catalog.close()
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "catalog.db").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(CatalogError, match=r"file is not a database - restore it from a backup"):
+        Catalog.open(f"sqlite:///{tmp_path}/catalog.db")
+
+
+def test_processes_may_make_one_collection_at_the_same_moment(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/catalog.db"
+    code = f"from e2vsearch.catalog import Catalog; print(Catalog.open({url!r}, create=True).collection_id)"
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = {process.communicate(timeout=120)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(said) == 1
 
 
 def test_tables_alone_are_no_collection(database_url: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from e2vsearch.errors import CatalogError, missing_extra
@@ -58,8 +60,11 @@ def reachable(engine: Engine) -> None:
     try:
         with engine.connect():
             pass
-    except OperationalError as error:
-        raise CatalogError(f"cannot open {place(engine.url)}: {first_line(error)}") from error
+    except DatabaseError as error:
+        cure = "check that it runs and lets you in, or name another --index"
+        if engine.dialect.name == "sqlite":
+            cure = "restore it from a backup, or name another --index"
+        raise CatalogError(f"cannot open {place(engine.url)}: {first_line(error)} - {cure}") from error
 
 
 def place(url: URL) -> str:
@@ -84,7 +89,8 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late; `begin` below sends it
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
+        _use_wal(connection)
+        for pragma in ("synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -95,6 +101,20 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _use_wal(connection: Any) -> None:
+    """Write-ahead logging, once for the file's life. SQLite's own timeout does not cover this change of mode."""
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)  # another process is making the same file
+        else:
+            return
 
 
 def _postgres(url: URL) -> Engine:
