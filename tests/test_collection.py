@@ -47,7 +47,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def collection(database_url: str, tmp_path: Path, calls: Path) -> Collection:
-    with e2vsearch.open(database_url, create=True, encoder="fake") as collection:
+    with e2vsearch.open(database_url, encoder="fake") as collection:
         report = collection.ingest(calls)
         assert (report.stored, report.failures) == (4, ())
         yield collection
@@ -254,7 +254,7 @@ def test_export_and_import_are_lossless(collection: Collection, tmp_path: Path) 
     collection.catalog.annotate(int(first.id.removeprefix("call:")), {"agent": "Kïm", "price": "3.50"})
     done = transfer.export(collection.catalog, tmp_path / "export")
     assert (done.recordings, done.segments) == (4, collection.status().counts.segments)
-    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
+    with e2vsearch.open(tmp_path / "copy") as copy:
         assert transfer.load(copy.catalog, tmp_path / "export").segments == done.segments
         again = transfer.load(copy.catalog, tmp_path / "export")
         assert (again.recordings, again.already) == (0, 4)
@@ -282,7 +282,7 @@ def test_damaged_exports_are_refused(collection: Collection, tmp_path: Path) -> 
         file.seek(-4, io.SEEK_END)
         file.write(b"\0\0\0\1")
     with (
-        e2vsearch.open(tmp_path / "copy", create=True) as copy,
+        e2vsearch.open(tmp_path / "copy") as copy,
         pytest.raises(ExportError, match=r"vectors\.npy is missing or damaged"),
     ):
         transfer.load(copy.catalog, tmp_path / "export")
@@ -305,7 +305,7 @@ def test_places(tmp_path: Path) -> None:
 
 def test_a_folder_may_have_any_name(tmp_path: Path, calls: Path) -> None:
     folder = tmp_path / "50% calls? #1 ünïcode"
-    with e2vsearch.open(folder, create=True, encoder="fake") as collection:
+    with e2vsearch.open(folder, encoder="fake") as collection:
         collection.ingest(calls / "voice0.wav")
     assert (folder / "catalog.db").is_file()
     with e2vsearch.open(folder) as collection:
@@ -314,8 +314,17 @@ def test_a_folder_may_have_any_name(tmp_path: Path, calls: Path) -> None:
 
 def test_opening_what_is_not_there_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(NoCollection, match="e2vsearch ingest"):
-        e2vsearch.open(tmp_path / "index")
+        e2vsearch.open(tmp_path / "index", create=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_opening_and_ingesting_makes_a_collection(tmp_path: Path, calls: Path) -> None:
+    collection = e2vsearch.open(tmp_path / "new" / "index", encoder="fake")
+    with pytest.raises(NoCollection, match="no recordings yet"):
+        collection.query(np.ones(16, np.float32))
+    assert collection.ingest(calls / "voice0.wav").stored == 1
+    assert len(collection.query("seg:1", include_self=True)) == 1
+    collection.close()
 
 
 def test_settings_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +344,7 @@ def test_settings_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_speech_options_are_the_collections(calls: Path, tmp_path: Path) -> None:
     options = SpeechOptions(max_s=2.5)
-    with e2vsearch.open(tmp_path / "index", create=True, encoder="fake", speech=options) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", speech=options) as collection:
         collection.ingest(calls / "voice0.wav")
         lengths = [segment.end_s - segment.start_s for segment in collection.segments("call:1")]
         assert len(lengths) > 3
@@ -354,7 +363,7 @@ def test_a_collection_above_the_threshold_goes_through_the_index(database_url: s
         return NewRecording(f"/{number}.wav", str(number), f"{number:064x}", 1, 1, when, 60.0, 1, 8000, "WAV", segments)
 
     options = IndexOptions(exact_below=2000)
-    with e2vsearch.open(database_url, create=True, index_options=options) as collection:
+    with e2vsearch.open(database_url, index_options=options) as collection:
         collection.catalog.pin(Space("saved", "made", 16), "saved")
         for number in range(100):
             collection.catalog.store(recording(number))

@@ -35,7 +35,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(place: object) -> Collection:
-    return e2vsearch.open(place, create=True, encoder="fake")  # type: ignore[arg-type]
+    return e2vsearch.open(place, encoder="fake")  # type: ignore[arg-type]
 
 
 def names(collection: Collection) -> list[str]:
@@ -117,7 +117,7 @@ def test_a_surprise_in_one_file_is_its_failure(calls: Path, tmp_path: Path) -> N
             return super()._encode(signals)
 
     save(tmp_path / "long.wav", speech(6.0, seed=3))
-    with e2vsearch.open(tmp_path / "index", create=True, encoder=Surprising()) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=Surprising()) as collection:
         report = collection.ingest(calls, tmp_path / "long.wav")
         assert report.stored == 3
         [failure] = report.failures
@@ -230,7 +230,7 @@ def test_saved_vectors_are_a_collection_too(tmp_path: Path) -> None:
     for number in range(3):
         np.save(tmp_path / f"{number}.npy", rng.standard_normal(384).astype(np.float32))
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY")
-    with e2vsearch.open(tmp_path / "index", create=True, encoder="saved") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="saved") as collection:
         report = collection.ingest(tmp_path)
         assert (report.stored, [failure.reason for failure in report.failures]) == (4, ["bad-vector-file"])
         assert collection.ingest(tmp_path).already == 4

@@ -15,7 +15,7 @@ from e2vsearch import audio
 
 def test_a_clip_of_a_real_call_finds_that_call(shared_audio: Path, tmp_path: Path) -> None:
     calls = shared_audio / "calls" / "audio"
-    with e2vsearch.open(tmp_path / "index", create=True, encoder="light") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="light") as collection:
         report = collection.ingest(calls)
         assert report.failures == ()
         assert report.stored == len(list(calls.iterdir()))
@@ -51,7 +51,7 @@ def test_a_collection_holds_emotion2vecs_own_vectors(shape: str, tmp_path: Path)
     calls.mkdir()
     save(calls / "mono.wav", np.concatenate([speech(2.0, seed=1), np.zeros(20_000, np.float32), speech(3.1, seed=2)]))
     save(calls / "pair.wav", call([(0, 0.2, 3.0), (1, 3.5, 6.0)], 6.5))
-    with e2vsearch.open(tmp_path / "index", create=True, encoder=str(folder)) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=str(folder)) as collection:
         report = collection.ingest(calls)
         assert report.failures == ()
         assert report.segments >= 4

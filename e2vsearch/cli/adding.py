@@ -73,7 +73,7 @@ def status(index: Index = None, format_: OutputFormat = None, output: Output = N
     """How much a collection holds, what made its vectors, and how its index fares."""
     import e2vsearch
 
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=False) as collection:
         state = collection.status()
     whole = asdict(state)
     facts: list[tuple[str, Any]] = [("collection", state.place), ("id", state.collection), ("space", state.space)]
@@ -95,7 +95,7 @@ def failures(index: Index = None, format_: OutputFormat = None, output: Output =
     """Files that could not be ingested, with their reasons."""
     import e2vsearch
 
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=False) as collection:
         rows = [asdict(failure) for failure in collection.failures()]
     columns = {"reason": "reason", "attempts": "tries>", "message": "what happened, and the cure"}
     if not rows and chosen(format_, output) is Format.table:
@@ -119,7 +119,7 @@ def remove(
 
     if not recordings and where is None:
         raise typer.BadParameter("name recordings, or select them with --where")
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=False) as collection:
         found = collection.find(*(recordings or []), where=where)
         for recording in found if not quiet or dry_run else []:
             typer.echo(f"{recording.id}  {recording.uri}")
@@ -165,14 +165,14 @@ def _opened(
     from e2vsearch.errors import NoCollection
 
     if not dry_run:
-        return stack.enter_context(e2vsearch.open(index, create=True, encoder=encoder, device=device))
-    try:
         return stack.enter_context(e2vsearch.open(index, encoder=encoder, device=device))
+    try:
+        return stack.enter_context(e2vsearch.open(index, create=False, encoder=encoder, device=device))
     except NoCollection:  # nothing is there yet, and nothing may be made: rehearse with one that is thrown away
         import tempfile
 
         scratch = stack.enter_context(tempfile.TemporaryDirectory())
-        return stack.enter_context(e2vsearch.open(scratch, create=True, encoder=encoder))
+        return stack.enter_context(e2vsearch.open(scratch, encoder=encoder))
 
 
 def _report(

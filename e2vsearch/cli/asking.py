@@ -48,7 +48,7 @@ def query(
     """Find the calls that feel most like a reference. Scores are exact cosines: 1.0000 is the reference itself."""
     import e2vsearch
 
-    with e2vsearch.open(index, encoder=encoder, device=device) as collection:
+    with e2vsearch.open(index, create=False, encoder=encoder, device=device) as collection:
         result = collection.query(*references, k=k, by=by.value, where=where, include_self=include_self, exact=exact)
         rows = [{"rank": rank, **asdict(hit)} for rank, hit in enumerate(result, start=1)]
         columns = {

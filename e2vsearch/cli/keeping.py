@@ -30,7 +30,7 @@ def index_build(
     """Build a new generation of the index. It is done by itself when due; queries go on meanwhile."""
     import e2vsearch
 
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=False) as collection:
         manifest = collection.build(kind.value if kind is not None else None)
         facts = index_facts(asdict(collection.index().status()))
     write([asdict(manifest)], format_=None, columns=FACTS, table=fact_rows(facts))
@@ -42,7 +42,7 @@ def index_status(index: Index = None, format_: OutputFormat = None, output: Outp
     """What the index is made of, its measured recall, and whether a build is due."""
     import e2vsearch
 
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=False) as collection:
         state = asdict(collection.index().status())
     write([state], format_=format_, output=output, columns=FACTS, table=fact_rows(index_facts(state)), whole=state)
 
@@ -52,7 +52,7 @@ def index_verify(index: Index = None) -> None:
     """Check the index on disk against the database: checksums, ids, vectors, recall. Exit 1 if something is wrong."""
     import e2vsearch
 
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=False) as collection:
         problems = collection.index().verify()
     for problem in problems:
         typer.echo(problem)
@@ -108,7 +108,7 @@ def export(
     import e2vsearch
     from e2vsearch.collection import transfer
 
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=False) as collection:
         done = transfer.export(collection.catalog, folder.expanduser().absolute())
     note(f"exported {done.recordings:,} recordings with {done.segments:,} segments to {folder}", quiet=quiet)
 
@@ -123,7 +123,7 @@ def import_(
     from e2vsearch.collection import transfer
 
     transfer.read_space(folder)  # before a collection is made for something that is no export
-    with e2vsearch.open(index, create=True) as collection:
+    with e2vsearch.open(index) as collection:
         done = transfer.load(collection.catalog, folder.expanduser().absolute())
         collection.maintain()
     already = f", {done.already:,} already there" if done.already else ""

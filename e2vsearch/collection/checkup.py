@@ -90,7 +90,7 @@ def _detector() -> Finding:
 
 def _collection(index: str | None) -> Iterator[Finding]:
     try:
-        collection = Collection.open(index)
+        collection = Collection.open(index, create=False)
     except NoCollection as error:
         yield Finding("collection", True, False, str(error))
         return

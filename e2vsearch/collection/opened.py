@@ -77,7 +77,7 @@ class Collection:
         cls,
         index: str | os.PathLike[str] | None = None,
         *,
-        create: bool = False,
+        create: bool = True,
         encoder: str | Encoder | None = None,
         device: str | None = None,
         speech: SpeechOptions | None = None,
@@ -87,7 +87,7 @@ class Collection:
 
         Args:
             index: its folder or database URL; by default what `E2VSEARCH_INDEX` or e2vsearch.toml says, or ``index``.
-            create: make it if there is none.
+            create: make it if there is none; reading commands open with False, so that a misspelt name makes nothing.
             encoder: a name, a model folder, or an open encoder; by default the one the collection was made with.
             device: where the encoder runs, ``cpu`` by default.
             speech: how speech is found and cut.
