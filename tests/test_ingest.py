@@ -107,6 +107,15 @@ def test_one_bad_file_never_stops_the_rest(database_url: str, calls: Path, tmp_p
         assert str(bad["nan"]) not in [failure.uri for failure in collection.failures()]
 
 
+def test_a_failed_file_that_becomes_a_copy_is_no_failure(database_url: str, calls: Path, tmp_path: Path) -> None:
+    bad = damaged("text-as-wav", tmp_path)
+    with opened(database_url) as collection:
+        assert len(collection.ingest(calls / "a.wav", bad).failures) == 1
+        shutil.copy(calls / "a.wav", bad)
+        assert collection.ingest(bad).already == 1
+        assert collection.failures() == []
+
+
 def test_a_surprise_in_one_file_is_its_failure(calls: Path, tmp_path: Path) -> None:
     from e2vsearch.encoders.fake import FakeEncoder
 

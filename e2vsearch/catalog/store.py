@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, true, update
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, OperationalError
 
@@ -56,6 +57,10 @@ class Known:
     uri: str
     size_bytes: int
     mtime_ns: int
+
+    def is_as(self, stat: os.stat_result) -> bool:
+        """Whether a file of that size and time is taken to be the stored one, without reading it."""
+        return (self.size_bytes, self.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
 
 
 class Catalog:
@@ -303,11 +308,9 @@ class Catalog:
             for row in rows:
                 yield row.id, to_segment(row, labels)
 
-    def segments_of(
-        self, recordings: Sequence[int], where: str | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Segments of some recordings that meet a filter: their ids, ascending, and the recording of each."""
-        query = select(SegmentRow.id, SegmentRow.recording_id).where(self._condition(where))
+    def segments_of(self, recordings: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Segments of some recordings: their ids, ascending, and the recording of each."""
+        query = select(SegmentRow.id, SegmentRow.recording_id)
         found: list[tuple[int, int]] = []
         with self._engine.connect() as connection:
             for start in range(0, len(recordings), _ROWS_PER_STATEMENT):
@@ -403,9 +406,7 @@ class Catalog:
                 )
         return self.space
 
-    def _condition(self, where: str | None) -> Any:
-        if where is None:
-            return true()
+    def _condition(self, where: str) -> Any:
         from e2vsearch.catalog.filters import compile_filter  # the parser takes 40 ms to import
 
         return compile_filter(where, self.metadata_keys())

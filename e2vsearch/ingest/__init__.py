@@ -154,6 +154,7 @@ class _Run:
         self._progress = progress
         self._stop = stop
         self._known = self._catalog.known()
+        self._failed_before = {failure.uri for failure in self._catalog.failures()}
         self._outcomes: Counter[Outcome] = Counter()
         self._failures: list[FileFailure] = []
         self._silent = 0
@@ -170,7 +171,7 @@ class _Run:
                 self._failed(path, error, note=False)
                 continue
             known = self._known.get(uri_of(path))
-            same = known is not None and (known.size_bytes, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+            same = known is not None and known.is_as(stat)
             if self._table is not None:
                 self._table.find(path)
             self._count(path, "already" if same else "replaced" if known else "stored")
@@ -220,7 +221,7 @@ class _Run:
         try:
             stat = stat_of(path)
             known = self._known.get(uri)
-            if known is not None and (known.size_bytes, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+            if known is not None and known.is_as(stat):
                 return _Read(path, uri, row, known=known)
             digest = sha256_of(path)
             known = self._catalog.known_content(digest)
@@ -274,6 +275,8 @@ class _Run:
             stat = stat_of(read.path)
             if moved or stat.st_mtime_ns != known.mtime_ns:
                 self._catalog.relocate(known.id, read.uri, read.path.stem, stat.st_mtime_ns)
+        if read.uri in self._failed_before:  # it could not be read once; now it is a copy of what is stored
+            self._catalog.forgive([read.uri])
         if read.row is not None:
             self._catalog.annotate(known.id, read.row.metadata, read.row.recorded_at)
         self._count(read.path, "moved" if moved else "already")
