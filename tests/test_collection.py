@@ -131,6 +131,16 @@ def test_late_interaction_is_the_mean_of_best_matches(collection: Collection) ->
         assert hit.moment_score == pytest.approx(cosines[:, ids == best].max(), abs=1e-6)
 
 
+def test_late_interaction_keeps_to_the_filter(collection: Collection) -> None:
+    reference = np.random.default_rng(0).standard_normal((3, 16)).astype(np.float32)
+    hits = collection.query(reference, where="channel = 1", k=10)
+    assert [hit.channel for hit in hits] == [1]
+    [only] = hits
+    ids = collection.catalog.select("channel = 1")
+    cosines = collection.index().scores(reference, ids)
+    assert only.score == pytest.approx(cosines.max(axis=1).mean(), abs=1e-6)
+
+
 def test_several_references_count_as_one(collection: Collection) -> None:
     together = collection.query("seg:1", "seg:5", k=4)
     vectors = collection.catalog.feed().fetch(np.array([1, 5])).vectors

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.collection.results import Comparison, Heard, Side
+from e2vsearch.collection.results import Comparison, Heard, Moment, Side
 from e2vsearch.errors import QueryError
 from e2vsearch.space import Space
 
@@ -21,12 +22,12 @@ def compare_heard(space: Space, a: tuple[str, Heard], b: tuple[str, Heard]) -> C
     for name, heard in (a, b):
         if not heard.moments:
             raise QueryError(f"no speech found in {name} - compare clips in which somebody speaks")
-    unit = [_unit(np.stack([moment.vector for moment in heard.moments])) for _, heard in (a, b)]
-    cosines = np.clip(unit[0] @ unit[1].T, -1.0, 1.0)
+    units = [unit(np.stack([moment.vector for moment in heard.moments])) for _, heard in (a, b)]
+    cosines = np.clip(units[0] @ units[1].T, -1.0, 1.0)
     best = np.unravel_index(int(np.argmax(cosines)), cosines.shape)
     means = [
-        _unit((vectors * _lengths(heard)[:, None]).sum(axis=0))
-        for vectors, (_, heard) in zip(unit, (a, b), strict=True)
+        unit((vectors * lengths(heard.moments)[:, None]).sum(axis=0))
+        for vectors, (_, heard) in zip(units, (a, b), strict=True)
     ]
     sides = [_side(space, name, heard, int(at)) for (name, heard), at in zip((a, b), best, strict=True)]
     score = float(np.clip(means[0] @ means[1], -1.0, 1.0))
@@ -37,20 +38,22 @@ def _side(space: Space, name: str, heard: Heard, best: int) -> Side:
     moment = heard.moments[best]
     label, label_score = None, None
     if all(each.scores is not None for each in heard.moments):
-        weights = _lengths(heard)
+        weights = lengths(heard.moments)
         scores = np.stack([each.scores for each in heard.moments if each.scores is not None])
         mean = (scores * weights[:, None]).sum(axis=0) / weights.sum()
         label, label_score = space.labels[int(mean.argmax())], float(mean.max())
-    spoken = float(_lengths(heard).sum())
+    spoken = float(lengths(heard.moments).sum())
     return Side(name, len(heard.moments), spoken, label, label_score, moment.channel, moment.start_s, moment.end_s)
 
 
-def _lengths(heard: Heard) -> NDArray[np.float64]:
-    return np.array([moment.end_s - moment.start_s for moment in heard.moments])
+def lengths(moments: Iterable[Moment]) -> NDArray[np.float64]:
+    """Seconds of each moment: what it weighs in a mean."""
+    return np.array([moment.end_s - moment.start_s for moment in moments])
 
 
-def _unit(vectors: NDArray[Any]) -> NDArray[np.float64]:
+def unit(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    """Vectors ``(…, dim)`` of length one, in float64; zero stays zero."""
     wide = vectors.astype(np.float64)
     norms = np.linalg.norm(wide, axis=-1, keepdims=True)
-    unit: NDArray[np.float64] = wide / np.where(norms > 0, norms, 1.0)
-    return unit
+    scaled: NDArray[np.float64] = wide / np.where(norms > 0, norms, 1.0)
+    return scaled

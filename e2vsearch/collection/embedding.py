@@ -12,14 +12,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch import audio, encoders
+from e2vsearch import audio
 from e2vsearch.catalog import Catalog
+from e2vsearch.collection.comparing import lengths, unit
 from e2vsearch.collection.hearing import hear
-from e2vsearch.collection.opened import SAVED
+from e2vsearch.collection.opened import SAVED, open_named
 from e2vsearch.collection.places import locate
 from e2vsearch.collection.results import Heard, Moment
-from e2vsearch.encoders import Encoder, EncoderOptions, saved
-from e2vsearch.errors import CatalogError, E2vsearchError, EncoderError, MissingExtra, SettingsError, VectorFileError
+from e2vsearch.encoders import Encoder, saved
+from e2vsearch.errors import CatalogError, E2vsearchError, EncoderError, SettingsError
 from e2vsearch.settings import DEFAULT_ENCODER, Settings
 
 Granularity = Literal["utterance", "frame"]
@@ -64,10 +65,7 @@ def open_encoder(options: Settings) -> Encoder:
             name = ""
     if name == SAVED:
         raise EncoderError("saved vectors have no encoder - name one with --encoder light")
-    try:
-        return encoders.open(name or DEFAULT_ENCODER, EncoderOptions(device=options.device))
-    except MissingExtra as error:
-        raise MissingExtra(f"{error}, or use --encoder light, which works offline") from error
+    return open_named(name or DEFAULT_ENCODER, options.device)
 
 
 def embed(
@@ -95,7 +93,7 @@ def embed(
     Raises:
         E2vsearchError: the sample cannot be used, or `out` cannot be written.
     """
-    sample = None if similar_to is None else _unit(_sample(similar_to, encoder))
+    sample = None if similar_to is None else unit(_sample(similar_to, encoder))
     files = list(files)
     base = Path(os.path.commonpath([path.parent for path in files])) if files else Path()
     stems: dict[Path, int] = {}
@@ -132,14 +130,14 @@ def _embedded(
         if not moments:
             raise E2vsearchError(f"{path}: no speech found - there is nothing to embed")
         vector = _mean([moment.vector for moment in moments], moments)
-        result = replace(blank, speech_s=sum(moment.end_s - moment.start_s for moment in moments))
+        result = replace(blank, speech_s=float(lengths(moments).sum()))
         if moments[0].scores is not None:
             scores = _mean([moment.scores for moment in moments if moment.scores is not None], moments)
             by_label = dict(zip(encoder.space.labels, scores.tolist(), strict=True))
             emotion = max(by_label, key=lambda label: by_label[label])
             result = replace(result, emotion=emotion, confidence=by_label[emotion], scores=by_label)
         if sample is not None:
-            result = replace(result, similarity_to_sample=float(np.clip(_unit(vector) @ sample, -1.0, 1.0)))
+            result = replace(result, similarity_to_sample=float(np.clip(unit(vector) @ sample, -1.0, 1.0)))
         if granularity == "frame":
             vector, windows = _frames(path, channel, encoder)
             rate = encoder.frame_rate_hz
@@ -175,10 +173,6 @@ def _write(target: Path, result: Embedded, vectors: NDArray[np.float32]) -> Embe
 def _sample(path: Path, encoder: Encoder) -> NDArray[np.float32]:
     if path.suffix.lower() == ".npy":
         vectors = saved.read_vectors(path, encoder.space.dim)
-        if vectors.shape[1] != encoder.space.dim:
-            raise VectorFileError(
-                f"{path} has {vectors.shape[1]}-d vectors, {encoder.space.encoder} makes {encoder.space.dim}-d ones"
-            )
         mean: NDArray[np.float32] = vectors.mean(axis=0)
         return mean
     heard: Heard = hear(path, encoder)
@@ -190,11 +184,4 @@ def _sample(path: Path, encoder: Encoder) -> NDArray[np.float32]:
 def _mean(rows: list[NDArray[np.float32]], moments: Iterable[Moment]) -> NDArray[np.float32]:
     if len(rows) == 1:
         return rows[0]
-    lengths = np.array([moment.end_s - moment.start_s for moment in moments])
-    return np.average(np.stack(rows).astype(np.float64), axis=0, weights=lengths).astype(np.float32)
-
-
-def _unit(vector: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = vector.astype(np.float64)
-    unit: NDArray[np.float64] = wide / (np.linalg.norm(wide) or 1.0)
-    return unit
+    return np.average(np.stack(rows).astype(np.float64), axis=0, weights=lengths(moments)).astype(np.float32)

@@ -40,6 +40,20 @@ from e2vsearch.vectors.index import VectorIndex
 
 _log = logging.getLogger(__name__)
 
+
+def open_named(name: str, device: str) -> Encoder:
+    """The encoder of that name; where its packages are missing, the error names the one that needs none.
+
+    Raises:
+        EncoderError: it cannot be opened.
+        MissingExtra: its packages are not installed.
+    """
+    try:
+        return encoders.open(name, EncoderOptions(device=device))
+    except MissingExtra as error:
+        raise MissingExtra(f"{error}, or use --encoder light, which works offline") from error
+
+
 SAVED = "saved"
 """Encoder name of collections whose vectors were made elsewhere: nothing here can make more of them from audio."""
 
@@ -157,10 +171,7 @@ class Collection:
                         f"{self.place.named} holds saved vectors, which no encoder here makes - "
                         "query it with an .npy file or a stored id such as seg:1"
                     )
-                try:
-                    self._encoder = encoders.open(name, EncoderOptions(device=self.settings.device))
-                except MissingExtra as error:
-                    raise MissingExtra(f"{error}, or use --encoder light, which works offline") from error
+                self._encoder = open_named(name, self.settings.device)
             self.catalog.check_space(self._encoder.space)
             return self._encoder
 
@@ -217,9 +228,7 @@ class Collection:
         if by == "segment":
             ranked = rank_segments(index, vectors, k, allowed, itself, exact=exact)
         else:
-            ranked = rank_calls(
-                index, vectors, k, allowed, itself, lambda calls: self.catalog.segments_of(calls, where), exact=exact
-            )
+            ranked = rank_calls(index, vectors, k, allowed, itself, self.catalog.segments_of, exact=exact)
         hits = self._hits(ranked.segments, ranked.scores, ranked.moments)
         total = self.catalog.segment_count() if where is not None or itself.size else ranked.searched
         seconds = time.perf_counter() - started
@@ -264,12 +273,12 @@ class Collection:
             NotStored: one of them is not there.
             BadFilter: `where` does not parse, or names nothing known.
         """
-        known = self.catalog.known()
+        # every URI is read only where a path is named
+        known = {} if all(each.startswith("call:") for each in recordings) else self.catalog.known()
         numbers: set[int] = set()
         for recording in recordings:
             if recording.startswith("call:"):
-                number = number_of(recording, "call")
-                inside = [each.id for each in known.values() if each.id == number]
+                inside = [number for number, _ in self.catalog.recordings([number_of(recording, "call")])]
             else:
                 path = str(local_path(recording).absolute())
                 inside = [each.id for uri, each in known.items() if uri == path or uri.startswith(path + os.sep)]

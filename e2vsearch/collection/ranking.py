@@ -18,7 +18,7 @@ _FIRST_LOOK = 256  # segments asked for at first; a call holds dozens, so k call
 _CANDIDATES = 8  # calls scored exactly for each that is asked for, when the reference has several segments
 
 SegmentsOf = Callable[[list[int]], tuple[NDArray[np.int64], NDArray[np.int64]]]
-"""Recordings' ids → their segments' ids that meet the filter, and the recording of each."""
+"""Recordings' ids → their segments' ids, and the recording of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,8 @@ def rank_calls(
     candidates = _promising(matches.recordings, matches.scores, max(_FIRST_LOOK, _CANDIDATES * k))
     ids, recordings = segments_of(candidates.tolist())
     kept = ~np.isin(ids, excluded)
+    if allowed is not None:
+        kept &= np.isin(ids, allowed)
     ids, recordings = ids[kept], recordings[kept]
     order = np.argsort(recordings, kind="stable")
     ids, recordings = ids[order], recordings[order]

@@ -94,10 +94,7 @@ def _stored(identifier: str, collection: Collection) -> Reference:
 
 def _file(path: Path, collection: Collection) -> Reference:
     if path.suffix.lower() == ".npy" or (path.is_dir() and saved.is_saved(path)):
-        dim = collection.require_space().dim
-        vectors = saved.read_vectors(path, dim) if path.is_file() else saved.read(path).vectors
-        if vectors.shape[1] != dim:
-            raise QueryError(f"{path} has {vectors.shape[1]}-d vectors, this collection {dim}-d ones")
+        vectors = saved.read_vectors(path, collection.require_space().dim)
         return Reference(str(path), vectors, np.empty(0, np.int64))
     return _heard(str(path), path, collection)
 
