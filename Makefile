@@ -68,5 +68,5 @@ $(ALL): pyproject.toml constraints.txt
 	@$(NEW_ENOUGH)
 	$(PYTHON) -m venv .venv-all
 	.venv-all/bin/python -m pip install --quiet 'pip>=25.1'
-	.venv-all/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group test --group lint
+	.venv-all/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group test --group test-all --group lint
 	@touch $@

@@ -24,7 +24,14 @@ E2vsearchError
 │   └── GenerationBusy        another process is building it right now
 ├── QueryError                a query that cannot be answered as asked
 │   ├── BadFilter             a ``--where`` that does not parse or names nothing known
-│   └── NotStored             an id that the collection does not hold
+│   ├── NotStored             an id, label, classifier, map or side that the collection does not hold
+│   └── PathForbidden         a path outside the folders that a service may read
+├── AnalysisError             a map or a classifier that cannot be made of what there is
+│   └── TooFewExamples        fewer labelled moments than a classifier can be trained or judged on
+├── TranscriptError           a transcript that cannot be read
+├── ServiceError              a service that cannot start as asked, or cannot answer now
+│   ├── Overloaded            its queue is full: ask again a little later
+│   └── TooSlow               it took longer than a request may
 ├── SettingsError             a flag, variable or e2vsearch.toml entry that makes no sense
 ├── ExportError               an export folder that cannot be written or read
 └── MissingExtra              an optional dependency is not installed
@@ -182,9 +189,51 @@ class BadFilter(QueryError):
 
 
 class NotStored(QueryError):
-    """An id that the collection does not hold."""
+    """An id, label, classifier, map or side that the collection does not hold."""
 
     reason = "not-stored"
+
+
+class PathForbidden(QueryError):
+    """A path outside the folders that a service may read."""
+
+    reason = "path-forbidden"
+
+
+class AnalysisError(E2vsearchError):
+    """A map or a classifier that cannot be made of what there is."""
+
+    reason = "analysis"
+
+
+class TooFewExamples(AnalysisError):
+    """Fewer labelled moments than a classifier can be trained or judged on."""
+
+    reason = "too-few-examples"
+
+
+class TranscriptError(E2vsearchError):
+    """A transcript that cannot be read."""
+
+    reason = "transcript"
+
+
+class ServiceError(E2vsearchError):
+    """A service that cannot start as asked, or cannot answer now."""
+
+    reason = "service"
+
+
+class Overloaded(ServiceError):
+    """Its queue is full: ask again a little later."""
+
+    reason = "overloaded"
+
+
+class TooSlow(ServiceError):
+    """It took longer than a request may."""
+
+    reason = "too-slow"
 
 
 class SettingsError(E2vsearchError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -121,7 +122,7 @@ def test_what_is_stored_comes_back(catalog: Catalog) -> None:
     assert back.metadata == {"agent": "Kim", "price": "3.5"}
     assert back.recorded_at == recording.recorded_at
     segments = dict(catalog.segments())
-    assert [(s.channel, s.start_s, s.end_s, s.label) for s in segments.values()] == [
+    assert [(s.channel, s.start_s, s.end_s, s.emotion) for s in segments.values()] == [
         (0, 0.0, 4.0, "calm"),
         (1, 5.0, 9.0, "angry"),
     ]
@@ -335,7 +336,12 @@ def test_migrations_make_exactly_the_models(database_url: str) -> None:
     upgrade.upgrade(engine)
     upgrade.upgrade(engine)  # a second time changes nothing
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        # the full-text indexes, which no model can say; FTS5 makes several tables
+        options = {
+            "compare_type": True,
+            "include_name": lambda name, *_: not re.search("segment(_text)?_words", str(name)),
+        }
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []
     assert upgrade.current(engine) == SCHEMA_REVISION
     assert [step.revision for step in upgrade.history(engine)][-1] == SCHEMA_REVISION

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from made import damaged, save, silence, speech
 
+from e2vsearch.catalog import SCHEMA_REVISION
 from e2vsearch.cli import main
 
 
@@ -179,10 +180,10 @@ def test_index_and_database_commands(run: Run, index: Path) -> None:
     assert broken.code == 1
     assert "vectors.f32" in broken.out
     assert "e2vsearch index build" in broken.err
-    assert run("db", "current", "--index", index).out == "0001\n"
+    assert run("db", "current", "--index", index).out == f"{SCHEMA_REVISION}\n"
     assert "up to date" in run("db", "upgrade", "--index", index).out
     assert run("db", "history", "--index", index).rows[0]["applied"] is True
-    assert "none → 0001" in run("db", "upgrade", "--index", index.with_name("fresh")).out
+    assert f"none → {SCHEMA_REVISION}" in run("db", "upgrade", "--index", index.with_name("fresh")).out
 
 
 def test_a_damaged_index_answers_and_mends_itself(run: Run, index: Path) -> None:

@@ -253,8 +253,8 @@ def test_compare(collection: Collection, calls: Path) -> None:
     other = collection.compare(calls / "voice0.wav", calls / "voice2.wav")
     assert other.score < 1.0
     assert (other.a.segments, other.b.segments) == (3, 3)
-    assert other.a.label in ("low", "high")
-    assert 0.5 <= other.a.label_score <= 1.0
+    assert other.a.emotion in ("low", "high")
+    assert 0.5 <= other.a.emotion_score <= 1.0
     with pytest.raises(QueryError, match="no speech"):
         collection.compare(calls / "voice0.wav", wav_bytes(silence(2.0)))
 

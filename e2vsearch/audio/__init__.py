@@ -33,6 +33,7 @@ __all__ = [
     "AudioSource",
     "Signal",
     "cut",
+    "encode",
     "peaks",
     "probe",
     "read",
@@ -200,11 +201,7 @@ def write(path: str | os.PathLike[str], signal: Signal) -> None:
     path = Path(path)
     if path.suffix.lower() not in (".wav", ".flac"):
         raise AudioError(f"{path} would be neither WAV nor FLAC: give it the suffix .wav or .flac")
-    rows = floats(planes(signal))
-    if not np.isfinite(rows).all():
-        raise AudioInvalid(f"{path} is not written: {ARRAY_NAME} has NaN or infinite samples")
-    # scaled here, as libsndfile would scale by 32,767 and read back by 32,768
-    samples = np.clip(np.rint(rows.T * 32_768.0), -32_768, 32_767).astype(np.int16)
+    samples = _pcm(signal, str(path))
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with aside.open("xb") as file:
@@ -214,6 +211,30 @@ def write(path: str | os.PathLike[str], signal: Signal) -> None:
         aside.unlink(missing_ok=True)
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise AudioError(f"{path} cannot be written ({why}): check its folder and the space on the disk") from error
+
+
+def encode(signal: Signal) -> bytes:
+    """The bytes of a 16 kHz 16-bit WAV file, as `write` would write it.
+
+    Raises:
+        AudioInvalid: NaN or infinite samples, or a wrong shape or dtype.
+    """
+    import io
+
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, _pcm(signal, "WAV"), SAMPLING_RATE_HZ, "PCM_16", format="WAV")
+    return buffer.getvalue()
+
+
+def _pcm(signal: Signal, name: str) -> NDArray[np.int16]:
+    rows = floats(planes(signal))
+    if not np.isfinite(rows).all():
+        raise AudioInvalid(f"{name} is not written: {ARRAY_NAME} has NaN or infinite samples")
+    # scaled here, as libsndfile would scale by 32,767 and read back by 32,768
+    samples: NDArray[np.int16] = np.clip(np.rint(rows.T * 32_768.0), -32_768, 32_767).astype(np.int16)
+    return samples
 
 
 class _Blocks:

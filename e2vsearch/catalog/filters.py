@@ -14,9 +14,9 @@ from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import VisitError
-from sqlalchemy import ColumnElement, and_, exists, not_, or_, select
+from sqlalchemy import ColumnElement, Float, and_, exists, literal, not_, or_, select
 
-from e2vsearch.catalog.tables import MetadataRow, RecordingRow, SegmentRow
+from e2vsearch.catalog.tables import LabelExampleRow, MetadataRow, RecordingRow, SegmentLabelRow, SegmentRow
 from e2vsearch.errors import BadFilter
 
 _GRAMMAR = r"""
@@ -70,6 +70,9 @@ RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
     "added": (RecordingRow.added_at.expression, datetime),
 }
 """What can be asked of the recording that a segment is of."""
+
+LABEL_FIELDS: dict[str, type] = {"label": str, "label_score": float}
+"""What people and classifiers say of a segment: labels of one's own. A person's word has the score 1."""
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": lambda column, value: column == value,
@@ -180,6 +183,8 @@ class _Compiler(Transformer[Token, Any]):
             return FIELDS[name][0].is_not(None)
         if name in RECORDING_FIELDS:
             return _of_recording(RECORDING_FIELDS[name][0].is_not(None))
+        if name in LABEL_FIELDS:
+            return _of_labels(name, lambda column: column.is_not(None))
         return _of_metadata(self._key(name), MetadataRow.text.is_not(None))
 
     def _on(self, name: str, value: _Value, condition: Callable[[Any, Any], _Condition]) -> _Condition:
@@ -189,6 +194,9 @@ class _Compiler(Transformer[Token, Any]):
         if name in RECORDING_FIELDS:
             column, type_ = RECORDING_FIELDS[name]
             return _of_recording(condition(column, _typed(name, type_, value)))
+        if name in LABEL_FIELDS:
+            typed = _typed(name, LABEL_FIELDS[name], value)
+            return _of_labels(name, lambda column: condition(column, typed))
         key = self._key(name)
         if isinstance(value, float):
             return _of_metadata(key, condition(MetadataRow.number, value))
@@ -200,7 +208,7 @@ class _Compiler(Transformer[Token, Any]):
         key = name.removeprefix("meta.")
         if key in self._keys:
             return key
-        known = sorted({*FIELDS, *RECORDING_FIELDS, *self._keys})
+        known = sorted({*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS, *self._keys})
         near = get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         raise BadFilter(f"--where: nothing here is called {key!r} - {hint}")
@@ -256,3 +264,20 @@ def _of_recording(condition: _Condition) -> _Condition:
 
 def _of_metadata(key: str, condition: _Condition) -> _Condition:
     return exists().where(MetadataRow.recording_id == SegmentRow.recording_id, MetadataRow.key == key, condition)
+
+
+def _of_labels(name: str, condition: Callable[[Any], _Condition]) -> _Condition:
+    """A condition on what a person said of the segment or, where nobody did, on what classifiers say."""
+    of_person = LabelExampleRow.segment_id == SegmentRow.id
+    by_person, by_classifier = (
+        (LabelExampleRow.label, SegmentLabelRow.label)
+        if name == "label"
+        else (literal(1.0, Float(53)), SegmentLabelRow.score)
+    )
+    return or_(
+        exists().where(of_person, condition(by_person)),
+        and_(
+            not_(exists().where(of_person)),
+            exists().where(SegmentLabelRow.segment_id == SegmentRow.id, condition(by_classifier)),
+        ),
+    )

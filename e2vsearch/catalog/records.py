@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from e2vsearch.errors import NotStored
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,12 @@ class Segment:
     channel: int
     start_s: float
     end_s: float
-    label: str | None  # the likeliest emotion, None where the encoder has no classes
-    label_score: float | None  # its probability, 0 to 1
+    emotion: str | None  # the likeliest of the encoder's classes, None where it has none
+    emotion_score: float | None  # its probability, 0 to 1
     scores: Mapping[str, float]  # probability of each emotion class
+    text: str | None = None  # what is said, where a transcript was joined
+    label: str | None = None  # a label of one's own: a person's, else a classifier's surest
+    label_score: float | None = None  # its probability; 1.0 where a person gave it
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +113,15 @@ def recording_id(number: int) -> str:
 def segment_id(number: int) -> str:
     """``123`` → ``"seg:123"``, the form that queries take."""
     return f"seg:{number}"
+
+
+def number_of(identifier: str, kind: Literal["call", "seg"]) -> int:
+    """``"call:45"`` → 45.
+
+    Raises:
+        NotStored: it is not an id of that kind.
+    """
+    prefix, _, digits = identifier.partition(":")
+    if prefix != kind or not digits.isdigit():
+        raise NotStored(f"{identifier!r} is no id - write {kind}:NUMBER, as e2vsearch query shows it")
+    return int(digits)

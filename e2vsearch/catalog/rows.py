@@ -108,7 +108,7 @@ def to_segment(row: Row[Any], labels: tuple[str, ...]) -> Segment:
         channel=row.channel,
         start_s=row.start_s,
         end_s=row.end_s,
-        label=row.label,
-        label_score=row.label_score,
+        emotion=row.label,
+        emotion_score=row.label_score,
         scores=scores,
     )

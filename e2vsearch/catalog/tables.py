@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
 
 # AUTOINCREMENT on SQLite needs the type name INTEGER; without it the id of a deleted last row would be used again
@@ -189,3 +189,117 @@ class FailureRow(Base):
     message: Mapped[str] = mapped_column(Text)
     attempts: Mapped[int]
     failed_at: Mapped[datetime]
+
+
+class SegmentTextRow(Base):
+    """What is said in a segment, from a transcript.
+
+    Migration 0002 adds the full-text index over `words`: on Postgres a GIN index, on SQLite the FTS5 table
+    ``segment_words`` with triggers that keep it. No model can say either.
+    """
+
+    __tablename__ = "segment_text"
+
+    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    words: Mapped[str] = mapped_column(Text)  # the same as the full-text index takes it: one CJK character a word
+
+
+class LabelExampleRow(Base):
+    """A moment to which a person gave a label: a stored segment, or a vector of audio that is not stored."""
+
+    __tablename__ = "label_example"
+    __table_args__ = (
+        CheckConstraint("(segment_id is null) <> (vector is null)", name="segment_or_vector"),
+        UniqueConstraint("segment_id"),  # a moment has one label: another one replaces it
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    label: Mapped[str] = mapped_column(String(64), index=True)
+    segment_id: Mapped[int | None] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"))
+    vector: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32, as the encoder made it
+    source: Mapped[str] = mapped_column(Text)  # the file and moment, or the segment's id, as it was given
+    speaker: Mapped[str | None] = mapped_column(Text)  # who speaks, where that is known: never in both folds
+    created_at: Mapped[datetime]
+
+
+class ClassifierRow(Base):
+    """A classifier of labels of one's own, pinned to a space. Never changed: training again makes a new version."""
+
+    __tablename__ = "classifier"
+    __table_args__ = (UniqueConstraint("name", "version"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int]
+    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
+    labels: Mapped[list[Any]] = mapped_column(JSON)  # in the order of its probabilities
+    parameters: Mapped[bytes] = mapped_column(LargeBinary)  # plain arrays in .npz, read without pickle
+    report: Mapped[dict[str, Any]] = mapped_column(JSON)  # how it was trained, and how well it does
+    created_at: Mapped[datetime]
+
+
+class SegmentLabelRow(Base):
+    """What a classifier makes of a segment: its likeliest label."""
+
+    __tablename__ = "segment_label"
+    __table_args__ = (Index(None, "label", "score"),)
+
+    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    classifier_id: Mapped[int] = mapped_column(ForeignKey("classifier.id", ondelete="CASCADE"), primary_key=True)
+    label: Mapped[str] = mapped_column(String(64))
+    score: Mapped[float] = mapped_column(Float(53))  # its calibrated probability
+
+
+class MapRow(Base):
+    """One run of the map: what went in, how it was made, and its clusters as they were described."""
+
+    __tablename__ = "map"
+    __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
+    by: Mapped[str] = mapped_column(String(16))  # what a point is: "segment" or "call"
+    filter: Mapped[str | None] = mapped_column(Text)  # the --where in force
+    options: Mapped[dict[str, Any]] = mapped_column(JSON)
+    clusters: Mapped[list[Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+
+
+class MapPointRow(Base):
+    """Where a segment or call lies on a map."""
+
+    __tablename__ = "map_point"
+    __table_args__ = (Index(None, "map_id", "cluster"),)
+
+    map_id: Mapped[int] = mapped_column(ForeignKey("map.id", ondelete="CASCADE"), primary_key=True)
+    item_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)  # of a segment or of a recording: map.by says
+    x: Mapped[float] = mapped_column(Float(53))
+    y: Mapped[float] = mapped_column(Float(53))
+    cluster: Mapped[int]  # -1: none
+    strength: Mapped[float] = mapped_column(Float(53))  # of its membership, 0 to 1
+    placed: Mapped[bool]  # put there after the map was made
+
+
+class SideRow(Base):
+    """A named set of side vectors: any model's, of any kind of thing, attached to segments."""
+
+    __tablename__ = "side"
+    __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    dim: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class SideVectorRow(Base):
+    """One segment's vector in a named set: little-endian float32."""
+
+    __tablename__ = "side_vector"
+
+    side_id: Mapped[int] = mapped_column(ForeignKey("side.id", ondelete="CASCADE"), primary_key=True)
+    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    vector: Mapped[bytes] = mapped_column(LargeBinary)

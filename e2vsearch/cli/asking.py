@@ -57,7 +57,7 @@ def query(
             "name": "call",
             "channel": "ch>",
             "at": "at",
-            "label": "emotion",
+            "emotion": "emotion",
             "segment": "id",
         }
         table = [{"rank": rank, **_hit_row(hit)} for rank, hit in enumerate(result, start=1)]
@@ -94,13 +94,13 @@ def compare(
     table = [
         {
             "name": side.name,
-            "label": _emotion(side.label, side.label_score),
+            "emotion": _emotion(side.emotion, side.emotion_score),
             "speech": f"{side.speech_s:.1f} s",
             "at": f"ch {side.channel}, {_span(side.start_s, side.end_s)}",
         }
         for side in (result.a, result.b)
     ]
-    columns = {"name": "clip", "label": "emotion", "speech": "speech>", "at": "most alike moment"}
+    columns = {"name": "clip", "emotion": "emotion", "speech": "speech>", "at": "most alike moment"}
     if chosen(format_, output) is Format.table and output is None:
         typer.echo(f"similarity {result.score:.4f}, of the most alike moments {result.best:.4f}  ({result.space})\n")
     write([row], format_=format_, output=output, columns=columns, table=table, whole=row)
@@ -158,7 +158,7 @@ def _hit_row(hit: Hit) -> dict[str, Any]:
         "name": hit.name,
         "channel": hit.channel,
         "at": _span(hit.start_s, hit.end_s),
-        "label": _emotion(hit.label, hit.label_score),
+        "emotion": _emotion(hit.emotion, hit.emotion_score),
         "segment": hit.segment,
     }
 

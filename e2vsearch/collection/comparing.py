@@ -36,14 +36,14 @@ def compare_heard(space: Space, a: tuple[str, Heard], b: tuple[str, Heard]) -> C
 
 def _side(space: Space, name: str, heard: Heard, best: int) -> Side:
     moment = heard.moments[best]
-    label, label_score = None, None
+    emotion, emotion_score = None, None
     if all(each.scores is not None for each in heard.moments):
         weights = lengths(heard.moments)
         scores = np.stack([each.scores for each in heard.moments if each.scores is not None])
         mean = (scores * weights[:, None]).sum(axis=0) / weights.sum()
-        label, label_score = space.labels[int(mean.argmax())], float(mean.max())
+        emotion, emotion_score = space.labels[int(mean.argmax())], float(mean.max())
     spoken = float(lengths(heard.moments).sum())
-    return Side(name, len(heard.moments), spoken, label, label_score, moment.channel, moment.start_s, moment.end_s)
+    return Side(name, len(heard.moments), spoken, emotion, emotion_score, moment.channel, moment.start_s, moment.end_s)
 
 
 def lengths(moments: Iterable[Moment]) -> NDArray[np.float64]:

@@ -13,10 +13,9 @@ from typing import Self
 import numpy as np
 
 from e2vsearch import encoders, settings
-from e2vsearch.audio import AudioSource
+from e2vsearch.audio import AudioSource, Signal, cut
 from e2vsearch.catalog import Catalog, Failure, Feed, Recording, Segment
-from e2vsearch.catalog.records import segment_id
-from e2vsearch.catalog.store import number_of
+from e2vsearch.catalog.records import number_of, segment_id
 from e2vsearch.collection.comparing import compare_heard
 from e2vsearch.collection.hearing import hear
 from e2vsearch.collection.places import Place, locate
@@ -264,6 +263,32 @@ class Collection:
         ids, _ = self.catalog.segments_of([number_of(identifier, "call")])
         return sorted((segment for _, segment in self.catalog.segments(ids.tolist())), key=lambda each: each.start_s)
 
+    def segment(self, identifier: str) -> Segment:
+        """One stored segment by its id, ``seg:123``.
+
+        Raises:
+            NotStored: there is none.
+        """
+        for _, segment in self.catalog.segments([number_of(identifier, "seg")]):
+            return segment
+        raise NotStored(f"{identifier} is not in {self.place.named}")
+
+    def clip(self, identifier: str, context_s: float = 0.0) -> Signal:
+        """The sound of one stored segment, decoded from its recording: ``(1, samples)`` at 16 kHz.
+
+        Args:
+            identifier: ``seg:123``.
+            context_s: heard before and after it as well.
+
+        Raises:
+            NotStored: there is no such segment.
+            AudioError: its file is gone or damaged.
+        """
+        segment = self.segment(identifier)
+        uri = self.recording(segment.recording).uri
+        start_s = max(0.0, segment.start_s - context_s)
+        return cut(uri, start_s, segment.end_s + context_s, channel=segment.channel)
+
     # -- changing ----------------------------------------------------------------------------------------------
 
     def find(self, *recordings: str, where: str | None = None) -> list[Recording]:
@@ -371,9 +396,13 @@ class Collection:
                     start_s=segment.start_s,
                     end_s=segment.end_s,
                     moment_score=moment,
+                    emotion=segment.emotion,
+                    emotion_score=segment.emotion_score,
+                    metadata=recording.metadata,
+                    scores=segment.scores,
+                    text=segment.text,
                     label=segment.label,
                     label_score=segment.label_score,
-                    metadata=recording.metadata,
                 )
             )
         return hits

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.catalog.store import number_of
+from e2vsearch.catalog.records import number_of
 from e2vsearch.encoders import saved
 from e2vsearch.errors import NotStored, QueryError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, overload
 
 import numpy as np
@@ -33,9 +33,13 @@ class Hit:
     start_s: float
     end_s: float
     moment_score: float  # exact cosine of this moment with the reference's segment nearest to it
-    label: str | None  # the moment's likeliest emotion
-    label_score: float | None  # its probability, 0 to 1
+    emotion: str | None  # the moment's likeliest
+    emotion_score: float | None  # its probability, 0 to 1
     metadata: Mapping[str, str]
+    scores: Mapping[str, float] = field(default_factory=dict)  # probability of each emotion class
+    text: str | None = None  # what is said in the moment, where a transcript was joined
+    label: str | None = None  # the moment's label of one's own: a person's, else a classifier's surest
+    label_score: float | None = None  # its probability; 1.0 where a person gave it
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,8 @@ class Side:
     name: str
     segments: int
     speech_s: float
-    label: str | None  # likeliest emotion over the whole of it
-    label_score: float | None  # its probability: the mean over the segments, weighted by their length
+    emotion: str | None  # likeliest over the whole of it
+    emotion_score: float | None  # its probability: the mean over the segments, weighted by their length
     channel: int  # the moment that is most like the other side's
     start_s: float
     end_s: float

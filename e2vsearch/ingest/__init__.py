@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from e2vsearch import collection as _collection
 from e2vsearch import settings
 from e2vsearch.catalog import NewRecording
-from e2vsearch.catalog.store import Known
+from e2vsearch.catalog.reading import Known
 from e2vsearch.collection.hearing import Stopped
 from e2vsearch.collection.opened import SAVED
 from e2vsearch.encoders import Encoder

@@ -1,0 +1,46 @@
+"""Which files a client that is not the user may name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from e2vsearch.collection.roots import Roots
+from e2vsearch.errors import PathForbidden, QueryError, SettingsError
+
+
+@pytest.fixture
+def inside(tmp_path: Path) -> Path:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(b"a")
+    (tmp_path / "secret.wav").write_bytes(b"s")
+    return folder
+
+
+def test_what_lies_inside_is_found(inside: Path) -> None:
+    wanted = (inside / "a.wav").resolve()
+    for named in ("a.wav", str(wanted), wanted.as_uri(), inside / "." / "a.wav"):
+        assert Roots([inside]).allowed(named) == wanted
+
+
+@pytest.mark.parametrize(
+    "named", ["../secret.wav", "/etc/passwd", "missing.wav", ".", "link.wav", "a.wav/../../secret.wav"]
+)
+def test_nothing_else_is(inside: Path, named: str) -> None:
+    (inside / "link.wav").symlink_to(inside.parent / "secret.wav")
+    with pytest.raises(PathForbidden, match="no file that may be read here"):
+        Roots([inside]).allowed(named)
+
+
+def test_without_roots_no_path_is_allowed(inside: Path) -> None:
+    with pytest.raises(PathForbidden, match="--root"):
+        Roots().allowed(inside / "a.wav")
+
+
+def test_other_schemes_and_missing_roots_are_refused(inside: Path) -> None:
+    with pytest.raises(QueryError):
+        Roots([inside]).allowed("http://example.org/a.wav")
+    with pytest.raises(SettingsError, match="no folder"):
+        Roots([inside / "missing"])
