@@ -5,7 +5,7 @@ line from a shouted one here is what separates them in people (Scherer 2003, Spe
 range, rate, loudness, and how much of the energy lies above 1 kHz.
 
     apt-get install espeak-ng          # 1.51 made the committed files
-    python samples/make_samples.py     # writes samples/calls/, samples/calls.csv and samples/angry.ogg
+    python samples/make_samples.py     # writes samples/calls/, transcripts/, the CSVs and angry.ogg
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import csv
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -246,37 +247,73 @@ REFERENCE = (
 )
 
 
+LABELS = {CALM: "at ease", CHEERFUL: "delighted", ANGRY: "fed up", SHOUTING: "fed up"}
+UNLABELLED = ("repair-escalating.ogg", "address-calm.ogg", "outage-angry.flac")  # left for a classifier to say
+
+
 def main() -> None:
     """Write every sample below the folder named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=HERE, help="where to write (default: %(default)s)")
     folder = parser.parse_args().folder
-    (folder / "calls").mkdir(parents=True, exist_ok=True)
+    for part in ("calls", "transcripts"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(SEED)  # room noise and roughness
+    labelled: list[tuple[str, ...]] = []
     for call in CALLS:
-        channels = _channels(call, random)
+        channels, times = _channels(call, random)
+        cues = [
+            f"{number}\n{_clock(start_s)} --> {_clock(end_s)}\n{words}\n"
+            for number, ((_, _, words), (start_s, end_s)) in enumerate(zip(call.lines, times, strict=True), start=1)
+        ]
+        (folder / "transcripts" / call.file).with_suffix(".srt").write_text("\n".join(cues), encoding="utf-8")
+        labelled += [
+            (LABELS[temper], f"calls/{call.file}", f"{start_s:.2f}", f"{end_s:.2f}", voice.name)
+            for (voice, temper, _), (start_s, end_s) in zip(call.lines, times, strict=True)
+            if temper in LABELS and call.file not in UNLABELLED
+        ]
         rate_hz = RATE_HZ
         if call.telephone:
             channels = _telephone(channels)
             rate_hz = LINE_HZ
         _write(folder / "calls" / call.file, channels, rate_hz)
     _write(folder / "angry.ogg", _lines(REFERENCE, random)[None], RATE_HZ)
-    with (folder / "calls.csv").open("w", newline="", encoding="utf-8") as file:
+    _table(
+        folder / "calls.csv",
+        ("file", "agent", "queue", "date"),
+        [(call.file, call.agent, call.queue, call.date) for call in CALLS],
+    )
+    _table(folder / "labels.csv", ("label", "path", "start_s", "end_s", "speaker"), labelled)
+
+
+def _table(path: Path, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(("file", "agent", "queue", "date"))
-        table.writerows((call.file, call.agent, call.queue, call.date) for call in CALLS)
+        table.writerow(columns)
+        table.writerows(rows)
 
 
-def _channels(call: Call, random: np.random.Generator) -> Signal:
-    """The call as ``(channels, samples)``, its lines one after the other, room noise 60 dB below full scale."""
+def _channels(call: Call, random: np.random.Generator) -> tuple[Signal, list[tuple[float, float]]]:
+    """The call, and where each line starts and ends in it, in seconds.
+
+    ``(channels, samples)``, its lines one after the other, room noise 60 dB below full scale.
+    """
     agent = call.lines[0][0]
     spoken = [_line(voice, temper, words, random) for voice, temper, words in call.lines]
     channels = np.zeros((2 if call.stereo else 1, round(2 * LEAD_S * RATE_HZ) + sum(line.size for line in spoken)))
     position = round(LEAD_S * RATE_HZ)
-    for (voice, _, _), line in zip(call.lines, spoken, strict=True):
+    times = []
+    for (voice, temper, _), line in zip(call.lines, spoken, strict=True):
         channels[int(call.stereo and voice != agent), position : position + line.size] = line
+        times.append((position / RATE_HZ, (position + line.size) / RATE_HZ - temper.pause_s))
         position += line.size
-    return channels + 1e-3 * random.standard_normal(channels.shape)
+    return channels + 1e-3 * random.standard_normal(channels.shape), times
+
+
+def _clock(seconds: float) -> str:
+    """As SRT writes a time: ``00:01:02,345``."""
+    milliseconds = round(seconds * 1000)
+    return f"00:{milliseconds // 60_000:02d}:{milliseconds // 1000 % 60:02d},{milliseconds % 1000:03d}"
 
 
 def _lines(lines: tuple[tuple[Voice, Temper, str], ...], random: np.random.Generator) -> Signal:
