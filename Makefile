@@ -1,4 +1,5 @@
-# One command for each chore. Only Python (3.11 or later), make and a package index are needed.
+# One command for each chore. Only Python (3.11 or later), make and a package index are needed; Node.js with npm for the
+# page that the service shows, which is left out where there is none.
 #   .venv      the core install, what a user gets: demo, test-core
 #   .venv-all  every extra, test and lint tools: test, lint, format, wheel, bench
 # Each is made once and made again when pyproject.toml or constraints.txt changes.
@@ -11,9 +12,10 @@ NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "
 CORE := .venv/.core-installed
 CORE_TEST := .venv/.test-installed
 ALL := .venv-all/.installed
+PAGE := e2vsearch/service/static/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core lint format wheel bench clean
+.PHONY: help demo test test-core lint format page wheel bench clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +27,7 @@ demo: $(CORE) ## ingest the sample calls and find those like an angry one, in tw
 	.venv/bin/e2vsearch query samples/angry.ogg --index demo -k 5 --format table
 
 test: $(ALL) ## run every test, with all extras and a real Postgres
+	-@$(MAKE) --no-print-directory page  # without the page its tests skip, with the reason
 	.venv-all/bin/python -m pytest $(ARGS)
 
 test-core: $(CORE_TEST) ## run the tests with the core install alone; what needs an extra skips with its reason
@@ -40,7 +43,9 @@ format: $(ALL) ## put the code in shape
 	.venv-all/bin/ruff check --fix
 	.venv-all/bin/ruff format
 
-wheel: $(ALL) ## build dist/*.whl
+page: $(PAGE) ## build the page that the service shows (page/, with npm)
+
+wheel: $(ALL) $(PAGE) ## build dist/*.whl, with the page
 	.venv-all/bin/python -m hatchling build -t wheel
 
 bench: $(ALL) ## a quick run of every benchmark, each printing its table
@@ -49,7 +54,8 @@ bench: $(ALL) ## a quick run of every benchmark, each printing its table
 		if [ -n "$$failed" ]; then echo "did not finish:$$failed"; exit 1; fi
 
 clean: ## remove what the commands above made; collections in index/ stay
-	rm -rf .venv .venv-all demo dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-all demo dist build page/node_modules e2vsearch/service/static
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CORE): pyproject.toml
@@ -70,3 +76,10 @@ $(ALL): pyproject.toml constraints.txt
 	.venv-all/bin/python -m pip install --quiet 'pip>=25.1'
 	.venv-all/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group test --group test-all --group lint
 	@touch $@
+
+# package-lock.json says what is installed; without npm there is no page, and everything else works
+$(PAGE): page/package.json page/package-lock.json page/tsconfig.json page/vite.config.js page/index.html $(wildcard page/src/*)
+	@if ! command -v npm >/dev/null; then echo "the page is not built: it needs Node.js with npm"; \
+	elif ! node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'; \
+	then echo "the page is not built: it needs Node.js 20.19 or later, this is $$(node --version)"; \
+	else cd page && npm ci --silent && npm run --silent build; fi

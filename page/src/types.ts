@@ -1,0 +1,61 @@
+// What the HTTP API answers, as far as the page reads it. The truth is the service's OpenAPI document.
+
+export type By = "call" | "segment";
+
+export interface Hit {
+  score: number;
+  recording: string; // "call:45"
+  segment: string; // "seg:123"
+  name: string;
+  uri: string;
+  channel: number;
+  start_s: number;
+  end_s: number;
+  moment_score: number;
+  emotion: string | null;
+  emotion_score: number | null;
+  metadata: Record<string, string>;
+  scores: Record<string, number>;
+  text: string | null;
+  label: string | null;
+  label_score: number | null; // 1 where a person gave the label
+}
+
+export interface QueryResult {
+  hits: Hit[];
+  searched: number;
+  total: number;
+  exact: boolean;
+  seconds: number;
+  reference: string[];
+  where: string | null;
+  text: string | null;
+}
+
+export interface Segment {
+  id: string;
+  recording: string;
+  channel: number;
+  start_s: number;
+  end_s: number;
+  emotion: string | null;
+  emotion_score: number | null;
+  scores: Record<string, number>;
+}
+
+export interface Recording {
+  id: string;
+  name: string;
+  duration_s: number;
+}
+
+export interface Filters {
+  fields: string[];
+  metadata: Record<string, string[]>;
+  emotions: string[];
+  labels: string[];
+}
+
+export interface Status {
+  counts: { recordings: number; segments: number; speech_s: number };
+}

@@ -1,0 +1,553 @@
+"""The page at ``/``: what was built, and what a person does with it, in Debian's Chromium against the real service."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SOURCES = REPOSITORY / "page"
+BUILT = REPOSITORY / "e2vsearch" / "service" / "static"
+SAMPLES = REPOSITORY / "samples"
+CLIP = SAMPLES / "angry.ogg"
+CALLS = ("billing-calm", "bereavement-sad", "booking-cheerful", "cancel-angry", "outage-angry", "refund-shouting")
+SAID = "I want my money back today"
+KEY = "a key of thirty-two characters..."
+TIMEOUT_MS = 15_000
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = (
+    "--no-sandbox",  # refuses to run as root otherwise, as in a container
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+)
+
+needs_build = pytest.mark.skipif(not (BUILT / "index.html").is_file(), reason="the page is not built: make page")
+
+
+# --- what was built
+
+
+@needs_build
+def test_the_built_page_needs_nothing_inline_and_nothing_from_elsewhere() -> None:
+    page = (BUILT / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page) == []
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert [link for link in linked if not link.startswith(("./", "#"))] == []
+    assert all((BUILT / link).is_file() for link in linked if link.startswith("./"))
+    styles = "".join(path.read_text(encoding="utf-8") for path in BUILT.rglob("*.css"))
+    assert re.findall(r"url\((?!#)|@import", styles) == []
+
+
+@needs_build
+def test_the_built_page_is_small() -> None:
+    def zipped(suffix: str) -> int:
+        return sum(len(gzip.compress(path.read_bytes())) for path in BUILT.rglob(f"*{suffix}"))
+
+    assert 10_000 < zipped(".js") < 100_000
+    assert zipped(".css") < 20_000
+
+
+@needs_build
+def test_what_is_bundled_is_licensed_and_named() -> None:
+    licences = (BUILT / "third-party-licences.md").read_text(encoding="utf-8")
+    packages = json.loads((SOURCES / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    notice = (REPOSITORY / "NOTICE").read_text(encoding="utf-8")
+    bundled = re.findall(r"^## (\S+) - (\S+) \((\S+)\)$", licences, re.MULTILINE)
+    assert {name: version for name, version, _ in bundled} == packages
+    assert {licence for _, _, licence in bundled} <= {"MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Apache-2.0"}
+    assert all(name in notice for name in packages)
+
+
+def test_the_lock_names_no_registry() -> None:
+    locked = json.loads((SOURCES / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert [name for name, package in locked.items() if "resolved" in package] == []
+    assert all(package["integrity"] for name, package in locked.items() if name)
+
+
+def test_both_languages_say_the_same_things() -> None:
+    words = (SOURCES / "src" / "words.ts").read_text(encoding="utf-8")
+    english, chinese = (
+        dict(re.findall(r'^  "?([\w.]+)"?:\s+"(.*)",$', words[words.index(start) :].split("\n};")[0], re.MULTILINE))
+        for start in ("const en = {", "const zh: ")
+    )
+    assert english.keys() == chinese.keys()
+    assert len(english) > 50
+    assert [
+        word for word in english if set(re.findall(r"{\w+}", english[word])) != set(re.findall(r"{\w+}", chinese[word]))
+    ] == []
+    markup = (SOURCES / "index.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'data-t(?:-\w+)?="([^"]+)"', markup)) <= english.keys()
+
+
+# --- a service and a browser
+
+
+@contextmanager
+def serving(index: Path, **options: Any) -> Iterator[str]:
+    """The service over that collection, on a free loopback port; gives its address."""
+    import uvicorn
+
+    import e2vsearch
+    from e2vsearch.service import ServiceOptions, create_app
+
+    ready = threading.Event()
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready.set()
+
+    with socket.socket() as listener, e2vsearch.open(index, create=False) as collection:
+        listener.bind(("127.0.0.1", 0))
+        app = create_app(collection, ServiceOptions(**options))
+        server = Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="on"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            assert ready.wait(30)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small collection of synthetic calls, one of them with a transcript."""
+    import e2vsearch
+
+    folder = tmp_path_factory.mktemp("page")
+    transcripts = folder / "transcripts"
+    transcripts.mkdir()
+    cue = f"1\n00:00:00,000 --> 00:00:30,000\n{SAID}\n"
+    (transcripts / "refund-shouting.srt").write_text(cue, encoding="utf-8")
+    calls = [path for path in (SAMPLES / "calls").iterdir() if path.stem in CALLS]
+    with e2vsearch.open(folder / "index", encoder="light") as collection:
+        report = collection.ingest(*calls, meta=SAMPLES / "calls.csv", transcripts=transcripts)
+    assert (report.stored, report.transcripts, report.failures) == (len(CALLS), 1, ())
+    return folder / "index"
+
+
+@pytest.fixture(scope="module")
+def address(index: Path) -> Iterator[str]:
+    with serving(index) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the browser's microphone hears."""
+    import e2vsearch.audio
+
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    e2vsearch.audio.write(path, e2vsearch.audio.read(CLIP))
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium(voice: Path) -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no chromium is installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*ARGUMENTS, f"--use-file-for-fake-audio-capture={voice}"]
+        )
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visit:
+    """One open page, and what went wrong in it."""
+
+    page: Any
+    address: str
+    expected: list[str] = field(default_factory=list)  # parts of console errors that the test brings about
+    errors: list[str] = field(default_factory=list)
+
+    def hits(self) -> list[str]:
+        """The calls' names, best first."""
+        names: list[str] = self.page.locator(".hit h3").all_inner_texts()
+        return names
+
+    def line(self) -> str:
+        """What the page says was searched."""
+        said: str = self.page.locator("#said").inner_text()
+        return said
+
+    def field(self, name: str) -> Any:
+        """A field of the form, which must be seen under a label."""
+        found = self.page.locator(f"#search label:visible [name='{name}']")
+        found.wait_for()
+        return found
+
+    def until(self, condition: str) -> None:
+        """Waits for a JavaScript expression to hold; Playwright's own way needs the eval that the policy forbids."""
+        held = self.page.evaluate(
+            f"""async () => {{
+                const end = performance.now() + {TIMEOUT_MS};
+                while (!({condition}) && performance.now() < end) await new Promise(requestAnimationFrame);
+                return Boolean({condition});
+            }}"""
+        )
+        assert held, condition
+
+    def find(self, act: Callable[[], Any], route: str = "query") -> dict[str, Any]:
+        """Does something that searches; gives the answer, once it is shown."""
+        with self.page.expect_response(lambda response: urlsplit(response.url).path == f"/{route}") as answered:
+            act()
+        answer: dict[str, Any] = answered.value.json()
+        if answered.value.ok:
+            shown = [f"{hit['recording']} {hit['segment']}" for hit in answer["hits"]]
+            ids = "JSON.stringify([...document.querySelectorAll('.hit .ids')].map(each => each.textContent))"
+            self.until(f"{ids} === {json.dumps(json.dumps(shown, separators=(',', ':')))}")
+        return answer
+
+    def upload(self) -> dict[str, Any]:
+        """Searches with the sample clip."""
+        return self.find(lambda: self.page.set_input_files("#file", CLIP), "query/upload")
+
+    def drop(self) -> dict[str, Any]:
+        """Drops the sample clip somewhere on the page."""
+        dropped = """data => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([Uint8Array.from(atob(data), each => each.charCodeAt(0))], "angry.ogg"));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+        }"""
+        clip = base64.b64encode(CLIP.read_bytes()).decode()
+        return self.find(lambda: self.page.evaluate(dropped, clip), "query/upload")
+
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture
+def visit(request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Opens the page; at the end nothing may have gone wrong in it, nor been asked of anyone else."""
+    for package in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
+        pytest.importorskip(package, reason="the 'serve' extra is not installed")
+    chromium = request.getfixturevalue("chromium")
+    visits: list[Visit] = []
+
+    def open_page(at: str = "", address: str | None = None, **context: Any) -> Visit:
+        url = address or request.getfixturevalue("address")
+        page = chromium.new_context(**{"locale": "en-GB", "permissions": ["microphone"], **context}).new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        visit = Visit(page, url)
+        visits.append(visit)
+        page.on("console", lambda said: visit.errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: visit.errors.append(str(error)))
+        page.on(
+            "request",
+            lambda sent: None if sent.url.startswith((url, "blob:")) else visit.errors.append(f"asked {sent.url}"),
+        )
+        page.goto(url + at)
+        return visit
+
+    yield open_page
+    for each in visits:
+        each.page.context.close()
+    wrong = [error for each in visits for error in each.errors if not any(part in error for part in each.expected)]
+    assert wrong == []
+
+
+# --- what a person does
+
+
+@needs_build
+def test_a_clip_finds_ranked_calls_and_a_moment_is_heard(visit: Open) -> None:
+    seen = visit()
+    seen.page.get_by_role("heading", name="Start from a feeling").wait_for()
+    answer = seen.upload()
+    assert seen.hits() == [hit["name"] for hit in answer["hits"]]
+    assert set(seen.hits()) == set(CALLS)
+    assert seen.hits()[0] in ("cancel-angry", "refund-shouting", "outage-angry")
+    scores = [float(text) for text in seen.page.locator(".score strong").all_inner_texts()]
+    assert scores == sorted(scores, reverse=True)
+    assert scores == [round(hit["score"], 3) for hit in answer["hits"]]
+    assert re.search(rf"searched {answer['searched']} of {answer['total']} segments in [\d.]+ ms", seen.line())
+    first = seen.page.locator(".hit").first
+    assert first.locator(".tag.emotion").inner_text() == (
+        f"{answer['hits'][0]['emotion']} {round(answer['hits'][0]['emotion_score'] * 100)}%"
+    )
+    first.locator(".wave path.moment").first.wait_for(state="attached")
+    seen.page.locator("#clip").get_by_text("angry.ogg").wait_for()
+
+    first.get_by_role("button", name=f"Play {seen.hits()[0]}").click()
+    seen.until("audio.currentTime > 0.2 && !audio.paused")
+    assert heard(seen) > 0.01
+    expected_s = answer["hits"][0]["end_s"] - answer["hits"][0]["start_s"]
+    assert seen.page.evaluate("audio.duration") == pytest.approx(expected_s, abs=0.05)
+    first.get_by_role("button", name="Pause").click()
+    assert seen.page.evaluate("audio.paused")
+
+
+def heard(seen: Visit) -> float:
+    """The loudest sample that comes out of the page's audio element, which must be playing."""
+    loudest: float = seen.page.evaluate(
+        """async () => {
+            const context = new AudioContext();
+            const analyser = context.createAnalyser();
+            context.createMediaElementSource(audio).connect(analyser).connect(context.destination);
+            await context.resume();
+            const samples = new Float32Array(analyser.fftSize);
+            for (let frames = 0; frames < 120; frames++) {
+                await new Promise(requestAnimationFrame);
+                analyser.getFloatTimeDomainData(samples);
+                const loudest = Math.max(...samples.map(Math.abs));
+                if (loudest > 0.01) return loudest;
+            }
+            return 0;
+        }"""
+    )
+    return loudest
+
+
+@needs_build
+def test_more_like_this_replaces_the_query_and_back_returns_to_it(visit: Open) -> None:
+    seen = visit()
+    seen.drop()
+    before = seen.hits()
+    second = seen.page.locator(".hit").nth(1)
+    segment = second.locator(".ids").inner_text().split()[1]
+    answer = seen.find(second.get_by_role("button", name="More like this").click)
+    assert answer["reference"] == [segment]
+    assert seen.page.url.endswith(f"?ref={segment}")
+    assert seen.page.locator("#reference").input_value() == segment
+    seen.page.locator("#stored").get_by_text(f"More like {before[1]}").wait_for()
+    assert segment not in " ".join(seen.page.locator(".ids").all_inner_texts()[1:])
+
+    seen.page.go_back()
+    seen.page.locator("#clip").get_by_text("angry.ogg").wait_for()
+    assert seen.hits() == before
+    assert seen.page.url == seen.address
+    seen.page.go_forward()
+    seen.page.wait_for_url(f"**/?ref={segment}")
+    assert seen.hits() == [hit["name"] for hit in answer["hits"]]
+
+
+@needs_build
+def test_filters_are_seen_and_a_bad_one_is_explained(visit: Open) -> None:
+    seen = visit("?ref=emotion:angry")
+    seen.page.locator(".hit").first.wait_for()
+    answer = seen.find(lambda: seen.field("emotion").select_option("angry"))
+    assert answer["where"] == 'emotion = "angry"'
+    assert f"searched {answer['searched']} of {answer['total']} segments where {answer['where']}" in seen.line()
+    assert answer["searched"] < answer["total"]
+    seen.field("meta.agent").fill("mara")
+    answer = seen.find(lambda: seen.field("meta.agent").press("Enter"))
+    assert {hit["metadata"]["agent"] for hit in answer["hits"]} == {"mara"}
+    assert 'where emotion = "angry" and agent = "mara"' in seen.line()
+    seen.field("text").fill("money")
+    answer = seen.find(lambda: seen.field("text").press("Enter"))
+    assert seen.hits() == ["refund-shouting"]
+    assert "saying “money”" in seen.line()
+    assert "money" in seen.page.locator(".hit .text").inner_text()
+
+    seen.expected.append("status of 400")
+    seen.page.get_by_text("Advanced").click()
+    seen.field("where").fill("colour = 3")
+    refused = seen.find(seen.page.get_by_role("button", name="Find").click)
+    alert = seen.page.get_by_role("alert")
+    alert.get_by_text("colour").wait_for()
+    assert alert.inner_text() == refused["error"]["message"]
+    assert seen.hits() == []
+
+    answer = seen.find(seen.page.get_by_role("button", name="Clear all filters").click)
+    assert answer["where"] is None
+    assert alert.inner_text() == ""
+    seen.field("call").fill("no such call")
+    seen.find(lambda: seen.field("call").press("Enter"))
+    assert seen.page.get_by_text("No moment passes these filters.").is_visible()
+
+
+@needs_build
+def test_a_recording_from_the_microphone_is_searched_with(visit: Open) -> None:
+    seen = visit()
+    seen.page.get_by_role("button", name="Record", exact=True).click()
+    stop = seen.page.get_by_role("button", name="Stop · 00:03")
+    stop.wait_for()
+    answer = seen.find(stop.click, "query/upload")
+    assert len(answer["hits"]) == len(CALLS)
+    seen.page.locator("#clip").get_by_text("Your recording").wait_for()
+    assert seen.page.get_by_role("button", name="Record", exact=True).is_enabled()
+
+
+@needs_build
+def test_the_microphone_says_why_it_cannot_be_used(visit: Open) -> None:
+    seen = visit()
+    seen.page.add_init_script("Object.defineProperty(window, 'isSecureContext', { value: false })")
+    seen.page.reload()
+    button = seen.page.get_by_role("button", name="Record", exact=True)
+    button.wait_for()
+    assert button.is_disabled()
+    assert seen.page.get_by_text("Recording needs https, or localhost.").is_visible()
+
+
+@needs_build
+def test_a_moment_is_labelled_and_the_label_taken_back(visit: Open) -> None:
+    seen = visit("?ref=call:1&by=segment")
+    row = seen.page.locator(".hit").first
+    row.get_by_role("button", name="Label it").click()
+    row.get_by_label("Label of this moment").fill("testing the water")
+    row.get_by_role("button", name="Save").click()
+    row.get_by_text("testing the water (yours)").wait_for()
+    own = seen.field("label")
+    own.locator("option", has_text="testing the water").wait_for(state="attached")
+    answer = seen.find(lambda: own.select_option("testing the water"))
+    assert [hit["label"] for hit in answer["hits"]] == ["testing the water"]
+    row.get_by_role("button", name="Take back “testing the water”").click()
+    row.get_by_text("testing the water").wait_for(state="detached")
+
+
+@needs_build
+def test_no_emotion_is_guessed_for_a_moment_under_a_second(visit: Open) -> None:
+    def shorten(route: Any) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        found["hits"][0]["end_s"] = found["hits"][0]["start_s"] + 0.9
+        route.fulfill(response=answer, json=found)
+
+    seen = visit()
+    seen.page.route("**/query", shorten)
+    seen.find(seen.page.get_by_role("button", name="angry").click)
+    assert seen.page.locator(".hit").first.locator(".tag").all_inner_texts() == ["too short to say"]
+    assert seen.page.locator(".hit").nth(1).locator(".tag .swatch").is_visible()
+
+
+@needs_build
+def test_context_is_heard_and_drawn_around_the_moment(visit: Open) -> None:
+    seen = visit("?ref=emotion:angry&by=segment&k=50&where=start_s > 6")
+    row = seen.page.locator(".hit").first
+    row.locator(".wave path.moment").first.wait_for(state="attached")
+    context = row.get_by_role("button", name="± 5 s")
+    context.click()
+    assert context.get_attribute("aria-pressed") == "true"
+    row.locator('.wave .all path.context:not([d=""])').wait_for(state="attached")
+    row.get_by_role("button", name="Play").click()
+    seen.until("audio.currentTime > 0 && !audio.paused")
+    start, end = (
+        60 * int(minutes) + float(seconds)
+        for minutes, seconds in re.findall(r"(\d+):([\d.]+)", row.locator(".span").inner_text())
+    )
+    assert end - start + 4.9 < seen.page.evaluate("audio.duration") < end - start + 10.1
+
+
+@needs_build
+def test_the_keyboard_alone_is_enough(visit: Open) -> None:
+    seen = visit("?ref=emotion:sad")
+    keyboard = seen.page.keyboard
+    seen.page.locator(".hit").nth(2).wait_for()
+    for key, row in (("j", 0), ("j", 1), ("j", 2), ("k", 1)):
+        keyboard.press(key)
+        assert seen.page.locator(".hit").nth(row).get_attribute("aria-current") == "true"
+    keyboard.press("Space")
+    seen.until("audio.currentTime > 0 && !audio.paused")
+    keyboard.press("Space")
+    seen.until("audio.paused")
+    segment = seen.page.locator(".hit .ids").nth(1).inner_text().split()[1]
+    assert seen.find(lambda: keyboard.press("Enter"))["reference"] == [segment]
+    keyboard.press("?")
+    assert seen.page.get_by_role("dialog").get_by_text("next, previous").is_visible()
+    keyboard.press("Escape")
+    keyboard.press("/")
+    assert seen.page.evaluate("document.activeElement.name") == "emotion"
+
+
+@needs_build
+def test_the_key_is_asked_for_and_kept_in_this_tab_only(visit: Open, index: Path) -> None:
+    with serving(index, api_key=KEY) as address:
+        seen = visit(address=address)
+        seen.expected.append("status of 401")
+        dialog = seen.page.get_by_role("dialog")
+        dialog.get_by_text("An API key is needed").wait_for()
+        for given in ("not the key", KEY):
+            dialog.get_by_label("API key").fill(given)
+            dialog.get_by_role("button", name="Use it").click()
+        seen.page.get_by_role("heading", name="Start from a feeling").wait_for()
+        assert not dialog.is_visible()
+        seen.upload()
+        seen.page.locator(".hit").first.get_by_role("button", name="Play").click()
+        seen.until("audio.currentTime > 0")
+        stored = "[Object.values(sessionStorage), Object.values(localStorage), document.cookie]"
+        assert seen.page.evaluate(stored) == [[KEY], [], ""]
+        seen.page.context.close()
+
+
+@needs_build
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_holds_it_all_in_chinese(visit: Open, scheme: str) -> None:
+    seen = visit("?ref=emotion:angry", locale="zh-CN", color_scheme=scheme, viewport={"width": 360, "height": 740})
+    seen.page.locator(".hit").first.wait_for()
+    assert seen.page.evaluate("document.documentElement.lang") == "zh-CN"
+    assert "个片段中查找了" in seen.line()
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 360
+    seen.page.get_by_text("查找范围").click()
+    assert seen.field("emotion").input_value() == ""
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 360
+    seen.page.get_by_role("button", name="English").click()
+    assert seen.page.get_by_role("button", name="Find").is_visible()
+    assert "searched" in seen.line()
+
+
+@needs_build
+def test_text_has_the_contrast_that_can_be_read(visit: Open) -> None:
+    """WCAG 2.1 AA: 4.5 to 1 for text on what it is written on, 3 to 1 for the edges of fields."""
+    pairs = {
+        ("--ink", "--card"): 4.5,
+        ("--ink", "--ground"): 4.5,
+        ("--ink", "--sunken"): 4.5,
+        ("--ink", "--accent-soft"): 4.5,
+        ("--quiet", "--card"): 4.5,
+        ("--quiet", "--ground"): 4.5,
+        ("--quiet", "--sunken"): 4.5,
+        ("--accent", "--card"): 4.5,
+        ("--accent", "--accent-soft"): 4.5,
+        ("--on-accent", "--accent"): 4.5,
+        ("--error", "--error-soft"): 4.5,
+        ("--field", "--card"): 3.0,
+    }
+    for scheme in ("light", "dark"):
+        seen = visit(color_scheme=scheme)
+        named = {name for pair in pairs for name in pair}
+        colours = seen.page.evaluate(
+            "names => names.map(n => getComputedStyle(document.documentElement).getPropertyValue(n).trim())",
+            sorted(named),
+        )
+        light = {name: luminance(colour) for name, colour in zip(sorted(named), colours, strict=True)}
+        low = [
+            (scheme, text, ground)
+            for (text, ground), least in pairs.items()
+            if (max(light[text], light[ground]) + 0.05) / (min(light[text], light[ground]) + 0.05) < least
+        ]
+        assert low == []
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#rrggbb`` (WCAG 2.1, definition)."""
+    digits = colour.removeprefix("#")
+    digits = digits if len(digits) == 6 else "".join(digit * 2 for digit in digits)
+    channels = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in channels]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
