@@ -8,6 +8,7 @@ E2vsearchError
 │   ├── AudioEmpty            no bytes, or no samples
 │   ├── AudioUnreadable       not audio, whatever its name says
 │   ├── AudioTruncated        ends before its header says it should
+│   ├── AudioTooLong          longer than whoever listens allows
 │   └── AudioInvalid          NaN or infinite samples, wrong shape or dtype
 ├── VectorFileError           an ``.npy`` file that is not a usable embedding
 ├── EncoderError
@@ -90,6 +91,12 @@ class AudioTruncated(AudioError):
     """The audio ends before its header says it should."""
 
     reason = "truncated"
+
+
+class AudioTooLong(AudioError):
+    """Longer than whoever listens allows, whatever its header says."""
+
+    reason = "too-long"
 
 
 class AudioInvalid(AudioError):

@@ -8,12 +8,14 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made import damaged, save, silence, speech
 
+import e2vsearch
 from e2vsearch.catalog import SCHEMA_REVISION
 from e2vsearch.cli import main
 
@@ -202,6 +204,87 @@ def test_export_and_import(run: Run, index: Path, tmp_path: Path) -> None:
     assert run("query", "seg:1", "--index", tmp_path / "copy").rows[0]["score"] == pytest.approx(
         run("query", "seg:1", "--index", index).rows[0]["score"]
     )
+
+
+def test_transcripts_and_what_is_said(run: Run, calls: Path, index: Path, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    said.mkdir()
+    (said / "one.srt").write_text(
+        "1\n00:00:00,200 --> 00:00:02,300\nI want a refund, and I want it now, not next week\n"
+    )
+    (said / "two.txt").write_text("我要退款。" * 20, encoding="utf-8")
+    (said / "three.vtt").write_text("hello", encoding="utf-8")
+    (said / "four.srt").write_text("", encoding="utf-8")
+    where = ("--index", index, "--encoder", "fake")
+    rehearsed = run("ingest", calls, "--transcripts", said, "--dry-run", *where)
+    assert "3 transcripts would be joined" in rehearsed.err
+    done = run("ingest", calls, "--transcripts", said, *where)
+    assert done.code == 3
+    assert "2 transcripts were joined" in done.err
+    assert "1 of --transcripts fit no file of this run" in done.err
+    assert f"failed: {said / 'three.vtt'}: has no line such as" in done.err
+    assert [row["reason"] for row in run("failures", "--index", index).rows] == ["transcript"]
+
+    table = run("query", calls / "one.wav", "--text", "refund", "--index", index, "-f", "table")
+    header, row = table.out.splitlines()
+    assert header.split() == ["#", "score", "call", "ch", "at", "emotion", "said", "id"]
+    assert "I want a refund, and I want it now, not next we…" in row
+    assert "searched 1 of 3 segments saying refund" in table.err
+    both = run("query", calls / "one.wav", "--text", "退款", "--where", "agent = Lee", "--index", index)
+    assert [hit["name"] for hit in both.rows] == ["two"]
+    whole = json.loads(run("query", calls / "one.wav", "--text", "refund", "--index", index, "-f", "json").out)
+    assert (whole["text"], whole["hits"][0]["text"][:8]) == ("refund", "I want a")
+    wrong = run("query", calls / "one.wav", "--text", "?", "--index", index)
+    assert (wrong.code, "no word" in wrong.err, wrong.err.count("\n")) == (1, True, 1)
+    state = run("status", "--index", index, "-f", "table")
+    assert "2 segments" in next(line for line in state.out.splitlines() if line.startswith("with transcript"))
+
+
+def test_side_vectors(run: Run, index: Path, calls: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "text.npy", np.eye(2, 4, dtype=np.float32))
+    (tmp_path / "ids.txt").write_text("seg:1\nseg:2\n")
+    assert run("sides", "--index", index).rows == []
+    done = run("attach", "text", tmp_path / "text.npy", "--ids", tmp_path / "ids.txt", "--index", index)
+    assert (done.code, done.out) == (0, "")
+    assert "attached 2 vectors: text is now on 2, 4-d" in done.err
+    [side] = run("sides", "--index", index).rows
+    assert (side["name"], side["dim"], side["segments"]) == ("text", 4, 2)
+    assert "text: 4-d, 2 segments" in run("status", "--index", index, "-f", "table").out
+
+    np.save(tmp_path / "ref.npy", np.eye(1, 4))
+    for reference in ("seg:1", tmp_path / "ref.npy"):
+        query = ("query", calls / "three.wav", "--index", index, "--fuse", f"text=1:{reference}", "--fuse", "emotion=0")
+        [first, *rest] = run(*query).rows
+        assert first["segment"] == "seg:1"
+        assert first["score"] == pytest.approx(1.0)
+        assert [hit["fused"]["text"] for hit in rest] == [0.0, 0.0]
+    table = run("query", "seg:1", "--fuse", "text=0.5", "--index", index, "-f", "table").out.splitlines()
+    assert table[0].split() == ["#", "score", "call", "ch", "at", "emotion", "fused", "id"]
+    assert "text 0.000" in table[1]
+    for option, code, says in (
+        ("text", 2, "NAME=WEIGHT"),
+        ("text=a", 2, "NAME=WEIGHT"),
+        ("sound=1", 1, "there are text"),
+        ("text=1:none.npy", 1, "cannot be read"),
+    ):
+        wrong = run("query", "seg:1", "--fuse", option, "--index", index)
+        assert (wrong.code, says in wrong.err) == (code, True), wrong.err
+    assert "dropped text, which 2 segments had" in run("detach", "text", "--index", index).err
+    assert run("detach", "text", "--index", index).code == 1
+
+
+def test_labels_of_ones_own_are_shown(run: Run, index: Path) -> None:
+    from e2vsearch.catalog import carry
+
+    when = datetime(2024, 3, 1, tzinfo=UTC)
+    with e2vsearch.open(index) as collection:
+        carry.add_examples(collection.catalog, [carry.Example("hesitant", 1, None, "seg:1", None, when)])
+        one = carry.Classifier("labels", 1, ("calm", "hesitant"), b"", {}, None, when)
+        number, _ = carry.add_classifier(collection.catalog, one)
+        carry.add_said(collection.catalog, number, [carry.Said(2, "calm", 0.814)])
+    table = run("query", "seg:1", "--include-self", "--index", index, "-f", "table").out
+    assert "hesitant (yours)" in table
+    assert "calm 0.81" in table
 
 
 def test_compare(run: Run, calls: Path, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
 LABEL_FIELDS: dict[str, type] = {"label": str, "label_score": float}
 """What people and classifiers say of a segment: labels of one's own. A person's word has the score 1."""
 
+_LARGEST = 2**63  # of SQL's BIGINT
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": lambda column, value: column == value,
     "!=": lambda column, value: column != value,
@@ -109,7 +110,11 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> _Condition:
     except VisitError as error:
         if isinstance(error.orig_exc, BadFilter):
             raise error.orig_exc from None
+        if isinstance(error.orig_exc, OverflowError):
+            raise BadFilter(f"--where: a number or date is out of range ({error.orig_exc})") from error
         raise
+    except RecursionError as error:
+        raise BadFilter("--where is nested too deeply - write it with fewer parentheses") from error
     return condition
 
 
@@ -228,9 +233,12 @@ def _typed(name: str, type_: type, value: _Value) -> Any:
     if isinstance(value, str) and name in ("recording", "segment"):
         value = value.removeprefix("call:").removeprefix("seg:")
     try:
-        return type_(value)  # a date is refused by int and float themselves
+        typed = type_(value)  # a date is refused by int and float themselves
     except (TypeError, ValueError) as error:
         raise BadFilter(f"{name} is compared with a number, not {value!r}") from error
+    if type_ is int and abs(typed) >= _LARGEST:
+        raise BadFilter(f"{name} is compared with a number that no database holds: {typed:.3g}")
+    return typed
 
 
 class _Day:

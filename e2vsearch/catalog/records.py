@@ -122,6 +122,7 @@ def number_of(identifier: str, kind: Literal["call", "seg"]) -> int:
         NotStored: it is not an id of that kind.
     """
     prefix, _, digits = identifier.partition(":")
-    if prefix != kind or not digits.isdigit():
+    # 18 digits fit the 64 bits of a column; isdigit alone takes Arabic and superscript ones as well
+    if prefix != kind or not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
         raise NotStored(f"{identifier!r} is no id - write {kind}:NUMBER, as e2vsearch query shows it")
     return int(digits)

@@ -43,6 +43,14 @@ def ingest(
         Path | None,
         typer.Option(help="A CSV whose columns are joined by file name: file,agent,queue,date,…", metavar="CALLS.CSV"),
     ] = None,
+    transcripts: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of .srt, .vtt, .json (Whisper's and others') or .txt, joined by file name and by time; the "
+            "audio's own folder too.",
+            metavar="DIR",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
     format_: OutputFormat = None,
     output: Output = None,
@@ -59,7 +67,9 @@ def ingest(
     with ExitStack() as stack:
         collection = _opened(stack, index, encoder, device, dry_run=dry_run)
         with Shown(quiet) as shown:
-            report = collection.ingest(*paths, workers=workers, meta=meta, dry_run=dry_run, progress=shown)
+            report = collection.ingest(
+                *paths, workers=workers, meta=meta, transcripts=transcripts, dry_run=dry_run, progress=shown
+            )
         place = collection.place.named
     _report(report, place, dry_run=dry_run, format_=format_, output=output, quiet=quiet)
     if report.interrupted:
@@ -86,6 +96,9 @@ def status(index: Index = None, format_: OutputFormat = None, output: Output = N
     ]
     if counts.emotions:
         facts.append(("emotions", ", ".join(f"{label} {n:,}" for label, n in counts.emotions.items())))
+    if state.transcribed:
+        facts.append(("with transcript", f"{state.transcribed:,} segments"))
+    facts += [("side vectors", f"{side.name}: {side.dim}-d, {side.segments:,} segments") for side in state.sides]
     if state.index is not None:
         facts += index_facts(asdict(state.index))
     write([whole], format_=format_, output=output, columns=FACTS, table=fact_rows(facts), whole=whole)
@@ -195,6 +208,12 @@ def _report(
         note(f"{report.silent:,} without speech: stored, with nothing to find in them", quiet=quiet)
     if report.unused_metadata:
         note(f"{report.unused_metadata:,} rows of --meta name no file of this run", quiet=quiet)
+    if report.transcripts:
+        note(f"{report.transcripts:,} transcripts {would or 'were '}joined", quiet=quiet)
+    if report.unused_transcripts:
+        note(f"{report.unused_transcripts:,} of --transcripts fit no file of this run", quiet=quiet)
+    if report.left_out_words:
+        note(f"{report.left_out_words:,} of their words left out: said where no speech was found", quiet=quiet)
     for failure in report.failures[:_LISTED]:
         note(f"failed: {failure.message}", quiet=quiet)
     if len(report.failures) > _LISTED:

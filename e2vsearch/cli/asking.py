@@ -25,6 +25,8 @@ from e2vsearch.cli.output import chosen, clock, note, write
 if TYPE_CHECKING:
     from e2vsearch.collection import Hit
 
+_SAID = 48  # characters shown of what is said
+
 
 def query(
     references: Annotated[
@@ -38,6 +40,20 @@ def query(
         bool, typer.Option("--include-self", help="Keep the stored segment that is asked for.")
     ] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Compare every segment, whatever index there is.")] = False,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="What must be said in the moment: refund, '\"credit card\"', refund*, -thanks; all of them at once."
+        ),
+    ] = None,
+    fuse: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Let side vectors count as well (see attach), e.g. text=0.5:seg:12, text=0.5:ref.npy, or text=0.5 for "
+            "the reference's own; emotion=2 weighs the emotion, which is 1. May be given several times.",
+            metavar="NAME=WEIGHT[:REF]",
+        ),
+    ] = None,
     index: Index = None,
     encoder: EncoderName = None,
     device: Device = None,
@@ -49,7 +65,16 @@ def query(
     import e2vsearch
 
     with e2vsearch.open(index, create=False, encoder=encoder, device=device) as collection:
-        result = collection.query(*references, k=k, by=by.value, where=where, include_self=include_self, exact=exact)
+        result = collection.query(
+            *references,
+            k=k,
+            by=by.value,
+            where=where,
+            include_self=include_self,
+            exact=exact,
+            text=text,
+            fuse=dict(map(_weighed, fuse or ())),
+        )
         rows = [{"rank": rank, **asdict(hit)} for rank, hit in enumerate(result, start=1)]
         columns = {
             "rank": "#>",
@@ -58,14 +83,15 @@ def query(
             "channel": "ch>",
             "at": "at",
             "emotion": "emotion",
+            **{name: name for name in ("label", "said", "fused") if any(_hit_row(hit)[name] for hit in result)},
             "segment": "id",
         }
         table = [{"rank": rank, **_hit_row(hit)} for rank, hit in enumerate(result, start=1)]
         whole = {**{name: value for name, value in asdict(result).items() if name != "hits"}, "hits": rows}
         write(rows, format_=format_, output=output, columns=columns, table=table, whole=whole)
-        among = f"{result.searched:,} of {result.total:,}" if where else f"{result.searched:,}"
+        among = f"{result.searched:,} of {result.total:,}" if where or text else f"{result.searched:,}"
         how = "" if result.exact else " through the index"
-        filtered = f" where {where}" if where else ""
+        filtered = (f" where {where}" if where else "") + (f" saying {text}" if text else "")
         place = collection.place.named
         note(f"searched {among} segments{filtered}{how} in {result.seconds * 1000:.0f} ms, index {place}", quiet=quiet)
         if collection.mending:
@@ -159,8 +185,32 @@ def _hit_row(hit: Hit) -> dict[str, Any]:
         "channel": hit.channel,
         "at": _span(hit.start_s, hit.end_s),
         "emotion": _emotion(hit.emotion, hit.emotion_score),
+        "label": f"{hit.label} (yours)" if hit.label_score == 1 else _emotion(hit.label, hit.label_score),
+        "said": _shortened(hit.text or ""),
+        "fused": ", ".join(f"{name} {cosine:.3f}" for name, cosine in hit.fused.items()),
         "segment": hit.segment,
     }
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SAID else f"{text[: _SAID - 1].rstrip()}…"
+
+
+def _weighed(option: str) -> tuple[str, float | tuple[float, Any]]:
+    """``text=0.5:seg:12`` → a name, and its weight with its reference."""
+    name, _, value = option.partition("=")
+    weight, _, reference = value.partition(":")
+    try:
+        number = float(weight)
+    except ValueError as error:
+        raise typer.BadParameter(f"--fuse takes NAME=WEIGHT[:REF], as in text=0.5:seg:12, not {option!r}") from error
+    if not reference:
+        return name, number
+    if reference.startswith("seg:"):
+        return name, (number, reference)
+    from e2vsearch.collection.attaching import vector
+
+    return name, (number, vector(Path(reference).expanduser()))
 
 
 def _embedded_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from e2vsearch.cli.adding import FACTS, fact_rows, index_facts
 from e2vsearch.cli.options import Index, Kind, Output, OutputFormat, Quiet
 from e2vsearch.cli.output import note, write
+
+if TYPE_CHECKING:
+    from e2vsearch.collection.transfer import Transferred
 
 index_app = typer.Typer(help="The vector index: build, look at, verify.", no_args_is_help=True)
 db_app = typer.Typer(help="The database's schema: upgrade, current, history.", no_args_is_help=True)
@@ -104,13 +107,13 @@ def export(
     index: Index = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write a whole collection to plain files, lossless, vectors included."""
+    """Write a whole collection to plain files, lossless: vectors, transcripts, labels, classifiers, side vectors."""
     import e2vsearch
     from e2vsearch.collection import transfer
 
     with e2vsearch.open(index, create=False) as collection:
         done = transfer.export(collection.catalog, folder.expanduser().absolute())
-    note(f"exported {done.recordings:,} recordings with {done.segments:,} segments to {folder}", quiet=quiet)
+    note(f"exported {_went_over(done)} to {folder}", quiet=quiet)
 
 
 def import_(
@@ -127,7 +130,20 @@ def import_(
         done = transfer.load(collection.catalog, folder.expanduser().absolute())
         collection.maintain()
     already = f", {done.already:,} already there" if done.already else ""
-    note(f"imported {done.recordings:,} recordings with {done.segments:,} segments{already}", quiet=quiet)
+    note(f"imported {_went_over(done)}{already}", quiet=quiet)
+
+
+def _went_over(done: Transferred) -> str:
+    found = [
+        f"{count:,} {name}"
+        for count, name in (
+            (done.found.labels, "labels"),
+            (done.found.classifiers, "classifiers"),
+            (done.found.sides, "sets of side vectors"),
+        )
+        if count
+    ]
+    return ", ".join([f"{done.recordings:,} recordings with {done.segments:,} segments", *found])
 
 
 def doctor(index: Index = None, format_: OutputFormat = None) -> None:

@@ -1,7 +1,8 @@
 """One open collection: what is in it, and what in it feels like a reference. Adding to it is `e2vsearch.ingest`.
 
-`opened` is the collection itself, `references` says what a query may be, `ranking` orders calls, `hearing` turns
-audio into vectors, `transfer` exports and imports, and `results` is what comes back.
+`opened` is the collection itself, `references` says what a query may be (with `targets` for emotions and labels),
+`ranking` orders calls, `fusion` weighs side vectors in, `hearing` turns audio into vectors, `transfer` and `findings`
+export and import, `hits` and `results` are what comes back.
 """
 
 from e2vsearch.collection.opened import Collection

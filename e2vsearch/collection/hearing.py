@@ -6,11 +6,13 @@ go as soon as it has its vector.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from e2vsearch import audio, speech
 from e2vsearch.collection.results import Heard, Moment
 from e2vsearch.encoders import Encoder
+from e2vsearch.errors import AudioTooLong
 
 _BATCH_S = 60.0  # speech encoded in one call; at 30 s a signal at most, memory for a handful of them
 
@@ -24,6 +26,7 @@ def hear(
     encoder: Encoder,
     options: speech.SpeechOptions | None = None,
     stop: Callable[[], bool] = lambda: False,
+    longest_s: float = math.inf,
 ) -> Heard:
     """Every spoken span of a recording, with its vector.
 
@@ -32,13 +35,19 @@ def hear(
         encoder: what makes the vectors.
         options: how speech is found and cut.
         stop: asked between blocks.
+        longest_s: how long a recording may be. Its header is asked first, and its samples are counted all the same.
 
     Raises:
+        AudioTooLong: it is longer than that.
         AudioError: it cannot be heard.
         EncoderError: it cannot be encoded.
         Stopped: `stop` said so.
     """
     info = audio.probe(source)
+    if info.duration_s is not None and info.duration_s > longest_s:
+        raise AudioTooLong(
+            f"{info.duration_s:.0f} s of audio are more than the {longest_s:.0f} s allowed: cut it first"
+        )
     length = 0
     channels = info.channels
 
@@ -49,6 +58,8 @@ def hear(
                 raise Stopped
             channels = block.shape[0]
             length += block.shape[1]
+            if length > longest_s * audio.SAMPLING_RATE_HZ:
+                raise AudioTooLong(f"the audio goes on after the {longest_s:.0f} s allowed: cut it first")
             yield block
 
     moments: list[Moment] = []

@@ -8,20 +8,23 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from e2vsearch import encoders, settings
 from e2vsearch.audio import AudioSource, Signal, cut
-from e2vsearch.catalog import Catalog, Failure, Feed, Recording, Segment
-from e2vsearch.catalog.records import number_of, segment_id
+from e2vsearch.catalog import Catalog, Failure, Feed, Recording, Segment, sides
+from e2vsearch.catalog.records import number_of
+from e2vsearch.catalog.sides import SideVectors
 from e2vsearch.collection.comparing import compare_heard
 from e2vsearch.collection.hearing import hear
+from e2vsearch.collection.hits import hits_of
 from e2vsearch.collection.places import Place, locate
 from e2vsearch.collection.ranking import rank_calls, rank_segments
 from e2vsearch.collection.references import AudioQuery, local_path, resolve
-from e2vsearch.collection.results import By, Comparison, Heard, Hit, QueryResult, Status
+from e2vsearch.collection.results import By, Comparison, Heard, QueryResult, Status
 from e2vsearch.encoders import Encoder, EncoderOptions, Space
 from e2vsearch.errors import (
     E2vsearchError,
@@ -36,6 +39,9 @@ from e2vsearch.speech import SpeechOptions
 from e2vsearch.vectors import IndexOptions, Kind
 from e2vsearch.vectors.generation import Manifest
 from e2vsearch.vectors.index import VectorIndex
+
+if TYPE_CHECKING:
+    from e2vsearch.collection.fusion import Fuse
 
 _log = logging.getLogger(__name__)
 
@@ -176,9 +182,14 @@ class Collection:
 
     def status(self) -> Status:
         """What the collection is, how much it holds, and how its index fares."""
+        from e2vsearch.catalog.texts import transcribed
+
         index = self.index().status() if self.catalog.space is not None else None
-        space = self.catalog.space
-        return Status(self.place.named, self.catalog.collection_id, space, self.catalog.counts(), index)
+        catalog = self.catalog
+        said = transcribed(catalog)
+        return Status(
+            self.place.named, catalog.collection_id, catalog.space, catalog.counts(), index, said, self.sides()
+        )
 
     def failures(self) -> list[Failure]:
         """Files that could not be ingested, with their reasons."""
@@ -194,6 +205,8 @@ class Collection:
         where: str | None = None,
         include_self: bool = False,
         exact: bool = False,
+        text: str | None = None,
+        fuse: Fuse | None = None,
     ) -> QueryResult:
         """The calls, or moments, that feel most like the references.
 
@@ -204,6 +217,10 @@ class Collection:
             where: a filter, such as ``agent = "Kim" and channel = 1``.
             include_self: keep stored segments that are themselves the reference.
             exact: compare every segment, whatever index there is; for references unlike anything stored.
+            text: words that must be said in the moment, as `e2vsearch.catalog.texts.saying` reads them: ``refund``,
+                ``"credit card"``, ``refund*``, ``-thanks``.
+            fuse: side vectors that count as well, by weight, see `e2vsearch.collection.fusion`:
+                ``{"text": (0.5, vector)}``. Every segment is compared then.
 
         Returns:
             Hits, best first, with exact cosines.
@@ -223,17 +240,30 @@ class Collection:
         started = time.perf_counter()
         vectors = np.concatenate([reference.vectors for reference in resolved])
         itself = np.empty(0, np.int64) if include_self else np.concatenate([each.itself for each in resolved])
-        allowed = None if where is None else self.catalog.select(where)
-        if by == "segment":
+        allowed = self._allowed(where, text)
+        if fuse:
+            from e2vsearch.collection.fusion import Fusion
+
+            fusion = Fusion.of(self.catalog, fuse, resolved)
+            ranked = fusion.rank(self.catalog, index, vectors, k, by, allowed, itself)
+        elif by == "segment":
             ranked = rank_segments(index, vectors, k, allowed, itself, exact=exact)
         else:
             ranked = rank_calls(index, vectors, k, allowed, itself, self.catalog.segments_of, exact=exact)
-        hits = self._hits(ranked.segments, ranked.scores, ranked.moments)
-        total = self.catalog.segment_count() if where is not None or itself.size else ranked.searched
+        hits = hits_of(self.catalog, ranked)
+        total = self.catalog.segment_count() if allowed is not None or itself.size else ranked.searched
         seconds = time.perf_counter() - started
         self._maintain_aside(index)
         named = tuple(reference.named for reference in resolved)
-        return QueryResult(tuple(hits), ranked.searched, total, ranked.exact, seconds, named, where)
+        return QueryResult(hits, ranked.searched, total, ranked.exact, seconds, named, where, text)
+
+    def _allowed(self, where: str | None, text: str | None) -> NDArray[np.int64] | None:
+        """Segments that the filters leave, None for all."""
+        if text is not None:
+            from e2vsearch.catalog.texts import saying
+
+            return saying(self.catalog, text, where)
+        return None if where is None else self.catalog.select(where)
 
     def compare(self, a: AudioSource, b: AudioSource) -> Comparison:
         """How alike two recordings feel; neither needs to be stored. Each is a file, its bytes, or 16 kHz samples.
@@ -319,6 +349,38 @@ class Collection:
         """Remove recordings, named as for `find`, with all that belongs to them; gives how many there were."""
         return self.catalog.remove([number_of(found.id, "call") for found in self.find(*recordings, where=where)])
 
+    def attach(self, name: str, ids: Sequence[str | int] | NDArray[np.int64], vectors: ArrayLike) -> SideVectors:
+        """Attach side vectors to segments, to be combined with the emotion's by `query` with ``fuse``.
+
+        Args:
+            name: of the set they belong to, such as ``text``; made if need be.
+            ids: the segments, ``seg:12`` or 12, each once.
+            vectors: ``(n, dim)``, one for each; one that a segment has in this set is replaced.
+
+        Returns:
+            The set as it is now.
+
+        Raises:
+            NotStored: a segment that is not there.
+            VectorFileError: vectors that are none, or not one for each id.
+            SpaceMismatch: the set has vectors of another dimension.
+            SettingsError: the name cannot be used.
+        """
+        numbers = [int(each) if isinstance(each, int | np.integer) else number_of(each, "seg") for each in ids]
+        return sides.attach(self.catalog, name, np.array(numbers, np.int64), vectors)
+
+    def sides(self) -> tuple[SideVectors, ...]:
+        """The sets of side vectors that were attached."""
+        return sides.listed(self.catalog)
+
+    def detach(self, name: str) -> int:
+        """Drop a set of side vectors; gives how many segments had one.
+
+        Raises:
+            NotStored: there is none of that name.
+        """
+        return sides.detach(self.catalog, name)
+
     # -- the index ---------------------------------------------------------------------------------------------
 
     def feed(self) -> Feed:
@@ -374,38 +436,6 @@ class Collection:
             self.maintain()
         except (E2vsearchError, OSError) as error:  # queries stay exact without it, so this must not end anything
             _log.warning("the index was not rebuilt: %s", error)
-
-    def _hits(self, ids: Sequence[int], scores: Sequence[float], moments: Sequence[float]) -> list[Hit]:
-        segments = dict(self.catalog.segments(ids))
-        of = {number_of(segment.recording, "call") for segment in segments.values()}
-        recordings = {recording.id: recording for _, recording in self.catalog.recordings(sorted(of))}
-        hits = []
-        for number, score, moment in zip(ids, scores, moments, strict=True):
-            segment = segments.get(number)
-            if segment is None or segment.recording not in recordings:
-                continue  # removed by another process since the search
-            recording = recordings[segment.recording]
-            hits.append(
-                Hit(
-                    score=score,
-                    recording=recording.id,
-                    segment=segment_id(number),
-                    name=recording.name,
-                    uri=recording.uri,
-                    channel=segment.channel,
-                    start_s=segment.start_s,
-                    end_s=segment.end_s,
-                    moment_score=moment,
-                    emotion=segment.emotion,
-                    emotion_score=segment.emotion_score,
-                    metadata=recording.metadata,
-                    scores=segment.scores,
-                    text=segment.text,
-                    label=segment.label,
-                    label_score=segment.label_score,
-                )
-            )
-        return hits
 
 
 def _named(source: AudioSource) -> str:

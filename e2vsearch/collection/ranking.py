@@ -6,8 +6,8 @@ and Zaharia, ColBERT, 2020, with the mean in place of the sum so that a score st
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class Ranked:
     moments: list[float]  # the segment's own cosine
     searched: int
     exact: bool
+    fused: list[Mapping[str, float]] = field(default_factory=list)  # with side vectors: the segment's cosine in each
 
 
 def rank_segments(

@@ -1,4 +1,4 @@
-"""What a query may be: a file, bytes, an array, a vector, a stored id. Turns each into vectors of the space."""
+"""What a query may be: a file, bytes, an array, a vector, a stored id, a name. Turns each into vectors of the space."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.catalog.records import number_of
+from e2vsearch.collection import targets
 from e2vsearch.encoders import saved
-from e2vsearch.errors import NotStored, QueryError
+from e2vsearch.errors import AudioNotFound, NotStored, QueryError
 
 if TYPE_CHECKING:
     from e2vsearch.collection.opened import Collection
 
 AudioQuery = str | os.PathLike[str] | bytes | NDArray[Any] | Sequence[float]
-"""A path or ``file://`` URI of audio or of an ``.npy`` vector, ``seg:123`` or ``call:45``, the bytes of an audio file,
-16 kHz samples, or a vector ``(dim,)`` or vectors ``(n, dim)`` of the space."""
+"""A path or ``file://`` URI of audio or of an ``.npy`` vector, ``seg:123`` or ``call:45``, ``label:hesitant`` or
+``emotion:angry`` (just ``angry`` too, where there is no such file), the bytes of an audio file, 16 kHz samples, or a
+vector ``(dim,)`` or vectors ``(n, dim)`` of the space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,16 @@ def resolve(query: AudioQuery, collection: Collection) -> Reference:
     """The vectors that a query stands for.
 
     Raises:
-        QueryError: it cannot be answered; NotStored for an id that is not there.
+        QueryError: it cannot be answered; NotStored for an id, label or emotion that is not there.
         AudioError, VectorFileError: a file that cannot be read.
         EncoderError: audio, in a collection of vectors that no encoder here can make.
     """
     if isinstance(query, str) and query.startswith(("seg:", "call:")):
         return _stored(query, collection)
+    if isinstance(query, str) and query.startswith(("label:", "emotion:")):
+        return _target(targets.named(collection.catalog, query))
+    if isinstance(query, str) and targets.is_bare(query) and not Path(query).exists():
+        return _bare(query, collection)
     if isinstance(query, str | os.PathLike):
         return _file(local_path(query), collection)
     if isinstance(query, bytes):
@@ -90,6 +96,20 @@ def _stored(identifier: str, collection: Collection) -> Reference:
             f"{identifier} is not in {collection.place.named} - e2vsearch query shows ids in its json format"
         )
     return Reference(identifier, batch.vectors, batch.ids)
+
+
+def _target(target: targets.Target) -> Reference:
+    return Reference(target.named, target.vector[None], target.examples)
+
+
+def _bare(word: str, collection: Collection) -> Reference:
+    target = targets.bare(collection.catalog, word)
+    if target is not None:
+        return _target(target)
+    raise AudioNotFound(
+        f"{word!r} does not exist: check the path, or name what this collection knows: "
+        f"{', '.join(targets.known(collection.catalog)) or 'it has no emotions or labels'}"
+    )
 
 
 def _file(path: Path, collection: Collection) -> Reference:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.catalog import Counts
+from e2vsearch.catalog.sides import SideVectors
 from e2vsearch.space import Space
 from e2vsearch.vectors import IndexStatus
 
@@ -24,7 +25,7 @@ class Hit:
     the moment's own; with several, the mean over them of each one's best match in the call.
     """
 
-    score: float  # exact cosine in the collection's space, 1.0 is identical
+    score: float  # exact cosine in the collection's space, 1.0 is identical; with `fuse`, the weighted mean of cosines
     recording: str  # the recording's id, "call:45"
     segment: str  # the moment's id, "seg:123"
     name: str  # the file's name without its suffix
@@ -40,6 +41,7 @@ class Hit:
     text: str | None = None  # what is said in the moment, where a transcript was joined
     label: str | None = None  # the moment's label of one's own: a person's, else a classifier's surest
     label_score: float | None = None  # its probability; 1.0 where a person gave it
+    fused: Mapping[str, float] = field(default_factory=dict)  # with `fuse`: the cosine of each part that made the score
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class QueryResult(Sequence[Hit]):
     seconds: float  # from the resolved reference to the hits
     reference: tuple[str, ...]  # what was searched for: a path, an id, or what kind of array
     where: str | None  # the filter in force
+    text: str | None = None  # what had to be said
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -124,3 +127,5 @@ class Status:
     space: Space | None  # None before the first ingest
     counts: Counts
     index: IndexStatus | None  # None before the first ingest
+    transcribed: int = 0  # segments with a transcript
+    sides: tuple[SideVectors, ...] = ()  # what `attach` added

@@ -4,11 +4,14 @@ An export is a folder::
 
     manifest.json     format, version, collection, space, counts, SHA-256 of each file
     recordings.jsonl  one recording a line: id, uri, name, content_sha256, …, metadata
-    segments.jsonl    one segment a line: recording (its id), channel, start_s, end_s; row i belongs to row i of
+    segments.jsonl    one segment a line: recording (its id), channel, start_s, end_s, text where there is a
+                      transcript; row i belongs to row i of
     vectors.npy       (segments, dim) little-endian float32, as the encoder made them
     scores.npy        (segments, labels) float32, NaN where a segment has none; absent without labels
 
-Ids are given anew on import; everything else comes back as it was.
+and of what people found, labels, classifiers and side vectors, the files that `findings` describes. Format 1 had
+neither these nor text, and is read as well. Ids are given anew on import; everything else comes back as it was. A map
+is not exported: `e2vsearch map` makes it of the vectors again.
 """
 
 from __future__ import annotations
@@ -17,22 +20,23 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from e2vsearch.catalog import Catalog, NewRecording, NewSegment
+from e2vsearch.catalog import Catalog, NewRecording, NewSegment, texts
+from e2vsearch.collection import findings
+from e2vsearch.collection.findings import Findings, line, lines
 from e2vsearch.errors import ExportError
 from e2vsearch.space import Space
 
-FORMAT = 1
-_FILES = ("recordings.jsonl", "segments.jsonl", "vectors.npy", "scores.npy")
+FORMAT = 2
+_READ = (1, 2)
 _BATCH = 4096
 
 
@@ -43,6 +47,7 @@ class Transferred:
     recordings: int
     segments: int
     already: int = 0  # recordings that the collection held before
+    found: Findings = field(default_factory=Findings)  # labels, classifiers and sets of side vectors
 
 
 def export(catalog: Catalog, folder: Path) -> Transferred:
@@ -59,7 +64,8 @@ def export(catalog: Catalog, folder: Path) -> Transferred:
     try:
         aside.mkdir(parents=True)
         with feed.snapshot() as snapshot:
-            recordings, segments = _write(catalog, aside, snapshot)
+            recordings, ids = _write(catalog, aside, snapshot)
+        found = findings.write(catalog, aside, ids)
         assert catalog.space is not None  # feed() raises NoCollection without one
         manifest = {
             "format": FORMAT,
@@ -67,8 +73,10 @@ def export(catalog: Catalog, folder: Path) -> Transferred:
             "space": asdict(catalog.space),
             "encoder_source": catalog.encoder_source,
             "recordings": recordings,
-            "segments": segments,
-            "sha256": {name: _sha256(aside / name) for name in _FILES if (aside / name).exists()},
+            "segments": len(ids),
+            "sha256": {
+                path.relative_to(aside).as_posix(): _sha256(path) for path in sorted(aside.rglob("*")) if path.is_file()
+            },
         }
         (aside / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
         aside.rename(folder)
@@ -76,7 +84,7 @@ def export(catalog: Catalog, folder: Path) -> Transferred:
         raise ExportError(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return Transferred(recordings, segments)
+    return Transferred(recordings, len(ids), found=found)
 
 
 def read_space(folder: Path) -> tuple[Space, str]:
@@ -91,7 +99,7 @@ def read_space(folder: Path) -> tuple[Space, str]:
 
 
 def load(catalog: Catalog, folder: Path) -> Transferred:
-    """Add everything from an export; recordings that are stored already stay as they are.
+    """Add everything from an export. What is known already stays as it is, and only what is missing is added to it.
 
     Raises:
         ExportError: it is no export, or is damaged.
@@ -106,21 +114,46 @@ def load(catalog: Catalog, folder: Path) -> Transferred:
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     scores = np.load(folder / "scores.npy", mmap_mode="r", allow_pickle=False) if space.labels else None
     rows = _rows_of(folder)
+    ids = np.full(len(vectors), -1, np.int64)  # of the segment in each row, as it is called here
     stored = already = segments = 0
-    for fields in _lines(folder / "recordings.jsonl"):
-        made = tuple(_segment(at, line, vectors, scores) for at, line in rows.get(fields.pop("id"), []))
+    for fields in lines(folder / "recordings.jsonl"):
+        own = rows.get(fields.pop("id"), [])
+        made = tuple(_segment(at, row, vectors, scores) for at, row in own)
         for moment in ("recorded_at", "added_at"):
             fields[moment] = datetime.fromisoformat(fields[moment])
-        if catalog.store(NewRecording(**fields, segments=made)).outcome == "already":
+        done = catalog.store(NewRecording(**fields, segments=made))
+        if done.outcome == "already":
             already += 1
         else:
             stored += 1
             segments += len(made)
-    return Transferred(stored, segments, already)
+        _recognise(catalog, done.id, own, ids)
+    return Transferred(stored, segments, already, findings.load(catalog, folder, ids))
 
 
-def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, int]:
-    """Rows of both tables, which belong together only if nobody wrote between the two reads."""
+def _recognise(catalog: Catalog, recording: int, own: list[tuple[int, dict[str, Any]]], ids: NDArray[np.int64]) -> None:
+    """Note which segments here are those of the export, and say what they say where nothing is known of it.
+
+    A recording that was here before may have been cut otherwise, and then has none of them.
+    """
+    numbers, _ = catalog.segments_of([recording])
+    here = dict(catalog.segments(numbers.tolist()))
+    spans = [(segment.channel, segment.start_s, segment.end_s) for segment in here.values()]
+    if spans != [(row["channel"], row["start_s"], row["end_s"]) for _, row in own]:
+        return
+    for (at, _), number in zip(own, here, strict=True):
+        ids[at] = number
+    said = {number: row["text"] for (_, row), number in zip(own, here, strict=True) if "text" in row}
+    if said:
+        texts.put(catalog, recording, said | {n: segment.text for n, segment in here.items() if segment.text})
+
+
+def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, NDArray[np.int64]]:
+    """Rows of both tables, which belong together only if nobody wrote between the two reads.
+
+    Returns:
+        How many recordings there are, and the number of the segment in each row.
+    """
     assert catalog.space is not None
     changed = ExportError("the collection changed while it was exported - export again")
     labels = catalog.space.labels
@@ -131,7 +164,7 @@ def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, int]:
             known.add(recording.id)
             if not recording.note:
                 spoken.add(recording.id)
-            _line(file, asdict(recording))
+            file.write(line(asdict(recording)))
     vectors: NDArray[Any] = open_memmap(
         folder / "vectors.npy", "w+", np.dtype("<f4"), (snapshot.count, catalog.space.dim)
     )
@@ -139,16 +172,18 @@ def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, int]:
     if labels:
         scores = open_memmap(folder / "scores.npy", "w+", np.dtype("<f4"), (snapshot.count, len(labels)))
     row = 0
+    ids = [np.empty(0, np.int64)]
     with (folder / "segments.jsonl").open("w", encoding="utf-8") as file:
         for batch in snapshot.batches():
+            ids.append(batch.ids)
             found = dict(catalog.segments(batch.ids.tolist()))
             for number, vector in zip(batch.ids.tolist(), batch.vectors, strict=True):
                 segment = found.get(number)
                 if segment is None or segment.recording not in known:
                     raise changed
                 spoken.discard(segment.recording)
-                kept = ("recording", "channel", "start_s", "end_s")
-                _line(file, {name: getattr(segment, name) for name in kept})
+                kept = ("recording", "channel", "start_s", "end_s", *(("text",) if segment.text else ()))
+                file.write(line({name: getattr(segment, name) for name in kept}))
                 vectors[row] = vector
                 if scores is not None:
                     scores[row] = [segment.scores.get(label, np.nan) for label in labels]
@@ -158,47 +193,31 @@ def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, int]:
     for array in (vectors, scores):
         if isinstance(array, np.memmap):
             array.flush()
-    return len(known), row
+    return len(known), np.concatenate(ids)
 
 
-def _segment(at: int, line: dict[str, Any], vectors: NDArray[Any], scores: NDArray[Any] | None) -> NewSegment:
+def _segment(at: int, row: dict[str, Any], vectors: NDArray[Any], scores: NDArray[Any] | None) -> NewSegment:
     own = None if scores is None or np.isnan(scores[at]).any() else np.array(scores[at], np.float32)
-    return NewSegment(line["channel"], line["start_s"], line["end_s"], np.array(vectors[at], np.float32), own)
+    return NewSegment(row["channel"], row["start_s"], row["end_s"], np.array(vectors[at], np.float32), own)
 
 
 def _rows_of(folder: Path) -> dict[str, list[tuple[int, dict[str, Any]]]]:
     rows: dict[str, list[tuple[int, dict[str, Any]]]] = {}
-    for at, line in enumerate(_lines(folder / "segments.jsonl")):
-        rows.setdefault(line.pop("recording"), []).append((at, line))
+    for at, row in enumerate(lines(folder / "segments.jsonl")):
+        rows.setdefault(row.pop("recording"), []).append((at, row))
     return rows
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] == FORMAT and {"space", "sha256", "encoder_source"} <= manifest.keys():
+        if manifest["format"] in _READ and {"space", "sha256", "encoder_source"} <= manifest.keys():
             return manifest
-        raise ExportError(f"{folder} is an export of format {manifest['format']}, this version reads {FORMAT}")
+        raise ExportError(f"{folder} is an export of format {manifest['format']}, this version reads up to {FORMAT}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ExportError(
             f"{folder} is no export of a collection - make one with: e2vsearch export {folder}"
         ) from error
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
-
-
-def _line(file: IO[str], fields: dict[str, Any]) -> None:
-    file.write(json.dumps(fields, ensure_ascii=False, default=_plain) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value).__name__} has no place in an export")
 
 
 def _sha256(path: Path) -> str:

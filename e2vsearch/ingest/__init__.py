@@ -14,9 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,11 +27,14 @@ from e2vsearch.catalog.reading import Known
 from e2vsearch.collection.hearing import Stopped
 from e2vsearch.collection.opened import SAVED
 from e2vsearch.encoders import Encoder
-from e2vsearch.errors import CatalogError, E2vsearchError, SettingsError
+from e2vsearch.errors import CatalogError, E2vsearchError, SettingsError, TranscriptError
 from e2vsearch.ingest.metadata import MetadataTable, Row
 from e2vsearch.ingest.reading import read_audio, read_saved, sha256_of, stat_of, uri_of
 from e2vsearch.ingest.sources import expand
 from e2vsearch.space import Space
+
+if TYPE_CHECKING:
+    from e2vsearch.ingest.transcripts import Found, TranscriptFolder
 
 __all__ = ["Collection", "FileFailure", "IngestReport", "MetadataTable", "Progress", "expand"]
 
@@ -76,7 +79,10 @@ class IngestReport:
     interrupted: bool
     left: int  # files not looked at, when interrupted
     unused_metadata: int  # rows of --meta that named no file of this run
-    failures: tuple[FileFailure, ...]
+    failures: tuple[FileFailure, ...]  # of files, and of transcripts
+    transcripts: int = 0  # recordings that one was joined to
+    unused_transcripts: int = 0  # those of --transcripts that fit no file of this run
+    left_out_words: int = 0  # of transcripts, said where no speech was found
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class _Read:
     recording: NewRecording | None = None
     space: Space | None = None  # of saved vectors
     error: E2vsearchError | None = None
+    transcript: Found | None = None
 
 
 class Collection(_collection.Collection):
@@ -100,6 +107,7 @@ class Collection(_collection.Collection):
         *paths: str | os.PathLike[str],
         workers: int | None = None,
         meta: str | os.PathLike[str] | None = None,
+        transcripts: str | os.PathLike[str] | None = None,
         dry_run: bool = False,
         progress: Callable[[Progress], None] = lambda _: None,
         stop: threading.Event | None = None,
@@ -110,6 +118,8 @@ class Collection(_collection.Collection):
             paths: see `e2vsearch.ingest.expand`.
             workers: recordings in work at a time, by default as many as there are cores.
             meta: a CSV whose columns are joined by file name, see `MetadataTable`.
+            transcripts: a folder of ``.srt``, ``.vtt``, ``.json`` or ``.txt``, joined by file name and by time, see
+                `e2vsearch.ingest.transcripts`; to recordings stored before as well, without reading their audio.
             dry_run: say what would be done; nothing is written, and no encoder is opened.
             progress: called after each file.
             stop: set it from another thread to end early, as Ctrl-C does.
@@ -119,12 +129,18 @@ class Collection(_collection.Collection):
 
         Raises:
             EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded at all.
-            SettingsError: the metadata cannot be read.
+            SettingsError: the metadata cannot be read, or there is no folder of transcripts.
             CatalogError: the database cannot be written.
         """
-        run = _Run(self, MetadataTable(meta) if meta is not None else None, progress, stop or threading.Event())
         of_vectors = (self.settings.encoder or self.catalog.encoder_source) == SAVED
         files = list(expand(paths, of_vectors=of_vectors))
+        table = MetadataTable(meta) if meta is not None else None
+        folder = None
+        if transcripts is not None:
+            from e2vsearch.ingest.transcripts import TranscriptFolder  # not needed to open a collection and query it
+
+            folder = TranscriptFolder(transcripts, files)
+        run = _Run(self, table, folder, progress, stop or threading.Event())
         if dry_run:
             return run.rehearse(files)
         encoder = None
@@ -145,12 +161,14 @@ class _Run:
         self,
         collection: Collection,
         table: MetadataTable | None,
+        folder: TranscriptFolder | None,
         progress: Callable[[Progress], None],
         stop: threading.Event,
     ) -> None:
         self._collection = collection
         self._catalog = collection.catalog
         self._table = table
+        self._folder = folder
         self._progress = progress
         self._stop = stop
         self._known = self._catalog.known()
@@ -161,6 +179,8 @@ class _Run:
         self._segments = 0
         self._audio_s = 0.0
         self._total = 0
+        self._transcripts = 0
+        self._left_out_words = 0
 
     def rehearse(self, files: list[Path]) -> IngestReport:
         self._total = len(files)
@@ -174,6 +194,7 @@ class _Run:
             same = known is not None and known.is_as(stat)
             if self._table is not None:
                 self._table.find(path)
+            self._transcripts += self._folder is not None and self._folder.has(path)
             self._count(path, "already" if same else "replaced" if known else "stored")
         return self._finished(time.perf_counter())
 
@@ -211,8 +232,14 @@ class _Run:
             path = next(waiting, None)
             if path is None:
                 return False
-            running.add(pool.submit(self._read, path, encoder))
+            running.add(pool.submit(self._read_all, path, encoder))
         return not self._stop.is_set()
+
+    def _read_all(self, path: Path, encoder: Encoder | None) -> _Read:
+        read = self._read(path, encoder)
+        if self._folder is None or read.error is not None:
+            return read
+        return replace(read, transcript=self._folder.find(path))
 
     def _read(self, path: Path, encoder: Encoder | None) -> _Read:
         """In a thread of the pool: all that takes long. Never raises an error of the file's own."""
@@ -262,12 +289,13 @@ class _Run:
     def _store(self, read: _Read, recording: NewRecording) -> None:
         if read.space is not None:
             self._catalog.pin(read.space, SAVED)
-        outcome = self._catalog.store(recording).outcome
-        if outcome != "already":
+        stored = self._catalog.store(recording)
+        if stored.outcome != "already":
             self._segments += len(recording.segments)
             self._silent += not recording.segments
         self._audio_s += recording.duration_s
-        self._count(read.path, outcome)
+        self._say(read, stored.id)
+        self._count(read.path, stored.outcome)
 
     def _recognise(self, read: _Read, known: Known) -> None:
         moved = known.uri != read.uri and not Path(known.uri).exists()
@@ -279,7 +307,28 @@ class _Run:
             self._catalog.forgive([read.uri])
         if read.row is not None:
             self._catalog.annotate(known.id, read.row.metadata, read.row.recorded_at)
+        self._say(read, known.id)
         self._count(read.path, "moved" if moved else "already")
+
+    def _say(self, read: _Read, number: int) -> None:
+        """Join the transcript; one that is broken fails by its own name, and its recording is stored all the same."""
+        if read.transcript is None:
+            return
+        from e2vsearch.ingest.transcripts import store
+
+        uri, error = str(read.transcript.path), read.transcript.error
+        if read.transcript.transcript is not None:
+            try:
+                self._left_out_words += store(self._catalog, number, read.transcript.transcript).left_out
+            except TranscriptError as wrong:
+                error = wrong
+        if error is not None:
+            self._catalog.fail(uri, error.reason, str(error))
+            self._failures.append(FileFailure(uri, error.reason, str(error)))
+            return
+        self._transcripts += 1
+        if uri in self._failed_before:
+            self._catalog.forgive([uri])
 
     def _failed(self, path: Path, error: E2vsearchError, *, note: bool = True) -> None:
         if note:
@@ -306,6 +355,9 @@ class _Run:
             left=self._total - self._outcomes.total(),
             unused_metadata=self._table.unused() if self._table is not None else 0,
             failures=tuple(self._failures),
+            transcripts=self._transcripts,
+            unused_transcripts=self._folder.unused() if self._folder is not None else 0,
+            left_out_words=self._left_out_words,
         )
 
 

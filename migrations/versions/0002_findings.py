@@ -14,10 +14,11 @@ _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _MOMENT = sa.DateTime(timezone=True)
 _DOUBLE = sa.Float(precision=53)
 
-# an external-content table: FTS5 keeps the index alone, the words stay in segment_text
+# an external-content table: FTS5 keeps the index alone, the words stay in segment_text. They come folded and apart
+# (catalog.texts), so they need the tokenizer that takes every character beyond ASCII for a letter
 _SQLITE_WORDS = (
     "CREATE VIRTUAL TABLE segment_words USING fts5("
-    "words, content='segment_text', content_rowid='segment_id', tokenize='unicode61 remove_diacritics 2')",
+    "words, content='segment_text', content_rowid='segment_id', tokenize='ascii')",
     """CREATE TRIGGER segment_text_added AFTER INSERT ON segment_text BEGIN
         INSERT INTO segment_words (rowid, words) VALUES (new.segment_id, new.words);
     END""",
@@ -66,6 +67,8 @@ def upgrade() -> None:
         sa.Column("parameters", sa.LargeBinary(), nullable=False),
         sa.Column("report", sa.JSON(), nullable=False),
         sa.Column("created_at", _MOMENT, nullable=False),
+        sa.Column("watermark", sa.BigInteger()),
+        sa.Column("min_score", _DOUBLE),
         sa.ForeignKeyConstraint(["space_id"], ["space.id"], name="fk_classifier_space_id"),
         sa.PrimaryKeyConstraint("id", name="pk_classifier"),
         sa.UniqueConstraint("name", "version", name="uq_classifier_name_version"),

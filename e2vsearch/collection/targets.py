@@ -1,0 +1,111 @@
+"""Emotions and labels as queries: a name → the one vector that stands for it here. Knows the catalog, no audio.
+
+A label is the mean of its examples. What only a classifier or the encoder says of segments, a label that came with an
+imported classifier or an emotion, is the mean of the segments that are surest to be it, weighted by how sure they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.catalog import Catalog
+from e2vsearch.catalog import labels as rows
+from e2vsearch.collection.comparing import unit
+from e2vsearch.errors import NotStored
+
+SUREST = 100
+"""Segments that stand for an emotion, at most."""
+
+A_RECORDING = 3
+"""Of these, from one recording at most: one long call must not be what an emotion sounds like."""
+
+_LOOKED_AT = 10 * SUREST  # the surest segments, before each recording's are cut down
+_LONGEST = 64  # characters of a label
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A name, resolved."""
+
+    named: str  # "label:hesitant"
+    vector: NDArray[np.float32]  # (dim,), a mean of unit vectors
+    examples: NDArray[np.int64]  # stored segments that a person gave the label to: they are the query itself
+
+
+def named(catalog: Catalog, query: str) -> Target:
+    """What ``label:NAME`` or ``emotion:NAME`` stands for.
+
+    Raises:
+        NotStored: there is no such label or emotion, or nothing here sounds like it.
+    """
+    kind, _, name = query.partition(":")
+    found = _label(catalog, name.strip()) if kind == "label" else _emotion(catalog, name.strip())
+    if found is not None:
+        return found
+    if kind == "emotion" and _spelt(catalog, name) is not None:
+        raise NotStored(f"no segment is likeliest to be {name.strip()!r} here - query with a clip of it instead")
+    there = [each for each in known(catalog) if each.startswith(f"{kind}:")]
+    raise NotStored(f"there is no {kind} {name.strip()!r} - known: {', '.join(there) or f'no {kind} at all'}")
+
+
+def bare(catalog: Catalog, word: str) -> Target | None:
+    """What a word stands for: a label, else an emotion; None if neither is called so.
+
+    Raises:
+        NotStored: it is an emotion, and nothing here sounds like it.
+    """
+    if (found := _label(catalog, word)) is not None:
+        return found
+    return None if _spelt(catalog, word) is None else named(catalog, f"emotion:{word}")
+
+
+def is_bare(query: str) -> bool:
+    """Whether a query may be such a word: no folder in it, no suffix, no scheme."""
+    return 0 < len(query) <= _LONGEST and not set("/\\:.~") & set(query) and query.isprintable()
+
+
+def known(catalog: Catalog) -> tuple[str, ...]:
+    """Every emotion and label that can be asked for, as ``emotion:angry``."""
+    emotions = catalog.space.labels if catalog.space is not None else ()
+    return (*(f"emotion:{name}" for name in emotions), *(f"label:{name}" for name in rows.counts(catalog)))
+
+
+def _label(catalog: Catalog, name: str) -> Target | None:
+    examples = rows.examples(catalog, [name])
+    if examples:
+        vector = unit(np.stack([each.vector for each in examples])).mean(axis=0)
+        stored = np.array([each.segment for each in examples if each.segment is not None], np.int64)
+        return Target(f"label:{name}", vector.astype(np.float32), stored)
+    return _surest(catalog, f"label:{name}", rows.confident_label(catalog, name, _LOOKED_AT))
+
+
+def _emotion(catalog: Catalog, name: str) -> Target | None:
+    spelt = _spelt(catalog, name)
+    if spelt is None:
+        return None
+    return _surest(catalog, f"emotion:{spelt}", rows.confident_emotion(catalog, spelt, _LOOKED_AT))
+
+
+def _spelt(catalog: Catalog, name: str) -> str | None:
+    """The space's own spelling of an emotion."""
+    emotions = catalog.space.labels if catalog.space is not None else ()
+    return next((each for each in emotions if each.casefold() == name.strip().casefold()), None)
+
+
+def _surest(catalog: Catalog, name: str, found: rows.Confident) -> Target | None:
+    of: dict[int, int] = {}
+    scores: dict[int, float] = {}
+    columns = (found.ids.tolist(), found.recordings.tolist(), found.scores.tolist())
+    for number, recording, score in zip(*columns, strict=True):
+        of[recording] = of.get(recording, 0) + 1
+        if of[recording] <= A_RECORDING and len(scores) < SUREST:
+            scores[number] = score
+    batch = catalog.feed().fetch(np.array(list(scores), np.int64))
+    weights = np.array([scores[number] for number in batch.ids.tolist()])
+    if not weights.sum() > 0:
+        return None
+    vector = np.average(unit(batch.vectors), axis=0, weights=weights)
+    return Target(name, vector.astype(np.float32), np.empty(0, np.int64))
