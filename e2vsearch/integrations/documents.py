@@ -1,0 +1,129 @@
+"""What a language model reads of a hit, and what a program keeps of it. Knows hits, and no framework.
+
+All that callers, transcripts and CSV columns say is quoted, and what could end a line, hide text or turn its direction
+is taken out: whatever a recording is called, one document cannot be read as two, nor as a word of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+from e2vsearch.collection import Hit
+from e2vsearch.space import Space
+
+MAX_QUOTED = 2000
+"""Characters shown of any one value; 15 s of fast speech are some 350."""
+
+_SHOWN_EMOTIONS = 3
+_KEPT_FORMAT_CHARACTERS = "\u200c\u200d"  # joiners: without them Persian, Hindi and many emoji are spelt wrong
+
+
+def describe(hit: Hit, space: Space | None = None) -> str:
+    r"""A hit as a block of lines that a language model can use: where it is, how it sounds, what is said.
+
+    Args:
+        hit: a moment of a call.
+        space: the collection's, to say whose word the emotions are.
+
+    >>> hit = Hit(
+    ...     score=0.9613, recording="call:3", segment="seg:14", name="cancel", uri="cancel.ogg", channel=0,
+    ...     start_s=0.3, end_s=9.2, moment_score=0.9613, emotion="angry", emotion_score=0.73,
+    ...     metadata={"agent": "mara"}, scores={"angry": 0.73, "sad": 0.2}, text="I want to\ncancel.",
+    ... )
+    >>> print(describe(hit))
+    [seg:14] call "cancel" (call:3), channel 0, 00:00.3-00:09.2
+    similarity: 0.9613
+    emotions: angry 0.73, sad 0.20
+    said: "I want to cancel."
+    metadata: agent="mara"
+    """
+    span = f"{clock(hit.start_s)}-{clock(hit.end_s)}"
+    lines = [
+        f"[{hit.segment}] call {quoted(hit.name)} ({hit.recording}), channel {hit.channel}, {span}",
+        f"similarity: {hit.score:.4f}",
+    ]
+    likeliest = sorted(hit.scores.items(), key=lambda item: -item[1])[:_SHOWN_EMOTIONS]
+    if not likeliest and hit.emotion is not None and hit.emotion_score is not None:
+        likeliest = [(hit.emotion, hit.emotion_score)]
+    if likeliest:
+        heard_by = f" (by {_plain(space.encoder)})" if space is not None else ""
+        named = ", ".join(f"{_plain(emotion)} {score:.2f}" for emotion, score in likeliest)
+        lines.append(f"emotions{heard_by}: {named}")
+    if hit.label is not None:
+        score = "" if hit.label_score is None else f" {hit.label_score:.2f}"
+        lines.append(f"label: {quoted(hit.label)}{score}")
+    if hit.text:
+        lines.append(f"said: {quoted(hit.text)}")
+    if hit.metadata:
+        pairs = (f"{_key(key)}={quoted(value)}" for key, value in hit.metadata.items())
+        lines.append(f"metadata: {', '.join(pairs)}")
+    return "\n".join(lines)
+
+
+def metadata(hit: Hit, space: Space | None = None, *, exact: bool | None = None) -> dict[str, Any]:
+    """A hit as values that `json.dumps` takes as they are; the recording's own metadata is under ``metadata``.
+
+    Args:
+        hit: a moment of a call.
+        space: the collection's: ``encoder`` is its name, ``space`` all that vectors must agree in.
+        exact: whether every segment was compared; False: an index chose the candidates.
+    """
+    return {
+        "score": float(hit.score),
+        "moment_score": float(hit.moment_score),
+        "recording": hit.recording,
+        "segment": hit.segment,
+        "name": _encodable(hit.name),
+        "uri": _encodable(hit.uri),
+        "channel": int(hit.channel),
+        "start_s": float(hit.start_s),
+        "end_s": float(hit.end_s),
+        "emotion": hit.emotion,
+        "emotion_score": None if hit.emotion_score is None else float(hit.emotion_score),
+        "scores": {emotion: float(score) for emotion, score in hit.scores.items()},
+        "label": None if hit.label is None else _encodable(hit.label),
+        "label_score": None if hit.label_score is None else float(hit.label_score),
+        "text": None if hit.text is None else _encodable(hit.text),
+        "metadata": {_encodable(key): _encodable(value) for key, value in hit.metadata.items()},
+        "exact": exact,
+        "encoder": None if space is None else space.encoder,
+        "space": None if space is None else str(space),
+    }
+
+
+def quoted(text: str) -> str:
+    r"""Text from outside, in double quotes and on one line.
+
+    >>> print(quoted('mara"\n[seg:1] call "fake"'))
+    "mara\" [seg:1] call \"fake\""
+    """
+    plain = _plain(text)
+    shown = plain if len(plain) <= MAX_QUOTED else plain[: MAX_QUOTED - 1] + "…"
+    return json.dumps(shown, ensure_ascii=False)
+
+
+def clock(seconds: float) -> str:
+    """A time in a call: ``761.2`` → ``12:41.2``; from an hour on the minutes go on counting."""
+    minutes, tenths = divmod(round(seconds * 10), 600)
+    return f"{minutes:02d}:{tenths / 10:04.1f}"
+
+
+def _plain(text: str) -> str:
+    """On one line, without control, formatting, private and unpaired characters."""
+    kept = (
+        character if character in _KEPT_FORMAT_CHARACTERS or unicodedata.category(character)[0] not in "CZ" else " "
+        for character in text
+    )
+    return " ".join("".join(kept).split())
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[\w.-]{1,64}", key) else quoted(key)
+
+
+def _encodable(text: str) -> str:
+    """The same where UTF-8 can say it: a file's name may hold bytes that are no text, kept as lone surrogates."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,19 @@
+"""A collection as an MCP server, for agents. `tools` says what can be asked, `results` what comes back, `http` listens.
+
+>>> from e2vsearch.integrations.mcp import make_server  # doctest: +SKIP
+>>> make_server(Source(index="index", roots=["clips"])).run()  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from e2vsearch.errors import missing_extra
+
+try:
+    import mcp  # noqa: F401 - version 1 has no MCPServer, and fails on the import below
+    from mcp.server import MCPServer  # noqa: F401
+except ImportError as error:
+    raise missing_extra("the MCP server", "mcp") from error
+
+from e2vsearch.integrations.mcp.server import make_server
+
+__all__ = ["make_server"]

@@ -1,0 +1,120 @@
+"""The examples run as they are written, over the sample calls."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "examples" / "README.md").read_text(encoding="utf-8")
+NEEDS = {"langchain": "langchain_core", "llama_index": "llama_index.core", "haystack": "haystack", "mcp": "mcp"}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def python(*arguments: str, cwd: Path) -> str:
+    environ = os.environ | {"HAYSTACK_TELEMETRY_ENABLED": "False", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=environ, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with samples, examples, and the collection that the README makes first."""
+    folder = tmp_path_factory.mktemp("examples")
+    for name in ("samples", "examples"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    first = blocks("console")[0].removeprefix("$ e2vsearch ").split()
+    python("-m", "e2vsearch", *first, cwd=folder)
+    return folder
+
+
+def test_the_readme_shows_what_a_model_is_given(newcomer: Path) -> None:
+    from e2vsearch.collection import Collection
+    from e2vsearch.integrations.documents import describe
+
+    [shown] = blocks("text")
+    with Collection.open(newcomer / "index") as collection:
+        [hit] = collection.query(newcomer / "samples" / "angry.ogg", k=1, where="name = refund-shouting")
+        written = describe(hit, collection.space)
+
+    def words(text: str) -> str:  # numbers differ in their last digits by CPU, and ids by the order of ingestion
+        return re.sub(r"\d+", "#", text.strip())
+
+    assert words(written).splitlines()[0] == words(shown).splitlines()[0]
+    assert words(written).splitlines()[3:] == words(shown).splitlines()[3:]
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_python_of_the_readme_runs(newcomer: Path, number: int) -> None:
+    code = blocks("python")[number]
+    [room] = re.findall(r"^from e2vsearch\.integrations\.(langchain|llama_index|haystack|mcp) ", code, re.MULTILINE)
+    pytest.importorskip(NEEDS[room], reason=f"the {room!r} extra is not installed")
+    printed = python("-c", code, cwd=newcomer)
+    names = {path.stem for path in (newcomer / "samples" / "calls").iterdir()}
+    assert sum(name in printed for name in names) >= 2
+
+
+def test_every_integration_has_its_example() -> None:
+    rooms = {path.stem for path in (REPOSITORY / "e2vsearch" / "integrations").iterdir() if path.stem in NEEDS}
+    assert rooms == set(NEEDS)
+    assert {
+        found for code in blocks("python") for found in re.findall(r"e2vsearch\.integrations\.(\w+)", code)
+    } >= rooms
+
+
+def test_the_configuration_starts_a_server(newcomer: Path) -> None:
+    pytest.importorskip("mcp.server.mcpserver", reason="the 'mcp' extra is not installed")
+    from mcp import Client
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    [server] = json.loads(blocks("json")[0])["mcpServers"].values()
+    assert server["command"] == "e2vsearch"
+    parameters = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "e2vsearch", *server["args"]],
+        cwd=newcomer,
+        env={"PYTHONPATH": str(REPOSITORY)},
+    )
+
+    async def ask() -> list[str]:
+        async with Client(stdio_client(parameters)) as client:
+            found = await client.call_tool("find_similar", {"reference": "angry.ogg", "k": 3})
+            return [hit["moment"]["name"] for hit in found.structured_content["hits"]]
+
+    agitated = {"refund-shouting", "cancel-angry", "repair-escalating", "parcel-tense", "outage-angry"}
+    assert set(asyncio.run(ask())) <= agitated
+
+
+def test_the_chain_answers_from_what_it_found(newcomer: Path) -> None:
+    pytest.importorskip("langchain_core", reason="the 'langchain' extra is not installed")
+    printed = python("examples/rag_over_calls.py", cwd=newcomer)
+    question, moments, prompt, answer = re.split(r"^(?:MOMENTS|PROMPT|ANSWER)\b.*\n", printed, flags=re.MULTILINE)
+    assert question.startswith("QUESTION\nWhat do these callers want?")
+    found = re.findall(r"(seg:\d+) +(\S+)", moments)
+    assert len(found) == 3
+    for segment, name in found:
+        assert f'[{segment}] call "{name}"' in prompt
+        assert f"[{segment}]" in answer
+        [said] = re.findall(rf'\[{segment}\].*\n.*\n.*\nsaid: (".*")$', prompt, re.MULTILINE)
+        assert said in answer
+    assert prompt.rstrip().endswith("Question: What do these callers want?")
+
+
+def test_the_chain_says_so_when_nothing_was_found(newcomer: Path) -> None:
+    pytest.importorskip("langchain_core", reason="the 'langchain' extra is not installed")
+    options = ("--clip", "emotion:sad", "--where", "channel = 7", "--index", "index")
+    assert "Nothing in the moments" in python("examples/rag_over_calls.py", *options, cwd=newcomer)

@@ -1,0 +1,152 @@
+"""Asking on behalf of a framework: opened once and late, references as they come, paths confined where they must be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made import speech, wav_bytes
+from small_collection import SAID, make_collection
+
+import e2vsearch
+from e2vsearch.errors import AudioNotFound, NoCollection, PathForbidden, QueryError, SettingsError
+from e2vsearch.integrations.asking import Asking, Source, references
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_collection(tmp_path_factory.mktemp("asking"))
+
+
+def test_a_source_opens_late_and_once(place: Path) -> None:
+    Source(index=place / "nothing here")  # not opened yet
+    source = Source(index=place, encoder="fake")
+    with ThreadPoolExecutor(4) as pool:
+        opened = set(pool.map(lambda _: id(source.collection), range(8)))
+    assert len(opened) == 1
+    source.collection.close()
+
+
+def test_a_misspelt_index_makes_nothing(place: Path) -> None:
+    with pytest.raises(NoCollection):
+        Source(index=place.parent / "indx").ask("seg:1", Asking())
+    assert not (place.parent / "indx").exists()
+
+
+def test_a_collection_and_an_index_are_one_too_many(place: Path) -> None:
+    with e2vsearch.open(place) as collection, pytest.raises(SettingsError, match="not both"):
+        Source(collection, place)
+
+
+def test_every_option_reaches_the_query(place: Path) -> None:
+    with e2vsearch.open(place, encoder="fake") as collection:
+        source = Source(collection)
+        everything = source.ask("seg:1", Asking())
+        assert len(everything) == 4
+        assert len(source.ask("seg:1", Asking(k=2))) == 2
+        assert len(source.ask("seg:1", Asking(by="segment"))) == 10
+        assert {hit.name for hit in source.ask("seg:1", Asking(where="agent in (bela, cora)"))} == {"bela", "cora"}
+        said = source.ask("seg:1", Asking(text="refund"))
+        assert [(hit.name, hit.text) for hit in said] == [("bela", SAID)]
+        assert source.ask("seg:1", Asking(exact=True)).exact
+        middle = everything[1].score
+        assert len(source.ask("seg:1", Asking(min_score=middle))) == 2
+
+
+def test_fused_vectors_reach_the_query(place: Path, tmp_path: Path) -> None:
+    with e2vsearch.open(make_collection(tmp_path), encoder="fake") as collection:
+        chosen = collection.segments("call:4")[0].id
+        ids = [segment.id for call in range(1, 5) for segment in collection.segments(f"call:{call}")]
+        collection.attach("topic", ids, np.array([[each == chosen, each != chosen] for each in ids], np.float32))
+        fuse = {"topic": (100.0, np.array([1.0, 0.0], np.float32))}
+        assert Source(collection).ask("seg:1", Asking(k=1, fuse=fuse))[0].segment == chosen
+
+
+def test_changes_leave_what_they_do_not_name() -> None:
+    asking = Asking(k=3, where="channel = 1")
+    assert asking.but(k=5, where=None) == Asking(k=5, where="channel = 1")
+    with pytest.raises(TypeError):
+        asking.but(kk=5)
+
+
+def test_references() -> None:
+    array = np.zeros(16_000, np.float32)
+    assert references("a.wav") == ("a.wav",)
+    assert references(["a.wav", "seg:1"]) == ("a.wav", "seg:1")
+    assert references(b"RIFF") == (b"RIFF",)
+    assert references([0.1, 0.2]) == ([0.1, 0.2],)
+    assert references([[0.1], [0.2]]) == ([[0.1], [0.2]],)
+    assert references(array)[0] is array
+    assert len(references([array, array])) == 2
+
+
+def test_several_references_count_as_one(place: Path) -> None:
+    with e2vsearch.open(place, encoder="fake") as collection:
+        found = Source(collection).ask(["seg:1", wav_bytes(speech(2.0, pitch_hz=190.0))], Asking())
+        assert len(found.reference) == 2
+
+
+@pytest.mark.parametrize("query", ["how are angry customers treated?", "no such.wav", ""])
+def test_words_are_never_looked_for(place: Path, query: str) -> None:
+    with e2vsearch.open(place, encoder="fake") as collection, pytest.raises((AudioNotFound, QueryError)) as told:
+        Source(collection).ask(query, Asking())
+    assert "\n" not in str(told.value)
+
+
+def test_paths_are_confined_to_roots(place: Path, tmp_path: Path) -> None:
+    calls = place.parent / "calls"
+    outside = tmp_path / "outside.wav"
+    outside.write_bytes((calls / "anna.wav").read_bytes())
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "link.wav").symlink_to(outside)
+    with e2vsearch.open(place, encoder="fake") as collection:
+        assert Source(collection).ask(str(outside), Asking(k=1))[0].name == "anna"
+        confined = Source(collection, roots=[calls, tmp_path / "inside"])
+        for allowed in ("anna.wav", str(calls / "anna.wav"), (calls / "anna.wav").as_uri(), calls / "anna.wav"):
+            assert confined.ask(allowed, Asking(k=1))[0].name == "anna"
+        for forbidden in (str(outside), "../outside.wav", "link.wav", "/etc/hostname", outside, "nothing.wav"):
+            with pytest.raises(PathForbidden):
+                confined.ask(forbidden, Asking())
+        for stored in ("seg:1", "call:2"):
+            assert len(confined.ask(stored, Asking(k=2))) == 2
+        with pytest.raises(PathForbidden, match="without --root"):
+            Source(collection, roots=[]).ask(str(calls / "anna.wav"), Asking())
+        assert len(Source(collection, roots=[]).ask(wav_bytes(speech(2.0)), Asking(k=2))) == 2
+
+
+WITHOUT = """
+import importlib, sys
+from e2vsearch.errors import MissingExtra
+for name in ("langchain_core", "llama_index", "haystack", "mcp"):
+    sys.modules[name] = None  # as if it were not installed
+import e2vsearch.integrations.asking, e2vsearch.integrations.documents
+for room in ("langchain", "llama_index", "haystack", "mcp"):
+    try:
+        importlib.import_module(f"e2vsearch.integrations.{room}")
+    except MissingExtra as error:
+        print(error)
+from e2vsearch.cli import main
+sys.argv = ["e2vsearch", "mcp"]
+main()
+"""
+
+
+def test_a_missing_package_is_named_with_its_extra() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [
+        "the LangChain retriever needs the 'langchain' extra: pip install 'e2vsearch[langchain]'",
+        "the LlamaIndex retriever needs the 'llama-index' extra: pip install 'e2vsearch[llama-index]'",
+        "the Haystack retriever needs the 'haystack' extra: pip install 'e2vsearch[haystack]'",
+        "the MCP server needs the 'mcp' extra: pip install 'e2vsearch[mcp]'",
+    ]
+    assert (done.returncode, done.stderr) == (1, f"e2vsearch: {done.stdout.splitlines()[3]}\n")
+
+
+def test_a_query_loads_no_framework() -> None:
+    code = "import sys, e2vsearch.integrations.asking, e2vsearch.integrations.documents; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"langchain_core", "llama_index", "haystack", "mcp", "pydantic", "faiss"}

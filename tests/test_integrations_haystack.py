@@ -1,0 +1,232 @@
+"""The Haystack component: in a pipeline, written down and read back, and Haystack's filters in our words."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import json
+import os
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import speech, wav_bytes
+from small_collection import SAID, make_collection
+
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # read when Haystack is imported; tests ask no network
+pytest.importorskip("haystack", reason="the 'haystack' extra is not installed")
+
+from haystack import Pipeline
+from haystack.components.builders import PromptBuilder
+from haystack.dataclasses import ByteStream, Document
+from haystack.utils.filters import document_matches_filter
+
+import e2vsearch
+from e2vsearch.errors import AudioNotFound, BadFilter, NoCollection, QueryError, SettingsError
+from e2vsearch.ingest import Collection
+from e2vsearch.integrations.haystack import E2vsearchRetriever, filters, to_where
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_collection(tmp_path_factory.mktemp("haystack"))
+
+
+@pytest.fixture(scope="module")
+def collection(place: Path) -> Iterator[Collection]:
+    with e2vsearch.open(place, encoder="fake") as collection:
+        yield collection
+
+
+def names(documents: list[Document]) -> set[str]:
+    return {document.meta["name"] for document in documents}
+
+
+# --- the component
+
+
+def test_a_document_is_a_moment(collection: Collection) -> None:
+    [document] = E2vsearchRetriever(collection=collection, text="refund").run(query="seg:1")["documents"]
+    assert document.id == document.meta["segment"]
+    assert document.score == document.meta["score"]
+    assert f'said: "{SAID}"' in document.content
+    json.dumps(document.meta, allow_nan=False)
+
+
+def test_every_kind_of_reference(collection: Collection) -> None:
+    clip = speech(2.0, seed=5, pitch_hz=150.0)
+    vector = collection.hear(clip).moments[0].vector.tolist()
+    data = wav_bytes(clip, subtype="FLOAT")
+    retriever = E2vsearchRetriever(collection=collection, top_k=3)
+    by_vector = [each.id for each in retriever.run(query_embedding=vector)["documents"]]
+    assert [each.id for each in retriever.run(audio=ByteStream(data))["documents"]] == by_vector
+    assert [each.id for each in retriever.run(query_embedding=vector, audio=ByteStream(data))["documents"]] == by_vector
+    assert len(retriever.run(query="call:1", query_embedding=vector, top_k=1)["documents"]) == 1
+    with pytest.raises(QueryError, match="nothing to look for"):
+        retriever.run()
+    with pytest.raises((AudioNotFound, QueryError), match="angry"):
+        retriever.run(query="who is angry?")
+
+
+def test_filters_of_a_run_replace_those_of_the_component(collection: Collection) -> None:
+    retriever = E2vsearchRetriever(collection=collection, filters="agent = anna")
+    assert names(retriever.run(query="seg:4")["documents"]) == {"anna"}
+    billing = {"field": "meta.metadata.queue", "operator": "==", "value": "billing"}
+    assert names(retriever.run(query="seg:4", filters=billing)["documents"]) == {"bela", "cora", "dora"}
+
+
+async def test_a_run_in_a_loop(collection: Collection) -> None:
+    found = await E2vsearchRetriever(collection=collection, top_k=2).run_async(query="seg:1")
+    assert len(found["documents"]) == 2
+
+
+def test_warming_up_opens_it(place: Path) -> None:
+    retriever = E2vsearchRetriever(str(place), encoder="fake")
+    retriever.warm_up()
+    assert retriever._source.collection._encoder is not None
+    retriever._source.collection.close()
+    unheard = E2vsearchRetriever(str(place), encoder="no such encoder", top_k=1)
+    unheard.warm_up()
+    assert len(unheard.run(query="seg:1")["documents"]) == 1
+    unheard._source.collection.close()
+    with pytest.raises(NoCollection):
+        E2vsearchRetriever(str(place / "nothing")).warm_up()
+
+
+def piped(retriever: E2vsearchRetriever) -> Pipeline:
+    pipeline = Pipeline()
+    pipeline.add_component("retriever", retriever)
+    template = "{{question}}\n{% for document in documents %}{{document.content}}\n{% endfor %}"
+    pipeline.add_component("prompt", PromptBuilder(template, required_variables="*"))
+    pipeline.connect("retriever.documents", "prompt.documents")
+    return pipeline
+
+
+def test_a_pipeline_is_written_down_and_read_back(place: Path) -> None:
+    not_dora = {"field": "agent", "operator": "!=", "value": "dora"}
+    made = piped(E2vsearchRetriever(str(place), encoder="fake", top_k=2, by="segment", filters=not_dora))
+    written = made.dumps()
+    guarded = "allowed_modules" in inspect.signature(Pipeline.loads).parameters  # since Haystack 3
+    trusted = {"allowed_modules": ["e2vsearch.integrations.haystack"]} if guarded else {}
+    pipeline = Pipeline.loads(written, **trusted)
+    assert pipeline.dumps() == written
+    asked = {"retriever": {"query": "call:1"}, "prompt": {"question": "Why?"}}
+    prompt = pipeline.run(asked)["prompt"]["prompt"]
+    assert prompt == made.run(asked)["prompt"]["prompt"]
+    assert prompt.startswith("Why?\n[seg:")
+    assert prompt.count("[seg:") == 2
+    for each in (made, pipeline):
+        each.get_component("retriever")._source.collection.close()
+
+
+def test_an_open_collection_is_written_as_its_index(collection: Collection, place: Path) -> None:
+    written = E2vsearchRetriever(collection=collection).to_dict()
+    assert written["type"] == "e2vsearch.integrations.haystack.E2vsearchRetriever"
+    assert written["init_parameters"]["index"] == str(place)
+    assert E2vsearchRetriever.from_dict(written).index == str(place)
+
+
+def test_a_password_is_not_written() -> None:
+    secret = E2vsearchRetriever("postgresql://ida:hunter2@db/calls")
+    with pytest.raises(SettingsError, match="E2VSEARCH_INDEX") as told:
+        secret.to_dict()
+    assert "hunter2" not in str(told.value)
+    assert E2vsearchRetriever("postgresql://ida@db/calls").to_dict()
+
+
+# --- filters
+
+AGENT = {"field": "meta.agent", "operator": "==", "value": "bela"}
+WAIT = {"field": "meta.wait", "operator": ">", "value": 4}
+
+
+def test_translated_filters() -> None:
+    assert to_where(None) is None
+    assert to_where({}) is None
+    assert to_where("channel = 1") == "channel = 1"
+    assert to_where(AGENT) == '`agent` = "bela"'
+    assert to_where({"operator": "AND", "conditions": [AGENT, WAIT]}) == '(`agent` = "bela" and `wait` > 4)'
+    assert to_where({"field": "id", "operator": "==", "value": "seg:3"}) == '`segment` = "seg:3"'
+    assert to_where({"field": "meta.metadata.channel", "operator": "==", "value": "x"}) == '`meta.channel` = "x"'
+    assert to_where({"field": "date", "operator": ">=", "value": "2024-03-01"}) == "`date` >= 2024-03-01"
+    assert to_where({"field": "date", "operator": "<", "value": date(2024, 3, 1)}) == "`date` < 2024-03-01"
+    moment = datetime(2024, 3, 1, 9, 30)
+    assert to_where({"field": "date", "operator": "<", "value": moment}) == "`date` < 2024-03-01T09:30:00"
+    assert doctest.testmod(filters).failed == 0
+
+
+MATRIX: list[dict[str, Any]] = [
+    AGENT,
+    WAIT,
+    {"field": "meta.wait", "operator": ">=", "value": 5},
+    {"field": "meta.wait", "operator": "<", "value": 10},
+    {"field": "meta.wait", "operator": "<=", "value": 10},
+    {"field": "meta.wait", "operator": "!=", "value": 10},
+    {"field": "meta.agent", "operator": "!=", "value": "bela"},
+    {"field": "meta.queue", "operator": "!=", "value": "billing"},  # holds for anna, who has none
+    {"field": "meta.queue", "operator": "==", "value": None},
+    {"field": "meta.queue", "operator": "!=", "value": None},
+    {"field": "meta.agent", "operator": "in", "value": ["anna", "dora"]},
+    {"field": "meta.agent", "operator": "in", "value": []},
+    {"field": "meta.queue", "operator": "not in", "value": ["billing"]},
+    {"field": "meta.queue", "operator": "not in", "value": ["other"]},
+    {"field": "meta.agent", "operator": "not in", "value": []},
+    {"operator": "OR", "conditions": [AGENT, {"field": "meta.agent", "operator": "==", "value": "dora"}]},
+    {"operator": "NOT", "conditions": [AGENT, WAIT]},
+    {"operator": "NOT", "conditions": [{"operator": "OR", "conditions": [AGENT, WAIT]}]},
+    {"operator": "AND", "conditions": [WAIT, {"operator": "NOT", "conditions": [AGENT]}]},
+    {"field": "meta.name", "operator": "==", "value": "cora"},
+]
+
+
+@pytest.mark.parametrize("given", MATRIX, ids=lambda given: str(given)[:70])
+def test_filters_mean_what_they_mean_in_haystack(collection: Collection, given: dict[str, Any]) -> None:
+    """Judged by Haystack's own matching of the same calls as documents."""
+    calls = []
+    for _, recording in collection.catalog.recordings():
+        meta: dict[str, Any] = dict(recording.metadata)
+        calls.append(Document(content="", meta={**meta, "wait": int(meta["wait"]), "name": recording.name}))
+    expected = {call.meta["name"] for call in calls if document_matches_filter(given, call)}
+    found = collection.query("seg:1", k=10, include_self=True, where=to_where(given))
+    assert {hit.name for hit in found} == expected
+
+
+@pytest.mark.parametrize(
+    "value", ['x" or agent = "bela', "x' or agent = 'bela", "`", "x\nor", "%", "seg:1", "null", "a) or (agent = bela"]
+)
+def test_a_value_cannot_leave_its_quotes(collection: Collection, value: str) -> None:
+    where = to_where({"field": "meta.agent", "operator": "==", "value": value})
+    assert len(collection.query("seg:1", where=where)) == 0
+    assert where is not None
+    assert len(collection.query("seg:1", where=f"not ({where})")) == 4
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"operator": "AND"},
+        {"operator": "AND", "conditions": []},
+        {"operator": "XOR", "conditions": [AGENT]},
+        {"field": "agent", "value": "x"},
+        {"field": "agent", "operator": "=="},
+        {"field": "agent", "operator": "like", "value": "x"},
+        {"field": "wait", "operator": ">", "value": None},
+        {"field": "wait", "operator": ">", "value": [1]},
+        {"field": "wait", "operator": ">", "value": float("nan")},
+        {"field": "wait", "operator": "==", "value": True},
+        {"field": "agent", "operator": "in", "value": "bela"},
+        {"field": "agent", "operator": "not in", "value": "bela"},
+        {"field": "agent` = 1 or `agent", "operator": "==", "value": "x"},
+        {"field": "agent", "operator": "==", "value": "both \" and '"},
+        {"field": "", "operator": "==", "value": "x"},
+        {"agent": "bela"},
+        "agnet = bela",
+    ],
+    ids=str,
+)
+def test_what_is_no_filter_is_refused(collection: Collection, given: Any) -> None:
+    with pytest.raises(BadFilter) as told:
+        E2vsearchRetriever(collection=collection).run(query="seg:1", filters=given)
+    assert "\n" not in str(told.value)

@@ -1,0 +1,413 @@
+"""The MCP server as its clients meet it: the command over stdio and over HTTP, every tool, the sound of a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made import save, silence, speech, wav_bytes
+from small_collection import SAID, make_collection
+
+pytest.importorskip("mcp.server.mcpserver", reason="the 'mcp' extra is not installed")
+
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.server import MCPServer
+from mcp.shared.exceptions import MCPError
+
+import e2vsearch
+from e2vsearch import audio
+from e2vsearch.errors import ServiceError, SettingsError
+from e2vsearch.integrations.asking import Source
+from e2vsearch.integrations.mcp import make_server
+from e2vsearch.integrations.mcp.http import HttpOptions, application, is_loopback, read_key, serve
+from e2vsearch.integrations.mcp.tools import MAX_CLIP_BYTES, MAX_CLIP_S
+
+TOOLS = {"find_similar", "get_call", "compare", "list_labels", "list_maps", "describe_cluster"}
+COMMAND = ("-m", "e2vsearch", "mcp", "--encoder", "fake")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_collection(tmp_path_factory.mktemp("mcp"))
+
+
+@pytest.fixture(scope="module")
+def mapped(place: Path) -> Path:
+    """The same with a map of one cluster: its first six moments. Stored as it is, since making one takes an extra."""
+    from e2vsearch.analysis.maps import CentralMoment, Cluster, MapOptions, Proportion
+    from e2vsearch.catalog.maps import Points, StoredMap, save
+
+    with e2vsearch.open(place) as collection:
+        ids = collection.catalog.select("segment is not null")
+        zeros, inside = np.zeros(ids.size, np.float32), np.where(ids <= 6, 0, -1).astype(np.int32)
+        first = collection.segment("seg:1")
+        moment = CentralMoment("seg:1", "call:1", "anna", 0, first.start_s, first.end_s, "low", 0.8, None, 0.9)
+        low = Proportion("low", 6, 1.0, 1.2)
+        cluster = Cluster(0, "low", 6, 0.5, 2, 0.0, 0.0, (low,), (), (), (moment,), "day", ())
+        options = {"options": asdict(MapOptions()), "versions": {}, "reach": 0.5}
+        run = StoredMap("map", "segment", None, options, [asdict(cluster)], datetime(2024, 3, 1, tzinfo=UTC))
+        save(collection.catalog, run, Points(ids, zeros, zeros, inside, zeros, zeros.astype(bool)))
+    return place
+
+
+@asynccontextmanager
+async def connected(server: Any) -> AsyncIterator[Client]:
+    async with asyncio.timeout(60), Client(server) as client:
+        yield client
+
+
+def over_stdio(place: Path, *options: str) -> Any:
+    keep = {name: value for name, value in os.environ.items() if name in ("PYTHONPATH", "HOME", "PATH")}
+    arguments = [*COMMAND, "--index", str(place), *options]
+    return stdio_client(StdioServerParameters(command=sys.executable, args=arguments, env=keep, cwd=place))
+
+
+def said(result: Any) -> str:
+    return "\n".join(block.text for block in result.content if block.type == "text")
+
+
+# --- over stdio, as agents start it
+
+
+async def test_a_client_lists_and_calls_every_tool(mapped: Path) -> None:
+    calls = mapped.parent / "calls"
+    async with connected(over_stdio(mapped, "--root", str(calls))) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert set(tools) == TOOLS
+        for tool in tools.values():
+            assert tool.output_schema is not None
+            assert tool.description is not None
+            assert len(tool.description) > 60
+            assert tool.annotations is not None
+            assert (tool.annotations.read_only_hint, tool.annotations.destructive_hint) == (True, False)
+            for name, argument in tool.input_schema.get("properties", {}).items():
+                assert len(argument.get("description", "")) > 10, f"{tool.name}: {name}"
+
+        found = await client.call_tool("find_similar", {"reference": "anna.wav", "k": 2, "where": "channel = 0"})
+        assert not found.is_error, said(found)
+        hits = found.structured_content["hits"]
+        assert [len(hits), hits[0]["moment"]["name"], hits[0]["metadata"]["agent"]] == [2, "anna", "anna"]
+        assert found.structured_content["where"] == "channel = 0"
+        assert found.structured_content["encoder"] == "fake"
+        assert said(found).count("[seg:") == 2
+
+        call = await client.call_tool("get_call", {"call": hits[0]["moment"]["call"]})
+        assert [moment["name"] for moment in call.structured_content["moments"]] == ["anna"] * 3
+        assert call.structured_content["total"] == 3
+
+        compared = await client.call_tool("compare", {"a": "call:1", "b": str(calls / "anna.wav")})
+        assert compared.structured_content["score"] == pytest.approx(1.0, abs=1e-3)
+
+        names = (await client.call_tool("list_labels", {})).structured_content
+        assert names["emotions"] == ["low", "high"]
+        assert names["metadata"]["agent"] == ["anna", "bela", "cora", "dora"]
+        assert {"emotion", "channel", "date", "label"} <= set(names["fields"])
+
+        maps = (await client.call_tool("list_maps", {})).structured_content["maps"]
+        assert [each["name"] for each in maps] == ["map"]
+        assert maps[0]["points"] == 12
+        cluster = await client.call_tool("describe_cluster", {"cluster": 0, "map": "map"})
+        assert not cluster.is_error, said(cluster)
+        assert cluster.structured_content["cluster"]["size"] == 6
+        assert cluster.structured_content["cluster"]["moments"][0]["segment"] == "seg:1"
+        missing = await client.call_tool("describe_cluster", {"cluster": 7, "map": "map"})
+        assert "its clusters are 0" in said(missing)
+
+        templates = (await client.list_resource_templates()).resource_templates
+        assert [each.uri_template for each in templates] == ["e2vsearch://segment/{number}/audio.wav"]
+        link = next(block for block in found.content if block.type == "resource_link")
+        assert link.uri == hits[0]["moment"]["clip"]
+        [clip] = (await client.read_resource(str(link.uri))).contents
+        assert clip.mime_type == "audio/wav"
+        heard = audio.read(base64.b64decode(clip.blob))
+        moment = hits[0]["moment"]
+        assert heard.shape[0] == 1
+        assert heard.shape[1] / 16_000 == pytest.approx(moment["end_s"] - moment["start_s"], abs=0.001)
+        assert np.abs(heard).max() > 0.05
+
+
+async def test_paths_outside_the_roots_are_refused(place: Path, tmp_path: Path) -> None:
+    outside = save(tmp_path / "outside.wav", speech(2.0))
+    inside = place.parent / "calls"
+    async with connected(over_stdio(place, "--root", str(inside))) as client:
+        for path in (
+            str(outside),
+            outside.as_uri(),
+            "../index/catalog.db",
+            str(inside / ".." / "index"),
+            "/etc/passwd",
+        ):
+            for tool, arguments in (("find_similar", {"reference": path}), ("compare", {"a": path, "b": "call:1"})):
+                refused = await client.call_tool(tool, arguments)
+                assert refused.is_error
+                assert "no file that may be read here" in said(refused)
+                assert "Traceback" not in said(refused)
+                assert "\n" not in said(refused)
+
+
+def test_stdout_carries_the_protocol_alone(place: Path) -> None:
+    """Even where a request fails: each line is a message, and what went wrong is not told to the client at length."""
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "0"}}
+    messages: list[dict[str, Any]] = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "get_call", "arguments": {"call": "x"}}},
+    ]
+    command = [sys.executable, *COMMAND, "--index", str(place)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True, cwd=place) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        answers = []
+        for message in messages:
+            server.stdin.write(json.dumps(message) + "\n")
+            server.stdin.flush()
+            if "id" in message:
+                answers.append(json.loads(server.stdout.readline()))
+        server.stdin.close()
+        assert server.stdout.read() == ""
+        assert server.wait(20) == 0
+    assert [answer["id"] for answer in answers] == [1, 2]
+    assert answers[1]["result"]["isError"] is True
+
+
+def test_a_missing_collection_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, *COMMAND, "--index", str(tmp_path / "none")]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+# --- what a model may write
+
+
+@pytest.fixture(scope="module")
+def server(place: Path) -> Iterator[MCPServer[Any]]:
+    """One that may read no folder, in this process."""
+    with e2vsearch.open(place, encoder="fake") as collection:
+        yield make_server(Source(collection, roots=()))
+
+
+async def test_a_clip_in_base64(server: MCPServer[Any]) -> None:
+    async with connected(server) as client:
+        clip = encoded(wav_bytes(speech(2.0, pitch_hz=190.0)))
+        for sent in (clip, f"data:audio/wav;base64,{clip}"):
+            found = await client.call_tool("find_similar", {"audio_base64": sent, "k": 1})
+            assert len(found.structured_content["hits"]) == 1
+
+
+async def test_emotions_by_name(server: MCPServer[Any]) -> None:
+    async with connected(server) as client:
+        named = (await client.call_tool("find_similar", {"reference": "emotion:low"})).structured_content
+        bare = (await client.call_tool("find_similar", {"reference": "low"})).structured_content
+        assert [hit["moment"]["segment"] for hit in bare["hits"]] == [hit["moment"]["segment"] for hit in named["hits"]]
+        assert len(bare["hits"]) == 4
+
+
+async def test_words_said(server: MCPServer[Any]) -> None:
+    async with connected(server) as client:
+        found = await client.call_tool("find_similar", {"reference": "seg:1", "text": "refund", "by": "segment"})
+        assert {hit["moment"]["text"] for hit in found.structured_content["hits"]} == {SAID}
+        assert f'said: "{SAID}"' in said(found)
+        nothing = await client.call_tool("find_similar", {"reference": "seg:1", "text": "zebra"})
+        assert (nothing.is_error, nothing.structured_content["hits"]) == (False, [])
+        assert said(nothing).startswith("Nothing found")
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+SENT = {
+    "<words>": lambda: encoded(b"no audio at all"),
+    "<silence>": lambda: encoded(wav_bytes(silence(2.0))),
+    "<large>": lambda: "A" * (MAX_CLIP_BYTES * 4 // 3 + 5),
+    "<long>": lambda: encoded(wav_bytes(silence(MAX_CLIP_S + 1, 8000), 8000, "PCM_U8")),
+}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "told"),
+    [
+        ("find_similar", {}, "either a reference or audio_base64"),
+        ("find_similar", {"reference": "seg:1", "audio_base64": "UklGRg=="}, "either a reference or audio_base64"),
+        ("find_similar", {"reference": "seg:999"}, "seg:999 is not in"),
+        ("find_similar", {"reference": "angry customers"}, "no file that may be read here"),
+        ("find_similar", {"reference": "seg:1", "k": 101}, "less than or equal to 100"),
+        ("find_similar", {"reference": "seg:1", "k": 0}, "greater than or equal to 1"),
+        ("find_similar", {"reference": "seg:1", "by": "agent"}, "'call' or 'segment'"),
+        ("find_similar", {"reference": "seg:1", "where": "agnet = x"}, "did you mean agent"),
+        ("find_similar", {"audio_base64": "not base64!"}, "is no base64"),
+        ("find_similar", {"audio_base64": "<words>"}, "not audio"),
+        ("find_similar", {"audio_base64": "<silence>"}, "no speech"),
+        ("find_similar", {"audio_base64": "<large>"}, "MiB"),
+        ("find_similar", {"audio_base64": "<long>"}, f"{MAX_CLIP_S:.0f} s"),
+        ("find_similar", {"reference": "a" * 5000}, "no file that may be read here"),
+        ("find_similar", {"reference": "a\0b.wav"}, "no file that may be read here"),
+        ("find_similar", {"reference": "seg:99999999999999999999"}, "is no id"),
+        ("find_similar", {"reference": "seg:1", "where": "segment = 99999999999999999999"}, "no database holds"),
+        ("find_similar", {"reference": "seg:1", "where": "(" * 3000 + "channel = 1" + ")" * 3000}, "parentheses"),
+        ("find_similar", {"reference": "emotion:bored"}, "there is no emotion 'bored'"),
+        ("get_call", {"call": "call:99"}, "call:99 is not in"),
+        ("get_call", {"call": "bela"}, "call"),
+        ("get_call", {"call": "call:1", "limit": 1000}, "less than or equal to 200"),
+        ("compare", {"a": "call:1", "b": "emotion:low"}, "is no clip"),
+        ("compare", {"a": "call:1", "b": "call:99"}, "call:99 is not in"),
+        ("describe_cluster", {"cluster": 0, "map": "none such"}, "none such"),
+        ("describe_cluster", {"cluster": 999_999}, "map"),
+    ],
+    ids=lambda each: str(each)[:60],
+)
+async def test_what_goes_wrong_is_one_line(
+    server: MCPServer[Any], tool: str, arguments: dict[str, Any], told: str
+) -> None:
+    async with connected(server) as client:
+        sent = {name: SENT[value]() if value in SENT else value for name, value in arguments.items()}
+        failed = await client.call_tool(tool, sent)
+        assert failed.is_error
+        assert told in said(failed)
+        assert "Traceback" not in said(failed)
+        if "validation error" not in said(failed):  # the SDK's own words on arguments have several lines
+            assert "\n" not in said(failed)
+
+
+async def test_stored_moments_compare_as_their_audio_does(server: MCPServer[Any], place: Path) -> None:
+    async with connected(server) as client:
+        by_id = (await client.call_tool("compare", {"a": "call:1", "b": "call:2"})).structured_content
+        calls = place.parent / "calls"
+        with e2vsearch.open(place, encoder="fake") as collection:
+            heard = collection.compare(calls / "anna.wav", calls / "bela.wav")
+        assert by_id["score"] == pytest.approx(heard.score, abs=1e-4)
+        assert by_id["best"] == pytest.approx(heard.best, abs=1e-4)
+        assert by_id["a"]["emotion"] == heard.a.emotion
+        assert by_id["a"]["speech_s"] == pytest.approx(heard.a.speech_s, abs=1e-3)
+        one = (await client.call_tool("compare", {"a": "seg:1", "b": "seg:1"})).structured_content
+        assert one["score"] == pytest.approx(1.0)
+        assert one["a"]["segments"] == 1
+
+
+async def test_a_long_call_comes_in_parts(server: MCPServer[Any]) -> None:
+    async with connected(server) as client:
+        whole = (await client.call_tool("get_call", {"call": "call:2"})).structured_content
+        assert whole["total"] == len(whole["moments"]) == 3
+        first = (await client.call_tool("get_call", {"call": "call:2", "limit": 2})).structured_content
+        rest = (await client.call_tool("get_call", {"call": "seg:4", "skip": 2})).structured_content
+        assert first["moments"] + rest["moments"] == whole["moments"]
+        assert [first["total"], len(rest["moments"])] == [3, 1]
+
+
+@pytest.mark.parametrize("number", ["999", "x", "99999999999999999999", "..%2F..%2Fcatalog.db", "1%00"])
+async def test_a_clip_that_is_not_there(server: MCPServer[Any], number: str) -> None:
+    async with connected(server) as client:
+        with pytest.raises(MCPError) as told:
+            await client.read_resource(f"e2vsearch://segment/{number}/audio.wav")
+        assert "Traceback" not in str(told.value)
+
+
+# --- over HTTP
+
+
+@contextmanager
+def over_http(place: Path, *options: str, **environ: str) -> Iterator[str]:
+    """The URL of a running server on a free port."""
+    command = [sys.executable, *COMMAND, "--transport", "http", "--port", "0", "--index", str(place), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environ}) as server:
+        try:
+            assert server.stderr is not None
+            line = server.stderr.readline()
+            found = re.search(r"listening on (http\S+)", line)
+            assert found, line
+            yield found[1]
+        finally:
+            server.terminate()
+
+
+async def test_a_client_asks_over_http(place: Path) -> None:
+    with over_http(place) as url:
+        assert url.startswith("http://127.0.0.1:")
+        async with connected(url) as client:
+            assert {tool.name for tool in (await client.list_tools()).tools} == TOOLS
+            found = await client.call_tool("find_similar", {"reference": "seg:1", "k": 1})
+            assert len(found.structured_content["hits"]) == 1
+
+
+async def test_only_who_has_the_key_may_ask(place: Path, tmp_path: Path) -> None:
+    import httpx2
+
+    (tmp_path / "key").write_text("open sesame\n", encoding="utf-8")
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    accept = {"Accept": "application/json, text/event-stream"}
+    with over_http(place, "--api-key-file", str(tmp_path / "key")) as url:
+        async with httpx2.AsyncClient() as http:
+            for headers in ({}, {"Authorization": "Bearer wrong"}, {"X-API-Key": ""}, {"Authorization": "open sesame"}):
+                refused = await http.post(url, json=ping, headers=headers | accept)
+                assert refused.status_code == 401
+                assert refused.json()["error"]["reason"] == "key"
+        for headers in ({"Authorization": "Bearer open sesame"}, {"X-API-Key": "open sesame"}):
+            async with (
+                httpx2.AsyncClient(headers=headers) as http,
+                connected(streamable_http_client(url, http_client=http)) as client,
+            ):
+                assert len((await client.list_tools()).tools) == len(TOOLS)
+
+
+async def test_names_of_other_pages_are_refused(place: Path) -> None:
+    import httpx2
+
+    with over_http(place) as url:
+        async with httpx2.AsyncClient() as http:
+            accept = {"Accept": "application/json, text/event-stream"}
+            ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+            rebound = await http.post(url, json=ping, headers=accept | {"Host": "evil.example:80"})
+            assert rebound.status_code == 421
+            elsewhere = await http.post(url, json=ping, headers=accept | {"Origin": "https://evil.example"})
+            assert elsewhere.status_code == 403
+
+
+def test_other_machines_need_a_key(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = make_server(Source(index=place, roots=()))
+    for host in ("0.0.0.0", "::", "192.0.2.7", "calls.example.org", ""):
+        with pytest.raises(SettingsError, match="needs a key"):
+            application(server, HttpOptions(host))
+        assert application(server, HttpOptions(host, key="x"))
+    assert application(server, HttpOptions("localhost"))
+    assert [is_loopback(host) for host in ("127.0.0.1", "::1", "127.8.9.9", "localhost", "127.0.0.1.example")] == [
+        True,
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert read_key(None) is None
+    monkeypatch.setenv("E2VSEARCH_API_KEY", "from the environment")
+    assert read_key(None) == "from the environment"
+    for content in (b"", b" \n", b"\xff\xfe", b"two\nlines", "schlüssel".encode()):
+        (tmp_path / "key").write_bytes(content)
+        with pytest.raises(SettingsError):
+            read_key(tmp_path / "key")
+    with pytest.raises(SettingsError):
+        read_key(tmp_path / "gone")
+
+
+def test_a_taken_port_is_one_line(place: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServiceError, match=f"{port} cannot be listened on"):
+            serve(make_server(Source(index=place, roots=())), HttpOptions(port=port))
