@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from e2vsearch.analysis import Collection as Collection
     from e2vsearch.collection import Comparison as Comparison
     from e2vsearch.collection import Hit as Hit
     from e2vsearch.collection import QueryResult as QueryResult
     from e2vsearch.errors import E2vsearchError as E2vsearchError
-    from e2vsearch.ingest import Collection as Collection
     from e2vsearch.ingest import IngestReport as IngestReport
     from e2vsearch.space import Space as Space
     from e2vsearch.speech import SpeechOptions as SpeechOptions
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     open = Collection.open
 
 _HOMES = {
-    "Collection": "e2vsearch.ingest",
+    "Collection": "e2vsearch.analysis",
     "Comparison": "e2vsearch.collection",
     "E2vsearchError": "e2vsearch.errors",
     "Hit": "e2vsearch.collection",
@@ -46,7 +46,7 @@ __all__ = [*_HOMES, "open"]
 
 def __getattr__(name: str) -> Any:
     if name == "open":
-        return import_module("e2vsearch.ingest").Collection.open
+        return import_module("e2vsearch.analysis").Collection.open
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'e2vsearch' has no attribute {name!r}")

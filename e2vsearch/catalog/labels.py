@@ -1,0 +1,365 @@
+"""Labels of one's own in SQL: examples people gave, classifiers, predictions. Knows rows, nothing of how one learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, Row, delete, distinct, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from e2vsearch.catalog.reading import Known
+from e2vsearch.catalog.records import segment_id
+from e2vsearch.catalog.store import Catalog
+from e2vsearch.catalog.tables import (
+    ClassifierRow,
+    LabelExampleRow,
+    RecordingRow,
+    SegmentLabelRow,
+    SegmentRow,
+    VectorRow,
+)
+
+_ROWS_PER_STATEMENT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class NewExample:
+    """A moment that is to get a label: a stored segment, or else a vector."""
+
+    source: str  # the segment's id, or the file and moment
+    segment: int | None = None
+    vector: NDArray[np.float32] | None = None  # (dim,), of audio that is not stored
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredExample:
+    """A moment that has a label."""
+
+    label: str
+    source: str
+    segment: int | None  # None: of audio that is not stored
+    recording: int | None
+    speaker: str | None
+    vector: NDArray[np.float32]  # (dim,), as the encoder made it
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClassifier:
+    """One version of a classifier."""
+
+    id: int
+    name: str
+    version: int
+    space: int  # the row of the space that it is pinned to
+    labels: tuple[str, ...]
+    parameters: bytes
+    report: Mapping[str, Any]
+    created_at: datetime
+    watermark: int | None  # of the change feed: segments up to here have been judged; None: it was never applied
+    min_score: float | None  # less sure predictions were not stored
+
+
+def give(catalog: Catalog, label: str, examples: Sequence[NewExample]) -> list[str | None]:
+    """Give moments a label; gives the one each had before, which it loses.
+
+    A moment of audio that is not stored is known by its source. A speaker that was named before is kept where none is
+    named now.
+    """
+    try:
+        return _give(catalog, label, examples)
+    except IntegrityError:  # on Postgres another process may label the same segment between our look and write
+        return _give(catalog, label, examples)
+
+
+def _give(catalog: Catalog, label: str, examples: Sequence[NewExample]) -> list[str | None]:
+    before: list[str | None] = []
+    now = datetime.now(UTC)
+    with catalog.writing() as connection:
+        for example in examples:
+            same: ColumnElement[bool] = LabelExampleRow.segment_id == example.segment
+            if example.segment is None:
+                same = LabelExampleRow.segment_id.is_(None) & (LabelExampleRow.source == example.source)
+            found = connection.execute(select(LabelExampleRow.label, LabelExampleRow.speaker).where(same)).first()
+            connection.execute(delete(LabelExampleRow).where(same))
+            row = {
+                "label": label,
+                "segment_id": example.segment,
+                "vector": None if example.vector is None else example.vector.astype("<f4").tobytes(),
+                "source": example.source,
+                "speaker": example.speaker or (found.speaker if found else None),
+                "created_at": now,
+            }
+            connection.execute(insert(LabelExampleRow), [row])
+            before.append(found.label if found else None)
+    return before
+
+
+def take(catalog: Catalog, label: str | None, segments: Sequence[int], sources: Sequence[str]) -> int:
+    """Take examples back: all of a label, or those of it (None: of any) that are named; gives how many there were.
+
+    Args:
+        catalog: where they are.
+        label: of this label only.
+        segments: stored segments.
+        sources: files, or single moments of them as `StoredExample.source` has them.
+    """
+    conditions: list[ColumnElement[bool]] = [LabelExampleRow.segment_id.in_(part) for part in _parts(list(segments))]
+    for source in sources:
+        moments = LabelExampleRow.source.startswith(f"{source}@", autoescape=True)
+        conditions.append(LabelExampleRow.segment_id.is_(None) & ((LabelExampleRow.source == source) | moments))
+    query = delete(LabelExampleRow)
+    if label is not None:
+        query = query.where(LabelExampleRow.label == label)
+    with catalog.writing() as connection:
+        if not conditions:
+            return connection.execute(query).rowcount
+        return sum(connection.execute(query.where(condition)).rowcount for condition in conditions)
+
+
+def examples(catalog: Catalog, labels: Sequence[str] | None = None) -> list[StoredExample]:
+    """Examples with their vectors, of all labels by default, the first given first."""
+    vector = func.coalesce(LabelExampleRow.vector, VectorRow.vector).label("vector")
+    query = (
+        select(LabelExampleRow.label, LabelExampleRow.source, LabelExampleRow.segment_id, SegmentRow.recording_id)
+        .add_columns(LabelExampleRow.speaker, vector)
+        .outerjoin(SegmentRow, SegmentRow.id == LabelExampleRow.segment_id)
+        .outerjoin(VectorRow, VectorRow.segment_id == LabelExampleRow.segment_id)
+        .order_by(LabelExampleRow.id)
+    )
+    if labels is not None:
+        query = query.where(LabelExampleRow.label.in_(list(labels)))
+    with catalog.reading() as connection:
+        return [
+            StoredExample(
+                row.label,
+                row.source,
+                row.segment_id,
+                row.recording_id,
+                row.speaker,
+                np.frombuffer(row.vector, "<f4").astype(np.float32),
+            )
+            for row in connection.execute(query)
+        ]
+
+
+def counts(catalog: Catalog) -> dict[str, tuple[int, int]]:
+    """Of every label: how many examples it has, and how many segments a classifier gave it to."""
+    given = select(LabelExampleRow.label, func.count()).group_by(LabelExampleRow.label)
+    predicted = select(SegmentLabelRow.label, func.count(distinct(SegmentLabelRow.segment_id)))
+    with catalog.reading() as connection:
+        of_people = {row[0]: row[1] for row in connection.execute(given)}
+        of_classifiers = {row[0]: row[1] for row in connection.execute(predicted.group_by(SegmentLabelRow.label))}
+    return {
+        name: (of_people.get(name, 0), of_classifiers.get(name, 0)) for name in sorted({*of_people, *of_classifiers})
+    }
+
+
+def names(catalog: Catalog) -> tuple[str, ...]:
+    """Every label that some moment has."""
+    with catalog.reading() as connection:
+        both = [
+            connection.execute(select(column).distinct()) for column in (LabelExampleRow.label, SegmentLabelRow.label)
+        ]
+        return tuple(sorted({name for found in both for name in found.scalars()}))
+
+
+def labelled(catalog: Catalog) -> NDArray[np.int64]:
+    """Stored segments that a person labelled, ascending."""
+    query = select(LabelExampleRow.segment_id).where(LabelExampleRow.segment_id.is_not(None))
+    with catalog.reading() as connection:
+        return np.unique(np.array(connection.execute(query).scalars().all(), np.int64))
+
+
+def segment_ids(catalog: Catalog) -> NDArray[np.int64]:
+    """Every stored segment, ascending."""
+    with catalog.reading() as connection:
+        return np.array(connection.execute(select(SegmentRow.id).order_by(SegmentRow.id)).scalars().all(), np.int64)
+
+
+def spans(catalog: Catalog, recording: int) -> list[tuple[int, int, float, float]]:
+    """The segments of a recording: id, channel, start and end in seconds."""
+    query = select(SegmentRow.id, SegmentRow.channel, SegmentRow.start_s, SegmentRow.end_s)
+    with catalog.reading() as connection:
+        return [
+            (row.id, row.channel, row.start_s, row.end_s)
+            for row in connection.execute(query.where(SegmentRow.recording_id == recording))
+        ]
+
+
+def recording_at(catalog: Catalog, uri: str) -> Known | None:
+    """The recording that was ingested from there."""
+    query = select(RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns)
+    with catalog.reading() as connection:
+        row = connection.execute(query.where(RecordingRow.uri == uri)).first()
+    return None if row is None else Known(*row)
+
+
+# -- as query targets ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Confident:
+    """Segments that are surest to be of an emotion or a label, the surest first."""
+
+    ids: NDArray[np.int64]
+    recordings: NDArray[np.int64]
+    scores: NDArray[np.float64]  # probabilities
+
+
+def confident_emotion(catalog: Catalog, emotion: str, limit: int) -> Confident:
+    """The segments whose likeliest emotion that is."""
+    query = select(SegmentRow.id, SegmentRow.recording_id, SegmentRow.label_score).where(SegmentRow.label == emotion)
+    return _confident(catalog, query.order_by(SegmentRow.label_score.desc(), SegmentRow.id).limit(limit))
+
+
+def confident_label(catalog: Catalog, label: str, limit: int) -> Confident:
+    """The segments that a classifier gave that label."""
+    query = select(SegmentRow.id, SegmentRow.recording_id, SegmentLabelRow.score)
+    query = query.join(SegmentLabelRow, SegmentLabelRow.segment_id == SegmentRow.id)
+    query = query.where(SegmentLabelRow.label == label)
+    return _confident(catalog, query.order_by(SegmentLabelRow.score.desc(), SegmentRow.id).limit(limit))
+
+
+def _confident(catalog: Catalog, query: Any) -> Confident:
+    with catalog.reading() as connection:
+        rows = connection.execute(query).all()
+    columns = list(zip(*(tuple(row) for row in rows), strict=True)) or [(), (), ()]
+    return Confident(np.array(columns[0], np.int64), np.array(columns[1], np.int64), np.array(columns[2], np.float64))
+
+
+# -- classifiers -----------------------------------------------------------------------------------------------
+
+
+def store_classifier(
+    catalog: Catalog, name: str, labels: Sequence[str], parameters: bytes, report: Mapping[str, Any]
+) -> StoredClassifier:
+    """Store a classifier as the next version of its name, pinned to the collection's space."""
+    try:
+        return _store_classifier(catalog, name, labels, parameters, report)
+    except IntegrityError:  # another process stored that version since we looked
+        return _store_classifier(catalog, name, labels, parameters, report)
+
+
+def _store_classifier(
+    catalog: Catalog, name: str, labels: Sequence[str], parameters: bytes, report: Mapping[str, Any]
+) -> StoredClassifier:
+    with catalog.writing() as connection:
+        newest = select(func.coalesce(func.max(ClassifierRow.version), 0)).where(ClassifierRow.name == name)
+        row = {
+            "name": name,
+            "version": connection.execute(newest).scalar_one() + 1,
+            "space_id": catalog.space_number,
+            "labels": list(labels),
+            "parameters": parameters,
+            "report": dict(report),
+            "created_at": datetime.now(UTC),
+        }
+        number = connection.execute(insert(ClassifierRow).returning(ClassifierRow.id), [row]).scalar_one()
+        return _classifier(connection.execute(select(ClassifierRow.__table__).where(ClassifierRow.id == number)).one())
+
+
+def classifiers(catalog: Catalog) -> list[StoredClassifier]:
+    """The newest version of every classifier, by name."""
+    newest = select(func.max(ClassifierRow.id)).group_by(ClassifierRow.name)
+    query = select(ClassifierRow.__table__).where(ClassifierRow.id.in_(newest)).order_by(ClassifierRow.name)
+    with catalog.reading() as connection:
+        return [_classifier(row) for row in connection.execute(query)]
+
+
+def predicted(catalog: Catalog, classifier: int) -> dict[str, int]:
+    """How many segments have each label from one version of a classifier, most first."""
+    query = select(SegmentLabelRow.label, func.count()).where(SegmentLabelRow.classifier_id == classifier)
+    with catalog.reading() as connection:
+        rows = connection.execute(query.group_by(SegmentLabelRow.label).order_by(func.count().desc()))
+        return {row[0]: row[1] for row in rows}
+
+
+def drop_classifier(catalog: Catalog, name: str) -> int:
+    """Remove a classifier and what it said of segments; gives how many versions there were."""
+    with catalog.writing() as connection:
+        return connection.execute(delete(ClassifierRow).where(ClassifierRow.name == name)).rowcount
+
+
+def _classifier(row: Row[Any]) -> StoredClassifier:
+    head = (row.id, row.name, row.version, row.space_id, tuple(row.labels))
+    return StoredClassifier(*head, row.parameters, row.report, row.created_at, row.watermark, row.min_score)
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What a classifier makes of segments, those left out of which it is not sure enough."""
+
+    ids: NDArray[np.int64]  # (n,) ascending
+    labels: NDArray[np.int16]  # (n,) indices into the classifier's labels
+    scores: NDArray[np.float32]  # (n,) calibrated probabilities
+
+
+def replace_predictions(
+    catalog: Catalog,
+    classifier: StoredClassifier,
+    predictions: Predictions,
+    looked_at: NDArray[np.int64] | None,
+    watermark: int | None,
+    min_score: float,
+) -> int:
+    """Store predictions in place of what any version of that classifier said before, in one transaction.
+
+    Args:
+        catalog: where to.
+        classifier: whose they are.
+        predictions: what is to be stored.
+        looked_at: the segments that were judged, whose older predictions go; None: all, so all older ones go.
+        watermark: of the change feed, up to which every segment has been judged; None where a filter left some out.
+        min_score: less sure predictions are not among them.
+
+    Returns:
+        How many were stored; segments that were removed meanwhile are left out.
+    """
+    stored = 0
+    with catalog.writing() as connection:
+        versions = connection.execute(select(ClassifierRow.id).where(ClassifierRow.name == classifier.name))
+        theirs = SegmentLabelRow.classifier_id.in_(versions.scalars().all())
+        if looked_at is None:
+            connection.execute(delete(SegmentLabelRow).where(theirs))
+        for part in _parts([] if looked_at is None else looked_at.tolist()):
+            connection.execute(delete(SegmentLabelRow).where(theirs, SegmentLabelRow.segment_id.in_(part)))
+        for start in range(0, predictions.ids.size, _ROWS_PER_STATEMENT):
+            rows = slice(start, start + _ROWS_PER_STATEMENT)
+            stored += _insert(connection, classifier, predictions, rows)
+        if watermark is not None:
+            values = {"watermark": watermark, "min_score": min_score}
+            connection.execute(update(ClassifierRow).where(ClassifierRow.id == classifier.id).values(**values))
+    return stored
+
+
+def _insert(connection: Connection, classifier: StoredClassifier, predictions: Predictions, part: slice) -> int:
+    ids = predictions.ids[part].tolist()
+    # locked against removal until this transaction ends; on SQLite nobody else writes meanwhile anyway
+    there = select(SegmentRow.id).where(SegmentRow.id.in_(ids)).with_for_update(read=True, key_share=True)
+    kept = set(connection.execute(there).scalars())
+    rows = [
+        {"segment_id": number, "classifier_id": classifier.id, "label": classifier.labels[label], "score": score}
+        for number, label, score in zip(
+            ids, predictions.labels[part].tolist(), predictions.scores[part].tolist(), strict=True
+        )
+        if number in kept
+    ]
+    if rows:
+        connection.execute(insert(SegmentLabelRow), rows)
+    return len(rows)
+
+
+def id_of(example: StoredExample) -> str:
+    """How a person names an example."""
+    return example.source if example.segment is None else segment_id(example.segment)
+
+
+def _parts(numbers: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(numbers), _ROWS_PER_STATEMENT):
+        yield numbers[start : start + _ROWS_PER_STATEMENT]

@@ -1,0 +1,203 @@
+"""Maps as they are stored: one row a run, one row a point. Knows rows and arrays, nothing of how a map is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, case, delete, func, insert, select, update
+
+from e2vsearch.catalog.store import Catalog
+from e2vsearch.catalog.tables import CollectionRow, MapPointRow, MapRow, RecordingRow, SegmentRow
+from e2vsearch.errors import CatalogError
+
+_ROWS_PER_INSERT = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMap:
+    """One run, without its points."""
+
+    name: str
+    by: str  # "segment" or "call"
+    where: str | None
+    options: Mapping[str, Any]  # plain JSON
+    clusters: Sequence[Mapping[str, Any]]  # plain JSON
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One run, with how many points it has."""
+
+    map: StoredMap
+    points: int
+    placed: int
+    none: int
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Points to be stored, ``(n,)`` each."""
+
+    ids: NDArray[np.int64]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    cluster: NDArray[np.int32]
+    strength: NDArray[np.float32]
+    placed: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoints(Points):
+    """Stored points whose segment or recording is still there, ids ascending."""
+
+    recordings: NDArray[np.int64]
+    recorded_at: NDArray[np.datetime64]
+
+
+def items(catalog: Catalog, by: str, where: str | None) -> NDArray[np.int64]:
+    """Segments that a filter leaves, or recordings with one of them, ascending.
+
+    Raises:
+        BadFilter: it does not parse, or names nothing known.
+    """
+    column = SegmentRow.recording_id if by == "call" else SegmentRow.id
+    query = select(column).distinct().order_by(column)
+    if where is not None:
+        query = query.where(catalog.condition(where))
+    with catalog.reading() as connection:
+        return np.array(connection.execute(query).scalars().all(), np.int64)
+
+
+def save(catalog: Catalog, stored: StoredMap, points: Points) -> None:
+    """Store a run; another one of its name goes in the same transaction.
+
+    Raises:
+        CatalogError: the database cannot be written, or holds no recordings yet.
+    """
+    if catalog.space_number is None:
+        raise CatalogError("the collection is pinned to no space yet: ingest recordings before a map is stored")
+    with catalog.writing() as connection:
+        connection.execute(select(CollectionRow.id).with_for_update())  # two runs of one name: the later one stays
+        connection.execute(delete(MapRow).where(MapRow.name == stored.name))
+        row = {
+            "name": stored.name,
+            "space_id": catalog.space_number,
+            "by": stored.by,
+            "filter": stored.where,
+            "options": dict(stored.options),
+            "clusters": [dict(cluster) for cluster in stored.clusters],
+            "created_at": stored.created_at,
+        }
+        number = connection.execute(insert(MapRow).returning(MapRow.id), [row]).scalar_one()
+        _insert(connection, number, points)
+
+
+def add(catalog: Catalog, name: str, points: Points, clusters: Sequence[Mapping[str, Any]]) -> int:
+    """Add points to a stored map, and say anew what its clusters are; gives how many points were new to it.
+
+    Points that another process has added meanwhile stay as they are. 0 where there is no such map any more.
+    """
+    with catalog.writing() as connection:
+        connection.execute(select(CollectionRow.id).with_for_update())
+        number = connection.execute(select(MapRow.id).where(MapRow.name == name)).scalar()
+        if number is None:
+            return 0
+        there = connection.execute(select(MapPointRow.item_id).where(MapPointRow.map_id == number)).scalars().all()
+        new = ~np.isin(points.ids, np.array(there, np.int64))
+        _insert(connection, number, points, new)
+        connection.execute(update(MapRow).where(MapRow.id == number).values(clusters=[dict(each) for each in clusters]))
+        return int(new.sum())
+
+
+def load(catalog: Catalog, name: str) -> tuple[StoredMap, StoredPoints] | None:
+    """A stored map with those of its points whose segment or recording is still there; None if there is none."""
+    with catalog.reading() as connection:
+        row = connection.execute(select(MapRow.__table__).where(MapRow.name == name)).one_or_none()
+        if row is None:
+            return None
+        columns = (
+            MapPointRow.item_id,
+            MapPointRow.x,
+            MapPointRow.y,
+            MapPointRow.cluster,
+            MapPointRow.strength,
+            MapPointRow.placed,
+            RecordingRow.id,
+            RecordingRow.recorded_at,
+        )
+        query = select(*columns).where(MapPointRow.map_id == row.id).order_by(MapPointRow.item_id)
+        if row.by == "call":
+            query = query.join(RecordingRow, RecordingRow.id == MapPointRow.item_id)
+        else:
+            query = query.join(SegmentRow, SegmentRow.id == MapPointRow.item_id)
+            query = query.join(RecordingRow, RecordingRow.id == SegmentRow.recording_id)
+        found = connection.execute(query).all()
+    ids, x, y, cluster, strength, placed, recordings, times = zip(*found, strict=True) if found else [()] * 8
+    points = StoredPoints(
+        np.array(ids, np.int64),
+        np.array(x, np.float32),
+        np.array(y, np.float32),
+        np.array(cluster, np.int32),
+        np.array(strength, np.float32),
+        np.array(placed, np.bool_),
+        np.array(recordings, np.int64),
+        np.array([time.astimezone(UTC).replace(tzinfo=None) for time in times], "datetime64[s]"),
+    )
+    return _stored(row), points
+
+
+def listing(catalog: Catalog) -> list[Counted]:
+    """Every stored map, by name. Points whose segment is gone since are counted: to tell takes a join over each."""
+    count = (
+        func.count(MapPointRow.item_id),
+        func.coalesce(func.sum(case((MapPointRow.placed, 1), else_=0)), 0),
+        func.coalesce(func.sum(case((MapPointRow.cluster < 0, 1), else_=0)), 0),
+    )
+    totals = select(MapPointRow.map_id, *count).group_by(MapPointRow.map_id)
+    with catalog.reading() as connection:
+        counted = {number: tuple(rest) for number, *rest in connection.execute(totals)}
+        rows = connection.execute(select(MapRow.__table__).order_by(MapRow.name)).all()
+    return [Counted(_stored(row), *counted.get(row.id, (0, 0, 0))) for row in rows]
+
+
+def drop(catalog: Catalog, name: str) -> bool:
+    """Forget a map; False if there was none."""
+    with catalog.writing() as connection:
+        return connection.execute(delete(MapRow).where(MapRow.name == name)).rowcount > 0
+
+
+def _stored(row: Any) -> StoredMap:
+    return StoredMap(row.name, row.by, row.filter, row.options, row.clusters, row.created_at)
+
+
+def _insert(connection: Connection, number: int, points: Points, keep: NDArray[np.bool_] | None = None) -> None:
+    at = np.arange(len(points.ids)) if keep is None else np.flatnonzero(keep)
+    for start in range(0, at.size, _ROWS_PER_INSERT):
+        part = at[start : start + _ROWS_PER_INSERT]
+        rows = [
+            {
+                "map_id": number,
+                "item_id": id_,
+                "x": x,
+                "y": y,
+                "cluster": cluster,
+                "strength": strength,
+                "placed": placed,
+            }
+            for id_, x, y, cluster, strength, placed in zip(
+                points.ids[part].tolist(),
+                points.x[part].tolist(),
+                points.y[part].tolist(),
+                points.cluster[part].tolist(),
+                points.strength[part].tolist(),
+                points.placed[part].tolist(),
+                strict=True,
+            )
+        ]
+        connection.execute(insert(MapPointRow), rows)

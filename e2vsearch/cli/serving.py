@@ -1,0 +1,112 @@
+"""``serve``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from e2vsearch.cli.options import Device, Index, Quiet
+from e2vsearch.cli.output import note
+
+KEY_VARIABLE = "E2VSEARCH_API_KEY"
+
+
+def serve(
+    index: Index = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Any but this machine's own needs a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any that is free.", min=0, max=65535)] = 8080,
+    auto_port: Annotated[
+        bool, typer.Option("--auto-port", help="Take the next free port if that one is taken.")
+    ] = False,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"File with the key that clients must send. Else the variable {KEY_VARIABLE}.", metavar="FILE"
+        ),
+    ] = None,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder whose files clients may name, may be given several times. None by default."),
+    ] = None,
+    max_upload_mb: Annotated[float, typer.Option(help="Largest upload, MB.")] = 50.0,
+    max_audio_s: Annotated[float, typer.Option(help="Longest recording that is listened to, seconds.")] = 3600.0,
+    timeout_s: Annotated[float, typer.Option(help="Longest time that a request may take, seconds.")] = 60.0,
+    queue: Annotated[int, typer.Option(help="Requests that may wait for a thread; more are told to come again.")] = 64,
+    threads: Annotated[
+        int, typer.Option(help="Recordings listened to at a time.  [default: one a core]", min=0, show_default=False)
+    ] = 0,
+    device: Device = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Serve a collection over HTTP: a page to search with, and an API that is described at /docs. Ctrl-C ends it."""
+    # before FAISS is loaded: OpenMP threads that spin while they wait take the cores from other requests
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+    from e2vsearch.service import ServiceOptions, require_packages
+
+    require_packages()
+    from e2vsearch.service import running
+
+    key = _key(api_key_file)
+    running.check_host(host, key)
+    options = ServiceOptions(
+        api_key=key,
+        roots=tuple(root or ()),
+        max_upload_mb=max_upload_mb,
+        max_audio_s=max_audio_s,
+        timeout_s=timeout_s,
+        queue=queue,
+        threads=threads,
+    )
+    _log_to_stderr(quiet=quiet)
+    import e2vsearch
+
+    with running.bind(host, port, auto_port=auto_port) as opened:
+        address = running.address_of(opened)
+        with e2vsearch.open(index, create=False, device=device) as collection:
+
+            def ready() -> None:
+                note(f"serving {collection.place.named} at {address} - Ctrl-C ends it", quiet=quiet)
+                if open_:
+                    import webbrowser
+
+                    webbrowser.open(address)
+
+            running.run(collection, options, opened, ready)
+    note("ended", quiet=quiet)
+
+
+def _key(file: Path | None) -> str | None:
+    from e2vsearch.errors import SettingsError
+
+    if file is None:
+        return os.environ.get(KEY_VARIABLE)
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+        mode = file.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{file} cannot be read ({why}): write the key into it, in one line") from error
+    if "\n" in key or not key.isascii():
+        raise SettingsError(f"{file} holds no key: write one into it, in one line of ASCII")
+    if os.name == "posix" and mode & 0o004:
+        note(f"warning: {file} can be read by every user of this machine: chmod 600 {file}")
+    return key
+
+
+def _log_to_stderr(*, quiet: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name in ("e2vsearch", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.propagate = False
+        logger.setLevel(logging.WARNING if quiet or name != "e2vsearch" else logging.INFO)

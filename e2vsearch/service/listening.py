@@ -1,0 +1,101 @@
+"""A collection as requests may use it. Knows the limits of listening, nothing of HTTP.
+
+Whatever a route calls (`query`, `compare`, a classifier), audio is heard through `Served.hear`: within the limits of
+the service, for no longer than the request in hand may take, and with the one encoder that all requests share.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from e2vsearch import audio
+from e2vsearch.audio import AudioSource
+from e2vsearch.catalog import Recording
+from e2vsearch.catalog.records import number_of
+from e2vsearch.collection.hearing import hear
+from e2vsearch.collection.opened import Collection
+from e2vsearch.collection.results import Heard, Moment
+from e2vsearch.encoders import Encoder
+from e2vsearch.errors import AudioInvalid, NotStored
+from e2vsearch.service.batching import Batch, BatchedEncoder
+from e2vsearch.service.work import asked_to_stop
+from e2vsearch.vectors.index import VectorIndex
+
+MAX_CHANNELS = 8
+"""Call recorders write 1 to 8; every channel costs as much as a recording of its own."""
+
+
+class Served(Collection):
+    """An open collection, shared by requests. Closing it leaves the collection it was made of open."""
+
+    def __init__(self, collection: Collection, max_audio_s: float, watch: Callable[[Batch], None]) -> None:
+        """Opens nothing yet."""
+        super().__init__(collection.place, collection.catalog, collection.settings, collection.speech)
+        self._shared = collection
+        self._max_audio_s = max_audio_s
+        self._watch = watch
+        self._batched: BatchedEncoder | None = None
+        self._opening = threading.Lock()
+
+    def encoder(self) -> Encoder:
+        """The collection's encoder, behind one queue for all requests."""
+        with self._opening:
+            if self._batched is None:
+                self._batched = BatchedEncoder(self._shared.encoder(), watch=self._watch)
+            return self._batched
+
+    def index(self) -> VectorIndex:
+        """The collection's own index."""
+        return self._shared.index()
+
+    def hear(self, source: AudioSource) -> Heard:
+        """The spoken spans of a recording, with their vectors, for as long as the request in hand may take.
+
+        Raises:
+            AudioTooLong: it is longer than the service allows, whatever its header says.
+            AudioInvalid: it has more channels than calls have.
+            Stopped: nobody waits for it any more.
+        """
+        info = audio.probe(source)
+        if info.channels > MAX_CHANNELS:
+            raise AudioInvalid(f"{info.channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
+        return hear(source, self.encoder(), self.speech, asked_to_stop(), self._max_audio_s)
+
+    def stored(self, identifier: str) -> Heard:
+        """What was heard when ``seg:123`` or ``call:45`` was ingested.
+
+        Raises:
+            NotStored: it is not there.
+        """
+        if identifier.startswith("seg:"):
+            ids = np.array([number_of(identifier, "seg")], np.int64)
+            recording = self.recording(self.segment(identifier).recording)
+        else:
+            recording = self.recording(identifier)
+            ids, _ = self.catalog.segments_of([number_of(identifier, "call")])
+        batch = self.feed().fetch(ids)
+        vectors = dict(zip(batch.ids.tolist(), batch.vectors, strict=True))
+        moments = []
+        for number, segment in self.catalog.segments(ids.tolist()):
+            if number not in vectors:
+                continue  # removed by another process in between
+            scores = np.array(list(segment.scores.values()), np.float32) if segment.scores else None
+            moments.append(Moment(segment.channel, segment.start_s, segment.end_s, vectors[number], scores))
+        if identifier.startswith("seg:") and not moments:
+            raise NotStored(f"{identifier} is not in {self.place.named}")
+        moments.sort(key=lambda moment: (moment.start_s, moment.channel))
+        return _heard(recording, tuple(moments))
+
+    def close(self) -> None:
+        """Encode what is waiting, and wait for an index build that is under way."""
+        if self._batched is not None:
+            self._batched.close()
+        if self._builder is not None:
+            self._builder.join()
+
+
+def _heard(recording: Recording, moments: tuple[Moment, ...]) -> Heard:
+    return Heard(moments, recording.duration_s, recording.channels, recording.sampling_rate_hz, recording.format)

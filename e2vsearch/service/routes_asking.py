@@ -1,0 +1,170 @@
+"""``/query``, ``/compare``, ``/embed``: by ids, names, vectors and paths, or with files that come along."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from e2vsearch.collection.comparing import compare_heard
+from e2vsearch.collection.references import AudioQuery
+from e2vsearch.collection.results import Comparison, Heard, QueryResult
+from e2vsearch.errors import QueryError
+from e2vsearch.service import examples
+from e2vsearch.service.answers import answer, documented
+from e2vsearch.service.context import Service, called, gone, is_path
+from e2vsearch.service.schemas import (
+    CompareRequest,
+    EmbeddedMoment,
+    Embedding,
+    EmbedRequest,
+    NoFields,
+    QueryRequest,
+    UploadedQuery,
+    fields_of,
+    multipart,
+)
+from e2vsearch.service.uploads import Upload
+from e2vsearch.space import Space
+
+
+def router(service: Service) -> APIRouter:
+    """The routes over a service."""
+    routes = APIRouter(tags=["asking"])
+    collection = service.collection
+
+    def query(references: Sequence[AudioQuery], asked: QueryRequest | UploadedQuery, **more: Any) -> QueryResult:
+        result = collection.query(
+            *references, k=asked.k, by=asked.by, where=asked.where, text=asked.text, exact=asked.exact, **more
+        )
+        service.metrics.searches.inc()
+        return result
+
+    def query_stored(asked: QueryRequest) -> QueryResult:
+        found = [service.reference(each) if isinstance(each, str) else each for each in asked.references]
+        names = {
+            str(path): str(each) for path, each in zip(found, asked.references, strict=True) if isinstance(path, Path)
+        }
+        with ExitStack() as stack:
+            for path, name in names.items():
+                stack.enter_context(called(Path(path), name))
+            result = query(found, asked, include_self=asked.include_self)
+        return replace(result, reference=tuple(names.get(name, name) for name in result.reference))
+
+    def query_uploaded(upload: Upload, asked: UploadedQuery) -> QueryResult:
+        with called(upload.path, upload.name):
+            return replace(query([upload.path], asked), reference=(upload.name,))
+
+    def compared(a: tuple[str, Heard], b: tuple[str, Heard]) -> Comparison:
+        return compare_heard(collection.space or collection.encoder().space, a, b)
+
+    def hear(upload: Upload) -> tuple[str, Heard]:
+        with called(upload.path, upload.name):
+            return upload.name, collection.hear(upload.path)
+
+    def embedded(named: str, heard: Heard) -> Embedding:
+        if not heard.moments:
+            raise QueryError(f"no speech found in {named} - there is nothing to embed")
+        return _embedding(collection.space or collection.encoder().space, heard)
+
+    @routes.post(
+        "/query",
+        summary="Find the calls, or moments, that feel most like a reference",
+        response_model=QueryResult,
+        responses={**documented(400, 404, 409, 413, 415, 422), **examples.of(examples.QUERY_RESULT)},
+    )
+    async def query_by_reference(asked: QueryRequest, request: Request) -> Response:
+        """By stored ids, names, vectors, and paths in the service's roots. Scores are exact cosines."""
+        listens = any(isinstance(each, str) and is_path(each) for each in asked.references)
+        lane = service.listen if listens else service.read
+        return answer(QueryResult, await lane(request, lambda: query_stored(asked)))
+
+    @routes.post(
+        "/query/upload",
+        summary="Find the calls, or moments, that feel most like a clip",
+        response_model=QueryResult,
+        responses={**documented(400, 404, 409, 413, 415, 422), **examples.of(examples.QUERY_RESULT)},
+        openapi_extra=multipart(UploadedQuery, "file"),
+    )
+    async def query_by_upload(request: Request) -> Response:
+        """The clip is listened to and thrown away; nothing is stored."""
+        async with service.uploaded(request, "file") as (turn, form):
+            asked = fields_of(UploadedQuery, form.fields)
+            return answer(QueryResult, await turn.run(lambda: query_uploaded(form.files["file"], asked), gone(request)))
+
+    @routes.post(
+        "/compare",
+        summary="How alike two recordings or moments feel",
+        response_model=Comparison,
+        responses={**documented(400, 404, 409, 413, 415, 422), **examples.of(examples.COMPARISON)},
+    )
+    async def compare(asked: CompareRequest, request: Request) -> Response:
+        """`score` compares the two as wholes, `best` the two moments that are most alike."""
+
+        def work() -> Comparison:
+            return compared((asked.a, service.heard(asked.a)), (asked.b, service.heard(asked.b)))
+
+        return answer(Comparison, await service.listen(request, work))
+
+    @routes.post(
+        "/compare/upload",
+        summary="How alike two clips feel",
+        response_model=Comparison,
+        responses={**documented(400, 409, 413, 415, 422), **examples.of(examples.COMPARISON)},
+        openapi_extra=multipart(NoFields, "a", "b"),
+    )
+    async def compare_uploads(request: Request) -> Response:
+        """Both are listened to and thrown away."""
+        async with service.uploaded(request, "a", "b") as (turn, form):
+            fields_of(NoFields, form.fields)
+            a, b = form.files["a"], form.files["b"]
+            return answer(Comparison, await turn.run(lambda: compared(hear(a), hear(b)), gone(request)))
+
+    @routes.post(
+        "/embed",
+        summary="The vectors of a recording or moment",
+        response_model=Embedding,
+        responses={**documented(400, 404, 409, 413, 415, 422), **examples.of(examples.EMBEDDING)},
+    )
+    async def embed(asked: EmbedRequest, request: Request) -> Response:
+        """One vector for every spoken span, as the encoder made it."""
+        named = asked.reference
+        return answer(Embedding, await service.listen(request, lambda: embedded(named, service.heard(named))))
+
+    @routes.post(
+        "/embed/upload",
+        summary="The vectors of a clip",
+        response_model=Embedding,
+        responses={**documented(400, 409, 413, 415, 422), **examples.of(examples.EMBEDDING)},
+        openapi_extra=multipart(NoFields, "file"),
+    )
+    async def embed_upload(request: Request) -> Response:
+        """The clip is listened to and thrown away."""
+        async with service.uploaded(request, "file") as (turn, form):
+            fields_of(NoFields, form.fields)
+            return answer(Embedding, await turn.run(lambda: embedded(*hear(form.files["file"])), gone(request)))
+
+    return routes
+
+
+def _embedding(space: Space, heard: Heard) -> Embedding:
+    moments = []
+    for moment in heard.moments:
+        scores = {} if moment.scores is None else dict(zip(space.labels, moment.scores.tolist(), strict=True))
+        emotion = max(scores, key=scores.__getitem__, default=None)
+        moments.append(
+            EmbeddedMoment(
+                moment.channel,
+                moment.start_s,
+                moment.end_s,
+                emotion,
+                None if emotion is None else scores[emotion],
+                scores,
+                moment.vector.tolist(),
+            )
+        )
+    return Embedding(str(space), space.dim, moments)
