@@ -24,6 +24,7 @@ HEAVY = {"torch", "funasr", "faiss", "onnxruntime", "sqlalchemy", "alembic", "so
 IMPORTED_AS = {
     "sklearn": "scikit_learn",  # module: package, where they differ
     "faiss": "faiss_cpu",
+    "umap": "umap_learn",
     "haystack": "haystack_ai",
     "llama_index": "llama_index_core",
     "yaml": "pyyaml",

@@ -220,7 +220,7 @@ def test_what_it_will_not_start_with(place: Path, arguments: tuple[str, ...], to
 def test_an_empty_key_is_no_key(place: Path) -> None:
     with serving(place, "--host", "0.0.0.0", E2VSEARCH_API_KEY="") as served:
         assert served.ended() == 1
-        assert "the API key is empty" in served.said[0]
+        assert "an API key is empty" in served.said[0]
 
 
 def test_a_port_that_is_taken() -> None:

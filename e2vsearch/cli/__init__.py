@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from e2vsearch.cli import adding, asking, keeping
+from e2vsearch.cli import adding, agents, asking, attaching, keeping, labelling, mapping, serving
 from e2vsearch.errors import E2vsearchError
 
 __all__ = ["app", "main"]
@@ -31,12 +31,21 @@ app.command()(adding.ingest)
 app.command()(asking.query)
 app.command()(asking.compare)
 app.command()(asking.embed)
+app.command("map")(mapping.map_)
+app.command()(labelling.label)
+app.command()(labelling.train)
+app.command()(labelling.classify)
 app.command()(adding.status)
 app.command()(adding.failures)
 app.command()(adding.remove)
+app.command()(attaching.attach)
+app.command()(attaching.sides)
+app.command()(attaching.detach)
 app.command()(keeping.export)
 app.command("import")(keeping.import_)
 app.command()(keeping.doctor)
+app.command()(serving.serve)
+app.command()(agents.mcp)
 
 
 @app.callback(invoke_without_command=True)

@@ -53,7 +53,8 @@ def mcp(
         if transport is Transport.stdio:
             server.run("stdio")
             return
-        from e2vsearch.integrations.mcp.http import HttpOptions, read_key, serve
+        from e2vsearch.access import read_key
+        from e2vsearch.integrations.mcp.http import HttpOptions, serve
 
         options = HttpOptions(host, port, read_key(api_key_file))
         serve(server, options, lambda url: note(f"listening on {url}", quiet=quiet))

@@ -13,8 +13,6 @@ import typer
 from e2vsearch.cli.options import Device, Index, Quiet
 from e2vsearch.cli.output import note
 
-KEY_VARIABLE = "E2VSEARCH_API_KEY"
-
 
 def serve(
     index: Index = None,
@@ -28,7 +26,7 @@ def serve(
     api_key_file: Annotated[
         Path | None,
         typer.Option(
-            help=f"File with the key that clients must send. Else the variable {KEY_VARIABLE}.", metavar="FILE"
+            help="File with the key that clients must send. Else the variable E2VSEARCH_API_KEY.", metavar="FILE"
         ),
     ] = None,
     root: Annotated[
@@ -50,13 +48,14 @@ def serve(
     # before FAISS is loaded: OpenMP threads that spin while they wait take the cores from other requests
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+    from e2vsearch import access
     from e2vsearch.service import ServiceOptions, require_packages
 
     require_packages()
     from e2vsearch.service import running
 
-    key = _key(api_key_file)
-    running.check_host(host, key)
+    key = access.read_key(api_key_file)
+    access.check_address(host, key)
     options = ServiceOptions(
         api_key=key,
         roots=tuple(root or ()),
@@ -82,24 +81,6 @@ def serve(
 
             running.run(collection, options, opened, ready)
     note("ended", quiet=quiet)
-
-
-def _key(file: Path | None) -> str | None:
-    from e2vsearch.errors import SettingsError
-
-    if file is None:
-        return os.environ.get(KEY_VARIABLE)
-    try:
-        key = file.read_text(encoding="utf-8").strip()
-        mode = file.stat().st_mode
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SettingsError(f"{file} cannot be read ({why}): write the key into it, in one line") from error
-    if "\n" in key or not key.isascii():
-        raise SettingsError(f"{file} holds no key: write one into it, in one line of ASCII")
-    if os.name == "posix" and mode & 0o004:
-        note(f"warning: {file} can be read by every user of this machine: chmod 600 {file}")
-    return key
 
 
 def _log_to_stderr(*, quiet: bool) -> None:

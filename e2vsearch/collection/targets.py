@@ -70,7 +70,7 @@ def is_bare(query: str) -> bool:
 def known(catalog: Catalog) -> tuple[str, ...]:
     """Every emotion and label that can be asked for, as ``emotion:angry``."""
     emotions = catalog.space.labels if catalog.space is not None else ()
-    return (*(f"emotion:{name}" for name in emotions), *(f"label:{name}" for name in rows.counts(catalog)))
+    return (*(f"emotion:{name}" for name in emotions), *(f"label:{name}" for name in rows.names(catalog)))
 
 
 def _label(catalog: Catalog, name: str) -> Target | None:

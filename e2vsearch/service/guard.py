@@ -7,14 +7,13 @@ that a browser sends. With a key, who has it may ask, under any name: no page ca
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from e2vsearch.access import has_key, is_loopback
 from e2vsearch.service.answers import Refused, refusal
 
 MAX_JSON_BYTES = 4_000_000
@@ -45,7 +44,7 @@ class Guard:
             max_upload_bytes: of the body of a request to a path that ends in ``/upload``.
         """
         self._app = app
-        self._key = key.strip().encode() if key is not None else None
+        self._key = key
         self._open = frozenset(open_paths)
         self._max_upload_bytes = max_upload_bytes
 
@@ -80,7 +79,7 @@ class Guard:
     def _admit(self, path: str, headers: Headers) -> None:
         if self._key is None:
             self._admit_local(headers)
-        elif path not in self._open and not self._has_key(headers):
+        elif path not in self._open and not has_key(headers, self._key):
             raise Refused(
                 401,
                 "key",
@@ -94,25 +93,6 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and not is_loopback(_host(urlsplit_netloc(origin))):
             raise Refused(403, "origin", "without a key this service answers no page but its own")
-
-    def _has_key(self, headers: Headers) -> bool:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = token if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        return self._key is not None and hmac.compare_digest(given.strip().encode("latin-1"), self._key)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address is this machine's own and nobody else's.
-
-    >>> [is_loopback(host) for host in ("localhost", "127.0.0.1", "::1", "0.0.0.0", "127.0.0.1.example.org", "")]
-    [True, True, True, False, False, False]
-    """
-    if host.lower() in ("localhost", "localhost."):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def urlsplit_netloc(origin: str) -> str:

@@ -18,25 +18,12 @@ import uvicorn
 from e2vsearch.collection.opened import Collection
 from e2vsearch.errors import ServiceError
 from e2vsearch.service import create_app
-from e2vsearch.service.guard import is_loopback
 from e2vsearch.service.options import ServiceOptions
 
 DEFAULT_PORT = 8080
 _PORTS = 50  # tried one after another, with auto_port
 _CONNECTIONS = 1000  # more than that is no page and no agent: told 503 at once
 _INTERRUPTED = 130
-
-
-def check_host(host: str, api_key: str | None) -> None:
-    """See that nobody but this machine's user can ask, unless there is a key.
-
-    Raises:
-        ServiceError: an address that others reach, without a key.
-    """
-    if api_key is None and not is_loopback(host):
-        raise ServiceError(
-            f"{host} can be reached by others: set E2VSEARCH_API_KEY or --api-key-file, or leave --host at 127.0.0.1"
-        )
 
 
 def bind(host: str, port: int, *, auto_port: bool = False) -> socket.socket:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
-import os
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
-from e2vsearch.errors import ServiceError, SettingsError
+from e2vsearch.access import check_address, has_key
+from e2vsearch.errors import ServiceError
 from e2vsearch.integrations.mcp.tools import MAX_CLIP_BYTES
 
 PATH = "/mcp"
-KEY_VARIABLE = "E2VSEARCH_API_KEY"
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 _Message = MutableMapping[str, Any]
@@ -37,23 +33,6 @@ class HttpOptions:
     key: str | None = field(default=None, repr=False)  # None: none, and for this machine alone
 
 
-def read_key(path: Path | None) -> str | None:
-    """The API key of a file, else of the environment's `E2VSEARCH_API_KEY`; None if there is neither.
-
-    Raises:
-        SettingsError: a file that cannot be read, or that holds no key.
-    """
-    if path is None:
-        return os.environ.get(KEY_VARIABLE) or None
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read for the API key: {error}") from error
-    if not key or "\n" in key or not key.isascii():
-        raise SettingsError(f"{path} holds no key - write one into it, in one line of ASCII")
-    return key
-
-
 def application(server: MCPServer[Any], options: HttpOptions) -> _App:
     """The server as an ASGI application. Without a key it answers only this machine, and only under a loopback name.
 
@@ -61,13 +40,9 @@ def application(server: MCPServer[Any], options: HttpOptions) -> _App:
     a browser sends; a key it cannot know, so with one any name will do.
 
     Raises:
-        SettingsError: an address beyond this machine without a key.
+        ServiceError: an address beyond this machine without a key.
     """
-    if not is_loopback(options.host) and options.key is None:
-        raise SettingsError(
-            f"{options.host} can be reached from other machines, so it needs a key - set {KEY_VARIABLE} or name a file "
-            "with --api-key-file"
-        )
+    check_address(options.host, options.key)
     hosts = [each for name in _LOOPBACK_NAMES for each in (name, f"{name}:*")]
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=options.key is None,
@@ -92,8 +67,7 @@ def serve(server: MCPServer[Any], options: HttpOptions, listening: Callable[[str
         listening: called with its URL once it accepts connections.
 
     Raises:
-        SettingsError: see `application`.
-        ServiceError: the address cannot be listened on.
+        ServiceError: see `application`, or the address cannot be listened on.
     """
     app = application(server, options)
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
@@ -110,25 +84,15 @@ def serve(server: MCPServer[Any], options: HttpOptions, listening: Callable[[str
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own, which nobody else can reach."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class _Keyed:
     """Lets requests through that carry the key, as ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``."""
 
     def __init__(self, app: _App, key: str) -> None:
         self._app = app
-        self._key = key.encode()
+        self._key = key
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        if scope["type"] != "http" or self._known(dict(scope["headers"])):
+        if scope["type"] != "http" or has_key(_text(scope["headers"]), self._key):
             await self._app(scope, receive, send)
             return
         body = b'{"error": {"reason": "key", "message": "send the API key as Authorization: Bearer KEY"}}'
@@ -136,7 +100,6 @@ class _Keyed:
         await send({"type": "http.response.start", "status": 401, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _known(self, headers: dict[bytes, bytes]) -> bool:
-        scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
-        given = bearer.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
-        return hmac.compare_digest(given, self._key)  # in time that does not tell how much of it was right
+
+def _text(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}

@@ -1,0 +1,79 @@
+"""Who may ask a service: this machine's user, or whoever has the key. Knows addresses and headers, no framework."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from e2vsearch.errors import ServiceError, SettingsError
+
+KEY_VARIABLE = "E2VSEARCH_API_KEY"
+
+_log = logging.getLogger(__name__)
+
+
+def read_key(file: Path | None) -> str | None:
+    """The API key of a file, else of the environment; None where neither is named.
+
+    Never from the command line itself, which every user of a machine can list.
+
+    Raises:
+        SettingsError: a file that cannot be read, or no key where one should be.
+    """
+    if file is None:
+        key = os.environ.get(KEY_VARIABLE)
+        where = KEY_VARIABLE
+    else:
+        where = str(file)
+        try:
+            key = file.read_text(encoding="utf-8").strip()
+            mode = file.stat().st_mode
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise SettingsError(f"{file} cannot be read ({why}) - write the key into it, in one line") from error
+        if os.name == "posix" and mode & 0o004:
+            _log.warning("%s can be read by every user of this machine: chmod 600 %s", file, file)
+    if key is not None and (not key.strip() or "\n" in key or not key.isascii()):
+        raise SettingsError(f"{where} holds no key, or an API key is empty - write one there, in one line of ASCII")
+    return key
+
+
+def check_address(host: str, key: str | None) -> None:
+    """See that nobody but this machine's user can ask, unless there is a key.
+
+    Raises:
+        ServiceError: an address that others reach, without a key.
+    """
+    if key is None and not is_loopback(host):
+        raise ServiceError(
+            f"{host or 'an empty host'} can be reached by others: set {KEY_VARIABLE} or --api-key-file, "
+            "or leave --host at 127.0.0.1"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own and nobody else's.
+
+    >>> [is_loopback(host) for host in ("localhost", "127.0.0.1", "::1", "0.0.0.0", "127.0.0.1.example.org", "")]
+    [True, True, True, False, False, False]
+    """
+    if host.lower() in ("localhost", "localhost."):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def has_key(headers: Mapping[str, str], key: str) -> bool:
+    """Whether a request's headers, names in lower case, carry the key: ``Authorization: Bearer`` or ``X-API-Key``.
+
+    Compared in a time that does not tell how much of it was right.
+    """
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    given = token if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    return hmac.compare_digest(given.strip().encode("latin-1", "replace"), key.strip().encode())

@@ -1,0 +1,229 @@
+"""Giving moments a label, taking it back, listing. Knows what a label may be called; one bad file stops nothing."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2vsearch.analysis.labels.results import (
+    ExampleFailure,
+    LabelCount,
+    LabelledExample,
+    LabelReport,
+    Replaced,
+)
+from e2vsearch.analysis.labels.sources import Example, Span, each, moments, named
+from e2vsearch.catalog import labels as rows
+from e2vsearch.catalog.labels import NewExample
+from e2vsearch.catalog.records import number_of, recording_id
+from e2vsearch.collection import Collection
+from e2vsearch.errors import E2vsearchError, NotStored, QueryError, SettingsError
+
+MAX_NAME = 64
+"""Characters of a label's or a classifier's name, as the database keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    example: Example
+    span: Span | None
+    speaker: str | None
+
+
+def add_examples(collection: Collection, label: str, *examples: Example, speaker: str | None = None) -> LabelReport:
+    """Give moments a label of one's own. A moment has one label: another that it had is replaced, and reported.
+
+    Args:
+        collection: audio that it does not hold is heard with its encoder, and kept as vectors.
+        label: such as "hesitant".
+        examples: see `sources.Example`.
+        speaker: who speaks in all of them, so that training and judging never mix one voice's examples.
+
+    Returns:
+        What was done; examples that could not be taken are among its failures, and stop nothing.
+
+    Raises:
+        QueryError: a label that cannot be one.
+        NoCollection: nothing has been ingested yet.
+    """
+    label, speaker = checked_name(label, "label"), _speaker(speaker)
+    collection.require_space()
+    failures: list[ExampleFailure] = []
+    wanted = [_Wanted(one, None, speaker) for example in examples for one in _each(example, failures)]
+    return _give(collection, label, wanted, failures)
+
+
+def add_examples_from(collection: Collection, csv_path: str | os.PathLike[str]) -> tuple[LabelReport, ...]:
+    """Give labels as a CSV says, whose columns are ``label``, and ``segment`` or ``path``.
+
+    There may be ``start_s, end_s, channel, speaker`` beside them. Paths are relative to the table, else to the
+    working folder. Rows that make no sense are failures of their label.
+
+    Returns:
+        One report a label, in the order of the table.
+
+    Raises:
+        SettingsError: the table cannot be read, or lacks those columns.
+        NoCollection: nothing has been ingested yet.
+    """
+    collection.require_space()
+    table = Path(csv_path).expanduser()
+    by_label: dict[str, tuple[list[_Wanted], list[ExampleFailure]]] = {}
+    for line, cells in _rows(table):
+        label = cells.get("label", "")
+        try:
+            label = checked_name(label, "label")
+            wanted, failures = by_label.setdefault(label, ([], []))
+            one = _of_row(cells, table.parent)
+        except E2vsearchError as error:
+            _, failures = by_label.setdefault(label, ([], []))
+            failures.append(ExampleFailure(f"{table} line {line}", error.reason, f"{table} line {line}: {error}"))
+            continue
+        wanted += [_Wanted(part, one.span, one.speaker) for part in _each(one.example, failures)]
+    return tuple(_give(collection, label, *both) for label, both in by_label.items())
+
+
+def remove_examples(collection: Collection, *, label: str | None = None, segments: Iterable[str] = ()) -> int:
+    """Take labels back.
+
+    Args:
+        collection: where they are.
+        label: only this one; all of its examples where no `segments` are named.
+        segments: ``seg:12``, or a file as `list_examples` names it.
+
+    Returns:
+        How many examples there were.
+
+    Raises:
+        NotStored: there is no such label.
+        QueryError: neither a label nor a segment is named.
+    """
+    chosen = list(segments)
+    if label is None and not chosen:
+        raise QueryError("name the label, or the segments, that examples are to be removed of")
+    if label is not None and not rows.counts(collection.catalog).get(label, (0, 0))[0]:
+        raise NotStored(f"no example is labelled {label!r} - {_known(collection)}")
+    numbers = [number_of(name, "seg") for name in chosen if name.startswith("seg:")]
+    files = [name for name in chosen if not name.startswith("seg:")]
+    sources = [*files, *(str(Path(name).absolute()) for name in files if not Path(name).is_absolute())]
+    return rows.take(collection.catalog, label, numbers, sources)
+
+
+def list_labels(collection: Collection) -> tuple[LabelCount, ...]:
+    """Every label, by name: how many examples it has, and how many segments a classifier gave it to."""
+    return tuple(LabelCount(name, *both) for name, both in rows.counts(collection.catalog).items())
+
+
+def list_examples(collection: Collection, label: str) -> tuple[LabelledExample, ...]:
+    """The examples of a label, the first given first.
+
+    Raises:
+        NotStored: it has none.
+    """
+    found = rows.examples(collection.catalog, [label])
+    if not found:
+        raise NotStored(f"no example is labelled {label!r} - {_known(collection)}")
+    return tuple(
+        LabelledExample(
+            each.label,
+            rows.id_of(each),
+            None if each.recording is None else recording_id(each.recording),
+            each.speaker,
+        )
+        for each in found
+    )
+
+
+def checked_name(name: str, kind: str) -> str:
+    """A name as it is kept.
+
+    Raises:
+        QueryError: it is empty or too long, or holds what a filter could not write.
+    """
+    plain = " ".join(name.split())
+    if not plain or len(plain) > MAX_NAME or '"' in plain or not plain.isprintable():
+        raise QueryError(f'{name[:80]!r} cannot be the name of a {kind} - take 1 to {MAX_NAME} characters, without "')
+    return plain
+
+
+def _known(collection: Collection) -> str:
+    names = [name for name, (examples, _) in rows.counts(collection.catalog).items() if examples]
+    return f"labels: {', '.join(names)}" if names else "give examples first: e2vsearch label NAME EXAMPLE..."
+
+
+def _speaker(speaker: str | None) -> str | None:
+    plain = " ".join((speaker or "").split())
+    if not plain.isprintable() or len(plain) > 255:
+        raise QueryError(f"{plain[:80]!r} cannot name a speaker - take at most 255 printable characters")
+    return plain or None
+
+
+def _each(example: Example, failures: list[ExampleFailure]) -> list[Example]:
+    try:
+        return list(each(example))
+    except E2vsearchError as error:
+        failures.append(ExampleFailure(named(example), error.reason, str(error)))
+        return []
+
+
+def _give(collection: Collection, label: str, wanted: Iterable[_Wanted], failures: list[ExampleFailure]) -> LabelReport:
+    found: dict[str, NewExample] = {}  # by source: a moment that is named twice counts once
+    failed = list(failures)
+    for one in wanted:
+        try:
+            found |= {each.source: each for each in moments(collection, one.example, one.span, one.speaker)}
+        except E2vsearchError as error:
+            name = f"{named(one.example)}{one.span or ''}"
+            failed.append(ExampleFailure(name, error.reason, str(error)))
+    before = rows.give(collection.catalog, label, list(found.values()))
+    pairs = zip(found, before, strict=True)
+    replaced = tuple(Replaced(source, old) for source, old in pairs if old is not None and old != label)
+    return LabelReport(label, tuple(found), before.count(None), before.count(label), replaced, tuple(failed))
+
+
+def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--csv {table} cannot be read: {error}") from error
+    head = text.partition("\n")[0]
+    delimiter = "\t" if "\t" in head else ";" if ";" in head else ","
+    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+    columns = [(name or "").strip().lower() for name in reader.fieldnames or []]
+    if "label" not in columns or not {"segment", "path"} & set(columns):
+        raise SettingsError(
+            f"--csv {table} needs a column label and a column segment or path - maybe start_s, end_s, channel, speaker"
+        )
+    reader.fieldnames = columns
+    found = []
+    try:
+        for cells in reader:
+            plain = {name: value.strip() for name, value in cells.items() if name and isinstance(value, str)}
+            if any(plain.values()):
+                found.append((reader.line_num, plain))
+    except csv.Error as error:
+        raise SettingsError(f"--csv {table} line {reader.line_num}: {error} - mend that line") from error
+    return found
+
+
+def _of_row(cells: Mapping[str, str], folder: Path) -> _Wanted:
+    speaker = _speaker(cells.get("speaker"))
+    if cells.get("segment"):
+        segment = cells["segment"]
+        return _Wanted(f"seg:{segment}" if segment.isdigit() else segment, None, speaker)
+    path = cells.get("path", "")
+    if not path:
+        raise QueryError("neither segment nor path is filled in")
+    try:
+        start_s, end_s = (float(cells[name]) if cells.get(name) else None for name in ("start_s", "end_s"))
+        channel = int(cells["channel"]) if cells.get("channel") else None
+    except ValueError as error:
+        raise QueryError(f"start_s and end_s are seconds, channel counts from 0: {error}") from error
+    span = None
+    if start_s is not None or end_s is not None or channel is not None:
+        span = Span(start_s or 0.0, 1e9 if end_s is None else end_s, channel)
+    beside = folder / path
+    return _Wanted(str(beside) if beside.exists() else path, span, speaker)

@@ -1,0 +1,241 @@
+"""What labelling, training and classifying answer, as frozen dataclasses, and a report's way into JSON and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A moment that had another label before."""
+
+    example: str  # "seg:12", or the file and moment
+    before: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleFailure:
+    """An example that could not be taken."""
+
+    example: str
+    reason: str  # a short stable word: "not-stored", "missing", …
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelReport:
+    """What became of the examples that were given to a label."""
+
+    label: str
+    examples: tuple[str, ...]  # every moment that has the label now: "seg:12", or the file and moment
+    added: int  # of these: had no label before
+    already: int  # had this label before
+    replaced: tuple[Replaced, ...]  # had another one, which it lost: a moment has one label
+    failures: tuple[ExampleFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCount:
+    """A label, and how often it is used."""
+
+    name: str
+    examples: int  # moments a person gave it to
+    classified: int  # segments a classifier gave it to
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledExample:
+    """One moment that a person labelled."""
+
+    label: str
+    example: str  # "seg:12", or the file and moment
+    recording: str | None  # "call:3"; None: of audio that is not stored
+    speaker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A moment worth labelling next, and why."""
+
+    segment: str  # "seg:12"
+    recording: str  # "call:3"
+    name: str  # the file's name without its suffix
+    uri: str
+    channel: int
+    start_s: float
+    end_s: float
+    label: str | None  # what the classifier, or the examples, take it for
+    score: float | None  # the classifier's probability of it
+    margin: float | None  # by which it leads over the next one: 0 is undecided
+    why: str
+    text: str | None = None  # what is said, where a transcript was joined
+
+
+@dataclass(frozen=True, slots=True)
+class ClassReport:
+    """How well one label is told, on speakers and recordings that were not trained on."""
+
+    label: str
+    examples: int
+    groups: int  # speakers or recordings that they come from
+    recall: float | None  # share of its examples that were found; None: it could not be judged
+    precision: float | None  # share of what was given the label that is right; None: nothing was given it
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierReport:
+    """How a classifier was trained, and how well it does on speakers and recordings that it was not trained on.
+
+    Figures are None where there are too few examples to judge it by; `warnings` says so.
+    """
+
+    name: str
+    version: int
+    labels: tuple[str, ...]  # in the order of `confusion`
+    space: str  # of the vectors it takes
+    created_at: datetime
+    examples: int
+    groups: int  # no two of them share a speaker or a recording
+    grouped_by: str  # what tells speakers apart, in words
+    folds: int  # of the cross-validation, 0 without one
+    accuracy: float | None
+    accuracy_interval: Interval | None  # 95 %, from a bootstrap over groups
+    accuracy_chance: float  # of always naming the commonest label
+    uar: float | None  # unweighted average recall, also called balanced accuracy
+    uar_interval: Interval | None
+    uar_chance: float
+    calibration_error: float | None  # expected, over ten bins; every label counts the same
+    confusion: tuple[tuple[int, ...], ...]  # row: true label, column: what was said; () where it was not judged
+    classes: tuple[ClassReport, ...]
+    strength: float  # C of the logistic regression: smaller is smoother
+    temperature: float  # what the decision values are divided by
+    contrast: str | None  # the label that stands for unlabelled moments, where only one label has examples
+    seed: int
+    warnings: tuple[str, ...] = ()
+    imported: bool = False  # from a file: its figures were measured on another collection
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """What a classifier made of a collection."""
+
+    classifier: str
+    version: int
+    looked_at: int  # segments that were judged now
+    stored: int  # of these: surely enough, and not of the contrast label
+    skipped: int  # judged by this version before
+    labels: Mapping[str, int]  # label → segments that have it from this classifier, earlier runs included
+    min_score: float
+    where: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifiedMoment:
+    """One spoken span, and what a classifier takes it for."""
+
+    channel: int
+    start_s: float
+    end_s: float
+    label: str
+    score: float  # its probability
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+_HEAD = ("name", "version", "labels", "created_at", "imported")
+"""What a classifier's row holds beside its report, or what is found out anew when it is read."""
+
+
+def to_json(report: ClassifierReport) -> dict[str, Any]:
+    """The report as plain values, without what the classifier's row holds beside it."""
+    return {name: value for name, value in asdict(report).items() if name not in _HEAD}
+
+
+def from_json(
+    values: Mapping[str, Any],
+    *,
+    name: str,
+    version: int,
+    labels: tuple[str, ...],
+    created_at: datetime,
+    imported: bool | None = None,
+) -> ClassifierReport:
+    """The report again; the reverse of `to_json`.
+
+    Raises:
+        ValueError: something is missing or of another type than a report has.
+    """
+    try:
+        report = ClassifierReport(
+            name=name,
+            version=version,
+            labels=labels,
+            space=_text(values["space"]),
+            created_at=created_at,
+            examples=_count(values["examples"]),
+            groups=_count(values["groups"]),
+            grouped_by=_text(values["grouped_by"]),
+            folds=_count(values["folds"]),
+            accuracy=_maybe(values["accuracy"]),
+            accuracy_interval=_interval(values["accuracy_interval"]),
+            accuracy_chance=_number(values["accuracy_chance"]),
+            uar=_maybe(values["uar"]),
+            uar_interval=_interval(values["uar_interval"]),
+            uar_chance=_number(values["uar_chance"]),
+            calibration_error=_maybe(values["calibration_error"]),
+            confusion=tuple(tuple(_count(cell) for cell in row) for row in values["confusion"]),
+            classes=tuple(_class(each) for each in values["classes"]),
+            strength=_number(values["strength"]),
+            temperature=_number(values["temperature"]),
+            contrast=None if values["contrast"] is None else _text(values["contrast"]),
+            seed=_count(values["seed"]),
+            warnings=tuple(_text(each) for each in values["warnings"]),
+            imported=bool(values.get("imported", False)) if imported is None else imported,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"a report without a sound {error}") from error
+    k = len(labels)
+    square = not report.confusion or [len(row) for row in report.confusion] == [k] * k
+    if not square or tuple(each.label for each in report.classes) != labels:
+        raise ValueError("a report of other labels")
+    return report
+
+
+def _class(values: Mapping[str, Any]) -> ClassReport:
+    counted = _count(values["examples"]), _count(values["groups"])
+    return ClassReport(_text(values["label"]), *counted, _maybe(values["recall"]), _maybe(values["precision"]))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 2000:
+        raise ValueError(f"a report with {str(value)[:40]!r} where text was due")
+    return " ".join(value.split())  # one line, without what moves a terminal's cursor
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"a report with {str(value)[:40]!r} where a number was due")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+        raise ValueError(f"a report with {str(value)[:40]!r} where a count was due")
+    return value
+
+
+def _maybe(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _interval(value: Any) -> Interval | None:
+    if value is None:
+        return None
+    low, high = value
+    return _number(low), _number(high)

@@ -1,0 +1,127 @@
+"""``e2vsearch map``: results on stdout, the rest on stderr, files by their suffix, one line an error."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from test_maps import CALLS, EVIL, SEGMENTS, filled
+
+from e2vsearch.analysis import maps
+from e2vsearch.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["e2vsearch", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for module in ("umap", "sklearn", "scipy"):
+        pytest.importorskip(module, reason="the 'map' extra is not installed")
+    folder = tmp_path_factory.mktemp("cli") / "index"
+    with filled(folder) as collection:
+        maps.make(collection, options=maps.MapOptions(min_cluster_size=12))
+    return folder
+
+
+def test_map_is_made_and_written(run: Run, index: Path, tmp_path: Path) -> None:
+    for module in ("bokeh", "pyarrow", "matplotlib"):
+        pytest.importorskip(module, reason="the 'map' extra is not installed")
+    names = ("m.json", "m.csv", "m.jsonl", "m.parquet", "m.png", "m.html")
+    outputs = [part for name in names for part in ("-o", tmp_path / name)]
+    code, out, err = run("map", "--index", index, "--name", "mine", "--min-cluster-size", 12, *outputs)
+    assert (code, out) == (0, ""), err
+    assert f"{CALLS * SEGMENTS} segments in 3 clusters" in err
+    assert f"wrote {tmp_path / 'm.html'}" in err
+    whole = json.loads((tmp_path / "m.json").read_text())
+    assert whole["name"] == "mine"
+    assert whole["options"]["min_cluster_size"] == 12
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert lines == whole["clusters"]
+    with (tmp_path / "m.csv").open() as file:
+        assert [row["name"] for row in csv.DictReader(file)] == [cluster["name"] for cluster in whole["clusters"]]
+    assert EVIL not in (tmp_path / "m.html").read_text()
+    code, out, err = run("map", "--index", index, "--name", "mine", "--drop")
+    assert (code, out, err) == (0, "", "forgot map mine\n")
+
+
+def test_show_prints_the_stored_map(run: Run, index: Path, tmp_path: Path) -> None:
+    code, out, err = run("map", "--index", index, "--show", "-f", "table")
+    assert code == 0
+    header, first, *_ = out.splitlines()
+    assert header.split()[:3] == ["#", "cluster", "segments"]
+    assert "sad 100%" in out
+    assert "queue=support" in first
+    code, out, err = run("map", "--index", index, "--show", "-q")
+    assert err == ""
+    assert [json.loads(line)["number"] for line in out.splitlines()] == [0, 1, 2]
+
+
+def test_list_and_place(run: Run, index: Path) -> None:
+    code, out, _ = run("map", "--index", index, "--list")
+    assert code == 0
+    (row,) = [json.loads(line) for line in out.splitlines()]
+    assert (row["name"], row["points"], row["clusters"]) == ("map", CALLS * SEGMENTS, 3)
+    code, _, err = run("map", "--index", index, "--place")
+    assert code == 0
+    assert "placed 0 new segments" in err
+
+
+def test_anomalies(run: Run, index: Path) -> None:
+    code, out, err = run("map", "--index", index, "--anomalies", "-f", "table")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+    assert "sad" in out
+    assert "1 of 3 clusters grew more than chance would have it: 24 calls from 2024-03-29 to" in err
+    whole = json.loads(run("map", "--index", index, "--anomalies", "-f", "json")[1])
+    assert len(whole["anomalies"]) == 3
+    assert whole["periods"]["recent_calls"] == 24
+    code, out, err = run("map", "--index", index, "--anomalies", "--recent", "1h", "-f", "table")
+    assert (code, out) == (1, "")
+    assert "too few calls" in err
+    assert len(err.splitlines()) == 1
+    code, out, err = run("map", "--index", index, "--anomalies", "--recent", "2w", "--baseline", "3w", "-f", "table")
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--show", "--name", "no"), 1, "has no map 'no' (known: map)"),
+        (("--drop", "--name", "no"), 1, "has no map 'no'"),
+        (("--show", "--drop"), 2, "exclude each other"),
+        (("--show", "-o", "map.gif"), 2, "suffix"),
+        (("--show", "-o", "nowhere/map.png"), 2, "no folder nowhere"),
+        (("--anomalies", "--recent", "soon"), 2, "no length of time"),
+        (("--anomalies", "--baseline", "0d"), 2, "no length of time"),
+        (("--where", "queue = none"), 1, "no segment meets"),
+        (("--min-cluster-size", "1"), 1, "--min-cluster-size 2 or more"),
+    ],
+)
+def test_wrong_use_is_said_in_a_line(run: Run, index: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    ended, out, err = run("map", "--index", index, *arguments)
+    assert (ended, out) == (code, "")
+    assert said in " ".join(err.split())
+    assert code == 2 or len(err.splitlines()) == 1
+
+
+def test_no_collection(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("map", "--index", tmp_path / "none")
+    assert code == 1
+    assert "no collection" in err

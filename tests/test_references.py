@@ -1,0 +1,148 @@
+"""Names as queries: labels of one's own and emotions; a file of that name goes first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import e2vsearch
+from e2vsearch.analysis import labels
+from e2vsearch.catalog import NewRecording, NewSegment
+from e2vsearch.catalog import labels as rows
+from e2vsearch.collection import targets
+from e2vsearch.collection.references import resolve
+from e2vsearch.errors import AudioNotFound, E2vsearchError, NotStored
+from e2vsearch.ingest import Collection
+from e2vsearch.space import Space
+
+DIM = 8
+SPACE = Space("saved", "made", DIM, ("Angry", "sad", "fearful"))  # nobody is ever fearful here
+
+
+def a_call(number: int, moments: int) -> NewRecording:
+    """Angry moments along the first axis, sad ones along the second, in turn; the later the surer."""
+    rng = np.random.default_rng(number)
+    segments = []
+    for at in range(moments):
+        vector = rng.uniform(0.0, 0.2, DIM).astype(np.float32)
+        vector[at % 2] += 1.0
+        sure = np.float32(0.6 + 0.3 * at / moments)
+        scores = np.array([sure, 0.9 - sure, 0.1] if at % 2 == 0 else [0.9 - sure, sure, 0.1], np.float32)
+        segments.append(NewSegment(0, 2.0 * at, 2.0 * at + 1.5, vector * rng.uniform(1, 9), scores))
+    when = datetime(2024, 1, 1, tzinfo=UTC)
+    about = (f"/calls/{number}.wav", str(number), f"{number:064x}", 1, 1, when, 60.0, 1, 8000, "WAV")
+    return NewRecording(*about, tuple(segments))
+
+
+@pytest.fixture
+def collection(database_url: str) -> Iterator[Collection]:
+    with e2vsearch.open(database_url) as collection:
+        collection.catalog.pin(SPACE, "saved")
+        for number in range(5):
+            collection.catalog.store(a_call(number, 20 if number == 0 else 6))
+        yield collection
+
+
+def units(collection: Collection, ids: list[int]) -> np.ndarray:
+    vectors = collection.feed().fetch(np.array(ids)).vectors.astype(np.float64)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_a_label_is_the_mean_of_its_examples(collection: Collection) -> None:
+    labels.add_examples(collection, "hesitant", "seg:2", "seg:3", "seg:21")
+    found = resolve("label:hesitant", collection)
+    assert (found.named, found.vectors.shape, found.itself.tolist()) == ("label:hesitant", (1, DIM), [2, 3, 21])
+    np.testing.assert_allclose(found.vectors[0], units(collection, [2, 3, 21]).mean(axis=0), rtol=1e-6)
+    hits = collection.query("label:hesitant", by="segment", k=100)
+    assert len(hits) == 44 - 3
+    assert not {"seg:2", "seg:3", "seg:21"} & {hit.segment for hit in hits}
+    assert len(collection.query("label:hesitant", by="segment", k=100, include_self=True)) == 44
+    assert collection.query("hesitant", by="segment", k=5).hits == hits.hits[:5]
+
+
+def test_examples_from_elsewhere_count_as_much(collection: Collection) -> None:
+    outside = np.arange(DIM, dtype=np.float32)
+    labels.add_examples(collection, "x", "seg:1")
+    rows.give(collection.catalog, "x", [rows.NewExample("a.wav@0.00-1.00#0", None, outside)])
+    found = resolve("label:x", collection)
+    both = np.concatenate([units(collection, [1]), outside[None] / np.linalg.norm(outside)])
+    np.testing.assert_allclose(found.vectors[0], both.mean(axis=0), rtol=1e-6)
+    assert found.itself.tolist() == [1]
+
+
+def test_an_emotion_is_the_mean_of_the_surest(collection: Collection) -> None:
+    found = resolve("emotion:angry", collection)  # the space spells it Angry
+    assert (found.named, found.itself.size) == ("emotion:Angry", 0)
+    hits = collection.query("emotion:angry", by="segment", k=22)
+    assert {hit.emotion for hit in hits} == {"Angry"}
+    # the long call has ten angry moments, and its three surest stand for it; the others have three each
+    chosen = [15, 17, 19, 21, 23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43]
+    scores = [collection.segment(f"seg:{number}").scores["Angry"] for number in chosen]
+    expected = np.average(units(collection, chosen), axis=0, weights=scores)
+    np.testing.assert_allclose(found.vectors[0], expected, rtol=1e-5)
+    assert collection.query("ANGRY", by="segment", k=3).hits == hits.hits[:3]
+
+
+def test_no_more_than_the_surest_hundred(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "index") as collection:
+        collection.catalog.pin(SPACE, "saved")
+        for number in range(targets.SUREST + 5):
+            collection.catalog.store(a_call(number, 1 if number < targets.SUREST else 4))
+        found = targets.named(collection.catalog, "emotion:Angry")
+        surest = rows.confident_emotion(collection.catalog, "Angry", targets.SUREST)
+        expected = np.average(
+            units(collection, sorted(surest.ids.tolist())), axis=0, weights=surest.scores[np.argsort(surest.ids)]
+        )
+        np.testing.assert_allclose(found.vector, expected, rtol=1e-5)
+
+
+def test_a_label_that_only_a_classifier_gave(collection: Collection) -> None:
+    made = rows.store_classifier(collection.catalog, "c", ["calm", "other"], b"", {})
+    predictions = rows.Predictions(np.array([2, 4]), np.zeros(2, np.int16), np.array([0.9, 0.6], np.float32))
+    rows.replace_predictions(collection.catalog, made, predictions, None, None, 0.5)
+    found = resolve("calm", collection)
+    np.testing.assert_allclose(
+        found.vectors[0], np.average(units(collection, [2, 4]), axis=0, weights=[0.9, 0.6]), rtol=1e-6
+    )
+    assert found.itself.size == 0
+
+
+def test_a_label_goes_before_an_emotion_and_a_file_before_both(
+    collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels.add_examples(collection, "sad", "seg:1")
+    assert resolve("sad", collection).named == "label:sad"
+    assert resolve("emotion:sad", collection).named == "emotion:sad"
+    monkeypatch.chdir(tmp_path)
+    Path("sad").write_bytes(b"a file without a suffix, and no audio either")
+    with pytest.raises(E2vsearchError, match="saved vectors"):  # it is taken for a clip, which nothing here can hear
+        resolve("sad", collection)
+    np.save("angry.npy", np.ones(DIM, np.float32))
+    assert resolve("angry.npy", collection).named == "angry.npy"
+
+
+@pytest.mark.parametrize(
+    ("query", "error", "says"),
+    [
+        ("angri", AudioNotFound, r"'angri' does not exist: check the path.*emotion:Angry, emotion:sad.*label:x"),
+        ("emotion:joy", NotStored, "no emotion 'joy' - known: emotion:Angry"),
+        ("label:y", NotStored, "no label 'y' - known: label:x"),
+        ("label:", NotStored, "known: label:x"),
+        ("emotion:fearful", NotStored, "no segment is likeliest to be 'fearful'"),
+        ("fearful", NotStored, "no segment is likeliest"),
+    ],
+)
+def test_unknown_names_say_what_is_known(collection: Collection, query: str, error: type, says: str) -> None:
+    labels.add_examples(collection, "x", "seg:1")
+    with pytest.raises(error, match=says) as caught:
+        collection.query(query)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["none.wav", "a/b", "~", "c:x", "x" * 65, ""])
+def test_what_is_no_bare_name(name: str) -> None:
+    assert not targets.is_bare(name)
