@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import save, sine
+from made import save, sine, speech
 
+import e2vsearch
 from e2vsearch.analysis import maps
 from e2vsearch.analysis.maps import (
     MapOptions,
@@ -556,3 +557,22 @@ def test_a_run_that_fails_leaves_the_old_one(database_url: str, tmp_path: Path) 
 def test_results_are_plain_values(collection: Collection) -> None:
     json.dumps([asdict(each) for each in maps.load(collection).clusters])
     json.dumps([asdict(each) for each in maps.anomalies(maps.load(collection))])
+
+
+def test_the_order_of_ingestion_makes_no_difference(tmp_path: Path) -> None:
+    """Ids go by which file was read first; the map does not."""
+    pytest.importorskip("umap", reason="the 'map' extra is not installed")
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    for number in range(12):
+        save(folder / f"{number:02d}.wav", speech(3.0, seed=number))
+    files = sorted(folder.iterdir())
+    places: list[dict[str, tuple[float, float]]] = []
+    for at, paths in enumerate((files, files[::-1])):
+        with e2vsearch.open(tmp_path / str(at), encoder="fake") as collection:
+            for path in paths:
+                collection.ingest(path)
+            drawn = collection.map(options=maps.MapOptions(min_cluster_size=3))
+            names = [collection.recording(each.recording).name for _, each in collection.catalog.segments()]
+            places.append(dict(zip(names, zip(drawn.x.tolist(), drawn.y.tolist(), strict=True), strict=True)))
+    assert places[0] == places[1]

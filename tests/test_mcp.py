@@ -350,6 +350,7 @@ async def test_only_who_has_the_key_may_ask(place: Path, tmp_path: Path) -> None
     import httpx2
 
     (tmp_path / "key").write_text("open sesame\n", encoding="utf-8")
+    (tmp_path / "key").chmod(0o600)
     ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     accept = {"Accept": "application/json, text/event-stream"}
     with over_http(place, "--api-key-file", str(tmp_path / "key")) as url:

@@ -147,13 +147,15 @@ class FFmpegDecoder:
                     passed = lost = 0
                 origin = frame.pts if origin is None else origin
                 block = self._floats(frame, position)
-                if lost:  # filled only now: garbage after the last good packet is not audio
-                    block = np.concatenate([np.zeros((lost, block.shape[1]), np.float32), block])
-                    lost = 0
-                wanted = block[max(0, start - position) :]
-                position += len(block)
-                if len(wanted):
-                    yield wanted
+                # silence for lost packets comes only now: garbage after the last good packet is not audio; and in
+                # pieces of a second, since a packet may claim any length
+                silences = [min(rate, lost - at) for at in range(0, lost, rate)]
+                lost = 0
+                for piece in (*(np.zeros((size, block.shape[1]), np.float32) for size in silences), block):
+                    wanted = piece[max(0, start - position) :]
+                    position += len(piece)
+                    if len(wanted):
+                        yield wanted
         if damaged and (position == 0 or damaged > max(MIN_DAMAGED, MAX_DAMAGED * packets)):
             raise AudioUnreadable(
                 f"{name} is no sound audio: {damaged} of {packets} packets do not decode - copy it again"

@@ -238,9 +238,7 @@ class ClassifierRow(Base):
     parameters: Mapped[bytes] = mapped_column(LargeBinary)  # plain arrays in .npz, read without pickle
     report: Mapped[dict[str, Any]] = mapped_column(JSON)  # how it was trained, and how well it does
     created_at: Mapped[datetime]
-    watermark: Mapped[int | None] = mapped_column(
-        BigInteger
-    )  # of the change feed: judged up to here
+    watermark: Mapped[int | None] = mapped_column(BigInteger)  # of the change feed: judged up to here
     min_score: Mapped[float | None] = mapped_column(Float(53))  # less sure predictions were not stored
 
 

@@ -86,7 +86,7 @@ Where = Annotated[
     str | None,
     typer.Option(
         help="Filter, e.g. 'agent = \"Kim\" and date >= 2024-03-01 and emotion in (angry, sad)'. Names: emotion, "
-        "emotion_score, channel, start_s, end_s, duration_s, name, uri, date, added, call_s, recording, or a column "
-        "of --meta.",
+        "emotion_score, label, label_score, channel, start_s, end_s, duration_s, name, uri, date, added, call_s, "
+        "recording, or a column of --meta.",
     ),
 ]

@@ -335,7 +335,7 @@ class Collection:
             if recording.startswith("call:"):
                 inside = [number for number, _ in self.catalog.recordings([number_of(recording, "call")])]
             else:
-                path = str(local_path(recording).absolute())
+                path = os.path.abspath(local_path(recording))  # noqa: PTH100 - ".." is not in what is stored
                 inside = [each.id for uri, each in known.items() if uri == path or uri.startswith(path + os.sep)]
             if not inside:
                 raise NotStored(f"{recording} is not in {self.place.named} - e2vsearch query shows ids and paths")

@@ -71,7 +71,8 @@ class MetadataTable:
 
     def _keys(self, path: Path) -> Iterator[str]:
         yield str(path)
-        for base in (self._path.parent.absolute(), Path.cwd()):
+        # `path` has no ".." in it, so the folder of --meta ../calls.csv must not have one either
+        for base in (Path(os.path.abspath(self._path.parent)), Path.cwd()):  # noqa: PTH100
             if path.is_relative_to(base):
                 yield path.relative_to(base).as_posix()
         yield path.name

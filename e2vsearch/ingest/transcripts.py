@@ -58,7 +58,8 @@ class TranscriptFolder:
     """
 
     def __init__(self, folder: str | os.PathLike[str], recordings: Iterable[Path]) -> None:
-        self._folder = Path(folder).expanduser().absolute()
+        # without "..", as what `expand` gives
+        self._folder = Path(os.path.abspath(Path(folder).expanduser()))  # noqa: PTH100
         if not self._folder.is_dir():
             raise SettingsError(
                 f"--transcripts {folder} is no folder - name the one with the .srt, .vtt, .json or .txt"

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from fastapi import Request
 
+from e2vsearch.collection.recalling import recall
 from e2vsearch.collection.results import Heard
 from e2vsearch.collection.roots import Roots
 from e2vsearch.errors import E2vsearchError, NotStored, PathForbidden, QueryError
@@ -90,7 +91,7 @@ class Service:
                 return self.collection.hear(found)
         if found.startswith(_NAMES):
             raise QueryError(f"{named} is no recording - name seg:NUMBER, call:NUMBER or a file")
-        return self.collection.stored(found)
+        return recall(self.collection, found)
 
 
 def gone(request: Request) -> Gone:

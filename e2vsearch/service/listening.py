@@ -9,17 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import numpy as np
-
 from e2vsearch import audio
 from e2vsearch.audio import AudioSource
-from e2vsearch.catalog import Recording
-from e2vsearch.catalog.records import number_of
 from e2vsearch.collection.hearing import hear
 from e2vsearch.collection.opened import Collection
-from e2vsearch.collection.results import Heard, Moment
+from e2vsearch.collection.results import Heard
 from e2vsearch.encoders import Encoder
-from e2vsearch.errors import AudioInvalid, NotStored
+from e2vsearch.errors import AudioInvalid
 from e2vsearch.service.batching import Batch, BatchedEncoder
 from e2vsearch.service.work import asked_to_stop
 from e2vsearch.vectors.index import VectorIndex
@@ -64,38 +60,9 @@ class Served(Collection):
             raise AudioInvalid(f"{info.channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
         return hear(source, self.encoder(), self.speech, asked_to_stop(), self._max_audio_s)
 
-    def stored(self, identifier: str) -> Heard:
-        """What was heard when ``seg:123`` or ``call:45`` was ingested.
-
-        Raises:
-            NotStored: it is not there.
-        """
-        if identifier.startswith("seg:"):
-            ids = np.array([number_of(identifier, "seg")], np.int64)
-            recording = self.recording(self.segment(identifier).recording)
-        else:
-            recording = self.recording(identifier)
-            ids, _ = self.catalog.segments_of([number_of(identifier, "call")])
-        batch = self.feed().fetch(ids)
-        vectors = dict(zip(batch.ids.tolist(), batch.vectors, strict=True))
-        moments = []
-        for number, segment in self.catalog.segments(ids.tolist()):
-            if number not in vectors:
-                continue  # removed by another process in between
-            scores = np.array(list(segment.scores.values()), np.float32) if segment.scores else None
-            moments.append(Moment(segment.channel, segment.start_s, segment.end_s, vectors[number], scores))
-        if identifier.startswith("seg:") and not moments:
-            raise NotStored(f"{identifier} is not in {self.place.named}")
-        moments.sort(key=lambda moment: (moment.start_s, moment.channel))
-        return _heard(recording, tuple(moments))
-
     def close(self) -> None:
         """Encode what is waiting, and wait for an index build that is under way."""
         if self._batched is not None:
             self._batched.close()
         if self._builder is not None:
             self._builder.join()
-
-
-def _heard(recording: Recording, moments: tuple[Moment, ...]) -> Heard:
-    return Heard(moments, recording.duration_s, recording.channels, recording.sampling_rate_hz, recording.format)

@@ -18,10 +18,10 @@ from e2vsearch.analysis.labels.training import newest, report_of
 from e2vsearch.audio import AudioSource
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import Predictions, StoredClassifier
-from e2vsearch.catalog.records import number_of
-from e2vsearch.collection import Collection
+from e2vsearch.collection import Collection, Heard
+from e2vsearch.collection.recalling import recall
 from e2vsearch.collection.references import local_path
-from e2vsearch.errors import AnalysisError, NotStored, QueryError, SpaceMismatch
+from e2vsearch.errors import AnalysisError, QueryError, SpaceMismatch
 from e2vsearch.feed import Batch
 
 DEFAULT_MIN_SCORE = 0.5
@@ -100,12 +100,14 @@ def classify_audio(
         SpaceMismatch, AnalysisError: the classifier does not fit the collection, or is damaged.
     """
     stored, model = opened(collection, name)
-    where, vectors = _moments(collection, source)
+    moments = _heard(collection, source).moments
+    probabilities = model.probabilities(np.stack([moment.vector for moment in moments]))
     made = []
-    for (channel, start_s, end_s), row in zip(where, model.probabilities(vectors).tolist(), strict=True):
+    for moment, row in zip(moments, probabilities.tolist(), strict=True):
         best = int(np.argmax(row))
-        probabilities = dict(zip(stored.labels, row, strict=True))
-        made.append(ClassifiedMoment(channel, start_s, end_s, stored.labels[best], row[best], probabilities))
+        scores = dict(zip(stored.labels, row, strict=True))
+        where = moment.channel, moment.start_s, moment.end_s
+        made.append(ClassifiedMoment(*where, stored.labels[best], row[best], scores))
     return tuple(made)
 
 
@@ -167,19 +169,11 @@ def _predict(
     return done, Predictions(np.concatenate(ids), np.concatenate(labels), np.concatenate(scores))
 
 
-def _moments(collection: Collection, source: AudioSource) -> tuple[list[tuple[int, float, float]], NDArray[np.float32]]:
+def _heard(collection: Collection, source: AudioSource) -> Heard:
     if isinstance(source, str) and source.startswith(("seg:", "call:")):
-        of_call = source.startswith("call:")
-        found = collection.segments(source) if of_call else [collection.segment(source)]
-        batch = collection.feed().fetch(np.array([number_of(each.id, "seg") for each in found], np.int64))
-        if not batch.ids.size:
-            raise NotStored(f"{source} is not in {collection.place.named}, or has no speech")
-        row = {number: at for at, number in enumerate(batch.ids.tolist())}
-        there = [each for each in found if number_of(each.id, "seg") in row]
-        where = [(each.channel, each.start_s, each.end_s) for each in there]
-        return where, batch.vectors[[row[number_of(each.id, "seg")] for each in there]]
-    heard = collection.hear(local_path(source) if isinstance(source, str) else source)
+        heard, named = recall(collection, source), source
+    else:
+        heard, named = collection.hear(local_path(source) if isinstance(source, str) else source), "that clip"
     if not heard.moments:
-        raise QueryError("no speech found in what was to be classified - give a clip in which somebody speaks")
-    where = [(moment.channel, moment.start_s, moment.end_s) for moment in heard.moments]
-    return where, np.stack([moment.vector for moment in heard.moments])
+        raise QueryError(f"no speech found in {named} - give a clip in which somebody speaks")
+    return heard

@@ -114,6 +114,17 @@ def facts(collection: Collection, by: By, ids: NDArray[np.int64], where: str | N
     return Facts(by, kept, items, kept, calls, moment_ids, moments, np.searchsorted(kept, of))
 
 
+def order(known: Facts) -> NDArray[np.intp]:
+    """Points in an order that the recordings alone decide.
+
+    Ids depend on which file was read first, and a layout on the order of its points: without this, the same calls
+    ingested twice would give two maps.
+    """
+    calls = [known.calls[number].content_sha256 for number in known.recordings.tolist()]
+    keys = [(call, item.channel or 0, item.start_s) for call, item in zip(calls, known.items, strict=True)]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.intp)
+
+
 def vectors(collection: Collection, known: Facts, progress: Progress | None = None) -> Vectors:
     """Unit vectors of points and moments.
 

@@ -193,3 +193,8 @@ class Laid:
     cluster: NDArray[np.int32]
     strength: NDArray[np.float32]
     reach: float = field(default=np.inf)  # mean cosine distance to its neighbours that 99 % of the points stay below
+
+    def reordered(self, order: NDArray[np.intp]) -> Laid:
+        """As it would be had its points not been put in that order before."""
+        back = np.argsort(order)
+        return Laid(self.x[back], self.y[back], self.cluster[back], self.strength[back], self.reach)

@@ -23,10 +23,10 @@ from e2vsearch import audio
 from e2vsearch.analysis import labels, maps
 from e2vsearch.catalog import listing
 from e2vsearch.catalog.filters import FIELDS, LABEL_FIELDS, RECORDING_FIELDS
-from e2vsearch.catalog.records import number_of
-from e2vsearch.collection import Collection, Comparison, Heard, Moment, QueryResult
+from e2vsearch.collection import Collection, Comparison, Heard, QueryResult
 from e2vsearch.collection.comparing import compare_heard
 from e2vsearch.collection.hearing import hear
+from e2vsearch.collection.recalling import recall
 from e2vsearch.errors import E2vsearchError, NotStored, QueryError
 from e2vsearch.integrations.asking import Asking, Source
 from e2vsearch.integrations.documents import describe
@@ -211,27 +211,7 @@ class Tools:
             raise QueryError(f"{reference} is no clip - compare calls, moments or files")
         if not reference.startswith(("seg:", "call:")):
             return self._collection.hear(self._source.allowed(reference))  # type: ignore[arg-type]
-        collection = self._collection
-        if reference.startswith("seg:"):
-            segments = [collection.segment(reference)]
-        else:
-            collection.recording(reference)  # a call that is not there is another thing than one without speech
-            segments = collection.segments(reference)
-        batch = collection.feed().fetch(np.array([number_of(each.id, "seg") for each in segments], np.int64))
-        vectors = {f"seg:{number}": vector for number, vector in zip(batch.ids.tolist(), batch.vectors, strict=True)}
-        labels = collection.require_space().labels
-        moments = tuple(
-            Moment(
-                each.channel,
-                each.start_s,
-                each.end_s,
-                vectors[each.id],
-                np.array([each.scores[label] for label in labels], np.float32) if each.scores else None,
-            )
-            for each in segments
-            if each.id in vectors  # not removed by another process meanwhile
-        )
-        return Heard(moments, 0.0, 0, 0, "stored")
+        return recall(self._collection, reference)
 
 
 def _vectors(audio_base64: str, collection: Collection) -> NDArray[np.float32]:
