@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from command import Ran, Run
 from postgres import NoServerError, server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -74,3 +77,20 @@ def shared_audio() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the real recordings of ../shared/audio")
     return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Types ``e2vsearch ARGUMENTS...``, with `stdin` to read."""
+    from e2vsearch.cli import main
+
+    def run(*arguments: object, stdin: str = "") -> Ran:
+        monkeypatch.setattr(sys, "argv", ["e2vsearch", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), said.out, said.err)
+
+    return run
