@@ -7,17 +7,27 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import inspect, select, text
+from sqlalchemy import insert, inspect, select, text
 
 from e2vsearch.catalog import SCHEMA_REVISION, Catalog, NewRecording, NewSegment, upgrade
 from e2vsearch.catalog.database import connect
-from e2vsearch.catalog.tables import Base, ChangeRow
+from e2vsearch.catalog.tables import (
+    Base,
+    ChangeRow,
+    CollectionRow,
+    RecordingRow,
+    SegmentRow,
+    SpaceRow,
+    VectorRow,
+)
+from e2vsearch.catalog.texts import put
 from e2vsearch.errors import (
     BadFilter,
     CatalogError,
@@ -360,6 +370,40 @@ def test_migrations_can_be_taken_back(database_url: str) -> None:
         command.downgrade(config, "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
     engine.dispose()
+
+
+def test_what_an_older_version_stored_is_kept(database_url: str) -> None:
+    """As 0.1's first schema held it: refused with the cure, and whole after the cure."""
+    from alembic import command
+
+    engine = connect(database_url)
+    config = upgrade._config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        now = datetime(2024, 3, 1, tzinfo=UTC)
+        rows: list[tuple[type[Base], dict[str, object]]] = [
+            (SpaceRow, {"id": 1, "encoder": "fake", "revision": "1", "dim": 4, "labels": ["low", "high"]}),
+            (CollectionRow, {"id": 1, "uuid": "a-uuid", "space_id": 1, "created_at": now}),
+            (RecordingRow, {"id": 1, "space_id": 1, "content_sha256": "0" * 64, "uri": "a.wav", "name": "a"}),
+            (SegmentRow, {"id": 1, "recording_id": 1, "channel": 0, "start_s": 0.5, "end_s": 1.5, "label": "low"}),
+            (VectorRow, {"segment_id": 1, "vector": np.arange(4, dtype="<f4").tobytes()}),
+        ]
+        rows[0][1].update(projection="raw", source="fake", created_at=now)
+        rows[2][1].update(size_bytes=1, mtime_ns=1, recorded_at=now, added_at=now, duration_s=2.0, channels=1)
+        rows[2][1].update(sampling_rate_hz=8000, format="WAV", note="")
+        for table, values in rows:
+            connection.execute(insert(table), [values])
+    with pytest.raises(SchemaTooOld, match="e2vsearch db upgrade"):
+        Catalog.open(database_url)
+    upgrade.upgrade(engine)
+    engine.dispose()
+    with closing(Catalog.open(database_url)) as catalog:
+        ((_, segment),) = catalog.segments()
+        assert (segment.id, segment.emotion, segment.text, segment.label) == ("seg:1", "low", None, None)
+        assert catalog.feed().fetch(np.array([1])).vectors.tolist() == [[0.0, 1.0, 2.0, 3.0]]
+        put(catalog, 1, {1: "now it has a transcript"})
+        assert next(catalog.segments([1]))[1].text == "now it has a transcript"
 
 
 @pytest.mark.parametrize(

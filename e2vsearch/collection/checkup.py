@@ -40,9 +40,21 @@ _CORE = (
 )
 
 
+_EXTRAS = (  # a package that tells whether the extra is there, the extra, what it is for
+    ("psycopg", "postgres", "collections in Postgres"),
+    ("scikit-learn", "labels", "labels of your own"),
+    ("umap-learn", "map", "maps with clusters"),
+    ("fastapi", "serve", "the HTTP service"),
+    ("langchain-core", "langchain", "the LangChain retriever"),
+    ("llama-index-core", "llama-index", "the LlamaIndex retriever"),
+    ("haystack-ai", "haystack", "the Haystack retriever"),
+    ("mcp", "mcp", "the server for agents"),
+)
+
+
 def examine(index: str | None = None) -> list[Finding]:
     """Look at versions, encoders, speech detection, the collection's database and its index."""
-    return [*_packages(), *_encoders(), _detector(), *_collection(index)]
+    return [*_packages(), *_encoders(), *_extras(), _detector(), *_collection(index)]
 
 
 def _packages() -> Iterator[Finding]:
@@ -73,7 +85,11 @@ def _encoders() -> Iterator[Finding]:
         yield _attempt(
             "torchaudio", False, _import_torchaudio, "pip uninstall torchaudio: funasr breaks on one that does not fit"
         )
-    yield _package("psycopg", False, "pip install 'e2vsearch[postgres]' for collections in Postgres")
+
+
+def _extras() -> Iterator[Finding]:
+    for package, extra, purpose in _EXTRAS:
+        yield _package(package, False, f"pip install 'e2vsearch[{extra}]' for {purpose}")
 
 
 def _import_torchaudio() -> str:

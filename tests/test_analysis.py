@@ -1,0 +1,42 @@
+"""The collection that `e2vsearch.open` gives has all its verbs."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made import save, silence, speech
+
+import e2vsearch
+from e2vsearch.cli import app
+
+
+def test_a_command_is_a_method() -> None:
+    """CLI verb = Python method: what is said on the command line can be said in Python."""
+    verbs = {"ingest", "query", "compare", "label", "train", "classify", "map", "attach", "detach", "sides", "status"}
+    typed = {command.name or command.callback.__name__.rstrip("_") for command in app.registered_commands}
+    assert verbs <= typed
+    methods = dict(inspect.getmembers(e2vsearch.Collection, inspect.isfunction))
+    assert verbs <= methods.keys()
+    assert all(methods[verb].__doc__ for verb in verbs)
+
+
+def test_labels_from_example_to_filter(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="the 'labels' extra is not installed")
+    for number in range(12):  # six low voices and six high ones, three turns each
+        turns = [speech(2.0, seed=3 * number + turn, pitch_hz=90 + 5 * number + 60 * (number % 2)) for turn in range(3)]
+        save(tmp_path / f"{number:02d}.wav", np.concatenate([part for turn in turns for part in (turn, silence(1.0))]))
+    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+        collection.ingest(tmp_path, workers=1)
+        for number in range(8):
+            (call,) = collection.find(str(tmp_path / f"{number:02d}.wav"))
+            assert collection.label("high" if number % 2 else "low", call.id).added
+        report = collection.train("pitch", labels=["low", "high"], seed=1)
+        assert report.labels == ("high", "low") or report.labels == ("low", "high")
+        done = collection.classify("pitch", min_score=0.0)
+        assert done.looked_at == collection.status().counts.segments
+        for word in ("low", "high"):
+            assert len(collection.query(f"label:{word}", by="segment", where=f"label = {word}", k=100)) >= 3
+        assert len(collection.suggest(3, "pitch")) == 3
