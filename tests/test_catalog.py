@@ -312,6 +312,11 @@ def test_quotes_in_values_stay_values(catalog: Catalog) -> None:
     catalog.store(a_recording("a", agent="O'Brien"))
     assert catalog.select('agent = "O\'Brien"').size == 2
     assert catalog.select("agent = \"x' or '1' = '1\"").size == 0
+    assert catalog.select("agent = 'O''Brien'").size == 2  # doubled, as in SQL
+    catalog.store(a_recording("b", agent="both \" and '"))
+    assert catalog.select('agent = "both "" and \'"').size == 2
+    assert catalog.select("agent = 'both \" and '''").size == 2
+    assert catalog.select('agent = ""').size == 0
 
 
 def test_metadata_of_a_stored_recording_can_change(catalog: Catalog) -> None:

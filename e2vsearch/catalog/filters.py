@@ -42,7 +42,7 @@ _GRAMMAR = r"""
     NUMBER.2: /[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?(?![\w.:-])/
     NAME: /(?!(and|or|not|in|like|between|is|null)\b)[A-Za-z_]\w*([.:-]\w+)*/i
     QUOTED_NAME: /`[^`]+`/
-    STRING: /"[^"]*"/ | /'[^']*'/
+    STRING: /"(?:[^"]|"")*"/ | /'(?:[^']|'')*'/
     %ignore /\s+/
 """
 
@@ -90,7 +90,8 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> _Condition:
 
     Args:
         where: comparisons (``= != < <= > >= in like between is null``) joined by ``and``, ``or``, ``not`` and
-            parentheses. Values are numbers, dates, words or quoted text; ``like`` takes ``%`` and ``_``.
+            parentheses. Values are numbers, dates, words or quoted text, in which a doubled quote stands for one;
+            ``like`` takes ``%`` and ``_``.
         metadata_keys: keys that some recording of the collection has.
 
     Raises:
@@ -153,7 +154,7 @@ class _Compiler(Transformer[Token, Any]):
             except ValueError as error:
                 raise BadFilter(f"there is no date {token}: {error}") from error
         if token.type == "STRING":
-            return str(token)[1:-1]
+            return str(token)[1:-1].replace(token[0] * 2, token[0])
         return str(token)
 
     def comparison(self, name: str, operator: Token, value: _Value) -> _Condition:

@@ -66,13 +66,11 @@ export function whereOf(query: Query, fields: readonly string[]): string | null 
 }
 
 function compared(name: string, value: string): string {
-  // quoted text has no escapes: where a value has both kinds of quotes, "_" stands for any one sign
-  const both = value.includes('"') && value.includes("'");
-  return both ? `${name} like "${value.replaceAll('"', "_")}"` : `${name} = ${quoted(value)}`;
+  return `${name} = ${quoted(value)}`;
 }
 
 function quoted(value: string): string {
-  return value.includes('"') ? `'${value.replaceAll("'", "_")}'` : `"${value}"`;
+  return `"${value.replaceAll('"', '""')}"`; // a doubled quote stands for one
 }
 
 const PLAIN_NAME = /^(?!(?:and|or|not|in|like|between|is|null)$)[a-z_]\w*(?:[.:-]\w+)*$/i;

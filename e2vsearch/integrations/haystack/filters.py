@@ -127,7 +127,4 @@ def _value(name: str, value: Any) -> str:
 def _text(name: str, value: str) -> str:
     if name in _DATE_FIELDS and _DATE.fullmatch(value):
         return value
-    quote = next((mark for mark in "\"'" if mark not in value), None)
-    if quote is None:
-        raise BadFilter(f"{name} cannot be compared with {value!r}, which has quotes of both kinds")
-    return f"{quote}{value}{quote}"
+    return '"' + value.replace('"', '""') + '"'
