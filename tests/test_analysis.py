@@ -15,7 +15,8 @@ from e2vsearch.cli import app
 
 def test_a_command_is_a_method() -> None:
     """CLI verb = Python method: what is said on the command line can be said in Python."""
-    verbs = {"ingest", "query", "compare", "label", "train", "classify", "map", "attach", "detach", "sides", "status"}
+    verbs = {"ingest", "query", "compare", "label", "train", "classify", "map", "attach", "detach", "sides"}
+    verbs |= {"status", "evaluate"}
     typed = {command.name or command.callback.__name__.rstrip("_") for command in app.registered_commands}
     assert verbs <= typed
     methods = dict(inspect.getmembers(e2vsearch.Collection, inspect.isfunction))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from e2vsearch import ingest
 
 if TYPE_CHECKING:
+    from e2vsearch.analysis.evaluation import Condition, Evaluation
     from e2vsearch.analysis.labels import Classified, ClassifierReport, LabelReport, Suggestion
     from e2vsearch.analysis.maps import Map, MapOptions
     from e2vsearch.collection.results import By
@@ -53,6 +54,24 @@ class Collection(ingest.Collection):
         from e2vsearch.analysis import labels
 
         return labels.classify(self, name, where, min_score=min_score)
+
+    def evaluate(
+        self,
+        labels: str | os.PathLike[str],
+        projection: str | None = None,
+        *,
+        by: By = "segment",
+        condition: Condition = "clean",
+        seed: int = 0,
+    ) -> Evaluation:
+        """How well its space finds the same emotion in other voices: see `e2vsearch.analysis.evaluation.evaluate`.
+
+        Clean, its stored segments are compared; for telephone copies its encoder hears the files anew.
+        """
+        from e2vsearch.analysis.evaluation import evaluate
+
+        encoder = None if condition == "clean" else self.encoder()
+        return evaluate(labels, encoder, collection=self, projection=projection, by=by, condition=condition, seed=seed)
 
     def map(
         self,

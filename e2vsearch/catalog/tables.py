@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
 
 # AUTOINCREMENT on SQLite needs the type name INTEGER; without it the id of a deleted last row would be used again
@@ -94,6 +94,23 @@ class CollectionRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     uuid: Mapped[str] = mapped_column(String(36))
     space_id: Mapped[int | None] = mapped_column(ForeignKey("space.id"))
+    created_at: Mapped[datetime]
+    projection_id: Mapped[int | None] = mapped_column(ForeignKey("projection.id"))  # NULL: raw vectors are searched
+
+
+class ProjectionRow(Base):
+    """What the space's vectors may be turned into before they are compared. Which one is, `CollectionRow` says."""
+
+    __tablename__ = "projection"
+    __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(16))
+    revision: Mapped[str] = mapped_column(String(64))  # a hash of its parameters
+    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
+    parameters: Mapped[bytes] = mapped_column(LargeBinary)  # plain arrays in .npz, read without pickle
+    report: Mapped[dict[str, Any]] = mapped_column(JSON)  # how it was made, and how well it does
     created_at: Mapped[datetime]
 
 

@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from e2vsearch.cli import adding, agents, asking, attaching, keeping, labelling, mapping, serving
+from e2vsearch.cli import adding, agents, asking, attaching, evaluating, keeping, labelling, mapping, serving, spaces
 from e2vsearch.errors import E2vsearchError
 
 __all__ = ["app", "main"]
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(keeping.index_app, name="index")
 app.add_typer(keeping.db_app, name="db")
+app.add_typer(spaces.space_app, name="space")
 app.command()(adding.ingest)
 app.command()(asking.query)
 app.command()(asking.compare)
@@ -35,6 +36,7 @@ app.command("map")(mapping.map_)
 app.command()(labelling.label)
 app.command()(labelling.train)
 app.command()(labelling.classify)
+app.command()(evaluating.evaluate)
 app.command()(adding.status)
 app.command()(adding.failures)
 app.command()(adding.remove)

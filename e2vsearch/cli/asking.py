@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from e2vsearch.cli import telling
 from e2vsearch.cli.options import (
     By,
     Device,
@@ -30,9 +31,13 @@ _SAID = 48  # characters shown of what is said
 
 def query(
     references: Annotated[
-        list[str],
-        typer.Argument(help="A clip, an .npy vector, or a stored id: seg:123 or call:45.", metavar="REFERENCE..."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="A clip, an .npy vector, or a stored id: seg:123 or call:45. Not needed with --emotion or --arc.",
+            metavar="REFERENCE...",
+            show_default=False,
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.", min=1)] = 20,
     by: Annotated[By, typer.Option(help="Hits are calls with their best moment, or segments.")] = By.call,
     where: Where = None,
@@ -54,6 +59,53 @@ def query(
             metavar="NAME=WEIGHT[:REF]",
         ),
     ] = None,
+    weight: Annotated[
+        str | None,
+        typer.Option(help="A number for each REFERENCE, e.g. 2,1: the score is their weighted mean.", metavar="W,W..."),
+    ] = None,
+    but_not: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--not", help="A reference that hits should be unlike. May be given several times.", metavar="REFERENCE"
+        ),
+    ] = None,
+    not_weight: Annotated[
+        float | None,
+        typer.Option(
+            "--not-weight", help="How much of the likeness to --not is taken off the score.  [default: 0.5]", min=0
+        ),
+    ] = None,
+    emotion: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An emotion or a label of yours, as a reference. Several mix: frustrated=1 and shouting=-0.5 is "
+            "frustrated but not shouting; =0 is only what --min is of. May be given several times.",
+            metavar="NAME[=WEIGHT]",
+        ),
+    ] = None,
+    min_: Annotated[
+        float | None,
+        typer.Option("--min", help="The least probability of --emotion in a moment, likeliest or not.", min=0, max=1),
+    ] = None,
+    arc: Annotated[
+        str | None,
+        typer.Option(
+            help="Calls that run like this from beginning to end: call:45, a file, or stations: neutral,angry,happy.",
+            metavar="CALL|NAME,NAME...",
+        ),
+    ] = None,
+    per_recording: Annotated[
+        int | None, typer.Option(help="At most so many hits of one recording.", metavar="N", min=1)
+    ] = None,
+    per: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="At most so many hits that share a value: day, or a column of --meta, e.g. agent=2. May be given "
+            "several times.",
+            metavar="KEY=N",
+        ),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say of each hit why it is one.")] = False,
     index: Index = None,
     encoder: EncoderName = None,
     device: Device = None,
@@ -64,9 +116,15 @@ def query(
     """Find the calls that feel most like a reference. Scores are exact cosines: 1.0000 is the reference itself."""
     import e2vsearch
 
+    if not references and not emotion and arc is None:
+        raise typer.BadParameter("Missing argument REFERENCE: a clip or an id, or else --emotion or --arc")
+    if not_weight is not None and not but_not:
+        raise typer.BadParameter("--not-weight is the weight of --not, which is not given")
+    limits = {} if per_recording is None else {"recording": per_recording}
+    limits |= dict(_limit(each) for each in per or ())
     with e2vsearch.open(index, create=False, encoder=encoder, device=device) as collection:
         result = collection.query(
-            *references,
+            *_with_weights(references or [], weight),
             k=k,
             by=by.value,
             where=where,
@@ -74,8 +132,20 @@ def query(
             exact=exact,
             text=text,
             fuse=dict(map(_weighed, fuse or ())),
+            but_not=[each if not_weight is None else (each, not_weight) for each in but_not or ()],
+            emotion=dict(map(_emotion_weight, emotion or ())),
+            emotion_min=min_,
+            arc=arc,
+            per=limits,
+            explain=explain,
         )
-        rows = [{"rank": rank, **asdict(hit)} for rank, hit in enumerate(result, start=1)]
+        unsaid = (() if explain else ("percentile", "why")) + (() if result.arc else ("course",))
+        rows = [
+            {"rank": rank, **{name: value for name, value in asdict(hit).items() if name not in unsaid}}
+            for rank, hit in enumerate(result, start=1)
+        ]
+        several = len(result.reference) > 1
+        table = [{"rank": rank, **_hit_row(hit, several)} for rank, hit in enumerate(result, start=1)]
         columns = {
             "rank": "#>",
             "score": "score>",
@@ -83,10 +153,11 @@ def query(
             "channel": "ch>",
             "at": "at",
             "emotion": "emotion",
-            **{name: name for name in ("label", "said", "fused") if any(_hit_row(hit)[name] for hit in result)},
+            **{name: name for name in ("label", "said", "fused") if any(row[name] for row in table)},
+            **({"course": "course"} if result.arc else {}),
+            **({"percentile": "nearer than>", "why": "why"} if explain else {}),
             "segment": "id",
         }
-        table = [{"rank": rank, **_hit_row(hit)} for rank, hit in enumerate(result, start=1)]
         whole = {**{name: value for name, value in asdict(result).items() if name != "hits"}, "hits": rows}
         write(rows, format_=format_, output=output, columns=columns, table=table, whole=whole)
         among = f"{result.searched:,} of {result.total:,}" if where or text else f"{result.searched:,}"
@@ -94,6 +165,10 @@ def query(
         filtered = (f" where {where}" if where else "") + (f" saying {text}" if text else "")
         place = collection.place.named
         note(f"searched {among} segments{filtered}{how} in {result.seconds * 1000:.0f} ms, index {place}", quiet=quiet)
+        if explain:
+            note(
+                "nearer than: so many % of random pairs of moments of this collection, of different calls", quiet=quiet
+            )
         if collection.mending:
             note(f"rebuilding the index, since {collection.mending}", quiet=quiet)
 
@@ -178,7 +253,7 @@ def embed(
         raise typer.Exit(SOME_FAILED)
 
 
-def _hit_row(hit: Hit) -> dict[str, Any]:
+def _hit_row(hit: Hit, several: bool) -> dict[str, Any]:
     return {
         "score": f"{hit.score:.4f}",
         "name": hit.name,
@@ -188,6 +263,9 @@ def _hit_row(hit: Hit) -> dict[str, Any]:
         "label": f"{hit.label} (yours)" if hit.label_score == 1 else _emotion(hit.label, hit.label_score),
         "said": _shortened(hit.text or ""),
         "fused": ", ".join(f"{name} {cosine:.3f}" for name, cosine in hit.fused.items()),
+        "course": telling.course(hit, several),
+        "percentile": telling.percentile(hit),
+        "why": telling.why(hit, several),
         "segment": hit.segment,
     }
 
@@ -211,6 +289,36 @@ def _weighed(option: str) -> tuple[str, float | tuple[float, Any]]:
     from e2vsearch.collection.attaching import vector
 
     return name, (number, vector(Path(reference).expanduser()))
+
+
+def _with_weights(references: list[str], weights: str | None) -> list[Any]:
+    """References with the numbers of ``2,1``, as `Collection.query` takes them."""
+    if weights is None:
+        return list(references)
+    try:
+        numbers = [float(each) for each in weights.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"--weight takes numbers such as 2,1, not {weights!r}") from error
+    if len(numbers) != len(references):
+        raise typer.BadParameter(f"--weight takes a number for each reference: {len(references)}, not {len(numbers)}")
+    return list(zip(references, numbers, strict=True))
+
+
+def _emotion_weight(option: str) -> tuple[str, float]:
+    """``shouting=-0.5`` → a name and its weight, 1 where none is given."""
+    name, _, weight = option.partition("=")
+    try:
+        return name.strip(), float(weight or 1)
+    except ValueError as error:
+        raise typer.BadParameter(f"--emotion takes NAME or NAME=WEIGHT, as in angry=0.5, not {option!r}") from error
+
+
+def _limit(option: str) -> tuple[str, int]:
+    """``agent=2`` → a key and how many hits may share its value."""
+    name, _, most = option.rpartition("=")
+    if not name or not (most.isascii() and most.isdigit()):
+        raise typer.BadParameter(f"--per takes KEY=N, as in agent=2 or day=3, not {option!r}")
+    return name.strip(), int(most)
 
 
 def _embedded_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,18 @@ from numpy.typing import NDArray
 
 from e2vsearch.collection.results import Comparison, Heard, Moment, Side
 from e2vsearch.errors import QueryError
+from e2vsearch.projections import RAW, Projection
 from e2vsearch.space import Space
 
 
-def compare_heard(space: Space, a: tuple[str, Heard], b: tuple[str, Heard]) -> Comparison:
+def compare_heard(space: Space, a: tuple[str, Heard], b: tuple[str, Heard], projection: Projection = RAW) -> Comparison:
     """The comparison of two recordings that were listened to, each with its name.
+
+    Args:
+        space: that they were heard in.
+        a: one of them.
+        b: the other.
+        projection: of each moment's vector, before any mean is taken.
 
     Raises:
         QueryError: one of them has no speech.
@@ -22,7 +29,7 @@ def compare_heard(space: Space, a: tuple[str, Heard], b: tuple[str, Heard]) -> C
     for name, heard in (a, b):
         if not heard.moments:
             raise QueryError(f"no speech found in {name} - compare clips in which somebody speaks")
-    units = [unit(np.stack([moment.vector for moment in heard.moments])) for _, heard in (a, b)]
+    units = [unit(projection.apply(np.stack([moment.vector for moment in heard.moments]))) for _, heard in (a, b)]
     cosines = np.clip(units[0] @ units[1].T, -1.0, 1.0)
     best = np.unravel_index(int(np.argmax(cosines)), cosines.shape)
     means = [

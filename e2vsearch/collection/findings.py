@@ -1,4 +1,4 @@
-"""Export and import of what people found: labels, classifiers and what they say, side vectors. Knows files and rows.
+"""Export and import of what was found: labels, classifiers and what they say, side vectors, projections.
 
 Beside `transfer`'s own files, a segment being its row there::
 
@@ -10,6 +10,8 @@ Beside `transfer`'s own files, a segment being its row there::
     sides.jsonl           one set of side vectors a line: name, dim, created_at; the i-th has
     sides/i.npy           (segments, dim) float32, and
     sides/i.segments.npy  (segments,) int64
+    projections.jsonl     one a line: name, kind, revision, report, created_at, used; the i-th has
+    projections/i.npz     its parameters, plain arrays
 
 Maps are not exported: they are made of the vectors, by one command.
 """
@@ -27,7 +29,8 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from e2vsearch.catalog import Catalog, carry, sides
+from e2vsearch.catalog import Catalog, carry, projections, sides
+from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.errors import ExportError
 
 _BATCH = 4096
@@ -41,6 +44,7 @@ class Findings:
     labels: int = 0
     classifiers: int = 0
     sides: int = 0
+    projections: int = 0
 
 
 def write(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> Findings:
@@ -59,19 +63,24 @@ def write(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> Findings:
         _write_labels(catalog, folder, ids),
         _write_classifiers(catalog, folder, ids),
         _write_sides(catalog, folder, ids),
+        _write_projections(catalog, folder),
     )
 
 
-def load(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> Findings:
+def load(catalog: Catalog, folder: Path, ids: NDArray[np.int64], *, fresh: bool = False) -> Findings:
     """Add all that was found about segments, where nothing is known yet; gives how many were new.
 
     Args:
         catalog: where to.
         folder: of the export.
         ids: number that the segment in each row of the export has here, -1 where it is not here.
+        fresh: nothing was here before, so that it is searched through the projection that was in use.
     """
     return Findings(
-        _load_labels(catalog, folder, ids), _load_classifiers(catalog, folder, ids), _load_sides(catalog, folder, ids)
+        _load_labels(catalog, folder, ids),
+        _load_classifiers(catalog, folder, ids),
+        _load_sides(catalog, folder, ids),
+        _load_projections(catalog, folder, fresh=fresh),
     )
 
 
@@ -202,6 +211,35 @@ def _load_sides(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
                 sides.attach(catalog, name, part[wanted], rows[wanted], made)
                 new.add(name)
     return len(new - before)
+
+
+# ----------------------------------------------------------------------------------------------------- projections
+
+
+def _write_projections(catalog: Catalog, folder: Path) -> int:
+    found = projections.listed(catalog)
+    used = projections.used(catalog)
+    if not found:
+        return 0
+    (folder / "projections").mkdir()
+    with (folder / "projections.jsonl").open("w", encoding="utf-8") as file:
+        for at, each in enumerate(found):
+            fields = asdict(each)
+            (folder / "projections" / f"{at}.npz").write_bytes(fields.pop("parameters"))
+            file.write(line({**fields, "used": used is not None and used[0] == each.name}))
+    return len(found)
+
+
+def _load_projections(catalog: Catalog, folder: Path, *, fresh: bool) -> int:
+    new = 0
+    for at, fields in enumerate(lines(folder / "projections.jsonl")):
+        used, made = fields.pop("used"), datetime.fromisoformat(fields.pop("created_at"))
+        parameters = (folder / "projections" / f"{at}.npz").read_bytes()
+        each = StoredProjection(parameters=parameters, created_at=made, **fields)
+        new += projections.put(catalog, each, replace=False)
+        if used and fresh:
+            projections.use(catalog, each.name)
+    return new
 
 
 def _rows(ids: NDArray[np.int64], numbers: Any) -> NDArray[np.intp]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -15,26 +15,27 @@ from numpy.typing import ArrayLike, NDArray
 
 from e2vsearch import encoders, settings
 from e2vsearch.audio import AudioSource, Signal, cut
-from e2vsearch.catalog import Catalog, Failure, Feed, Recording, Segment, sides
+from e2vsearch.catalog import Catalog, Failure, Recording, Segment, sides
 from e2vsearch.catalog.records import number_of
 from e2vsearch.catalog.sides import SideVectors
+from e2vsearch.collection.asked import Arc, Asked, Weighed
+from e2vsearch.collection.asking import answer
 from e2vsearch.collection.comparing import compare_heard
+from e2vsearch.collection.finding import find
 from e2vsearch.collection.hearing import hear
-from e2vsearch.collection.hits import hits_of
+from e2vsearch.collection.lenses import Lens, Lenses
+from e2vsearch.collection.mending import Mender
 from e2vsearch.collection.places import Place, locate
-from e2vsearch.collection.ranking import rank_calls, rank_segments
-from e2vsearch.collection.references import AudioQuery, local_path, resolve
 from e2vsearch.collection.results import By, Comparison, Heard, QueryResult, Status
 from e2vsearch.encoders import Encoder, EncoderOptions, Space
 from e2vsearch.errors import (
-    E2vsearchError,
     EncoderError,
     GenerationBusy,
     MissingExtra,
     NoCollection,
     NotStored,
-    QueryError,
 )
+from e2vsearch.projections.source import Projected
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.vectors import IndexOptions, Kind
 from e2vsearch.vectors.generation import Manifest
@@ -42,8 +43,7 @@ from e2vsearch.vectors.index import VectorIndex
 
 if TYPE_CHECKING:
     from e2vsearch.collection.fusion import Fuse
-
-_log = logging.getLogger(__name__)
+    from e2vsearch.collection.percentiles import Sample
 
 
 def open_named(name: str, device: str) -> Encoder:
@@ -87,9 +87,9 @@ class Collection:
         self._index_options = index or IndexOptions()
         self._lock = threading.RLock()
         self._encoder: Encoder | None = None
-        self._index: VectorIndex | None = None
-        self._builder: threading.Thread | None = None
-        self._due: str | None = None
+        self._lenses = Lenses(catalog, self._cached, self._index_options)
+        self._mender = Mender(self.maintain)
+        self._sample: Sample | None = None
 
     @classmethod
     def open(
@@ -130,8 +130,7 @@ class Collection:
 
     def close(self) -> None:
         """Wait for an index build that is under way, and let go of the database."""
-        if self._builder is not None:
-            self._builder.join()
+        self._mender.join()
         self.catalog.close()
 
     def __enter__(self) -> Self:
@@ -155,7 +154,7 @@ class Collection:
         Raises:
             NoCollection: nothing has been ingested yet.
         """
-        self.feed()
+        self.catalog.feed()
         if self.catalog.space is None:
             raise NoCollection(f"{self.place.named} holds no recordings yet - add some with: e2vsearch ingest FOLDER")
         return self.catalog.space
@@ -184,12 +183,13 @@ class Collection:
         """What the collection is, how much it holds, and how its index fares."""
         from e2vsearch.catalog.texts import transcribed
 
-        index = self.index().status() if self.catalog.space is not None else None
         catalog = self.catalog
+        space, index = catalog.space, None
+        if space is not None:
+            lens = self.lens()
+            space, index = lens.named(space), lens.index.status()
         said = transcribed(catalog)
-        return Status(
-            self.place.named, catalog.collection_id, catalog.space, catalog.counts(), index, said, self.sides()
-        )
+        return Status(self.place.named, catalog.collection_id, space, catalog.counts(), index, said, self.sides())
 
     def failures(self) -> list[Failure]:
         """Files that could not be ingested, with their reasons."""
@@ -199,7 +199,7 @@ class Collection:
 
     def query(
         self,
-        *references: AudioQuery,
+        *references: Weighed,
         k: int = 20,
         by: By = "call",
         where: str | None = None,
@@ -207,11 +207,18 @@ class Collection:
         exact: bool = False,
         text: str | None = None,
         fuse: Fuse | None = None,
+        but_not: Sequence[Weighed] = (),
+        emotion: str | Mapping[str, float] | None = None,
+        emotion_min: float | None = None,
+        arc: Arc | None = None,
+        per: Mapping[str, int] | None = None,
+        explain: bool = False,
     ) -> QueryResult:
         """The calls, or moments, that feel most like the references.
 
         Args:
-            references: see `AudioQuery`; several count as one reference of all their segments.
+            references: see `AudioQuery`; several count as one reference of all their segments. With a weight,
+                ``("angry.wav", 2.0)``, each is one by itself, and the score is their weighted mean.
             k: how many hits.
             by: ``call``, each with its best moment, or ``segment``.
             where: a filter, such as ``agent = "Kim" and channel = 1``.
@@ -221,6 +228,18 @@ class Collection:
                 ``"credit card"``, ``refund*``, ``-thanks``.
             fuse: side vectors that count as well, by weight, see `e2vsearch.collection.fusion`:
                 ``{"text": (0.5, vector)}``. Every segment is compared then.
+            but_not: references that hits should be unlike; weight · max(0, cosine) is taken off, 0.5 by default. See
+                `e2vsearch.collection.mixing` for the score in full.
+            emotion: an emotion or a label of one's own, as one more reference, or several in one mixture by weight:
+                ``{"frustrated": 1, "shouting": -0.5}``. One below 0 is taken off as `but_not` is; one of 0 is only
+                what `emotion_min` is of.
+            emotion_min: the least probability of these emotions, all whose weight is not below 0, in a moment that
+                is answered, whether or not one is its likeliest.
+            arc: a call, or stations such as ``["neutral", "angry"]``: calls that run like it from beginning to end,
+                see `e2vsearch.collection.courses`. It takes no other reference.
+            per: at most so many hits that share a recording, a day or a value of the metadata:
+                ``{"recording": 1, "agent": 2}``. The list is filled up from further down.
+            explain: say of each hit why it is one (`Hit.why`), and what % of random pairs here are less alike.
 
         Returns:
             Hits, best first, with exact cosines.
@@ -229,41 +248,22 @@ class Collection:
             QueryError: it cannot be answered as asked.
             AudioError, EncoderError: a reference that cannot be heard or encoded.
         """
-        if not references:
-            raise QueryError("a query needs a reference: a clip, an .npy file, or a stored id such as seg:1")
-        if k < 1:
-            raise QueryError(f"k must be 1 or more, not {k}")
-        if by not in ("call", "segment"):
-            raise QueryError(f"hits come by call or by segment, not by {by!r}")
-        index = self.index()
-        resolved = [resolve(reference, self) for reference in references]
-        started = time.perf_counter()
-        vectors = np.concatenate([reference.vectors for reference in resolved])
-        itself = np.empty(0, np.int64) if include_self else np.concatenate([each.itself for each in resolved])
-        allowed = self._allowed(where, text)
-        if fuse:
-            from e2vsearch.collection.fusion import Fusion
+        asked = Asked(
+            references, k, by, where, include_self, exact, text, fuse, but_not, emotion, emotion_min, arc, per or {},
+            explain,
+        )  # fmt: skip
+        asked.check()
+        with self.steady() as lens:
+            result = answer(self, asked, lens.index)
+        self._mender.mend(lens.index.due)
+        return result
 
-            fusion = Fusion.of(self.catalog, fuse, resolved)
-            ranked = fusion.rank(self.catalog, index, vectors, k, by, allowed, itself)
-        elif by == "segment":
-            ranked = rank_segments(index, vectors, k, allowed, itself, exact=exact)
-        else:
-            ranked = rank_calls(index, vectors, k, allowed, itself, self.catalog.segments_of, exact=exact)
-        hits = hits_of(self.catalog, ranked)
-        total = self.catalog.segment_count() if allowed is not None or itself.size else ranked.searched
-        seconds = time.perf_counter() - started
-        self._maintain_aside(index)
-        named = tuple(reference.named for reference in resolved)
-        return QueryResult(hits, ranked.searched, total, ranked.exact, seconds, named, where, text)
+    def sample(self) -> Sample:
+        """Some of its moments, drawn once: what a cosine is worth among them."""
+        from e2vsearch.collection.percentiles import sample_of
 
-    def _allowed(self, where: str | None, text: str | None) -> NDArray[np.int64] | None:
-        """Segments that the filters leave, None for all."""
-        if text is not None:
-            from e2vsearch.catalog.texts import saying
-
-            return saying(self.catalog, text, where)
-        return None if where is None else self.catalog.select(where)
+        self._sample = sample_of(self, self._sample)
+        return self._sample
 
     def compare(self, a: AudioSource, b: AudioSource) -> Comparison:
         """How alike two recordings feel; neither needs to be stored. Each is a file, its bytes, or 16 kHz samples.
@@ -272,7 +272,19 @@ class Collection:
             AudioError, EncoderError: one of them cannot be heard or encoded.
             QueryError: one of them has no speech.
         """
-        return compare_heard(self.encoder().space, (_named(a), self.hear(a)), (_named(b), self.hear(b)))
+        return self.compare_heard((_named(a), self.hear(a)), (_named(b), self.hear(b)))
+
+    def compare_heard(self, a: tuple[str, Heard], b: tuple[str, Heard]) -> Comparison:
+        """How alike two recordings feel that were listened to already, each with its name.
+
+        Raises:
+            QueryError: one of them has no speech.
+        """
+        space = self.catalog.space
+        if space is None:  # nothing is stored: the encoder's own vectors
+            return compare_heard(self.encoder().space, a, b)
+        lens = self.lens()
+        return compare_heard(lens.named(space), a, b, lens.projection)
 
     def hear(self, source: AudioSource) -> Heard:
         """The spoken spans of a recording, with their vectors; nothing is stored."""
@@ -328,22 +340,7 @@ class Collection:
             NotStored: one of them is not there.
             BadFilter: `where` does not parse, or names nothing known.
         """
-        # every URI is read only where a path is named
-        known = {} if all(each.startswith("call:") for each in recordings) else self.catalog.known()
-        numbers: set[int] = set()
-        for recording in recordings:
-            if recording.startswith("call:"):
-                inside = [number for number, _ in self.catalog.recordings([number_of(recording, "call")])]
-            else:
-                path = os.path.abspath(local_path(recording))  # noqa: PTH100 - ".." is not in what is stored
-                inside = [each.id for uri, each in known.items() if uri == path or uri.startswith(path + os.sep)]
-            if not inside:
-                raise NotStored(f"{recording} is not in {self.place.named} - e2vsearch query shows ids and paths")
-            numbers.update(inside)
-        if where is not None:
-            chosen = set(self.catalog.recordings_where(where))
-            numbers = numbers & chosen if recordings else chosen
-        return [recording for _, recording in self.catalog.recordings(sorted(numbers))]
+        return find(self.catalog, self.place.named, recordings, where)
 
     def remove(self, *recordings: str, where: str | None = None) -> int:
         """Remove recordings, named as for `find`, with all that belongs to them; gives how many there were."""
@@ -383,25 +380,49 @@ class Collection:
 
     # -- the index ---------------------------------------------------------------------------------------------
 
-    def feed(self) -> Feed:
-        """The stored vectors, as the index reads them.
+    def lens(self) -> Lens:
+        """What it is searched through right now: a projection, vectors and their index that belong together.
+
+        Raises:
+            NoCollection: nothing has been ingested yet.
+            AnalysisError: the projection in use is damaged.
+        """
+        return self._lenses.now()
+
+    def through(self, projection: str) -> Lens:
+        """What it would be searched through with another projection in use, ``raw`` for none.
+
+        Raises:
+            NotStored: there is no such projection.
+        """
+        return self._lenses.of(projection)
+
+    def steady(self) -> AbstractContextManager[Lens]:
+        """Inside it, `lens`, `feed` and `index` give this thread one and the same, whatever is put to use meanwhile."""
+        return self._lenses.steady()
+
+    def feed(self) -> Projected:
+        """The stored vectors as they are compared: projected. As the encoder made them, `catalog.feed` has them.
 
         Raises:
             NoCollection: nothing has been ingested yet.
         """
-        return self.catalog.feed()
+        return self.lens().source
 
     def index(self) -> VectorIndex:
-        """The vector index, opened once.
+        """The vector index of what is searched now, opened once.
 
         Raises:
             NoCollection: nothing has been ingested yet.
         """
-        with self._lock:
-            if self._index is None:
-                folder = self.place.cached(self.settings.cache, self.catalog.collection_id)
-                self._index = VectorIndex(folder, self.feed(), self._index_options)
-            return self._index
+        return self.lens().index
+
+    def index_folder(self, revision: str) -> Path:
+        """Where the index of a projection is, by the projection's revision."""
+        return self._lenses.folder(revision)
+
+    def _cached(self) -> Path:
+        return self.place.cached(self.settings.cache, self.catalog.collection_id)
 
     def build(self, kind: Kind | None = None, progress: Callable[[str, int, int], None] | None = None) -> Manifest:
         """Build a new generation of the index."""
@@ -418,24 +439,7 @@ class Collection:
     @property
     def mending(self) -> str | None:
         """Why the index is being rebuilt right now, after a query that found it wanting; None if it is not."""
-        return self._due if self._builder is not None and self._builder.is_alive() else None
-
-    def _maintain_aside(self, index: VectorIndex) -> None:
-        """`maintain` in a thread of its own, so that nobody waits for an answer because an index wants mending."""
-        with self._lock:
-            if self.mending:
-                return
-            self._due = index.due()
-            if self._due is None:
-                return
-            self._builder = threading.Thread(target=self._mend, name="e2vsearch-build")
-            self._builder.start()
-
-    def _mend(self) -> None:
-        try:
-            self.maintain()
-        except (E2vsearchError, OSError) as error:  # queries stay exact without it, so this must not end anything
-            _log.warning("the index was not rebuilt: %s", error)
+        return self._mender.mending
 
 
 def _named(source: AudioSource) -> str:

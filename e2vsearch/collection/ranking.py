@@ -33,6 +33,13 @@ class Ranked:
     exact: bool
     fused: list[Mapping[str, float]] = field(default_factory=list)  # with side vectors: the segment's cosine in each
 
+    def only(self, positions: list[int]) -> Ranked:
+        """Some of them, in that order."""
+        columns = (self.segments, self.recordings, self.scores, self.moments, self.fused)
+        kept = ([column[at] for at in positions] if column else [] for column in columns)
+        segments, recordings, scores, moments, fused = kept
+        return Ranked(segments, recordings, scores, moments, self.searched, self.exact, fused)  # type: ignore[arg-type]
+
 
 def rank_segments(
     index: VectorIndex,
@@ -77,7 +84,7 @@ def rank_calls(
         best = scores[first].tolist()
         return Ranked(ids[first].tolist(), recordings[first].tolist(), best, best, matches.searched, matches.exact)
 
-    candidates = _promising(matches.recordings, matches.scores, max(_FIRST_LOOK, _CANDIDATES * k))
+    candidates = promising(matches.recordings, matches.scores, max(_FIRST_LOOK, _CANDIDATES * k))
     ids, recordings = segments_of(candidates.tolist())
     kept = ~np.isin(ids, excluded)
     if allowed is not None:
@@ -110,7 +117,7 @@ def _first_of_each(values: NDArray[np.int64]) -> NDArray[np.intp]:
     return np.sort(first[unique >= 0])
 
 
-def _promising(recordings: NDArray[np.int64], scores: NDArray[np.float32], limit: int) -> NDArray[np.int64]:
+def promising(recordings: NDArray[np.int64], scores: NDArray[np.float32], limit: int) -> NDArray[np.int64]:
     """The calls with the highest mean of best matches among what was found, at most `limit`.
 
     A call that was not found for one of the reference's segments counts there with the worst score that was.

@@ -26,7 +26,7 @@ def recall(collection: Collection, identifier: str) -> Heard:
         recording = collection.recording(identifier)
         segments = collection.segments(identifier)
     numbers = [number_of(segment.id, "seg") for segment in segments]
-    batch = collection.feed().fetch(np.array(numbers, np.int64))
+    batch = collection.catalog.feed().fetch(np.array(numbers, np.int64))
     vectors = dict(zip(batch.ids.tolist(), batch.vectors, strict=True))
     moments = []
     for number, segment in zip(numbers, segments, strict=True):

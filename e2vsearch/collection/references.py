@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.catalog.records import number_of
 from e2vsearch.collection import targets
+from e2vsearch.collection.results import Moment
 from e2vsearch.encoders import saved
 from e2vsearch.errors import AudioNotFound, NotStored, QueryError
 
@@ -31,8 +32,9 @@ class Reference:
     """A query, resolved."""
 
     named: str
-    vectors: NDArray[np.float32]  # (n, dim), one a segment
+    vectors: NDArray[np.float32]  # (n, dim), one a segment, as the collection's projection shows it
     itself: NDArray[np.int64]  # stored segments that are the reference itself, left out of its hits
+    moments: tuple[Moment, ...] = ()  # what was heard, one a vector; nothing where nothing had to be
 
 
 def resolve(query: AudioQuery, collection: Collection) -> Reference:
@@ -46,7 +48,7 @@ def resolve(query: AudioQuery, collection: Collection) -> Reference:
     if isinstance(query, str) and query.startswith(("seg:", "call:")):
         return _stored(query, collection)
     if isinstance(query, str) and query.startswith(("label:", "emotion:")):
-        return _target(targets.named(collection.catalog, query))
+        return _target(targets.named(collection.catalog, query, collection.lens().projection))
     if isinstance(query, str) and targets.is_bare(query) and not Path(query).exists():
         return _bare(query, collection)
     if isinstance(query, str | os.PathLike):
@@ -60,7 +62,7 @@ def resolve(query: AudioQuery, collection: Collection) -> Reference:
         vectors = np.atleast_2d(array).astype(np.float32)
         if not np.isfinite(vectors).all():
             raise QueryError("the reference vector has NaN or infinite values")
-        return Reference(f"{len(vectors)} vector(s)", vectors, np.empty(0, np.int64))
+        return Reference(f"{len(vectors)} vector(s)", _projected(vectors, collection), np.empty(0, np.int64))
     if not isinstance(query, np.ndarray):
         raise QueryError(f"a vector of {array.size} numbers does not fit this collection of {dim}-d vectors")
     return _heard("audio samples", query, collection)
@@ -103,7 +105,7 @@ def _target(target: targets.Target) -> Reference:
 
 
 def _bare(word: str, collection: Collection) -> Reference:
-    target = targets.bare(collection.catalog, word)
+    target = targets.bare(collection.catalog, word, collection.lens().projection)
     if target is not None:
         return _target(target)
     raise AudioNotFound(
@@ -115,7 +117,7 @@ def _bare(word: str, collection: Collection) -> Reference:
 def _file(path: Path, collection: Collection) -> Reference:
     if path.suffix.lower() == ".npy" or (path.is_dir() and saved.is_saved(path)):
         vectors = saved.read_vectors(path, collection.require_space().dim)
-        return Reference(str(path), vectors, np.empty(0, np.int64))
+        return Reference(str(path), _projected(vectors, collection), np.empty(0, np.int64))
     return _heard(str(path), path, collection)
 
 
@@ -123,4 +125,10 @@ def _heard(named: str, source: str | os.PathLike[str] | bytes | NDArray[Any], co
     heard = collection.hear(source)
     if not heard.moments:
         raise QueryError(f"no speech found in {named} - query with a clip in which somebody speaks")
-    return Reference(named, np.stack([moment.vector for moment in heard.moments]), np.empty(0, np.int64))
+    vectors = np.stack([moment.vector for moment in heard.moments])
+    return Reference(named, _projected(vectors, collection), np.empty(0, np.int64), heard.moments)
+
+
+def _projected(vectors: NDArray[np.float32], collection: Collection) -> NDArray[np.float32]:
+    """The encoder's vectors as the collection compares them."""
+    return collection.lens().projection.apply(vectors)

@@ -18,6 +18,49 @@ By = Literal["call", "segment"]
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """A moment of the reference, and the stored one that it was held against."""
+
+    reference: str  # "seg:12", a path, "emotion:angry"
+    reference_start_s: float | None  # None: a vector or a name, which is at no time
+    reference_end_s: float | None
+    segment: str  # "seg:123"
+    start_s: float
+    end_s: float
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """An emotion that the reference and the moment have in common."""
+
+    emotion: str
+    reference: float  # its probability in the reference: the mean over its segments
+    moment: float  # and in the moment
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """What an example of what is not wanted takes off the score."""
+
+    reference: str
+    weight: float
+    cosine: float  # of the moment with the example's segment nearest to it
+    penalty: float  # weight · max(0, cosine)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a hit is one."""
+
+    matches: tuple[Match, ...]  # one a segment of the reference: its best match in the call, or in the moment
+    shared: tuple[Shared, ...] = ()  # most in common first; nothing where the encoder or the reference has no scores
+    against: tuple[Against, ...] = ()
+    emotion_part: float | None = None  # `emotion_part` + `rest_part` = `moment_score`: what lies in the directions
+    rest_part: float | None = None  # that tell this collection's emotions apart, and what lies in all others
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One moment of one call, and how near it is to the reference.
 
@@ -25,7 +68,9 @@ class Hit:
     the moment's own; with several, the mean over them of each one's best match in the call.
     """
 
-    score: float  # exact cosine in the collection's space, 1.0 is identical; with `fuse`, the weighted mean of cosines
+    score: (
+        float  # exact cosine in the collection's space, 1.0 is identical; else a mean of them, see `Collection.query`
+    )
     recording: str  # the recording's id, "call:45"
     segment: str  # the moment's id, "seg:123"
     name: str  # the file's name without its suffix
@@ -42,6 +87,9 @@ class Hit:
     label: str | None = None  # the moment's label of one's own: a person's, else a classifier's surest
     label_score: float | None = None  # its probability; 1.0 where a person gave it
     fused: Mapping[str, float] = field(default_factory=dict)  # with `fuse`: the cosine of each part that made the score
+    course: tuple[Match, ...] = ()  # with `arc`: which moments met which, in order of time
+    percentile: float | None = None  # with `explain`: `moment_score` is nearer than that many % of random pairs here
+    why: Explanation | None = None  # with `explain`
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +104,8 @@ class QueryResult(Sequence[Hit]):
     reference: tuple[str, ...]  # what was searched for: a path, an id, or what kind of array
     where: str | None  # the filter in force
     text: str | None = None  # what had to be said
+    but_not: tuple[str, ...] = ()  # what hits should be unlike
+    arc: bool = False  # whether `reference` is a course, and hits are calls that run like it
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...

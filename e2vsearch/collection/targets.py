@@ -15,6 +15,7 @@ from e2vsearch.catalog import Catalog
 from e2vsearch.catalog import labels as rows
 from e2vsearch.collection.comparing import unit
 from e2vsearch.errors import NotStored
+from e2vsearch.projections import RAW, Projection
 
 SUREST = 100
 """Segments that stand for an emotion, at most."""
@@ -35,14 +36,14 @@ class Target:
     examples: NDArray[np.int64]  # stored segments that a person gave the label to: they are the query itself
 
 
-def named(catalog: Catalog, query: str) -> Target:
-    """What ``label:NAME`` or ``emotion:NAME`` stands for.
+def named(catalog: Catalog, query: str, projection: Projection = RAW) -> Target:
+    """What ``label:NAME`` or ``emotion:NAME`` stands for, as a projection shows it.
 
     Raises:
         NotStored: there is no such label or emotion, or nothing here sounds like it.
     """
     kind, _, name = query.partition(":")
-    found = _label(catalog, name.strip()) if kind == "label" else _emotion(catalog, name.strip())
+    found = (_label if kind == "label" else _emotion)(catalog, name.strip(), projection)
     if found is not None:
         return found
     if kind == "emotion" and _spelt(catalog, name) is not None:
@@ -51,15 +52,15 @@ def named(catalog: Catalog, query: str) -> Target:
     raise NotStored(f"there is no {kind} {name.strip()!r} - known: {', '.join(there) or f'no {kind} at all'}")
 
 
-def bare(catalog: Catalog, word: str) -> Target | None:
+def bare(catalog: Catalog, word: str, projection: Projection = RAW) -> Target | None:
     """What a word stands for: a label, else an emotion; None if neither is called so.
 
     Raises:
         NotStored: it is an emotion, and nothing here sounds like it.
     """
-    if (found := _label(catalog, word)) is not None:
+    if (found := _label(catalog, word, projection)) is not None:
         return found
-    return None if _spelt(catalog, word) is None else named(catalog, f"emotion:{word}")
+    return None if _spelt(catalog, word) is None else named(catalog, f"emotion:{word}", projection)
 
 
 def is_bare(query: str) -> bool:
@@ -73,20 +74,20 @@ def known(catalog: Catalog) -> tuple[str, ...]:
     return (*(f"emotion:{name}" for name in emotions), *(f"label:{name}" for name in rows.names(catalog)))
 
 
-def _label(catalog: Catalog, name: str) -> Target | None:
+def _label(catalog: Catalog, name: str, projection: Projection) -> Target | None:
     examples = rows.examples(catalog, [name])
     if examples:
-        vector = unit(np.stack([each.vector for each in examples])).mean(axis=0)
+        vector = unit(projection.apply(np.stack([each.vector for each in examples]))).mean(axis=0)
         stored = np.array([each.segment for each in examples if each.segment is not None], np.int64)
         return Target(f"label:{name}", vector.astype(np.float32), stored)
-    return _surest(catalog, f"label:{name}", rows.confident_label(catalog, name, _LOOKED_AT))
+    return _surest(catalog, f"label:{name}", rows.confident_label(catalog, name, _LOOKED_AT), projection)
 
 
-def _emotion(catalog: Catalog, name: str) -> Target | None:
+def _emotion(catalog: Catalog, name: str, projection: Projection) -> Target | None:
     spelt = _spelt(catalog, name)
     if spelt is None:
         return None
-    return _surest(catalog, f"emotion:{spelt}", rows.confident_emotion(catalog, spelt, _LOOKED_AT))
+    return _surest(catalog, f"emotion:{spelt}", rows.confident_emotion(catalog, spelt, _LOOKED_AT), projection)
 
 
 def _spelt(catalog: Catalog, name: str) -> str | None:
@@ -95,7 +96,7 @@ def _spelt(catalog: Catalog, name: str) -> str | None:
     return next((each for each in emotions if each.casefold() == name.strip().casefold()), None)
 
 
-def _surest(catalog: Catalog, name: str, found: rows.Confident) -> Target | None:
+def _surest(catalog: Catalog, name: str, found: rows.Confident, projection: Projection) -> Target | None:
     of: dict[int, int] = {}
     scores: dict[int, float] = {}
     columns = (found.ids.tolist(), found.recordings.tolist(), found.scores.tolist())
@@ -107,5 +108,5 @@ def _surest(catalog: Catalog, name: str, found: rows.Confident) -> Target | None
     weights = np.array([scores[number] for number in batch.ids.tolist()])
     if not weights.sum() > 0:
         return None
-    vector = np.average(unit(batch.vectors), axis=0, weights=weights)
+    vector = np.average(unit(projection.apply(batch.vectors)), axis=0, weights=weights)
     return Target(name, vector.astype(np.float32), np.empty(0, np.int64))

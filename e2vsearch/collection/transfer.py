@@ -9,9 +9,9 @@ An export is a folder::
     vectors.npy       (segments, dim) little-endian float32, as the encoder made them
     scores.npy        (segments, labels) float32, NaN where a segment has none; absent without labels
 
-and of what people found, labels, classifiers and side vectors, the files that `findings` describes. Format 1 had
-neither these nor text, and is read as well. Ids are given anew on import; everything else comes back as it was. A map
-is not exported: `e2vsearch map` makes it of the vectors again.
+and of what was found, labels, classifiers, side vectors and projections, the files that `findings` describes. Format 1
+had neither these nor text, and is read as well. Ids are given anew on import; everything else comes back as it was. A
+map is not exported: `e2vsearch map` makes it of the vectors again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Transferred:
     recordings: int
     segments: int
     already: int = 0  # recordings that the collection held before
-    found: Findings = field(default_factory=Findings)  # labels, classifiers and sets of side vectors
+    found: Findings = field(default_factory=Findings)  # labels, classifiers, sets of side vectors, projections
 
 
 def export(catalog: Catalog, folder: Path) -> Transferred:
@@ -111,6 +111,7 @@ def load(catalog: Catalog, folder: Path) -> Transferred:
             raise ExportError(f"{folder / name} is missing or damaged - export again")
     space, source = read_space(folder)
     catalog.pin(space, source)
+    fresh = not catalog.segment_count()
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     scores = np.load(folder / "scores.npy", mmap_mode="r", allow_pickle=False) if space.labels else None
     rows = _rows_of(folder)
@@ -128,7 +129,7 @@ def load(catalog: Catalog, folder: Path) -> Transferred:
             stored += 1
             segments += len(made)
         _recognise(catalog, done.id, own, ids)
-    return Transferred(stored, segments, already, findings.load(catalog, folder, ids))
+    return Transferred(stored, segments, already, findings.load(catalog, folder, ids, fresh=fresh))
 
 
 def _recognise(catalog: Catalog, recording: int, own: list[tuple[int, dict[str, Any]]], ids: NDArray[np.int64]) -> None:

@@ -18,7 +18,17 @@ from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.errors import BadSignal, EncoderError, UnknownEncoder
 from e2vsearch.space import Space
 
-__all__ = ["EMOTION2VEC_NAMES", "MAX_SIGNAL_S", "Embeddings", "Encoder", "EncoderOptions", "Space", "names", "open"]
+__all__ = [
+    "EMOTION2VEC_NAMES",
+    "MAX_SIGNAL_S",
+    "Embeddings",
+    "Encoder",
+    "EncoderOptions",
+    "Head",
+    "Space",
+    "names",
+    "open",
+]
 
 MAX_SIGNAL_S = 30.0
 """No signal longer than this reaches a network: attention memory grows with the square of the length."""
@@ -37,6 +47,14 @@ class Embeddings:
 
     vectors: NDArray[np.float32]  # (n, dim), as the encoder made them, not normalised
     scores: NDArray[np.float32] | None = None  # (n, labels) class probabilities, None without a head
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A linear classifier over an encoder's vectors: softmax(weights · vector + biases) gives its scores."""
+
+    weights: NDArray[np.float32]  # (labels, dim)
+    biases: NDArray[np.float32]  # (labels,)
 
 
 class Encoder(ABC):
@@ -90,6 +108,10 @@ class Encoder(ABC):
         """
         self._check(signal)
         return self._frames(signal)
+
+    def head(self) -> Head | None:
+        """The classifier that makes its scores; None where it has none, or one that is not linear or cannot be had."""
+        return None
 
     @abstractmethod
     def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:

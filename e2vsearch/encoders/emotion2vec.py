@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
-from e2vsearch.encoders import EMOTION2VEC_NAMES, MAX_SIGNAL_S, Embeddings, Encoder, EncoderOptions, Space
+from e2vsearch.encoders import EMOTION2VEC_NAMES, MAX_SIGNAL_S, Embeddings, Encoder, EncoderOptions, Head, Space
 from e2vsearch.encoders import _emotion2vec_folder as folders
 from e2vsearch.encoders import _emotion2vec_weights as weights
 from e2vsearch.encoders._emotion2vec_quiet import threads, undisturbed
@@ -103,6 +103,14 @@ class Emotion2vecEncoder(Encoder):
         with self._lock, threads(self._threads), torch.inference_mode():
             frames: NDArray[np.float32] = self._forward(signal).cpu().numpy()
         return frames
+
+    def head(self) -> Head | None:
+        """The rows of the network's ``proj`` layer that are in use."""
+        head = self._network.proj
+        if head is None:
+            return None
+        weights, biases = (each.detach().cpu().numpy()[self._kept] for each in (head.weight, head.bias))
+        return Head(weights.astype("float32"), biases.astype("float32"))
 
     def _check(self, signal: NDArray[np.float32]) -> None:
         super()._check(signal)

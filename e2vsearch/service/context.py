@@ -24,12 +24,13 @@ from e2vsearch.service.work import Gone, Lane, Turn
 T = TypeVar("T")
 
 _ID = re.compile(r"(seg|call):[0-9]{1,18}", re.ASCII)
-_NAMES = ("emotion:", "label:")
+NAMES = ("emotion:", "label:")
+"""How references begin that are names, and neither ids nor files."""
 
 
 def is_path(named: str) -> bool:
     """Whether a client's word names a file, and not something stored."""
-    return not named.startswith(("seg:", "call:", *_NAMES))
+    return not named.startswith(("seg:", "call:", *NAMES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Service:
             QueryError: a URI that is no file.
         """
         if not is_path(named):
-            if not named.startswith(_NAMES) and not _ID.fullmatch(named):
+            if not named.startswith(NAMES) and not _ID.fullmatch(named):
                 raise NotStored(f"{named!r} is no id - write seg:NUMBER or call:NUMBER")
             return named
         try:
@@ -89,7 +90,7 @@ class Service:
         if isinstance(found, Path):
             with called(found, named):
                 return self.collection.hear(found)
-        if found.startswith(_NAMES):
+        if found.startswith(NAMES):
             raise QueryError(f"{named} is no recording - name seg:NUMBER, call:NUMBER or a file")
         return recall(self.collection, found)
 

@@ -19,7 +19,7 @@ from e2vsearch.analysis.maps.results import (
     TrendPoint,
 )
 from e2vsearch.catalog import Counts, Recording, Segment
-from e2vsearch.collection.results import Comparison, Hit, QueryResult, Side, Status
+from e2vsearch.collection.results import Comparison, Explanation, Hit, Match, QueryResult, Shared, Side, Status
 from e2vsearch.service.schemas import (
     Classification,
     EmbeddedMoment,
@@ -61,6 +61,14 @@ HIT = Hit(
     text="I have asked for this refund three times now.",
     label="testing the water",
     label_score=0.74,
+    percentile=99.7,
+    why=Explanation(
+        (Match("angry.wav", 0.4, 4.9, "seg:14", 761.2, 766.4, 0.9412),),
+        (Shared("angry", 0.74, 0.81),),
+        (),
+        0.37,
+        0.5712,
+    ),
 )
 QUERY_RESULT = QueryResult((HIT,), 184_203, 184_203, False, 0.038, ("angry.wav",), None)
 _SIDE = Side("a.wav", 3, 12.4, "angry", 0.7, 0, 4.1, 8.8)

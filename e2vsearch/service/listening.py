@@ -18,7 +18,6 @@ from e2vsearch.encoders import Encoder
 from e2vsearch.errors import AudioInvalid
 from e2vsearch.service.batching import Batch, BatchedEncoder
 from e2vsearch.service.work import asked_to_stop
-from e2vsearch.vectors.index import VectorIndex
 
 MAX_CHANNELS = 8
 """Call recorders write 1 to 8; every channel costs as much as a recording of its own."""
@@ -31,6 +30,7 @@ class Served(Collection):
         """Opens nothing yet."""
         super().__init__(collection.place, collection.catalog, collection.settings, collection.speech)
         self._shared = collection
+        self._lenses = collection._lenses  # one index for all, whichever projection is in use
         self._max_audio_s = max_audio_s
         self._watch = watch
         self._batched: BatchedEncoder | None = None
@@ -42,10 +42,6 @@ class Served(Collection):
             if self._batched is None:
                 self._batched = BatchedEncoder(self._shared.encoder(), watch=self._watch)
             return self._batched
-
-    def index(self) -> VectorIndex:
-        """The collection's own index."""
-        return self._shared.index()
 
     def hear(self, source: AudioSource) -> Heard:
         """The spoken spans of a recording, with their vectors, for as long as the request in hand may take.
@@ -64,5 +60,4 @@ class Served(Collection):
         """Encode what is waiting, and wait for an index build that is under way."""
         if self._batched is not None:
             self._batched.close()
-        if self._builder is not None:
-            self._builder.join()
+        self._mender.join()

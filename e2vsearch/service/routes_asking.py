@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +10,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from e2vsearch.collection.comparing import compare_heard
 from e2vsearch.collection.references import AudioQuery
-from e2vsearch.collection.results import Comparison, Heard, QueryResult
+from e2vsearch.collection.results import Comparison, Heard, Match, QueryResult
 from e2vsearch.errors import QueryError
 from e2vsearch.service import examples
 from e2vsearch.service.answers import answer, documented
-from e2vsearch.service.context import Service, called, gone, is_path
+from e2vsearch.service.context import NAMES, Service, called, gone, is_path
 from e2vsearch.service.schemas import (
     CompareRequest,
     EmbeddedMoment,
@@ -37,30 +36,44 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["asking"])
     collection = service.collection
 
-    def query(references: Sequence[AudioQuery], asked: QueryRequest | UploadedQuery, **more: Any) -> QueryResult:
-        result = collection.query(
-            *references, k=asked.k, by=asked.by, where=asked.where, text=asked.text, exact=asked.exact, **more
-        )
+    def query(references: Sequence[Any], asked: QueryRequest | UploadedQuery, **more: Any) -> QueryResult:
+        shared = {name: getattr(asked, name) for name in ("k", "by", "where", "text", "exact", "explain")}
+        result = collection.query(*references, **shared, **more)
         service.metrics.searches.inc()
         return result
 
     def query_stored(asked: QueryRequest) -> QueryResult:
-        found = [service.reference(each) if isinstance(each, str) else each for each in asked.references]
-        names = {
-            str(path): str(each) for path, each in zip(found, asked.references, strict=True) if isinstance(path, Path)
-        }
+        names: dict[str, str] = {}
+        references, but_not, stations = (
+            [_found(service, each, names) for each in given]
+            for given in (asked.references, asked.but_not, _stations(asked.arc))
+        )
+        more: dict[str, Any] = {} if asked.arc is None else {"arc": stations if len(stations) > 1 else stations[0]}
         with ExitStack() as stack:
             for path, name in names.items():
                 stack.enter_context(called(Path(path), name))
-            result = query(found, asked, include_self=asked.include_self)
-        return replace(result, reference=tuple(names.get(name, name) for name in result.reference))
+            result = query(
+                _weighed(references, asked.weights),
+                asked,
+                but_not=_weighed(but_not, asked.but_not_weights),
+                emotion=asked.emotion,
+                emotion_min=asked.emotion_min,
+                per=asked.per,
+                include_self=asked.include_self,
+                **more,
+            )
+        return renamed(result, names)
 
     def query_uploaded(upload: Upload, asked: UploadedQuery) -> QueryResult:
+        more: dict[str, Any] = {"arc": upload.path} if asked.arc else {}
+        if asked.per_recording is not None:
+            more["per"] = {"recording": asked.per_recording}
         with called(upload.path, upload.name):
-            return replace(query([upload.path], asked), reference=(upload.name,))
+            result = query([] if asked.arc else [upload.path], asked, **more)
+        return renamed(result, {str(upload.path): upload.name})
 
     def compared(a: tuple[str, Heard], b: tuple[str, Heard]) -> Comparison:
-        return compare_heard(collection.space or collection.encoder().space, a, b)
+        return collection.compare_heard(a, b)
 
     def hear(upload: Upload) -> tuple[str, Heard]:
         with called(upload.path, upload.name):
@@ -79,7 +92,8 @@ def router(service: Service) -> APIRouter:
     )
     async def query_by_reference(asked: QueryRequest, request: Request) -> Response:
         """By stored ids, names, vectors, and paths in the service's roots. Scores are exact cosines."""
-        listens = any(isinstance(each, str) and is_path(each) for each in asked.references)
+        named = (*asked.references, *asked.but_not, *_stations(asked.arc))
+        listens = any(isinstance(each, str) and is_path(each) for each in named)
         lane = service.listen if listens else service.read
         return answer(QueryResult, await lane(request, lambda: query_stored(asked)))
 
@@ -149,6 +163,52 @@ def router(service: Service) -> APIRouter:
             return answer(Embedding, await turn.run(lambda: embedded(*hear(form.files["file"])), gone(request)))
 
     return routes
+
+
+def renamed(result: QueryResult, names: Mapping[str, str]) -> QueryResult:
+    """A result that calls files as the client does, wherever it names a reference.
+
+    Args:
+        result: as the collection gives it.
+        names: what the client calls each path.
+    """
+
+    def new(named: str) -> str:
+        return names.get(named, named)
+
+    def matches(given: Sequence[Match]) -> tuple[Match, ...]:
+        return tuple(replace(each, reference=new(each.reference)) for each in given)
+
+    hits = []
+    for hit in result.hits:
+        why = hit.why
+        if why is not None:
+            against = tuple(replace(each, reference=new(each.reference)) for each in why.against)
+            why = replace(why, matches=matches(why.matches), against=against)
+        hits.append(replace(hit, course=matches(hit.course), why=why))
+    reference, but_not = tuple(map(new, result.reference)), tuple(map(new, result.but_not))
+    return replace(result, hits=tuple(hits), reference=reference, but_not=but_not)
+
+
+def _found(service: Service, given: str | list[float], names: dict[str, str]) -> AudioQuery:
+    """What a client's word stands for; the name of a file is kept in `names`."""
+    if not isinstance(given, str):
+        return given
+    found = service.reference(given)
+    if isinstance(found, Path):
+        names[str(found)] = given
+    return found
+
+
+def _stations(arc: str | list[str] | None) -> list[str]:
+    """An arc's stations, each of which has to be allowed by itself, whether they come as a list or as ``a,b``."""
+    if isinstance(arc, str):
+        return [each.strip() for each in arc.split(",")] if arc.startswith(NAMES) else [arc]
+    return arc or []
+
+
+def _weighed(references: list[AudioQuery], weights: list[float] | None) -> list[Any]:
+    return references if weights is None else list(zip(references, weights, strict=True))
 
 
 def _embedding(space: Space, heard: Heard) -> Embedding:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi import Path, Query
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from e2vsearch.analysis.labels import ClassifiedMoment, ClassifierReport, LabelCount
 from e2vsearch.analysis.maps.results import By as MapBy
@@ -40,6 +40,11 @@ Text = Annotated[str, Field(min_length=1, max_length=500)]
 
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=_NAMED)]
 """A label or classifier of one's own."""
+
+Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+
+Limits = Annotated[dict[Label, Annotated[int, Field(ge=1, le=MAX_K)]], Field(max_length=8)]
+"""At most so many hits that share a recording, a day, or a value of the metadata."""
 
 SegmentId = Annotated[str, Field(pattern=r"^seg:[0-9]{1,18}$")]
 
@@ -81,18 +86,55 @@ class QueryRequest(_Request):
 
     model_config = _shown(
         {"references": ["seg:14"], "k": 5, "where": 'agent = "Kim" and date >= 2024-03-01'},
-        {"references": ["emotion:angry"], "by": "segment", "text": "refund"},
+        {"references": ["seg:14"], "but_not": ["label:calm"], "per": {"agent": 2}, "explain": True},
+        {"emotion": {"frustrated": 1, "shouting": -0.5}, "by": "segment", "text": "refund"},
+        {"arc": ["emotion:neutral", "emotion:angry"]},
     )
 
     references: list[Named | Vector] = Field(
-        min_length=1, max_length=16, description="Several count as one reference of all their segments."
+        default_factory=list,
+        max_length=16,
+        description="Several count as one reference of all their segments. None with `emotion` or `arc` alone.",
+    )
+    weights: list[Weight] | None = Field(
+        None, max_length=16, description="One for each reference; the score is their weighted mean."
+    )
+    but_not: list[Named | Vector] = Field(
+        default_factory=list, max_length=16, description="References that hits should be unlike."
+    )
+    but_not_weights: list[Weight] | None = Field(
+        None, max_length=16, description="One for each of `but_not`: how much of the likeness to it is taken off."
+    )
+    emotion: dict[Label, Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="Emotions and labels by weight, as one reference; below 0 they are taken off.",
+    )
+    emotion_min: float | None = Field(
+        None, ge=0, le=1, description="The least probability of each of these emotions in a moment."
+    )
+    arc: Named | list[Named] | None = Field(
+        None, description="Calls that run like this one, or through these stations, from beginning to end."
     )
     k: int = Field(20, ge=1, le=MAX_K, description="How many hits.")
     by: By = Field("call", description="Hits are calls, each with its best moment, or segments.")
     where: Where | None = Field(None, description="A filter.")
     text: Text | None = Field(None, description="Words that must be said in the segment.")
+    per: Limits = Field(default_factory=dict, description="At most so many hits that share a value.")
     include_self: bool = Field(False, description="Keep stored segments that are themselves the reference.")
     exact: bool = Field(False, description="Compare every segment, whatever index there is.")
+    explain: bool = Field(False, description="Say of each hit why it is one, and how rare such likeness is here.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not self.references and not self.emotion and self.arc is None:
+            raise ValueError("give references, an emotion or an arc")
+        for name, given in (("references", self.weights), ("but_not", self.but_not_weights)):
+            if given is not None and len(given) != len(getattr(self, name)):
+                raise ValueError(f"give one weight for each of {name}")
+        if isinstance(self.arc, list) and not 2 <= len(self.arc) <= 16:
+            raise ValueError("give an arc of 2 to 16 stations")
+        return self
 
 
 class UploadedQuery(BaseModel):
@@ -104,7 +146,10 @@ class UploadedQuery(BaseModel):
     by: By = Field("call", description="Hits are calls, each with its best moment, or segments.")
     where: Where | None = Field(None, description="A filter.")
     text: Text | None = Field(None, description="Words that must be said in the segment.")
+    arc: bool = Field(False, description="Find calls that run like it from beginning to end.")
+    per_recording: int | None = Field(None, ge=1, le=MAX_K, description="At most so many hits of one recording.")
     exact: bool = Field(False, description="Compare every segment, whatever index there is.")
+    explain: bool = Field(False, description="Say of each hit why it is one, and how rare such likeness is here.")
 
 
 class CompareRequest(_Request):

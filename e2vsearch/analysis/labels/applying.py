@@ -63,7 +63,7 @@ def classify(
     stored, model = opened(collection, name)
     contrast = report_of(stored).contrast
     refused = stored.labels.index(contrast) if contrast is not None else -1
-    feed = collection.feed()
+    feed = collection.catalog.feed()
     with feed.snapshot() as snapshot:
         watermark, total = snapshot.watermark, snapshot.count
         ids: NDArray[np.int64] | None = None
@@ -131,7 +131,7 @@ def opened(collection: Collection, name: str | None) -> tuple[StoredClassifier, 
 
 def fetched(collection: Collection, ids: NDArray[np.int64]) -> Iterator[Batch]:
     """Those of the segments that are still there, some thousands at a time."""
-    feed = collection.feed()
+    feed = collection.catalog.feed()
     for start in range(0, ids.size, _BATCH):
         yield feed.fetch(ids[start : start + _BATCH])
 

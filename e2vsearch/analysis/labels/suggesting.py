@@ -132,7 +132,7 @@ def _by_centres(collection: Collection, ids: NDArray[np.int64], k: int) -> tuple
         raise missing_extra("suggesting what to label first", "labels") from error
 
     rng = np.random.default_rng(0)
-    batch = collection.feed().fetch(rng.choice(ids, min(_SAMPLE, ids.size), replace=False) if ids.size else ids)
+    batch = collection.catalog.feed().fetch(rng.choice(ids, min(_SAMPLE, ids.size), replace=False) if ids.size else ids)
     if not batch.ids.size:
         return ()
     units = unit(batch.vectors)

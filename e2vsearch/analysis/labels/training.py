@@ -211,7 +211,7 @@ def _contrast(collection: Collection, only: str, examples: int, seed: int) -> Ba
     wanted = min(max(least, _CONTRAST_SHARE * examples), most, ids.size)
     if wanted < LEAST_EXAMPLES:
         raise TooFewExamples(f"only {only!r} has examples, and nothing else is stored - label something else as well")
-    return collection.feed().fetch(np.random.default_rng(seed).choice(ids, wanted, replace=False))
+    return collection.catalog.feed().fetch(np.random.default_rng(seed).choice(ids, wanted, replace=False))
 
 
 def _ties(

@@ -24,7 +24,6 @@ from e2vsearch.analysis import labels, maps
 from e2vsearch.catalog import listing
 from e2vsearch.catalog.filters import FIELDS, LABEL_FIELDS, RECORDING_FIELDS
 from e2vsearch.collection import Collection, Comparison, Heard, QueryResult
-from e2vsearch.collection.comparing import compare_heard
 from e2vsearch.collection.hearing import hear
 from e2vsearch.collection.recalling import recall
 from e2vsearch.errors import E2vsearchError, NotStored, QueryError
@@ -141,7 +140,7 @@ class Tools:
     def compare(self, a: _Clip, b: _Clip) -> Compared:
         """Compare how alike two calls, moments or clips feel, and say what each of them seems to feel."""
         space = self._collection.require_space()
-        found: Comparison = compare_heard(space, (a, self._heard(a)), (b, self._heard(b)))
+        found: Comparison = self._collection.compare_heard((a, self._heard(a)), (b, self._heard(b)))
         return Compared(found.score, found.best, found.a, found.b, space.encoder)
 
     @told()

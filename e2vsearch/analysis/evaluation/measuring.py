@@ -1,0 +1,205 @@
+"""`evaluate`: labels and what makes vectors in, one `Evaluation` out. Knows the files of this room, does no sums."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch import settings
+from e2vsearch.analysis.evaluation.calls import by_call
+from e2vsearch.analysis.evaluation.figures import DRAWS, figures
+from e2vsearch.analysis.evaluation.labels_table import LabelTable, read
+from e2vsearch.analysis.evaluation.material import Material, Show, listen, recall
+from e2vsearch.analysis.evaluation.recalls import recall as recall_of
+from e2vsearch.analysis.evaluation.results import By, Condition, Evaluation, Figures
+from e2vsearch.analysis.evaluation.triplets import KINDS
+from e2vsearch.collection.embedding import open_encoder
+from e2vsearch.collection.opened import open_named
+from e2vsearch.encoders import Encoder
+from e2vsearch.errors import SettingsError, TooFewExamples
+from e2vsearch.projections import RAW
+
+if TYPE_CHECKING:
+    from e2vsearch.collection import Collection
+
+Project = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""``(n, dim)`` as the encoder made them → ``(n, any)`` to be compared by cosine."""
+
+_CONDITIONS: dict[str, tuple[str, ...]] = {
+    "clean": ("clean",),
+    "telephone": ("telephone",),
+    "all": ("clean", "telephone"),
+}
+
+
+def evaluate(
+    labels: str | os.PathLike[str] | LabelTable | Material,
+    encoder: str | Encoder | None = None,
+    project: Project | None = None,
+    *,
+    collection: Collection | None = None,
+    projection: str | None = None,
+    by: By = "segment",
+    condition: Condition = "clean",
+    seed: int = 0,
+    draws: int = DRAWS,
+    progress: Show | None = None,
+) -> Evaluation:
+    """How well a space finds the same emotion in other voices and other words, beside chance.
+
+    Args:
+        labels: a CSV file, see `labels_table.read`, or the table; or what `listen` or `recall` made of one, so that
+            several projections need not hear it again. With the latter, `condition` chooses from what it holds.
+        encoder: a name or an open encoder that hears every file; without `collection` by default the default
+            collection's own, or else the default.
+        project: applied to the vectors of each condition before they are compared.
+        collection: its stored segments are taken where no encoder is named, and its projection in any case.
+        projection: of the collection, by name; ``raw`` is none, and by default it is the one in use. With `project`,
+            what to call that.
+        by: ``segment``, or ``call``: the mean of each channel of a call, by length of its parts.
+        condition: ``clean``, ``telephone`` copies made of every file, or ``all``: both, and telephone queries among
+            clean recordings.
+        seed: of telephone copies, triplets, intervals and the order of ties.
+        draws: triplets of each kind.
+        progress: told of every file.
+
+    Raises:
+        TooFewExamples: too little can be used of what is labelled.
+        SettingsError: options that exclude each other, or a table that cannot be read.
+        EncoderError: the encoder cannot be opened.
+        SpaceMismatch: it is not the one that the collection was made with.
+        NotStored: the collection has no projection of that name.
+    """
+    if condition not in _CONDITIONS or by not in ("segment", "call"):
+        raise SettingsError(f"condition is clean, telephone or all, and by segment or call; not {condition!r}, {by!r}")
+    if draws < 1:
+        raise SettingsError(f"draws must be 1 or more, not {draws}")
+    names = _CONDITIONS[condition]
+    if projection not in (None, RAW.name) and project is None and collection is None:
+        raise SettingsError(f"projection {projection!r} is stored in a collection: name that as well")
+    material = _material(labels, encoder, collection, names, seed, progress)
+    if project is None and collection is not None:
+        projection, project = _stored(collection, projection)
+    if missing := [name for name in names if name not in material.vectors]:
+        raise SettingsError(f"{missing[0]} recordings are not in these vectors: name an encoder to hear the files with")
+    vectors = {name: material.vectors[name] for name in names}
+    if len(material.rows) and project is not None:
+        vectors = {name: np.asarray(project(each)) for name, each in vectors.items()}
+    material = replace(material, vectors=vectors, scores={name: material.scores[name] for name in names})
+    notes: list[str] = []
+    if by == "call":
+        material, notes = by_call(material)
+    try:
+        return _evaluated(material, _named(project, projection), by, seed, draws, notes)
+    except TooFewExamples as error:
+        failed = material.failures
+        why = f"; {len(failed)} rows failed, the first: {failed[0].message}" if failed else ""
+        raise TooFewExamples(f"{error}{why}") from error
+
+
+def _material(
+    labels: str | os.PathLike[str] | LabelTable | Material,
+    encoder: str | Encoder | None,
+    collection: Collection | None,
+    conditions: Sequence[str],
+    seed: int,
+    progress: Show | None,
+) -> Material:
+    if isinstance(labels, Material):
+        if encoder is not None:
+            raise SettingsError("vectors that are there already need no encoder: name the one or the other")
+        return labels
+    table = labels if isinstance(labels, LabelTable) else read(labels)  # before an encoder takes its time to open
+    if collection is not None and encoder is None:
+        return recall(table, collection)
+    options = settings.load()
+    if isinstance(encoder, str):
+        encoder = open_named(encoder, options.device)
+    if collection is not None and encoder is not None:
+        collection.require_space()
+        collection.catalog.check_space(encoder.space)
+    return listen(table, encoder or open_encoder(options), conditions, seed, progress)
+
+
+def _evaluated(material: Material, projection: str, by: By, seed: int, draws: int, notes: Sequence[str]) -> Evaluation:
+    rows, vectors = material.rows, material.vectors
+    emotions, speakers = [row.emotion for row in rows], [row.speaker for row in rows]
+    texts = [row.text for row in rows]
+
+    def measured(queries: NDArray[np.float32], gallery: NDArray[np.float32] | None = None) -> Figures:
+        return figures(
+            queries, emotions, speakers, texts, seed, recordings=material.files, gallery=gallery, draws=draws
+        )
+
+    found = {name: measured(each) for name, each in vectors.items()}
+    if len(vectors) == 2:
+        found["telephone_in_clean"] = measured(vectors["telephone"], vectors["clean"])
+    recalls = {
+        name: made
+        for name, scores in material.scores.items()
+        if (made := recall_of(scores, material.space.labels, emotions)) is not None
+    }
+    first = next(iter(found.values()))
+    ranking, voice, said = first.other_speakers, first.same_speaker, first.same_text
+    named = recalls.get(next(iter(found)))
+    return Evaluation(
+        n=len(rows),
+        map=ranking.map if ranking else None,
+        map_chance=ranking.map_chance if ranking else None,
+        precision_at_1=ranking.precision_at_1 if ranking else None,
+        precision_at_5=ranking.precision_at_5 if ranking else None,
+        precision_at_10=ranking.precision_at_10 if ranking else None,
+        precision_chance=ranking.precision_chance if ranking else None,
+        same_speaker_at_10=voice.at_10 if voice else None,
+        same_speaker_chance=voice.chance if voice else None,
+        same_text_at_10=said.at_10 if said else None,
+        same_text_chance=said.chance if said else None,
+        triplets={kind: first.triplets[kind].accuracy if kind in first.triplets else None for kind in KINDS},
+        uar=named.uar if named else None,
+        uar_chance=named.chance if named else None,
+        by=by,
+        space=material.space,
+        projection=projection,
+        emotions=dict(sorted(Counter(emotions).items())),
+        speakers=len({*speakers} - {""}),
+        texts=len({*texts} - {""}),
+        seed=seed,
+        draws=draws,
+        figures=found,
+        recalls=recalls,
+        failures=material.failures,
+        notes=(*notes, *_left_out(first, speakers, texts)),
+    )
+
+
+def _stored(collection: Collection, name: str | None) -> tuple[str, Project | None]:
+    """A collection's projection by name, the one in use by default."""
+    lens = collection.lens() if name is None else collection.through(name)
+    return lens.projection.name, lens.projection.apply
+
+
+def _named(project: Project | None, projection: str | None) -> str:
+    if projection is not None or project is None:
+        return projection or RAW.name
+    return str(getattr(project, "__name__", type(project).__name__))
+
+
+def _left_out(first: Figures, speakers: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """What the labels do not say, and what cannot be measured for it."""
+    notes = []
+    for what, given in (("speaker", speakers), ("text", texts)):
+        if unknown := given.count(""):
+            whose = "no item" if unknown == len(given) else f"{unknown:,} of {len(given):,} items"
+            verb = "names its" if unknown == len(given) else "name no"
+            notes.append(f"{whose} {verb} {what}: left out wherever {what}s count")
+    if first.other_speakers is None and "" not in speakers:
+        notes.append("no emotion is shown by two speakers: nothing can be found in other voices")
+    if missing := [kind for kind in KINDS if kind not in first.triplets]:
+        notes.append(f"no triplets of {', '.join(missing)}: no item has such a positive and negative")
+    return notes

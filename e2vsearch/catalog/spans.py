@@ -1,0 +1,98 @@
+"""When segments were spoken, and how sure a class is of each: columns of numbers, for what looks at many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import func, select
+
+from e2vsearch.catalog.reading import Reading
+from e2vsearch.catalog.tables import LabelExampleRow, SegmentLabelRow, SegmentRow
+
+_PER_STATEMENT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Segments in order of recording, channel and time; all ``(n,)``."""
+
+    ids: NDArray[np.int64]
+    recordings: NDArray[np.int64]
+    channels: NDArray[np.int64]
+    start_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+
+    def where(self, keep: NDArray[np.bool_]) -> Spans:
+        """Some of them."""
+        return Spans(
+            self.ids[keep], self.recordings[keep], self.channels[keep], self.start_s[keep], self.end_s[keep]
+        )  # fmt: skip
+
+
+def spans(catalog: Reading, *, recordings: Sequence[int] | None = None, segments: Sequence[int] | None = None) -> Spans:
+    """Where segments lie: those of some recordings, or some by number; all by default."""
+    row = SegmentRow
+    query = select(row.id, row.recording_id, row.channel, row.start_s, row.end_s)
+    key, numbers = (row.id, segments) if segments is not None else (row.recording_id, recordings)
+    found: list[tuple[Any, ...]] = []
+    with catalog.reading() as connection:
+        if numbers is None:
+            found.extend(map(tuple, connection.execute(query)))
+        for start in range(0, len(numbers or ()), _PER_STATEMENT):
+            part = list(numbers or ())[start : start + _PER_STATEMENT]
+            found.extend(map(tuple, connection.execute(query.where(key.in_(part)))))
+    columns = np.array(found, np.float64).reshape(-1, 5)  # whole numbers below 2**53 stay what they are
+    columns = columns[np.lexsort((columns[:, 0], columns[:, 3], columns[:, 2], columns[:, 1]))]
+    ids, of, channels = columns[:, :3].astype(np.int64).T
+    return Spans(ids, of, channels, columns[:, 3], columns[:, 4])
+
+
+def count_of(catalog: Reading) -> tuple[int, int, int]:
+    """How many segments there are, the least and the greatest number of one; zeros where there is none."""
+    query = select(func.count(), func.min(SegmentRow.id), func.max(SegmentRow.id)).select_from(SegmentRow)
+    with catalog.reading() as connection:
+        count, least, greatest = connection.execute(query).one()
+    return count, least or 0, greatest or 0
+
+
+def likeliest(catalog: Reading, numbers: NDArray[np.int64]) -> dict[int, str]:
+    """The likeliest emotion of each of some segments that has one."""
+    found: dict[int, str] = {}
+    query = select(SegmentRow.id, SegmentRow.label).where(SegmentRow.label.is_not(None))
+    with catalog.reading() as connection:
+        for start in range(0, len(numbers), _PER_STATEMENT):
+            part = numbers[start : start + _PER_STATEMENT].tolist()
+            found.update((row.id, row.label) for row in connection.execute(query.where(SegmentRow.id.in_(part))))
+    return found
+
+
+def surely_emotion(catalog: Reading, position: int, least: float) -> NDArray[np.int64]:
+    """Segments to which the encoder gives a class at least that probability, likeliest or not; ids ascending.
+
+    Args:
+        catalog: where.
+        position: of the class among the space's labels.
+        least: the probability, 0 to 1.
+    """
+    score = func.substr(SegmentRow.scores, 4 * position + 1, 4)  # one float32 of the blob: SQL counts from 1
+    query = select(SegmentRow.id, score.label("score")).where(SegmentRow.scores.is_not(None)).order_by(SegmentRow.id)
+    with catalog.reading() as connection:
+        rows = connection.execute(query).all()
+    ids = np.array([row.id for row in rows], np.int64)
+    scores = np.frombuffer(b"".join(row.score for row in rows), "<f4")
+    return ids[scores >= np.float32(least)]
+
+
+def surely_label(catalog: Reading, label: str, least: float) -> NDArray[np.int64]:
+    """Segments that a person gave a label, or else a classifier with at least that probability; ids ascending."""
+    given = select(LabelExampleRow.segment_id, LabelExampleRow.label).where(LabelExampleRow.segment_id.is_not(None))
+    said = select(SegmentLabelRow.segment_id).where(SegmentLabelRow.label == label, SegmentLabelRow.score >= least)
+    with catalog.reading() as connection:
+        by_person = {row.segment_id: row.label for row in connection.execute(given)}
+        by_classifier = set(connection.execute(said).scalars()) - by_person.keys()  # a person's word comes first
+    sure = by_classifier | {number for number, name in by_person.items() if name == label}
+    return np.array(sorted(sure), np.int64)

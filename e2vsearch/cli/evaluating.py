@@ -1,0 +1,193 @@
+"""``evaluate``: how well emotions are found in other voices and other words, on labels of the user's own."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from e2vsearch.cli.options import Device, Format, Output, OutputFormat, Quiet
+from e2vsearch.cli.output import chosen, note, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from e2vsearch.analysis.evaluation import Evaluation, Figures, Leak, Ranking, Recall
+
+_SOME_FAILED = 3
+_LISTED = 20  # failures shown after a run; the json format has them all
+
+
+class By(StrEnum):
+    """What is found."""
+
+    segment = "segment"
+    call = "call"
+
+
+class Condition(StrEnum):
+    """How the labelled files are heard."""
+
+    clean = "clean"
+    telephone = "telephone"
+    all = "all"
+
+
+def evaluate(
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            help="A table with the columns path and emotion and, for all figures, speaker, text (what is said: words "
+            "or the sentence's id) and call. Paths are relative to it.",
+            metavar="LABELS.CSV",
+        ),
+    ],
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Hears each file as one signal: light, emotion2vec_plus_large, ...  [default: the encoder that ingest "
+            "would take]",
+            show_default=False,
+        ),
+    ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            help="A collection: its stored segments and its projection are taken. With --encoder too, files are heard "
+            "anew, and the projection is the collection's.",
+            metavar="COLLECTION",
+        ),
+    ] = None,
+    projection: Annotated[
+        str | None,
+        typer.Option(
+            help="One of the collection's projections, or raw: the encoder's own vectors.  [default: the one in use]",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[By, typer.Option(help="Find segments, or calls by their mean.")] = By.segment,
+    condition: Annotated[
+        Condition,
+        typer.Option(help="Hear files as they are, as telephone copies (made here), or both and each among the other."),
+    ] = Condition.clean,
+    seed: Annotated[int, typer.Option(help="Of copies, triplets and intervals: the same gives the same.", min=0)] = 0,
+    draws: Annotated[int, typer.Option(help="Triplets of each kind.", min=1)] = 6_000,
+    device: Device = None,
+    format_: OutputFormat = None,
+    output: Output = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how well the same emotion is found in other voices and other words, beside chance."""
+    import e2vsearch
+    from e2vsearch import settings
+    from e2vsearch.analysis import evaluation
+    from e2vsearch.cli.progress import Shown
+    from e2vsearch.collection.embedding import open_encoder
+
+    with ExitStack() as stack:
+        collection = None if index is None else stack.enter_context(e2vsearch.open(index, create=False))
+        table = evaluation.read_labels(labels)  # before an encoder takes its time to open
+        stored = collection is not None and encoder is None
+        hears = None if stored else open_encoder(settings.load(encoder=encoder, device=device))
+        found = evaluation.evaluate(
+            table,
+            hears,
+            collection=collection,
+            projection=projection,
+            by=by.value,
+            condition=condition.value,
+            seed=seed,
+            draws=draws,
+            progress=stack.enter_context(Shown(quiet)),
+        )
+    whole = asdict(found)
+    rows = list(_rows(found))
+    if chosen(format_, output) is Format.table and output is None:
+        typer.echo(_headline(found) + "\n")
+    machine = rows if chosen(format_, output) is Format.csv else [whole]
+    columns, drawn = _drawn(rows)
+    write(machine, format_=format_, output=output, columns=columns, table=drawn, whole=whole)
+    for message in found.notes:
+        note(f"note: {message}", quiet=quiet)
+    for failure in found.failures[:_LISTED]:
+        note(f"failed: {failure.message}", quiet=quiet)
+    if len(found.failures) > _LISTED:
+        note(f"… and {len(found.failures) - _LISTED:,} more: --format json has them all", quiet=quiet)
+    if found.failures:
+        raise typer.Exit(_SOME_FAILED)
+
+
+def _headline(found: Evaluation) -> str:
+    emotions = ", ".join(f"{name} {n:,}" for name, n in found.emotions.items())
+    of = f"{found.speakers:,} speakers, {found.texts:,} texts"
+    space = found.space
+    made = f"{space.encoder}@{space.revision[:12]}, {space.dim}-d, projection {found.projection}"
+    return f"{made}: {found.n:,} {found.by}s of {of} ({emotions})"
+
+
+def _rows(found: Evaluation) -> Iterator[dict[str, Any]]:
+    """One figure a row, each beside its chance."""
+    for name, figures in found.figures.items():
+        heard = name.replace("_", " ")
+        for row in (*_retrieval(figures), *_carried(figures), *_named(found.recalls.get(name))):
+            yield {"heard": heard, **row}
+
+
+def _retrieval(figures: Figures) -> Iterator[dict[str, Any]]:
+    left_out: Mapping[str, Ranking | None] = {
+        "other speakers": figures.other_speakers,
+        "other speakers and texts": figures.other_speakers_and_texts,
+        "everyone": figures.everyone,
+    }
+    for who, ranking in left_out.items():
+        if ranking is None:
+            continue
+        yield _row(f"mAP, {who}", ranking.map, ranking.map_chance, ranking.map_interval)
+        for depth, value in ((1, ranking.precision_at_1), (5, ranking.precision_at_5), (10, ranking.precision_at_10)):
+            interval = ranking.precision_at_10_interval if depth == 10 else None
+            yield _row(f"precision@{depth}, {who}", value, ranking.precision_chance, interval)
+    ranking = figures.other_speakers or figures.everyone
+    for emotion, of in ranking.by_emotion.items() if ranking is not None else ():
+        yield _row(f"mAP, {emotion}", of.map, of.map_chance)
+        yield _row(f"precision@10, {emotion}", of.precision_at_10, of.precision_chance)
+
+
+def _carried(figures: Figures) -> Iterator[dict[str, Any]]:
+    leaks: Mapping[str, Leak | None] = {"speaker": figures.same_speaker, "text": figures.same_text}
+    for what, leak in leaks.items():
+        if leak is not None:
+            yield _row(f"same {what} among the first 10", leak.at_10, leak.chance)
+    for kind, drawn in figures.triplets.items():
+        yield _row(f"triplets, {kind}", drawn.accuracy, 0.5, drawn.interval)
+
+
+def _named(recall: Recall | None) -> Iterator[dict[str, Any]]:
+    if recall is not None:
+        yield _row("UAR of the encoder's classes", recall.uar, recall.chance)
+
+
+def _row(figure: str, value: float, chance: float, interval: tuple[float, float] | None = None) -> dict[str, Any]:
+    low, high = interval or (None, None)
+    return {"figure": figure, "value": value, "low": low, "high": high, "chance": chance}
+
+
+def _drawn(rows: list[dict[str, Any]]) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """Columns and rows for people: one condition with its intervals, or several side by side."""
+    heard = list(dict.fromkeys(row["heard"] for row in rows))
+    lines: dict[str, dict[str, str]] = {}
+    for row in rows:
+        low, high, chance = row["low"], row["high"], row["chance"]
+        line = lines.setdefault(row["figure"], {"figure": row["figure"], "chance": f"{chance:.3f}"})
+        line[row["heard"]] = f"{row['value']:.3f}"
+        if len(heard) == 1:
+            line["interval"] = "" if low is None else f"{low:.3f} to {high:.3f}"
+            line["ratio"] = f"{row['value'] / chance:.1f}" if chance else ""
+    columns = {"figure": "figure"} | {name: f"{name}>" for name in heard} | {"chance": "chance>"}
+    if len(heard) == 1:
+        columns |= {"ratio": "x chance>", "interval": "95 %>"}
+    return columns, list(lines.values())

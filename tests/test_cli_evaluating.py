@@ -1,0 +1,117 @@
+"""``evaluate``: one JSON object, a table with chance beside each figure, exit codes, one line an error."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from command import Run
+from made import save, speech
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three speakers saying two sentences in two ways; the last row names no file that is there."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = []
+    for speaker, pitch in (("s1", 105), ("s2", 115), ("s3", 125)):
+        for emotion, rate in (("calm", 2.5), ("anger", 6.0)):
+            for text in (0, 1):
+                name = f"{speaker}_{emotion}_{text}.wav"
+                save(folder / name, speech(1.2, seed=text, pitch_hz=pitch, syllables_hz=rate))
+                rows.append((name, emotion, speaker, f"t{text}"))
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("path", "emotion", "speaker", "text"), *rows])
+    return folder / "labels.csv"
+
+
+def test_json_is_one_object_with_the_figures(run: Run, labels: Path) -> None:
+    done = run("evaluate", labels, "--encoder", "fake", "--format", "json", "--draws", 50)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["n"] == 12
+    for name in ("map", "map_chance", "precision_at_10", "same_speaker_at_10", "same_speaker_chance"):
+        assert 0 < found[name] <= 1, name
+    assert set(found["triplets"]) == {"words", "voice", "both"}
+    assert all(0 <= each <= 1 for each in found["triplets"].values())
+    assert found["figures"]["clean"]["other_speakers"]["by_emotion"]["calm"]["queries"] == 6
+    assert found["space"]["encoder"] == "fake"
+    again = run("evaluate", labels, "--encoder", "fake", "--draws", 50)
+    assert again.rows == [found]
+
+
+def test_table_has_chance_beside_each_figure(run: Run, labels: Path) -> None:
+    done = run("evaluate", labels, "--encoder", "fake", "-f", "table", "--draws", 50)
+    assert done.code == 0
+    head, _, columns, *lines = done.out.splitlines()
+    assert head.startswith("fake@fake-1, 16-d, projection raw: 12 segments of 3 speakers, 2 texts (anger 6, calm 6)")
+    assert columns.split() == ["figure", "clean", "chance", "x", "chance", "95", "%"]
+    figures = {line[:40].strip(): line[40:].split() for line in lines}
+    assert {"mAP, other speakers", "precision@10, other speakers and texts", "mAP, calm"} <= set(figures)
+    assert {"same speaker among the first 10", "triplets, both"} <= set(figures)
+    value, chance, ratio = figures["mAP, other speakers"][:3]
+    assert float(ratio) == pytest.approx(float(value) / float(chance), abs=0.1)
+
+
+def test_telephone_copies_stand_side_by_side(run: Run, labels: Path, tmp_path: Path) -> None:
+    done = run("evaluate", labels, "--encoder", "fake", "--condition", "all", "-f", "table", "--draws", 50)
+    assert done.out.splitlines()[2].split() == ["figure", "clean", "telephone", "telephone", "in", "clean", "chance"]
+    out = tmp_path / "figures.csv"
+    assert run("evaluate", labels, "--encoder", "fake", "--condition", "all", "-o", out, "--draws", 50).code == 0
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["heard"] for row in rows} == {"clean", "telephone", "telephone in clean"}
+    assert all(0 <= float(row["value"]) <= 1 and float(row["chance"]) >= 0 for row in rows)
+
+
+def test_stored_segments_need_no_encoder(run: Run, labels: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    assert run("ingest", labels.parent, "--index", index, "--encoder", "fake", "--workers", 1).code == 0
+    done = run("evaluate", labels, "--index", index, "--draws", 50)
+    assert (done.code, done.rows[0]["n"], done.rows[0]["projection"]) == (0, 12, "raw")
+    heard = run("evaluate", labels, "--index", index, "--encoder", "fake", "--condition", "telephone", "--draws", 50)
+    assert list(heard.rows[0]["figures"]) == ["telephone"]
+    for arguments, word in (
+        (("--condition", "telephone"), "name an encoder"),
+        (("--projection", "mine"), "mine"),
+        (("--encoder", "light"), "fake"),
+    ):
+        failed = run("evaluate", labels, "--index", index, *arguments)
+        assert (failed.code, failed.out, failed.err.count("\n")) == (1, "", 1)
+        assert word in failed.err
+
+
+def test_bad_rows_are_told_and_the_rest_is_measured(run: Run, labels: Path, tmp_path: Path) -> None:
+    text = labels.read_text(encoding="utf-8").replace("\ns", f"\n{labels.parent}/s")
+    (tmp_path / "labels.csv").write_text(f"{text}gone.wav,anger,s1,t0\nlabels.csv,calm,s1,t1\n", encoding="utf-8")
+    done = run("evaluate", tmp_path / "labels.csv", "--encoder", "fake", "--draws", 50)
+    assert (done.code, done.rows[0]["n"], len(done.rows[0]["failures"])) == (3, 12, 2)
+    assert [line for line in done.err.splitlines() if line.startswith("failed: line 1")] == done.err.splitlines()[-2:]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("path,emotion\n", "too few"),
+        ("path,emotion\ngone.wav,calm\nlost.wav,anger\n", "2 rows failed, the first: line 2"),
+        ("file,speaker\na,b\n", "'emotion'"),
+    ],
+)
+def test_too_little_is_one_clear_line(run: Run, tmp_path: Path, text: str, word: str) -> None:
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    done = run("evaluate", tmp_path / "labels.csv", "--encoder", "fake")
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert word in done.err
+
+
+def test_speakers_that_are_not_named_are_told(run: Run, labels: Path, tmp_path: Path) -> None:
+    rows = [line.rsplit(",", 2)[0] for line in labels.read_text(encoding="utf-8").splitlines()]
+    (labels.parent / "bare.csv").write_text("\n".join(rows), encoding="utf-8")
+    done = run("evaluate", labels.parent / "bare.csv", "--encoder", "fake")
+    assert done.code == 0
+    (found,) = done.rows
+    assert found["map"] is None
+    assert found["figures"]["clean"]["everyone"]["map"] > 0
+    assert "note: no item names its speaker" in done.err

@@ -1,0 +1,568 @@
+"""What a query can say: weights, what is unwanted, emotions and floors, diversity, reasons, percentiles."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import Run
+from made import save, silence, speech
+from numpy.typing import NDArray
+from small_collection import make_collection
+
+import e2vsearch
+from e2vsearch.catalog import NewRecording, NewSegment, labels
+from e2vsearch.collection import mixing, percentiles
+from e2vsearch.collection.results import Hit, QueryResult
+from e2vsearch.errors import NotStored, QueryError
+from e2vsearch.ingest import Collection
+from e2vsearch.space import Space
+
+DIM = 12
+EMOTIONS = ("angry", "neutral", "sad")
+CALLS, TURNS = 40, 6
+
+
+def made_recording(
+    number: int, vectors: NDArray[np.floating], scores: NDArray[np.floating] | None = None, **metadata: str
+) -> NewRecording:
+    """A call whose segments follow one another, ten of them a day."""
+    segments = tuple(
+        NewSegment(
+            0, 2.0 * at, 2.0 * at + 1.5, vector.astype(np.float32), None if scores is None else scores[at].astype("f4")
+        )
+        for at, vector in enumerate(vectors)
+    )
+    when = datetime(2024, 1, 1, 12, tzinfo=UTC) + timedelta(days=number // 10)
+    names = f"/{number}.wav", f"{number:03d}", f"{number:064x}"
+    return NewRecording(*names, 1, 1, when, 60.0, 1, 8000, "WAV", segments, metadata)
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
+    """240 moments around three emotions' directions; each call belongs to one of four agents, one in five to none."""
+    rng = np.random.default_rng(4)
+    centres = rng.standard_normal((3, DIM))
+    with e2vsearch.open(tmp_path_factory.mktemp("asked") / "index") as collection:
+        collection.catalog.pin(Space("saved", "made", DIM, EMOTIONS), "saved")
+        for number in range(CALLS):
+            kinds = rng.integers(3, size=TURNS)
+            vectors = centres[kinds] + 0.8 * rng.standard_normal((TURNS, DIM))
+            scores = rng.dirichlet([0.5] * 3, TURNS)
+            scores[np.arange(TURNS), kinds] += 0.6
+            scores /= scores.sum(axis=1, keepdims=True)
+            agent = {} if number % 5 == 4 else {"agent": f"a{number % 4}"}
+            collection.catalog.store(made_recording(number, vectors, scores, **agent))
+        yield collection
+
+
+@pytest.fixture(scope="module")
+def units(collection: Collection) -> NDArray[np.float64]:
+    """Unit vectors of all segments; segment n is row n - 1."""
+    vectors = collection.feed().fetch(np.arange(1, CALLS * TURNS + 1)).vectors.astype(np.float64)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def rows(*ids: int) -> list[int]:
+    return [number - 1 for number in ids]
+
+
+def of_call(call: int) -> list[int]:
+    return list(range((call - 1) * TURNS, call * TURNS))
+
+
+def number(identifier: str) -> int:
+    return int(identifier.partition(":")[2])
+
+
+# --------------------------------------------------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("k", [3, 500])
+def test_weights_and_what_is_unwanted_by_segment(
+    collection: Collection, units: NDArray[np.float64], exact: bool, k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The score of the docstring, worked out by hand for every moment."""
+    monkeypatch.setattr(mixing, "_ALL_CELLS", 0)  # through the index, unless asked to compare all
+    result = collection.query(
+        ("seg:1", 2.0), ("call:3", 1.0), but_not=[("seg:50", 0.7), "call:9"], by="segment", k=k, exact=exact
+    )
+    wanted = (2 * units @ units[0] + (units @ units[of_call(3)].T).max(axis=1)) / 3
+    taken = 0.7 * np.maximum(units @ units[49], 0) + 0.5 * np.maximum((units @ units[of_call(9)].T).max(axis=1), 0)
+    scores = wanted - taken
+    scores[[0, 49, *of_call(3), *of_call(9)]] = -np.inf
+    best = np.argsort(-scores)[: min(k, np.isfinite(scores).sum())]
+    assert [number(hit.segment) - 1 for hit in result] == best.tolist()
+    assert [hit.score for hit in result] == pytest.approx(scores[best].tolist(), abs=1e-5)
+    assert result.reference == ("seg:1", "call:3")
+    assert result.but_not == ("seg:50", "call:9")
+    assert result.exact
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("cells", [0, 1 << 20])
+def test_weights_and_what_is_unwanted_by_call(
+    collection: Collection, units: NDArray[np.float64], weighted: bool, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A penalty counts against moments: late interaction goes over what is left of each cosine."""
+    monkeypatch.setattr(mixing, "_ALL_CELLS", cells)
+    references: list[Any] = [("call:3", 2.0), ("seg:1", 1.0)] if weighted else ["call:3", "seg:1"]
+    result = collection.query(*references, but_not=["seg:50"], k=5)
+    left = np.vstack([units[of_call(3)] @ units.T, units[:1] @ units.T]) - 0.5 * np.maximum(units[49] @ units.T, 0)
+    left[:, [0, 49, *of_call(3)]] = -np.inf
+    best = np.stack([left[:, of_call(call)].max(axis=1) for call in range(1, CALLS + 1)])
+    scores = (2 * best[:, :TURNS].mean(axis=1) + best[:, TURNS]) / 3 if weighted else best.mean(axis=1)
+    top = np.argsort(-scores)[:5]
+    assert [number(hit.recording) - 1 for hit in result] == top.tolist()
+    assert [hit.score for hit in result] == pytest.approx(scores[top].tolist(), abs=1e-5)
+
+
+def test_equal_weights_of_single_segments_change_nothing_by_call(collection: Collection) -> None:
+    plain = collection.query("seg:1", "seg:70", k=9)
+    weighed = collection.query(("seg:1", 3), ("seg:70", 3), k=9)
+    assert [hit.recording for hit in weighed] == [hit.recording for hit in plain]
+    assert [hit.score for hit in weighed] == pytest.approx([hit.score for hit in plain], abs=1e-6)
+
+
+def test_a_heavier_weight_draws_nearer(collection: Collection) -> None:
+    def nearness(weight: float) -> float:
+        result = collection.query(("seg:1", weight), ("seg:8", 1.0), by="segment", k=10, explain=True)
+        cosines = [match.cosine for hit in result for match in hit.why.matches if match.reference == "seg:1"]
+        return float(np.mean(cosines))
+
+    assert nearness(10.0) > nearness(1.0) > nearness(0.1)
+
+
+def test_a_pair_of_numbers_is_a_vector(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "flat") as flat:
+        flat.catalog.pin(Space("saved", "made", 2), "saved")
+        flat.catalog.store(made_recording(0, np.eye(2)))
+        assert flat.query((0.0, 1.0), by="segment")[0].segment == "seg:2"
+        assert flat.query(((0.0, 1.0), 2.0), by="segment")[0].segment == "seg:2"
+
+
+def test_a_penalty_is_never_a_bonus(collection: Collection, units: NDArray[np.float64]) -> None:
+    opposite = -units[30]
+    plain = collection.query("seg:31", by="segment", k=5)
+    kept = collection.query("seg:31", but_not=[opposite], by="segment", k=5)
+    assert [hit.score for hit in kept] == pytest.approx([hit.score for hit in plain], abs=1e-6)
+
+
+@pytest.mark.parametrize("by", ["call", "segment"])
+def test_what_the_index_misses_is_found(
+    collection: Collection, units: NDArray[np.float64], by: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all of its first look penalised, the answer lies further down and is still the true one."""
+    monkeypatch.setattr(mixing, "_ALL_CELLS", 0)
+    monkeypatch.setattr(mixing, "_FIRST_LOOK", 10)
+    plain = collection.query("seg:1", by="segment", k=10)
+    asked: dict[str, Any] = {"but_not": [(plain[0].segment, 2.0), (plain[1].segment, 2.0)], "by": by, "k": 1}
+    near, true = collection.query("seg:1", **asked), collection.query("seg:1", **asked, exact=True)
+    assert [hit.segment for hit in near] == [hit.segment for hit in true]
+    assert near[0].segment not in {hit.segment for hit in plain}
+
+
+# -------------------------------------------------------------------------------------------------------- emotions
+
+
+def test_one_emotion_is_the_same_as_its_name(collection: Collection) -> None:
+    assert collection.query(emotion="Angry", k=7).hits == collection.query("emotion:angry", k=7).hits
+
+
+def test_a_mixture_of_emotions(collection: Collection, units: NDArray[np.float64]) -> None:
+    vectors = {name: collection_target(collection, name) for name in EMOTIONS}
+    result = collection.query(emotion={"angry": 1.0, "sad": 3.0, "neutral": -0.4}, by="segment", k=6)
+    scores = (units @ vectors["angry"] + 3 * units @ vectors["sad"]) / 4
+    scores -= 0.4 * np.maximum(units @ vectors["neutral"], 0)
+    best = np.argsort(-scores)[:6]
+    assert [number(hit.segment) - 1 for hit in result] == best.tolist()
+    assert [hit.score for hit in result] == pytest.approx(scores[best].tolist(), abs=1e-5)
+    assert result.reference == ("emotion:angry + emotion:sad",)
+    assert result.but_not == ("emotion:neutral",)
+
+
+def collection_target(collection: Collection, name: str) -> NDArray[np.float64]:
+    from e2vsearch.collection import targets
+
+    vector = targets.named(collection.catalog, f"emotion:{name}").vector.astype(np.float64)
+    return vector / np.linalg.norm(vector)
+
+
+def test_an_emotion_beside_a_reference(collection: Collection, units: NDArray[np.float64]) -> None:
+    result = collection.query("seg:1", emotion={"sad": 2.0}, by="segment", k=4)
+    scores = (units @ units[0] + 2 * units @ collection_target(collection, "sad")) / 3
+    scores[0] = -np.inf
+    assert [number(hit.segment) - 1 for hit in result] == np.argsort(-scores)[:4].tolist()
+
+
+@pytest.mark.parametrize("references", [(), ("seg:1",)])
+def test_a_floor_holds_for_any_class(collection: Collection, references: tuple[str, ...]) -> None:
+    """Also where the emotion is not the likeliest; with a weight of 0 it is nothing but a floor."""
+    emotion = {"angry": 0.0} if references else "angry"
+    result = collection.query(*references, emotion=emotion, emotion_min=0.25, by="segment", k=500, include_self=True)
+    expected = {s.id for _, s in collection.catalog.segments() if s.scores["angry"] >= 0.25}
+    assert {hit.segment for hit in result} == expected
+    assert {hit.emotion for hit in result} > {"angry"}
+    assert (result.searched, result.total) == (len(expected), CALLS * TURNS)
+    if references:
+        plain = {hit.segment: hit.score for hit in collection.query("seg:1", by="segment", k=500, include_self=True)}
+        assert all(hit.score == pytest.approx(plain[hit.segment], abs=1e-6) for hit in result)
+    narrowed = collection.query(*references, emotion=emotion, emotion_min=0.25, where="agent = a1", by="segment", k=500)
+    assert {hit.metadata["agent"] for hit in narrowed} == {"a1"}
+
+
+def test_labels_of_ones_own_are_names_too(tmp_path: Path, database_url: str) -> None:
+    rng = np.random.default_rng(0)
+    with e2vsearch.open(database_url) as collection:
+        collection.catalog.pin(Space("saved", "made", DIM, EMOTIONS), "saved")
+        scores = np.tile([0.2, 0.5, 0.3], (5, 1))
+        collection.catalog.store(made_recording(0, rng.standard_normal((5, DIM)), scores))
+        labels.give(collection.catalog, "curt", [labels.NewExample("seg:2", segment=2)])
+        assert [hit.segment for hit in collection.query(emotion="curt", emotion_min=0.9, include_self=True)] == [
+            "seg:2"
+        ]
+        floor = collection.query("seg:1", emotion={"sad": 0}, emotion_min=0.3, by="segment")
+        assert len(floor) == 4
+        assert len(collection.query("seg:1", emotion={"sad": 0}, emotion_min=0.31)) == 0
+        mixed = collection.query(emotion={"neutral": 1, "label:curt": -1}, by="segment", k=9)
+        assert "seg:2" not in [hit.segment for hit in mixed]
+
+
+# ------------------------------------------------------------------------------------------------------- diversity
+
+
+@pytest.mark.parametrize(
+    ("per", "by"),
+    [
+        ({"recording": 1}, "segment"),
+        ({"recording": 2, "agent": 3}, "segment"),
+        ({"day": 2}, "call"),
+        ({"meta.agent": 1, "day": 4}, "call"),
+        ({"agent": 500}, "call"),
+    ],
+)
+@pytest.mark.parametrize("extra", [{}, {"but_not": ["seg:9"]}, {"where": "start_s < 6"}])
+def test_at_most_so_many_of_a_kind(collection: Collection, per: dict[str, int], by: Any, extra: dict[str, Any]) -> None:
+    """The same as going through the whole ranking from the top."""
+
+    def values(hit: Hit) -> list[tuple[str, str]]:
+        day = str((number(hit.recording) - 1) // 10)
+        known = {"recording": hit.recording, "day": day, **hit.metadata}
+        return [(name, known[key]) for name in per if (key := name.removeprefix("meta.")) in known]
+
+    everything = collection.query("seg:1", k=1000, by=by, **extra)
+    taken: Counter[tuple[str, str]] = Counter()
+    expected = []
+    for hit in everything:
+        if all(taken[value] < per[value[0]] for value in values(hit)):
+            taken.update(values(hit))
+            expected.append(hit.segment)
+    for k in (3, 12, 1000):
+        result = collection.query("seg:1", k=k, by=by, per=per, **extra)
+        assert [hit.segment for hit in result] == expected[:k]
+
+
+# --------------------------------------------------------------------------------------------------------- reasons
+
+
+def test_reasons_of_a_plain_query(collection: Collection, units: NDArray[np.float64]) -> None:
+    result = collection.query("call:5", k=6, explain=True)
+    plain = collection.query("call:5", k=6)
+    assert [hit.segment for hit in result] == [hit.segment for hit in plain]
+    assert all(hit.why is None and hit.percentile is None for hit in plain)
+    reference = np.mean([list(segment.scores.values()) for segment in collection.segments("call:5")], axis=0)
+    for hit in result:
+        assert hit.why is not None
+        assert [match.reference for match in hit.why.matches] == [f"seg:{row + 1}" for row in of_call(5)]
+        assert np.mean([match.cosine for match in hit.why.matches]) == pytest.approx(hit.score, abs=1e-5)
+        for match, row in zip(hit.why.matches, of_call(5), strict=True):
+            cosines = units[of_call(number(hit.recording))] @ units[row]
+            assert match.cosine == pytest.approx(cosines.max(), abs=1e-5)
+            assert number(match.segment) - 1 == of_call(number(hit.recording))[int(cosines.argmax())]
+            segment = collection.segment(match.segment)
+            assert (match.start_s, match.end_s) == (segment.start_s, segment.end_s)
+            assert match.reference_start_s == collection.segment(match.reference).start_s
+        for shared in hit.why.shared:
+            assert shared.reference == pytest.approx(reference[EMOTIONS.index(shared.emotion)], abs=1e-5)
+            assert shared.moment == pytest.approx(hit.scores[shared.emotion])
+        commonness = [min(shared.reference, shared.moment) for shared in hit.why.shared]
+        assert commonness == sorted(commonness, reverse=True)
+        assert hit.why.emotion_part is not None
+        assert hit.why.rest_part is not None
+        assert hit.why.emotion_part + hit.why.rest_part == pytest.approx(hit.moment_score, abs=1e-5)
+
+
+def test_reasons_of_a_mixture(collection: Collection, units: NDArray[np.float64]) -> None:
+    result = collection.query(("seg:1", 2.0), "seg:8", but_not=[("seg:50", 0.3)], by="segment", k=5, explain=True)
+    for hit in result:
+        assert hit.why is not None
+        unit = units[number(hit.segment) - 1]
+        first, second = (match.cosine for match in hit.why.matches)
+        (against,) = hit.why.against
+        assert against.reference == "seg:50"
+        assert against.cosine == pytest.approx(float(unit @ units[49]), abs=1e-5)
+        assert against.penalty == pytest.approx(0.3 * max(0, float(unit @ units[49])), abs=1e-5)
+        assert (2 * first + second) / 3 - against.penalty == pytest.approx(hit.score, abs=1e-5)
+        assert all(match.segment == hit.segment for match in hit.why.matches)
+
+
+def test_the_emotion_part_is_what_tells_emotions_apart(tmp_path: Path) -> None:
+    """Two axes carry emotion, all others a voice: who shares the one or the other shows in the parts."""
+    rng = np.random.default_rng(1)
+    with e2vsearch.open(tmp_path / "index") as collection:
+        collection.catalog.pin(Space("saved", "made", DIM, EMOTIONS), "saved")
+        for at in range(60):
+            voice = np.concatenate([np.zeros(2), rng.standard_normal(DIM - 2)])
+            kinds = rng.integers(3, size=4)
+            feeling = np.zeros((4, DIM))
+            feeling[:, :2] = np.array([[3, 0], [-1.5, 2.6], [-1.5, -2.6]])[kinds]
+            scores = np.eye(3)[kinds] * 0.9 + 0.05
+            collection.catalog.store(made_recording(at, feeling + voice, scores))
+        result = collection.query("seg:1", by="segment", k=300, explain=True)
+        emotion = collection.segment("seg:1").emotion
+        same = [hit.why.emotion_part for hit in result if hit.why and hit.emotion == emotion]
+        other = [hit.why.emotion_part for hit in result if hit.why and hit.emotion != emotion]
+        assert min(same) > max(other)  # type: ignore[type-var]
+        voice_mates = [hit for hit in result if hit.recording == "call:1"]
+        rest = np.mean([hit.why.rest_part for hit in voice_mates if hit.why])  # type: ignore[misc]
+        assert rest > np.mean([abs(hit.why.rest_part) for hit in result if hit.why and hit.why.rest_part]) + 0.1
+
+
+def test_reasons_of_a_clip_and_of_fused_vectors(tmp_path: Path) -> None:
+    clip = np.concatenate([speech(2.0, seed=1), silence(1.5), speech(2.0, seed=2)])
+    for name in ("one", "two"):
+        save(tmp_path / f"{name}.wav", clip)
+        clip = clip[::-1].copy()
+    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+        collection.ingest(tmp_path)
+        (hit, *_) = collection.query(tmp_path / "one.wav", explain=True)
+        assert hit.score == pytest.approx(1.0, abs=1e-5)
+        assert hit.why is not None
+        for match in hit.why.matches:
+            assert match.reference.endswith("one.wav")
+            assert (match.reference_start_s, match.reference_end_s) == (match.start_s, match.end_s)
+        assert {shared.emotion for shared in hit.why.shared} <= {"low", "high"}
+        assert hit.why.shared
+        collection.attach("text", [1, 2], np.eye(2))
+        (fused, *_) = collection.query("seg:1", fuse={"text": 0.5}, explain=True)
+        assert fused.why is not None
+        assert fused.why.matches[0].cosine == pytest.approx(fused.fused["emotion"], abs=1e-5)
+
+
+# ----------------------------------------------------------------------------------------------------- percentiles
+
+
+def test_a_percentile_is_the_share_of_pairs_that_are_less_alike(
+    collection: Collection, units: NDArray[np.float64]
+) -> None:
+    calls = np.repeat(np.arange(CALLS), TURNS)
+    one, other = np.triu_indices(len(units), 1)
+    apart = calls[one] != calls[other]
+    cosines = np.sort((units @ units.T)[one, other][apart])
+    result = collection.query("seg:1", by="segment", k=200, explain=True)
+    true = [100 * np.searchsorted(cosines, hit.moment_score) / cosines.size for hit in result]
+    assert [hit.percentile for hit in result] == pytest.approx(true, abs=3.0)  # 240 moments are few to sample
+    assert collection.query("seg:1", include_self=True, explain=True)[0].percentile == 100.0
+    assert collection.sample() is collection.sample()
+
+
+def test_a_sample_is_drawn_again_once_much_has_come(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with e2vsearch.open(tmp_path / "index") as collection:
+        collection.catalog.pin(Space("saved", "made", DIM), "saved")
+        collection.catalog.store(made_recording(0, rng.standard_normal((30, DIM))))
+        (hit, *_) = collection.query("seg:1", by="segment", explain=True)
+        assert hit.percentile is None  # one recording: no pair to compare with
+        assert hit.why is not None
+        assert (hit.why.emotion_part, hit.why.shared) == (None, ())
+        first = collection.sample()
+        collection.catalog.store(made_recording(1, rng.standard_normal((30, DIM))))
+        assert collection.sample() is not first
+        assert collection.sample().cosines.size == 900
+        collection.catalog.remove([1])
+        assert percentiles.sample_of(collection).segments == 30
+
+
+# ------------------------------------------------------------------------------------------------------------ faces
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = make_collection(tmp_path_factory.mktemp("faces"))
+    with e2vsearch.open(place) as collection:
+        labels.give(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
+    return place
+
+
+def test_the_command_line_is_the_method(run: Run, place: Path) -> None:
+    anna = place.parent / "calls" / "anna.wav"
+    done = run(
+        "query", anna, "seg:5", "--weight", "2,1", "--not", "seg:9", "--not-weight", "0.3", "--index", place,
+        "--by", "segment", "--per-recording", "1", "--per", "queue=2", "--explain", "--emotion", "low=0", "--min", "0",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    with e2vsearch.open(place, encoder="fake") as collection:
+        expected = collection.query(
+            (anna, 2.0), ("seg:5", 1.0), but_not=[("seg:9", 0.3)], by="segment", per={"recording": 1, "queue": 2},
+            explain=True, emotion={"low": 0}, emotion_min=0,
+        )  # fmt: skip
+    assert [row["score"] for row in done.rows] == [hit.score for hit in expected]
+    assert [row["why"]["against"][0]["penalty"] for row in done.rows] == [
+        hit.why.against[0].penalty for hit in expected if hit.why
+    ]
+    assert [row["percentile"] for row in done.rows] == [hit.percentile for hit in expected]
+    assert "course" not in done.rows[0]
+    assert "random pairs" in done.err
+    table = run("query", anna, "--not", "seg:9", "--explain", "--index", place, "-f", "table")
+    header, first, *_ = table.out.splitlines()
+    assert header.split()[-4:] == ["nearer", "than", "why", "id"]
+    assert "not seg:9 -" in table.out
+    assert " 1.000; " in first
+    assert not {"percentile", "why", "course"} & run("query", anna, "--index", place).rows[0].keys()
+
+
+def test_an_arc_on_the_command_line(run: Run, place: Path) -> None:
+    done = run("query", "--arc", "call:2", "--index", place, "-f", "json")
+    assert done.code == 0, done.err
+    whole = json.loads(done.out)
+    assert whole["arc"] is True
+    assert whole["hits"][0]["course"][0]["reference"].startswith("seg:")
+    table = run("query", "--arc", "emotion:low, tired", "--index", place, "-f", "table", "--where", "agent = bela")
+    header, row = table.out.splitlines()
+    assert "course" in header.split()
+    assert "emotion:low 00:0" in row
+    assert ", label:tired 00:0" in row
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ([], 2, "Missing argument"),
+        (["seg:1", "--weight", "1,2"], 2, "a number for each reference: 1, not 2"),
+        (["seg:1", "--weight", "heavy"], 2, "2,1"),
+        (["seg:1", "--not-weight", "1"], 2, "--not"),
+        (["seg:1", "--weight", "0"], 1, "above 0"),
+        (["seg:1", "--per", "agent"], 2, "agent=2"),
+        (["seg:1", "--per", "agnet=1"], 1, "did you mean agent"),
+        (["seg:1", "--min", "0.5"], 1, "name one"),
+        (["--emotion", "low=much"], 2, "angry=0.5"),
+        (["--emotion", "low=-1"], 1, "needs a reference"),
+        (["--emotion", "bored"], 1, "emotion:low"),
+        (["seg:1", "--arc", "call:1"], 1, "without references"),
+    ],
+)
+def test_what_cannot_be_typed(run: Run, place: Path, arguments: list[str], code: int, says: str) -> None:
+    done = run("query", *arguments, "--index", place)
+    assert done.code == code, done.err
+    assert says in " ".join(done.err.replace("│", "").split())
+    assert done.out == ""
+
+
+def test_the_service_asks_all_of_it(place: Path) -> None:
+    pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
+    pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
+    pytest.importorskip("httpx", reason="the test client needs httpx")
+    from fastapi.testclient import TestClient
+    from pydantic import TypeAdapter
+
+    from e2vsearch.service import ServiceOptions, create_app
+
+    anna = place.parent / "calls" / "anna.wav"
+    with e2vsearch.open(place, encoder="fake") as collection:
+        app = create_app(collection, ServiceOptions(roots=(anna.parent,)))
+        with TestClient(app, base_url="http://127.0.0.1:8080") as client:
+
+            def ask(**body: Any) -> QueryResult:
+                response = client.post("/query", json=body)
+                assert response.status_code == 200, response.text
+                assert str(place.parent) not in json.dumps(
+                    [{**hit, "uri": ""} for hit in response.json()["hits"]]
+                )  # files are called as the client calls them
+                return TypeAdapter(QueryResult).validate_python(response.json())
+
+            found = ask(
+                references=["anna.wav", "seg:5"], weights=[2, 1], but_not=["seg:9", "bela.wav"],
+                but_not_weights=[0.3, 0.1], per={"recording": 1}, explain=True, by="segment",
+            )  # fmt: skip
+            expected = collection.query(
+                (anna, 2), ("seg:5", 1), but_not=[("seg:9", 0.3), (anna.parent / "bela.wav", 0.1)],
+                per={"recording": 1}, explain=True, by="segment",
+            )  # fmt: skip
+            assert [hit.score for hit in found] == [hit.score for hit in expected]
+            assert (found.reference, found.but_not) == (("anna.wav", "seg:5"), ("seg:9", "bela.wav"))
+            assert found[0].why is not None
+            assert [each.reference for each in found[0].why.against] == ["seg:9", "bela.wav"]
+            assert found[0].why.matches[0].reference == "anna.wav"
+            mixed = ask(emotion={"low": 1, "tired": -0.5}, emotion_min=0.2)
+            assert mixed.hits == collection.query(emotion={"low": 1, "tired": -0.5}, emotion_min=0.2).hits
+            assert ask(arc="call:2").hits == collection.query(arc="call:2").hits
+            stations = ask(arc="emotion:low,label:tired")
+            assert stations.hits == ask(arc=["emotion:low", "label:tired"]).hits
+            assert stations.arc
+            heard = ask(arc="anna.wav")
+            assert (heard.reference, heard[0].name, heard[0].course[0].reference) == (
+                ("anna.wav",), "anna", "anna.wav",
+            )  # fmt: skip
+            sent = {"file": ("mine.wav", anna.read_bytes(), "audio/wav")}
+            uploaded = client.post("/query/upload", files=sent, data={"arc": "true", "explain": "true"}).json()
+            assert uploaded["reference"] == ["mine.wav"]
+            assert {match["reference"] for match in uploaded["hits"][0]["why"]["matches"]} == {"mine.wav"}
+            for body, status in (
+                ({}, 422),
+                ({"references": ["seg:1"], "weights": [1, 2]}, 422),
+                ({"references": ["seg:1"], "weights": [0]}, 422),
+                ({"arc": ["call:1"]}, 422),
+                ({"arc": "emotion:low,/etc/hosts"}, 403),
+                ({"arc": ["emotion:low", "/etc/hosts"]}, 403),
+                ({"references": ["seg:1"], "but_not": ["/etc/hosts"]}, 403),
+                ({"arc": ["emotion:low,/etc/hosts", "emotion:high"]}, 404),
+                ({"references": ["seg:1"], "per": {"agnet": 1}}, 400),
+            ):
+                response = client.post("/query", json=body)
+                assert response.status_code == status, response.text
+
+
+# ---------------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("references", "options", "error", "says"),
+    [
+        ((("seg:1", 0.0),), {}, QueryError, "above 0"),
+        ((("seg:1", float("nan")),), {}, QueryError, "above 0"),
+        ((("seg:1", -1),), {}, QueryError, "but_not"),
+        ((), {"but_not": ["seg:1"]}, QueryError, "needs a reference"),
+        ((), {"emotion": {"angry": -1}}, QueryError, "only taken off"),
+        (("seg:1",), {"but_not": "seg:2"}, QueryError, "list"),
+        (("seg:1",), {"but_not": ["seg:999"]}, NotStored, "seg:999"),
+        ((), {"emotion": "bored"}, NotStored, "emotion:angry"),
+        ((), {"emotion": {"angry": 1, "label:x": 1}}, NotStored, "label:x"),
+        ((), {"emotion": {"angry": float("inf")}}, QueryError, "weight of angry"),
+        (("seg:1",), {"emotion_min": 0.5}, QueryError, "name one"),
+        ((), {"emotion": "angry", "emotion_min": 60}, QueryError, "between 0 and 1"),
+        (("seg:1",), {"per": {"recording": 0}}, QueryError, "1 or more"),
+        (("seg:1",), {"per": {"agnet": 1}}, QueryError, "did you mean agent"),
+        (("seg:1",), {"per": {"zzz": 1}}, QueryError, "day"),
+        (("seg:1",), {"but_not": ["seg:2"], "fuse": {"text": 1}}, QueryError, "side vectors"),
+    ],
+)
+def test_questions_that_make_no_sense(
+    collection: Collection, references: Any, options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says) as caught:
+        collection.query(*references, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plain_result_says_nothing_new(collection: Collection) -> None:
+    result = collection.query("seg:1", k=2)
+    assert isinstance(result, QueryResult)
+    assert (result.but_not, result.arc) == ((), False)
+    assert all(hit.course == () for hit in result)
