@@ -125,7 +125,7 @@ def refused(served: Served) -> None:
         try:
             with contextlib.closing(served.connect()) as connection:
                 connection.connect()
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):  # reset: it was let in, and closed unheard
             return
 
 
