@@ -58,9 +58,6 @@ class LogMelStatistics(Encoder):
     def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
         return Embeddings(statistics(signals).astype(np.float32))
 
-    def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-        raise NotImplementedError
-
 
 def read(labels: Path, limit: int | None = None) -> Clips:
     """The clips that `labels` names, or `limit` of them spread evenly over the file.

@@ -29,9 +29,6 @@ class Given(Encoder):
         self.asked += 1
         return Embeddings(self.vectors)
 
-    def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.ones((1, 4), np.float32)
-
 
 # ------------------------------------------------------------------------------------------------------ what is checked
 
@@ -76,6 +73,14 @@ def test_the_shortest_and_the_longest_signal_are_taken(samples: int) -> None:
 def test_what_comes_back_is_checked(vectors: NDArray[Any], message: str) -> None:
     with pytest.raises(EncoderError, match=message):
         Given(vectors).encode([made.noise(1.0)] * 2)
+
+
+def test_an_encoder_without_frames_says_so() -> None:
+    encoder = Given(np.ones((1, 4), np.float32))
+    with pytest.raises(EncoderError, match="given makes one vector a signal"):
+        encoder.frames(np.ones(encoder.min_samples, np.float32))
+    with pytest.raises(BadSignal):  # checked first, as for those that have them
+        encoder.frames(np.ones(1, np.float32))
 
 
 def test_no_signals_give_no_vectors_and_ask_nothing() -> None:

@@ -59,10 +59,7 @@ class Planted(Encoder):
         return Head(DIRECTIONS.astype(np.float32) * 8, np.zeros(3, np.float32)) if self._has_head else None
 
     def _encode(self, signals: object) -> Embeddings:
-        raise NotImplementedError
-
-    def _frames(self, signal: object) -> NDArray[np.float32]:
-        raise NotImplementedError
+        raise AssertionError("what is planted is never heard")
 
 
 def fill(place: str | Path, encoder: Encoder | None = None) -> e2vsearch.Collection:

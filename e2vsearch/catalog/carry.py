@@ -13,10 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from e2vsearch.catalog.reading import Reading
+from e2vsearch.catalog.rows import ROWS_PER_STATEMENT, parts
 from e2vsearch.catalog.store import Catalog
 from e2vsearch.catalog.tables import ClassifierRow, LabelExampleRow, SegmentLabelRow, SegmentRow
-
-_PER_STATEMENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def said_by(catalog: Reading, classifier: int) -> Iterator[Said]:
     query = select(row.segment_id, row.label, row.score).where(row.classifier_id == classifier).order_by(row.segment_id)
     last = 0
     with catalog.reading() as connection:
-        while rows := connection.execute(query.where(row.segment_id > last).limit(_PER_STATEMENT)).all():
+        while rows := connection.execute(query.where(row.segment_id > last).limit(ROWS_PER_STATEMENT)).all():
             for found in rows:
                 yield Said(*found)
             last = rows[-1].segment_id
@@ -149,14 +148,13 @@ def add_said(catalog: Catalog, classifier: int, said: Iterable[Said]) -> int:
             for each in given
             if each.segment in there
         ]
-        for start in range(0, len(rows), _PER_STATEMENT):
-            connection.execute(insert(row), rows[start : start + _PER_STATEMENT])
+        for part in parts(rows):
+            connection.execute(insert(row), list(part))
     return len(rows)
 
 
 def _there(connection: Connection, segments: set[int]) -> Iterator[int]:
     """Those that are stored, locked against removal for as long as this transaction takes."""
-    wanted = sorted(segments)
-    for start in range(0, len(wanted), _PER_STATEMENT):
-        part = SegmentRow.id.in_(wanted[start : start + _PER_STATEMENT])
-        yield from connection.execute(select(SegmentRow.id).where(part).with_for_update(read=True)).scalars()
+    for part in parts(sorted(segments)):
+        query = select(SegmentRow.id).where(SegmentRow.id.in_(part))
+        yield from connection.execute(query.with_for_update(read=True)).scalars()

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Row, Select, func, select, text
 
+from e2vsearch.catalog.rows import parts
 from e2vsearch.catalog.tables import ChangeRow, SegmentRow, VectorRow
 from e2vsearch.feed import Batch, Changes
 from e2vsearch.space import Space
 
 _BATCH_ROWS = 4096  # 16 MB of 1024-d vectors
-_IN_ROWS = 1000  # ids in one IN list
 
 
 class Feed:
@@ -83,8 +83,8 @@ class Feed:
         wanted = np.unique(ids).tolist()
         rows: list[Row[int, int, bytes]] = []
         with self._engine.connect() as connection:
-            for start in range(0, len(wanted), _IN_ROWS):
-                query = _vectors().where(SegmentRow.id.in_(wanted[start : start + _IN_ROWS]))
+            for part in parts(wanted):
+                query = _vectors().where(SegmentRow.id.in_(part))
                 rows.extend(connection.execute(query).all())
         return _batch(rows, self.dim)
 

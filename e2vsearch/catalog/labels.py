@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from e2vsearch.catalog.reading import Known
 from e2vsearch.catalog.records import segment_id
+from e2vsearch.catalog.rows import ROWS_PER_STATEMENT, parts
 from e2vsearch.catalog.store import Catalog
 from e2vsearch.catalog.tables import (
     ClassifierRow,
@@ -23,8 +24,6 @@ from e2vsearch.catalog.tables import (
     SegmentRow,
     VectorRow,
 )
-
-_ROWS_PER_STATEMENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def take(catalog: Catalog, label: str | None, segments: Sequence[int], sources: 
         segments: stored segments.
         sources: files, or single moments of them as `StoredExample.source` has them.
     """
-    conditions: list[ColumnElement[bool]] = [LabelExampleRow.segment_id.in_(part) for part in _parts(list(segments))]
+    conditions: list[ColumnElement[bool]] = [LabelExampleRow.segment_id.in_(part) for part in parts(list(segments))]
     for source in sources:
         moments = LabelExampleRow.source.startswith(f"{source}@", autoescape=True)
         conditions.append(LabelExampleRow.segment_id.is_(None) & ((LabelExampleRow.source == source) | moments))
@@ -327,10 +326,10 @@ def replace_predictions(
         theirs = SegmentLabelRow.classifier_id.in_(versions.scalars().all())
         if looked_at is None:
             connection.execute(delete(SegmentLabelRow).where(theirs))
-        for part in _parts([] if looked_at is None else looked_at.tolist()):
+        for part in parts([] if looked_at is None else looked_at.tolist()):
             connection.execute(delete(SegmentLabelRow).where(theirs, SegmentLabelRow.segment_id.in_(part)))
-        for start in range(0, predictions.ids.size, _ROWS_PER_STATEMENT):
-            rows = slice(start, start + _ROWS_PER_STATEMENT)
+        for start in range(0, predictions.ids.size, ROWS_PER_STATEMENT):
+            rows = slice(start, start + ROWS_PER_STATEMENT)
             stored += _insert(connection, classifier, predictions, rows)
         if watermark is not None:
             values = {"watermark": watermark, "min_score": min_score}
@@ -358,8 +357,3 @@ def _insert(connection: Connection, classifier: StoredClassifier, predictions: P
 def id_of(example: StoredExample) -> str:
     """How a person names an example."""
     return example.source if example.segment is None else segment_id(example.segment)
-
-
-def _parts(numbers: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(numbers), _ROWS_PER_STATEMENT):
-        yield numbers[start : start + _ROWS_PER_STATEMENT]

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row, Select, func, select
 from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.records import Counts, Failure, Recording, Segment
-from e2vsearch.catalog.rows import to_recording, to_segment
+from e2vsearch.catalog.rows import ROWS_PER_STATEMENT, parts, to_recording, to_segment
 from e2vsearch.catalog.tables import (
     CollectionRow,
     FailureRow,
@@ -27,8 +27,6 @@ from e2vsearch.catalog.tables import (
     SpaceRow,
 )
 from e2vsearch.space import Space
-
-_ROWS_PER_STATEMENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +111,9 @@ class Reading:
         query = select(SegmentRow.id, SegmentRow.recording_id)
         found: list[tuple[int, int]] = []
         with self.reading() as connection:
-            for start in range(0, len(recordings), _ROWS_PER_STATEMENT):
-                part = SegmentRow.recording_id.in_(list(recordings[start : start + _ROWS_PER_STATEMENT]))
-                found.extend((row.id, row.recording_id) for row in connection.execute(query.where(part)))
+            for part in parts(list(recordings)):
+                of_part = query.where(SegmentRow.recording_id.in_(part))
+                found.extend((row.id, row.recording_id) for row in connection.execute(of_part))
         pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
 
@@ -194,12 +192,11 @@ class Reading:
         with self.reading() as connection:
             if numbers is not None:
                 wanted = sorted(set(numbers))
-                for start in range(0, len(wanted), _ROWS_PER_STATEMENT):
-                    part = key.in_(wanted[start : start + _ROWS_PER_STATEMENT])
-                    yield connection.execute(query.where(part).order_by(key)).all()
+                for part in parts(wanted):
+                    yield connection.execute(query.where(key.in_(part)).order_by(key)).all()
                 return
             last = 0
-            while rows := connection.execute(query.where(key > last).order_by(key).limit(_ROWS_PER_STATEMENT)).all():
+            while rows := connection.execute(query.where(key > last).order_by(key).limit(ROWS_PER_STATEMENT)).all():
                 yield rows
                 last = rows[-1].id
 

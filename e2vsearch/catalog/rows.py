@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import Connection, Row, delete, insert, literal_column, select
@@ -12,6 +12,17 @@ from sqlalchemy import Connection, Row, delete, insert, literal_column, select
 from e2vsearch.catalog.records import NewRecording, Recording, Segment, recording_id, segment_id
 from e2vsearch.catalog.tables import ChangeRow, MetadataRow, RecordingRow, SegmentRow, VectorRow
 from e2vsearch.space import Space
+
+ROWS_PER_STATEMENT = 1000
+"""Ids in one IN list, or rows in one INSERT: SQLite takes at most 32,766 values a statement."""
+
+_T = TypeVar("_T")
+
+
+def parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """Values in pieces that one statement takes."""
+    for start in range(0, len(values), ROWS_PER_STATEMENT):
+        yield values[start : start + ROWS_PER_STATEMENT]
 
 
 def delete_recordings(connection: Connection, numbers: list[int]) -> int:

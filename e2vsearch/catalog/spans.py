@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 
 from e2vsearch.catalog.reading import Reading
+from e2vsearch.catalog.rows import parts
 from e2vsearch.catalog.tables import LabelExampleRow, SegmentLabelRow, SegmentRow
-
-_PER_STATEMENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,7 @@ def spans(catalog: Reading, *, recordings: Sequence[int] | None = None, segments
     with catalog.reading() as connection:
         if numbers is None:
             found.extend(map(tuple, connection.execute(query)))
-        for start in range(0, len(numbers or ()), _PER_STATEMENT):
-            part = list(numbers or ())[start : start + _PER_STATEMENT]
+        for part in parts(list(numbers or ())):
             found.extend(map(tuple, connection.execute(query.where(key.in_(part)))))
     columns = np.array(found, np.float64).reshape(-1, 5)  # whole numbers below 2**53 stay what they are
     columns = columns[np.lexsort((columns[:, 0], columns[:, 3], columns[:, 2], columns[:, 1]))]
@@ -64,8 +62,7 @@ def likeliest(catalog: Reading, numbers: NDArray[np.int64]) -> dict[int, str]:
     found: dict[int, str] = {}
     query = select(SegmentRow.id, SegmentRow.label).where(SegmentRow.label.is_not(None))
     with catalog.reading() as connection:
-        for start in range(0, len(numbers), _PER_STATEMENT):
-            part = numbers[start : start + _PER_STATEMENT].tolist()
+        for part in parts(numbers.tolist()):
             found.update((row.id, row.label) for row in connection.execute(query.where(SegmentRow.id.in_(part))))
     return found
 

@@ -20,7 +20,7 @@ from e2vsearch.catalog.reading import Reading
 from e2vsearch.catalog.records import (
     NewRecording,
 )
-from e2vsearch.catalog.rows import delete_recordings, insert_segments, set_metadata
+from e2vsearch.catalog.rows import delete_recordings, insert_segments, parts, set_metadata
 from e2vsearch.catalog.tables import (
     CollectionRow,
     FailureRow,
@@ -30,8 +30,6 @@ from e2vsearch.catalog.tables import (
 )
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch
 from e2vsearch.space import Space
-
-_ROWS_PER_STATEMENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +210,9 @@ class Catalog(Reading):
     def remove(self, numbers: Sequence[int]) -> int:
         """Remove recordings with all that belongs to them; gives how many there were."""
         removed = 0
-        for start in range(0, len(numbers), _ROWS_PER_STATEMENT):
+        for part in parts(list(numbers)):
             with self.writing() as connection:
-                removed += delete_recordings(connection, list(numbers[start : start + _ROWS_PER_STATEMENT]))
+                removed += delete_recordings(connection, list(part))
         return removed
 
     def fail(self, uri: str, reason: str, message: str) -> None:

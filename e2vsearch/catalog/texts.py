@@ -36,7 +36,6 @@ _ALONE = re.compile(f"[{UNBROKEN}]")
 _ASCII_WORD = re.compile("[a-z0-9]+")
 _TERM = re.compile(r'(?P<no>-?)(?:"(?P<phrase>[^"]*)(?P<end>"?)|(?P<word>[^\s"]+))')
 _QUOTES = str.maketrans("“”„«»「」", '"' * 7)
-_PER_STATEMENT = 1000
 
 
 @dataclass(frozen=True, slots=True)

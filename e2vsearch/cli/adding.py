@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.options import Device, EncoderName, Format, Index, Output, OutputFormat, Quiet, Where
-from e2vsearch.cli.output import chosen, clock, note, size, write
+from e2vsearch.cli.output import SOME_FAILED, chosen, clock, note, size, write
 
 if TYPE_CHECKING:
     from e2vsearch.ingest import Collection, IngestReport
 
-SOME_FAILED = 3
 INTERRUPTED = 130
 _LISTED = 20  # failures shown after a run; `e2vsearch failures` has them all
 

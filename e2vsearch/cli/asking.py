@@ -21,7 +21,7 @@ from e2vsearch.cli.options import (
     Quiet,
     Where,
 )
-from e2vsearch.cli.output import chosen, clock, note, write
+from e2vsearch.cli.output import SOME_FAILED, chosen, note, span, write
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Hit
@@ -197,7 +197,7 @@ def compare(
             "name": side.name,
             "emotion": _emotion(side.emotion, side.emotion_score),
             "speech": f"{side.speech_s:.1f} s",
-            "at": f"ch {side.channel}, {_span(side.start_s, side.end_s)}",
+            "at": f"ch {side.channel}, {span(side.start_s, side.end_s)}",
         }
         for side in (result.a, result.b)
     ]
@@ -230,7 +230,6 @@ def embed(
     import sys
 
     from e2vsearch import settings
-    from e2vsearch.cli.adding import SOME_FAILED
     from e2vsearch.collection import embedding
     from e2vsearch.ingest import expand, paths_from
 
@@ -258,7 +257,7 @@ def _hit_row(hit: Hit, several: bool) -> dict[str, Any]:
         "score": f"{hit.score:.4f}",
         "name": hit.name,
         "channel": hit.channel,
-        "at": _span(hit.start_s, hit.end_s),
+        "at": span(hit.start_s, hit.end_s),
         "emotion": _emotion(hit.emotion, hit.emotion_score),
         "label": f"{hit.label} (yours)" if hit.label_score == 1 else _emotion(hit.label, hit.label_score),
         "said": _shortened(hit.text or ""),
@@ -328,10 +327,6 @@ def _embedded_row(row: dict[str, Any]) -> dict[str, Any]:
         "emotion": _emotion(row["emotion"], row["confidence"]),
         "similarity_to_sample": None if cosine is None else f"{cosine:.4f}",
     }
-
-
-def _span(start_s: float, end_s: float) -> str:
-    return f"{clock(start_s)}–{clock(end_s)}"  # noqa: RUF001 - a dash between numbers
 
 
 def _emotion(label: str | None, score: float | None) -> str:

@@ -10,23 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from e2vsearch.cli.options import Device, Format, Output, OutputFormat, Quiet
-from e2vsearch.cli.output import chosen, note, write
+from e2vsearch.cli.options import By, Device, Format, Output, OutputFormat, Quiet
+from e2vsearch.cli.output import SOME_FAILED, chosen, note, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from e2vsearch.analysis.evaluation import Evaluation, Figures, Leak, Ranking, Recall
 
-_SOME_FAILED = 3
 _LISTED = 20  # failures shown after a run; the json format has them all
-
-
-class By(StrEnum):
-    """What is found."""
-
-    segment = "segment"
-    call = "call"
 
 
 class Condition(StrEnum):
@@ -119,7 +111,7 @@ def evaluate(
     if len(found.failures) > _LISTED:
         note(f"… and {len(found.failures) - _LISTED:,} more: --format json has them all", quiet=quiet)
     if found.failures:
-        raise typer.Exit(_SOME_FAILED)
+        raise typer.Exit(SOME_FAILED)
 
 
 def _headline(found: Evaluation) -> str:

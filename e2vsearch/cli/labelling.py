@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.options import Device, EncoderName, Format, Index, Output, OutputFormat, Quiet, Where
-from e2vsearch.cli.output import chosen, clock, note, write
+from e2vsearch.cli.output import SOME_FAILED, chosen, note, span, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.labels import ClassifierReport, LabelReport
     from e2vsearch.collection import Collection
 
-_SOME_FAILED = 3
 _LISTED = 20  # moments named after a run
 
 
@@ -155,7 +154,7 @@ def classify(
             moments = labels.classify_audio(collection, audio, name)
             table = [
                 {
-                    "at": _span(each.start_s, each.end_s),
+                    "at": span(each.start_s, each.end_s),
                     "channel": each.channel,
                     "label": f"{each.label} {each.score:.2f}",
                 }
@@ -208,7 +207,7 @@ def _give(
     shown = [{**asdict(each), "moments": len(each.examples), "replaced": len(each.replaced)} for each in reports]
     write([asdict(each) for each in reports], format_=format_, output=output, columns=columns, table=shown)
     if _told(reports, quiet=quiet):
-        raise typer.Exit(_SOME_FAILED)
+        raise typer.Exit(SOME_FAILED)
 
 
 def _told(reports: Sequence[LabelReport], *, quiet: bool) -> int:
@@ -263,7 +262,7 @@ def _suggest(
 
     found = labels.suggest(collection, k, classifier, where)
     columns = {"segment": "id", "name": "call", "channel": "ch>", "at": "at", "label": "perhaps", "why": "why"}
-    table = [{**asdict(each), "at": _span(each.start_s, each.end_s)} for each in found]
+    table = [{**asdict(each), "at": span(each.start_s, each.end_s)} for each in found]
     write([asdict(each) for each in found], format_=format_, output=output, columns=columns, table=table)
     if found:
         note(f"listen, then e.g.: e2vsearch label {found[0].label or 'NAME'} {found[0].segment}", quiet=quiet)
@@ -327,10 +326,6 @@ def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-def _span(start_s: float, end_s: float) -> str:
-    return f"{clock(start_s)}–{clock(end_s)}"  # noqa: RUF001 - a dash between numbers
 
 
 class _Bar:

@@ -16,6 +16,9 @@ import typer
 from e2vsearch.cli.options import Format
 from e2vsearch.errors import SettingsError
 
+SOME_FAILED = 3
+"""Exit code of a run that finished, but for some files."""
+
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -81,6 +84,11 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     head = f"{hours}:{minutes:02d}" if hours else f"{minutes:02d}"
     return f"{head}:{rest / 10:04.1f}"
+
+
+def span(start_s: float, end_s: float) -> str:
+    """From when to when, with a dash between."""
+    return f"{clock(start_s)}–{clock(end_s)}"  # noqa: RUF001 - a dash between numbers
 
 
 def size(count: float, unit: str = "B") -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.collection.results import Comparison, Heard, Moment, Side
 from e2vsearch.errors import QueryError
-from e2vsearch.projections import RAW, Projection
+from e2vsearch.projections import RAW, Projection, unit
 from e2vsearch.space import Space
 
 
@@ -56,11 +55,3 @@ def _side(space: Space, name: str, heard: Heard, best: int) -> Side:
 def lengths(moments: Iterable[Moment]) -> NDArray[np.float64]:
     """Seconds of each moment: what it weighs in a mean."""
     return np.array([moment.end_s - moment.start_s for moment in moments])
-
-
-def unit(vectors: NDArray[Any]) -> NDArray[np.float64]:
-    """Vectors ``(…, dim)`` of length one, in float64; zero stays zero."""
-    wide = vectors.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=-1, keepdims=True)
-    scaled: NDArray[np.float64] = wide / np.where(norms > 0, norms, 1.0)
-    return scaled

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from e2vsearch import audio
 from e2vsearch.catalog import Catalog
-from e2vsearch.collection.comparing import lengths, unit
+from e2vsearch.collection.comparing import lengths
 from e2vsearch.collection.hearing import hear
 from e2vsearch.collection.opened import SAVED, open_named
 from e2vsearch.collection.places import locate
 from e2vsearch.collection.results import Heard, Moment
 from e2vsearch.encoders import Encoder, saved
 from e2vsearch.errors import CatalogError, E2vsearchError, EncoderError, SettingsError
+from e2vsearch.projections import unit
 from e2vsearch.settings import DEFAULT_ENCODER, Settings
 
 Granularity = Literal["utterance", "frame"]

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from e2vsearch.catalog import Catalog
 from e2vsearch.catalog.records import number_of
 from e2vsearch.catalog.sides import EMOTION, SideVectors, fetch, get, homes
-from e2vsearch.collection.comparing import unit
 from e2vsearch.collection.ranking import Ranked
 from e2vsearch.collection.references import Reference
 from e2vsearch.collection.results import By
 from e2vsearch.errors import NotStored, QueryError
+from e2vsearch.projections import unit
 from e2vsearch.vectors.index import VectorIndex
 
 Fuse = Mapping[str, float | tuple[float, str | NDArray[Any] | Sequence[float]]]

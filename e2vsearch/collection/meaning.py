@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from e2vsearch.catalog import Catalog
 from e2vsearch.collection import targets
 from e2vsearch.collection.asked import Arc, Asked, Weighed
-from e2vsearch.collection.comparing import unit
 from e2vsearch.collection.references import AudioQuery, Reference, resolve
 from e2vsearch.errors import NotStored, QueryError
+from e2vsearch.projections import unit
 
 if TYPE_CHECKING:
     from e2vsearch.collection.courses import Course

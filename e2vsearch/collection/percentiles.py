@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.catalog import spans
-from e2vsearch.collection.comparing import unit
+from e2vsearch.projections import unit
 
 if TYPE_CHECKING:
     from e2vsearch.collection.opened import Collection

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from e2vsearch.catalog import Catalog
 from e2vsearch.catalog import labels as rows
-from e2vsearch.collection.comparing import unit
 from e2vsearch.errors import NotStored
-from e2vsearch.projections import RAW, Projection
+from e2vsearch.projections import RAW, Projection, unit
 
 SUREST = 100
 """Segments that stand for an emotion, at most."""

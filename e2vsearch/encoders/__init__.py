@@ -1,7 +1,8 @@
 """What an encoder is, and how one is opened by name. Knows samples, nothing of files, channels or storage.
 
-An encoder author writes two methods, `_encode` and `_frames`; checking of signals and of what comes back lives
-here, once. Register a factory under a name in `_FACTORIES` to make it known to `open` and to the command line.
+An encoder author writes one method, `_encode`, and `_frames` where there are vectors over time; checking of signals
+and of what comes back lives here, once. Register a factory under a name in `_FACTORIES` to make it known to `open` and
+to the command line.
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Encoder(ABC):
 
         Raises:
             BadSignal: as for `encode`.
+            EncoderError: it makes one vector a signal, and none a frame.
         """
         self._check(signal)
         return self._frames(signal)
@@ -117,9 +119,9 @@ class Encoder(ABC):
     def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
         """`encode` for one or more checked signals."""
 
-    @abstractmethod
-    def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: ARG002 - for those that can
         """`frames` for a checked signal."""
+        raise EncoderError(f"{self.space.encoder} makes one vector a signal and none a frame - ask for utterances")
 
     def _check(self, signal: NDArray[np.float32]) -> None:
         if signal.ndim != 1 or signal.dtype != np.float32:

@@ -81,9 +81,9 @@ RAW: Projection = Raw()
 
 
 def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Rows ``(n, dim)`` of length one, in float64; one of zeros stays zeros."""
+    """Vectors ``(…, dim)`` of length one, in float64; one of zeros stays zeros."""
     wide = np.asarray(vectors, np.float64)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
     scaled: NDArray[np.float64] = wide / np.where(lengths > 0, lengths, 1.0)
     return scaled
 

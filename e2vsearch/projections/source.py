@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.feed import Batch, Changes, Snapshot, VectorSource
-from e2vsearch.projections import Projection
+from e2vsearch.projections import RAW, Projection
 
 
 class Projected:
@@ -42,7 +42,7 @@ class Projected:
     @property
     def space_id(self) -> str:
         """The encoder's space and the projection, in one line."""
-        if self.projection.kind == "raw":
+        if self.projection.kind == RAW.kind:
             return self._source.space_id
         return f"{self._source.space_id}>{self.projection.kind}@{self.projection.revision}"
 

@@ -72,9 +72,6 @@ def router(service: Service) -> APIRouter:
             result = query([] if asked.arc else [upload.path], asked, **more)
         return renamed(result, {str(upload.path): upload.name})
 
-    def compared(a: tuple[str, Heard], b: tuple[str, Heard]) -> Comparison:
-        return collection.compare_heard(a, b)
-
     def hear(upload: Upload) -> tuple[str, Heard]:
         with called(upload.path, upload.name):
             return upload.name, collection.hear(upload.path)
@@ -120,7 +117,7 @@ def router(service: Service) -> APIRouter:
         """`score` compares the two as wholes, `best` the two moments that are most alike."""
 
         def work() -> Comparison:
-            return compared((asked.a, service.heard(asked.a)), (asked.b, service.heard(asked.b)))
+            return collection.compare_heard((asked.a, service.heard(asked.a)), (asked.b, service.heard(asked.b)))
 
         return answer(Comparison, await service.listen(request, work))
 
@@ -136,7 +133,7 @@ def router(service: Service) -> APIRouter:
         async with service.uploaded(request, "a", "b") as (turn, form):
             fields_of(NoFields, form.fields)
             a, b = form.files["a"], form.files["b"]
-            return answer(Comparison, await turn.run(lambda: compared(hear(a), hear(b)), gone(request)))
+            return answer(Comparison, await turn.run(lambda: collection.compare_heard(hear(a), hear(b)), gone(request)))
 
     @routes.post(
         "/embed",

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch import projections
+
 DEPTHS = (1, 5, 10)
 """Where precision is read; the leak is read at the last."""
 
@@ -52,8 +54,7 @@ class Neighbours:
 
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     """Vectors of length one; a vector of zeros stays one, as far from everything as anything."""
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0), np.float32)
+    return projections.unit(vectors).astype(np.float32)
 
 
 def blocks(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.collection.comparing import unit
+from e2vsearch.projections import unit
 
 _MOMENT = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same classifier gives the same bytes
 _MAX_HEADER = 10_000  # bytes; numpy's own limit

@@ -20,9 +20,9 @@ from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import StoredExample
 from e2vsearch.catalog.records import number_of
 from e2vsearch.collection import Collection
-from e2vsearch.collection.comparing import unit
 from e2vsearch.errors import QueryError, missing_extra
 from e2vsearch.feed import Batch
+from e2vsearch.projections import unit
 
 _CANDIDATES = (4, 20)  # least sure moments looked at for each that is suggested, at least and at most
 _SHARE = 0.1  # of all moments, looked at between these two: in a small collection the tenth is unsure enough

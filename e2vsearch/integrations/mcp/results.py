@@ -137,41 +137,31 @@ class Described:
 
 def moment_of(segment: Segment, name: str) -> Moment:
     """A stored segment of the call of that name."""
-    return Moment(
-        segment=segment.id,
-        call=segment.recording,
-        name=name,
-        channel=segment.channel,
-        start_s=segment.start_s,
-        end_s=segment.end_s,
-        emotion=segment.emotion,
-        emotion_score=segment.emotion_score,
-        scores=segment.scores,
-        label=segment.label,
-        label_score=segment.label_score,
-        text=segment.text,
-        clip=clip_uri(segment.id),
-    )
+    return _moment(segment.id, segment.recording, name, segment)
 
 
 def found_of(hit: Hit) -> Found:
     """A hit."""
-    moment = Moment(
-        segment=hit.segment,
-        call=hit.recording,
-        name=hit.name,
-        channel=hit.channel,
-        start_s=hit.start_s,
-        end_s=hit.end_s,
-        emotion=hit.emotion,
-        emotion_score=hit.emotion_score,
-        scores=hit.scores,
-        label=hit.label,
-        label_score=hit.label_score,
-        text=hit.text,
-        clip=clip_uri(hit.segment),
-    )
+    moment = _moment(hit.segment, hit.recording, hit.name, hit)
     return Found(score=hit.score, moment_score=hit.moment_score, moment=moment, metadata=hit.metadata)
+
+
+def _moment(segment: str, call: str, name: str, each: Segment | Hit) -> Moment:
+    return Moment(
+        segment=segment,
+        call=call,
+        name=name,
+        channel=each.channel,
+        start_s=each.start_s,
+        end_s=each.end_s,
+        emotion=each.emotion,
+        emotion_score=each.emotion_score,
+        scores=each.scores,
+        label=each.label,
+        label_score=each.label_score,
+        text=each.text,
+        clip=clip_uri(segment),
+    )
 
 
 def similar_of(result: QueryResult, encoder: str) -> Similar:
