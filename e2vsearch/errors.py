@@ -5,6 +5,7 @@ E2vsearchError
 │   ├── AudioNotFound         no such file
 │   ├── AudioNotAFile         a folder, a socket, …
 │   ├── AudioForbidden        no permission to read it
+│   ├── AudioUnreachable      its store does not answer, however often it is asked
 │   ├── AudioEmpty            no bytes, or no samples
 │   ├── AudioUnreadable       not audio, whatever its name says
 │   ├── AudioTruncated        ends before its header says it should
@@ -19,6 +20,7 @@ E2vsearchError
 ├── SpaceMismatch             another encoder or revision than the collection is pinned to
 ├── CatalogError
 │   ├── NoCollection          nothing there yet
+│   ├── LeaseLost             a worker was away for too long: the recording it had is another's now
 │   ├── SchemaTooOld          `e2vsearch db upgrade` first
 │   └── SchemaTooNew          made by a newer e2vsearch
 ├── GenerationError           an index on disk that is damaged or unfit
@@ -73,6 +75,12 @@ class AudioForbidden(AudioError):
     """The file exists, but may not be read."""
 
     reason = "forbidden"
+
+
+class AudioUnreachable(AudioError):
+    """A store of recordings that does not answer, however often it is asked."""
+
+    reason = "unreachable"
 
 
 class AudioEmpty(AudioError):
@@ -157,6 +165,12 @@ class NoCollection(CatalogError):
     """There is no collection at that place yet."""
 
     reason = "no-collection"
+
+
+class LeaseLost(CatalogError):
+    """A worker was away for too long: the recording it had is another's now, and its own result is thrown away."""
+
+    reason = "lease-lost"
 
 
 class SchemaTooOld(CatalogError):

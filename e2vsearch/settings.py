@@ -27,8 +27,10 @@ class Settings:
     index: str = "index"  # a folder, or a database URL
     encoder: str = ""  # "": the collection's own, and DEFAULT_ENCODER for a new collection
     device: str = "cpu"
+    precision: str = ""  # of emotion2vec, see EncoderOptions; "": the collection's own, and fp32 for a new collection
     workers: int = 0  # recordings in work at a time; 0: one a core
     cache: str = ""  # generations of a collection that has no folder of its own; "": the user's cache folder
+    weights_cache: str = ""  # stripped copies of emotion2vec checkpoints; "": in the user's cache folder, "off": none
 
 
 def load(environ: Mapping[str, str] | None = None, folder: Path | None = None, **flags: str | int | None) -> Settings:
@@ -58,6 +60,11 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows have no affinity call
         return os.cpu_count() or 1
+
+
+def user_cache() -> Path:
+    """The folder for what can be made again: ``~/.cache/e2vsearch`` on every system, as model hubs have theirs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "e2vsearch"
 
 
 def _from_file(environ: Mapping[str, str], folder: Path) -> dict[str, Any]:

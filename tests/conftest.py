@@ -25,6 +25,14 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_cache_of_the_callers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What fixtures of whole modules keep in a cache stays out of the caller's, and tests after them do not read it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No setting, cache, e2vsearch.toml or ``index/`` of the caller's reaches a test, nor does a test reach theirs."""

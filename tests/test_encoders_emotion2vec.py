@@ -9,24 +9,34 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import made
 import numpy as np
 import pytest
+from command import Run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from random_emotion2vec import FIVE_TOKENS, LABELS, SHAPES, TOKENS, tensors, write_model
 
+from e2vsearch import encoders
 from e2vsearch.encoders import EncoderOptions
+from e2vsearch.encoders import _emotion2vec_batches as batches
 from e2vsearch.encoders._emotion2vec_quiet import undisturbed
 from e2vsearch.encoders.emotion2vec import Emotion2vecEncoder
-from e2vsearch.errors import BadSignal, BadWeights, EncoderUnavailable, MissingExtra
+from e2vsearch.errors import BadSignal, BadWeights, EncoderUnavailable, MissingExtra, SettingsError, SpaceMismatch
 
 # importorskip would import FunASR under warnings as errors, and FunASR hides modules that fail to import
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None or importlib.util.find_spec("funasr") is None,
     reason="the 'emotion2vec' extra is not installed",
 )
+
+
+SAME = 5e-6
+"""How far a vector may be from what its clip gets alone: the order of sums, and nothing else."""
 
 
 def opened(folder: Path | str, **options: Any) -> Emotion2vecEncoder:
@@ -129,8 +139,8 @@ def test_a_vector_does_not_depend_on_what_else_is_in_the_call(encoder: Emotion2v
     together = encoder.encode(signals[::-1])
     assert together.scores is not None
     for one, vector, scores in zip(alone, together.vectors[::-1], together.scores[::-1], strict=True):
-        np.testing.assert_array_equal(one.vectors[0], vector)
-        np.testing.assert_array_equal(one.scores, [scores])
+        np.testing.assert_allclose(one.vectors[0], vector, atol=SAME)
+        np.testing.assert_allclose(one.scores, [scores], atol=SAME)
 
 
 def test_frames_are_20_ms_apart(encoder: Emotion2vecEncoder) -> None:
@@ -149,13 +159,201 @@ def test_a_signal_may_be_read_only_or_a_view(encoder: Emotion2vecEncoder) -> Non
     np.testing.assert_array_equal(both, before)
 
 
+LENGTHS = st.lists(st.integers(400, 4 * 16_000) | st.integers(400, 1_000), min_size=2, max_size=7)
+
+
+@settings(max_examples=25, deadline=None)
+@given(lengths=LENGTHS, shuffle=st.randoms(use_true_random=False), cores=st.integers(1, 3))
+def test_any_clips_in_any_order_are_what_each_is_alone(
+    encoder: Emotion2vecEncoder, lengths: list[int], shuffle: random.Random, cores: int
+) -> None:
+    signals = [made.noise(length / 16_000, seed=length) * (1 + length % 5) for length in lengths]
+    order = list(range(len(signals)))
+    shuffle.shuffle(order)
+    together = encoder.encode([signals[each] for each in order])
+    assert together.scores is not None
+    alone = [encoder.encode([signal]) for signal in signals]
+    for vector, scores, each in zip(together.vectors, together.scores, order, strict=True):
+        np.testing.assert_allclose(vector, alone[each].vectors[0], atol=SAME)
+        np.testing.assert_allclose([scores], alone[each].scores, atol=SAME)
+    # one padded batch, whatever the plan would have said; where padding is most of it, too
+    rows = in_one_batch(encoder, signals)
+    for row, one in zip(rows, alone, strict=True):
+        np.testing.assert_allclose(row, one.vectors[0], atol=SAME)
+    plan = batches.plan([encoder._network.frames_of(length) for length in lengths], 500, cores)
+    assert sorted(position for batch in plan for position in batch) == list(range(len(lengths)))
+
+
+def in_one_batch(encoder: Emotion2vecEncoder, signals: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+    import torch
+
+    with torch.inference_mode():
+        return np.stack([clip.mean(dim=0).numpy() for clip in encoder._network.run(signals)])
+
+
+def test_thirty_seconds_beside_a_twentieth_of_one(encoder: Emotion2vecEncoder) -> None:
+    signals = [made.noise(0.05), made.speech(30.0), made.speech(1.0)]
+    expected = [encoder.encode([signal]).vectors[0] for signal in signals]
+    np.testing.assert_allclose(in_one_batch(encoder, signals), expected, atol=SAME)
+    np.testing.assert_allclose(encoder.encode(signals).vectors, expected, atol=SAME)
+
+
+def test_a_batch_as_a_gpu_has_it_is_the_same(encoder: Emotion2vecEncoder, folder: Path) -> None:
+    """There, one mask for all clips, and FunASR's own convolutions."""
+    other, signals = opened(folder), [made.speech(0.5), made.speech(2.0), made.noise(0.025), made.speech(1.3)]
+    forward = type(other._network.module.modality_encoders["AUDIO"].local_encoder).forward
+    local = other._network.module.modality_encoders["AUDIO"].local_encoder
+    local.forward = lambda sources: forward(local, sources)
+    other._network._together = True
+    expected = [encoder.encode([signal]).vectors[0] for signal in signals]
+    np.testing.assert_allclose(in_one_batch(other, signals), expected, atol=SAME)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda audio: audio.update(learned_alibi_scale_per_layer=True),
+        lambda audio: audio.update(use_alibi_encoder=False, learned_alibi_scale=False),
+        lambda audio: audio.update(extractor_mode="default"),
+        lambda audio: audio.update(conv_pos_pre_ln=True),
+    ],
+    ids=["a bias of each layer's own", "no bias", "a norm over time", "another order of norms"],
+)
+def test_networks_unlike_the_published_ones_give_what_funasr_gives(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    import torch
+
+    folder = write_model(tmp_path / "model")
+    change_config(folder, lambda c: change(c["model_conf"]["modalities"]["audio"]))
+    shapes = empty_network(folder)
+
+    def fit(weights: dict[str, Any]) -> None:
+        generator = torch.Generator().manual_seed(1)
+        for name in [name for name in weights if name.removeprefix("d2v_model.") not in shapes]:
+            del weights[name]
+        for name, shape in shapes.items():
+            full = name if name.startswith("proj.") else f"d2v_model.{name}"
+            if full not in weights or weights[full].shape != shape:
+                weights[full] = 0.5 + torch.rand(shape, generator=generator)
+
+    change_weights(folder, fit)
+    encoder, reference = opened(folder, threads=2), funasr(folder)
+    signals = [made.speech(0.7), made.speech(2.0), made.noise(0.03), made.speech(0.72)]
+    expected = [generated(reference, signal)["feats"] for signal in signals]
+    np.testing.assert_allclose(encoder.encode(signals).vectors, expected, atol=1e-5)
+
+
+def empty_network(folder: Path) -> dict[str, Any]:
+    """Names and shapes of what FunASR builds by a folder's config.yaml."""
+    import yaml
+
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["model_conf"]
+    config["modalities"]["audio"]["decoder"] = None
+    with undisturbed():
+        from funasr.models.emotion2vec.model import Emotion2vec
+
+        network = Emotion2vec(model_conf=config, vocab_size=len(TOKENS))
+    return {name: tensor.shape for name, tensor in network.state_dict().items()}
+
+
+# ----------------------------------------------------------------------------------------------------------- batches
+
+
+def test_a_batch_is_of_clips_of_about_one_length_and_within_its_budget() -> None:
+    rng = np.random.default_rng(0)
+    frames = [int(each) for each in rng.uniform(99, 499, 64)]
+    for budget in (1_000, 32_000):
+        plan = batches.plan(frames, budget)
+        assert sorted(position for batch in plan for position in batch) == list(range(64))
+        sizes = [(len(batch) * max(frames[each] for each in batch), sum(frames[each] for each in batch))
+                 for batch in plan]  # fmt: skip
+        assert 1 - sum(own for _, own in sizes) / sum(padded for padded, _ in sizes) < 0.1
+        heavy = max(len(batch) * batches.weight(max(frames[each] for each in batch)) for batch in plan)
+        assert heavy <= budget
+    assert len(batches.plan(frames, 32_000)) < len(batches.plan(frames, 1_000)) < 64
+
+
+def test_few_clips_are_shared_out_and_too_heavy_ones_are_alone() -> None:
+    assert batches.plan([100] * 4, 10_000) == [[0, 1, 2, 3]]
+    assert batches.plan([100] * 4, 10_000, shares=2) == [[0, 1], [2, 3]]
+    assert batches.plan([1499, 1499], 1_000) == [[0], [1]]
+    assert batches.plan([100, 100], 0) == [[0], [1]]
+    assert batches.plan([5, 100, 5], 10_000) == [[1], [0, 2]]
+    assert batches.plan([], 1_000, 2) == []
+
+
+# --------------------------------------------------------------------------------------------------------- precision
+
+
+def test_bf16_is_near_and_another_space(encoder: Emotion2vecEncoder, folder: Path) -> None:
+    half, signals = opened(folder, precision="bf16"), list(SIGNALS.values())
+    a, b = encoder.encode(signals), half.encode(signals)
+    assert not np.allclose(a.vectors, b.vectors, atol=1e-4), "or this is no bfloat16 at all"
+    np.testing.assert_allclose(a.vectors, b.vectors, atol=0.1)
+    cosines = (a.vectors * b.vectors).sum(1) / np.linalg.norm(a.vectors, axis=1) / np.linalg.norm(b.vectors, axis=1)
+    assert cosines.min() > 0.999
+    assert half.space.revision != encoder.space.revision
+    assert replace(half.space, revision=encoder.space.revision) == encoder.space
+    np.testing.assert_allclose(b.vectors, [half.encode([signal]).vectors[0] for signal in signals], atol=0.05)
+    assert half.frames(signals[0]).dtype == np.float32
+    ours, theirs = half.head(), encoder.head()
+    assert ours is not None
+    assert theirs is not None
+    np.testing.assert_array_equal(ours.weights, theirs.weights)
+
+
+def test_a_collection_of_fp32_refuses_bf16_and_the_other_way_round(folder: Path, tmp_path: Path) -> None:
+    import e2vsearch
+
+    both = {precision: opened(folder, precision=precision) for precision in ("fp32", "bf16")}
+    made.save(tmp_path / "a.wav", made.speech(3.0))
+    for first, second in (("fp32", "bf16"), ("bf16", "fp32")):
+        with e2vsearch.open(tmp_path / first, encoder=both[first]) as collection:
+            collection.ingest(tmp_path / "a.wav")
+        with e2vsearch.open(tmp_path / first, encoder=both[second]) as collection, pytest.raises(SpaceMismatch):
+            collection.query(tmp_path / "a.wav")
+    with e2vsearch.open(tmp_path / "bf16", create=False) as collection:
+        assert collection.encoder().space == both["bf16"].space, (
+            "the collection's own precision, unless another is said"
+        )
+    with (
+        e2vsearch.open(tmp_path / "bf16", create=False, precision="fp32") as collection,
+        pytest.raises(SpaceMismatch, match=r"@bf16-.*, not of emotion2vec@"),
+    ):
+        collection.encoder()
+    with e2vsearch.open(tmp_path / "fp32", create=False, precision="bf16-as-fp32") as collection:
+        best = collection.query(tmp_path / "a.wav", include_self=True).hits[0]
+        assert 0.999 < best.score < 0.9999999, "asked for, it is taken, and off in the third digit"
+
+
+def test_a_precision_is_a_flag(folder: Path, tmp_path: Path, run: Run) -> None:
+    index, clip = tmp_path / "index", made.save(tmp_path / "a.wav", made.speech(3.0))
+    assert run("ingest", clip, "--index", index, "--encoder", folder, "--precision", "bf16").code == 0
+    assert run("query", clip, "--index", index).code == 0
+    refused = run("query", clip, "--index", index, "--precision", "fp32")
+    assert refused.code != 0
+    assert "this collection holds vectors of emotion2vec@bf16-" in refused.err
+
+
+def test_there_is_no_other_precision(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="fp32, bf16"):
+        encoders.open(str(folder), EncoderOptions(precision="int8"))  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="light has no precision 'bf16'"):
+        encoders.open("light", EncoderOptions(precision="bf16"))
+
+
 def test_four_threads_get_what_one_gets(encoder: Emotion2vecEncoder) -> None:
     signals = [made.noise(0.2 + 0.1 * i, seed=i) for i in range(8)]
     expected = [encoder.encode([signal]).vectors for signal in signals]
     with ThreadPoolExecutor(4) as pool:
         for round_ in range(5):
             for vectors, one in zip(pool.map(lambda s: encoder.encode([s]).vectors, signals), expected, strict=True):
-                np.testing.assert_allclose(vectors, one, atol=1e-5, err_msg=f"round {round_}")
+                np.testing.assert_allclose(vectors, one, atol=SAME, err_msg=f"round {round_}")
+        for vectors in pool.map(lambda _: encoder.encode(signals).vectors, range(6)):
+            np.testing.assert_allclose(vectors, np.concatenate(expected), atol=SAME)
+        for vectors in pool.map(lambda _: in_one_batch(encoder, signals), range(6)):  # without the encoder's lock
+            np.testing.assert_allclose(vectors, np.concatenate(expected), atol=SAME)
 
 
 @pytest.mark.parametrize(
@@ -179,18 +377,15 @@ def test_what_funasr_would_take_in_silence_is_refused(
             encode()
 
 
-def test_the_attention_bias_of_a_long_call_is_not_kept(encoder: Emotion2vecEncoder) -> None:
-    import torch
-
-    network, signal = encoder._network, made.noise(1.0)
-    expected = encoder.encode([signal]).vectors
-    with torch.inference_mode():
-        network.extract_features(torch.randn(1, 40 * 16_000))  # as a batch or a caller of its own might
-    assert network.alibi_biases
-    np.testing.assert_array_equal(encoder.encode([signal]).vectors, expected)
-    assert sum(bias.numel() for bias in network.alibi_biases.values()) <= 4 * 1500**2
-    encoder.encode([made.noise(30.0)])
-    assert network.alibi_biases, "what the longest allowed clip needs is kept"
+def test_the_attention_bias_of_a_long_clip_is_not_kept(folder: Path) -> None:
+    encoder = opened(folder)
+    encoder.encode([made.noise(1.0)])
+    kept = encoder._network._kept
+    assert kept is not None
+    encoder.encode([made.noise(30.0), made.noise(12.0)])
+    assert encoder._network._kept is kept
+    assert kept[1].numel() <= 4 * 512**2
+    assert not encoder._network.module.alibi_biases, "FunASR's own, which only grows"
 
 
 @pytest.mark.slow
@@ -199,7 +394,7 @@ def test_the_published_large_shape(tmp_path: Path) -> None:
     assert len(tensors(SHAPES["large"])) == 185
     encoder = opened(folder)
     assert (encoder.space.encoder, encoder.space.dim) == ("emotion2vec_plus_large", 1024)
-    network_tensors = {name: tuple(tensor.shape) for name, tensor in encoder._network.state_dict().items()}
+    network_tensors = {name: tuple(tensor.shape) for name, tensor in encoder._network.module.state_dict().items()}
     assert network_tensors == tensors(SHAPES["large"]), "nothing but what the published checkpoint holds"
     signals = [made.speech(2.0), made.noise(3.3)]
     embeddings, reference = encoder.encode(signals), funasr(folder)
@@ -564,6 +759,7 @@ def test_opening_and_encoding_leave_the_process_as_it_was(
     encoder = opened(folder, threads=threads)
     assert _state() == before
     encoder.encode([made.noise(1.0)])
+    encoder.encode([made.noise(1.0), made.noise(3.0), made.noise(0.5)])
     encoder.frames(made.noise(1.0))
     assert _state() == before
     assert capfd.readouterr() == ("", "")
@@ -595,7 +791,7 @@ def test_encoding_uses_the_threads_asked_for(folder: Path) -> None:
 
     before, seen = torch.get_num_threads(), []
     encoder = opened(folder, threads=before + 1)
-    encoder._network.blocks[0].register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    encoder._network.module.blocks[0].register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
     encoder.encode([made.noise(1.0)])
     encoder.frames(made.noise(1.0))
     assert seen == [before + 1] * 2

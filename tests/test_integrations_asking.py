@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from made import speech, wav_bytes
+from made import save, speech, wav_bytes
 from small_collection import SAID, make_collection
 
 import e2vsearch
+from e2vsearch.catalog import labels
+from e2vsearch.collection import QueryResult
 from e2vsearch.errors import AudioNotFound, NoCollection, PathForbidden, QueryError, SettingsError
+from e2vsearch.ingest import Collection
 from e2vsearch.integrations.asking import Asking, Source, references
 
 
@@ -64,6 +69,115 @@ def test_fused_vectors_reach_the_query(place: Path, tmp_path: Path) -> None:
         collection.attach("topic", ids, np.array([[each == chosen, each != chosen] for each in ids], np.float32))
         fuse = {"topic": (100.0, np.array([1.0, 0.0], np.float32))}
         assert Source(collection).ask("seg:1", Asking(k=1, fuse=fuse))[0].segment == chosen
+
+
+def told(result: QueryResult) -> list[tuple[str, float]]:
+    return [(hit.segment, hit.score) for hit in result]
+
+
+@pytest.fixture(scope="module")
+def tired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
+    """The same with a label of one's own."""
+    place = make_collection(tmp_path_factory.mktemp("tired"))
+    with e2vsearch.open(place, encoder="fake") as collection:
+        labels.give(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
+        yield collection
+
+
+MIXED: Any = {"low": 1, "tired": -0.5}
+
+
+@pytest.mark.parametrize(
+    ("query", "asking", "expected"),
+    [
+        (["seg:1", "seg:5"], Asking(weights=[2, 1]), {"references": [("seg:1", 2.0), ("seg:5", 1.0)]}),
+        ([("seg:1", 2.0), "seg:5"], Asking(), {"references": [("seg:1", 2.0), "seg:5"]}),
+        (("seg:1", 2.0), Asking(), {"references": [("seg:1", 2.0)]}),
+        ("seg:1", Asking(but_not="seg:5"), {"references": ["seg:1"], "but_not": ["seg:5"]}),
+        ("seg:1", Asking(but_not=["seg:5", "seg:9"]), {"references": ["seg:1"], "but_not": ["seg:5", "seg:9"]}),
+        ("seg:1", Asking(but_not={"seg:5": 0.2}), {"references": ["seg:1"], "but_not": [("seg:5", 0.2)]}),
+        ("", Asking(emotion=MIXED), {"emotion": MIXED}),
+        ([""], Asking(emotion="low", emotion_min=0.6), {"emotion": "low", "emotion_min": 0.6}),
+        (None, Asking(emotion="tired"), {"emotion": "tired"}),
+        ("seg:1", Asking(emotion=MIXED), {"references": ["seg:1"], "emotion": MIXED}),
+        ("seg:1", Asking(per={"recording": 2}, by="segment"), {"references": ["seg:1"], "per": {"recording": 2}}),
+        ("call:2", Asking(arc=True), {"arc": "call:2"}),
+        ("emotion:low, tired", Asking(arc=True), {"arc": "emotion:low, tired"}),
+        (["low", "label:tired"], Asking(arc=True), {"arc": ["low", "label:tired"]}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("roots", [None, ()])
+def test_all_that_a_query_can_say(
+    tired: Collection, query: Any, asking: Asking, expected: dict[str, Any], roots: Any
+) -> None:
+    """Confined or not, it is what `Collection.query` makes of it."""
+    found = Source(tired, roots=roots).ask(query, asking)
+    options = dict(expected)
+    meant = tired.query(*options.pop("references", ()), k=asking.k, by=asking.by, **options)
+    assert told(found) == told(meant)
+    assert len(found) > 1
+
+
+def test_reasons_come_along_under_the_names_that_were_given(tired: Collection, place: Path) -> None:
+    calls = place.parent / "calls"
+    for roots, named in ((None, str(calls / "anna.wav")), ([calls], "anna.wav")):
+        source = Source(tired, roots=roots)
+        found = source.ask([named], Asking(but_not=[named], explain=True, k=1))
+        why = found[0].why
+        assert why is not None
+        assert found[0].percentile is not None
+        assert [found.reference, found.but_not] == [(named,), (named,)]
+        assert {match.reference for match in why.matches} == {each.reference for each in why.against} == {named}
+        course = source.ask(named, Asking(arc=True, k=1))[0].course
+        assert {match.reference for match in course} == {named}
+    assert Source(tired).ask("seg:1", Asking())[0].why is None
+
+
+@pytest.mark.parametrize(
+    ("query", "asking", "says"),
+    [
+        ("seg:1", Asking(weights=[1, 2]), "a weight for each reference: 1, not 2"),
+        ("", Asking(), "empty query"),
+        (None, Asking(), "empty query"),
+        ("", Asking(emotion={"low": -1}), "only taken off"),
+        ("seg:1", Asking(but_not=[" "]), "empty query"),
+        ("low", Asking(arc=True), "single moment"),
+        ("seg:1", Asking(arc=True, emotion="low"), "without emotion"),
+        ("seg:1", Asking(per={"agnet": 1}), "did you mean agent"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("roots", [None, ()])
+def test_what_makes_no_sense(tired: Collection, query: Any, asking: Asking, says: str, roots: Any) -> None:
+    with pytest.raises(QueryError, match=says):
+        Source(tired, roots=roots).ask(query, asking)
+
+
+def test_nothing_leads_out_of_the_roots(tired: Collection, place: Path, tmp_path: Path) -> None:
+    """Whatever it comes as: a weighed one, one that is unwanted, a station of a course."""
+    calls = place.parent / "calls"
+    outside = str(save(tmp_path / "outside.wav", speech(2.0)))
+    confined = Source(tired, roots=[calls])
+    for query, asking in (
+        ([(outside, 2.0), "seg:1"], Asking()),
+        ([(outside, 2.0)], Asking()),
+        ((outside, 2.0), Asking()),
+        ("seg:1", Asking(but_not=[outside])),
+        ("seg:1", Asking(but_not=outside)),
+        ("seg:1", Asking(but_not={outside: 1})),
+        ("seg:1", Asking(but_not=[(outside, 1)])),
+        (outside, Asking(arc=True)),
+        (f"low,{outside}", Asking(arc=True)),
+        (f"emotion:low,{outside}", Asking(arc=True)),
+        (f"label:tired, {outside}", Asking(arc=True)),
+        (["low", outside], Asking(arc=True)),
+    ):
+        with pytest.raises(PathForbidden):
+            confined.ask(query, asking)
+    (calls / "low,high.wav").write_bytes((calls / "bela.wav").read_bytes())
+    by_name = confined.ask("low,high.wav", Asking(arc=True, k=1))
+    assert (by_name.reference, by_name[0].name) == (("low,high.wav",), "bela")
 
 
 def test_changes_leave_what_they_do_not_name() -> None:

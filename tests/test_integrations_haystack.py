@@ -70,6 +70,41 @@ def test_every_kind_of_reference(collection: Collection) -> None:
         retriever.run(query="who is angry?")
 
 
+async def test_all_that_a_query_can_say(collection: Collection) -> None:
+    retriever = E2vsearchRetriever(
+        collection=collection, top_k=9, by="segment", but_not={"seg:5": 0.3}, emotion={"low": 0}, emotion_min=0.1,
+        per={"recording": 2}, explain=True,
+    )  # fmt: skip
+    found = retriever.run(query="seg:1")["documents"]
+    options: dict[str, Any] = {"per": {"recording": 2}, "k": 9, "by": "segment", "emotion_min": 0.1}
+    expected = collection.query("seg:1", but_not=[("seg:5", 0.3)], emotion={"low": 0}, **options)
+    assert [each.score for each in found] == [hit.score for hit in expected]
+    assert found[0].meta["why"]["against"][0]["reference"] == "seg:5"
+    assert "of random pairs of moments" in found[0].content
+    json.dumps(found[0].meta, allow_nan=False)
+    anew: dict[str, Any] = {"but_not": ["seg:6"], "emotion": {"low": 2.0}}
+    expected = collection.query("seg:1", **anew, **options)
+    assert [each.score for each in retriever.run(query="seg:1", **anew)["documents"]] == [hit.score for hit in expected]
+    by_name = E2vsearchRetriever(collection=collection, top_k=2)
+    expected = collection.query("emotion:low", k=2)
+    assert [each.score for each in by_name.run(emotion={"low": 1.0})["documents"]] == [hit.score for hit in expected]
+    looped = await by_name.run_async(emotion={"low": 1.0})
+    assert [each.score for each in looped["documents"]] == [hit.score for hit in expected]
+    course = E2vsearchRetriever(collection=collection, top_k=2, arc=True).run(query="call:2")["documents"]
+    assert [each.score for each in course] == [hit.score for hit in collection.query(arc="call:2", k=2)]
+
+
+def test_what_is_asked_is_written_down_and_read_back(place: Path) -> None:
+    said: dict[str, Any] = {
+        "but_not": {"seg:5": 0.3}, "emotion": {"low": 1.0}, "emotion_min": 0.2, "arc": False, "per": {"agent": 2},
+        "explain": True,
+    }  # fmt: skip
+    written = E2vsearchRetriever(str(place), **said).to_dict()
+    assert written["init_parameters"].items() >= said.items()
+    assert E2vsearchRetriever.from_dict(json.loads(json.dumps(written))).to_dict() == written
+    assert E2vsearchRetriever(str(place)).to_dict()["init_parameters"]["but_not"] == []
+
+
 def test_filters_of_a_run_replace_those_of_the_component(collection: Collection) -> None:
     retriever = E2vsearchRetriever(collection=collection, filters="agent = anna")
     assert names(retriever.run(query="seg:4")["documents"]) == {"anna"}

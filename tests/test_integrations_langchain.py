@@ -93,6 +93,31 @@ def test_options_hold_and_can_be_set_anew(collection: Collection) -> None:
         retriever.invoke("seg:1", where="agnet = dora")
 
 
+def test_all_that_a_query_can_say(collection: Collection) -> None:
+    retriever = E2vsearchRetriever(
+        collection=collection, k=9, by="segment", but_not={"seg:5": 0.3}, per={"recording": 1}, explain=True
+    )
+    found = retriever.invoke(["seg:1", "seg:9"], weights=[2, 1], emotion={"low": 0}, emotion_min=0.1)
+    expected = collection.query(
+        ("seg:1", 2.0), ("seg:9", 1.0), but_not=[("seg:5", 0.3)], per={"recording": 1}, explain=True, k=9, by="segment",
+        emotion={"low": 0}, emotion_min=0.1,
+    )  # fmt: skip
+    assert [each.metadata["score"] for each in found] == [hit.score for hit in expected]
+    assert [each.metadata["percentile"] for each in found] == [hit.percentile for hit in expected]
+    why = found[0].metadata["why"]
+    assert [each["reference"] for each in why["matches"]] == ["seg:1", "seg:9"]
+    assert why["against"][0]["reference"] == "seg:5"
+    assert "of random pairs of moments" in found[0].page_content
+    assert 'unwanted: "seg:5" takes off' in found[0].page_content
+    json.dumps(found[0].metadata, allow_nan=False)
+    by_name = E2vsearchRetriever(collection=collection, k=3)
+    assert [each.id for each in by_name.invoke("", emotion="low")] == [each.id for each in by_name.invoke("low")]
+    course = by_name.invoke("call:2", arc=True)
+    assert [each.metadata["score"] for each in course] == [hit.score for hit in collection.query(arc="call:2", k=3)]
+    assert course[0].metadata["course"][0]["reference"].startswith("seg:")
+    assert by_name.invoke("seg:1")[0].metadata["why"] is None
+
+
 def test_every_kind_of_query_passes_through(collection: Collection) -> None:
     clip = speech(2.0, seed=5, pitch_hz=150.0)
     retriever = E2vsearchRetriever(collection=collection, k=4)

@@ -81,6 +81,27 @@ def test_a_question_beside_its_reference(collection: Collection) -> None:
         retriever.retrieve("")
 
 
+def test_all_that_a_query_can_say(collection: Collection) -> None:
+    retriever = E2vsearchRetriever(
+        collection, k=9, by="segment", weights=[2, 1], but_not=["seg:5"], emotion={"low": 0}, emotion_min=0.1,
+        per={"recording": 2}, explain=True,
+    )  # fmt: skip
+    found = retriever.retrieve(QueryBundle("Why?", custom_embedding_strs=["seg:1", "seg:9"]))
+    expected = collection.query(
+        ("seg:1", 2.0), ("seg:9", 1.0), but_not=["seg:5"], per={"recording": 2}, k=9, by="segment",
+        emotion={"low": 0}, emotion_min=0.1,
+    )  # fmt: skip
+    assert [each.score for each in found] == [hit.score for hit in expected]
+    node: Any = found[0].node
+    assert node.metadata["why"]["against"][0]["reference"] == "seg:5"
+    assert 0 <= node.metadata["percentile"] <= 100
+    assert "of random pairs of moments" in node.get_content(MetadataMode.LLM)
+    by_name = E2vsearchRetriever(collection, k=2, emotion="low").retrieve("")
+    assert [each.score for each in by_name] == [hit.score for hit in collection.query("emotion:low", k=2)]
+    course = E2vsearchRetriever(collection, k=2, arc=True).retrieve("call:2")
+    assert [each.score for each in course] == [hit.score for hit in collection.query(arc="call:2", k=2)]
+
+
 async def test_async_leaves_the_loop_free(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     going_on = threading.Event()
     asked = Collection.query

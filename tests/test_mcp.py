@@ -229,6 +229,102 @@ async def test_words_said(server: MCPServer[Any]) -> None:
         assert said(nothing).startswith("Nothing found")
 
 
+async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
+    from e2vsearch.catalog import labels
+
+    place, calls = make_collection(tmp_path), tmp_path / "calls"
+    with e2vsearch.open(place, encoder="fake") as collection:
+        labels.give(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
+        async with connected(make_server(Source(collection, roots=[calls]))) as client:
+
+            async def find(**asked: Any) -> tuple[dict[str, Any], str]:
+                found = await client.call_tool("find_similar", asked)
+                assert not found.is_error, said(found)
+                return found.structured_content, said(found)
+
+            more = {
+                "by": "segment",
+                "k": 9,
+                "explain": True,
+                "emotion": {"low": 2.0, "tired": -0.3},
+                "emotion_min": 0.1,
+            }
+            found, text = await find(reference="anna.wav", but_not=["seg:8", "bela.wav"], per_recording=2, **more)
+            expected = collection.query(
+                calls / "anna.wav", but_not=["seg:8", calls / "bela.wav"], per={"recording": 2}, **more
+            )
+            assert [hit["score"] for hit in found["hits"]] == [hit.score for hit in expected]
+            assert [hit["percentile"] for hit in found["hits"]] == [hit.percentile for hit in expected]
+            hit, best = found["hits"][0], expected[0]
+            assert best.why is not None
+            # files by the names that the client has for them
+            assert [each["reference"] for each in hit["why"]["against"]] == ["seg:8", "bela.wav", "label:tired"]
+            assert {each["reference"] for each in hit["why"]["matches"]} == {"anna.wav", "emotion:low"}
+            assert hit["why"]["emotion_part"] == best.why.emotion_part
+            assert str(calls) not in json.dumps([each["why"] for each in found["hits"]])
+            first = text.split("\n\n")[0].splitlines()
+            names = (
+                "similarity",
+                "emotions (by fake)",
+                "this moment",
+                "in the reference and here",
+                "matched",
+                "unwanted",
+            )
+            assert tuple(line.partition(":")[0] for line in first[1:7]) == names
+            assert re.search(r": similarity [\d.-]+, nearer than [\d.]+ % of random pairs of moments(;|$)", first[3])
+            assert f'"bela.wav" takes off {best.why.against[1].penalty:.2f}' in first[6]
+            assert str(calls) not in text
+
+            mixed, _ = await find(emotion={"low": 1, "tired": -0.5}, k=4)
+            assert [each["score"] for each in mixed["hits"]] == [
+                hit.score for hit in collection.query(emotion={"low": 1, "tired": -0.5}, k=4)
+            ]
+            for arc in ("call:2", "bela.wav"):
+                course, text = await find(arc=arc, k=2)
+                assert len(course["hits"][0]["course"]) >= 3
+                assert course["hits"][0]["course"][0]["reference"].startswith("seg:" if arc == "call:2" else "bela.wav")
+                assert "\ncourse: " in text
+            stations, text = await find(arc="low, label:tired")
+            expected = collection.query(arc=["low", "label:tired"], k=5)
+            assert [each["score"] for each in stations["hits"]] == [hit.score for hit in expected]
+            assert '"emotion:low" met at 00:0' in text
+            plain, text = await find(reference="seg:1")
+            assert [plain["hits"][0][name] for name in ("percentile", "why", "course")] == [None, None, []]
+            assert "nearer than" not in text
+
+
+async def test_a_long_reference_is_explained_in_short(tmp_path: Path) -> None:
+    from datetime import timedelta
+
+    from e2vsearch.catalog import NewRecording, NewSegment
+    from e2vsearch.integrations.mcp.results import MAX_MATCHES
+    from e2vsearch.space import Space
+
+    rng = np.random.default_rng(0)
+    with e2vsearch.open(tmp_path / "long") as collection:
+        collection.catalog.pin(Space("saved", "made", 8), "saved")
+        for number in range(2):
+            segments = tuple(
+                NewSegment(0, 2.0 * at, 2.0 * at + 1, rng.standard_normal(8).astype("f4"), None) for at in range(50)
+            )
+            when = datetime(2024, 3, 1, tzinfo=UTC) + timedelta(days=number)
+            names = f"/{number}.wav", str(number), f"{number:064x}"
+            collection.catalog.store(NewRecording(*names, 1, 1, when, 100.0, 1, 8000, "WAV", segments, {}))
+        async with connected(make_server(Source(collection, roots=()))) as client:
+            found = await client.call_tool("find_similar", {"arc": "call:1", "explain": True})
+            [hit] = found.structured_content["hits"]
+            whole = collection.query("call:1", arc=None, explain=True)[0].why
+            assert whole is not None
+            assert len(whole.matches) == 50
+            assert [len(hit["course"]), len(hit["why"]["matches"])] == [MAX_MATCHES, MAX_MATCHES]
+            times = [each["reference_start_s"] for each in hit["course"]]
+            assert times == sorted(times)
+            assert [times[0], times[-1]] == [0.0, 98.0]
+            cosines = [each["cosine"] for each in hit["why"]["matches"]]
+            assert cosines == sorted(cosines, reverse=True)
+
+
 def encoded(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -244,8 +340,20 @@ SENT = {
 @pytest.mark.parametrize(
     ("tool", "arguments", "told"),
     [
-        ("find_similar", {}, "either a reference or audio_base64"),
-        ("find_similar", {"reference": "seg:1", "audio_base64": "UklGRg=="}, "either a reference or audio_base64"),
+        ("find_similar", {}, "one of them, or else an emotion"),
+        ("find_similar", {"reference": "seg:1", "audio_base64": "UklGRg=="}, "a reference, audio_base64 or arc, one"),
+        ("find_similar", {"reference": "seg:1", "arc": "call:1"}, "one of them"),
+        ("find_similar", {"but_not": ["seg:1"]}, "or else an emotion"),
+        ("find_similar", {"emotion": {"low": -1}}, "only taken off"),
+        ("find_similar", {"emotion": {"bored": 1}}, "emotion:low"),
+        ("find_similar", {"reference": "seg:1", "emotion_min": 0.5}, "name one"),
+        ("find_similar", {"reference": "seg:1", "emotion_min": 60}, "less than or equal to 1"),
+        ("find_similar", {"reference": "seg:1", "but_not": ["/etc/passwd"]}, "no file that may be read here"),
+        ("find_similar", {"arc": "/etc/passwd"}, "no file that may be read here"),
+        ("find_similar", {"arc": "emotion:low,/etc/passwd"}, "no file that may be read here"),
+        ("find_similar", {"arc": "low,/etc/passwd"}, "no file that may be read here"),
+        ("find_similar", {"arc": "low"}, "single moment"),
+        ("find_similar", {"arc": "call:1", "by": "segment"}, "by call"),
         ("find_similar", {"reference": "seg:999"}, "seg:999 is not in"),
         ("find_similar", {"reference": "angry customers"}, "no file that may be read here"),
         ("find_similar", {"reference": "seg:1", "k": 101}, "less than or equal to 100"),
@@ -277,7 +385,7 @@ async def test_what_goes_wrong_is_one_line(
     server: MCPServer[Any], tool: str, arguments: dict[str, Any], told: str
 ) -> None:
     async with connected(server) as client:
-        sent = {name: SENT[value]() if value in SENT else value for name, value in arguments.items()}
+        sent = {name: SENT[str(value)]() if str(value) in SENT else value for name, value in arguments.items()}
         failed = await client.call_tool(tool, sent)
         assert failed.is_error
         assert told in said(failed)
@@ -292,6 +400,7 @@ async def test_stored_moments_compare_as_their_audio_does(server: MCPServer[Any]
         calls = place.parent / "calls"
         with e2vsearch.open(place, encoder="fake") as collection:
             heard = collection.compare(calls / "anna.wav", calls / "bela.wav")
+        assert (by_id["encoder"], by_id["projection"]) == ("fake", "raw")
         assert by_id["score"] == pytest.approx(heard.score, abs=1e-4)
         assert by_id["best"] == pytest.approx(heard.best, abs=1e-4)
         assert by_id["a"]["emotion"] == heard.a.emotion

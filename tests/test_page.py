@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 import re
 import shutil
 import socket
@@ -380,6 +381,82 @@ def test_filters_are_seen_and_a_bad_one_is_explained(visit: Open) -> None:
     seen.field("call").fill("no such call")
     seen.find(lambda: seen.field("call").press("Enter"))
     assert seen.page.get_by_text("No moment passes these filters.").is_visible()
+
+
+def rounded_down(percentile: float) -> str:
+    return f"{math.floor(percentile * 10) / 10:.1f}%"
+
+
+@needs_build
+def test_it_says_why_when_asked(visit: Open) -> None:
+    def parted(route: Any) -> None:
+        """Six calls are too few for the service to tell emotions' directions from."""
+        answer = route.fetch()
+        found = answer.json()
+        if why := found["hits"][0]["why"]:
+            why.update(emotion_part=0.25, rest_part=found["hits"][0]["moment_score"] - 0.25)
+        route.fulfill(response=answer, json=found)
+
+    seen = visit()
+    seen.page.route("**/query", parted)
+    seen.page.goto(f"{seen.address}?ref=call:1&ref=call:2&ref=call:3&ref=call:4&by=segment")
+    seen.page.locator(".hit").first.wait_for()
+    assert seen.page.locator(".why").count() == 0
+    answer = seen.find(seen.page.get_by_label("say why each one is found").check)
+    assert seen.page.url.endswith("?ref=call:1&ref=call:2&ref=call:3&ref=call:4&by=segment&explain=true")
+    for hit, row in zip(answer["hits"][:3], seen.page.locator(".hit").all(), strict=False):
+        why = row.locator(".why")
+        assert why.get_attribute("aria-label") == "Why it is found"
+        said = dict(zip(why.locator("dt").all_inner_texts(), why.locator("dd").all(), strict=True))
+        if hit is answer["hits"][0]:
+            assert said["made of"].inner_text() == f"0.250 emotion + {hit['why']['rest_part']:.3f} all else"
+        else:
+            assert "made of" not in said
+        assert said["how rare"].inner_text() == (
+            f"nearer than {rounded_down(hit['percentile'])} of random pairs of moments here"
+            if hit["percentile"] < 100
+            else "nearer than every random pair of moments that was looked at"
+        )
+        if hit["why"]["shared"]:
+            first = hit["why"]["shared"][0]
+            there, here = (round(100 * first[name]) for name in ("reference", "moment"))
+            shown = said["both feel"].locator(".line").first
+            assert shown.inner_text() == f"{first['emotion']}: {there}% in the reference, {here}% here"
+            assert shown.locator(".swatch").is_visible()
+        best = max(hit["why"]["matches"], key=lambda match: match["cosine"])
+        assert said["alike"].locator(".line").first.inner_text() == (
+            f"{best['reference']} {clock(best['reference_start_s'])} like "
+            f"{clock(best['start_s'])}\N{EN DASH}{clock(best['end_s'])}, {best['cosine']:.3f}"
+        )
+    moments = len(answer["hits"][0]["why"]["matches"])
+    assert moments > 3  # of the reference, each with the one that it is like
+    lines = seen.page.locator(".hit").first.locator(".why dd .line:visible", has_text=" like ")
+    assert lines.count() == 3
+    seen.page.locator(".hit").first.get_by_text(f"{moments - 3} more").click()
+    assert lines.count() == moments
+
+    seen.page.go_back()
+    seen.until("document.querySelectorAll('.why').length === 0")
+    assert not seen.page.get_by_label("say why each one is found").is_checked()
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds * 10), 600)
+    return f"{minutes:02d}:{rest / 10:04.1f}"
+
+
+@needs_build
+def test_it_says_why_of_a_clip_and_of_a_name(visit: Open) -> None:
+    seen = visit("?ref=emotion:angry&explain=true", locale="zh-CN", viewport={"width": 360, "height": 740})
+    seen.page.locator(".why").first.wait_for()
+    first = seen.page.locator(".why").first.inner_text()
+    assert re.search("比这里 [0-9.]+% 的随机片段对更接近|比抽查的所有随机片段对都更接近", first)
+    assert "生气 与 00:" in first
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 360
+    answer = seen.upload()
+    match = answer["hits"][0]["why"]["matches"][0]
+    assert match["reference"] == "angry.ogg"
+    assert f"angry.ogg {clock(match['reference_start_s'])} 与" in seen.page.locator(".why").first.inner_text()
 
 
 @needs_build

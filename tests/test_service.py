@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made import speech, wav_bytes
+from numpy.typing import NDArray
 
 pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
 pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
@@ -27,9 +28,14 @@ from small_collection import SAID, make_collection
 import e2vsearch
 from e2vsearch import audio
 from e2vsearch.catalog import listing
+from e2vsearch.collection.recalling import recall
 from e2vsearch.collection.results import QueryResult
+from e2vsearch.encoders import Encoder, Head
+from e2vsearch.encoders.fake import FakeEncoder
+from e2vsearch.errors import BadSignal
 from e2vsearch.ingest import Collection
 from e2vsearch.service import ServiceOptions, create_app, examples, page
+from e2vsearch.service.batching import BatchedEncoder
 from e2vsearch.service.wav import Unsatisfiable, VirtualWav, asked_range
 
 LOCAL = "http://127.0.0.1:8080"
@@ -206,6 +212,68 @@ def test_compare_of_what_is_stored(client: TestClient) -> None:
     assert other["score"] < 1.0
     assert other["b"]["segments"] == 3
     said(client.post("/compare", json={"a": "seg:1", "b": "emotion:low"}), 400, "query")
+
+
+def test_compare_goes_through_the_projection_in_use(collection: Collection, client: TestClient) -> None:
+    from e2vsearch.catalog import projections
+    from e2vsearch.projections.parts import Parts
+
+    rng = np.random.default_rng(0)
+    parts = Parts("fitted", "turned", rng.random(16, np.float32), rng.standard_normal((16, 3)).astype("f4"),
+                  np.empty((16, 0), np.float32), 0.0)  # fmt: skip
+    stored = projections.StoredProjection("turned", "fitted", parts.revision, parts.pack(), {}, projections.now())
+    raw = ask(client, "/compare", a="call:1", b="call:4")
+    assert raw["space"]["projection"] == "raw"
+    projections.put(collection.catalog, stored)
+    projections.use(collection.catalog, "turned")
+    try:
+        turned = ask(client, "/compare", a="call:1", b="call:4")
+        assert turned["space"]["projection"] == f"turned@{parts.revision[:12]}"
+        assert abs(turned["score"] - raw["score"]) > 1e-3
+        sides = ((name, recall(collection, name)) for name in ("call:1", "call:4"))
+        assert turned["score"] == collection.compare_heard(*sides).score
+        clip = wav_bytes(speech(2.0, seed=1))
+        sent = client.post("/compare/upload", files={"a": ("one.wav", clip), "b": ("two.wav", clip)}).json()
+        assert sent["space"]["projection"] == turned["space"]["projection"]
+    finally:
+        projections.drop(collection.catalog, "turned")
+
+
+def test_a_shared_encoder_hides_nothing() -> None:
+    """All that an encoder has is there, and the same, behind the queue of all requests."""
+
+    class Headed(FakeEncoder):
+        def head(self) -> Head:
+            return Head(np.ones((2, 16), np.float32), np.zeros(2, np.float32))
+
+        def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.full((3, 16), signal.size, np.float32)
+
+    encoder = Headed()
+    encoder.min_samples, encoder.frame_rate_hz, encoder.opened_by = 640, 12.5, "/models/mine"
+    batched = BatchedEncoder(encoder)
+    signal = speech(1.0)
+    asked = {"encode": ([signal],), "frames": (signal,), "head": ()}
+    seen = {name for name in (*vars(Encoder), *Encoder.__annotations__) if not name.startswith("_")}
+    assert seen == {"space", "min_samples", "frame_rate_hz", "opened_by", *asked}  # a new one is to be passed on, too
+    for name in seen:
+        own, shared = getattr(encoder, name), getattr(batched, name)
+        if name in asked:
+            own, shared = own(*asked[name]), shared(*asked[name])
+        for one, other in zip(parts_of(own), parts_of(shared), strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=name)
+    with pytest.raises(BadSignal, match="640"):
+        batched.encode([signal[:500]])
+    batched.close()
+    assert batched.head() is not None
+    headless = BatchedEncoder(FakeEncoder())
+    assert headless.head() is None
+    headless.close()
+
+
+def parts_of(value: Any) -> list[Any]:
+    """Its arrays, where it is made of some."""
+    return [getattr(value, each.name) for each in fields(value)] if is_dataclass(value) else [value]
 
 
 def test_compare_of_clips_is_the_collections(client: TestClient, collection: Collection) -> None:

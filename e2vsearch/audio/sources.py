@@ -54,6 +54,8 @@ def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Source]:
         return
     if not isinstance(source, str | os.PathLike):
         raise AudioInvalid(f"audio comes from a path, bytes or a numpy array, not from a {type(source).__name__}")
+    if isinstance(source, str) and "://" in source:
+        raise AudioNotFound(f"{source} is not on this machine: what is stored of it can be searched, but not played")
     path = Path(source)
     with _open(path) as file:
         size = os.fstat(file.fileno()).st_size

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection, Row, delete, insert, literal_column, select
+from sqlalchemy import Connection, Row, delete, insert, literal_column, select, update
 
 from e2vsearch.catalog.records import NewRecording, Recording, Segment, recording_id, segment_id
-from e2vsearch.catalog.tables import ChangeRow, MetadataRow, RecordingRow, SegmentRow, VectorRow
+from e2vsearch.catalog.tables import ChangeRow, FailureRow, MetadataRow, RecordingRow, SegmentRow, VectorRow
 from e2vsearch.space import Space
 
 ROWS_PER_STATEMENT = 1000
@@ -70,6 +71,15 @@ def insert_segments(connection: Connection, number: int, recording: NewRecording
     ]
     connection.execute(insert(VectorRow), vectors)
     _note_changes(connection, "+", [(id_, number) for id_ in ids])
+
+
+def note_failure(connection: Connection, uri: str, reason: str, message: str, attempts: int = 1) -> None:
+    """Note that a file could not be ingested, once a URI; attempts add up."""
+    values = {"reason": reason, "message": message, "failed_at": datetime.now(UTC)}
+    query = update(FailureRow).where(FailureRow.uri == uri)
+    changed = connection.execute(query.values(**values, attempts=FailureRow.attempts + attempts))
+    if changed.rowcount == 0:
+        connection.execute(insert(FailureRow), [{**values, "uri": uri, "attempts": attempts}])
 
 
 def set_metadata(connection: Connection, number: int, metadata: Mapping[str, str]) -> None:

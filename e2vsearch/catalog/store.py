@@ -16,11 +16,12 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.database import connect, first_line, parsed, place, reachable, sqlite_file
 from e2vsearch.catalog.feed import Feed
+from e2vsearch.catalog.leases import Holding, end
 from e2vsearch.catalog.reading import Reading
 from e2vsearch.catalog.records import (
     NewRecording,
 )
-from e2vsearch.catalog.rows import delete_recordings, insert_segments, parts, set_metadata
+from e2vsearch.catalog.rows import delete_recordings, insert_segments, note_failure, parts, set_metadata
 from e2vsearch.catalog.tables import (
     CollectionRow,
     FailureRow,
@@ -139,24 +140,32 @@ class Catalog(Reading):
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def store(self, recording: NewRecording) -> Stored:
+    def store(self, recording: NewRecording, holding: Holding | None = None) -> Stored:
         """Store one recording with its segments, vectors and metadata.
 
         A recording of the same content is left as it is ("already"); one at the same URI with other content is
         replaced. A failure noted for the URI is taken back.
 
+        Args:
+            recording: what is stored.
+            holding: the lease of the worker that stores it. It is checked, and its job ended, in the same transaction:
+                nothing is stored by who has lost it, and no job is left once its recording is stored.
+
         Raises:
             CatalogError: the collection has no space yet.
             SpaceMismatch: vectors or scores of another size than the space's.
+            LeaseLost: the lease is another's now, or has run out.
         """
         try:
-            return self._store(recording)
+            return self._store(recording, holding)
         except IntegrityError:  # on Postgres another process may store the same content between our look and write
-            return self._store(recording)
+            return self._store(recording, holding)
 
-    def _store(self, recording: NewRecording) -> Stored:
+    def _store(self, recording: NewRecording, holding: Holding | None) -> Stored:
         space = self._checked(recording)
         with self.writing() as connection:
+            if holding is not None:
+                end(connection, holding)
             connection.execute(delete(FailureRow).where(FailureRow.uri == recording.uri))
             # one look for both: between two, another process could commit, and its work be taken for an old version
             same, here = RecordingRow.content_sha256 == recording.content_sha256, RecordingRow.uri == recording.uri
@@ -218,11 +227,7 @@ class Catalog(Reading):
     def fail(self, uri: str, reason: str, message: str) -> None:
         """Note that a file could not be ingested, once a URI, with the number of attempts."""
         with self.writing() as connection:
-            values = {"reason": reason, "message": message, "failed_at": _now()}
-            query = update(FailureRow).where(FailureRow.uri == uri)
-            changed = connection.execute(query.values(**values, attempts=FailureRow.attempts + 1))
-            if changed.rowcount == 0:
-                connection.execute(insert(FailureRow), [{**values, "uri": uri, "attempts": 1}])
+            note_failure(connection, uri, reason, message)
 
     def forgive(self, uris: Iterable[str]) -> None:
         """Take back noted failures."""

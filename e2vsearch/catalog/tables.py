@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0005"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
 
 # AUTOINCREMENT on SQLite needs the type name INTEGER; without it the id of a deleted last row would be used again
@@ -83,6 +83,7 @@ class SpaceRow(Base):
     projection: Mapped[str] = mapped_column(String(64))
     source: Mapped[str] = mapped_column(Text)  # what `encoders.open` was given: a name, or a model folder's path
     created_at: Mapped[datetime]
+    golden: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32: of one fixed clip
 
 
 class CollectionRow(Base):
@@ -322,3 +323,39 @@ class SideVectorRow(Base):
     side_id: Mapped[int] = mapped_column(ForeignKey("side.id", ondelete="CASCADE"), primary_key=True)
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class JobRow(Base):
+    """A recording that waits to be ingested by a worker, is in work, or was given up. Gone once it is stored."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        UniqueConstraint("uri"),
+        CheckConstraint("state in ('queued', 'taken', 'parked')", name="state"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    uri: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))
+    priority: Mapped[int]  # higher first
+    attempts: Mapped[int]  # how often it was taken, less those that gave it back unasked
+    enqueued_at: Mapped[datetime]
+    # when it may be taken: a queued one at once or after its back-off, a taken one at its lease's end; parked: never
+    due_at: Mapped[datetime | None]
+    holder: Mapped[str | None] = mapped_column(String(255))  # the worker as a person knows it: machine:process
+    token: Mapped[str | None] = mapped_column(String(32))  # new at every taking: who has another one has lost the lease
+    reason: Mapped[str | None] = mapped_column(String(64))  # of its last failure
+    message: Mapped[str | None] = mapped_column(Text)
+    details: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # its columns of --meta
+    recorded_at: Mapped[datetime | None]
+
+
+# in the order of taking; those given up are no part of it, or they would be read again at every taking
+Index(
+    "ix_job_order",
+    JobRow.priority.desc(),
+    JobRow.id,
+    postgresql_where=JobRow.state != "parked",
+    sqlite_where=JobRow.state != "parked",
+)

@@ -12,7 +12,19 @@ import sys
 
 import typer
 
-from e2vsearch.cli import adding, agents, asking, attaching, evaluating, keeping, labelling, mapping, serving, spaces
+from e2vsearch.cli import (
+    adding,
+    agents,
+    asking,
+    attaching,
+    evaluating,
+    keeping,
+    labelling,
+    mapping,
+    serving,
+    spaces,
+    working,
+)
 from e2vsearch.errors import E2vsearchError
 
 __all__ = ["app", "main"]
@@ -28,7 +40,9 @@ app = typer.Typer(
 app.add_typer(keeping.index_app, name="index")
 app.add_typer(keeping.db_app, name="db")
 app.add_typer(spaces.space_app, name="space")
+app.add_typer(working.queue_app, name="queue")
 app.command()(adding.ingest)
+app.command()(working.worker)
 app.command()(asking.query)
 app.command()(asking.compare)
 app.command()(asking.embed)

@@ -18,6 +18,7 @@ from e2vsearch.cli.options import (
     Index,
     Output,
     OutputFormat,
+    Precision,
     Quiet,
     Where,
 )
@@ -109,6 +110,7 @@ def query(
     index: Index = None,
     encoder: EncoderName = None,
     device: Device = None,
+    precision: Precision = None,
     format_: OutputFormat = None,
     output: Output = None,
     quiet: Quiet = False,
@@ -122,7 +124,7 @@ def query(
         raise typer.BadParameter("--not-weight is the weight of --not, which is not given")
     limits = {} if per_recording is None else {"recording": per_recording}
     limits |= dict(_limit(each) for each in per or ())
-    with e2vsearch.open(index, create=False, encoder=encoder, device=device) as collection:
+    with e2vsearch.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
         result = collection.query(
             *_with_weights(references or [], weight),
             k=k,
@@ -179,18 +181,25 @@ def compare(
     index: Index = None,
     encoder: EncoderName = None,
     device: Device = None,
+    precision: Precision = None,
     format_: OutputFormat = None,
     output: Output = None,
+    quiet: Quiet = False,
 ) -> None:
-    """How alike two clips feel: the cosine of their vectors, and what each seems to be. Nothing is stored."""
+    """How alike two clips feel, and what each seems to be: cosines, as the collection compares. Nothing is stored."""
     from e2vsearch import settings
+    from e2vsearch.collection.at_hand import at_hand
     from e2vsearch.collection.comparing import compare_heard
     from e2vsearch.collection.embedding import open_encoder
     from e2vsearch.collection.hearing import hear
     from e2vsearch.collection.references import local_path
+    from e2vsearch.projections import RAW
 
-    opened = open_encoder(settings.load(index=index, encoder=encoder, device=device))
-    result = compare_heard(opened.space, (a, hear(local_path(a), opened)), (b, hear(local_path(b), opened)))
+    options = settings.load(index=index, encoder=encoder, device=device, precision=precision)
+    opened = open_encoder(options)
+    through = at_hand(options, opened.space)
+    sides = ((a, hear(local_path(a), opened)), (b, hear(local_path(b), opened)))
+    result = compare_heard(through.space, *sides, through.projection)
     row = asdict(result)
     table = [
         {
@@ -205,6 +214,8 @@ def compare(
     if chosen(format_, output) is Format.table and output is None:
         typer.echo(f"similarity {result.score:.4f}, of the most alike moments {result.best:.4f}  ({result.space})\n")
     write([row], format_=format_, output=output, columns=columns, table=table, whole=row)
+    how = "raw, as the encoder made the vectors" if through.projection is RAW else f"through {result.space.projection}"
+    note(f"compared {how}: {through.why}", quiet=quiet)
 
 
 def embed(
@@ -223,6 +234,7 @@ def embed(
     index: Index = None,
     encoder: EncoderName = None,
     device: Device = None,
+    precision: Precision = None,
     format_: OutputFormat = None,
     quiet: Quiet = False,
 ) -> None:
@@ -234,7 +246,7 @@ def embed(
     from e2vsearch.ingest import expand, paths_from
 
     named = [path for path in paths if path != "-"] + (list(paths_from(sys.stdin)) if "-" in paths else [])
-    opened = embedding.open_encoder(settings.load(index=index, encoder=encoder, device=device))
+    opened = embedding.open_encoder(settings.load(index=index, encoder=encoder, device=device, precision=precision))
     results = []
     made = embedding.embed(expand(named), output, opened, granularity=granularity.value, similar_to=similar_to)
     for result in made:

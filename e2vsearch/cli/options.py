@@ -68,6 +68,16 @@ Device = Annotated[
         show_default=False,
     ),
 ]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help="Of emotion2vec: fp32, or bf16, which is about twice as fast and another space: no collection takes "
+        "both. bf16-as-fp32 adds to or asks a collection of fp32 all the same, off in the third digit.  "
+        "[default: the collection's; fp32 for a new one]",
+        envvar="E2VSEARCH_PRECISION",
+        show_default=False,
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write results to this file; .json, .jsonl or .csv picks the format."),

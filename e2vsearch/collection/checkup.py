@@ -9,8 +9,10 @@ from importlib import metadata, util
 
 import e2vsearch
 from e2vsearch import settings
-from e2vsearch.collection.opened import Collection
-from e2vsearch.errors import E2vsearchError, NoCollection
+from e2vsearch.collection import golden
+from e2vsearch.collection.opened import SAVED, Collection
+from e2vsearch.encoders import EMOTION2VEC_NAMES
+from e2vsearch.errors import E2vsearchError, NoCollection, SpaceMismatch
 from e2vsearch.speech import SpeechOptions, detector_in_use
 
 
@@ -81,6 +83,10 @@ def _encoders() -> Iterator[Finding]:
     yield _attempt("encoder light", True, lambda: str(encoders.open("light").space), "reinstall e2vsearch")
     for name in ("torch", "funasr"):
         yield _package(name, False, "pip install 'e2vsearch[emotion2vec]' for the emotion2vec encoders")
+    if util.find_spec("torch") is not None:
+        from e2vsearch.encoders import _emotion2vec_cache
+
+        yield _attempt("weights cache", False, _emotion2vec_cache.described, "")
     if util.find_spec("torchaudio") is not None and util.find_spec("torch") is not None:
         yield _attempt(
             "torchaudio", False, _import_torchaudio, "pip uninstall torchaudio: funasr breaks on one that does not fit"
@@ -121,6 +127,7 @@ def _collection(index: str | None) -> Iterator[Finding]:
             return
         cure = "nothing is lost: e2vsearch index build"
         problems = collection.index().verify()
+        yield _golden(collection)
         yield Finding(
             "index",
             not problems,
@@ -128,6 +135,28 @@ def _collection(index: str | None) -> Iterator[Finding]:
             "; ".join(problems) or collection.index().status().kind,
             "" if not problems else cure,
         )
+
+
+def _at_hand(name: str) -> bool:
+    from e2vsearch.encoders import _emotion2vec_folder
+
+    return _emotion2vec_folder.cached(name) is not None
+
+
+def _golden(collection: Collection) -> Finding:
+    """Whether the collection's encoder still computes what it did; one that would have to be downloaded is let be."""
+    name, source = "golden vector", collection.catalog.encoder_source
+    if source == SAVED:
+        return Finding(name, True, False, "none: saved vectors, which no encoder here makes")
+    try:
+        if source in EMOTION2VEC_NAMES and util.find_spec("torch") is not None and not _at_hand(source):
+            return Finding(name, True, False, f"not compared: the weights of {source} are not on this machine")
+        apart = golden.check(collection.catalog, collection.encoder())
+    except E2vsearchError as error:
+        return Finding(name, False, isinstance(error, SpaceMismatch), str(error))
+    if apart is None:
+        return Finding(name, True, False, "none yet", "the next e2vsearch ingest keeps one")
+    return Finding(name, True, False, f"as it was kept: {apart:.1e} off, {golden.TOLERANCE} at most is right")
 
 
 def _attempt(name: str, needed: bool, look: Callable[[], str], cure: str) -> Finding:

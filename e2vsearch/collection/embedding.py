@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch import audio
+from e2vsearch import audio, encoders
 from e2vsearch.catalog import Catalog
 from e2vsearch.collection.comparing import lengths
 from e2vsearch.collection.hearing import hear
@@ -56,17 +56,17 @@ def open_encoder(options: Settings) -> Encoder:
         EncoderError: it cannot be opened.
         MissingExtra: its packages are not installed.
     """
-    name = options.encoder
+    name, precision = options.encoder, options.precision
     if not name:
         try:
             catalog = Catalog.open(locate(options.index).url)
-            name = catalog.encoder_source
+            name, precision = catalog.encoder_source, precision or encoders.precision_of(catalog.space)
             catalog.close()
         except (CatalogError, SettingsError):
             name = ""
     if name == SAVED:
         raise EncoderError("saved vectors have no encoder - name one with --encoder light")
-    return open_named(name or DEFAULT_ENCODER, options.device)
+    return open_named(name or DEFAULT_ENCODER, options.device, precision or "fp32")
 
 
 def embed(

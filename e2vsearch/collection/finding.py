@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from e2vsearch.catalog import Catalog, Recording
 from e2vsearch.catalog.records import number_of
+from e2vsearch.collection.places import scheme_of
 from e2vsearch.collection.references import local_path
 from e2vsearch.errors import NotStored
 
 
 def find(catalog: Catalog, named: str, recordings: Sequence[str], where: str | None) -> list[Recording]:
-    """Recordings by id (``call:45``), by the file or folder they were ingested from, or by a filter, or both.
+    """Recordings by id (``call:45``), by the file, folder or address they were ingested from, or by a filter, or both.
 
     Args:
         catalog: where they are stored.
@@ -31,8 +32,11 @@ def find(catalog: Catalog, named: str, recordings: Sequence[str], where: str | N
         if recording.startswith("call:"):
             inside = [number for number, _ in catalog.recordings([number_of(recording, "call")])]
         else:
-            path = os.path.abspath(local_path(recording))  # noqa: PTH100 - ".." is not in what is stored
-            inside = [each.id for uri, each in known.items() if uri == path or uri.startswith(path + os.sep)]
+            if scheme_of(recording) in (None, "file"):
+                place, separator = os.path.abspath(local_path(recording)), os.sep  # noqa: PTH100 - no ".." is stored
+            else:
+                place, separator = recording.rstrip("/"), "/"
+            inside = [each.id for uri, each in known.items() if uri == place or uri.startswith(place + separator)]
         if not inside:
             raise NotStored(f"{recording} is not in {named} - e2vsearch query shows ids and paths")
         numbers.update(inside)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ from e2vsearch.audio import AudioSource, Signal, cut
 from e2vsearch.catalog import Catalog, Failure, Recording, Segment, sides
 from e2vsearch.catalog.records import number_of
 from e2vsearch.catalog.sides import SideVectors
+from e2vsearch.collection import golden
 from e2vsearch.collection.asked import Arc, Asked, Weighed
 from e2vsearch.collection.asking import answer
 from e2vsearch.collection.comparing import compare_heard
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from e2vsearch.collection.percentiles import Sample
 
 
-def open_named(name: str, device: str) -> Encoder:
+def open_named(name: str, device: str, precision: str = "fp32") -> Encoder:
     """The encoder of that name; where its packages are missing, the error names the one that needs none.
 
     Raises:
@@ -54,7 +55,7 @@ def open_named(name: str, device: str) -> Encoder:
         MissingExtra: its packages are not installed.
     """
     try:
-        return encoders.open(name, EncoderOptions(device=device))
+        return encoders.open(name, EncoderOptions(device=device, precision=cast(encoders.Precision, precision)))
     except MissingExtra as error:
         raise MissingExtra(f"{error}, or use --encoder light, which works offline") from error
 
@@ -87,6 +88,7 @@ class Collection:
         self._index_options = index or IndexOptions()
         self._lock = threading.RLock()
         self._encoder: Encoder | None = None
+        self._proven: Encoder | None = None  # the one that makes the golden vector
         self._lenses = Lenses(catalog, self._cached, self._index_options)
         self._mender = Mender(self.maintain)
         self._sample: Sample | None = None
@@ -99,6 +101,7 @@ class Collection:
         create: bool = True,
         encoder: str | Encoder | None = None,
         device: str | None = None,
+        precision: str | None = None,
         speech: SpeechOptions | None = None,
         index_options: IndexOptions | None = None,
     ) -> Self:
@@ -109,6 +112,7 @@ class Collection:
             create: make it if there is none; reading commands open with False, so that a misspelt name makes nothing.
             encoder: a name, a model folder, or an open encoder; by default the one the collection was made with.
             device: where the encoder runs, ``cpu`` by default.
+            precision: of emotion2vec, see `EncoderOptions`; by default the collection's own, fp32 for a new one.
             speech: how speech is found and cut.
             index_options: how its index is built.
 
@@ -118,7 +122,7 @@ class Collection:
         """
         named = encoder if isinstance(encoder, str) else None
         found = os.fspath(index) if index is not None else None
-        options = settings.load(index=found, encoder=named, device=device)
+        options = settings.load(index=found, encoder=named, device=device, precision=precision)
         place = locate(options.index)
         if create and place.folder is not None:
             place.folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +169,7 @@ class Collection:
         Raises:
             EncoderError: it cannot be opened.
             MissingExtra: its packages are not installed.
-            SpaceMismatch: it makes vectors of another space.
+            SpaceMismatch: it makes vectors of another space, or not those that it made before.
         """
         with self._lock:
             if self._encoder is None:
@@ -175,8 +179,12 @@ class Collection:
                         f"{self.place.named} holds saved vectors, which no encoder here makes - "
                         "query it with an .npy file or a stored id such as seg:1"
                     )
-                self._encoder = open_named(name, self.settings.device)
+                precision = self.settings.precision or encoders.precision_of(self.space)
+                self._encoder = open_named(name, self.settings.device, precision)
             self.catalog.check_space(self._encoder.space)
+            if self._proven is not self._encoder:
+                golden.check(self.catalog, self._encoder)
+                self._proven = self._encoder
             return self._encoder
 
     def status(self) -> Status:

@@ -1,4 +1,4 @@
-"""Where a collection lives: a folder, or a database URL. Knows paths and URLs, opens nothing."""
+"""Where a collection lives, a folder or a database URL, and what is a URL at all. Opens nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.database import parsed, place, sqlite_file
 from e2vsearch.errors import SettingsError
+from e2vsearch.settings import user_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Place:
         """The folder for generations: the collection's own, or one in the cache."""
         if self.folder is not None:
             return self.folder
-        base = Path(cache).expanduser() if cache else _user_cache() / "e2vsearch"
+        base = Path(cache).expanduser() if cache else user_cache()
         return base / collection_id
 
 
@@ -49,5 +50,11 @@ def locate(index: str | os.PathLike[str]) -> Place:
     return Place(text, URL.create("sqlite", database=str((folder / "catalog.db").absolute())), folder)
 
 
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def scheme_of(text: str) -> str | None:
+    """The scheme of a URL, lower case; None for a path.
+
+    >>> scheme_of("S3://bucket/a.wav"), scheme_of("calls/a.wav"), scheme_of("C:/calls/a.wav")
+    ('s3', None, None)
+    """
+    scheme, separator, _ = text.partition("://")
+    return scheme.lower() if separator and scheme.isalnum() else None

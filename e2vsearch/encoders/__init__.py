@@ -11,25 +11,39 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
-from e2vsearch.errors import BadSignal, EncoderError, UnknownEncoder
+from e2vsearch.errors import BadSignal, EncoderError, SettingsError, UnknownEncoder
 from e2vsearch.space import Space
 
 __all__ = [
+    "BF16",
     "EMOTION2VEC_NAMES",
     "MAX_SIGNAL_S",
+    "PRECISIONS",
     "Embeddings",
     "Encoder",
     "EncoderOptions",
     "Head",
+    "Precision",
     "Space",
     "names",
     "open",
+    "precision_of",
 ]
+
+Precision = Literal["fp32", "bf16", "bf16-as-fp32"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+LIGHT_CARD = "light.json"
+"""What a folder of light's weights is known by: the card that lies beside them."""
+
+BF16 = "bf16-"
+"""What the revisions of spaces begin with whose vectors were made in bfloat16."""
 
 MAX_SIGNAL_S = 30.0
 """No signal longer than this reaches a network: attention memory grows with the square of the length."""
@@ -145,10 +159,21 @@ class Encoder(ABC):
 
 @dataclass(frozen=True, slots=True)
 class EncoderOptions:
-    """How an encoder is opened. None of these may change what its vectors are."""
+    """How an encoder is opened. Threads and device do not change what its vectors are; precision does.
+
+    With bf16, emotion2vec multiplies in bfloat16, about twice as fast. That changes the third digit, and so makes
+    another space, with a revision of its own: a collection of fp32 refuses such vectors like any other encoder's. With
+    bf16-as-fp32 they say that they are of the space of fp32: asked for, the two may be mixed.
+    """
 
     threads: int = 0  # for one signal; 0: what suits the encoder (emotion2vec all cores, light one)
     device: str = "cpu"
+    precision: Precision = "fp32"  # other encoders than emotion2vec know no other
+
+
+def precision_of(space: Space | None) -> Precision:
+    """What makes more vectors of a space."""
+    return "bf16" if space is not None and space.revision.startswith(BF16) else "fp32"
 
 
 def names() -> tuple[str, ...]:
@@ -157,23 +182,26 @@ def names() -> tuple[str, ...]:
 
 
 def open(name: str, options: EncoderOptions | None = None) -> Encoder:
-    """The encoder of that name, or of a local emotion2vec model folder.
+    """The encoder of that name, or of a folder: emotion2vec's, or what `training/train_light.py` wrote.
 
     Raises:
         UnknownEncoder: neither a known name nor a folder.
         MissingExtra: the encoder's packages are not installed.
         EncoderUnavailable: its weights are neither cached nor downloadable.
         BadWeights: its weights do not fill its network.
+        SettingsError: there is no such precision, or not with that encoder.
     """
     options = options or EncoderOptions()
+    if options.precision not in PRECISIONS:
+        raise SettingsError(f"precision must be one of {', '.join(PRECISIONS)}, not {options.precision!r}")
     factory = _FACTORIES.get(name)
+    if factory is None and name and Path(name).is_dir():
+        factory = _light if (Path(name) / LIGHT_CARD).is_file() else _emotion2vec
     if factory is not None:
+        if options.precision != "fp32" and factory is not _emotion2vec:
+            raise SettingsError(f"encoder {name} has no precision {options.precision!r} - leave it at fp32")
         return factory(name, options)
-    if name and Path(name).is_dir():
-        return _emotion2vec(name, options)
-    raise UnknownEncoder(
-        f"no encoder called {name!r} - use one of {', '.join(names())}, or the path of an emotion2vec model folder"
-    )
+    raise UnknownEncoder(f"no encoder called {name!r} - use one of {', '.join(names())}, or the path of a model folder")
 
 
 def _emotion2vec(name: str, options: EncoderOptions) -> Encoder:
@@ -182,10 +210,10 @@ def _emotion2vec(name: str, options: EncoderOptions) -> Encoder:
     return Emotion2vecEncoder(name, options)
 
 
-def _light(_name: str, options: EncoderOptions) -> Encoder:
+def _light(name: str, options: EncoderOptions) -> Encoder:
     from e2vsearch.encoders.light import LightEncoder
 
-    return LightEncoder(options)
+    return LightEncoder(options, None if name in _FACTORIES else Path(name))
 
 
 def _fake(_name: str, _options: EncoderOptions) -> Encoder:

@@ -32,6 +32,7 @@ class ModelFolder:
     path: Path
     checkpoint: Path
     config: Mapping[str, Any]  # config.yaml
+    token_list: Path | None  # the names of the classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +86,9 @@ def fetch(name: str) -> ModelFolder:
     Raises:
         EncoderUnavailable: no cached copy, and no hub gave one.
     """
-    with undisturbed():
-        for hub in _HUBS:
-            try:
-                return read(hub.snapshot(name, cached=True))
-            except Exception:  # each client has its own errors for "not cached", and half a copy is none
-                continue
+    folder = cached(name)
+    if folder is not None:
+        return folder
     reasons = []
     for hub in _HUBS:
         if not hub.answers():
@@ -105,6 +103,17 @@ def fetch(name: str) -> ModelFolder:
         f"the weights of {name} are not cached and cannot be downloaded ({'; '.join(reasons)}): use --encoder light, "
         "which needs no download, or --encoder FOLDER with a local copy of the model"
     )
+
+
+def cached(name: str) -> ModelFolder | None:
+    """The folder of a published model as either hub's client has it, without network; None if neither has it whole."""
+    with undisturbed():
+        for hub in _HUBS:
+            try:
+                return read(hub.snapshot(name, cached=True))
+            except Exception:  # each client has its own errors for "not cached", and half a copy is none
+                continue
+    return None
 
 
 def read(path: Path) -> ModelFolder:
@@ -122,7 +131,7 @@ def read(path: Path) -> ModelFolder:
     for file in (config_path, checkpoint):
         if not file.is_file():
             raise BadWeights(f"{path} has no {file.name}, so it is not a whole emotion2vec model; copy it again")
-    return ModelFolder(path, checkpoint, _config(config_path))
+    return ModelFolder(path, checkpoint, _config(config_path), _token_list(path, files))
 
 
 def first_line(error: BaseException) -> str:
@@ -143,12 +152,23 @@ def _files_named_in(configuration: Path) -> Mapping[str, Any]:
     return files
 
 
+def _token_list(path: Path, files: Mapping[str, Any]) -> Path | None:
+    named = files.get("tokenizer_conf")
+    if isinstance(named, dict) and isinstance(named.get("token_list"), str):
+        names: tuple[str, ...] = (named["token_list"],)
+    else:
+        names = () if files else ("tokens.json", "tokens.txt")  # where FunASR looks without a configuration.json
+    return next((path / name for name in names if (path / name).is_file()), None)
+
+
 def _config(path: Path) -> Mapping[str, Any]:
     import yaml
+    from omegaconf import OmegaConf  # as FunASR reads it: plain YAML takes 1e-05 for a text, and knows no ${references}
+    from omegaconf.errors import OmegaConfBaseException
 
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise BadWeights(f"{path} is not valid YAML: {first_line(error)}") from error
     if not isinstance(config, dict) or config.get("model") != "Emotion2vec":
         kind = config.get("model") if isinstance(config, dict) else None

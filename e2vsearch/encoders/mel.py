@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
 
-__all__ = ["BANDS", "HOP", "MIN_SAMPLES", "RATE_HZ", "WINDOW", "centres_hz", "log_mel"]
+__all__ = [
+    "BANDS",
+    "HOP",
+    "MIN_SAMPLES",
+    "RATE_HZ",
+    "WINDOW",
+    "centres_hz",
+    "decades",
+    "log_mel",
+    "scaled",
+    "speech_level",
+]
 
 BANDS = 80
 WINDOW = SAMPLING_RATE_HZ * 25 // 1000  # samples: 25 ms
@@ -24,6 +35,7 @@ MIN_SAMPLES = WINDOW  # half a window is mirrored at either end, so half a windo
 
 _FLOOR = 1e-10  # power, so that silence has a logarithm
 _RANGE = 8.0  # decades below the loudest cell of the picture, where the rest is cut off
+_ACTIVE = 2.0  # decades below the loudest frame: louder ones are speech, the rest pauses
 _SLANEY_BREAK_HZ = 1000.0
 _SLANEY_HZ_A_MEL = 200.0 / 3.0  # below the break
 _SLANEY_STEP = np.log(6.4) / 27.0  # above it: 27 mels span a factor of 6.4
@@ -42,15 +54,31 @@ def log_mel(signal: NDArray[np.float32], ceiling_hz: float | None = None) -> NDA
     Returns:
         ``(BANDS, samples // HOP)`` float32, C-contiguous; digital silence is -1.5 everywhere.
     """
+    return scaled(decades(signal, ceiling_hz))
+
+
+def decades(signal: NDArray[np.float32], ceiling_hz: float | None = None) -> NDArray[np.float32]:
+    """Log10 of the power in each band, ``(BANDS, samples // HOP)``: the picture before it is cut off and scaled."""
     padded = np.pad(signal, WINDOW // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][: signal.size // HOP]
     spectrum = np.fft.rfft(frames * _hann(), axis=1)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)  # numpy 1 transforms in float64
     logarithm: NDArray[np.float32] = np.log10(np.maximum(_filters(ceiling_hz) @ power.T, np.float32(_FLOOR)))
-    np.maximum(logarithm, logarithm.max() - np.float32(_RANGE), out=logarithm)
-    logarithm += np.float32(4.0)
-    logarithm /= np.float32(4.0)
     return logarithm
+
+
+def scaled(logarithm: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The picture of `decades`: cut off 8 decades below the loudest cell, and in Whisper's scale."""
+    cut: NDArray[np.float32] = np.maximum(logarithm, logarithm.max() - np.float32(_RANGE))
+    cut += np.float32(4.0)
+    cut /= np.float32(4.0)
+    return cut
+
+
+def speech_level(logarithm: NDArray[np.float32]) -> float:
+    """Log10 of the mean power of the frames of `decades` that are not pauses: within 20 dB of the loudest."""
+    power = (10.0 ** logarithm.astype(np.float64)).sum(axis=0)
+    return float(np.log10(power[power >= power.max() * 10.0**-_ACTIVE].mean()))
 
 
 def centres_hz() -> NDArray[np.float64]:

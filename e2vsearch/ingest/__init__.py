@@ -7,49 +7,38 @@ stored is known by its content.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-from sqlalchemy.exc import SQLAlchemyError
+from typing import TYPE_CHECKING, Self
 
 from e2vsearch import collection as _collection
 from e2vsearch import settings
-from e2vsearch.catalog import NewRecording
-from e2vsearch.catalog.reading import Known
+from e2vsearch.collection import golden
 from e2vsearch.collection.hearing import Stopped
 from e2vsearch.collection.opened import SAVED
 from e2vsearch.encoders import Encoder
-from e2vsearch.errors import CatalogError, E2vsearchError, SettingsError, TranscriptError
-from e2vsearch.ingest.metadata import MetadataTable, Row
-from e2vsearch.ingest.reading import read_audio, read_saved, sha256_of, stat_of, uri_of
-from e2vsearch.ingest.sources import expand
-from e2vsearch.space import Space
+from e2vsearch.errors import SettingsError
+from e2vsearch.ingest.addresses import Remote
+from e2vsearch.ingest.metadata import MetadataTable
+from e2vsearch.ingest.one import FileFailure, Kind, Outcome, Read, Steps, path_of
+from e2vsearch.ingest.remote import Stores
+from e2vsearch.ingest.sources import expand, sources
+from e2vsearch.ingest.watching import STABLE_S, Table, Watch, rounds
 
 if TYPE_CHECKING:
-    from e2vsearch.ingest.transcripts import Found, TranscriptFolder
+    from e2vsearch.ingest.transcripts import TranscriptFolder
 
-__all__ = ["Collection", "FileFailure", "IngestReport", "MetadataTable", "Progress", "expand"]
+__all__ = ["Collection", "FileFailure", "IngestReport", "MetadataTable", "Outcome", "Progress", "Steps", "expand"]
 
-_log = logging.getLogger(__name__)
-
-Outcome = Literal["stored", "replaced", "already", "moved", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class FileFailure:
-    """One file that could not be ingested in this run."""
-
-    uri: str
-    reason: str
-    message: str
+_MANY = 64  # recordings from which on one look at all that is stored costs less than one for each
+_TEND_EVERY_S = 60.0  # between two looks at whether the index of a watched collection wants building
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +46,7 @@ class Progress:
     """How far a run has come, after each file."""
 
     path: str  # the file just done
-    outcome: Outcome
+    outcome: Kind
     done: int
     total: int
     failed: int
@@ -85,20 +74,6 @@ class IngestReport:
     left_out_words: int = 0  # of transcripts, said where no speech was found
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What a thread found out about one file."""
-
-    path: Path
-    uri: str
-    row: Row | None
-    known: Known | None = None  # stored before: under this URI, or with this content elsewhere
-    recording: NewRecording | None = None
-    space: Space | None = None  # of saved vectors
-    error: E2vsearchError | None = None
-    transcript: Found | None = None
-
-
 class Collection(_collection.Collection):
     """A collection that can be added to: what `e2vsearch.open` gives."""
 
@@ -115,7 +90,8 @@ class Collection(_collection.Collection):
         """Add recordings: files, folders and globs. What is stored already is not read again.
 
         Args:
-            paths: see `e2vsearch.ingest.expand`.
+            paths: files, folders and globs, see `e2vsearch.ingest.expand`; and ``s3://``, ``gs://`` and ``http(s)://``
+                URLs, prefixes that end with ``/`` and globs, see `e2vsearch.ingest.remote`.
             workers: recordings in work at a time, by default as many as there are cores.
             meta: a CSV whose columns are joined by file name, see `MetadataTable`.
             transcripts: a folder of ``.srt``, ``.vtt``, ``.json`` or ``.txt``, joined by file name and by time, see
@@ -132,48 +108,116 @@ class Collection(_collection.Collection):
             SettingsError: the metadata cannot be read, or there is no folder of transcripts.
             CatalogError: the database cannot be written.
         """
-        of_vectors = (self.settings.encoder or self.catalog.encoder_source) == SAVED
-        files = list(expand(paths, of_vectors=of_vectors))
+        stop = stop or threading.Event()
+        of_vectors = self._of_vectors
+        files = list(sources(paths, Stores(stop), of_vectors=of_vectors))
         table = MetadataTable(meta) if meta is not None else None
-        folder = None
-        if transcripts is not None:
-            from e2vsearch.ingest.transcripts import TranscriptFolder  # not needed to open a collection and query it
-
-            folder = TranscriptFolder(transcripts, files)
-        run = _Run(self, table, folder, progress, stop or threading.Event())
+        folder = _transcripts(transcripts, files)
+        run = _Run(progress=progress, stop=stop)
         if dry_run:
-            return run.rehearse(files)
-        encoder = None
-        if not of_vectors:
-            encoder = self.encoder()
-            self.catalog.pin(encoder.space, encoder.opened_by or encoder.space.encoder)
-        count = workers or self.settings.workers or settings.cores()
-        if count < 1:
-            raise SettingsError(f"--workers must be 1 or more, not {count}")
-        report = run.work(files, encoder, count)
+            return run.rehearse(Steps(self, None, table, folder, stop), files).report(table, folder)
+        encoder = None if of_vectors else self._pinned()
+        report = run.work(Steps(self, encoder, table, folder, stop), files, self._workers(workers)).report(
+            table, folder
+        )
         if self.catalog.space is not None and not report.interrupted:
             self.maintain()
         return report
 
+    def watch(
+        self,
+        *folders: str | os.PathLike[str],
+        workers: int | None = None,
+        meta: str | os.PathLike[str] | None = None,
+        transcripts: str | os.PathLike[str] | None = None,
+        stable_s: float = STABLE_S,
+        each: Callable[[Outcome], None] = lambda _: None,
+        stop: threading.Event | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] | None = None,
+    ) -> IngestReport:
+        """Add the recordings of some folders, and go on adding those that come or change, until told to stop.
+
+        A file is taken once it has stayed as it is for a while and nobody has it open to write. One that fails is
+        noted, and tried again when it changes, after a restart too. One that goes stays in the collection.
+
+        Args:
+            folders: watched with all below them.
+            workers: as for `ingest`.
+            meta: as for `ingest`; the table is read again when it has changed.
+            transcripts: as for `ingest`; one is joined if it is there when its recording is taken.
+            stable_s: how long a file must have stayed as it is.
+            each: called after each recording.
+            stop: set it from another thread to end it, as Ctrl-C does.
+            clock: seconds, never going back.
+            wait: what waits between two looks, by default until `stop` is set, at most.
+
+        Returns:
+            What was done, when it has been stopped.
+
+        Raises:
+            EncoderError, MissingExtra, SpaceMismatch, SettingsError, CatalogError: as `ingest`.
+        """
+        if self._of_vectors:
+            raise SettingsError("saved vectors cannot be watched - run e2vsearch ingest when there are new ones")
+        stop = stop or threading.Event()
+        parked = {failure.uri: failure.failed_at for failure in self.catalog.failures()}
+        watched = Watch(folders, stable_s=stable_s, parked=parked)
+        table = Table(meta) if meta is not None else None
+        _transcripts(transcripts, ())  # a folder that is none is said now, and not with the first recording
+        count, encoder = self._workers(workers), self._pinned()
+        run = _Run(each=each, stop=stop)
+        with suppress(KeyboardInterrupt):
+            tended_s = clock() - _TEND_EVERY_S
+            for ready in rounds(watched, stop.is_set, clock, wait or stop.wait):
+                if ready:
+                    folder = _transcripts(transcripts, watched.files)
+                    run.work(Steps(self, encoder, table.now() if table else None, folder, stop), ready, count)
+                if run.changed and not stop.is_set() and clock() - tended_s >= _TEND_EVERY_S:
+                    self._mender.mend(self.index().due)  # in a thread of its own: recordings go on being taken
+                    run.changed, tended_s = False, clock()
+        stop.set()
+        return run.report()
+
+    @property
+    def _of_vectors(self) -> bool:
+        return (self.settings.encoder or self.catalog.encoder_source) == SAVED
+
+    def _pinned(self) -> Encoder:
+        encoder = self.encoder()
+        golden.pin(self.catalog, encoder)
+        return encoder
+
+    def _workers(self, asked: int | None) -> int:
+        count = asked or self.settings.workers or settings.cores()
+        if count < 1:
+            raise SettingsError(f"--workers must be 1 or more, not {count}")
+        return count
+
+
+def _transcripts(folder: str | os.PathLike[str] | None, recordings: Iterable[Path | Remote]) -> TranscriptFolder | None:
+    if folder is None:
+        return None
+    from e2vsearch.ingest.transcripts import TranscriptFolder  # not needed to open a collection and query it
+
+    return TranscriptFolder(folder, map(path_of, recordings))
+
 
 class _Run:
+    """Many recordings, side by side, and what became of them in all."""
+
     def __init__(
         self,
-        collection: Collection,
-        table: MetadataTable | None,
-        folder: TranscriptFolder | None,
-        progress: Callable[[Progress], None],
+        *,
+        progress: Callable[[Progress], None] = lambda _: None,
+        each: Callable[[Outcome], None] = lambda _: None,
         stop: threading.Event,
     ) -> None:
-        self._collection = collection
-        self._catalog = collection.catalog
-        self._table = table
-        self._folder = folder
         self._progress = progress
+        self._each = each
         self._stop = stop
-        self._known = self._catalog.known()
-        self._failed_before = {failure.uri for failure in self._catalog.failures()}
-        self._outcomes: Counter[Outcome] = Counter()
+        self._started = time.perf_counter()
+        self._kinds: Counter[Kind] = Counter()
         self._failures: list[FileFailure] = []
         self._silent = 0
         self._segments = 0
@@ -181,35 +225,28 @@ class _Run:
         self._total = 0
         self._transcripts = 0
         self._left_out_words = 0
+        self.changed = False  # segments came or went; whoever tends the index takes it back
 
-    def rehearse(self, files: list[Path]) -> IngestReport:
+    def rehearse(self, steps: Steps, files: Sequence[Path | Remote]) -> Self:
+        steps.look_ahead()
         self._total = len(files)
         for path in files:
-            try:
-                stat = stat_of(path)
-            except E2vsearchError as error:
-                self._failed(path, error, note=False)
-                continue
-            known = self._known.get(uri_of(path))
-            same = known is not None and known.is_as(stat)
-            if self._table is not None:
-                self._table.find(path)
-            self._transcripts += self._folder is not None and self._folder.has(path)
-            self._count(path, "already" if same else "replaced" if known else "stored")
-        return self._finished(time.perf_counter())
+            self._count(steps.rehearse(path))
+        return self
 
-    def work(self, files: list[Path], encoder: Encoder | None, workers: int) -> IngestReport:
-        started = time.perf_counter()
-        self._total = len(files)
+    def work(self, steps: Steps, files: Sequence[Path | Remote], workers: int) -> Self:
+        if len(files) >= _MANY:
+            steps.look_ahead()
+        self._total += len(files)
         waiting = iter(files)
         with ThreadPoolExecutor(workers, thread_name_prefix="e2vsearch-read") as pool:
-            running: set[Future[_Read]] = set()
+            running: set[Future[Read]] = set()
             try:
                 # twice as many as are read at once: the next is always ready, and memory stays bounded
-                while self._fill(running, waiting, pool, encoder, 2 * workers) or running:
+                while self._fill(running, steps, waiting, pool, 2 * workers) or running:
                     finished, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
                     for future in finished:
-                        self._settle(future)
+                        self._settle(steps, future)
             except KeyboardInterrupt:
                 self._stop.set()
             except BaseException:
@@ -217,146 +254,57 @@ class _Run:
                 raise
             for future in running:
                 if not future.cancel():
-                    self._settle(future)
-        return self._finished(started)
+                    self._settle(steps, future)
+        return self
 
     def _fill(
         self,
-        running: set[Future[_Read]],
-        waiting: Iterator[Path],
+        running: set[Future[Read]],
+        steps: Steps,
+        waiting: Iterator[Path | Remote],
         pool: ThreadPoolExecutor,
-        encoder: Encoder | None,
         limit: int,
     ) -> bool:
         while len(running) < limit and not self._stop.is_set():
             path = next(waiting, None)
             if path is None:
                 return False
-            running.add(pool.submit(self._read_all, path, encoder))
+            running.add(pool.submit(steps.read, path))
         return not self._stop.is_set()
 
-    def _read_all(self, path: Path, encoder: Encoder | None) -> _Read:
-        read = self._read(path, encoder)
-        if self._folder is None or read.error is not None:
-            return read
-        return replace(read, transcript=self._folder.find(path))
+    def _settle(self, steps: Steps, future: Future[Read]) -> None:
+        with suppress(Stopped):
+            self._count(steps.settle(future.result()))
 
-    def _read(self, path: Path, encoder: Encoder | None) -> _Read:
-        """In a thread of the pool: all that takes long. Never raises an error of the file's own."""
-        row = self._table.find(path) if self._table is not None else None
-        uri = uri_of(path)
-        try:
-            stat = stat_of(path)
-            known = self._known.get(uri)
-            if known is not None and known.is_as(stat):
-                return _Read(path, uri, row, known=known)
-            digest = sha256_of(path)
-            known = self._catalog.known_content(digest)
-            if known is not None:
-                return _Read(path, uri, row, known=known)
-            if encoder is None:
-                recording, space = read_saved(path, digest, row)
-                return _Read(path, uri, row, recording=recording, space=space)
-            speech = self._collection.speech
-            return _Read(path, uri, row, recording=read_audio(path, digest, encoder, speech, row, self._stop.is_set))
-        except E2vsearchError as error:
-            return _Read(path, uri, row, error=error)
-        except (Stopped, SQLAlchemyError):
-            raise
-        except Exception as error:  # whatever a decoder or a network throws, one bad file never stops the rest
-            _log.debug("%s", path, exc_info=True)
-            message = f"{path}: unexpected {type(error).__name__}: {error} - please report it, with the file if you can"
-            return _Read(path, uri, row, error=E2vsearchError(" ".join(message.split())))
+    def _count(self, outcome: Outcome) -> None:
+        self._kinds[outcome.outcome] += 1
+        self._audio_s += outcome.audio_s
+        self._segments += outcome.segments
+        self._silent += outcome.outcome in ("stored", "replaced") and not outcome.segments
+        self._transcripts += outcome.transcript
+        self._left_out_words += outcome.left_out_words
+        self._failures += filter(None, (outcome.failure, outcome.transcript_failure))
+        self.changed |= outcome.outcome in ("stored", "replaced")
+        self._each(outcome)
+        done, failed = self._kinds.total(), self._kinds["failed"]
+        self._progress(Progress(outcome.uri, outcome.outcome, done, self._total, failed, self._audio_s))
 
-    def _settle(self, future: Future[_Read]) -> None:
-        """In the calling thread: write what a thread found."""
-        try:
-            read = future.result()
-        except Stopped:
-            return
-        try:
-            if read.error is not None:
-                self._failed(read.path, read.error)
-            elif read.known is not None:
-                self._recognise(read, read.known)
-            elif read.recording is not None:
-                self._store(read, read.recording)
-        except CatalogError:
-            raise
-        except E2vsearchError as error:
-            self._failed(read.path, error)
-
-    def _store(self, read: _Read, recording: NewRecording) -> None:
-        if read.space is not None:
-            self._catalog.pin(read.space, SAVED)
-        stored = self._catalog.store(recording)
-        if stored.outcome != "already":
-            self._segments += len(recording.segments)
-            self._silent += not recording.segments
-        self._audio_s += recording.duration_s
-        self._say(read, stored.id)
-        self._count(read.path, stored.outcome)
-
-    def _recognise(self, read: _Read, known: Known) -> None:
-        moved = known.uri != read.uri and not Path(known.uri).exists()
-        if moved or known.uri == read.uri:
-            stat = stat_of(read.path)
-            if moved or stat.st_mtime_ns != known.mtime_ns:
-                self._catalog.relocate(known.id, read.uri, read.path.stem, stat.st_mtime_ns)
-        if read.uri in self._failed_before:  # it could not be read once; now it is a copy of what is stored
-            self._catalog.forgive([read.uri])
-        if read.row is not None:
-            self._catalog.annotate(known.id, read.row.metadata, read.row.recorded_at)
-        self._say(read, known.id)
-        self._count(read.path, "moved" if moved else "already")
-
-    def _say(self, read: _Read, number: int) -> None:
-        """Join the transcript; one that is broken fails by its own name, and its recording is stored all the same."""
-        if read.transcript is None:
-            return
-        from e2vsearch.ingest.transcripts import store
-
-        uri, error = str(read.transcript.path), read.transcript.error
-        if read.transcript.transcript is not None:
-            try:
-                self._left_out_words += store(self._catalog, number, read.transcript.transcript).left_out
-            except TranscriptError as wrong:
-                error = wrong
-        if error is not None:
-            self._catalog.fail(uri, error.reason, str(error))
-            self._failures.append(FileFailure(uri, error.reason, str(error)))
-            return
-        self._transcripts += 1
-        if uri in self._failed_before:
-            self._catalog.forgive([uri])
-
-    def _failed(self, path: Path, error: E2vsearchError, *, note: bool = True) -> None:
-        if note:
-            self._catalog.fail(uri_of(path), error.reason, str(error))
-        self._failures.append(FileFailure(str(path), error.reason, str(error)))
-        self._count(path, "failed")
-
-    def _count(self, path: Path, outcome: Outcome) -> None:
-        self._outcomes[outcome] += 1
-        failed = self._outcomes["failed"]
-        self._progress(Progress(str(path), outcome, self._outcomes.total(), self._total, failed, self._audio_s))
-
-    def _finished(self, started: float) -> IngestReport:
+    def report(self, table: MetadataTable | None = None, folder: TranscriptFolder | None = None) -> IngestReport:
         return IngestReport(
-            stored=self._outcomes["stored"],
-            replaced=self._outcomes["replaced"],
-            already=self._outcomes["already"],
-            moved=self._outcomes["moved"],
+            stored=self._kinds["stored"],
+            replaced=self._kinds["replaced"],
+            already=self._kinds["already"],
+            moved=self._kinds["moved"],
             silent=self._silent,
             segments=self._segments,
             audio_s=self._audio_s,
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - self._started,
             interrupted=self._stop.is_set(),
-            left=self._total - self._outcomes.total(),
-            unused_metadata=self._table.unused() if self._table is not None else 0,
+            left=self._total - self._kinds.total(),
+            unused_metadata=table.unused() if table is not None else 0,
             failures=tuple(self._failures),
             transcripts=self._transcripts,
-            unused_transcripts=self._folder.unused() if self._folder is not None else 0,
+            unused_transcripts=folder.unused() if folder is not None else 0,
             left_out_words=self._left_out_words,
         )
 

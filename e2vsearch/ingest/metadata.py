@@ -57,9 +57,9 @@ class MetadataTable:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def find(self, path: Path) -> Row | None:
-        """What the table says of a file: by its path (also relative to the table), else its name, else its stem."""
-        for key in self._keys(path):
+    def find(self, path: Path, uri: str = "") -> Row | None:
+        """What the table says of a file: by its URI or path (also relative to the table), else its name or stem."""
+        for key in (uri, *self._keys(path)):
             if key in self._rows:
                 self._used.add(key)
                 return self._rows[key]

@@ -6,8 +6,10 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from e2vsearch import audio
 from e2vsearch.catalog import NewRecording, NewSegment
@@ -17,6 +19,10 @@ from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, Audio
 from e2vsearch.ingest.metadata import Row
 from e2vsearch.space import Space
 from e2vsearch.speech import SpeechOptions
+
+if TYPE_CHECKING:
+    from e2vsearch.ingest.addresses import Remote, State
+    from e2vsearch.ingest.remote import Fetched
 
 NO_SPEECH = "no speech found"
 
@@ -97,6 +103,34 @@ def read_audio(
         segments=segments,
         metadata=row.metadata if row else {},
         note="" if segments else NO_SPEECH,
+    )
+
+
+def read_remote(
+    source: Remote,
+    state: State,
+    fetched: Fetched,
+    encoder: Encoder,
+    speech: SpeechOptions,
+    row: Row | None,
+    stop: Callable[[], bool],
+) -> NewRecording:
+    """Everything that is stored of one recording behind a URL, from its fetched bytes.
+
+    Raises:
+        AudioError, EncoderError, e2vsearch.collection.hearing.Stopped: as `read_audio`, by its URI.
+    """
+    try:
+        recording = read_audio(fetched.path, fetched.content_sha256, encoder, speech, row, stop)
+    except E2vsearchError as error:
+        raise type(error)(str(error).replace(str(fetched.path), source.uri)) from error
+    recorded_at = row.recorded_at if row is not None else None
+    return replace(
+        recording,
+        uri=source.uri,
+        name=source.path.stem,
+        mtime_ns=state.mtime_ns or 0,
+        recorded_at=recorded_at or state.modified or recording.recorded_at,
     )
 
 

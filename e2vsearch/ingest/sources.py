@@ -1,4 +1,4 @@
-"""PATHs to files: files, folders, globs and lists. Knows names and suffixes, opens nothing."""
+"""PATHs to recordings: files, folders, globs, lists and URLs. Knows names and suffixes, opens nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,52 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from e2vsearch.audio import AUDIO_SUFFIXES
+from e2vsearch.collection.places import scheme_of
+from e2vsearch.collection.references import local_path
 from e2vsearch.encoders import saved
+from e2vsearch.errors import SettingsError
+from e2vsearch.ingest.addresses import Remote, remote
+from e2vsearch.ingest.remote import Stores
 
 _WILD = frozenset("*?[")
+
+
+def sources(
+    paths: Iterable[str | os.PathLike[str]], stores: Stores, *, of_vectors: bool = False
+) -> Iterator[Path | Remote]:
+    """Every recording that paths and URLs name, each once: of a path as `expand` says, of a URL as `Stores.expand`.
+
+    Raises:
+        SettingsError: a URL of another scheme, with a secret in it, or of saved vectors.
+        MissingExtra: a package for a URL's store is not installed.
+    """
+    seen: set[str] = set()
+    for named in paths:
+        text = os.fspath(named)
+        if scheme_of(text) in (None, "file"):
+            found: Iterator[Path | Remote] = expand([text], of_vectors=of_vectors)
+        elif of_vectors:
+            raise SettingsError(
+                f"saved vectors are read from files, not from {scheme_of(text)}:// - download them first"
+            )
+        else:
+            found = stores.expand(text)
+        for source in found:
+            uri = str(source) if isinstance(source, Path) else source.uri
+            if uri not in seen:
+                seen.add(uri)
+                yield source
+
+
+def source_of(uri: str) -> Path | Remote:
+    """One recording by its URI, as the catalog has it; nothing is looked at.
+
+    Raises:
+        SettingsError: a URL of another scheme, or with a secret in it.
+    """
+    if scheme_of(uri) in (None, "file"):
+        return local_path(uri)
+    return remote(uri)
 
 
 def expand(paths: Iterable[str | os.PathLike[str]], *, of_vectors: bool = False) -> Iterator[Path]:
@@ -21,12 +64,15 @@ def expand(paths: Iterable[str | os.PathLike[str]], *, of_vectors: bool = False)
     does not exist is given too, so that it is reported and not overlooked.
 
     Args:
-        paths: files, folders and globs.
+        paths: files, folders and globs, as ``file://`` URIs too.
         of_vectors: take saved embeddings (see `e2vsearch.encoders.saved`) instead of audio.
+
+    Raises:
+        QueryError: a URL.
     """
     seen: set[str] = set()
     for named in paths:
-        for path in _under(Path(named).expanduser(), of_vectors):
+        for path in _under(local_path(named), of_vectors):
             absolute = os.path.abspath(path)  # noqa: PTH100 - Path.absolute leaves ".." in, and resolve follows links
             if absolute not in seen:
                 seen.add(absolute)

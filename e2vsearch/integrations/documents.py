@@ -9,15 +9,21 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict
+from math import floor
 from typing import Any
 
 from e2vsearch.collection import Hit
+from e2vsearch.collection.results import Explanation, Match
 from e2vsearch.space import Space
 
 MAX_QUOTED = 2000
 """Characters shown of any one value; 15 s of fast speech are some 350."""
 
 _SHOWN_EMOTIONS = 3
+_SHOWN_MATCHES = 3
+_SHOWN_STATIONS = 8
 _KEPT_FORMAT_CHARACTERS = "\u200c\u200d"  # joiners: without them Persian, Hindi and many emoji are spelt wrong
 
 
@@ -52,6 +58,11 @@ def describe(hit: Hit, space: Space | None = None) -> str:
         heard_by = f" (by {_plain(space.encoder)})" if space is not None else ""
         named = ", ".join(f"{_plain(emotion)} {score:.2f}" for emotion, score in likeliest)
         lines.append(f"emotions{heard_by}: {named}")
+    if hit.why is not None:
+        lines += _reasons(hit, hit.why)
+    if hit.course:
+        stations = (f"{_of(match)} met at {clock(match.start_s)}" for match in evenly(hit.course, _SHOWN_STATIONS))
+        lines.append(f"course: {', '.join(stations)}")
     if hit.label is not None:
         score = "" if hit.label_score is None else f" {hit.label_score:.2f}"
         lines.append(f"label: {quoted(hit.label)}{score}")
@@ -88,10 +99,25 @@ def metadata(hit: Hit, space: Space | None = None, *, exact: bool | None = None)
         "label_score": None if hit.label_score is None else float(hit.label_score),
         "text": None if hit.text is None else _encodable(hit.text),
         "metadata": {_encodable(key): _encodable(value) for key, value in hit.metadata.items()},
+        "percentile": hit.percentile,
+        "why": None if hit.why is None else _plainly(asdict(hit.why)),
+        "course": [_plainly(asdict(match)) for match in hit.course],
         "exact": exact,
         "encoder": None if space is None else space.encoder,
         "space": None if space is None else str(space),
     }
+
+
+def evenly(matches: Sequence[Match], most: int) -> Sequence[Match]:
+    """So many of them at most, the first and the last among them."""
+    if len(matches) <= most:
+        return matches
+    return [matches[round(at * (len(matches) - 1) / (most - 1))] for at in range(most)]
+
+
+def nearest(matches: Sequence[Match], most: int) -> Sequence[Match]:
+    """So many of them at most, the most alike first."""
+    return sorted(matches, key=lambda match: -match.cosine)[:most]
 
 
 def quoted(text: str) -> str:
@@ -109,6 +135,48 @@ def clock(seconds: float) -> str:
     """A time in a call: ``761.2`` → ``12:41.2``; from an hour on the minutes go on counting."""
     minutes, tenths = divmod(round(seconds * 10), 600)
     return f"{minutes:02d}:{tenths / 10:04.1f}"
+
+
+def _reasons(hit: Hit, why: Explanation) -> list[str]:
+    # of this moment, whose cosine is not the hit's score where that is a mean or something was taken off
+    rare = "" if hit.percentile is None else f", nearer than {_floored(hit.percentile)} % of random pairs of moments"
+    parts = ""
+    if why.emotion_part is not None and why.rest_part is not None:
+        parts = f"; {why.emotion_part:.2f} of it by emotion, {why.rest_part:.2f} by all else"
+    lines = [f"this moment: similarity {hit.moment_score:.4f}{rare}{parts}"]
+    if why.shared:
+        both = (f"{_plain(each.emotion)} {each.reference:.2f} and {each.moment:.2f}" for each in why.shared)
+        lines.append(f"in the reference and here: {', '.join(both)}")
+    if why.matches:
+        like = (
+            f"{_of(match)} like {match.segment} at {clock(match.start_s)} ({match.cosine:.2f})"
+            for match in nearest(why.matches, _SHOWN_MATCHES)
+        )
+        lines.append(f"matched: {', '.join(like)}")
+    if why.against:
+        off = (f"{quoted(each.reference)} takes off {each.penalty:.2f}" for each in why.against)
+        lines.append(f"unwanted: {', '.join(off)}")
+    return lines
+
+
+def _of(match: Match) -> str:
+    """A moment of the reference."""
+    at = "" if match.reference_start_s is None else f" {clock(match.reference_start_s)}"
+    return f"{quoted(match.reference)}{at}"
+
+
+def _floored(percentile: float) -> str:
+    """To a tenth, rounded down: 100 is said only where no pair that was drawn is as near."""
+    return f"{floor(percentile * 10) / 10:.1f}"
+
+
+def _plainly(value: Any) -> Any:
+    """The same in what JSON has, whatever a reference's path is called."""
+    if isinstance(value, dict):
+        return {key: _plainly(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plainly(each) for each in value]
+    return _encodable(value) if isinstance(value, str) else value
 
 
 def _plain(text: str) -> str:

@@ -48,6 +48,13 @@ class E2vsearchRetriever(BaseRetriever):
     fuse: Mapping[str, Any] | None = None
     exact: bool = False
     min_score: float | None = None
+    weights: Sequence[float] | None = None  # a number for each reference of a list
+    but_not: Any = ()  # references that hits should be unlike: a list, or {"calm.wav": 0.3} with weights
+    emotion: str | Mapping[str, float] | None = None  # {"frustrated": 1, "shouting": -0.5}; alone with the query ""
+    emotion_min: float | None = None  # the least probability of these emotions
+    arc: bool = False  # the query is a course: a call, or stations such as "neutral,angry"
+    per: Mapping[str, int] | None = None  # {"recording": 1, "agent": 2}
+    explain: bool = False  # why, percentile: in each document's text and metadata
 
     _source: Source = PrivateAttr()
 
@@ -75,8 +82,7 @@ class E2vsearchRetriever(BaseRetriever):
         return await asyncio.to_thread(self._ask, query, changes)
 
     def _ask(self, query: Any, changes: Mapping[str, Any]) -> list[Document]:
-        asking = Asking(self.k, self.by, self.where, self.text, self.fuse, self.exact, self.min_score)
-        found = self._source.ask(query, asking.but(**changes))
+        found = self._source.ask(query, Asking.of(self).but(**changes))
         space = self._source.collection.space
         return [
             Document(

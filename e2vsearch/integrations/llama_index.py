@@ -21,6 +21,7 @@ try:
     from llama_index.core.base.base_retriever import BaseRetriever
     from llama_index.core.callbacks import CallbackManager
     from llama_index.core.schema import MediaResource, Node, NodeWithScore, QueryBundle
+    from pydantic import AnyUrl
 except ImportError as error:
     raise missing_extra("the LlamaIndex retriever", "llama-index") from error
 
@@ -51,6 +52,13 @@ class E2vsearchRetriever(BaseRetriever):
         fuse: Mapping[str, Any] | None = None,
         exact: bool = False,
         min_score: float | None = None,
+        weights: Sequence[float] | None = None,
+        but_not: Any = (),
+        emotion: str | Mapping[str, float] | None = None,
+        emotion_min: float | None = None,
+        arc: bool = False,
+        per: Mapping[str, int] | None = None,
+        explain: bool = False,
         clips: bool = False,
         encoder: str | None = None,
         device: str | None = None,
@@ -69,6 +77,13 @@ class E2vsearchRetriever(BaseRetriever):
             fuse: side vectors and their weights.
             exact: compare every segment, whatever index there is.
             min_score: hits below are left out.
+            weights: a number for each reference of a bundle that has several.
+            but_not: references that hits should be unlike: a list, or ``{"calm.wav": 0.3}`` with weights.
+            emotion: an emotion or label, or several by weight, as one reference more; alone with the query ``""``.
+            emotion_min: the least probability of these emotions in a moment.
+            arc: the query is a course: a call, or stations such as ``neutral,angry``.
+            per: at most so many hits that share a value: ``{"recording": 1, "agent": 2}``.
+            explain: say why, and how rare such likeness is, in each node's text and metadata.
             clips: put the moment's own sound into each node, as WAV; otherwise the node names the call's file.
             encoder: what hears references; by default the one the collection was made with.
             device: where it runs.
@@ -76,7 +91,9 @@ class E2vsearchRetriever(BaseRetriever):
             callback_manager: LlamaIndex's.
         """
         self._source = Source(collection, index, encoder=encoder, device=device, roots=roots)
-        self._asking = Asking(k, by, where, text, fuse, exact, min_score)
+        self._asking = Asking(
+            k, by, where, text, fuse, exact, min_score, weights, but_not, emotion, emotion_min, arc, per, explain
+        )
         self._clips = clips
         super().__init__(callback_manager=callback_manager)
 
@@ -106,4 +123,6 @@ class E2vsearchRetriever(BaseRetriever):
             wav = audio.encode(self._source.collection.clip(hit.segment))
             return MediaResource(data=base64.b64encode(wav), mimetype="audio/wav")
         mimetype, _ = mimetypes.guess_type(hit.uri)
+        if "://" in hit.uri:
+            return MediaResource(url=AnyUrl(hit.uri), mimetype=mimetype)
         return MediaResource(path=Path(hit.uri), mimetype=mimetype)

@@ -2,7 +2,7 @@
 
 Requests listen in threads of their own; what they want encoded meets in one queue, and one thread encodes it, the
 signals of several requests in one call. Encoders make each vector independently of its neighbours, so a vector is the
-same bits as without this (a test holds that), and a network that is not safe to share is used by one thread only.
+same bits as without this (a test holds that), and a network that is not safe to share is used by one thread at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.collection.hearing import Stopped
-from e2vsearch.encoders import Embeddings, Encoder
+from e2vsearch.encoders import Embeddings, Encoder, Head
 from e2vsearch.errors import EncoderError, Overloaded
 from e2vsearch.service.work import asked_to_stop
 
@@ -78,6 +78,7 @@ class BatchedEncoder(Encoder):
         self.frame_rate_hz = encoder.frame_rate_hz
         self.opened_by = encoder.opened_by
         self._encoder = encoder
+        self._using = threading.Lock()
         self._options = options or BatchOptions()
         self._watch = watch
         self._jobs: queue.Queue[_Job | None] = queue.Queue(self._options.queue)
@@ -90,6 +91,11 @@ class BatchedEncoder(Encoder):
             self._jobs.put(None)
             self._thread.join()
 
+    def head(self) -> Head | None:
+        """The encoder's own."""
+        with self._using:
+            return self._encoder.head()
+
     def _encode(self, signals: Signals) -> Embeddings:
         job = _Job(signals, asked_to_stop())
         if not self._thread.is_alive():
@@ -101,7 +107,8 @@ class BatchedEncoder(Encoder):
         return job.answer.result()
 
     def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._encoder.frames(signal)
+        with self._using:
+            return self._encoder.frames(signal)
 
     def _check(self, signal: NDArray[np.float32]) -> None:
         self._encoder._check(signal)  # refused before it shares a call with the signals of others
@@ -144,7 +151,8 @@ class BatchedEncoder(Encoder):
         signals = [signal for job in wanted for signal in job.signals]
         started = time.perf_counter()
         try:
-            made = self._encoder.encode(signals)
+            with self._using:
+                made = self._encoder.encode(signals)
         except Exception as error:  # whatever a network raises belongs to the request, not to this thread
             if len(wanted) == 1:
                 wanted[0].answer.set_exception(error)

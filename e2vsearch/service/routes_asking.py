@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from e2vsearch.collection.references import AudioQuery
-from e2vsearch.collection.results import Comparison, Heard, Match, QueryResult
+from e2vsearch.collection.renaming import renamed
+from e2vsearch.collection.results import Comparison, Heard, QueryResult
 from e2vsearch.errors import QueryError
 from e2vsearch.service import examples
 from e2vsearch.service.answers import answer, documented
@@ -114,7 +114,10 @@ def router(service: Service) -> APIRouter:
         responses={**documented(400, 404, 409, 413, 415, 422), **examples.of(examples.COMPARISON)},
     )
     async def compare(asked: CompareRequest, request: Request) -> Response:
-        """`score` compares the two as wholes, `best` the two moments that are most alike."""
+        """`score` compares the two as wholes, `best` the two moments that are most alike.
+
+        Both as the collection compares: `space.projection` names what through.
+        """
 
         def work() -> Comparison:
             return collection.compare_heard((asked.a, service.heard(asked.a)), (asked.b, service.heard(asked.b)))
@@ -160,31 +163,6 @@ def router(service: Service) -> APIRouter:
             return answer(Embedding, await turn.run(lambda: embedded(*hear(form.files["file"])), gone(request)))
 
     return routes
-
-
-def renamed(result: QueryResult, names: Mapping[str, str]) -> QueryResult:
-    """A result that calls files as the client does, wherever it names a reference.
-
-    Args:
-        result: as the collection gives it.
-        names: what the client calls each path.
-    """
-
-    def new(named: str) -> str:
-        return names.get(named, named)
-
-    def matches(given: Sequence[Match]) -> tuple[Match, ...]:
-        return tuple(replace(each, reference=new(each.reference)) for each in given)
-
-    hits = []
-    for hit in result.hits:
-        why = hit.why
-        if why is not None:
-            against = tuple(replace(each, reference=new(each.reference)) for each in why.against)
-            why = replace(why, matches=matches(why.matches), against=against)
-        hits.append(replace(hit, course=matches(hit.course), why=why))
-    reference, but_not = tuple(map(new, result.reference)), tuple(map(new, result.but_not))
-    return replace(result, hits=tuple(hits), reference=reference, but_not=but_not)
 
 
 def _found(service: Service, given: str | list[float], names: dict[str, str]) -> AudioQuery:

@@ -9,6 +9,7 @@ const METADATA_SHOWN = 4; // more keys stay under "Advanced"
 const form = byId<HTMLFormElement>("search");
 const metadata = byId("metadata");
 const advanced = byId("advanced");
+const explain = form.elements.namedItem("explain") as HTMLInputElement;
 const FIELDS = ["emotion", "label", "channel", "from", "to", "call", "text", "where"] as const;
 
 type Field = HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement;
@@ -56,7 +57,7 @@ function options(name: string, values: readonly string[], say: (value: string) =
 
 /** The query that the form asks for, about the same reference as `query`. */
 export function read(query: Query): Query {
-  const found: Query = { ...query, by: by(), k: Number(field("k").value), metadata: {} };
+  const found: Query = { ...query, by: by(), k: Number(field("k").value), explain: explain.checked, metadata: {} };
   for (const name of FIELDS) found[name] = field(name).value.trim();
   for (const input of form.querySelectorAll<HTMLInputElement>(".metadata-field input")) {
     if (input.value.trim()) found.metadata[input.name.slice("meta.".length)] = input.value.trim();
@@ -72,6 +73,7 @@ function by(): By {
 export function write(query: Query): void {
   (form.elements.namedItem("by") as RadioNodeList).value = query.by;
   set(field("k"), String(query.k));
+  explain.checked = query.explain;
   for (const name of FIELDS) set(field(name), query[name]);
   for (const input of form.querySelectorAll<HTMLInputElement>(".metadata-field input")) {
     input.value = query.metadata[input.name.slice("meta.".length)] ?? "";

@@ -5,6 +5,7 @@ import { emotionName, t } from "./language";
 import { fetchSound, onPlaying, seek, toggle, type Playing } from "./player";
 import type { By, Hit } from "./types";
 import { BARS, peaksOf, Waveform } from "./waveform";
+import { reasons } from "./why";
 
 export const TOO_SHORT_S = 1; // below it a class probability is a guess, so none is shown
 const CONTEXT_S = 5;
@@ -116,6 +117,7 @@ class Row {
       ),
       h("div", { class: "heard" }, this.button, this.wave.element),
       hit.text ? h("p", { class: "text" }, `“${hit.text}”`) : null,
+      reasons(hit),
       h(
         "footer",
         {},

@@ -7,6 +7,7 @@ export interface Query {
   clip: number | null; // the number of a clip that this page holds
   by: By;
   k: number;
+  explain: boolean; // say why each hit is one
   emotion: string;
   label: string;
   channel: string;
@@ -23,6 +24,7 @@ export const NOTHING: Query = {
   clip: null,
   by: "call",
   k: 20,
+  explain: false,
   emotion: "",
   label: "",
   channel: "",
@@ -42,9 +44,10 @@ export function filtersOn(query: Query): number {
   return WORDS.filter((word) => query[word]).length + Object.values(query.metadata).filter(Boolean).length;
 }
 
-/** The same query without its filters; how many hits, and of what kind, stays. */
+/** The same query without its filters; how many hits, of what kind and with what reasons, stays. */
 export function withoutFilters(query: Query): Query {
-  return { ...NOTHING, references: query.references, clip: query.clip, by: query.by, k: query.k };
+  const { references, clip, by, k, explain } = query;
+  return { ...NOTHING, references, clip, by, k, explain };
 }
 
 // ------------------------------------------------------------------------------------------------ filter's text
@@ -103,6 +106,7 @@ export function addressOf(query: Query): string {
   for (const reference of query.references) found.append("ref", reference);
   if (query.by !== NOTHING.by) found.set("by", query.by);
   if (query.k !== NOTHING.k) found.set("k", String(query.k));
+  if (query.explain) found.set("explain", "true");
   for (const word of WORDS) if (query[word]) found.set(word, query[word]);
   for (const [key, value] of Object.entries(query.metadata)) if (value) found.set(META + key, value);
   const text = found.toString().replaceAll("%3A", ":");
@@ -114,6 +118,7 @@ export function queryAt(search: string, clip: number | null): Query {
   const query: Query = { ...NOTHING, references: found.getAll("ref"), clip, metadata: {} };
   if (found.get("by") === "segment") query.by = "segment";
   query.k = Number(found.get("k")) || NOTHING.k;
+  query.explain = found.get("explain") === "true";
   for (const word of WORDS) query[word] = found.get(word) ?? "";
   for (const [name, value] of found) if (name.startsWith(META)) query.metadata[name.slice(META.length)] = value;
   return query;
@@ -129,13 +134,14 @@ export async function ask(
   signal: AbortSignal,
 ): Promise<QueryResult> {
   const where = whereOf(query, fields);
-  const { by, k, references } = query;
+  const { by, k, explain, references } = query;
   const text = query.text.trim() || null;
-  if (clip === null) return sendJson("POST", "query", { references, by, k, where, text }, signal);
+  if (clip === null) return sendJson("POST", "query", { references, by, k, where, text, explain }, signal);
   const form = new FormData();
   form.set("file", clip);
   form.set("by", by);
   form.set("k", String(k));
+  form.set("explain", String(explain));
   if (where) form.set("where", where);
   if (text) form.set("text", text);
   const response = await request("query/upload", { method: "POST", body: form, signal });

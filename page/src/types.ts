@@ -19,6 +19,23 @@ export interface Hit {
   text: string | null;
   label: string | null;
   label_score: number | null; // 1 where a person gave the label
+  percentile: number | null; // with `explain`
+  why: Explanation | null; // with `explain`
+}
+
+export interface Match {
+  reference: string; // "seg:12", a file's name, "emotion:angry"
+  reference_start_s: number | null; // null: a name or vector, which is at no time
+  start_s: number;
+  end_s: number;
+  cosine: number;
+}
+
+export interface Explanation {
+  matches: Match[];
+  shared: { emotion: string; reference: number; moment: number }[];
+  emotion_part: number | null; // with `rest_part` the moment's cosine
+  rest_part: number | null;
 }
 
 export interface QueryResult {

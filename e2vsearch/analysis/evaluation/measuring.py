@@ -120,7 +120,7 @@ def _material(
         return recall(table, collection)
     options = settings.load()
     if isinstance(encoder, str):
-        encoder = open_named(encoder, options.device)
+        encoder = open_named(encoder, options.device, options.precision or "fp32")
     if collection is not None and encoder is not None:
         collection.require_space()
         collection.catalog.check_space(encoder.space)

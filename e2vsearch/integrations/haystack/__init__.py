@@ -54,6 +54,12 @@ class E2vsearchRetriever:
         fuse: Mapping[str, Any] | None = None,
         exact: bool = False,
         min_score: float | None = None,
+        but_not: Any = (),
+        emotion: str | dict[str, float] | None = None,
+        emotion_min: float | None = None,
+        arc: bool = False,
+        per: dict[str, int] | None = None,
+        explain: bool = False,
         encoder: str | None = None,
         device: str | None = None,
         roots: Sequence[str] | None = None,
@@ -70,6 +76,12 @@ class E2vsearchRetriever:
             fuse: side vectors and their weights; those given as arrays cannot be serialised.
             exact: compare every segment, whatever index there is.
             min_score: documents below are left out.
+            but_not: references that documents should be unlike: a list, or ``{"calm.wav": 0.3}`` with weights.
+            emotion: an emotion or label, or several by weight, as one reference more; it needs no other.
+            emotion_min: the least probability of these emotions in a moment.
+            arc: the query is a course: a call, or stations such as ``neutral,angry``.
+            per: at most so many documents that share a value: ``{"recording": 1, "agent": 2}``.
+            explain: say why, and how rare such likeness is, in each document's content and meta.
             encoder: what hears references; by default the one the collection was made with.
             device: where it runs.
             roots: folders that paths must be in; None: any.
@@ -83,6 +95,12 @@ class E2vsearchRetriever:
         self.fuse = fuse
         self.exact = exact
         self.min_score = min_score
+        self.but_not = but_not
+        self.emotion = emotion
+        self.emotion_min = emotion_min
+        self.arc = arc
+        self.per = per
+        self.explain = explain
         self.encoder = encoder
         self.device = device
         self.roots = roots
@@ -115,6 +133,12 @@ class E2vsearchRetriever:
             fuse=self.fuse,
             exact=self.exact,
             min_score=self.min_score,
+            but_not=self.but_not if isinstance(self.but_not, str | Mapping) else list(self.but_not),
+            emotion=self.emotion,
+            emotion_min=self.emotion_min,
+            arc=self.arc,
+            per=self.per,
+            explain=self.explain,
             encoder=self.encoder,
             device=self.device,
             roots=None if self.roots is None else [os.fspath(root) for root in self.roots],
@@ -136,6 +160,8 @@ class E2vsearchRetriever:
         filters: str | dict[str, Any] | None = None,
         top_k: int | None = None,
         text: str | None = None,
+        but_not: list[str] | None = None,
+        emotion: dict[str, float] | None = None,
     ) -> dict[str, list[Document]]:
         """The documents for one reference.
 
@@ -146,6 +172,8 @@ class E2vsearchRetriever:
             filters: instead of the component's.
             top_k: instead of the component's.
             text: instead of the component's.
+            but_not: instead of the component's.
+            emotion: instead of the component's.
 
         Raises:
             QueryError: no reference, or a query that cannot be answered as asked.
@@ -154,11 +182,11 @@ class E2vsearchRetriever:
         """
         sound = None if audio is None else audio.data
         given = [each for each in (query, query_embedding, sound) if each is not None]
-        if not given:
-            raise QueryError("nothing to look for: give the retriever a query, a query_embedding or audio")
+        if not given and not (self.emotion or emotion):
+            raise QueryError("nothing to look for: give the retriever a query, a query_embedding, audio or an emotion")
         where = to_where(self.filters if filters is None else filters)
-        asking = Asking(self.top_k, self.by, where, self.text, self.fuse, self.exact, self.min_score)
-        found = self._source.ask(given, asking.but(k=top_k, text=text))
+        asking = Asking.of(self, k=self.top_k, where=where).but(k=top_k, text=text, but_not=but_not, emotion=emotion)
+        found = self._source.ask(given[0] if len(given) == 1 else given or None, asking)
         space = self._source.collection.space
         documents = [
             Document(
@@ -180,10 +208,12 @@ class E2vsearchRetriever:
         filters: str | dict[str, Any] | None = None,
         top_k: int | None = None,
         text: str | None = None,
+        but_not: list[str] | None = None,
+        emotion: dict[str, float] | None = None,
     ) -> dict[str, list[Document]]:
         """`run` in a thread of its own, so that a pipeline's loop goes on."""
         answered: dict[str, list[Document]] = await asyncio.to_thread(
-            self.run, query, query_embedding, audio, filters, top_k, text
+            self.run, query, query_embedding, audio, filters, top_k, text, but_not, emotion
         )
         return answered
 

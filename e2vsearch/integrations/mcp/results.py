@@ -16,6 +16,8 @@ from e2vsearch.analysis.labels import ClassifierReport, LabelCount
 from e2vsearch.analysis.maps import Cluster, MapSummary
 from e2vsearch.catalog import Recording, Segment
 from e2vsearch.collection import Hit, QueryResult, Side
+from e2vsearch.collection.results import Against, Match, Shared
+from e2vsearch.integrations.documents import evenly, nearest
 
 CLIP_URI = "e2vsearch://segment/{number}/audio.wav"
 """Where a moment's sound can be read."""
@@ -40,6 +42,23 @@ class Moment:
     clip: Annotated[str, Field(description="The resource that holds its sound as WAV.")]
 
 
+MAX_MATCHES = 12
+"""Of a hit: a reference may be a call of hundreds of moments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a hit is one."""
+
+    shared: Annotated[tuple[Shared, ...], Field(description="Probabilities of what both the reference and it feel.")]
+    matches: Annotated[list[Match], Field(description="Moments of the reference and those of the call they are like.")]
+    against: Annotated[tuple[Against, ...], Field(description="What the likeness to `but_not` took off the score.")]
+    emotion_part: Annotated[
+        float | None, Field(description="Of moment_score: what lies in the directions that tell emotions apart.")
+    ]
+    rest_part: Annotated[float | None, Field(description="Of moment_score: all else, voice and words among it.")]
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A moment, how near it is to the reference, and what is known of its call."""
@@ -48,6 +67,11 @@ class Found:
     moment_score: Annotated[float, Field(description="Cosine of this very moment with the reference.")]
     moment: Moment
     metadata: Annotated[Mapping[str, str], Field(description="The call's metadata: agent, queue, date …")]
+    percentile: Annotated[
+        float | None, Field(description="With explain: moment_score is above that many % of random pairs of moments.")
+    ]
+    why: Annotated[Why | None, Field(description="With explain.")]
+    course: Annotated[list[Match], Field(description="With arc: which moments met, in order of time.")]
 
 
 @dataclass(frozen=True)
@@ -87,6 +111,9 @@ class Compared:
     a: Side
     b: Side
     encoder: str
+    projection: Annotated[
+        str, Field(description="What vectors were compared through; 'raw': as the encoder made them.")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +169,18 @@ def moment_of(segment: Segment, name: str) -> Moment:
 
 def found_of(hit: Hit) -> Found:
     """A hit."""
-    moment = _moment(hit.segment, hit.recording, hit.name, hit)
-    return Found(score=hit.score, moment_score=hit.moment_score, moment=moment, metadata=hit.metadata)
+    why = hit.why
+    return Found(
+        score=hit.score,
+        moment_score=hit.moment_score,
+        moment=_moment(hit.segment, hit.recording, hit.name, hit),
+        metadata=hit.metadata,
+        percentile=hit.percentile,
+        why=None
+        if why is None
+        else Why(why.shared, list(nearest(why.matches, MAX_MATCHES)), why.against, why.emotion_part, why.rest_part),
+        course=list(evenly(hit.course, MAX_MATCHES)),
+    )
 
 
 def _moment(segment: str, call: str, name: str, each: Segment | Hit) -> Moment:

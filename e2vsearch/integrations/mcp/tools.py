@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
@@ -45,6 +45,7 @@ from e2vsearch.integrations.mcp.results import (
 MAX_HITS = 100
 MAX_MOMENTS = 200
 MAX_VALUES = 20
+MAX_REFERENCES = 16
 MAX_CLIP_BYTES = 10 * 1024 * 1024
 MAX_CLIP_S = 300.0
 """Of a clip that comes inside a request: longer calls are better ingested, and named by their id."""
@@ -104,23 +105,65 @@ class Tools:
             str,
             Field(description=f"Instead of a reference: an audio file of at most {MAX_CLIP_S:.0f} s, in base64."),
         ] = "",
+        emotion: Annotated[
+            dict[str, float] | None,
+            Field(
+                description="Instead of a reference, or beside it: emotions and labels by weight. "
+                '{"sad": 2, "angry": -0.5} is sad but not angry; weight 0: only what emotion_min is of.',
+                max_length=MAX_REFERENCES,
+            ),
+        ] = None,
+        emotion_min: Annotated[
+            float | None,
+            Field(ge=0, le=1, description="The least probability in a moment of each emotion whose weight is not < 0."),
+        ] = None,
+        but_not: Annotated[
+            list[str] | None,
+            Field(description="References that hits should be unlike, written as above.", max_length=MAX_REFERENCES),
+        ] = None,
+        arc: Annotated[
+            str,
+            Field(
+                description="Instead of a reference: calls that run the same way from beginning to end, like 'call:3', "
+                "a file, or stations: 'neutral,angry,happy'."
+            ),
+        ] = "",
         k: Annotated[int, Field(ge=1, le=MAX_HITS, description="How many hits.")] = 5,
         by: Annotated[
             Literal["call", "segment"], Field(description="'call': each call once, with its best moment; or 'segment'.")
         ] = "call",
+        per_recording: Annotated[
+            int | None, Field(ge=1, le=MAX_HITS, description="With by='segment': at most so many hits of one call.")
+        ] = None,
         where: _Where = "",
         text: Annotated[str, Field(description="Words that must be said in the moment (needs transcripts).")] = "",
         exact: Annotated[bool, Field(description="Compare every moment, whatever index there is.")] = False,
+        explain: Annotated[
+            bool, Field(description="Say why each hit is one, and how rare such likeness is in the collection.")
+        ] = False,
     ) -> Annotated[CallToolResult, Similar]:
         """Find the calls, and the moments in them, that feel most like a reference, whoever speaks.
 
         Each hit has its score, emotions, the call's metadata, what is said where there is a transcript, and a link to
-        its sound.
+        its sound. To refine a search, put the ids of hits that are wrong into but_not.
         """
-        if bool(reference) == bool(audio_base64):
-            raise QueryError("give either a reference or audio_base64")
-        asked = _vectors(audio_base64, self._collection) if audio_base64 else reference
-        asking = Asking(k=k, by=by, where=where or None, text=text or None, exact=exact)
+        given = [each for each in (reference, audio_base64, arc) if each]
+        if len(given) > 1 or not (given or emotion):
+            raise QueryError("give a reference, audio_base64 or arc, one of them, or else an emotion")
+        asked: Any = _vectors(audio_base64, self._collection) if audio_base64 else reference or arc
+        asking = Asking(
+            k=k,
+            by=by,
+            where=where or None,
+            text=text or None,
+            exact=exact,
+            but_not=but_not or (),
+            emotion=emotion,
+            emotion_min=emotion_min,
+            arc=bool(arc),
+            per=None if per_recording is None else {"recording": per_recording},
+            explain=explain,
+        )
         return self._shown(self._source.ask(asked, asking))
 
     @told()
@@ -139,9 +182,8 @@ class Tools:
     @told()
     def compare(self, a: _Clip, b: _Clip) -> Compared:
         """Compare how alike two calls, moments or clips feel, and say what each of them seems to feel."""
-        space = self._collection.require_space()
         found: Comparison = self._collection.compare_heard((a, self._heard(a)), (b, self._heard(b)))
-        return Compared(found.score, found.best, found.a, found.b, space.encoder)
+        return Compared(found.score, found.best, found.a, found.b, found.space.encoder, found.space.projection)
 
     @told()
     def list_labels(self) -> Labels:

@@ -1,0 +1,44 @@
+"""What clips that belong to no collection are compared through: the projection of the one at hand, if it fits them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from e2vsearch.collection.opened import Collection
+from e2vsearch.errors import CatalogError, SettingsError
+from e2vsearch.projections import RAW, Projection
+from e2vsearch.settings import Settings
+from e2vsearch.space import Space
+
+
+@dataclass(frozen=True, slots=True)
+class AtHand:
+    """A projection, and where it comes from."""
+
+    projection: Projection
+    space: Space  # the encoder's, with the projection's name
+    why: str  # for people: whose projection it is, or why it is none
+
+
+def at_hand(options: Settings, space: Space) -> AtHand:
+    """What vectors of a space are compared through.
+
+    Args:
+        options: they name a collection, whether it is there or not.
+        space: an encoder's.
+
+    Raises:
+        AnalysisError: the projection in use is damaged.
+    """
+    try:
+        collection = Collection.open(options.index, create=False)
+    except (CatalogError, SettingsError) as error:  # two clips can be compared without one
+        return AtHand(RAW, space, str(error).partition(" - ")[0])
+    with collection:
+        if collection.space is None:
+            return AtHand(RAW, space, f"{collection.place.named} holds no recordings yet")
+        if collection.space != space:
+            return AtHand(RAW, space, f"{collection.place.named} holds vectors of another space: {collection.space}")
+        lens = collection.lens()
+        uses = "" if lens.projection.kind == RAW.kind else f" the projection {lens.projection.name}"
+        return AtHand(lens.projection, lens.named(space), f"{collection.place.named} uses{uses or ' no projection'}")

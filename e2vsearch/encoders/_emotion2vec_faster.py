@@ -1,0 +1,127 @@
+"""The same arithmetic as FunASR's modules, ordered for a processor's caches. Knows layers and their weights.
+
+Each function here reads the weights of one of FunASR's modules and is put in the place of its `forward`, on the
+instance. Results differ by the order of sums alone, some 1e-6 of a vector of norm 27.
+
+What pays on a CPU, large shape, CPU seconds for one clip of 10 s on one thread (AMD Zen 4, torch 2.13): 3.22 as FunASR
+runs it, 2.91 with `stem`, 2.68 with fused attention as well, 2.41 with packed weights as well; 1.45 with bfloat16. What
+the processor's multipliers could do at best is 2.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+_CHUNK_FRAMES = 50
+"""Frames that pass the convolutions together: 1 s of sound, whose widest layer is 6.5 MB and stays in the cache, where
+that of a 10 s clip is 65 MB of fresh memory for each of six steps."""
+
+
+def linear(layer: Any, dtype: Any, *, gelu: bool = False) -> Callable[[Any], Any]:
+    """A linear layer in another precision, with GELU after it if asked for.
+
+    `layer` holds its weight in that form from then on, so that it is in memory once.
+    """
+    import torch
+
+    bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+    weight, run = _product(layer.weight.detach(), bias, dtype, gelu=gelu)
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = torch.nn.Parameter(bias, requires_grad=False)
+    return run
+
+
+def _product(weight: Any, bias: Any, dtype: Any, *, gelu: bool = False) -> tuple[Any, Callable[[Any], Any]]:
+    """A matrix in the form that it is multiplied in fastest, and its product with rows.
+
+    On a CPU that is oneDNN's own order of blocks, 1.2 times MKL's rate on AMD.
+    """
+    import torch
+    from torch.nn import functional
+
+    weight = weight.to(dtype)
+    packed = _packed(weight) if weight.device.type == "cpu" else None
+    if packed is None:
+
+        def plain(x: Any) -> Any:
+            y = functional.linear(x.to(dtype), weight, bias)
+            return functional.gelu(y) if gelu else y
+
+        return weight, plain
+    run, kind, exact = torch.ops.mkldnn._linear_pointwise, "gelu" if gelu else "none", "none" if gelu else ""
+    return packed, lambda x: run(x.to(dtype), packed, bias, kind, [], exact)
+
+
+def _packed(weight: Any) -> Any:
+    """A weight in oneDNN's own order; None where this torch has no such thing."""
+    import torch
+
+    try:
+        return torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    except (AttributeError, RuntimeError):  # not built with oneDNN, or its operators are called otherwise
+        return None
+
+
+def stem(layers: Sequence[Any], dtype: Any) -> Callable[[Any, Sequence[int]], Any]:
+    """The convolutions that make frames of samples, with channels last: each is one product of matrices.
+
+    There is no padding and each frame is normalised by itself, so that any stretch of sound can be taken alone.
+
+    Args:
+        layers: FunASR's, each of a convolution without bias, dropout, a layer norm between two transpositions, GELU.
+        dtype: of the products; the first layer, of one channel, stays in float32.
+
+    Returns:
+        A function of padded samples ``(clips, samples)`` and of the frames of each clip, giving ``(clips, channels,
+        frames)`` with zeros for padding.
+    """
+    import torch
+    from torch.nn import functional
+
+    convolutions, norms = [layer[0] for layer in layers], [layer[2][1] for layer in layers]
+    kernels = [each.kernel_size[0] for each in convolutions]
+    strides = [each.stride[0] for each in convolutions]
+    hop = reach = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        hop, reach = hop * stride, (reach - 1) * stride + kernel
+    products = []
+    for number, convolution in enumerate(convolutions):
+        flat = convolution.weight.detach().transpose(1, 2).flatten(1)
+        products.append(_product(flat, None, dtype if number else torch.float32)[1])
+    affine = [(each.weight.detach().to(dtype), each.bias.detach().to(dtype)) for each in norms]
+
+    def stretch(samples: Any) -> Any:
+        rows = samples[:, None]
+        for number, (kernel, stride) in enumerate(zip(kernels, strides, strict=True)):
+            count, channels = (rows.shape[0] - kernel) // stride + 1, rows.shape[1]
+            windows = rows.as_strided((count, kernel * channels), (stride * channels, 1), rows.storage_offset())
+            rows = products[number](windows.contiguous()).to(dtype)
+            norm = norms[number]
+            rows = functional.gelu(functional.layer_norm(rows, norm.normalized_shape, *affine[number], norm.eps))
+        return rows
+
+    def run(sources: Any, frames: Sequence[int]) -> Any:
+        out = sources.new_zeros((len(frames), max(frames), convolutions[-1].out_channels))
+        for clip, count in enumerate(frames):
+            for start in range(0, count, _CHUNK_FRAMES):
+                end = min(start + _CHUNK_FRAMES, count)
+                out[clip, start:end] = stretch(sources[clip, start * hop : (end - 1) * hop + reach])
+        return out.transpose(1, 2)
+
+    return run
+
+
+def attention(module: Any, x: Any, attend: Callable[[Any, Any, Any], Any]) -> Any:
+    """Self-attention with a module's weights: ``(clips, frames, dim)`` to the same.
+
+    Args:
+        module: FunASR's.
+        x: what it is given.
+        attend: a function of queries, keys and values, ``(clips, heads, frames, head_dim)`` to the same.
+    """
+    clips, frames, dim = x.shape
+    heads = module.num_heads
+    queries, keys, values = module.qkv(x).view(clips, frames, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
+    return module.proj(attend(queries, keys, values).transpose(1, 2).reshape(clips, frames, dim))

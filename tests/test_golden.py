@@ -1,0 +1,147 @@
+"""The golden vector: kept when a collection is pinned, compared whenever an encoder is opened for it."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import Run
+from made import save, speech
+from numpy.typing import NDArray
+
+import e2vsearch
+from e2vsearch import encoders
+from e2vsearch.catalog import golden as kept
+from e2vsearch.collection import golden
+from e2vsearch.encoders import Embeddings
+from e2vsearch.encoders.fake import FakeEncoder
+from e2vsearch.errors import EncoderError, SpaceMismatch
+
+
+class Drifting(FakeEncoder):
+    """Of the same space as the fake encoder, and of vectors that are a little off."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.calls = 0
+
+    def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
+        self.calls += 1
+        made = super()._encode(signals)
+        across = np.roll(made.vectors, 1, axis=1)
+        across -= made.vectors * np.sum(across * made.vectors, 1, keepdims=True) / np.sum(made.vectors**2)
+        across *= np.linalg.norm(made.vectors) / np.linalg.norm(across)
+        return Embeddings((made.vectors + self.share * across).astype(np.float32), made.scores)
+
+
+class Broken(FakeEncoder):
+    def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
+        raise EncoderError("it is broken")
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    (tmp_path / "calls").mkdir()
+    save(tmp_path / "calls" / "a.wav", speech(2.0))
+    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+        collection.ingest(tmp_path / "calls")
+    return tmp_path / "index"
+
+
+def test_the_clip_is_the_same_bits_everywhere() -> None:
+    clip = golden.clip()
+    assert clip.dtype == np.float32
+    assert clip.shape == (16_000,)
+    assert 0.2 < np.abs(clip).max() < 1.0
+    whole = (clip * 32_768).astype("<i2")
+    np.testing.assert_array_equal(whole / np.float32(32_768), clip)
+    assert hashlib.sha256(whole.tobytes()).hexdigest() == DIGEST
+
+
+DIGEST = "79e1812ec6768ce87b444311d3e7d11a0eb0d3218e4deb5d9a80253f0138c2bd"
+
+
+def test_it_is_kept_when_a_collection_is_pinned(index: Path, database_url: str, tmp_path: Path) -> None:
+    with e2vsearch.open(database_url, encoder="fake") as collection:
+        assert kept.kept(collection.catalog) is None
+        collection.ingest(tmp_path / "calls")
+        found = kept.kept(collection.catalog)
+        assert found is not None
+        np.testing.assert_array_equal(found, FakeEncoder().encode([golden.clip()]).vectors[0])
+        kept.keep(collection.catalog, np.zeros(16, np.float32))  # once kept, it stays
+        np.testing.assert_array_equal(kept.kept(collection.catalog), found)
+        assert golden.check(collection.catalog, FakeEncoder()) == 0.0
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-5, 0.019])
+def test_what_kernels_and_threads_do_is_let_pass(index: Path, share: float) -> None:
+    with e2vsearch.open(index, encoder=Drifting(share)) as collection:
+        collection.encoder()
+        apart = golden.check(collection.catalog, collection.encoder())
+        assert apart == pytest.approx(share, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.021, 0.1, 1.0])
+def test_other_vectors_under_the_same_revision_are_refused(index: Path, tmp_path: Path, share: float) -> None:
+    with e2vsearch.open(index, encoder=Drifting(share)) as collection:
+        for use in (collection.encoder, lambda: collection.ingest(tmp_path / "calls")):
+            with pytest.raises(SpaceMismatch, match=r"does not compute here what it did .* is off by") as caught:
+                use()
+            assert "\n" not in str(caught.value)
+
+
+def test_an_encoder_is_looked_at_once(index: Path) -> None:
+    encoder = Drifting(0.0)
+    with e2vsearch.open(index, encoder=encoder) as collection:
+        for _ in range(3):
+            collection.encoder()
+    assert encoder.calls == 1
+
+
+def _forget(index: Path) -> None:
+    with sqlite3.connect(index / "catalog.db") as connection:
+        connection.execute("update space set golden = NULL")
+
+
+def test_a_collection_without_one_works_and_gets_one_with_the_next_ingest(index: Path, tmp_path: Path) -> None:
+    _forget(index)
+    with e2vsearch.open(index, encoder=Drifting(1.0)) as collection:
+        assert golden.check(collection.catalog, collection.encoder()) is None
+    with e2vsearch.open(index) as collection:
+        collection.ingest(tmp_path / "calls")
+        assert golden.check(collection.catalog, collection.encoder()) == 0.0
+
+
+def test_an_encoder_that_takes_no_such_clip_leaves_none(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder=Broken()) as collection:
+        golden.pin(collection.catalog, collection.encoder())
+        assert collection.space == FakeEncoder().space
+        assert kept.kept(collection.catalog) is None
+
+
+def test_light_is_the_same_with_any_number_of_threads(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder="light") as collection:
+        golden.pin(collection.catalog, collection.encoder())
+        apart = golden.check(collection.catalog, encoders.open("light", encoders.EncoderOptions(threads=2)))
+        assert apart is not None
+        assert apart < golden.TOLERANCE / 10
+
+
+def test_doctor_shows_it(index: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run("doctor", "--index", index, "-f", "table")
+    assert done.code == 0
+    assert "golden vector" in done.out
+    assert "0.0e+00 off" in done.out
+    _forget(index)
+    assert "none yet" in run("doctor", "--index", index, "-f", "table").out
+    with sqlite3.connect(index / "catalog.db") as connection:
+        connection.execute("update space set golden = ?", (np.ones(16, "<f4").tobytes(),))
+    broken: Any = run("doctor", "--index", index, "-f", "jsonl")
+    assert broken.code == 1
+    assert "does not compute here what it did" in broken.out

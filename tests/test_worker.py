@@ -1,0 +1,510 @@
+"""Workers on one queue, on SQLite and on a real Postgres: kills, stalls, poison, signals, metrics and the commands."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Run
+from made import save, silence, speech
+from sqlalchemy import update
+
+import e2vsearch
+from e2vsearch import ingest
+from e2vsearch.catalog import Catalog, jobs
+from e2vsearch.catalog.tables import JobRow
+from e2vsearch.errors import MissingExtra, ServiceError, SettingsError
+from e2vsearch.ingest.queueing import enqueue
+from e2vsearch.ingest.worker import Done, Worker, WorkerOptions
+
+QUICK = WorkerOptions(workers=2, drain=True, again_s=0.0, poll_s=0.01)
+
+
+@pytest.fixture(scope="session")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six calls of two turns each."""
+    folder = tmp_path_factory.mktemp("queued") / "calls"
+    folder.mkdir()
+    for number in range(6):
+        turns = [speech(1.5, seed=number * 10 + turn, pitch_hz=100 + 20 * number) for turn in range(2)]
+        save(folder / f"{number}.wav", np.concatenate([part for turn in turns for part in (turn, silence(1.0))]))
+    return folder
+
+
+@pytest.fixture
+def collection(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ingest.Collection]:
+    monkeypatch.setenv("E2VSEARCH_CACHE", str(tmp_path / "cache"))
+    with e2vsearch.open(database_url, encoder="fake") as collection:
+        yield collection
+
+
+def names(collection: ingest.Collection) -> list[str]:
+    return sorted(recording.name for _, recording in collection.catalog.recordings())
+
+
+def test_what_is_queued_is_ingested(collection: ingest.Collection, calls: Path, tmp_path: Path) -> None:
+    meta = tmp_path / "calls.csv"
+    meta.write_text("file,agent,date\n0.wav,Kim,2024-03-01\nnone.wav,Lee,2024-03-01\n", encoding="utf-8")
+    queued = enqueue(collection, calls, tmp_path / "missing.wav", meta=meta)
+    assert (queued.queued, queued.already, queued.unused_metadata) == (6, 0, 1)
+    assert [failure.reason for failure in queued.failures] == ["missing"]
+    done: list[Done] = []
+    report = Worker(collection, QUICK, done=done.append).run()
+    assert (report.stored, report.parked, report.given_back) == (6, 0, 0)
+    assert report.segments == collection.catalog.counts().segments == 12
+    assert report.audio_s == pytest.approx(6 * 5.0, abs=0.1)
+    assert Counter(each.outcome for each in done) == {"stored": 6}
+    assert all(each.attempt == 1 and each.seconds > 0 for each in done)
+    (kim,) = collection.find(where='agent = "Kim"')
+    assert (kim.name, kim.recorded_at.date().isoformat()) == ("0", "2024-03-01")
+    assert jobs.depth(collection.catalog).queued == 0
+    again = enqueue(collection, calls, meta=meta)  # only what has metadata goes through the queue again
+    assert (again.queued, again.already) == (1, 5)
+    meta.write_text("file,agent\n0.wav,Joe\n", encoding="utf-8")
+    enqueue(collection, calls / "0.wav", meta=meta)
+    assert Worker(collection, QUICK).run().already == 1
+    assert collection.find(where='agent = "Joe"')[0].name == "0"
+
+
+def test_as_ingest_would_have_stored_them(tmp_path: Path, calls: Path) -> None:
+    with e2vsearch.open(tmp_path / "a", encoder="fake") as one, e2vsearch.open(tmp_path / "b", encoder="fake") as two:
+        one.ingest(calls)
+        enqueue(two, calls)
+        Worker(two, QUICK).run()
+        kept = [
+            {(segment.start_s, segment.end_s, recordings[segment.recording]) for _, segment in each.catalog.segments()}
+            for each in (one, two)
+            for recordings in [{recording.id: recording.uri for _, recording in each.catalog.recordings()}]
+        ]
+        assert kept[0] == kept[1] != set()
+
+
+def test_a_worker_holds_no_more_than_it_can_do(collection: ingest.Collection, calls: Path) -> None:
+    enqueue(collection, calls)
+    held: list[int] = []
+    worker = Worker(collection, QUICK, done=lambda _: held.append(jobs.depth(collection.catalog).taken))
+    worker.run()
+    assert len(held) == 6
+    assert max(held) <= 3  # two threads, and the next
+
+
+def test_several_workers_share_one_queue(database_url: str, calls: Path) -> None:
+    done: list[Done] = []
+    with e2vsearch.open(database_url, encoder="fake") as collection:
+        enqueue(collection, calls)
+
+        def work() -> None:
+            with e2vsearch.open(database_url, encoder="fake") as mine:
+                Worker(mine, QUICK, done=done.append).run()
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert Counter(each.outcome for each in done) == {"stored": 6}
+        assert names(collection) == ["0", "1", "2", "3", "4", "5"]
+        assert collection.catalog.counts().segments == 12
+
+
+def test_a_late_commit_stores_nothing_and_the_other_does(collection: ingest.Collection, calls: Path) -> None:
+    """A worker stalls for longer than its lease, between reading and storing, and another has taken over."""
+    enqueue(collection, calls / "0.wav")
+    done: list[Done] = []
+    other: list[str] = []
+    settle = ingest.Steps.settle
+
+    def stalled(steps: ingest.Steps, read: ingest.one.Read, holding: object = None) -> ingest.Outcome:
+        if not other:
+            with collection.catalog.writing() as connection:  # as if a minute had passed
+                connection.execute(update(JobRow).values(due_at=JobRow.enqueued_at))
+            other.append("takes over")
+            Worker(collection, QUICK, done=lambda each: other.append(each.outcome)).run()
+        return settle(steps, read, holding)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest.Steps, "settle", stalled)
+        report = Worker(collection, QUICK, done=done.append).run()
+    assert other == ["takes over", "stored"]
+    assert [(each.outcome, each.reason) for each in done] == [("lost", "lease-lost")]
+    assert (report.stored, report.lost) == (0, 1)
+    assert collection.catalog.counts().recordings == 1
+
+
+def test_the_heartbeat_keeps_what_is_slow(collection: ingest.Collection, calls: Path) -> None:
+    """A recording that takes five leases is still its first worker's."""
+    enqueue(collection, calls / "0.wav")
+    read = ingest.Steps.read
+    lease_s = 0.3
+    options = WorkerOptions(workers=1, drain=True, lease_s=lease_s, poll_s=0.01)
+    seen: set[int] = set()
+
+    def slow(steps: ingest.Steps, *arguments: object) -> ingest.one.Read:
+        leases = 0
+        ends = None
+        waited = threading.Event()
+        while leases < 5 and not waited.wait(0.02):
+            (holder,) = jobs.state(collection.catalog).holders
+            leases += ends is not None and holder.leased_until > ends
+            ends = holder.leased_until
+            seen.add(len(jobs.take(collection.catalog, "thief", 1, lease_s=9.0, attempts=3)))
+        return read(steps, *arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest.Steps, "read", slow)
+        report = Worker(collection, options).run()
+    assert seen == {0}
+    assert (report.stored, report.lost) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason", "attempts"),
+    [
+        (lambda path: path.write_text("no audio at all " * 400, encoding="utf-8"), "not-audio", 1),
+        (lambda path: path.write_bytes(b""), "empty", 3),
+        (lambda path: path.unlink(), "missing", 3),
+    ],
+)
+def test_what_cannot_be_read_is_parked(
+    collection: ingest.Collection,
+    calls: Path,
+    tmp_path: Path,
+    make: Callable[[Path], object],
+    reason: str,
+    attempts: int,
+) -> None:
+    """At once where another try would meet the same again, else after three."""
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes((calls / "1.wav").read_bytes())
+    enqueue(collection, bad, calls / "0.wav")
+    make(bad)
+    done: list[Done] = []
+    report = Worker(collection, QUICK, done=done.append).run()
+    assert (report.stored, report.again, report.parked) == (1, attempts - 1, 1)
+    assert {each.reason for each in done if each.uri == str(bad)} == {reason}
+    (failure,) = collection.failures()
+    assert (failure.uri, failure.reason, failure.attempts) == (str(bad), reason, attempts)
+    (parked,) = jobs.state(collection.catalog).parked
+    assert (parked.uri, parked.message) == (str(bad), failure.message)
+    bad.write_bytes((calls / "1.wav").read_bytes())
+    assert enqueue(collection, bad).parked == 1
+    assert jobs.retry(collection.catalog) == 1
+    assert Worker(collection, QUICK).run().stored == 1
+    assert collection.failures() == []
+
+
+def test_a_back_off_is_waited_for(collection: ingest.Collection, tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").write_bytes(b"")
+    enqueue(collection, tmp_path / "empty.wav")
+    stop = threading.Event()
+    Worker(collection, WorkerOptions(again_s=100.0, poll_s=0.01), stop, lambda _: stop.set()).run()
+    depth = jobs.depth(collection.catalog)
+    assert (depth.queued, depth.later) == (1, 1)
+    (row,) = jobs.take(collection.catalog, "x", 1, lease_s=1, attempts=3, now=_in(collection.catalog, 101)) or [None]
+    assert row is not None
+    assert row.attempt == 2
+
+
+def _in(catalog: Catalog, seconds: float):  # type: ignore[no-untyped-def]
+    from datetime import timedelta
+
+    from e2vsearch.catalog.leases import clock
+
+    with catalog.reading() as connection:
+        return clock(connection) + timedelta(seconds=seconds)
+
+
+def test_stopping_gives_back_what_is_not_done(collection: ingest.Collection, calls: Path) -> None:
+    enqueue(collection, calls)
+    stop = threading.Event()
+    done: list[Done] = []
+
+    def first(each: Done) -> None:
+        done.append(each)
+        stop.set()
+
+    report = Worker(collection, QUICK, stop, first).run()
+    depth = jobs.depth(collection.catalog)
+    assert depth.taken == 0
+    assert depth.queued + report.stored == 6
+    assert report.stored >= 1
+    Worker(collection, QUICK).run()
+    assert names(collection) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_a_lack_of_the_worker_is_not_the_recordings_fault(collection: ingest.Collection, calls: Path) -> None:
+    enqueue(collection, calls)
+
+    def lacking(*_: object) -> ingest.one.Read:
+        raise MissingExtra("reading s3:// needs the 'remote' extra")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest.Steps, "read", lacking)
+        with pytest.raises(MissingExtra):
+            Worker(collection, QUICK).run()
+    depth = jobs.depth(collection.catalog)
+    assert (depth.queued, depth.taken, depth.later) == (6, 0, 0)
+
+
+def test_what_the_database_does_not_take_is_parked(collection: ingest.Collection, calls: Path) -> None:
+    if collection.catalog.url.get_backend_name() == "sqlite":
+        pytest.skip("SQLite takes any text")
+    enqueue(collection, calls / "0.wav", calls / "1.wav")
+    with collection.catalog.writing() as connection:
+        connection.execute(update(JobRow).where(JobRow.uri.like("%0.wav")).values(details={"agent": "Kim\0"}))
+    report = Worker(collection, QUICK).run()
+    assert (report.stored, report.parked) == (1, 1)
+    assert "cannot be stored" in collection.failures()[0].message
+
+
+def test_a_database_that_goes_away_and_comes_back(
+    database_url: str, postgres_url: str, calls: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All its connections are cut while a recording is in work: nothing is lost, nothing is stored twice."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("a file does not go away")
+    import psycopg
+
+    cut: list[int] = []
+    read = ingest.Steps.read
+
+    def cutting(steps: ingest.Steps, *arguments: object) -> ingest.one.Read:
+        found = read(steps, *arguments)  # type: ignore[arg-type]
+        if not cut:
+            with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
+                kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'test_%'"
+                cut.append(len(connection.execute(kill).fetchall()))
+        return found
+
+    with e2vsearch.open(database_url, encoder="fake") as collection, pytest.MonkeyPatch.context() as patch:
+        enqueue(collection, calls)
+        patch.setattr(ingest.Steps, "read", cutting)
+        report = Worker(collection, QUICK).run()
+        assert cut[0] >= 1
+        assert (report.stored + report.lost, names(collection)) == (6, ["0", "1", "2", "3", "4", "5"])
+
+
+# ------------------------------------------------------------------------------------------------------- processes
+
+SLOW = """
+import sys, threading, e2vsearch
+from e2vsearch import ingest
+from e2vsearch.ingest.worker import Worker, WorkerOptions
+read = ingest.Steps.read
+def slow(steps, source, row=None):
+    if source.name == sys.argv[2]:
+        print("in work", flush=True)
+        while not steps._stop.wait(0.01):
+            pass
+        from e2vsearch.collection.hearing import Stopped
+        raise Stopped
+    return read(steps, source, row)
+ingest.Steps.read = slow
+import signal
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+with e2vsearch.open(sys.argv[1], encoder="fake") as collection:
+    report = Worker(collection, WorkerOptions(workers=2, lease_s=float(sys.argv[3]), poll_s=0.01), stop).run()
+    print(report.given_back, flush=True)
+"""
+
+
+@pytest.fixture
+def slow_worker(database_url: str) -> Iterator[Callable[[str, float], subprocess.Popen[str]]]:
+    """A worker in a process of its own that never gets done with one of its recordings."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(name: str, lease_s: float) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", SLOW, database_url, name, str(lease_s)]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert started[-1].stdout is not None
+        assert started[-1].stdout.readline() == "in work\n"
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_a_killed_workers_recordings_are_taken_over(
+    collection: ingest.Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
+) -> None:
+    enqueue(collection, calls)
+    process = slow_worker("0.wav", 0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    report = Worker(collection, QUICK).run()  # --drain waits for leases that are about to end
+    assert report.stored >= 1
+    assert names(collection) == ["0", "1", "2", "3", "4", "5"]
+    assert collection.catalog.counts().segments == 12
+    assert jobs.depth(collection.catalog) == jobs.Depth(0, 0, 0, 0, 0, 0.0)
+
+
+def test_sigterm_gives_back(
+    collection: ingest.Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
+) -> None:
+    enqueue(collection, calls / "0.wav")
+    process = slow_worker("0.wav", 60.0)
+    assert jobs.depth(collection.catalog).taken == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert process.stdout is not None
+    assert process.stdout.read() == "1\n"
+    depth = jobs.depth(collection.catalog)
+    assert (depth.queued, depth.taken) == (1, 0)
+    assert Worker(collection, QUICK).run().stored == 1
+
+
+# ---------------------------------------------------------------------------------------------------- command line
+
+
+@pytest.fixture
+def place(tmp_path: Path, calls: Path) -> Path:
+    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+        enqueue(collection, calls)
+    return tmp_path / "index"
+
+
+def test_worker_command(run: Run, place: Path) -> None:
+    done = run("worker", "--index", place, "--encoder", "fake", "--drain", "--workers", 2, "--log", "json")
+    assert done.code == 0
+    (report,) = done.rows
+    assert (report["stored"], report["parked"]) == (6, 0)
+    lines = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+    stored = [line for line in lines if line.get("outcome") == "stored"]
+    assert len(stored) == 6
+    assert {"time", "level", "uri", "attempt", "audio_s", "seconds", "real_time_factor", "worker"} <= stored[0].keys()
+    assert run("worker", "--index", place, "--encoder", "fake", "--drain", "--format", "table").out.endswith(
+        "nothing was queued\n"
+    )
+
+
+def test_ingest_queues_and_workers_do_it(run: Run, tmp_path: Path, calls: Path) -> None:
+    index, meta = tmp_path / "queue", tmp_path / "calls.csv"
+    meta.write_text("file,agent\n0.wav,Kim\n", encoding="utf-8")
+    queued = run(
+        "ingest", calls, tmp_path / "none.wav", "--queue", "--meta", meta, "--index", index, "--format", "table"
+    )
+    assert (queued.code, queued.out) == (3, f"{index}: 6 queued, 1 failed\n")
+    assert "no such file" in queued.err
+    assert "e2vsearch worker" in queued.err
+    urgent = run("ingest", calls / "3.wav", "--queue", "--priority", 5, "--index", index)
+    assert (urgent.code, urgent.rows[0]["queued"], urgent.rows[0]["waiting"]) == (0, 0, 1)
+    with closing(Catalog.open(f"sqlite:///{index}/catalog.db")) as catalog:
+        (first,) = jobs.take(catalog, "x", 1, lease_s=60, attempts=3)
+        assert Path(first.uri).name == "3.wav"
+        jobs.release(catalog, [first.holding])
+    assert run("worker", "--index", index, "--encoder", "fake", "--drain").rows[0]["stored"] == 6
+    assert run("ingest", calls, "--queue", "--index", index).rows[0]["already"] == 6
+    assert run("ingest", calls, "--queue", "--transcripts", calls, "--index", index).code == 2
+
+
+def test_worker_says_when_something_was_given_up(run: Run, place: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no audio at all " * 400, encoding="utf-8")
+    with e2vsearch.open(place, encoder="fake") as collection:
+        enqueue(collection, bad)
+    done = run("worker", "--index", place, "--encoder", "fake", "--drain", "-q", "--format", "table")
+    assert (done.code, done.out) == (3, f"{place}: 6 stored, 1 parked\n")
+    shown = run("queue", "--index", place, "--format", "table")
+    assert "parked: not-audio" in shown.out
+    assert str(bad) in shown.out
+    (whole,) = run("queue", "--index", place).rows
+    assert whole["depth"]["parked"] == 1
+    assert whole["parked"][0]["reason"] == "not-audio"
+    assert run("failures", "--index", place).rows[0]["reason"] == "not-audio"
+    unknown = run("queue", "retry", "nothing.wav", "--index", place)
+    assert (unknown.code, "e2vsearch queue lists them" in unknown.err) == (1, True)
+    assert "1 queued again" in run("queue", "retry", bad, "--index", place).err
+    assert "1 taken out" in run("queue", "clear", "--yes", "--index", place).err
+    assert run("queue", "--index", place).rows[0]["depth"]["queued"] == 0
+
+
+def test_queue_shows_who_works(run: Run, place: Path) -> None:
+    with closing(Catalog.open(f"sqlite:///{place}/catalog.db")) as catalog:
+        jobs.take(catalog, "there:7", 2, lease_s=60, attempts=3)
+    shown = run("queue", "--index", place, "--format", "table").out
+    assert re.search(r"queued +4\n", shown)
+    assert re.search(r"in work +2\n", shown)
+    assert re.search(r"there:7 +2 in work, leased until \d\d:\d\d:\d\d UTC\n", shown)
+    assert "0 taken out" in run("queue", "clear", "--parked", "--index", place).err
+
+
+@pytest.mark.parametrize(
+    "options", [{"lease_s": 0.0}, {"attempts": 0}, {"workers": -1}], ids=["lease", "attempts", "workers"]
+)
+def test_options_that_make_no_sense(options: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match="--"):
+        WorkerOptions(**options)  # type: ignore[arg-type]
+
+
+def test_a_signed_address_is_not_queued(tmp_path: Path) -> None:
+    with (
+        e2vsearch.open(tmp_path / "index", encoder="fake") as collection,
+        pytest.raises(SettingsError, match="signed"),
+    ):
+        enqueue(collection, "https://calls.example/a.wav?X-Amz-Signature=abc")
+
+
+def test_signals_end_a_worker_in_order(place: Path, calls: Path) -> None:
+    """``e2vsearch worker`` idles on an empty queue until SIGTERM, and exits with 0."""
+    command = [sys.executable, "-m", "e2vsearch", "worker", "--index", str(place), "--encoder", "fake"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        with closing(Catalog.open(f"sqlite:///{place}/catalog.db")) as catalog:
+            for line in process.stderr:
+                if "outcome=stored" in line and jobs.depth(catalog).queued == 0:
+                    break
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(out)["given_back"] + json.loads(out)["stored"] == 6
+
+
+# --------------------------------------------------------------------------------------------------------- metrics
+
+
+def test_metrics(tmp_path: Path, calls: Path) -> None:
+    pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
+    from e2vsearch.ingest.worker_metrics import WorkerMetrics
+
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no audio at all " * 400, encoding="utf-8")
+    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+        enqueue(collection, calls, bad)
+        metrics = WorkerMetrics(collection.catalog)
+        Worker(collection, QUICK, done=metrics).run()
+        with metrics.serving(0) as port:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                found = answer.read().decode()
+            with pytest.raises(ServiceError, match="--metrics-port"), metrics.serving(port):
+                pass
+    values = dict(line.rsplit(" ", 1) for line in found.splitlines() if not line.startswith("#"))
+    assert found == metrics.text()
+    assert float(values['e2vsearch_worker_recordings_total{outcome="stored"}']) == 6
+    assert float(values['e2vsearch_worker_failures_total{reason="not-audio"}']) == 1
+    assert float(values["e2vsearch_worker_audio_seconds_total"]) == pytest.approx(30, abs=0.5)
+    assert float(values["e2vsearch_worker_real_time_factor"]) > 0
+    assert float(values['e2vsearch_queue_recordings{state="parked"}']) == 1
+    assert float(values['e2vsearch_queue_recordings{state="queued"}']) == 0
+
+
+def test_metrics_without_the_package(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    done = run("worker", "--index", place, "--encoder", "fake", "--drain", "--metrics-port", 0)
+    assert done.code == 1
+    assert "e2vsearch[serve]" in done.err
