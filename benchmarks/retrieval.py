@@ -8,8 +8,9 @@ are those of `e2vsearch evaluate`, for each clip as it is and for a telephone co
 made: that shows that the benchmark runs, and nothing about people.
 
 The baseline is the mean and deviation over time of 80 log-mel bands and of their slopes, raw and z-scored with the
-searched clips' own statistics, which flatters it: the encoder under test has seen nothing of these clips. (`light` was
-trained on CREMA-D: its figures there are no proof.)
+searched clips' own statistics, which flatters it: the encoder under test has seen nothing of these clips. (`light` as
+it ships has heard CREMA-D and EMO-DB: its figures there are no proof. `training/train_light.py` makes `out/held-out`,
+to be taken as `--encoder`, which has not heard EMO-DB.)
 """
 
 from __future__ import annotations

@@ -120,6 +120,26 @@ def test_card_describes_the_weights():
     assert {source["licence"].split()[0] for source in card["sources"]} == {"MIT", "ODbL-1.0"}
 
 
+@pytest.mark.parametrize("gain", [0.05, 0.3, 3.0])
+def test_how_loud_a_clip_is_changes_nothing(encoder, gain):
+    signal = tone(2.0)
+    as_it_is, louder = encoder.encode([signal, np.float32(gain) * signal]).vectors
+    assert as_it_is @ louder > 0.999
+
+
+def test_weights_trained_anew_are_opened_from_their_folder(encoder, tmp_path):
+    shipped = resources.files("e2vsearch.encoders") / "data"
+    for name in ("light.json", "light.onnx"):
+        (tmp_path / name).write_bytes((shipped / name).read_bytes())
+    opened = encoders.open(str(tmp_path))
+    assert opened.space == encoder.space
+    assert opened.opened_by == str(tmp_path.resolve())
+    assert (opened.encode([tone(1.0)]).vectors == encoder.encode([tone(1.0)]).vectors).all()
+    (tmp_path / "light.onnx").write_bytes(b"")
+    with pytest.raises(BadWeights, match="train them again"):
+        encoders.open(str(tmp_path))
+
+
 @pytest.mark.parametrize("damage", ["missing", "changed", "not-json"])
 def test_damaged_files_are_bad_weights(tmp_path, monkeypatch, damage):
     shipped = resources.files("e2vsearch.encoders") / "data"

@@ -55,6 +55,14 @@ def test_gain_shifts_the_picture():
     assert shift == pytest.approx(0.5, abs=1e-4)  # 20 dB: two decades, divided by 4
 
 
+def test_the_speech_level_is_that_of_what_is_no_pause():
+    spoken = 0.1 * np.random.default_rng(4).standard_normal(16_000).astype(np.float32)
+    with_pause = np.concatenate([spoken, np.zeros(48_000, np.float32)])
+    level = mel.speech_level(mel.decades(spoken))
+    assert mel.speech_level(mel.decades(with_pause)) == pytest.approx(level, abs=0.02)
+    assert mel.speech_level(mel.decades(10 * spoken)) == pytest.approx(level + 2, abs=1e-3)
+
+
 def test_silence_is_finite_and_flat():
     picture = mel.log_mel(np.zeros(1600, np.float32))
     assert np.ptp(picture) == 0

@@ -5,8 +5,8 @@ Each member is a small MLP whose output, on the unit sphere, is pulled towards t
 (cross-entropy). A voice's clips of the same emotion are no positives, and its clips of other emotions are negatives,
 so that likeness of voice earns nothing. Members differ by seed only; their embeddings are laid side by side.
 
-Beside them stands, with less weight, a plain view of the features: their leading principal components. What was trained
-to tell six emotions apart is blind to much that tells a seventh; the plain view is not.
+Half of the clips in a batch are moved to another sentence: what clips of their own sentence have in common is taken off
+and what those of another have is put on, as far as emotion does not account for it. So the sentence tells nothing.
 """
 
 from __future__ import annotations
@@ -24,19 +24,18 @@ from torch.nn import functional
 class HeadOptions:
     """How a head is trained; the defaults are those of the shipped weights."""
 
-    members: int = 2
-    hidden: int = 256
+    members: int = 3
+    hidden: int = 128  # 256 are no better, and 1.4 MB more
     dim: int = 128  # of one member
-    plain_dim: int = 128  # of the plain view
-    plain_weight: float = 0.5  # length of the plain view, where that of all members together is 1
-    epochs: int = 40
-    batch: int = 1024
+    steps: int = 150  # 1,000 gain .005 mAP on unseen voices of CREMA-D, and lose .035 on EMO-DB
+    batch: int = 512
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     dropout_in: float = 0.2  # of pooled features
     dropout: float = 0.5  # of hidden units
     temperature: float = 0.2  # of the contrastive loss
     smoothing: float = 0.1  # of the labels, for the classifier
+    moved: float = 0.5  # share of clips that are moved to another sentence
     seed: int = 17  # member i trains from seed + i
 
 
@@ -50,9 +49,6 @@ class LightHead:
     narrow_bias: NDArray[np.float32]  # (members, 1, dim of one)
     classify: NDArray[np.float32]  # (members, dim of one, classes)
     classify_bias: NDArray[np.float32]  # (members, 1, classes)
-    plain: NDArray[np.float32]  # (features, dim of the plain view)
-    plain_bias: NDArray[np.float32]  # (1, dim of the plain view)
-    plain_weight: float
 
     @property
     def members(self) -> int:
@@ -62,13 +58,7 @@ class LightHead:
     @property
     def dim(self) -> int:
         """Of the whole embedding."""
-        return int(self.members * self.narrow.shape[2] + self.plain.shape[1])
-
-    @property
-    def lengths(self) -> tuple[np.float32, np.float32]:
-        """Of one member's part and of the plain part of a unit vector."""
-        whole = np.sqrt(1.0 + self.plain_weight**2)
-        return np.float32(self.members**-0.5 / whole), np.float32(self.plain_weight / whole)
+        return int(self.members * self.narrow.shape[2])
 
     @property
     def classes(self) -> int:
@@ -81,14 +71,13 @@ class LightHead:
         parts = wide @ self.narrow + self.narrow_bias
         parts /= np.linalg.norm(parts, axis=-1, keepdims=True)
         logits = (parts @ self.classify + self.classify_bias).mean(axis=0)
-        plain = pooled @ self.plain + self.plain_bias
-        plain /= np.linalg.norm(plain, axis=-1, keepdims=True)
-        of_member, of_plain = self.lengths
-        vectors = np.concatenate([*(parts * of_member), plain * of_plain], axis=1)
+        vectors = np.concatenate(list(parts * np.float32(self.members**-0.5)), axis=1)
         return vectors, torch.from_numpy(logits).softmax(dim=1).numpy()
 
 
-class _Member(nn.Module):  # type: ignore[misc]  # torch has no types that mypy could follow here
+class Member(nn.Module):  # type: ignore[misc]  # torch has no types that mypy could follow here
+    """One member, before its normalisation is folded in."""
+
     def __init__(self, features: int, classes: int, options: HeadOptions) -> None:
         super().__init__()
         self.wide = nn.Linear(features, options.hidden)
@@ -99,36 +88,38 @@ class _Member(nn.Module):  # type: ignore[misc]  # torch has no types that mypy 
         nn.init.normal_(self.classify.weight, std=2.0)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors and logits of normalised features."""
         hidden = self.drop(functional.gelu(self.wide(self.drop_in(features))))
         embedding = functional.normalize(self.narrow(hidden), dim=1)
         return embedding, self.classify(embedding)
 
 
-def train(
-    features: NDArray[np.float32], emotions: NDArray[np.int64], speakers: NDArray[np.int64], options: HeadOptions
-) -> LightHead:
-    """A head of `options.members` members, each trained on all of ``(n, features)``.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What is known of each clip, as numbers from 0."""
+
+    emotions: NDArray[np.int64]  # (n,)
+    speakers: NDArray[np.int64]  # (n,)
+    texts: NDArray[np.int64]  # (n,) which sentence is said
+
+    def __getitem__(self, chosen: NDArray[np.generic]) -> Rows:
+        """Some of the clips; emotions, speakers and texts keep their numbers."""
+        return Rows(self.emotions[chosen], self.speakers[chosen], self.texts[chosen])
+
+
+def train(features: NDArray[np.float32], rows: Rows, scored: int, options: HeadOptions) -> LightHead:
+    """A head of `options.members` members, each trained on all clips; each time one is seen, in any of its copies.
 
     Args:
-        features: pooled frames, not normalised; their mean and deviation become part of the head.
-        emotions: class of each row, 0 to the number of classes less one.
-        speakers: speaker of each row.
+        features: ``(n, copies, width)`` pooled frames, not normalised; mean and deviation become part of the head.
+        rows: emotion, speaker and sentence of the n clips.
+        scored: how many emotions get a score; those from there on shape the embedding alone.
         options: sizes, rates and the seed; the same options on the same machine give the same head.
     """
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
-    normal = (features - mean) / deviation
-    components = np.linalg.eigh(normal.T @ normal)[1][:, : -options.plain_dim - 1 : -1]  # the largest first
-    plain = np.ascontiguousarray(components / deviation[:, None], dtype=np.float32)
-    members = [
-        _train_member(
-            torch.from_numpy(normal),
-            torch.from_numpy(emotions),
-            torch.from_numpy(speakers),
-            options,
-            options.seed + index,
-        )
-        for index in range(options.members)
-    ]
+    flat = features.reshape(-1, features.shape[2])
+    mean, deviation = flat.mean(axis=0), flat.std(axis=0) + 1e-6
+    normal = torch.from_numpy((features - mean) / deviation)
+    members = [_train_member(normal, rows, options, options.seed + index) for index in range(options.members)]
 
     def stack(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
         return np.ascontiguousarray(np.stack(arrays), dtype=np.float32)
@@ -140,37 +131,51 @@ def train(
         wide_bias=stack([weight["wide.bias"][None] for weight in weights]) - mean @ wide[:, None],
         narrow=stack([weight["narrow.weight"].T for weight in weights]),
         narrow_bias=stack([weight["narrow.bias"][None] for weight in weights]),
-        classify=stack([weight["classify.weight"].T for weight in weights]),
-        classify_bias=stack([weight["classify.bias"][None] for weight in weights]),
-        plain=plain,
-        plain_bias=-mean[None] @ plain,
-        plain_weight=options.plain_weight,
+        classify=stack([weight["classify.weight"].T[:, :scored] for weight in weights]),
+        classify_bias=stack([weight["classify.bias"][None, :scored] for weight in weights]),
     )
 
 
-def _train_member(features: Tensor, emotions: Tensor, speakers: Tensor, options: HeadOptions, seed: int) -> _Member:
+def _train_member(normal: Tensor, rows: Rows, options: HeadOptions, seed: int) -> Member:
     torch.manual_seed(seed)
-    member = _Member(features.shape[1], int(emotions.max()) + 1, options)
+    member = Member(normal.shape[2], int(rows.emotions.max()) + 1, options)
     optimiser = torch.optim.AdamW(member.parameters(), weight_decay=options.weight_decay)
-    batches = max(1, len(features) // options.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, options.learning_rate, total_steps=options.epochs * batches, pct_start=0.1
+        optimiser, options.learning_rate, total_steps=options.steps, pct_start=0.1
     )
-    for _ in range(options.epochs):
-        order = torch.randperm(len(features))
-        for rows in order[: batches * options.batch].split(options.batch):
-            embeddings, logits = member(features[rows])
-            loss = functional.cross_entropy(logits, emotions[rows], label_smoothing=options.smoothing)
-            loss = loss + _contrast(embeddings, emotions[rows], speakers[rows], options.temperature)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+    emotions, speakers, texts = (torch.from_numpy(each) for each in (rows.emotions, rows.speakers, rows.texts))
+    said = _said(normal.mean(dim=1), emotions, texts)
+    size = min(options.batch, len(normal))
+    order = torch.randperm(len(normal))
+    for _ in range(options.steps):
+        if len(order) < size:
+            order = torch.randperm(len(normal))
+        chosen, order = order[:size], order[size:]
+        seen = normal[chosen, torch.randint(normal.shape[1], (size,))]
+        moved = (torch.rand(size, 1) < options.moved).float()
+        seen = seen + moved * (said[torch.randint(len(said), (size,))] - said[texts[chosen]])
+        embeddings, logits = member(seen)
+        loss = functional.cross_entropy(logits, emotions[chosen], label_smoothing=options.smoothing)
+        loss = loss + contrast(embeddings, emotions[chosen], speakers[chosen], options.temperature)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
     member.eval()
     return member
 
 
-def _contrast(embeddings: Tensor, emotions: Tensor, speakers: Tensor, temperature: float) -> Tensor:
+def _said(clips: Tensor, emotions: Tensor, texts: Tensor) -> Tensor:
+    """What clips of each sentence have in common beside their emotions, ``(sentences, width)``; 0 for one not there."""
+
+    def means(values: Tensor, groups: Tensor) -> Tensor:
+        sums = torch.zeros(int(groups.max()) + 1, values.shape[1]).index_add_(0, groups, values)
+        return sums / groups.bincount(minlength=len(sums)).clamp(min=1)[:, None]
+
+    return means(clips - means(clips, emotions)[emotions], texts)
+
+
+def contrast(embeddings: Tensor, emotions: Tensor, speakers: Tensor, temperature: float) -> Tensor:
     """Supervised contrastive loss in which a pair of the same emotion and the same voice counts for nothing."""
     likeness = embeddings @ embeddings.T / temperature
     same_emotion = emotions[:, None] == emotions[None]

@@ -7,14 +7,14 @@ first blocks after the published architecture (Radford et al. 2022, https://arxi
 
 `pooling` says which frames each row averages before the head: one row of equal shares for an utterance, one row a
 frame for a curve over time. So both come from the same weights, and an utterance does not pay for the curve. Without a
-head the graph ends in what it would see, pooled (rows, 384); heads are trained on that, int8 as it is, since the error
-of 7-bit weights is mostly the same for every clip: a head can learn it, and one trained on float32 lost .010 mAP to it.
+head the graph ends in what it would see, pooled (rows, 384 a block); heads are trained on that, int8 as it is, since
+the error of 7-bit weights is mostly the same for every clip: one trained on float32 lost .010 mAP to it.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,17 +63,21 @@ class _Graph:
         return model
 
 
-def build(stem: Mapping[str, NDArray[np.float16]], blocks: int, head: LightHead | None = None) -> onnx.ModelProto:
-    """The float32 model of Whisper's stem, its first `blocks` transformer blocks and the trained `head`, if any.
+def build(
+    stem: Mapping[str, NDArray[np.floating]], blocks: Sequence[int], head: LightHead | None = None
+) -> onnx.ModelProto:
+    """The float32 model of Whisper's stem, its first transformer blocks and the trained `head`, if any.
 
     Args:
         stem: Whisper's encoder weights by name.
-        blocks: how many transformer blocks to take.
+        blocks: after which transformer blocks frames are pooled, the first being 1; pooled side by side.
         head: the trained head, normalisation folded in.
     """
     graph = _Graph()
-    graph.add("MatMul", "pooling", _add_stem(graph, stem, blocks), name="pooled")
-    outputs = {"pooled": WIDTH}
+    after = _add_stem(graph, stem, max(blocks))
+    views = [graph.add("MatMul", "pooling", after[block - 1]) for block in blocks]
+    graph.add("Concat", *views, axis=1, name="pooled")
+    outputs = {"pooled": WIDTH * len(blocks)}
     if head is not None:
         _add_head(graph, "pooled", head)
         outputs = {"vectors": head.dim, "scores": head.classes}
@@ -109,8 +113,10 @@ def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.load(target)
 
 
-def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.float16]], blocks: int) -> str:
-    def constant(name: str, array: NDArray[np.float16] | None = None) -> str:
+def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.floating]], blocks: int) -> list[str]:
+    """The frames after each block, ``(frames, WIDTH)``."""
+
+    def constant(name: str, array: NDArray[np.floating] | None = None) -> str:
         return graph.constant(name, (stem[name] if array is None else array).astype(np.float32))
 
     def normalise(x: str, name: str) -> str:
@@ -151,11 +157,13 @@ def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.float16]], blocks: in
     x = graph.add("Transpose", graph.add("Squeeze", graph.add("Gelu", x), graph.integers(0)), perm=[1, 0])
     x = graph.add("Gelu", halve(x, "conv2"))
     x = graph.add("Add", x, _add_positions(graph, x))
+    after = []
     for block in (f"blocks.{index}" for index in range(blocks)):
         x = graph.add("Add", x, attention(normalise(x, f"{block}.attn_ln"), f"{block}.attn"))
         wide = graph.add("Gelu", linear(normalise(x, f"{block}.mlp_ln"), f"{block}.mlp.0"))
         x = graph.add("Add", x, linear(wide, f"{block}.mlp.2"))
-    return x
+        after.append(x)
+    return after
 
 
 def _rates() -> NDArray[np.float32]:
@@ -183,8 +191,6 @@ def _add_head(graph: _Graph, pooled: str, head: LightHead) -> None:
         "ReduceMean", layer(parts, "classes", head.classify, head.classify_bias), graph.integers(0), keepdims=0
     )
     graph.add("Softmax", logits, axis=-1, name="scores")
-    of_member, of_plain = head.lengths
-    trained = graph.add("Transpose", graph.add("Mul", parts, graph.constant("of_member", of_member)), perm=[1, 0, 2])
-    flat = graph.add("Reshape", trained, graph.integers(-1, head.dim - head.plain.shape[1]))
-    plain = graph.add("LpNormalization", layer(pooled, "plain", head.plain, head.plain_bias), axis=-1, p=2)
-    graph.add("Concat", flat, graph.add("Mul", plain, graph.constant("of_plain", of_plain)), axis=1, name="vectors")
+    trained = graph.add("Mul", parts, graph.constant("of_member", np.float32(head.members**-0.5)))
+    side_by_side = graph.add("Transpose", trained, perm=[1, 0, 2])
+    graph.add("Reshape", side_by_side, graph.integers(-1, head.dim), name="vectors")

@@ -1,0 +1,100 @@
+"""The training of `light`: what is tuned in torch is what ships as ONNX, and the head says the same in both."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the training group is not installed")
+pytest.importorskip("onnx", reason="the training group is not installed")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+sys.path.append(str(Path(__file__).parents[1] / "training"))
+
+import light_augment  # noqa: E402
+import light_head  # noqa: E402
+import light_onnx  # noqa: E402
+import light_tune  # noqa: E402
+
+from e2vsearch.encoders.light import levelled  # noqa: E402
+
+BLOCKS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def weights():
+    torch.manual_seed(0)
+    return light_tune.Stem(max(BLOCKS)).export()
+
+
+@pytest.fixture(scope="module")
+def decades():
+    rng = np.random.default_rng(0)
+    return [rng.normal(-2, 1.5, (80, frames)).astype(np.float32) for frames in (61, 100, 140)]
+
+
+def pooled(model, picture):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    frames = -(-picture.shape[1] // 2)
+    return session.run(None, {"mel": picture[None], "pooling": np.full((1, frames), 1 / frames, np.float32)})
+
+
+def test_the_stem_that_is_tuned_is_the_one_that_ships(weights, decades):
+    stem = light_tune.Stem(max(BLOCKS))
+    stem.load(weights)
+    graph = light_onnx.build(weights, BLOCKS)
+    for each in decades:
+        picture = levelled(each)
+        padded = np.zeros((1, 80, 160), np.float32)  # what is behind a clip must not be heard
+        padded[0, :, : picture.shape[1]] = picture
+        real = torch.arange(160)[None] < picture.shape[1]
+        with torch.no_grad():
+            after = stem(torch.from_numpy(padded), real)
+        frames = -(-picture.shape[1] // 2)
+        expected = np.concatenate([after[block - 1][0, :frames].mean(dim=0).numpy() for block in BLOCKS])
+        assert pooled(graph, picture)[0][0] == pytest.approx(expected, abs=2e-4)
+
+
+def test_a_head_learns_emotion_and_says_the_same_in_onnx(weights, decades):
+    rng = np.random.default_rng(1)
+    emotions, speakers, texts = (np.arange(240) // step % 4 for step in (1, 4, 16))
+    shift = rng.standard_normal((4, 768)).astype(np.float32)
+    features = (shift[emotions][:, None] + rng.standard_normal((240, 3, 768))).astype(np.float32)
+    rows = light_head.Rows(emotions, speakers, texts)
+    head = light_head.train(features, rows, 3, light_head.HeadOptions(members=2, steps=60))
+    vectors, scores = head(features[:, 0])
+    assert scores.shape == (240, 3)  # the fourth emotion has no score
+    assert (scores[emotions < 3].argmax(axis=1) == emotions[emotions < 3]).mean() > 0.95
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
+
+    picture = levelled(decades[0])
+    seen = pooled(light_onnx.build(weights, BLOCKS), picture)[0]
+    by_onnx = pooled(light_onnx.build(weights, BLOCKS, head), picture)
+    for ours, theirs in zip(head(seen), by_onnx, strict=True):
+        assert theirs == pytest.approx(ours, abs=1e-4)
+
+
+def test_copies_differ_and_keep_to_what_is_heard(decades):
+    options = light_augment.Augmentation()
+    first, second = (light_augment.degraded(decades[2], options, np.random.default_rng(seed)) for seed in (1, 2))
+    again = light_augment.degraded(decades[2], options, np.random.default_rng(1))
+    assert (first == again).all()
+    assert first.shape != second.shape or not np.allclose(first, second)
+    for copy in (first, second):
+        assert copy.shape[0] == 80
+        assert np.isfinite(copy).all()
+        assert (copy[light_augment._HEARD :] == -10).all()
+
+
+def test_tuning_moves_the_stem_and_repeats_itself(weights, decades):
+    rows = light_head.Rows(np.arange(12) % 3, np.arange(12) // 3, np.arange(12) % 2)
+    pictures = [decades[index % 3].astype(np.float16) for index in range(12)]
+    options = light_tune.TuneOptions(head_epochs=1, epochs=1, batch=6, of_a_voice=3)
+    first, second = (light_tune.tune(pictures, rows, weights, BLOCKS, options) for _ in range(2))
+    assert first.keys() == weights.keys()
+    for name, weight in first.items():
+        assert (weight == second[name]).all()
+    assert not np.array_equal(first["blocks.1.mlp.2.weight"], weights["blocks.1.mlp.2.weight"])
