@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -377,19 +378,19 @@ def test_processes_that_start_together_load_the_same(model: Path, copies: Path) 
 
 
 def test_funasr_is_left_for_others_to_import_as_a_whole(model: Path, copies: Path) -> None:
-    script = """
-before = weights.fingerprint(loaded(sys.argv[1]), {})
-assert not [name for name in sys.modules if name.partition(".")[0] == "funasr"]
-assert "transformers" not in sys.modules
-assert weights.fingerprint(loaded(sys.argv[1]), {}) == before
-import funasr, funasr.models.emotion2vec.model
-from funasr import AutoModel
-from funasr.register import tables
-assert {"Emotion2vec", "FsmnVADStreaming"} <= tables.model_classes.keys()
-assert tables.model_classes["Emotion2vec"] is funasr.models.emotion2vec.model.Emotion2vec
-assert type(loaded(sys.argv[1])) is tables.model_classes["Emotion2vec"]
-assert weights.fingerprint(loaded(sys.argv[1]), {}) == before
-"""
+    script = textwrap.dedent("""
+        before = weights.fingerprint(loaded(sys.argv[1]), {})
+        assert not [name for name in sys.modules if name.partition(".")[0] == "funasr"]
+        assert "transformers" not in sys.modules
+        assert weights.fingerprint(loaded(sys.argv[1]), {}) == before
+        import funasr, funasr.models.emotion2vec.model
+        from funasr import AutoModel
+        from funasr.register import tables
+        assert {"Emotion2vec", "FsmnVADStreaming"} <= tables.model_classes.keys()
+        assert tables.model_classes["Emotion2vec"] is funasr.models.emotion2vec.model.Emotion2vec
+        assert type(loaded(sys.argv[1])) is tables.model_classes["Emotion2vec"]
+        assert weights.fingerprint(loaded(sys.argv[1]), {}) == before
+    """)
     said(started(script, model))
 
 

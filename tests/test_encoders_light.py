@@ -117,7 +117,7 @@ def test_card_describes_the_weights():
     weights = (folder / "light.onnx").read_bytes()
     assert card["sha256"] == hashlib.sha256(weights).hexdigest()
     assert len(weights) < 10_000_000
-    assert {source["licence"].split()[0] for source in card["sources"]} == {"MIT", "ODbL-1.0"}
+    assert {source["licence"].split()[0] for source in card["sources"]} == {"MIT", "ODbL-1.0", "CC0-1.0"}
 
 
 @pytest.mark.parametrize("gain", [0.05, 0.3, 3.0])

@@ -337,8 +337,8 @@ def stored_in(database: Path) -> int:
 def test_ctrl_c_ends_cleanly_and_a_rerun_goes_on(tmp_path: Path, signal_: signal.Signals) -> None:
     folder = tmp_path / "calls"
     folder.mkdir()
-    for number in range(40):
-        save(folder / f"{number:02d}.wav", speech(4.0, seed=number))
+    for number in range(120):
+        save(folder / f"{number:03d}.wav", speech(2.0, seed=number))
     command = [sys.executable, "-m", "e2vsearch", "ingest", str(folder), "--index", str(tmp_path / "index")]
     command += ["--encoder", "fake", "--workers", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -351,9 +351,9 @@ def test_ctrl_c_ends_cleanly_and_a_rerun_goes_on(tmp_path: Path, signal_: signal
     assert "Traceback" not in said
     with e2vsearch.open(tmp_path / "index") as collection:
         stored = len(names(collection))
-        assert 0 < stored < 40
+        assert 0 < stored < 120
         report = collection.ingest(folder)
-        assert (report.stored, report.already) == (40 - stored, stored)
+        assert (report.stored, report.already) == (120 - stored, stored)
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from small_collection import make_collection
 
 import e2vsearch
 from e2vsearch import encoders
+from e2vsearch.collection import golden
 from e2vsearch.collection.hearing import Stopped, hear
 from e2vsearch.encoders import Embeddings
 from e2vsearch.encoders.fake import FakeEncoder
@@ -51,6 +52,8 @@ class Gate(FakeEncoder):
         self.calls: list[int] = []
 
     def _encode(self, signals: Any) -> Embeddings:
+        if np.array_equal(signals[0], golden.clip()):  # the check of every encoder that is opened for a collection
+            return super()._encode(signals)
         self.calls.append(len(signals))
         self.entered.release()
         assert self.open.wait(PATIENCE_S)
