@@ -8,8 +8,9 @@ How hard, and how much of the plain view stays beside it, is chosen by cross-val
 it is known what is said, no sentence is on both sides, by mean average precision with the query's own speaker left out.
 
 Fitted on CREMA-D, tested on EMO-DB: pooled frames of Whisper-tiny.en's first blocks go from .408 to .520 mAP, log-mel
-statistics from .337 to .396. An encoder whose training has seen the labelled files gains nothing by them: `light`,
-itself trained on CREMA-D, falls from .527 to .493 so, though on CREMA-D's held-out speakers it rises from .66 to .70.
+statistics from .337 to .396. An encoder whose training has seen the labelled files gains nothing by them: the first
+`light`, itself trained on CREMA-D, falls from .527 to .493 so, though on CREMA-D's held-out speakers it rises
+from .66 to .70.
 """
 
 from __future__ import annotations
