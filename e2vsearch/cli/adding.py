@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import Device, EncoderName, Format, Index, Output, OutputFormat, Precision, Quiet, Where
+from e2vsearch.cli.options import (
+    Device,
+    EncoderName,
+    Format,
+    Index,
+    Output,
+    OutputFormat,
+    Precision,
+    Quiet,
+    Where,
+    Workers,
+)
 from e2vsearch.cli.output import SOME_FAILED, chosen, clock, note, size, write
 
 if TYPE_CHECKING:
@@ -36,15 +47,7 @@ def ingest(
     encoder: EncoderName = None,
     device: Device = None,
     precision: Precision = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Recordings in work at a time.  [default: one a core]",
-            envvar="E2VSEARCH_WORKERS",
-            min=1,
-            show_default=False,
-        ),
-    ] = None,
+    workers: Workers = None,
     meta: Annotated[
         Path | None,
         typer.Option(help="A CSV whose columns are joined by file name: file,agent,queue,date,…", metavar="CALLS.CSV"),

@@ -78,6 +78,15 @@ Precision = Annotated[
         show_default=False,
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Recordings in work at a time.  [default: one a core]",
+        envvar="E2VSEARCH_WORKERS",
+        min=1,
+        show_default=False,
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write results to this file; .json, .jsonl or .csv picks the format."),

@@ -14,7 +14,7 @@ import typer
 
 from e2vsearch.cli.adding import FACTS, fact_rows
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import Device, EncoderName, Format, Index, Output, OutputFormat, Precision, Quiet
+from e2vsearch.cli.options import Device, EncoderName, Format, Index, Output, OutputFormat, Precision, Quiet, Workers
 from e2vsearch.cli.output import SOME_FAILED, chosen, clock, note, write
 
 if TYPE_CHECKING:
@@ -31,15 +31,7 @@ def worker(
     encoder: EncoderName = None,
     device: Device = None,
     precision: Precision = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Recordings in work at a time.  [default: one a core]",
-            envvar="E2VSEARCH_WORKERS",
-            min=1,
-            show_default=False,
-        ),
-    ] = None,
+    workers: Workers = None,
     drain: Annotated[
         bool, typer.Option("--drain", help="End when nothing is left, neither queued nor in work anywhere.")
     ] = False,
