@@ -31,6 +31,7 @@ from e2vsearch import encoders
 from e2vsearch.analysis.maps import MapOptions, placing, projecting
 from e2vsearch.analysis.maps.results import Laid
 from e2vsearch.errors import E2vsearchError
+from e2vsearch.projections import shipped
 from e2vsearch.vectors.exact import unit
 
 DIM = 384  # of the light encoder
@@ -96,9 +97,14 @@ def made(count: int, seed: int = 0) -> Labelled:
 
 
 def recorded(labels: Path, encoder: encoders.Encoder, limit: int | None) -> Labelled:
-    """The clips that `labels` names, each embedded whole."""
+    """The clips that `labels` names, each embedded whole, as a collection of them would show them."""
     clips = read(labels, limit)
-    vectors = np.concatenate([encoder.encode([signal]).vectors for signal in clips.signals])
+    heard = [encoder.encode([signal]) for signal in clips.signals]
+    vectors = np.concatenate([each.vectors for each in heard])
+    packed = encoder.projection()
+    if packed is not None:
+        scores = np.concatenate([each.scores for each in heard if each.scores is not None])
+        vectors = shipped.unpack(packed).centred(vectors, scores).apply(vectors)
     return Labelled(f"{labels.parent.name} {len(vectors):,}", unit(vectors), clips.emotions, clips.speakers)
 
 

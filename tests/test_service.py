@@ -246,6 +246,9 @@ def test_a_shared_encoder_hides_nothing() -> None:
         def head(self) -> Head:
             return Head(np.ones((2, 16), np.float32), np.zeros(2, np.float32))
 
+        def projection(self) -> bytes:
+            return b"packed"
+
         def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
             return np.full((3, 16), signal.size, np.float32)
 
@@ -253,7 +256,7 @@ def test_a_shared_encoder_hides_nothing() -> None:
     encoder.min_samples, encoder.frame_rate_hz, encoder.opened_by = 640, 12.5, "/models/mine"
     batched = BatchedEncoder(encoder)
     signal = speech(1.0)
-    asked = {"encode": ([signal],), "frames": (signal,), "head": ()}
+    asked = {"encode": ([signal],), "frames": (signal,), "head": (), "projection": ()}
     seen = {name for name in (*vars(Encoder), *Encoder.__annotations__) if not name.startswith("_")}
     assert seen == {"space", "min_samples", "frame_rate_hz", "opened_by", *asked}  # a new one is to be passed on, too
     for name in seen:

@@ -68,7 +68,14 @@ def test_a_head_learns_emotion_and_says_the_same_in_onnx(weights, decades):
     vectors, scores = head(features[:, 0])
     assert scores.shape == (240, 3)  # the fourth emotion has no score
     assert (scores[emotions < 3].argmax(axis=1) == emotions[emotions < 3]).mean() > 0.95
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert vectors.mean(axis=0) == pytest.approx(0, abs=0.2)  # zero at the mean of all copies
+    projection = head.projection(features[:, 0], 0.3)
+    seen = projection.apply(vectors)
+    assert seen.shape == (240, projection.dim_out(0))
+    assert np.linalg.norm(seen, axis=1) == pytest.approx(1.0, abs=1e-5)
+    alike = seen @ seen.T
+    same, self_ = emotions[:, None] == emotions, np.eye(240, dtype=bool)
+    assert alike[same & ~self_].mean() > alike[~same].mean() + 0.3
 
     picture = levelled(decades[0])
     seen = pooled(light_onnx.build(weights, BLOCKS), picture)[0]

@@ -10,6 +10,7 @@ from light_head import LightHead
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.evaluation import figures
+from e2vsearch.projections.shipped import Shipped
 
 HELD_OUT_VOICES = 15
 
@@ -19,6 +20,7 @@ class Scores:
     """What is reported of one test; the query's own voice is left out but for the leak. The card explains each."""
 
     map: float
+    map_raw: float  # of the encoder's own vectors
     map_chance: float
     precision_at_10: float
     leak: float  # own-speaker share of the ten nearest, as a multiple of chance
@@ -29,26 +31,30 @@ class Scores:
     recall: float  # unweighted, over the scored emotions
 
 
-def measured(head: LightHead, clips: Clips, features: NDArray[np.float32]) -> Scores:
-    """The figures of a head on clips that it has not heard."""
+def measured(head: LightHead, projection: Shipped, clips: Clips, features: NDArray[np.float32]) -> Scores:
+    """The figures of a head on clips that it has not heard, each condition centred on itself as a collection is."""
     rows = clips.rows
-    vectors, scores = head(features[:, COPIES.index("clean")])
+    clean, line = (head(features[:, COPIES.index(name)]) for name in ("clean", "telephone"))
+    vectors, far = (projection.centred(*each).apply(each[0]) for each in (clean, line))
     found = figures(vectors, rows.emotions, rows.speakers, rows.texts)
-    line = figures(head(features[:, COPIES.index("telephone")])[0], rows.emotions, rows.speakers)
+    raw = figures(clean[0], rows.emotions, rows.speakers)
+    away = figures(far, rows.emotions, rows.speakers)
     assert found.other_speakers is not None  # all speakers are known
     assert found.same_speaker is not None
-    assert line.other_speakers is not None
-    guesses = scores.argmax(axis=1)
+    assert raw.other_speakers is not None
+    assert away.other_speakers is not None
+    guesses = clean[1].argmax(axis=1)
     scored = [index for index in np.unique(rows.emotions) if index < len(LABELS)]
     return Scores(
         map=found.other_speakers.map,
+        map_raw=raw.other_speakers.map,
         map_chance=found.other_speakers.map_chance,
         precision_at_10=found.other_speakers.precision_at_10,
         leak=found.same_speaker.ratio or 0.0,
         words=found.triplets["words"].accuracy,
         voice=found.triplets["voice"].accuracy,
         both=found.triplets["both"].accuracy,
-        telephone_map=line.other_speakers.map,
+        telephone_map=away.other_speakers.map,
         recall=float(np.mean([(guesses[rows.emotions == index] == index).mean() for index in scored])),
     )
 

@@ -185,12 +185,18 @@ def _add_head(graph: _Graph, pooled: str, head: LightHead) -> None:
         product = graph.add("MatMul", x, graph.constant(f"head.{name}.weight", weight))
         return graph.add("Add", product, graph.constant(f"head.{name}.bias", bias))
 
-    wide = graph.add("Gelu", layer(pooled, "wide", head.wide, head.wide_bias))  # (members, rows, hidden)
-    parts = graph.add("LpNormalization", layer(wide, "narrow", head.narrow, head.narrow_bias), axis=-1, p=2)
+    def laid(x: str, name: str) -> str:  # (members, rows, …) to (rows, all of it)
+        side_by_side = graph.add("Transpose", x, perm=[1, 0, 2])
+        return graph.add("Reshape", side_by_side, graph.integers(-1, head.dim), name=name)
+
+    wide = graph.add("Cast", graph.constant("head.wide.weight", head.wide.astype(np.float16)), to=TensorProto.FLOAT)
+    offset = graph.constant("head.wide.bias", head.offset)
+    first = graph.add("Add", graph.add("MatMul", pooled, wide), offset)  # (members, rows, hidden)
+    laid(first, "vectors")
+    biased = graph.add("Add", first, graph.constant("head.bias", head.bias))
+    bent = graph.add("Mul", biased, graph.add("Sigmoid", biased))
+    parts = graph.add("LpNormalization", layer(bent, "narrow", head.narrow, head.narrow_bias), axis=-1, p=2)
     logits = graph.add(
         "ReduceMean", layer(parts, "classes", head.classify, head.classify_bias), graph.integers(0), keepdims=0
     )
     graph.add("Softmax", logits, axis=-1, name="scores")
-    trained = graph.add("Mul", parts, graph.constant("of_member", np.float32(head.members**-0.5)))
-    side_by_side = graph.add("Transpose", trained, perm=[1, 0, 2])
-    graph.add("Reshape", side_by_side, graph.integers(-1, head.dim), name="vectors")

@@ -47,7 +47,27 @@ class TuneOptions:
     warm_up: float = 0.15  # share of the steps in which rates rise
     average: float = 0.98  # of the weights, a step
     clip: float = 5.0  # the longest gradient
+    telephone_share: float = 0.35  # of clips, where telephone copies are given
     seed: int = 17
+
+
+@dataclass(frozen=True, slots=True)
+class _Clips:
+    pictures: Sequence[NDArray[np.float16]]
+    lines: Sequence[NDArray[np.float16]] | None
+    telephone_share: float
+
+    def some(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> list[NDArray[np.float16]]:
+        """Those clips, some of them through a telephone."""
+        if self.lines is None:
+            return [self.pictures[index] for index in chosen]
+        far = [rng.random() < self.telephone_share for _ in chosen]
+        return [(self.lines if away else self.pictures)[index] for index, away in zip(chosen, far, strict=True)]
+
+
+def mean_of(*tunings: Weights) -> Weights:
+    """The mean of weights that were tuned from the same ones (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482)."""
+    return {name: np.mean([weights[name] for weights in tunings], axis=0, dtype=np.float32) for name in tunings[0]}
 
 
 def tune(
@@ -56,6 +76,7 @@ def tune(
     weights: Mapping[str, NDArray[np.floating]],
     blocks: Sequence[int],
     options: TuneOptions,
+    lines: Sequence[NDArray[np.float16]] | None = None,
 ) -> Weights:
     """The weights of stem and blocks, tuned.
 
@@ -65,19 +86,21 @@ def tune(
         weights: Whisper's, by name.
         blocks: after which blocks frames are pooled for the head, the first being 1.
         options: rates, sizes and the seed; the same on the same machine with as many threads give the same weights.
+        lines: the same clips through a telephone; with them `TuneOptions.telephone_share` of all that is heard.
     """
+    heard = _Clips(pictures, lines, options.telephone_share)
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
     stem = Stem(max(blocks))
     stem.load(weights)
-    mean, deviation = _scatter(stem, pictures, blocks, rng)
+    mean, deviation = _scatter(stem, heard, blocks, rng)
     head = Member(WIDTH * len(blocks), int(rows.emotions.max()) + 1, HeadOptions())
     learner = _Learner(stem, head, mean, deviation, blocks, options)
     for tuned, epochs in ((False, options.head_epochs), (True, options.epochs)):
         learner.begin(tuned, epochs * len(list(_batches(rows.speakers, options, np.random.default_rng(0)))))
         for epoch in range(epochs):
             losses = [
-                learner.step(*_batch([pictures[index] for index in batch], options, rng), rows[batch])
+                learner.step(*_batch(heard.some(batch, rng), options, rng), rows[batch])
                 for batch in _batches(rows.speakers, options, rng)
             ]
             print(f"  {'tuning' if tuned else 'head'} epoch {epoch + 1}: loss {np.mean(losses):.3f}", flush=True)
@@ -198,16 +221,14 @@ def _pooled(stem: Stem, pictures: Tensor, real: Tensor, blocks: Sequence[int]) -
     return torch.cat([torch.einsum("nt,ntw->nw", shares, after[block - 1].float()) for block in blocks], dim=1)
 
 
-def _scatter(
-    stem: Stem, pictures: Sequence[NDArray[np.float16]], blocks: Sequence[int], rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def _scatter(stem: Stem, heard: _Clips, blocks: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Mean and deviation ``(width,)`` of pooled frames, of some clips."""
     options = TuneOptions()
-    some = rng.permutation(len(pictures))[:_STANDARD]
+    some = rng.permutation(len(heard.pictures))[:_STANDARD]
     with torch.no_grad():
         pooled = torch.cat(
             [
-                _pooled(stem, *_batch([pictures[index] for index in part], options, rng), blocks)
+                _pooled(stem, *_batch(heard.some(part, rng), options, rng), blocks)
                 for part in np.array_split(some, -(-len(some) // options.batch))
             ]
         )

@@ -26,7 +26,7 @@ from e2vsearch.collection import Collection
 from e2vsearch.collection.lenses import opened
 from e2vsearch.collection.opened import SAVED
 from e2vsearch.errors import AnalysisError, E2vsearchError, QueryError, TooFewExamples
-from e2vsearch.projections import RAW, Projection, fitted
+from e2vsearch.projections import RAW, Projection, fitted, shipped
 from e2vsearch.projections import head as heads
 from e2vsearch.projections.parts import Parts
 from e2vsearch.vectors.generation import Manifest
@@ -44,7 +44,7 @@ class ProjectionReport:
     """One projection of a collection."""
 
     name: str
-    kind: str  # "raw", "head" or "fitted"
+    kind: str  # "raw", "shipped", "head" or "fitted"
     revision: str
     dim: int
     used: bool
@@ -257,10 +257,12 @@ def drop(collection: Collection, name: str) -> None:
 
     Raises:
         NotStored: there is no such projection.
-        QueryError: it is the raw vectors, which are always there.
+        QueryError: it is the raw vectors, which are always there, or ships with the encoder.
     """
     if name == RAW.name:
         raise QueryError("raw vectors are always there - name another projection: e2vsearch space list")
+    if stored.get(collection.catalog, name).kind == shipped.KIND:
+        raise QueryError(f"{name} ships with the encoder - put another to use instead: e2vsearch space use raw")
     revision = stored.get(collection.catalog, name).revision
     stored.drop(collection.catalog, name)
     shutil.rmtree(collection.index_folder(revision), ignore_errors=True)
@@ -412,8 +414,10 @@ def _report(collection: Collection, each: StoredProjection) -> ProjectionReport:
 
 def _checked(name: str, share: float | None) -> str:
     plain = name.strip()
-    if not plain or len(plain) > MAX_NAME or not plain.isprintable() or plain == RAW.name:
-        raise QueryError(f"{name[:80]!r} cannot name a projection - take 1 to {MAX_NAME} characters, not 'raw'")
+    if not plain or len(plain) > MAX_NAME or not plain.isprintable() or plain in (RAW.name, shipped.NAME):
+        raise QueryError(
+            f"{name[:80]!r} cannot name a projection - take 1 to {MAX_NAME} characters, not 'raw' or 'shipped'"
+        )
     if share is not None and not 0.0 <= share <= 1.0:
         raise QueryError(f"the share of the plain view runs from 0 to 1, not {share:g}")
     return plain

@@ -197,7 +197,7 @@ def compare(
 
     options = settings.load(index=index, encoder=encoder, device=device, precision=precision)
     opened = open_encoder(options)
-    through = at_hand(options, opened.space)
+    through = at_hand(options, opened)
     sides = ((a, hear(local_path(a), opened)), (b, hear(local_path(b), opened)))
     result = compare_heard(through.space, *sides, through.projection)
     row = asdict(result)

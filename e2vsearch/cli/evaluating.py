@@ -57,7 +57,8 @@ def evaluate(
     projection: Annotated[
         str | None,
         typer.Option(
-            help="One of the collection's projections, or raw: the encoder's own vectors.  [default: the one in use]",
+            help="One of the collection's projections, or raw: the encoder's own vectors.  [default: the one in use, "
+            "or without a collection the one that ships with the encoder]",
             metavar="NAME",
             show_default=False,
         ),
@@ -169,17 +170,18 @@ def _row(figure: str, value: float, chance: float, interval: tuple[float, float]
 
 
 def _drawn(rows: list[dict[str, Any]]) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """Columns and rows for people: one condition with its intervals, or several side by side."""
+    """Columns and rows for people: one condition with its intervals, or several side by side; raw vectors beside."""
     heard = list(dict.fromkeys(row["heard"] for row in rows))
+    several = len([name for name in heard if name != "raw"]) > 1
     lines: dict[str, dict[str, str]] = {}
     for row in rows:
         low, high, chance = row["low"], row["high"], row["chance"]
         line = lines.setdefault(row["figure"], {"figure": row["figure"], "chance": f"{chance:.3f}"})
         line[row["heard"]] = f"{row['value']:.3f}"
-        if len(heard) == 1:
+        if not several and row["heard"] != "raw":
             line["interval"] = "" if low is None else f"{low:.3f} to {high:.3f}"
             line["ratio"] = f"{row['value'] / chance:.1f}" if chance else ""
     columns = {"figure": "figure"} | {name: f"{name}>" for name in heard} | {"chance": "chance>"}
-    if len(heard) == 1:
+    if not several:
         columns |= {"ratio": "x chance>", "interval": "95 %>"}
     return columns, list(lines.values())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from e2vsearch.collection.lenses import named
 from e2vsearch.collection.opened import Collection
+from e2vsearch.encoders import Encoder
 from e2vsearch.errors import CatalogError, SettingsError
-from e2vsearch.projections import RAW, Projection
+from e2vsearch.projections import RAW, Projection, shipped
 from e2vsearch.settings import Settings
 from e2vsearch.space import Space
 
@@ -20,25 +22,34 @@ class AtHand:
     why: str  # for people: whose projection it is, or why it is none
 
 
-def at_hand(options: Settings, space: Space) -> AtHand:
+def at_hand(options: Settings, encoder: Encoder) -> AtHand:
     """What vectors of a space are compared through.
 
     Args:
         options: they name a collection, whether it is there or not.
-        space: an encoder's.
+        encoder: what they were made with. What ships with it is taken where the collection is of no help.
 
     Raises:
         AnalysisError: the projection in use is damaged.
     """
+    space = encoder.space
     try:
         collection = Collection.open(options.index, create=False)
     except (CatalogError, SettingsError) as error:  # two clips can be compared without one
-        return AtHand(RAW, space, str(error).partition(" - ")[0])
+        return _alone(encoder, str(error).partition(" - ")[0])
     with collection:
         if collection.space is None:
-            return AtHand(RAW, space, f"{collection.place.named} holds no recordings yet")
+            return _alone(encoder, f"{collection.place.named} holds no recordings yet")
         if collection.space != space:
-            return AtHand(RAW, space, f"{collection.place.named} holds vectors of another space: {collection.space}")
+            return _alone(encoder, f"{collection.place.named} holds vectors of another space: {collection.space}")
         lens = collection.lens()
         uses = "" if lens.projection.kind == RAW.kind else f" the projection {lens.projection.name}"
         return AtHand(lens.projection, lens.named(space), f"{collection.place.named} uses{uses or ' no projection'}")
+
+
+def _alone(encoder: Encoder, why: str) -> AtHand:
+    packed = encoder.projection()
+    if packed is None:
+        return AtHand(RAW, encoder.space, why)
+    ships = shipped.unpack(packed)
+    return AtHand(ships, named(encoder.space, ships), f"it ships with {encoder.space.encoder}; {why}")

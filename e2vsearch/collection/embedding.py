@@ -21,7 +21,7 @@ from e2vsearch.collection.places import locate
 from e2vsearch.collection.results import Heard, Moment
 from e2vsearch.encoders import Encoder, saved
 from e2vsearch.errors import CatalogError, E2vsearchError, EncoderError, SettingsError
-from e2vsearch.projections import unit
+from e2vsearch.projections import RAW, Projection, shipped, unit
 from e2vsearch.settings import DEFAULT_ENCODER, Settings
 
 Granularity = Literal["utterance", "frame"]
@@ -45,8 +45,21 @@ class Embedded:
     emotion: str | None = None
     confidence: float | None = None  # probability of that emotion, 0 to 1
     scores: Mapping[str, float] | None = None
-    similarity_to_sample: float | None = None  # cosine
+    similarity_to_sample: float | None = None  # cosine, through the projection that ships with the encoder
     speech_s: float | None = None
+
+
+class _Likeness:
+    """Cosine with a sample, through the projection that ships with the encoder, if one does."""
+
+    def __init__(self, encoder: Encoder, sample: NDArray[np.float32]) -> None:
+        packed = encoder.projection()
+        self._projection: Projection = RAW if packed is None else shipped.unpack(packed)
+        self._sample = unit(self._projection.apply(sample[None]))[0]
+
+    def __call__(self, vector: NDArray[np.float32]) -> float:
+        cosine = unit(self._projection.apply(vector[None]))[0] @ self._sample
+        return float(np.clip(cosine, -1.0, 1.0))
 
 
 def open_encoder(options: Settings) -> Encoder:
@@ -88,13 +101,14 @@ def embed(
         out: made if it is not there.
         encoder: what makes the vectors.
         granularity: one vector a channel, or one a frame.
-        similar_to: a sample, audio or ``.npy``, that every utterance is compared with.
+        similar_to: a sample, audio or ``.npy``, that every utterance is compared with, through the projection that
+            ships with the encoder where one does.
         stop: asked between blocks.
 
     Raises:
         E2vsearchError: the sample cannot be used, or `out` cannot be written.
     """
-    sample = None if similar_to is None else unit(_sample(similar_to, encoder))
+    likeness = None if similar_to is None else _Likeness(encoder, _sample(similar_to, encoder))
     files = list(files)
     base = Path(os.path.commonpath([path.parent for path in files])) if files else Path()
     stems: dict[Path, int] = {}
@@ -106,7 +120,7 @@ def embed(
         # a.wav and a.mp3 in one folder must not write one a.npy
         target = out / (relative.with_suffix("") if stems[relative.with_suffix("")] == 1 else relative)
         try:
-            made = list(_embedded(path, encoder, granularity, sample, stop))
+            made = list(_embedded(path, encoder, granularity, likeness, stop))
         except E2vsearchError as error:
             yield Embedded(str(path), "failed", str(error), granularity=granularity)
             continue
@@ -119,7 +133,7 @@ def _embedded(
     path: Path,
     encoder: Encoder,
     granularity: Granularity,
-    sample: NDArray[np.float64] | None,
+    likeness: _Likeness | None,
     stop: Callable[[], bool],
 ) -> Iterator[tuple[Embedded, NDArray[np.float32]]]:
     heard = hear(path, encoder, None, stop)
@@ -137,8 +151,8 @@ def _embedded(
             by_label = dict(zip(encoder.space.labels, scores.tolist(), strict=True))
             emotion = max(by_label, key=lambda label: by_label[label])
             result = replace(result, emotion=emotion, confidence=by_label[emotion], scores=by_label)
-        if sample is not None:
-            result = replace(result, similarity_to_sample=float(np.clip(unit(vector) @ sample, -1.0, 1.0)))
+        if likeness is not None:
+            result = replace(result, similarity_to_sample=likeness(vector))
         if granularity == "frame":
             vector, windows = _frames(path, channel, encoder)
             rate = encoder.frame_rate_hz

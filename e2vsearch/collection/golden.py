@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.catalog import Catalog, golden
+from e2vsearch.collection import centring
 from e2vsearch.encoders import Encoder
 from e2vsearch.errors import EncoderError, SpaceMismatch
 
@@ -41,13 +42,16 @@ def clip() -> NDArray[np.float32]:
 
 
 def pin(catalog: Catalog, encoder: Encoder) -> None:
-    """Pin a collection to an encoder's space, with its golden vector; a collection that is pinned is only compared.
+    """Pin a collection to an encoder's space, with its golden vector and the projection that ships with the encoder.
+
+    A collection that is pinned is only compared.
 
     Raises:
         SpaceMismatch: it is pinned to another space.
     """
     before = catalog.space
     catalog.pin(encoder.space, encoder.opened_by or encoder.space.encoder)
+    centring.adopt(catalog, encoder)
     if golden.kept(catalog) is not None:
         if before is None:  # another process has pinned it since the encoder was opened
             check(catalog, encoder)

@@ -16,7 +16,7 @@ from pathlib import Path
 from e2vsearch.catalog import Catalog, projections
 from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.errors import NotStored
-from e2vsearch.projections import RAW, Projection
+from e2vsearch.projections import RAW, Projection, shipped
 from e2vsearch.projections.parts import unpack
 from e2vsearch.projections.source import Projected
 from e2vsearch.space import Space
@@ -36,9 +36,7 @@ class Lens:
 
     def named(self, space: Space) -> Space:
         """The encoder's space, with the name of what it is searched through."""
-        if self.projection.kind == RAW.kind:
-            return space
-        return replace(space, projection=f"{self.projection.name}@{self.projection.revision[:12]}")
+        return named(space, self.projection)
 
 
 class Lenses:
@@ -117,6 +115,13 @@ class Lenses:
         return folder if revision == RAW.revision else folder / "projections" / revision[:16]
 
 
+def named(space: Space, projection: Projection) -> Space:
+    """An encoder's space, with the name of a projection of it."""
+    if projection.kind == RAW.kind:
+        return space
+    return replace(space, projection=f"{projection.name}@{projection.revision[:12]}")
+
+
 def opened(stored: StoredProjection, dim: int) -> Projection:
     """A stored projection, ready to use.
 
@@ -127,4 +132,6 @@ def opened(stored: StoredProjection, dim: int) -> Projection:
     Raises:
         AnalysisError: it is damaged.
     """
+    if stored.kind == shipped.KIND:
+        return shipped.unpack(stored.parameters)
     return unpack(stored.parameters, stored.kind, stored.name, dim)

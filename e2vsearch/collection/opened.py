@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,7 +19,7 @@ from e2vsearch.audio import AudioSource, Signal, cut
 from e2vsearch.catalog import Catalog, Failure, Recording, Segment, sides
 from e2vsearch.catalog.records import number_of
 from e2vsearch.catalog.sides import SideVectors
-from e2vsearch.collection import golden
+from e2vsearch.collection import centring, golden
 from e2vsearch.collection.asked import Arc, Asked, Weighed
 from e2vsearch.collection.asking import answer
 from e2vsearch.collection.comparing import compare_heard
@@ -437,12 +438,22 @@ class Collection:
         return self.index().build(kind, progress)
 
     def maintain(self, progress: Callable[[str, int, int], None] | None = None) -> Manifest | None:
-        """Build a new generation if one is due: many changes since the last, or a damaged one."""
+        """Centre the shipped projection and build a new generation, each if it is due.
+
+        A generation is after many changes since the last, or if that is damaged; for the centre see `centring`.
+        """
+        replaced = centring.settle(self.catalog)
+        if replaced is not None:
+            shutil.rmtree(self.index_folder(replaced), ignore_errors=True)
         index = self.index()
         try:
             return index.build(None, progress) if index.due() else None
         except GenerationBusy:  # another process is at it
             return None
+
+    def due(self) -> str | None:
+        """Why `maintain` has something to do; None if it has not."""
+        return centring.due(self.catalog) or self.index().due()
 
     @property
     def mending(self) -> str | None:

@@ -129,6 +129,13 @@ class Encoder(ABC):
         """The classifier that makes its scores; None where it has none, or one that is not linear or cannot be had."""
         return None
 
+    def projection(self) -> bytes | None:
+        """The projection that ships with it, as `e2vsearch.projections.shipped.unpack` takes it; None where none does.
+
+        A collection of its vectors is searched through that, centred on itself, unless another is put to use.
+        """
+        return None
+
     @abstractmethod
     def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
         """`encode` for one or more checked signals."""

@@ -3,10 +3,12 @@
 Whisper-tiny.en's stem and first three blocks, tuned, and a head, trained on CREMA-D and EMO-DB for likeness of emotion
 across voices (`training/README.md`; data, licences, figures and limits in `data/light.json`). An utterance's vector is
 
-    mel picture, speech at one level → frames (50 Hz) of two blocks → mean over time → head → unit vector
+    mel picture, speech at one level → frames (50 Hz) of two blocks → mean over time → first layers of the head
 
-and its scores are read from that vector. The mean comes *before* the head, which is not linear: the mean of `frames`
-is near the utterance's vector, not equal.
+and its scores are what the whole head makes of it. All of the head but its first layers is also the projection that
+ships with the encoder, through which a collection of such vectors is compared, centred on itself
+(`e2vsearch.projections.shipped`). Up to there everything is linear in the frames: the mean of `frames` over an
+utterance is its vector, but for the windows at both ends.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ _Pooling = Callable[[int], NDArray[np.float32]]  # frames → (rows, frames): wh
 class LightEncoder(Encoder):
     """emotion2vec's stand-in where nothing can be installed or downloaded; see the card for what it cannot hear.
 
-    Vectors have length one. The same signal gives the same bits on the same machine, whatever else is in the call;
+    The same signal gives the same bits on the same machine, whatever else is in the call;
     other CPUs differ in the last digits (int8 kernels round differently). Safe to share between threads.
     """
 
@@ -59,12 +61,12 @@ class LightEncoder(Encoder):
 
         Args:
             options: `threads` for one signal; 0 is one, since recordings run side by side. `device` is always "cpu".
-            folder: of ``light.onnx`` and its card ``light.json``; None: the shipped ones.
+            folder: of ``light.onnx``, ``light.npz`` and their card ``light.json``; None: the shipped ones.
 
         Raises:
             BadWeights: the files are damaged.
         """
-        card, weights = _shipped() if folder is None else _read(folder, "train them again")
+        card, weights, self._projection = _shipped() if folder is None else _read(folder, "train them again")
         if folder is not None:
             self.opened_by = str(folder.resolve())
         self._session = _session(weights, max(1, options.threads))
@@ -75,13 +77,17 @@ class LightEncoder(Encoder):
             labels=tuple(card["labels"]),
         )
 
+    def projection(self) -> bytes:
+        """What a collection compares its vectors by."""
+        return self._projection
+
     def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
         # one by one: padding to a common length would let a signal's neighbours into its vector
         rows = [self._run(signal, _whole) for signal in signals]
         return Embeddings(np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows]))
 
     def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Row t is the head's vector of the second around t, heard in the context of the whole signal."""
+        """Row t is the vector of the second around t, heard in the context of the whole signal."""
         return self._run(signal, _moving)[0]
 
     def _run(self, signal: NDArray[np.float32], pooling: _Pooling) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -112,21 +118,23 @@ def _moving(frames: int) -> NDArray[np.float32]:
     return np.asarray(near / near.sum(axis=1, keepdims=True), np.float32)
 
 
-def _shipped() -> tuple[dict[str, Any], bytes]:
+def _shipped() -> tuple[dict[str, Any], bytes, bytes]:
     return _read(resources.files("e2vsearch.encoders") / "data", "reinstall e2vsearch")
 
 
-def _read(folder: Traversable, cure: str) -> tuple[dict[str, Any], bytes]:
-    """The card and the weights that it describes."""
+def _read(folder: Traversable, cure: str) -> tuple[dict[str, Any], bytes, bytes]:
+    """The card, and the weights and the projection that it describes."""
     try:
         card = json.loads((folder / LIGHT_CARD).read_text(encoding="utf-8"))
-        weights = (folder / "light.onnx").read_bytes()
-        described = card["sha256"], int(card["dim"]), tuple(card["labels"])
+        files = {name: (folder / name).read_bytes() for name in ("light.onnx", "light.npz")}
+        described = {"light.onnx": card["sha256"], "light.npz": card["projection_sha256"]}
+        _ = int(card["dim"]), tuple(card["labels"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadWeights(f"the light encoder's files in {folder} cannot be read; {cure}") from error
-    if hashlib.sha256(weights).hexdigest() != described[0]:
-        raise BadWeights(f"light.onnx in {folder} is not the file that {LIGHT_CARD} describes; {cure}")
-    return card, weights
+    for name, content in files.items():
+        if hashlib.sha256(content).hexdigest() != described[name]:
+            raise BadWeights(f"{name} in {folder} is not the file that {LIGHT_CARD} describes; {cure}")
+    return card, files["light.onnx"], files["light.npz"]
 
 
 def _session(weights: bytes, threads: int) -> Any:

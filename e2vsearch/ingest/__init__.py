@@ -174,7 +174,7 @@ class Collection(_collection.Collection):
                     folder = _transcripts(transcripts, watched.files)
                     run.work(Steps(self, encoder, table.now() if table else None, folder, stop), ready, count)
                 if run.changed and not stop.is_set() and clock() - tended_s >= _TEND_EVERY_S:
-                    self._mender.mend(self.index().due)  # in a thread of its own: recordings go on being taken
+                    self._mender.mend(self.due)  # in a thread of its own: recordings go on being taken
                     run.changed, tended_s = False, clock()
         stop.set()
         return run.report()

@@ -4,9 +4,10 @@ In every encoder's space the nearest neighbours are the same voice and the same 
 emotions apart and sheds the rest. Vectors are stored as the encoder made them; a projection is applied when an index
 reads them (`source.Projected`) and when a query is made, so changing it is an index build and never a new ingest.
 
-`RAW` compares the encoder's own vectors. `Parts` is all the others: two linear views of a vector, what it says of
-emotion and what is left of nuance, each of length one, side by side. `head` makes one of a classifier's weights and a
-collection's own scatter, without labels; `fitted` of labelled moments.
+`RAW` compares the encoder's own vectors. All others make two views of a vector, what it says of emotion and what is
+left of nuance, each of length one, side by side. `Shipped` comes with the encoder, as `light`'s does, and is centred on
+the collection. `Parts` are linear: `head` makes them of a classifier's weights and a collection's own scatter, without
+labels; `fitted` of labelled moments.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ __all__ = ["RAW", "Projection", "Raw", "unit"]
 class Projection(Protocol):
     """A map from an encoder's vectors to those that are compared, by cosine.
 
-    The length of a vector that goes in does not matter, as it does not to a cosine; one of zeros stays zeros.
+    Vectors go in as the encoder made them, of whatever length: to `Shipped` it matters. One of zeros stays zeros.
     """
 
     @property
     def kind(self) -> str:
-        """How it was made: ``raw``, ``head`` or ``fitted``."""
+        """How it was made: ``raw``, ``shipped``, ``head`` or ``fitted``."""
 
     @property
     def name(self) -> str:

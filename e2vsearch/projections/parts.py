@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
-import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.errors import AnalysisError
 from e2vsearch.projections import check, unit
+from e2vsearch.projections.packing import digest, pack, read
 
 NUANCE_DIMS = 128
 """Most numbers that nuance is kept in: 128 principal directions of a standardised space hold all but a few per cent of
@@ -21,8 +19,6 @@ it, and an index of 1024-d vectors shrinks to an eighth."""
 
 _FORMAT = "parts-1"
 _MEMBERS = ("centre", "emotion", "nuance", "share")
-_MOMENT = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same arrays are the same bytes
-_MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,11 +43,7 @@ class Parts:
     @property
     def revision(self) -> str:
         """A hash of what is computed."""
-        parameters = (self.centre, self.emotion, self.nuance, np.float32(self.share))
-        digest = hashlib.sha256(_FORMAT.encode())
-        for each in parameters:
-            digest.update(repr(np.shape(each)).encode() + np.asarray(each, "<f4").tobytes())
-        return digest.hexdigest()
+        return digest(_FORMAT, (self.centre, self.emotion, self.nuance, np.float32(self.share)))
 
     @property
     def dim_in(self) -> int:
@@ -83,14 +75,8 @@ class Parts:
 
     def pack(self) -> bytes:
         """As ``.npz`` bytes: the same parameters give the same bytes."""
-        buffer = io.BytesIO()
         arrays = (self.centre, self.emotion, self.nuance, np.array([self.share]))
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in zip(_MEMBERS, arrays, strict=True):
-                member = io.BytesIO()
-                np.lib.format.write_array(member, np.ascontiguousarray(array, "<f4"), allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", _MOMENT), member.getvalue())
-        return buffer.getvalue()
+        return pack(dict(zip(_MEMBERS, arrays, strict=True)))
 
 
 def unpack(data: bytes, kind: str, name: str, dim: int) -> Parts:
@@ -106,26 +92,16 @@ def unpack(data: bytes, kind: str, name: str, dim: int) -> Parts:
         AnalysisError: they are something else, or of another shape.
     """
     damaged = AnalysisError(f"projection {name!r} is damaged - fit it again: e2vsearch space fit --force")
-    if len(data) > _MOST_BYTES:
-        raise damaged
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(archive.getinfo(f"{member}.npy").file_size for member in _MEMBERS) > _MOST_BYTES:
-                raise damaged
-            read = [io.BytesIO(archive.read(f"{member}.npy")) for member in _MEMBERS]
-        centre, emotion, nuance, share = (np.lib.format.read_array(each, allow_pickle=False) for each in read)
-    except AnalysisError:
-        raise
-    except Exception as error:  # a damaged archive makes zipfile, zlib and numpy stumble over whatever is in it
+        centre, emotion, nuance, share = read(data, _MEMBERS)
+    except ValueError as error:
         raise damaged from error
-    arrays = (centre, emotion, nuance, share)
-    shapes = [each.shape for each in arrays]
+    shapes = [each.shape for each in (centre, emotion, nuance, share)]
     fits = shapes == [(dim,), (dim, *emotion.shape[1:]), (dim, *nuance.shape[1:]), (1,)]
     if (
         not fits
         or emotion.ndim != 2
         or nuance.ndim != 2
-        or not all(each.dtype == np.float32 and np.isfinite(each).all() for each in arrays)
         or not 0.0 <= share[0] <= 1.0
         or not emotion.shape[1] + nuance.shape[1]
     ):

@@ -96,6 +96,10 @@ class BatchedEncoder(Encoder):
         with self._using:
             return self._encoder.head()
 
+    def projection(self) -> bytes | None:
+        """The encoder's own."""
+        return self._encoder.projection()
+
     def _encode(self, signals: Signals) -> Embeddings:
         job = _Job(signals, asked_to_stop())
         if not self._thread.is_alive():

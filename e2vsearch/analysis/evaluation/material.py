@@ -47,6 +47,7 @@ class Material:
     vectors: Mapping[str, NDArray[np.float32]]  # (n, dim)
     scores: Mapping[str, NDArray[np.float32] | None]  # (n, classes); rows of NaN have none
     failures: tuple[LabelFailure, ...]
+    shipped: bytes | None = None  # the projection that ships with the encoder which heard them
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,7 @@ def listen(
             for name in conditions
         },
         failures=tuple(sorted(failures, key=lambda each: each.line)),
+        shipped=encoder.projection(),
     )
 
 

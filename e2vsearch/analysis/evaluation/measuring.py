@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from e2vsearch.collection.embedding import open_encoder
 from e2vsearch.collection.opened import open_named
 from e2vsearch.encoders import Encoder
 from e2vsearch.errors import SettingsError, TooFewExamples
-from e2vsearch.projections import RAW
+from e2vsearch.projections import RAW, shipped
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Project = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """``(n, dim)`` as the encoder made them → ``(n, any)`` to be compared by cosine."""
 
+_CROSSED = "telephone_in_clean"
 _CONDITIONS: dict[str, tuple[str, ...]] = {
     "clean": ("clean",),
     "telephone": ("telephone",),
@@ -60,8 +61,9 @@ def evaluate(
             collection's own, or else the default.
         project: applied to the vectors of each condition before they are compared.
         collection: its stored segments are taken where no encoder is named, and its projection in any case.
-        projection: of the collection, by name; ``raw`` is none, and by default it is the one in use. With `project`,
-            what to call that.
+        projection: of the collection, by name; ``raw`` is none, and by default it is the one in use. Without a
+            collection the one that ships with the encoder, where one does, centred on each condition's items as a
+            collection's would be on its segments. With `project`, what to call that.
         by: ``segment``, or ``call``: the mean of each channel of a call, by length of its parts.
         condition: ``clean``, ``telephone`` copies made of every file, or ``all``: both, and telephone queries among
             clean recordings.
@@ -81,16 +83,27 @@ def evaluate(
     if draws < 1:
         raise SettingsError(f"draws must be 1 or more, not {draws}")
     names = _CONDITIONS[condition]
-    if projection not in (None, RAW.name) and project is None and collection is None:
+    if projection not in (None, RAW.name, shipped.NAME) and project is None and collection is None:
         raise SettingsError(f"projection {projection!r} is stored in a collection: name that as well")
     material = _material(labels, encoder, collection, names, seed, progress)
     if project is None and collection is not None:
         projection, project = _stored(collection, projection)
     if missing := [name for name in names if name not in material.vectors]:
         raise SettingsError(f"{missing[0]} recordings are not in these vectors: name an encoder to hear the files with")
+    if project is None and collection is None and projection != RAW.name:
+        if projection is not None and material.shipped is None:
+            raise SettingsError(f"no projection ships with {material.space.encoder} - leave --projection out")
+        projection = None if material.shipped is None else shipped.NAME
     vectors = {name: material.vectors[name] for name in names}
-    if len(material.rows) and project is not None:
-        vectors = {name: np.asarray(project(each)) for name, each in vectors.items()}
+    if len(material.rows):
+        if project is not None:
+            beside = collection is not None and projection != RAW.name
+            vectors |= _seen(material, dict.fromkeys(names, project), beside=beside)
+        elif projection == shipped.NAME and material.shipped is not None:
+            ships = shipped.unpack(material.shipped)
+            vectors |= _seen(
+                material, {name: ships.centred(vectors[name], material.scores[name]).apply for name in names}
+            )
     material = replace(material, vectors=vectors, scores={name: material.scores[name] for name in names})
     notes: list[str] = []
     if by == "call":
@@ -127,6 +140,17 @@ def _material(
     return listen(table, encoder or open_encoder(options), conditions, seed, progress)
 
 
+def _seen(material: Material, through: Mapping[str, Project], *, beside: bool = True) -> dict[str, NDArray[np.float32]]:
+    """Each condition's vectors through its projection, telephone queries through that of clean recordings; and raw."""
+    first = next(iter(through))
+    seen = {name: np.asarray(project(material.vectors[name])) for name, project in through.items()}
+    if len(through) == 2:
+        seen[_CROSSED] = np.asarray(through["clean"](material.vectors["telephone"]))
+    if beside:
+        seen[RAW.name] = material.vectors[first]
+    return seen
+
+
 def _evaluated(material: Material, projection: str, by: By, seed: int, draws: int, notes: Sequence[str]) -> Evaluation:
     rows, vectors = material.rows, material.vectors
     emotions, speakers = [row.emotion for row in rows], [row.speaker for row in rows]
@@ -137,9 +161,12 @@ def _evaluated(material: Material, projection: str, by: By, seed: int, draws: in
             queries, emotions, speakers, texts, seed, recordings=material.files, gallery=gallery, draws=draws
         )
 
-    found = {name: measured(each) for name, each in vectors.items()}
-    if len(vectors) == 2:
-        found["telephone_in_clean"] = measured(vectors["telephone"], vectors["clean"])
+    conditions = [name for name in vectors if name not in (_CROSSED, RAW.name)]
+    found = {name: measured(vectors[name]) for name in conditions}
+    if len(conditions) == 2:
+        found[_CROSSED] = measured(vectors.get(_CROSSED, vectors["telephone"]), vectors["clean"])
+    if RAW.name in vectors:
+        found[RAW.name] = measured(vectors[RAW.name])
     recalls = {
         name: made
         for name, scores in material.scores.items()

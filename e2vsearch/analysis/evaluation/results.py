@@ -149,7 +149,8 @@ class Evaluation:
     texts: int
     seed: int
     draws: int
-    figures: Mapping[str, Figures]  # "clean", "telephone", "telephone_in_clean": telephone queries, clean recordings
+    figures: Mapping[str, Figures]  # "clean", "telephone", "telephone_in_clean": telephone queries, clean recordings;
+    # and where a projection is looked through "raw": the encoder's own vectors, of the first condition
     recalls: Mapping[str, Recall]  # by condition: "clean", "telephone"
     failures: tuple[LabelFailure, ...] = ()
     notes: tuple[str, ...] = field(default=())

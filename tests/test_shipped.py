@@ -1,0 +1,262 @@
+"""The projection that ships with an encoder: its algebra, and in a collection adopted, centred and left alone."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Run
+from made import save, silence, speech
+from numpy.typing import NDArray
+
+import e2vsearch
+from e2vsearch.analysis import evaluation, spaces
+from e2vsearch.catalog import projections
+from e2vsearch.collection import centring
+from e2vsearch.encoders.fake import FakeEncoder
+from e2vsearch.errors import AnalysisError, QueryError, SpaceMismatch
+from e2vsearch.projections import shipped
+from e2vsearch.projections.shipped import Shipped
+
+DIM, CLASSES = 16, 2
+
+
+def made(seed: int = 0, classes: int = CLASSES) -> Shipped:
+    rng = np.random.default_rng(seed)
+
+    def any_of(*shape: int) -> NDArray[np.float32]:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    return Shipped(
+        bias=any_of(DIM),
+        centre=np.zeros(DIM, np.float32),
+        means=3 * any_of(classes, DIM),
+        narrow=any_of(2, DIM // 2, 6),
+        narrow_bias=any_of(2, 6),
+        emotion=any_of(12, 5),
+        nuance=any_of(DIM, 4),
+        share=0.3,
+    )
+
+
+class Ships(FakeEncoder):
+    """The fake encoder, with a projection that rests far from what it makes of anything here."""
+
+    def projection(self) -> bytes:
+        return made().pack()
+
+
+def vectors(n: int, seed: int = 1) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
+
+
+# -- the algebra ---------------------------------------------------------------------------------------------------
+
+
+def test_it_is_the_head_written_out() -> None:
+    projection, one = made(), vectors(1)
+    x = one[0].astype(np.float64) + projection.bias
+    bent = x / (1 + np.exp(-x))
+    parts = [bent[8 * i : 8 * i + 8] @ projection.narrow[i] + projection.narrow_bias[i] for i in range(2)]
+    said = np.concatenate([part / np.linalg.norm(part) for part in parts]) @ projection.emotion
+    rest = bent @ projection.nuance
+    expected = np.concatenate([np.sqrt(0.7) * said / np.linalg.norm(said), np.sqrt(0.3) * rest / np.linalg.norm(rest)])
+    assert projection.apply(one)[0] == pytest.approx(expected, abs=1e-6)
+    assert (projection.dim_in, projection.dim_emotion, projection.dim_out(DIM)) == (DIM, 5, 9)
+
+
+def test_a_row_is_the_same_beside_any_others_and_zeros_stay_zeros() -> None:
+    rows = vectors(300)
+    rows[7] = 0
+    rows[8] *= 1e4  # nothing overflows
+    together = made().apply(rows)
+    assert np.abs(together[5] - made().apply(rows[5:6])[0]).max() < 1e-6
+    assert not together[7].any()
+    assert np.isfinite(together).all()
+    assert np.linalg.norm(np.delete(together, 7, axis=0), axis=1) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_vectors_of_another_encoder_are_refused() -> None:
+    with pytest.raises(SpaceMismatch, match="16 numbers"):
+        made().apply(np.ones((2, 3), np.float32))
+
+
+def test_packed_it_is_the_same_bytes_and_the_same_projection() -> None:
+    data = made().pack()
+    again = shipped.unpack(data)
+    assert data == made().pack() == again.pack()
+    assert again.revision == made().revision != made(1).revision
+    assert again.apply(vectors(5)) == pytest.approx(made().apply(vectors(5)), abs=1e-6)  # the share is a float32 now
+
+
+@pytest.mark.parametrize("cut", [0, 10, 300, -1])
+def test_damaged_parameters_are_one_clear_error(cut: int) -> None:
+    with pytest.raises(AnalysisError, match="damaged"):
+        shipped.unpack(made().pack()[:cut])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"share": 1.5},
+        {"bias": np.full(DIM, np.nan, np.float32)},
+        {"means": np.zeros((2, 3), np.float32)},
+        {"narrow": np.zeros((3, 8, 6), np.float32)},
+        {"emotion": np.zeros((11, 5), np.float32)},
+        {"centre": np.zeros(3, np.float32)},
+    ],
+)
+def test_parameters_that_do_not_fit_together_are_damaged(change: dict[str, object]) -> None:
+    with pytest.raises(AnalysisError, match="damaged"):
+        shipped.unpack(replace(made(), **change).pack())  # type: ignore[arg-type]
+
+
+# -- centring ------------------------------------------------------------------------------------------------------
+
+SHIFT = np.linspace(-1, 1, DIM).astype(np.float32)
+
+
+def shifted(counts: tuple[int, ...], seed: int = 3) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """So many of each class around what the encoder knows of it, all shifted; and scores that are sure."""
+    truth = np.repeat(np.arange(len(counts)), counts)
+    rows = made().means[truth] + SHIFT + 0.1 * vectors(len(truth), seed)
+    scores = np.full((len(truth), len(counts)), 0.003, np.float32)
+    scores[np.arange(len(truth)), truth] = 0.997
+    return rows.astype(np.float32), scores
+
+
+@pytest.mark.parametrize("counts", [(2000, 2000), (3800, 200)])
+def test_the_shift_is_found_however_frequent_a_class_is(counts: tuple[int, int]) -> None:
+    rows, scores = shifted(counts)
+    centre = made().centred(rows, scores).centre
+    assert np.abs(centre - SHIFT).max() < 0.35
+    plain = rows.mean(axis=0) - made().means.mean(axis=0)
+    if counts[0] != counts[1]:
+        assert np.abs(plain - SHIFT).max() > 2 * np.abs(centre - SHIFT).max()
+
+
+def test_a_few_segments_shift_little() -> None:
+    lengths = [np.linalg.norm(made().centred(*shifted((n, n))).centre) for n in (1, 10, 1000)]
+    assert lengths[0] < 0.2 * lengths[2]
+    assert lengths[0] < lengths[1] < lengths[2]
+
+
+def test_what_has_no_scores_says_nothing() -> None:
+    rows, scores = shifted((50, 50))
+    assert not made().centred(rows, None).centre.any()
+    assert not made().centred(rows, np.full_like(scores, np.nan)).centre.any()
+    half = scores.copy()
+    half[::2] = np.nan
+    assert np.abs(made().centred(rows, half).centre - made().centred(rows[1::2], scores[1::2]).centre).max() < 1e-6
+
+
+# -- in a collection -----------------------------------------------------------------------------------------------
+
+
+def calls(folder: Path, count: int, start: int = 0) -> Path:
+    """Calls of two turns each, with a pause between them that splits them."""
+    folder.mkdir(exist_ok=True)
+    for number in range(start, start + count):
+        turns = [speech(1.5, seed=2 * number + turn, pitch_hz=90.0 + 7 * number) for turn in range(2)]
+        save(folder / f"{number}.wav", np.concatenate([turns[0], silence(1.5), turns[1]]))
+    return folder
+
+
+def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+        collection.ingest(calls(tmp_path / "calls", 3))
+        assert projections.used(collection.catalog) == ("shipped", made().revision)  # too few to be centred on
+        folder = collection.index_folder(made().revision)
+        folder.mkdir(parents=True)
+        collection.ingest(calls(tmp_path / "calls", 12, start=3))
+        used = projections.used(collection.catalog)
+        assert used is not None
+        assert used[1] != made().revision
+        assert not folder.exists()  # nobody will look through that any more
+        count = len(list(collection.catalog.segments()))
+        assert count >= centring.LEAST_SEGMENTS
+        batch = collection.catalog.feed().fetch(np.arange(count + 1))
+        scores = [list((segment.scores or {}).values()) for _, segment in collection.catalog.segments()]
+        expected = made().centred(batch.vectors, np.array(scores, np.float32))
+        assert used[1] == expected.revision
+        (first,) = collection.query("seg:1", k=1, include_self=False).hits
+        seen = expected.apply(batch.vectors)
+        cosines = seen @ seen[0]
+        assert first.score == pytest.approx(float(np.sort(cosines)[-2]), abs=1e-5)
+        collection.ingest(calls(tmp_path / "calls", 1, start=15))  # not twice as many: left alone
+        assert projections.used(collection.catalog) == used
+
+
+def test_whoever_chose_otherwise_is_left_alone(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+        collection.ingest(calls(tmp_path / "calls", 2))
+        spaces.use(collection, "raw")
+        collection.ingest(calls(tmp_path / "calls", 12, start=2))
+        assert projections.used(collection.catalog) is None
+        assert [each.name for each in spaces.listed(collection)] == ["raw", "shipped"]
+        with pytest.raises(QueryError, match="ships with the encoder"):
+            spaces.drop(collection, "shipped")
+        with pytest.raises(QueryError, match="cannot name"):
+            spaces.fit_head(collection, name="shipped")
+        spaces.use(collection, "shipped")
+        used = projections.used(collection.catalog)
+        assert used is not None
+        assert used[1] != made().revision  # centred meanwhile all the same
+
+
+def test_an_encoder_that_ships_none_is_searched_raw(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+        collection.ingest(calls(tmp_path / "calls", 1))
+        assert projections.listed(collection.catalog) == []
+        assert collection.maintain() is None
+
+
+# -- evaluation and clips alone ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    calls(tmp_path / "calls", 12)
+    with (tmp_path / "labels.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["path", "emotion", "speaker", "text"])
+        for n in range(12):
+            out.writerow([f"calls/{n}.wav", ("calm", "cross")[n % 2], f"s{n // 4}", f"t{n % 3}"])
+    return tmp_path / "labels.csv"
+
+
+def test_an_evaluation_looks_through_what_ships_centred_on_each_condition(labels: Path) -> None:
+    heard = evaluation.listen(labels, Ships(), ("clean", "telephone"))
+    found = evaluation.evaluate(heard, condition="all", draws=50)
+    assert found.projection == "shipped"
+    assert list(found.figures) == ["clean", "telephone", "telephone_in_clean", "raw"]
+    by_hand = {
+        name: made().centred(heard.vectors[name], heard.scores[name]).apply(heard.vectors[name])
+        for name in ("clean", "telephone")
+    }
+    plain = evaluation.evaluate(replace(heard, vectors=by_hand), projection="raw", condition="all", draws=50)
+    assert found.figures["clean"] == plain.figures["clean"]
+    assert found.figures["telephone"] == plain.figures["telephone"]
+    raw = evaluation.evaluate(heard, projection="raw", draws=50)
+    assert (raw.projection, list(raw.figures)) == ("raw", ["clean"])
+    assert found.figures["raw"] == raw.figures["clean"]
+
+
+def test_evaluate_prints_raw_vectors_beside(labels: Path, run: Run) -> None:
+    done = run("evaluate", labels, "--encoder", "light", "--draws", 50, "--format", "table")
+    assert done.code == 0
+    assert "projection shipped" in done.out
+    head = next(line for line in done.out.splitlines() if line.startswith("figure"))
+    assert head.split()[:3] == ["figure", "clean", "raw"]
+
+
+def test_clips_without_a_collection_are_compared_through_what_ships(tmp_path: Path, run: Run) -> None:
+    calls(tmp_path / "calls", 2)
+    clips = [tmp_path / "calls" / f"{n}.wav" for n in range(2)]
+    done = run("compare", *clips, "--encoder", "light", "--index", tmp_path / "none", "--format", "jsonl")
+    assert done.code == 0
+    assert done.rows[0]["space"]["projection"].startswith("shipped@")
+    assert "it ships with light" in done.err
