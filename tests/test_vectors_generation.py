@@ -19,7 +19,7 @@ from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
 from e2vsearch.errors import GenerationBusy, GenerationError
-from e2vsearch.vectors import IndexOptions, Kind, generation
+from e2vsearch.vectors import IndexOptions, Kind, generation, manifest
 from e2vsearch.vectors.index import VectorIndex
 
 DIM, N = 32, 2500  # more than are compared exactly under a filter, so lists are used
@@ -90,19 +90,17 @@ def test_what_a_generation_holds(built: Built) -> None:
     vectors = np.fromfile(built.current / "vectors.f32", "<f4").reshape(N, DIM)
     np.testing.assert_array_equal(ids, built.source.ids)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-    manifest = json.loads((built.current / "manifest.json").read_text())
-    assert {"format", "e2vsearch", "faiss", "kind", "watermark", "space_id", "seed", "built_at", "files"} <= set(
-        manifest
-    )
-    assert manifest["tunings"][0]["recall"] == built.manifest.recall
-    assert generation.Manifest.from_json(built.manifest.to_json()) == built.manifest
+    found = json.loads((built.current / "manifest.json").read_text())
+    assert {"format", "e2vsearch", "faiss", "kind", "watermark", "space_id", "seed", "built_at", "files"} <= set(found)
+    assert found["tuned"]["tunings"][0]["recall"] == built.manifest.tuned.recall
+    assert manifest.Manifest.from_json(built.manifest.to_json()) == built.manifest
 
 
 def test_exact_kinds_write_no_faiss_file(tmp_path: Path) -> None:
     flat = Built(tmp_path, "flat")
     assert not (flat.current / "ivf.faiss").exists()
     assert flat.manifest.faiss is None
-    assert flat.manifest.recall == 1.0
+    assert flat.manifest.tuned.recall == 1.0
 
 
 def test_exact_search_never_imports_faiss(tmp_path: Path) -> None:
@@ -136,8 +134,8 @@ def test_old_generations_go_and_their_readers_stay(keep: int, tmp_path: Path) ->
     assert first.ids[-1] == 1200
 
 
-def pointer(folder: Path) -> generation.Pointer:
-    found = generation.read_pointer(folder / "generations")
+def pointer(folder: Path) -> manifest.Pointer:
+    found = manifest.read_pointer(folder / "generations")
     assert found is not None
     return found
 
@@ -228,12 +226,12 @@ def test_a_generation_of_something_else_is_refused(built: Built, names: dict[str
 
 
 def test_a_generation_of_a_later_format_is_refused(built: Built) -> None:
-    manifest = built.current / "manifest.json"
-    manifest.write_bytes(manifest.read_bytes().replace(b'"format": 1', b'"format": 2'))
-    (built.root / "CURRENT").write_text(f"{built.current.name} {hashlib.sha256(manifest.read_bytes()).hexdigest()}\n")
+    file = built.current / "manifest.json"
+    file.write_bytes(file.read_bytes().replace(b'"format": 2', b'"format": 3'))
+    (built.root / "CURRENT").write_text(f"{built.current.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n")
     index = built.index()
     built.assert_exact(index)
-    assert "format 2" in str(index.due())
+    assert "format 3" in str(index.due())
 
 
 def test_hashes_are_read_once_and_again_when_a_file_changes(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from e2vsearch.errors import AnalysisError, E2vsearchError, QueryError, TooFewEx
 from e2vsearch.projections import RAW, Projection, fitted, shipped
 from e2vsearch.projections import head as heads
 from e2vsearch.projections.parts import Parts
-from e2vsearch.vectors.generation import Manifest
+from e2vsearch.vectors.manifest import Manifest
 
 Vectors = NDArray[np.float32]
 

@@ -227,14 +227,23 @@ def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:
         ("index", f"{state['kind']}, {state['n']:,} segments; {newer}" if state["generation"] else f"none; {newer}")
     ]
     if state["nprobe"]:
-        measured = f"recall@20 {state['recall']:.3f} (target {state['target']:.2f})"
-        facts.append(("nprobe", f"{state['nprobe']} of {state['nlist']} lists, {measured}"))
+        facts.append(("recall", _promised(state)))
+        facts.append(("nprobe", f"{state['nprobe']} of {state['nlist']} lists, {state['k_factor']}-fold re-rank"))
+        facts.append(("lists", f"made for {state['trained_n']:,} segments, {state['trained_at']}"))
     if state["generation"]:
         facts.append(("generation", f"{state['generation']}, {size(state['size'] or 0)}, built {state['built_at']}"))
     if state["tombstones"]:
         facts.append(("tombstones", f"{state['tombstones']:,}"))
-    facts += [(name, state[name]) for name in ("note", "damage", "due") if state[name]]
+    facts += [(name, state[name]) for name in ("note", "damage", "due", "drift") if state[name]]
     return facts
+
+
+def _promised(state: dict[str, Any]) -> str:
+    whose = f"{state['sample_stored']:,} stored vectors"
+    if state["sample_asked"]:
+        whose += f" ({state['recall_stored']:.3f}) and the last {state['sample_asked']:,} queries"
+        whose += f" ({state['recall_asked']:.3f})"
+    return f"{state['recall']:.3f} of the exact top 20 (target {state['target']:g}), on {whose}, {state['measured_at']}"
 
 
 def _line(outcome: Outcome) -> None:

@@ -40,6 +40,7 @@ class Kind(StrEnum):
     ivf_flat = "ivf-flat"
     ivf_sq8 = "ivf-sq8"
     ivf_rabitq = "ivf-rabitq"
+    gpu = "gpu"
 
 
 Index = Annotated[
@@ -81,7 +82,7 @@ Precision = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        help="Recordings in work at a time.  [default: one a core]",
+        help="Recordings in work at a time.  [default: one a core, four with emotion2vec]",
         envvar="E2VSEARCH_WORKERS",
         min=1,
         show_default=False,

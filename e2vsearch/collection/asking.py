@@ -48,7 +48,7 @@ def answer(collection: Collection, asked: Asked, index: VectorIndex) -> QueryRes
     hits = hits_of(catalog, ranked)
     if asked.arc is not None or asked.explain:
         hits = _told(collection, asked, what, index, hits, met, allowed, itself)
-    total = catalog.segment_count() if allowed is not None or itself.size else ranked.searched
+    total = index.count() if allowed is not None or itself.size else ranked.searched
     return QueryResult(
         hits,
         ranked.searched,

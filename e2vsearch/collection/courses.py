@@ -87,7 +87,7 @@ def rank_courses(
         exact: compare every call, however many.
     """
     queries = np.concatenate([course.vectors for course in reference])
-    total = catalog.segment_count() if allowed is None else allowed.size
+    total = index.count() if allowed is None else allowed.size
     compare_all = exact or total * len(queries) <= _ALL_CELLS
     if compare_all:
         stored = spans(catalog)

@@ -105,7 +105,7 @@ class Mixture:
             excluded: segments that may not.
             exact: score every segment at once, without asking the index.
         """
-        total = catalog.segment_count() if allowed is None else allowed.size
+        total = index.count() if allowed is None else allowed.size
         if not exact and total * len(self.vectors) > _ALL_CELLS:
             look = max(_FIRST_LOOK, 8 * k)
             matches = index.search(self.vectors, look, allowed=allowed, excluded=excluded)

@@ -40,8 +40,8 @@ from e2vsearch.errors import (
 from e2vsearch.projections.source import Projected
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.vectors import IndexOptions, Kind
-from e2vsearch.vectors.generation import Manifest
 from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors.manifest import Manifest
 
 if TYPE_CHECKING:
     from e2vsearch.collection.fusion import Fuse
@@ -86,7 +86,7 @@ class Collection:
         self.catalog = catalog
         self.speech = speech or SpeechOptions()
         self.settings = options
-        self._index_options = index or IndexOptions()
+        self._index_options = index or IndexOptions(asked=options.asked)
         self._lock = threading.RLock()
         self._encoder: Encoder | None = None
         self._proven: Encoder | None = None  # the one that makes the golden vector
@@ -433,9 +433,26 @@ class Collection:
     def _cached(self) -> Path:
         return self.place.cached(self.settings.cache, self.catalog.collection_id)
 
-    def build(self, kind: Kind | None = None, progress: Callable[[str, int, int], None] | None = None) -> Manifest:
-        """Build a new generation of the index."""
-        return self.index().build(kind, progress)
+    def build(
+        self,
+        kind: Kind | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+        *,
+        recall: float | None = None,
+        retrain: bool = False,
+    ) -> Manifest:
+        """Build a new generation of the index; see `VectorIndex.build`, where `recall` is the target."""
+        return self.index().build(kind, progress, target=recall, retrain=retrain)
+
+    def backup(self, target: str | os.PathLike[str]) -> int:
+        """Copy the database to a new file while others use it, and give its size in bytes; see `catalog.backup`.
+
+        Raises:
+            CatalogError: the file is there, or cannot be written; a collection in Postgres, which has pg_dump.
+        """
+        from e2vsearch.catalog.backup import backup
+
+        return backup(self.catalog.url, Path(target).expanduser().absolute())
 
     def maintain(self, progress: Callable[[str, int, int], None] | None = None) -> Manifest | None:
         """Centre the shipped projection and build a new generation, each if it is due.

@@ -31,8 +31,8 @@ NAME = KIND
 
 PRIOR = 60.0
 """Segments, of a class and in all, that weigh as much as nothing being shifted. EMO-DB's 535 clips gain .024 mAP so,
-100 of them .016, 20 of them .006; with 20 instead .027, .022 and .012, but a small collection of voices that the encoder
-mistakes, as made ones are, is carried away by its mistakes."""
+100 of them .016, 20 of them .006; with 20 instead .027, .022 and .012, but a small collection of voices that the
+encoder mistakes, as made ones are, is carried away by its mistakes."""
 
 _FORMAT = "shipped-1"
 _MEMBERS = ("bias", "centre", "means", "narrow", "narrow_bias", "emotion", "nuance", "share")

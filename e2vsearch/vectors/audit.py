@@ -10,8 +10,8 @@ from e2vsearch.feed import Batch, VectorSource
 from e2vsearch.vectors import exact
 from e2vsearch.vectors.exact import Ints
 from e2vsearch.vectors.generation import Generation
-from e2vsearch.vectors.ivf import recall_of
 from e2vsearch.vectors.truth import SAME
+from e2vsearch.vectors.tuning import recall_now
 from e2vsearch.vectors.view import Difference, rows_of
 
 _WHOLE_BYTES = 512 << 20  # vectors that are compared to the last row; of more, a sample
@@ -68,10 +68,10 @@ def _batches(base: Generation, source: VectorSource, seed: int) -> Iterator[Batc
 def _recall(base: Generation) -> str | None:
     if base.ivf is None:
         return None
-    tuning = base.manifest.tunings[0]
-    recall = recall_of(base.ivf, base.vectors, tuning, base.manifest.seed)
-    if recall < tuning.recall - _SLACK:
-        return f"{base.name} finds {recall:.3f} of the exact top {tuning.k}, {tuning.recall:.3f} when it was built"
+    tuning = base.tuned.tunings[0]
+    recall, _ = recall_now(base.ivf, base.vectors, base.ids, tuning, base.manifest.seed, None)
+    if recall < tuning.recall_stored - _SLACK:
+        return f"{base.name} finds {recall:.3f} of the exact top {tuning.k}, {tuning.recall_stored:.3f} when measured"
     return None
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import secrets
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not whole yet; after a crash it may be removed."""
@@ -35,6 +40,18 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def let_go(array: NDArray[Any]) -> None:
+    """Gives back the memory that pages of a mapped file take in this process; they are read again when touched.
+
+    Whoever reads a whole file through a map counts all of it as resident, 4 GB for a million vectors.
+    """
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def replace(path: Path, content: bytes) -> None:

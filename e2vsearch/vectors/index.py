@@ -9,40 +9,40 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from e2vsearch import __version__
-from e2vsearch.errors import GenerationError, QueryError, SettingsError
+from e2vsearch.errors import GenerationError, QueryError
 from e2vsearch.feed import VectorSource
-from e2vsearch.vectors import KINDS, IndexOptions, IndexStatus, Kind, Matches, exact, generation, ivf, truth, view
+from e2vsearch.vectors import (
+    IndexOptions,
+    IndexStatus,
+    Kind,
+    Matches,
+    exact,
+    manifest,
+    standing,
+    truth,
+    upkeep,
+    view,
+    writing,
+)
+from e2vsearch.vectors.asked import Asked
 from e2vsearch.vectors.disk import FileState
 from e2vsearch.vectors.exact import Ints
-from e2vsearch.vectors.generation import FileSum, Generation, Manifest, Pointer
+from e2vsearch.vectors.generation import Generation
 from e2vsearch.vectors.ivf import Progress
+from e2vsearch.vectors.manifest import Manifest, Pointer
+from e2vsearch.vectors.standing import Lag
+from e2vsearch.vectors.tuning import Tuned
 from e2vsearch.vectors.view import Difference, Memory, View
 
 logger = logging.getLogger(__name__)
 
-_SMALL = 1000  # SQLite reads 60,000 vectors a second and more: no generation is worth its files
-_TAIL_ROWS, _TAIL_SHARE = 5000, 0.05  # a tail longer than both is due to be built in
-_DEAD_SHARE = 0.1  # of the generation
 _MEMORY_BYTES = 512 << 20  # vectors held where no generation stands for them; beyond that every search streams them
 _ATTEMPTS = 8  # each is spoilt only by a segment that goes, or a generation found wrong, within a few milliseconds
-
-
-@dataclass(frozen=True, slots=True)
-class _Lag:
-    """How far the collection is from its generation, without reading a vector."""
-
-    base: Generation | None
-    damage: str | None
-    live: int
-    tail: int
-    dead: int
 
 
 class VectorIndex:
@@ -60,6 +60,7 @@ class VectorIndex:
         self._root = folder / "generations"
         self._source = source
         self._options = options or IndexOptions()
+        self._asked = Asked(folder, f"{source.collection_id} {source.space_id}", source.dim, self._options.asked)
         self._lock = threading.RLock()  # held to read the feed and open generations, never to search
         self._view: View | None = None
         self._opened: Generation | None = None
@@ -105,6 +106,8 @@ class VectorIndex:
                 found = view.stream(self._source, narrow, k, allowed, excluded)
             else:
                 found = now.search(narrow, k, allowed, excluded, compare_all=compare_all)
+                if isinstance(now.base, Generation) and not compare_all:
+                    self._asked.note(narrow)
             confirmed = truth.confirm(self._source, now, found, units, k)
             missed = confirmed.missing
             if confirmed.matches is None:
@@ -129,6 +132,14 @@ class VectorIndex:
         result: NDArray[np.float32] = np.clip(units @ vectors.T, -1.0, 1.0)
         result[:, ~present] = -np.inf
         return result
+
+    def count(self) -> int:
+        """How many segments there are; asks the catalog only for what came and went, not for all of them."""
+        now = self._now()
+        if now is not None:
+            return now.count
+        with self._source.snapshot() as snapshot:
+            return snapshot.count
 
     def _units(self, queries: ArrayLike) -> NDArray[np.float64]:
         array = np.asarray(queries)
@@ -158,7 +169,7 @@ class VectorIndex:
 
     def _is_fresh(self, now: View) -> bool:
         base = now.base if isinstance(now.base, Generation) else None
-        if base is not self._opened or generation.pointer_state(self._root) != self._seen:
+        if base is not self._opened or manifest.pointer_state(self._root) != self._seen:
             return False
         if base is not None and not base.unchanged():
             return False
@@ -178,18 +189,18 @@ class VectorIndex:
     def _current(self) -> Generation | None:
         """The generation that ``CURRENT`` points to, None without a sound one; opened again when anything moved."""
         with self._lock:
-            state = generation.pointer_state(self._root)
+            state = manifest.pointer_state(self._root)
             if state == self._seen and (self._opened is None or self._opened.unchanged()):
                 return self._opened
             while True:
                 self._seen, self._opened, damage = state, None, None
                 try:
-                    pointer = generation.read_pointer(self._root)
+                    pointer = manifest.read_pointer(self._root)
                     if pointer is not None:
                         self._opened = self._open(pointer)
                 except GenerationError as error:
                     damage = str(error)
-                state = generation.pointer_state(self._root)
+                state = manifest.pointer_state(self._root)
                 if state == self._seen:  # else another process built meanwhile, and may have removed this one
                     break
             if damage is not None and damage != self._damage:
@@ -206,6 +217,11 @@ class VectorIndex:
                 raise GenerationError(
                     f"index generation {pointer.name} is newer than the catalog: was a backup restored?"
                 )
+        if not truth.same_end(self._source, opened):
+            raise GenerationError(
+                f"index generation {pointer.name} ends with vectors that are not those of the catalog: "
+                "was a backup restored?"
+            )
         return opened
 
     def _give_up(self, now: View | Generation | None, why: str) -> None:
@@ -223,115 +239,104 @@ class VectorIndex:
 
     # --------------------------------------------------------------------------------------------------------- upkeep
 
-    def build(self, kind: Kind | None = None, progress: Progress | None = None, wait_s: float = 0.0) -> Manifest:
+    def build(
+        self,
+        kind: Kind | None = None,
+        progress: Progress | None = None,
+        wait_s: float = 0.0,
+        *,
+        target: float | None = None,
+        retrain: bool = False,
+    ) -> Manifest:
         """Builds a new generation of all there is and points to it; searches go on meanwhile, here and elsewhere.
 
+        Lists of the generation before are used again while the collection has not grown fourfold since they were
+        trained and recall has not dropped by 0.02 at what was enough then: that saves most of a build.
+
         Args:
-            kind: instead of the options' kind.
+            kind: of index; by default the options' kind, else that of the last build.
             progress: told ``(stage, done, total)``; stages are ``read``, ``train``, ``add``, ``tune`` and ``write``.
             wait_s: how long to wait for another builder.
+            target: recall to reach; by default the options', else that of the last build or tuning.
+            retrain: make new lists in any case.
+
+        Raises:
+            GenerationBusy: another process is building.
+            GenerationError: the folder cannot be written, or a GPU is wanted and there is none.
+            SettingsError: no such kind, or no such recall.
+        """
+        wanted = upkeep.Wanted.of(self._root, self._options, kind, target)
+        before = None if retrain else upkeep.lists_of(self._current())
+        asked = self._asked.read()
+        return upkeep.build(
+            self._folder, self._source, self._options, wanted, asked, before, progress or _silent, wait_s
+        )
+
+    def tune(self, target: float | None = None, progress: Progress | None = None, wait_s: float = 0.0) -> Tuned:
+        """Measures anew, on the last queries too, and chooses how many lists to visit; nothing is built.
+
+        Args:
+            target: recall to reach; by default the one it was chosen for before.
+            progress: told ``("tune", done, total)``.
+            wait_s: how long to wait for a builder.
+
+        Raises:
+            GenerationBusy: another process is building.
+            GenerationError: there is no sound index, it cannot reach the target, or the folder cannot be written.
+            SettingsError: no such recall.
+        """
+        with writing.locked(self._folder, wait_s) as root:
+            base = self._current()
+            if base is None:
+                why = f" ({self._damage})" if self._damage else ""
+                raise GenerationError(f"there is no index to tune{why}: e2vsearch index build")
+            wanted = upkeep.Wanted.of(root, self._options, None, base.tuned.target if target is None else target)
+            return upkeep.tune(root, base, wanted.target, self._asked.read(), progress or _silent)
+
+    def drop(self, wait_s: float = 0.0) -> int:
+        """Removes all generations and the queries that were kept; gives how many generations there were.
+
+        Nothing is lost: searches are exact, and the next build makes it again.
+
+        Args:
+            wait_s: how long to wait for a builder.
 
         Raises:
             GenerationBusy: another process is building.
             GenerationError: the folder cannot be written.
-            SettingsError: no such kind.
         """
-        kind = kind or self._options.kind
-        if kind not in KINDS:
-            raise SettingsError(f"there is no index kind {kind!r}: use one of {', '.join(KINDS)}")
-        report = progress or (lambda _stage, _done, _total: None)
-        with generation.building(self._folder, wait_s) as aside:
-            with self._source.snapshot() as snapshot:
-                n = generation.copy(snapshot, aside, self._source.dim, lambda done, of: report("read", done, of))
-                watermark = snapshot.watermark
-            fitted = self._fitted(kind, n, aside, report)
-
-            def describe(files: dict[str, FileSum], built_at: str) -> Manifest:
-                return Manifest(
-                    format=generation.FORMAT,
-                    e2vsearch=__version__,
-                    faiss=None if fitted.nlist is None else str(ivf.faiss_module().__version__),
-                    kind=fitted.kind,
-                    dim=self._source.dim,
-                    n=n,
-                    watermark=watermark,
-                    collection_id=self._source.collection_id,
-                    space_id=self._source.space_id,
-                    nlist=fitted.nlist,
-                    tunings=fitted.tunings,
-                    target=self._options.target_recall,
-                    recall_measured=fitted.measured,
-                    trained_on=fitted.trained_on,
-                    seed=self._options.seed,
-                    built_at=built_at,
-                    note=fitted.note,
-                    files=files,
-                )
-
-            report("write", 0, 1)
-            manifest = generation.publish(aside, self._options.keep, describe)
-            report("write", 1, 1)
-        return manifest
-
-    def _fitted(self, kind: Kind, n: int, aside: Path, progress: Progress) -> ivf.Fitted:
-        if kind == "auto":
-            kind = "flat" if n <= self._options.exact_below else "ivf-rabitq"
-        if kind == "flat":
-            return ivf.Fitted.flat()
-        vectors = generation.vectors_of(aside, n, self._source.dim)
-        return ivf.fit(kind, vectors, aside / generation.IVF, self._options.target_recall, self._options.seed, progress)
+        with writing.locked(self._folder, wait_s) as root:
+            self._asked.forget()
+            dropped = writing.drop(root)
+        self._forget()
+        return dropped
 
     def due(self) -> str | None:
         """Why a build is due; None if none is. Below 1,000 segments only a damaged one is."""
-        return self._due(self._lag())
+        return self._lag().due
 
-    @staticmethod
-    def _due(lag: _Lag) -> str | None:
-        if lag.damage is not None:
-            return lag.damage
-        if lag.live < _SMALL:
-            return None
-        if lag.base is None:
-            return f"there is no index yet over {lag.live} segments"
-        n = lag.base.manifest.n
-        if lag.tail > max(_TAIL_ROWS, _TAIL_SHARE * n):
-            return f"{lag.tail} segments came since the index was built over {n}"
-        if lag.dead > _DEAD_SHARE * n:
-            return f"{lag.dead} of the index's {n} segments are gone"
-        return None
+    def status(self, *, measure: bool = False) -> IndexStatus:
+        """What the index is made of and how well it is known to answer.
 
-    def _lag(self) -> _Lag:
+        Args:
+            measure: measure recall again, which reads every vector of the generation; `IndexStatus.drift` tells.
+        """
+        lag = self._lag()
+        drift = standing.drift(lag.base, self._asked.read()) if measure else None
+        return lag.status(upkeep.Wanted.of(self._root, self._options, None, None), drift)
+
+    def drift(self) -> str | None:
+        """How far what is found now is from what was promised, and the cure; see `standing.drift`."""
+        return standing.drift(self._current(), self._asked.read())
+
+    def _lag(self) -> Lag:
         base = self._current()
         if base is None:
             with self._source.snapshot() as snapshot:
-                return _Lag(None, self._damage, snapshot.count, snapshot.count, 0)
+                return Lag(None, self._damage, snapshot.count, snapshot.count, 0)
         difference = Difference.since(base.ids, self._source.changes_since(base.watermark))
         tail, dead = len(difference.added), len(difference.dead)
-        return _Lag(base, None, len(base.ids) - dead + tail, tail, dead)
-
-    def status(self) -> IndexStatus:
-        """What the index is made of and how well it is known to answer."""
-        lag = self._lag()
-        manifest = lag.base.manifest if lag.base else None
-        return IndexStatus(
-            kind=manifest.kind if manifest else "none",
-            n=manifest.n if manifest else 0,
-            tail=lag.tail,
-            tombstones=lag.dead,
-            target=manifest.target if manifest else self._options.target_recall,
-            recall=manifest.recall if manifest else None,
-            nlist=manifest.nlist if manifest else None,
-            nprobe=manifest.nprobe if manifest else None,
-            k_factor=manifest.k_factor if manifest else None,
-            built_at=manifest.built_at if manifest else None,
-            size=lag.base.size if lag.base else None,
-            faiss=manifest.faiss if manifest else None,
-            watermark=manifest.watermark if manifest else None,
-            generation=lag.base.name if lag.base else None,
-            note=manifest.note if manifest else "",
-            damage=lag.damage,
-            due=self._due(lag),
-        )
+        return Lag(base, None, len(base.ids) - dead + tail, tail, dead)
 
     def verify(self) -> list[str]:
         """Everything found wrong with the index on disk, one line each; none if it is sound or there is none.
@@ -342,7 +347,7 @@ class VectorIndex:
         from e2vsearch.vectors import audit
 
         try:
-            pointer = generation.read_pointer(self._root)
+            pointer = manifest.read_pointer(self._root)
             if pointer is None:
                 return []
             base = self._open(pointer, rehash=True)
@@ -353,6 +358,10 @@ class VectorIndex:
         if problems:
             self._give_up(base, problems[0])
         return problems
+
+
+def _silent(_stage: str, _done: int, _total: int) -> None:
+    """Progress that nobody asked for."""
 
 
 def _ascending(ids: NDArray[np.int64] | None) -> Ints | None:

@@ -1,4 +1,4 @@
-"""FAISS inverted lists: trained, tuned to a recall, searched. Knows unit vectors by row, nothing of ids or generations.
+"""FAISS inverted lists: made, read, searched. Knows unit vectors by row, nothing of ids, recall or generations.
 
 Rows are the ids inside FAISS: `IndexIDMap` around an IVF returns wrong ids after a removal and aborts the process at
 the next (seen on FAISS 1.15.1; its issue 4535 is closed as won't fix), and positions keep selectors small.
@@ -16,69 +16,28 @@ What was measured on FAISS 1.15.1 and is not in its manual:
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import logging
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2vsearch.errors import GenerationError
-from e2vsearch.vectors import exact
+from e2vsearch.vectors.disk import let_go
 from e2vsearch.vectors.exact import Floats, Ints, Mask
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 
-MIN_ROWS = 1000  # fewer leave too little to train on beside the vectors held out, and are compared in a millisecond
-RICHER = {"ivf-rabitq": "ivf-sq8", "ivf-sq8": "ivf-flat", "ivf-flat": "flat"}  # what to try where a target is missed
-
-_TRAIN_PER_LIST = 64  # FAISS warns below 39; 1 M x 1024-d then trains on 1 GiB, which is all that a build holds
-_MIN_PER_LIST = 39
-# results that a recall is proven for, more are compared exactly; on how many queries: long answers vary less
-_PROVEN = ((20, 256), (256, 128), (1000, 64))
-HELD_OUT = _PROVEN[0][1]  # vectors that choose nprobe, and as many others that report the recall
-_FACTORS = {"ivf-rabitq": (2, 3, 5, 8, 12, 20), "ivf-sq8": (1, 2, 3, 5), "ivf-flat": (1,)}
-_MOST_CANDIDATES = 5000  # re-ranked a query
 _QUERY_BITS = 8
 _OMP_QUERIES = 8
 _ADD_ROWS = 16_384
-_MEASURED = (
-    f"exact top k of {HELD_OUT} stored vectors, neither trained on nor chosen by, each left out of its own answer"
-)
-_TIE = 1e-6  # scores this near are equal: which of two equals is found says nothing about recall
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """How many lists to visit and candidates to re-rank for k results, and the recall that this gives."""
-
-    k: int
-    nprobe: int
-    k_factor: int  # candidates re-ranked exactly, in multiples of k
-    recall: float  # of the exact top k, on vectors that had no part in the choice
-
-    @property
-    def candidates(self) -> int:
-        """Rows to re-rank for up to k results: for one result as for k, since coarse codes seldom rank it first."""
-        return self.k * self.k_factor
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """What came out of `fit`."""
-
-    kind: str  # may be richer than asked for, and "flat" if nothing else reached the target
-    nlist: int | None
-    trained_on: int
-    tunings: tuple[Tuning, ...]
-    measured: str  # how their recall was
-    note: str
-
-    @classmethod
-    def flat(cls, note: str = "") -> Fitted:
-        """No lists: every query is compared with every vector."""
-        return cls("flat", None, 0, (), "exact by construction", note)
+_COUNTED_ROWS = 65_536  # 0.3 ms; counting all of a million takes tens
+_GPU_MOST = 2048  # results and lists a query that FAISS's GPU code takes
 
 
 @functools.cache
@@ -104,6 +63,24 @@ def _threads() -> int:
     return int(faiss_module().omp_get_max_threads())  # OMP_NUM_THREADS, or the cores
 
 
+def gpus() -> int:
+    """GPUs that this FAISS can use; 0 for faiss-cpu."""
+    faiss = faiss_module()
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+
+
+def require_gpu() -> None:
+    """See that there is a GPU to search on.
+
+    Raises:
+        GenerationError: there is none, or FAISS is the one without.
+    """
+    if not gpus():
+        raise GenerationError(
+            "this FAISS has no GPU to use: pip install faiss-gpu in place of faiss-cpu, or use --kind ivf-rabitq"
+        )
+
+
 class Ivf:
     """A trained index over rows 0 to n - 1. Never written to: adding to a mapped index aborts the interpreter."""
 
@@ -111,6 +88,46 @@ class Ivf:
         self._index = index
         faiss = faiss_module()
         self._inner = faiss.downcast_index(faiss.extract_index_ivf(index))  # seen through a rotation as a bare IVF
+        self._gpu: Any = None
+        self._gpu_memory: Any = None
+        self._gpu_lock = threading.Lock()  # FAISS's GPU indexes take one caller at a time
+
+    @classmethod
+    def fill(cls, kind: str, vectors: Floats, centroids: Floats, sample: Floats, seed: int, progress: Progress) -> Ivf:
+        """An index of all rows, in memory.
+
+        Args:
+            kind: ``ivf-rabitq``, ``ivf-sq8`` or ``ivf-flat``.
+            vectors: ``(n, dim)`` unit rows, usually mapped; read a part at a time.
+            centroids: ``(nlist, dim)`` of the lists.
+            sample: some rows, which ``ivf-sq8`` takes the range of each dimension from.
+            seed: of the rotation.
+            progress: told ``("add", done, total)``.
+        """
+        faiss = faiss_module()
+        nlist, dim = centroids.shape
+        metric = faiss.METRIC_INNER_PRODUCT
+        rotation = None
+        if kind == "ivf-rabitq":
+            rotation = faiss.RandomRotationMatrix(dim, dim)
+            rotation.init(seed + 1)
+            centroids = rotation.apply(centroids)
+        quantizer = faiss.IndexFlatIP(dim)
+        quantizer.add(np.ascontiguousarray(centroids))
+        if kind == "ivf-rabitq":
+            inner = faiss.IndexIVFRaBitQ(quantizer, dim, nlist, metric)
+        elif kind == "ivf-sq8":
+            inner = faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, faiss.ScalarQuantizer.QT_8bit, metric)
+        else:
+            inner = faiss.IndexIVFFlat(quantizer, dim, nlist, metric)
+        index = inner if rotation is None else faiss.IndexPreTransform(rotation, inner)
+        index.train(np.ascontiguousarray(sample))  # a quantizer that holds its centroids is left as it is
+        for start in range(0, len(vectors), _ADD_ROWS):
+            progress("add", start, len(vectors))
+            index.add(np.array(vectors[start : start + _ADD_ROWS]))
+            let_go(vectors)
+        progress("add", len(vectors), len(vectors))
+        return cls(index)
 
     @classmethod
     def read(cls, path: Path, n: int, dim: int, nlist: int) -> Ivf:
@@ -134,8 +151,29 @@ class Ivf:
         return ivf
 
     def write(self, path: Path) -> None:
-        """Writes the file; neither atomic nor synced, which is the caller's part."""
-        faiss_module().write_index(self._index, str(path))
+        """Writes the file; neither atomic nor synced, which is the caller's part.
+
+        FAISS's own writer says nothing where the last bytes do not fit on the disk, and its zero-copy reader takes the
+        short file: an index 5 bytes short of 175,243 was written and mapped without a word.
+
+        Raises:
+            OSError: it did not get there whole.
+        """
+        faiss = faiss_module()
+        with path.open("wb") as file:
+            writer = faiss.PyCallbackIOWriter(file.write)
+            faiss.write_index(self._index, writer)
+
+    def use_gpu(self) -> None:
+        """Answers queries without a filter from a copy on the GPU, if there is one and it fits."""
+        faiss = faiss_module()
+        if not gpus():
+            return
+        try:
+            self._gpu_memory = faiss.StandardGpuResources()  # the copy lives in it, and does not keep it alive
+            self._gpu = faiss.index_cpu_to_gpu(self._gpu_memory, 0, self._index)
+        except RuntimeError as error:
+            logger.warning("the index stays on the CPU: %s", str(error).splitlines()[0])
 
     @property
     def nlist(self) -> int:
@@ -146,6 +184,47 @@ class Ivf:
     def row_bytes(self) -> int:
         """Bytes read for each row of a visited list."""
         return int(self._inner.code_size)
+
+    def nearest_lists(self, queries: Floats) -> Ints:
+        """All lists for each query, ``(q, nlist)``, nearest first."""
+        faiss = faiss_module()
+        if self._index is not self._inner and hasattr(self._index, "chain"):
+            queries = faiss.downcast_VectorTransform(self._index.chain.at(0)).apply(np.ascontiguousarray(queries))
+        _, lists = self._inner.quantizer.search(np.ascontiguousarray(queries), self.nlist)
+        return np.asarray(lists, np.int64)
+
+    def kept_by_list(self, keep: Mask) -> Ints:
+        """About how many rows of each list are in a mask ``(n,)``: ``(nlist,)``, counted on 65,536 of them at most."""
+        rows = np.flatnonzero(keep)
+        step = -(-rows.size // _COUNTED_ROWS) or 1
+        kept: Ints = np.bincount(self._list_of_row[rows[::step]], minlength=self.nlist) * step
+        return kept
+
+    @functools.cached_property
+    def _list_of_row(self) -> NDArray[np.int32]:
+        """The list that each row is in, ``(n,)``: 4 MB for a million rows, made when a filter is first used."""
+        faiss = faiss_module()
+        lists = self._inner.invlists
+        found = np.zeros(self._index.ntotal, np.int32)
+        for number in range(self.nlist):
+            if size := int(lists.list_size(number)):
+                found[faiss.rev_swig_ptr(lists.get_ids(number), size)] = number
+        return found
+
+    @property
+    def imbalance(self) -> float:
+        """Rows that a query reads in the lists it visits, to what it would read of lists of equal size; 1 at best."""
+        return float(self._inner.invlists.imbalance_factor())
+
+    def centroids(self) -> Floats:
+        """The lists' centres, ``(nlist, dim)``, as they were before any rotation."""
+        faiss = faiss_module()
+        quantizer = faiss.downcast_index(self._inner.quantizer)
+        centres = np.asarray(quantizer.reconstruct_n(0, self.nlist), np.float32)
+        if self._index is not self._inner and hasattr(self._index, "chain"):
+            rotation = faiss.downcast_VectorTransform(self._index.chain.at(0))
+            centres = np.asarray(rotation.reverse_transform(centres), np.float32)
+        return centres
 
     def search(self, queries: Floats, k: int, nprobe: int, keep: Mask | None = None) -> Ints:
         """The rows that the codes rank first, ``(q, k)``, -1 where the visited lists hold no more.
@@ -158,6 +237,13 @@ class Ivf:
         """
         faiss = faiss_module()
         nprobe = min(nprobe, self.nlist)
+        if self._gpu is not None and keep is None and max(k, nprobe) <= _GPU_MOST:
+            # never with a filter: the GPU's IVF takes a selector and does not look at it (faiss/gpu/impl/IVFFlat.cu)
+            with self._gpu_lock:
+                _, rows = self._gpu.search(
+                    np.ascontiguousarray(queries), k, params=faiss.SearchParametersIVF(nprobe=nprobe)
+                )
+            return np.asarray(rows, np.int64)
         if isinstance(self._inner, faiss.IndexIVFRaBitQ):
             params = faiss.IVFRaBitQSearchParameters(nprobe=nprobe, qb=_QUERY_BITS)
         else:
@@ -171,200 +257,3 @@ class Ivf:
         faiss.omp_set_num_threads(1 if len(queries) < _OMP_QUERIES else threads)
         _, rows = self._index.search(np.ascontiguousarray(queries), k, params=params)
         return np.asarray(rows, np.int64)
-
-
-def lists_for(n: int) -> int:
-    """Lists for n rows: the power of two nearest to 4 sqrt(n), with at least 39 rows a list to train on."""
-    nlist = 1 << round(math.log2(4 * math.sqrt(max(n, 1))))
-    while nlist > 1 and nlist * _MIN_PER_LIST > n:
-        nlist //= 2
-    return nlist
-
-
-def fit(kind: str, vectors: Floats, path: Path, target: float, seed: int, progress: Progress) -> Fitted:
-    """Trains, fills and tunes an index over `vectors`, and writes it, unless exact search turns out to be the index.
-
-    Where a kind cannot reach the target at any nprobe, the next richer one is taken; the note says so.
-
-    Args:
-        kind: ``ivf-rabitq``, ``ivf-sq8`` or ``ivf-flat``.
-        vectors: ``(n, dim)`` unit rows, usually mapped; only a training sample is held in memory.
-        path: the file to write.
-        target: recall to reach.
-        seed: of everything random.
-        progress: told ``(stage, done, total)``.
-    """
-    n = len(vectors)
-    if n < MIN_ROWS:
-        return Fitted.flat(f"{kind} needs {MIN_ROWS} segments to be tuned on, {n} are compared exactly")
-    nlist = lists_for(n)
-    others = np.setdiff1d(np.arange(n), np.concatenate(held_out(n, seed)))
-    sample = vectors[np.sort(np.random.default_rng(seed).permutation(others)[: _TRAIN_PER_LIST * nlist])]
-    progress("train", 0, nlist)
-    centroids = _centroids(sample, nlist, seed)
-    progress("train", nlist, nlist)
-    tried: list[str] = []
-    while kind != "flat":
-        ivf = _fill(kind, vectors, centroids, sample, seed, progress)
-        tunings = tune(ivf, kind, vectors, target, seed, progress)
-        if tunings:
-            ivf.write(path)
-            return Fitted(kind, nlist, len(sample), tunings, _MEASURED, _missed(tried, target))
-        tried.append(kind)
-        kind = RICHER[kind]
-    return Fitted.flat(_missed(tried, target))
-
-
-def tune(ivf: Ivf, kind: str, vectors: Floats, target: float, seed: int, progress: Progress) -> tuple[Tuning, ...]:
-    """The cheapest setting that reaches the target, for each k that can be proven; none if the first cannot.
-
-    Stored vectors are the queries, each left out of its own answer. One set of them chooses, another reports, and what
-    it reports must reach the target too.
-    """
-    ks = [k for k, _ in _PROVEN if 10 * k <= len(vectors)]
-    choosing, reporting = (Trial(ivf, vectors, rows, ks[-1]) for rows in held_out(len(vectors), seed))
-    tunings: list[Tuning] = []
-    nprobe = 1
-    for done, k in enumerate(ks):
-        progress("tune", done, len(ks))
-        factors = [factor for factor in _FACTORS[kind] if factor * k <= max(_MOST_CANDIDATES, k)]
-        chosen = _choose(choosing, k, factors, nprobe, target)
-        while chosen is not None:
-            nprobe, factor = chosen
-            recall = reporting.recalls(k, nprobe, [factor])[0]
-            if recall >= target:
-                tunings.append(Tuning(k, nprobe, factor, round(recall, 4)))
-                break
-            if nprobe == ivf.nlist:
-                factors = [wider for wider in factors if wider > factor]
-                chosen = (nprobe, factors[0]) if factors else None
-            else:
-                chosen = (min(ivf.nlist, nprobe + max(1, nprobe // 4)), factor)
-        if chosen is None:
-            break
-    progress("tune", len(ks), len(ks))
-    return tuple(tunings)
-
-
-def held_out(n: int, seed: int) -> tuple[Ints, Ints]:
-    """Rows that lists are not trained on: those that choose a setting, and those that report its recall.
-
-    A list's centre leans towards the vectors it was trained on, so they find each other a little more easily than a new
-    query does. Measured so, recall was within 0.011 of that of 600 queries that were never stored (8 indexes).
-    """
-    rows = np.random.default_rng(seed + 1).permutation(n)
-    return rows[:HELD_OUT], rows[HELD_OUT : 2 * HELD_OUT]
-
-
-def recall_of(ivf: Ivf, vectors: Floats, tuning: Tuning, seed: int) -> float:
-    """Recall of the exact top k at a setting, measured as `tune` did under that seed."""
-    trial = Trial(ivf, vectors, held_out(len(vectors), seed)[1], tuning.k)
-    return trial.recalls(tuning.k, tuning.nprobe, [tuning.k_factor])[0]
-
-
-class Trial:
-    """Queries with known answers: stored vectors and the exact nearest others of each."""
-
-    def __init__(self, ivf: Ivf, vectors: Floats, rows: Ints, most: int) -> None:
-        self._ivf = ivf
-        self._rows = rows
-        self._queries = np.ascontiguousarray(vectors[rows])
-        # twice as many and some: equals of the k-th count as found too
-        self._scores, self._found = exact.top(self._queries, vectors, min(2 * most + 17, len(vectors)))
-        self._wanted = np.zeros(len(vectors) + 1, np.bool_)  # the last one answers for -1
-        self._row_bytes = vectors.shape[1] * 4
-        self._per_list = len(vectors) / ivf.nlist
-
-    def recalls(self, k: int, nprobe: int, factors: Sequence[int]) -> list[float]:
-        """Mean recall of the exact top k for each factor; a re-rank finds all that the candidates hold."""
-        count = dict(_PROVEN)[k]
-        candidates = self._ivf.search(self._queries[:count], k * factors[-1] + 1, nprobe)
-        hits = np.zeros(len(factors))
-        for row, scores, found, some in zip(self._rows, self._scores, self._found, candidates, strict=False):
-            others = found != row
-            enough = scores[others][k - 1] - _TIE
-            wanted = found[others & (scores >= enough)]
-            self._wanted[wanted] = True
-            counted = np.cumsum(self._wanted[some[some != row]])
-            self._wanted[wanted] = False
-            at = np.minimum(k * np.array(factors), counted.size) - 1
-            hits += np.minimum(counted[at], k) / k
-        return [float(share) for share in hits / len(candidates)]
-
-    def cost(self, k: int, nprobe: int, factor: int) -> float:
-        """Bytes that a query reads: codes of the lists visited, and vectors re-ranked."""
-        return float(nprobe * self._per_list * self._ivf.row_bytes + k * factor * self._row_bytes)
-
-    @property
-    def nlist(self) -> int:
-        """Lists there are to visit."""
-        return self._ivf.nlist
-
-
-def _choose(trial: Trial, k: int, factors: Sequence[int], nprobe: int, target: float) -> tuple[int, int] | None:
-    """Cheapest (nprobe, factor): doubles nprobe while that can still pay, then bisects down to a twelfth."""
-    best: tuple[float, int, int] | None = None
-    while best is None or trial.cost(k, nprobe, factors[0]) < best[0]:
-        recalls = trial.recalls(k, nprobe, factors)
-        reached = [factor for factor, recall in zip(factors, recalls, strict=True) if recall >= target]
-        if reached:
-            best = min(best or (math.inf, 0, 0), (trial.cost(k, nprobe, reached[0]), nprobe, reached[0]))
-        if nprobe == trial.nlist:
-            break
-        nprobe = min(trial.nlist, 2 * nprobe)
-    if best is None:
-        return None
-    _, high, factor = best
-    low = high // 2
-    while high - low > max(1, high // 12):
-        middle = (low + high) // 2
-        if trial.recalls(k, middle, [factor])[0] >= target:
-            high = middle
-        else:
-            low = middle
-    return high, factor
-
-
-def _missed(tried: Sequence[str], target: float) -> str:
-    return f"{' and '.join(tried)} did not reach recall {target:g} at any nprobe" if tried else ""
-
-
-def _centroids(sample: Floats, nlist: int, seed: int) -> Floats:
-    faiss = faiss_module()
-    kmeans = faiss.Kmeans(
-        sample.shape[1],
-        nlist,
-        niter=10,
-        spherical=True,  # lists of directions, as cosine needs
-        seed=seed + 1,  # FAISS keeps its own default for some zeros
-        min_points_per_centroid=1,
-        max_points_per_centroid=_TRAIN_PER_LIST,
-    )
-    kmeans.train(np.ascontiguousarray(sample))
-    return np.asarray(kmeans.centroids, np.float32)
-
-
-def _fill(kind: str, vectors: Floats, centroids: Floats, sample: Floats, seed: int, progress: Progress) -> Ivf:
-    faiss = faiss_module()
-    nlist, dim = centroids.shape
-    metric = faiss.METRIC_INNER_PRODUCT
-    rotation = None
-    if kind == "ivf-rabitq":
-        rotation = faiss.RandomRotationMatrix(dim, dim)
-        rotation.init(seed + 1)
-        centroids = rotation.apply(centroids)
-    quantizer = faiss.IndexFlatIP(dim)
-    quantizer.add(np.ascontiguousarray(centroids))
-    if kind == "ivf-rabitq":
-        inner = faiss.IndexIVFRaBitQ(quantizer, dim, nlist, metric)
-    elif kind == "ivf-sq8":
-        inner = faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, faiss.ScalarQuantizer.QT_8bit, metric)
-    else:
-        inner = faiss.IndexIVFFlat(quantizer, dim, nlist, metric)
-    index = inner if rotation is None else faiss.IndexPreTransform(rotation, inner)
-    index.train(np.ascontiguousarray(sample))  # a quantizer that holds its centroids is left as it is
-    for start in range(0, len(vectors), _ADD_ROWS):
-        progress("add", start, len(vectors))
-        index.add(np.ascontiguousarray(vectors[start : start + _ADD_ROWS]))
-    progress("add", len(vectors), len(vectors))
-    return Ivf(index)

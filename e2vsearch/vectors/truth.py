@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from e2vsearch.feed import VectorSource
 from e2vsearch.vectors import Matches, exact
 from e2vsearch.vectors.exact import Floats, Ints, Mask
+from e2vsearch.vectors.generation import Generation
 from e2vsearch.vectors.view import Found, Rows, View, rows_of
 
 SAME = 1e-6  # unit vectors made of the same float32 row differ by rounding, at most 6e-8 a component
 
 _FETCH_ROWS = 2048  # 16 MiB of 1024-d float64
 _SPOT_ROWS = 256
+_END_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +84,14 @@ def differs(source: VectorSource, now: View, ids: Ints) -> bool:
     spots = ids[np.linspace(0, len(ids) - 1, min(len(ids), _SPOT_ROWS)).astype(np.int64)]
     (mapped, present), (stored, there) = now.vectors_of(spots), vectors(source, spots)
     return bool((np.abs(mapped - stored)[present & there] > SAME).any())
+
+
+def same_end(source: VectorSource, base: Generation) -> bool:
+    """Whether the last segments of a generation have the vectors that the source has, as far as they are still there.
+
+    A catalog restored from a backup gives the ids that it had lost to new segments: the watermark soon looks right
+    again, and what the generation has under those ids would hide what is there now.
+    """
+    rows = Rows.of(source.fetch(base.ids[-_END_ROWS:]))
+    at, there = rows_of(base.ids, rows.ids)
+    return bool(there.all() and (np.abs(base.vectors[at] - rows.vectors) <= SAME).all())

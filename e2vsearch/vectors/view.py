@@ -7,7 +7,6 @@ of 10,000 dead among 200,000 no measurable time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from e2vsearch.feed import Batch, Changes, Snapshot, VectorSource
 from e2vsearch.vectors import exact
 from e2vsearch.vectors.exact import Floats, Ints, Mask
 from e2vsearch.vectors.generation import Generation
+from e2vsearch.vectors.planning import COMPARE, lists_to_visit
 
 _GATHER_ROWS = 2000  # 2,000 of 100,000 x 256 take 0.3 ms, about what the lists take, and nothing is missed
 
@@ -124,6 +124,12 @@ class View:
             tail = Rows(tail.ids[order], tail.recordings[order], tail.vectors[order])
         return cls(base, alive, tail, token)
 
+    @property
+    def count(self) -> int:
+        """How many segments there are."""
+        rows = len(_rows(self.base).ids) if self.alive is None else int(self.alive.sum())
+        return rows + len(self.tail.ids)
+
     def search(
         self, queries: Floats, k: int, allowed: Ints | None, excluded: Ints | None, *, compare_all: bool = False
     ) -> Found:
@@ -156,20 +162,25 @@ class View:
         """The base's k best by way of its lists; None where comparing all is as fast, or the only sure way."""
         if not isinstance(self.base, Generation) or self.base.ivf is None or count <= _GATHER_ROWS:
             return None
-        tuning = next((tuning for tuning in self.base.manifest.tunings if tuning.k >= k), None)
+        tuning = next((tuning for tuning in self.base.tuned.tunings if tuning.k >= k), None)
         if tuning is None or tuning.candidates >= count:  # no recall was ever proven for so many
             return None
         ivf, vectors = self.base.ivf, self.base.vectors
-        # a filter that leaves a share s of all needs about nprobe / s lists for the same recall: measured, recall of
-        # an unscaled nprobe fell to 0.60 at 1 % left and 0.25 at 0.1 %; scaled, it rose at each share
-        nprobe = min(ivf.nlist, math.ceil(tuning.nprobe * len(vectors) / count))
-        for lists in dict.fromkeys((nprobe, ivf.nlist)):
-            candidates = ivf.search(queries, tuning.candidates, lists, keep)
+        plan = lists_to_visit(ivf, tuning.nprobe, queries, keep, len(vectors), count)
+        if (plan == COMPARE).all():
+            return None
+        scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        for lists in np.unique(plan[plan != COMPARE]).tolist():
+            at = np.flatnonzero(plan == lists)
+            candidates = ivf.search(queries[at], tuning.candidates, lists, keep)
             if keep is not None:  # some of FAISS's search paths ignore a selector (issues 5523, 5584): never trust it
                 candidates[~keep[np.maximum(candidates, 0)]] = -1
-            if ((candidates >= 0).sum(1) >= k).all():
-                return exact.rerank(queries, vectors, candidates, k)
-        return None
+            full = (candidates >= 0).sum(axis=1) >= k
+            plan[at[~full]] = COMPARE
+            scores[at[full]], rows[at[full]] = exact.rerank(queries[at[full]], vectors, candidates[full], k)
+        if (at := np.flatnonzero(plan == COMPARE)).size:
+            scores[at], rows[at] = exact.top(queries[at], vectors, k, keep)
+        return scores, rows
 
     def vectors_of(self, ids: Ints) -> tuple[Floats, Mask]:
         """Unit vectors of ids ``(n,)``, and which of them are there; zeros for those that are not."""

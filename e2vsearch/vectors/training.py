@@ -1,0 +1,221 @@
+"""An IVF index made of a generation's vectors: trained or taken over, filled, tuned. Knows rows, nothing of SQL."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from e2vsearch.errors import GenerationError
+from e2vsearch.vectors.disk import let_go
+from e2vsearch.vectors.exact import Floats, Ints
+from e2vsearch.vectors.ivf import Ivf, Progress, faiss_module
+from e2vsearch.vectors.tuning import Trial, Tuned, Tuning, held_out, tune, widest
+
+MIN_ROWS = 1000  # fewer leave too little to train on beside the vectors held out, and are compared in a millisecond
+RICHER = {"ivf-rabitq": "ivf-sq8", "ivf-sq8": "ivf-flat", "ivf-flat": "flat"}  # what to try where a target is missed
+GROWN = 4  # times as many segments as lists were trained on: as many again would be due, by `lists_for`
+DROPPED = 0.02  # recall that lists lost, at what was enough when they were trained, for which they are trained anew
+_CROWDED = 2.0  # times the imbalance that they had then, for which they are as well
+
+_TRAIN_PER_LIST = 64  # FAISS warns below 39; 1 M x 1024-d then trains on 1 GiB, which is all that a build holds
+_MIN_PER_LIST = 39
+_RANGE_ROWS = 16_384  # that ivf-sq8 takes the range of each dimension from
+_SPAN_ROWS = 16_384  # gathered from the map at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Where an index's lists are from; those of a generation before may be used again."""
+
+    n: int  # segments there were
+    rows: int  # of them that k-means saw
+    at: str  # UTC, ISO 8601
+    kind: str
+    tuning: Tuning  # what reached the target then
+    imbalance: float  # of the lists then
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Lists of an earlier generation."""
+
+    centroids: Floats  # (nlist, dim)
+    trained: Trained
+
+    def suits(self, n: int) -> bool:
+        """Whether n segments may still be put in these lists."""
+        return self.trained.n / GROWN < n < self.trained.n * GROWN and len(self.centroids) * _MIN_PER_LIST <= n
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What came out of `fit`."""
+
+    kind: str  # may be richer than asked for, and "flat" if nothing else reached the target
+    nlist: int | None
+    trained: Trained | None
+    tuned: Tuned
+    note: str
+
+    @classmethod
+    def flat(cls, target: float, note: str = "") -> Fitted:
+        """No lists: every query is compared with every vector."""
+        return cls("flat", None, None, Tuned.exact(target), note)
+
+
+def lists_for(n: int) -> int:
+    """Lists for n rows: the power of two nearest to 4 sqrt(n), with at least 39 rows a list to train on."""
+    nlist = 1 << round(math.log2(4 * math.sqrt(max(n, 1))))
+    while nlist > 1 and nlist * _MIN_PER_LIST > n:
+        nlist //= 2
+    return nlist
+
+
+def fit(
+    kind: str,
+    vectors: Floats,
+    ids: Ints,
+    path: Path,
+    target: float,
+    seed: int,
+    progress: Progress,
+    asked: Floats | None = None,
+    before: Before | None = None,
+) -> Fitted:
+    """Trains, fills and tunes an index over `vectors`, and writes it, unless exact search turns out to be the index.
+
+    Where a kind cannot reach the target at any nprobe, the next richer one is taken; the note says so.
+
+    Args:
+        kind: ``ivf-rabitq``, ``ivf-sq8`` or ``ivf-flat``.
+        vectors: ``(n, dim)`` unit rows, usually mapped; only a training sample is held in memory.
+        ids: ``(n,)`` of the rows.
+        path: the file to write.
+        target: recall to reach.
+        seed: of everything random.
+        progress: told ``(stage, done, total)``.
+        asked: ``(q, dim)`` the last real queries, to be tuned on as well.
+        before: lists to be used again if they still do.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    n = len(vectors)
+    if n < MIN_ROWS:
+        return Fitted.flat(target, f"{kind} needs {MIN_ROWS} segments to be tuned on, {n} are compared exactly")
+    if before is not None and before.suits(n):
+        fitted = _refilled(kind, vectors, ids, path, target, seed, progress, asked, before)
+        if fitted is not None:
+            return fitted
+    nlist = lists_for(n)
+    chosen = _training_rows(ids, nlist, seed)
+    sample = _gathered(vectors, chosen)
+    progress("train", 0, nlist)
+    centroids = _centroids(sample, nlist, seed)
+    progress("train", nlist, nlist)
+    sample = sample[:: -(-len(sample) // _RANGE_ROWS)].copy()  # lets go of the rest, which a rotation would even double
+    tried: list[str] = []
+    while kind != "flat":
+        ivf = Ivf.fill(kind, vectors, centroids, sample, seed, progress)
+        tuned = tune(ivf, kind, vectors, ids, target, seed, asked, progress)
+        if tuned is not None:
+            ivf.write(path)
+            trained = Trained(n, len(chosen), _now(), kind, tuned.tunings[0], round(ivf.imbalance, 3))
+            return Fitted(kind, nlist, trained, tuned, _missed(tried, target))
+        tried.append(kind)
+        kind = RICHER[kind]
+    return Fitted.flat(target, _missed(tried, target))
+
+
+def _refilled(
+    kind: str,
+    vectors: Floats,
+    ids: Ints,
+    path: Path,
+    target: float,
+    seed: int,
+    progress: Progress,
+    asked: Floats | None,
+    before: Before,
+) -> Fitted | None:
+    """As `fit` with lists of before, in the time that filling takes; None where they do no more."""
+    trained, nlist = before.trained, len(before.centroids)
+    few = np.sort(np.random.default_rng(seed).choice(len(vectors), min(_RANGE_ROWS, len(vectors)), replace=False))
+    ivf = Ivf.fill(kind, vectors, before.centroids, _gathered(vectors, few), seed, progress)
+    if ivf.imbalance > _CROWDED * trained.imbalance:
+        return None
+    if kind == trained.kind:
+        rows = held_out(ids, seed)[0]
+        then = trained.tuning
+        now = Trial(ivf, vectors, vectors[rows], rows, then.k).recall(then.k, then.nprobe, widest(kind))
+        if now.recall < then.recall_stored - DROPPED:
+            return None
+    tuned = tune(ivf, kind, vectors, ids, target, seed, asked, progress)
+    if tuned is None:
+        return None
+    ivf.write(path)
+    return Fitted(kind, nlist, trained, tuned, "")
+
+
+def retuned(
+    ivf: Ivf,
+    kind: str,
+    vectors: Floats,
+    ids: Ints,
+    target: float,
+    seed: int,
+    asked: Floats | None,
+    progress: Progress,
+) -> Tuned:
+    """Another setting for an index as it is.
+
+    Raises:
+        GenerationError: it cannot reach the target at any nprobe.
+    """
+    tuned = tune(ivf, kind, vectors, ids, target, seed, asked, progress)
+    if tuned is None:
+        raise GenerationError(
+            f"{kind} does not reach recall {target:g} here at any nprobe: e2vsearch index build --recall {target:g} "
+            "takes a richer kind"
+        )
+    return tuned
+
+
+def _training_rows(ids: Ints, nlist: int, seed: int) -> Ints:
+    others = np.setdiff1d(np.arange(len(ids)), np.concatenate(held_out(ids, seed)))
+    return np.sort(np.random.default_rng(seed).permutation(others)[: _TRAIN_PER_LIST * nlist])
+
+
+def _gathered(vectors: Floats, rows: Ints) -> Floats:
+    sample = np.empty((len(rows), vectors.shape[1]), np.float32)
+    for start in range(0, len(rows), _SPAN_ROWS):
+        sample[start : start + _SPAN_ROWS] = vectors[rows[start : start + _SPAN_ROWS]]
+        let_go(vectors)
+    return sample
+
+
+def _centroids(sample: Floats, nlist: int, seed: int) -> Floats:
+    faiss = faiss_module()
+    kmeans = faiss.Kmeans(
+        sample.shape[1],
+        nlist,
+        niter=10,
+        spherical=True,  # lists of directions, as cosine needs
+        seed=seed + 1,  # FAISS keeps its own default for some zeros
+        min_points_per_centroid=1,
+        max_points_per_centroid=_TRAIN_PER_LIST,
+    )
+    kmeans.train(sample)
+    return np.asarray(kmeans.centroids, np.float32)
+
+
+def _missed(tried: list[str], target: float) -> str:
+    return f"{' and '.join(tried)} did not reach recall {target:g} at any nprobe" if tried else ""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

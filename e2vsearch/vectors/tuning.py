@@ -1,0 +1,342 @@
+"""How many lists to visit for a promised recall, measured and not hoped for. Knows FAISS lists and vectors by row.
+
+A recall is a share of the exact top k that is found. It is measured twice, on stored vectors that the lists were not
+trained on, each left out of its own answer, and on the last real queries where some are kept (`asked`); what is
+reported is the lower of the two. One half of the held-out vectors chooses a setting, the other half has to agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from e2vsearch.vectors import exact
+from e2vsearch.vectors.disk import let_go
+from e2vsearch.vectors.exact import Floats, Ints
+from e2vsearch.vectors.ivf import Ivf, Progress
+
+# results that a recall is proven for, more are compared exactly; on how many queries: long answers vary less
+_PROVEN = ((20, 512), (256, 128), (1000, 64))
+HELD_OUT = _PROVEN[0][1]  # vectors that choose nprobe, and as many others that have to agree
+FEW_ASKED = 32  # fewer queries than this say too little
+_FACTORS = {"ivf-rabitq": (2, 3, 5, 8, 12, 20), "ivf-sq8": (1, 2, 3, 5), "ivf-flat": (1,)}
+_MOST_CANDIDATES = 5000  # re-ranked a query
+_ASKED_LISTS = 8  # times the lists that stored vectors need, which queries unlike anything stored may cost at most
+_SPAN_ROWS = 65_536  # read at a time when all is compared: 256 MiB of 1024-d
+_TIE = 1e-6  # scores this near are equal: which of two equals is found says nothing about recall
+_ERRORS = 1.0  # standard errors that a measured recall must be above its target
+
+
+class Measured(NamedTuple):
+    """A mean recall and its standard error."""
+
+    recall: float
+    error: float
+
+    @property
+    def sure(self) -> float:
+        """What is still so when the sample was lucky.
+
+        A mean that only just reaches a target is, of fresh queries, below it every other time; measured on 512
+        queries, one standard error (0.002-0.004) keeps fresh recall within 0.01 of any target.
+        """
+        return self.recall - _ERRORS * self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How many lists to visit and candidates to re-rank for k results, and the recall that this gives."""
+
+    k: int
+    nprobe: int
+    k_factor: int  # candidates re-ranked exactly, in multiples of k
+    recall: float  # of the exact top k: the lower of the two below
+    recall_stored: float  # on stored vectors that had no part in the choice
+    sample_stored: int  # how many
+    recall_asked: float | None  # on the last real queries; None where too few are kept
+    sample_asked: int
+
+    @property
+    def candidates(self) -> int:
+        """Rows to re-rank for up to k results: for one result as for k, since coarse codes seldom rank it first."""
+        return self.k * self.k_factor
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What an index promises, and how well that was measured."""
+
+    target: float  # recall that the settings were chosen for
+    tunings: tuple[Tuning, ...]  # rising k; the first is the one shown. None: exact
+    measured: str  # how the recall was
+    measured_at: str  # UTC, ISO 8601
+    note: str  # such as a target that real queries miss
+
+    @classmethod
+    def exact(cls, target: float) -> Tuned:
+        """Nothing is left out, so nothing has to be measured."""
+        return cls(target, (), "exact by construction", _now(), "")
+
+    @property
+    def recall(self) -> float:
+        """Share of the exact top 20 that is found; 1.0 for flat."""
+        return self.tunings[0].recall if self.tunings else 1.0
+
+    @property
+    def nprobe(self) -> int | None:
+        """Lists visited for 20 results without a filter."""
+        return self.tunings[0].nprobe if self.tunings else None
+
+    @property
+    def k_factor(self) -> int | None:
+        """Candidates re-ranked for 20 results, in multiples of 20."""
+        return self.tunings[0].k_factor if self.tunings else None
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Tuned:
+        """As it was written by `dataclasses.asdict`.
+
+        Raises:
+            TypeError, KeyError: it was not.
+        """
+        return cls(**{**fields, "tunings": tuple(Tuning(**tuning) for tuning in fields["tunings"])})
+
+
+def widest(kind: str) -> int:
+    """The most candidates that are re-ranked, in multiples of k: what is missed then is in lists not visited."""
+    return _FACTORS[kind][-1]
+
+
+def held_out(ids: Ints, seed: int) -> tuple[Ints, Ints]:
+    """Rows that lists are not trained on: those that choose a setting, and those that report its recall.
+
+    A list's centre leans towards the vectors it was trained on, so they find each other a little more easily than a new
+    query does. Which segments are held out depends on a hash of their ids, lowest first: of a collection that has grown
+    they are old ones that were held out before and new ones, so lists that are used again have not seen them either.
+    """
+    start = (seed + 1) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF  # splitmix64 (Steele, Lea and Flood, 2014)
+    mixed = ids.astype(np.uint64) + np.uint64(start)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    count = min(HELD_OUT, len(ids) // 8)
+    halves = (np.flatnonzero((mixed & np.uint64(1)) == half) for half in (0, 1))
+    choosing, reporting = (rows[np.argsort(mixed[rows], kind="stable")[:count]] for rows in halves)
+    return choosing, reporting
+
+
+class Trial:
+    """Queries with known answers."""
+
+    def __init__(self, ivf: Ivf, vectors: Floats, queries: Floats, itself: Ints | None, most: int) -> None:
+        """Compares all, once.
+
+        Args:
+            ivf: what is tried.
+            vectors: ``(n, dim)`` unit rows, usually mapped; read a part at a time.
+            queries: ``(q, dim)`` unit rows.
+            itself: ``(q,)`` the row that each query is, to be left out; None: the nearest, where it is the same.
+            most: results that will be asked for.
+        """
+        self._ivf = ivf
+        self._queries = np.ascontiguousarray(queries)
+        n = len(vectors)
+        best = exact.Best(len(queries), min(2 * most + 17, n))  # twice as many and some: equals of the k-th count too
+        for start in range(0, n, _SPAN_ROWS):
+            scores, rows = exact.top(self._queries, vectors[start : start + _SPAN_ROWS], 2 * most + 17)
+            best.push(scores, np.where(rows >= 0, rows + start, -1))
+            let_go(vectors)
+        self._scores, self._found = best.result()
+        same = self._scores[:, 0] > 1 - _TIE
+        self._itself = np.where(same, self._found[:, 0], -1) if itself is None else itself
+        self._wanted = np.zeros(n + 1, np.bool_)  # the last one answers for -1
+        self._row_bytes = vectors.shape[1] * 4
+        self._per_list = n / ivf.nlist
+
+    def recalls(self, k: int, nprobe: int, factors: Sequence[int]) -> list[Measured]:
+        """Recall of the exact top k for each factor; a re-rank finds all that the candidates hold."""
+        count = min(dict(_PROVEN)[k], len(self._queries))
+        candidates = self._ivf.search(self._queries[:count], k * factors[-1] + 1, nprobe)
+        shares = np.zeros((count, len(factors)))
+        known = zip(self._itself, self._scores, self._found, candidates, strict=False)
+        for at, (row, scores, found, some) in enumerate(known):
+            others = found != row
+            enough = scores[others][k - 1] - _TIE
+            wanted = found[others & (scores >= enough)]
+            self._wanted[wanted] = True
+            counted = np.cumsum(self._wanted[some[some != row]])
+            self._wanted[wanted] = False
+            reached = np.minimum(k * np.array(factors), counted.size) - 1
+            shares[at] = np.minimum(counted[reached], k) / k
+        errors = shares.std(axis=0) / math.sqrt(count)
+        return [Measured(float(mean), float(error)) for mean, error in zip(shares.mean(axis=0), errors, strict=True)]
+
+    def recall(self, k: int, nprobe: int, factor: int) -> Measured:
+        """Recall of the exact top k at one setting."""
+        return self.recalls(k, nprobe, [factor])[0]
+
+    def cost(self, k: int, nprobe: int, factor: int) -> float:
+        """Bytes that a query reads: codes of the lists visited, and vectors re-ranked."""
+        return float(nprobe * self._per_list * self._ivf.row_bytes + k * factor * self._row_bytes)
+
+    def sample(self, k: int) -> int:
+        """How many queries a recall of k results is measured on."""
+        return min(dict(_PROVEN)[k], len(self._queries))
+
+
+def recall_now(
+    ivf: Ivf, vectors: Floats, ids: Ints, tuning: Tuning, seed: int, asked: Floats | None
+) -> tuple[float, float | None]:
+    """Recall of a setting as `tune` measures it: of stored vectors, and of the last queries if they are enough."""
+    reporting = held_out(ids, seed)[1]
+    stored = Trial(ivf, vectors, vectors[reporting], reporting, tuning.k)
+    recall = stored.recall(tuning.k, tuning.nprobe, tuning.k_factor).recall
+    if asked is None or len(asked) < FEW_ASKED:
+        return recall, None
+    real = Trial(ivf, vectors, asked, None, tuning.k)
+    return recall, real.recall(tuning.k, tuning.nprobe, tuning.k_factor).recall
+
+
+def tune(
+    ivf: Ivf,
+    kind: str,
+    vectors: Floats,
+    ids: Ints,
+    target: float,
+    seed: int,
+    asked: Floats | None,
+    progress: Progress,
+) -> Tuned | None:
+    """The cheapest setting that reaches the target, for each k that can be proven; None if the first cannot.
+
+    Args:
+        ivf: the index.
+        kind: of it.
+        vectors: ``(n, dim)`` unit rows, usually mapped.
+        ids: ``(n,)`` of the rows.
+        target: recall to reach.
+        seed: of the choice of held-out vectors.
+        asked: ``(q, dim)`` the last real queries, unit rows; fewer than 32 are left aside.
+        progress: told ``("tune", done, total)``.
+    """
+    ks = [k for k, _ in _PROVEN if 10 * k <= len(vectors)]
+    choosing, reporting = (Trial(ivf, vectors, vectors[rows], rows, ks[-1]) for rows in held_out(ids, seed))
+    real = Trial(ivf, vectors, asked, None, ks[-1]) if asked is not None and len(asked) >= FEW_ASKED else None
+    tunings: list[Tuning] = []
+    nprobe = 1
+    for done, k in enumerate(ks):
+        progress("tune", done, len(ks))
+        factors = [factor for factor in _FACTORS[kind] if factor * k <= max(_MOST_CANDIDATES, k)]
+        chosen = _cheapest(choosing, k, factors, nprobe, target, ivf.nlist)
+        chosen = chosen and _agreed(reporting, k, factors, chosen, target, ivf.nlist)
+        if chosen is None:
+            break
+        if real is not None:
+            chosen = _wider(real, k, factors, chosen, target, min(ivf.nlist, _ASKED_LISTS * chosen[0]))
+        nprobe, factor = chosen
+        stored = reporting.recall(k, nprobe, factor).recall
+        of_asked = real.recall(k, nprobe, factor).recall if real is not None else None
+        tunings.append(
+            Tuning(
+                k,
+                nprobe,
+                factor,
+                _rounded(stored if of_asked is None else min(stored, of_asked)),
+                _rounded(stored),
+                reporting.sample(k),
+                None if of_asked is None else _rounded(of_asked),
+                real.sample(k) if real is not None else 0,
+            )
+        )
+    progress("tune", len(ks), len(ks))
+    if not tunings:
+        return None
+    return Tuned(target, tuple(tunings), _how(tunings[0]), _now(), _missed(tunings[0], target))
+
+
+def _agreed(
+    trial: Trial, k: int, factors: Sequence[int], chosen: tuple[int, int], target: float, most: int
+) -> tuple[int, int] | None:
+    """The chosen (nprobe, factor), or the next wider one that other vectors agree to; None where none is."""
+    nprobe, factor = chosen
+    while trial.recall(k, nprobe, factor).sure < target:
+        if nprobe < most:
+            nprobe = min(most, nprobe + max(1, nprobe // 8))
+            continue
+        wider = [each for each in factors if each > factor]
+        if not wider:
+            return None
+        factor = wider[0]
+    return nprobe, factor
+
+
+def _wider(
+    trial: Trial, k: int, factors: Sequence[int], chosen: tuple[int, int], target: float, most: int
+) -> tuple[int, int]:
+    """The chosen (nprobe, factor), or what real queries need more, as far as `most` lists and the widest factor."""
+    nprobe, factor = chosen
+    while trial.recall(k, nprobe, factor).recall < target:
+        wider = [each for each in factors if each > factor]
+        more, deeper = min(most, nprobe + max(1, nprobe // 4)), wider[0] if wider else factor
+        if (more, deeper) == (nprobe, factor):
+            break
+        by_lists, by_depth = trial.recall(k, more, factor).recall, trial.recall(k, nprobe, deeper).recall
+        if more > nprobe and (by_lists >= by_depth or deeper == factor):
+            nprobe = more
+        else:
+            factor = deeper
+    return nprobe, factor
+
+
+def _cheapest(
+    trial: Trial, k: int, factors: Sequence[int], nprobe: int, target: float, most: int
+) -> tuple[int, int] | None:
+    """Cheapest (nprobe, factor): doubles nprobe while that can still pay, then bisects down to a twelfth."""
+    best: tuple[float, int, int] | None = None
+    while best is None or trial.cost(k, nprobe, factors[0]) < best[0]:
+        recalls = trial.recalls(k, nprobe, factors)
+        reached = [factor for factor, recall in zip(factors, recalls, strict=True) if recall.sure >= target]
+        if reached:
+            best = min(best or (math.inf, 0, 0), (trial.cost(k, nprobe, reached[0]), nprobe, reached[0]))
+        if nprobe == most:
+            break
+        nprobe = min(most, 2 * nprobe)
+    if best is None:
+        return None
+    _, high, factor = best
+    low = high // 2
+    while high - low > max(1, high // 12):
+        middle = (low + high) // 2
+        if trial.recall(k, middle, factor).sure >= target:
+            high = middle
+        else:
+            low = middle
+    return high, factor
+
+
+def _rounded(recall: float) -> float:
+    return round(recall, 4)
+
+
+def _how(tuning: Tuning) -> str:
+    stored = f"{tuning.sample_stored} stored vectors, neither trained on nor chosen by, each left out of its own answer"
+    asked = f", and of the last {tuning.sample_asked} queries" if tuning.sample_asked else ""
+    return f"exact top k of {stored}{asked}"
+
+
+def _missed(tuning: Tuning, target: float) -> str:
+    if tuning.recall_asked is None or tuning.recall_asked >= target:
+        return ""
+    return (
+        f"the last {tuning.sample_asked} queries are unlike what is stored: {tuning.recall_asked:.3f} of their exact "
+        f"top {tuning.k} is found, not {target:g}; ask such ones with --exact"
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,148 @@
+"""``index build | tune | status | verify | drop`` on a collection that is large enough for lists."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stress
+from command import Run
+
+import e2vsearch
+from e2vsearch import settings
+from e2vsearch.errors import SettingsError
+from e2vsearch.vectors.asked import ASKED
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection's folder with 1,600 segments; tests copy it."""
+    folder = tmp_path_factory.mktemp("stored")
+    stress.first(f"sqlite:///{folder}/catalog.db", folder)
+    return folder
+
+
+@pytest.fixture
+def index(stored: Path, tmp_path: Path) -> Path:
+    from e2vsearch.catalog.backup import backup
+    from e2vsearch.catalog.database import parsed
+
+    backup(parsed(f"sqlite:///{stored}/catalog.db"), tmp_path / "index" / "catalog.db")
+    return tmp_path / "index"
+
+
+def facts(run: Run, index: Path, *more: str) -> dict[str, str]:
+    """The table that a person sees."""
+    lines = run("index", "status", "--index", index, "--format", "table", *more).out.splitlines()
+    return {line.split("  ")[0]: line.split("  ", 1)[1].strip() for line in lines if "  " in line}
+
+
+def test_the_life_of_an_index(run: Run, index: Path) -> None:
+    at = ("--index", index)
+    assert run("index", "build", "--kind", "ivf-flat", "--recall", "0.9", *at).code == 0
+    state = json.loads(run("index", "status", *at).out)
+    assert (state["kind"], state["target"], state["n"]) == ("ivf-flat", 0.9, stress.FIRST * stress.SEGMENTS)
+    assert state["recall"] >= 0.9
+    assert (state["sample_stored"], state["sample_asked"]) == (200, 0)
+    seen = facts(run, index)
+    assert seen["recall"].startswith(
+        f"{state['recall']:.3f} of the exact top 20 (target 0.9), on 200 stored vectors, 20"
+    )
+    assert seen["lists"].startswith("made for 1,600 segments, 20")
+
+    for number in range(1, 41):
+        assert run("query", f"seg:{number * 30}", "--by", "segment", *at).code == 0
+    tuned = run("index", "tune", "--recall", "0.95", *at)
+    assert tuned.code == 0
+    assert json.loads(tuned.out)["target"] == 0.95
+    assert " and the last " in facts(run, index)["recall"]
+    assert "drift" not in facts(run, index, "--measure")
+    again = json.loads(run("index", "build", *at).out)
+    assert (again["kind"], again["tuned"]["target"]) == ("ivf-flat", 0.95)
+    assert run("index", "verify", *at).out == "sound\n"
+    checked = {row["name"]: row for row in run("doctor", *at, "--format", "jsonl").rows}
+    assert checked["recall"]["ok"]
+    assert "of the exact top 20" in checked["recall"]["found"]
+
+    assert "dropped 2 generations" in run("index", "drop", "--yes", *at).err
+    assert json.loads(run("index", "status", *at).out)["kind"] == "none"
+    assert not (index / ASKED).exists()
+    assert "there was no index" in run("index", "drop", "--yes", *at).err
+    missing = run("index", "tune", *at)
+    assert (missing.code, missing.err) == (1, "e2vsearch: there is no index to tune: e2vsearch index build\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["build", "--recall", "1.2"], 2, "--recall"),
+        (["build", "--kind", "hnsw"], 2, "--kind"),
+        (["tune", "--recall", "0"], 2, "--recall"),
+        (["drop"], 1, ""),  # nobody there to say yes
+    ],
+)
+def test_wrong_words(run: Run, index: Path, arguments: list[str], code: int, says: str) -> None:
+    done = run("index", *arguments, "--index", index)
+    assert (done.code, says in done.err) == (code, True), done.err
+
+
+def test_a_gpu_that_is_not_there(run: Run, index: Path) -> None:
+    faiss = pytest.importorskip("faiss")
+    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
+        pytest.skip("there is a GPU here")
+    done = run("index", "build", "--kind", "gpu", "--index", index)
+    assert done.code == 1
+    assert done.err.startswith("e2vsearch: this FAISS has no GPU to use")
+    assert done.err.count("\n") == 1
+
+
+def test_what_was_asked_is_kept_unless_a_setting_says_no(
+    index: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("E2VSEARCH_ASKED", "0")
+    with e2vsearch.open(index) as collection:
+        collection.build("ivf-flat")
+        collection.query("seg:1", k=3)
+    assert not (index / ASKED).exists()
+    monkeypatch.delenv("E2VSEARCH_ASKED")
+    with e2vsearch.open(index) as collection:
+        collection.query("seg:1", k=3)
+    assert (index / ASKED).exists()
+    monkeypatch.setenv("E2VSEARCH_ASKED", "few")
+    with pytest.raises(SettingsError, match="asked must be a whole number"):
+        settings.load()
+
+
+def test_lists_find_what_a_query_would(index: Path) -> None:
+    with e2vsearch.open(index) as collection:
+        manifest = collection.build("ivf-rabitq", recall=0.95)
+        assert manifest.trained is not None
+        assert collection.build().trained == manifest.trained
+        assert collection.build(retrain=True).trained != manifest.trained
+        vectors = np.concatenate([stress.vectors_of(number)[:1] for number in range(1, 60)])
+        found, truth = (collection.index().search(vectors, 20, compare_all=exact).ids for exact in (False, True))
+        shares = [np.isin(row, real).mean() for row, real in zip(found, truth, strict=True)]
+        assert np.mean(shares) >= 0.94
+
+
+def test_a_restored_backup_is_indexed_anew(index: Path, tmp_path: Path) -> None:
+    """Ids that the lost days had given out are given out again, to other segments."""
+    with e2vsearch.open(index) as collection:
+        collection.backup(tmp_path / "kept.db")
+        collection.catalog.store(stress.recording(5001))
+        collection.build("ivf-flat")
+    (tmp_path / "kept.db").replace(index / "catalog.db")
+    for left in ("catalog.db-wal", "catalog.db-shm"):
+        (index / left).unlink(missing_ok=True)
+    with e2vsearch.open(index) as collection:
+        number = collection.catalog.store(stress.recording(5002)).id
+        ids, _ = collection.catalog.segments_of([number])
+        found = collection.index().search(stress.vectors_of(5002), 5)
+        assert found.ids[:, 0].tolist() == np.sort(ids).tolist()
+        np.testing.assert_allclose(found.scores[:, 0], 1.0, atol=1e-6)
+        assert collection.index().due()
+        collection.build()
+        assert collection.index().verify() == []
