@@ -4,8 +4,9 @@
     python benchmarks/ingest.py --stress 300       # only the queue: four workers on one Postgres, kill -9 every 4 s
 
 Calls of five minutes are composed of the sides of real ones (../shared/audio/calls, else samples/calls), each begun at
-another place. The bare encoder gets the very segments that ingesting finds, in the same batches and threads, already
-decoded; both take turns. emotion2vec has random weights of its published shape: times are those of real ones.
+another place; short clips are 4 s of them. The bare encoder gets the very segments that ingesting finds, already
+decoded, a minute of speech at a time, whosever it is; both take turns. emotion2vec has random weights of its published
+shape: times are those of real ones.
 
 The stress kills for that long, then lets the queue run empty. Exit code 1 unless every recording is stored exactly
 once, none is left, and a killed worker's recordings were taken by others after their leases had ended and not before.
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
@@ -82,12 +83,17 @@ def compose(folder: Path, calls: int, seconds: float, seed: int = 0) -> list[Pat
     return paths
 
 
-def batches(path: Path) -> list[list[NDArray[np.float32]]]:
-    """The spoken segments of a call, as many together as go to an encoder at once."""
+def spoken(path: Path) -> list[NDArray[np.float32]]:
+    """The spoken segments of a call."""
+    return [segment.signal for segment in speech.segments(audio.stream(path))]
+
+
+def batches(signals: Iterable[NDArray[np.float32]]) -> list[list[NDArray[np.float32]]]:
+    """As many together as go to an encoder at once, whosever they are."""
     out: list[list[NDArray[np.float32]]] = [[]]
-    for segment in speech.segments(audio.stream(path)):
-        out[-1].append(segment.signal)
-        if sum(each.size for each in out[-1]) >= BATCH_S * audio.SAMPLING_RATE_HZ:
+    for each in signals:
+        out[-1].append(each)
+        if sum(clip.size for clip in out[-1]) >= BATCH_S * audio.SAMPLING_RATE_HZ:
             out.append([])
     return [batch for batch in out if batch]
 
@@ -118,11 +124,11 @@ def speed(name: str, encoder: Encoder, folder: Path, calls: int, seconds: float,
     paths = compose(folder / "calls", calls, seconds)
     cores = settings.cores()
 
-    def listen() -> list[list[list[NDArray[np.float32]]]]:
+    def listen() -> list[list[NDArray[np.float32]]]:
         with ThreadPoolExecutor(cores) as pool:
-            return list(pool.map(batches, paths))
+            return list(pool.map(spoken, paths))
 
-    heard = [batch for call in listen() for batch in call]
+    heard = batches(signal for call in listen() for signal in call)
     clips = sum(map(len, heard))
     spoken_s = sum(signal.size for batch in heard for signal in batch) / audio.SAMPLING_RATE_HZ
     encoder.encode(heard[0][:2])  # buffers and arenas fill once
@@ -350,9 +356,9 @@ def main() -> None:
         if model is not None:
             calls, seconds = (2, 20.0) if arguments.quick else (4, 60.0)
             encoder = encoders.open(model)
-            rows += speed(
-                Path(model).name, encoder, folder / "emotion2vec", calls, seconds, 3 if arguments.quick else 5
-            )
+            name, rounds = Path(model).name, 3 if arguments.quick else 5
+            rows += speed(name, encoder, folder / "emotion2vec", calls, seconds, rounds)
+            rows += speed(f"{name}, short clips", encoder, folder / "short", 8 if arguments.quick else 30, 4.0, rounds)
     show(f"ingesting stereo calls on {settings.cores()} cores", rows, arguments.json)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+BF16 = "bf16-"
+"""What the revisions of spaces begin with whose vectors were made in bfloat16; the rest is that of fp32, cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,5 +18,15 @@ class Space:
     labels: tuple[str, ...] = ()  # emotion classes, in the order of the scores
     projection: str = "raw"  # "raw": the encoder's own vectors, compared by cosine
 
+    def differs_in_precision(self, other: Space) -> bool:
+        """Whether one is of bfloat16 and the other is not, of the same weights."""
+        half, whole = sorted((self, other), key=lambda each: not each.revision.startswith(BF16))
+        return half != whole and half == replace(whole, revision=bf16(whole.revision))
+
     def __str__(self) -> str:
         return f"{self.encoder}@{self.revision[:12]} ({self.dim}-d, {self.projection})"
+
+
+def bf16(revision: str) -> str:
+    """The revision of the same weights in bfloat16."""
+    return f"{BF16}{revision}"[: len(revision)]

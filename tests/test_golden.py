@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import e2vsearch
 from e2vsearch import encoders
 from e2vsearch.catalog import golden as kept
-from e2vsearch.collection import golden
+from e2vsearch.collection import golden, transfer
 from e2vsearch.encoders import Embeddings
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import EncoderError, SpaceMismatch
@@ -131,6 +131,42 @@ def test_light_is_the_same_with_any_number_of_threads(tmp_path: Path) -> None:
         apart = golden.check(collection.catalog, encoders.open("light", encoders.EncoderOptions(threads=2)))
         assert apart is not None
         assert apart < golden.TOLERANCE / 10
+
+
+def test_an_export_carries_it(index: Path, tmp_path: Path) -> None:
+    with e2vsearch.open(index) as collection:
+        transfer.export(collection.catalog, tmp_path / "export")
+        expected = kept.kept(collection.catalog)
+    assert expected is not None
+    np.testing.assert_array_equal(np.load(tmp_path / "export" / "golden.npy"), expected)
+    with e2vsearch.open(tmp_path / "copy") as copy:
+        for already in (0, 1):
+            assert transfer.load(copy.catalog, tmp_path / "export").already == already
+        np.testing.assert_array_equal(kept.kept(copy.catalog), expected)
+        assert golden.check(copy.catalog, FakeEncoder()) == 0.0
+
+
+def test_an_export_of_vectors_that_were_computed_otherwise_is_refused(index: Path, tmp_path: Path) -> None:
+    with e2vsearch.open(index) as collection:
+        transfer.export(collection.catalog, tmp_path / "export")
+    with e2vsearch.open(tmp_path / "other", encoder=Drifting(0.5)) as other:
+        golden.pin(other.catalog, other.encoder())
+        with pytest.raises(
+            SpaceMismatch, match=r"does not compute in the export what it does in this collection"
+        ) as it:
+            transfer.load(other.catalog, tmp_path / "export")
+        assert "\n" not in str(it.value)
+        assert other.catalog.counts().recordings == 0
+
+
+def test_an_export_may_have_none(index: Path, tmp_path: Path) -> None:
+    _forget(index)
+    with e2vsearch.open(index) as collection:
+        transfer.export(collection.catalog, tmp_path / "export")
+    assert not (tmp_path / "export" / "golden.npy").exists()
+    with e2vsearch.open(tmp_path / "copy") as copy:
+        assert transfer.load(copy.catalog, tmp_path / "export").recordings == 1
+        assert kept.kept(copy.catalog) is None
 
 
 def test_doctor_shows_it(index: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

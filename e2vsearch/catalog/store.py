@@ -30,7 +30,7 @@ from e2vsearch.catalog.tables import (
     SpaceRow,
 )
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch
-from e2vsearch.space import Space
+from e2vsearch.space import BF16, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +120,13 @@ class Catalog(Reading):
             SpaceMismatch: they do not; the message has both cures.
         """
         if self.space is not None and space != self.space:
+            go_on = f"--encoder {self.encoder_source}"
+            if self.space.differs_in_precision(space):
+                here = self.space.revision.startswith(BF16)
+                go_on = "--precision bf16" if here else "--precision fp32, or bf16-as-fp32 to mix them all the same"
             raise SpaceMismatch(
                 f"this collection holds vectors of {self.space}, not of {space} - "
-                f"go on with --encoder {self.encoder_source}, or start another collection with --index ANOTHER"
+                f"go on with {go_on}, or start another collection with --index ANOTHER"
             )
 
     def feed(self) -> Feed:

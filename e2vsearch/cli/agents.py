@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from e2vsearch.cli.options import Device, EncoderName, Index, Quiet
+from e2vsearch.cli.options import Device, EncoderName, Index, Precision, Quiet
 from e2vsearch.cli.output import note
 
 
@@ -41,6 +41,7 @@ def mcp(
     index: Index = None,
     encoder: EncoderName = None,
     device: Device = None,
+    precision: Precision = None,
     quiet: Quiet = False,
 ) -> None:
     """Let agents search the collection over the Model Context Protocol: find similar moments, calls, clusters."""
@@ -48,7 +49,7 @@ def mcp(
     from e2vsearch.integrations.asking import Source
     from e2vsearch.integrations.mcp import make_server
 
-    with Collection.open(index, create=False, encoder=encoder, device=device) as collection:
+    with Collection.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
         server = make_server(Source(collection, roots=root or ()))
         if transport is Transport.stdio:
             server.run("stdio")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from e2vsearch.cli.options import By, Device, Format, Output, OutputFormat, Quiet
+from e2vsearch.cli.options import By, Device, Format, Output, OutputFormat, Precision, Quiet
 from e2vsearch.cli.output import SOME_FAILED, chosen, note, write
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of copies, triplets and intervals: the same gives the same.", min=0)] = 0,
     draws: Annotated[int, typer.Option(help="Triplets of each kind.", min=1)] = 6_000,
     device: Device = None,
+    precision: Precision = None,
     format_: OutputFormat = None,
     output: Output = None,
     quiet: Quiet = False,
@@ -83,10 +84,12 @@ def evaluate(
     from e2vsearch.collection.embedding import open_encoder
 
     with ExitStack() as stack:
-        collection = None if index is None else stack.enter_context(e2vsearch.open(index, create=False))
+        collection = None
+        if index is not None:
+            collection = stack.enter_context(e2vsearch.open(index, create=False, device=device, precision=precision))
         table = evaluation.read_labels(labels)  # before an encoder takes its time to open
         stored = collection is not None and encoder is None
-        hears = None if stored else open_encoder(settings.load(encoder=encoder, device=device))
+        hears = None if stored else open_encoder(settings.load(encoder=encoder, device=device, precision=precision))
         found = evaluation.evaluate(
             table,
             hears,

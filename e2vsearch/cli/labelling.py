@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from e2vsearch.cli.options import Device, EncoderName, Format, Index, Output, OutputFormat, Quiet, Where
+from e2vsearch.cli.options import Device, EncoderName, Format, Index, Output, OutputFormat, Precision, Quiet, Where
 from e2vsearch.cli.output import SOME_FAILED, chosen, note, span, write
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def label(
     index: Index = None,
     encoder: EncoderName = None,
     device: Device = None,
+    precision: Precision = None,
     format_: OutputFormat = None,
     output: Output = None,
     quiet: Quiet = False,
@@ -64,7 +65,7 @@ def label(
         raise typer.BadParameter("--csv, --list, --remove and --suggest exclude each other")
     if suggest and words:
         raise typer.BadParameter("--suggest takes no NAME - narrow it with --where")
-    with e2vsearch.open(index, create=False, encoder=encoder, device=device) as collection:
+    with e2vsearch.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
         if suggest:
             _suggest(collection, k, classifier, where, format_, output, quiet=quiet)
         elif list_:
@@ -140,6 +141,7 @@ def classify(
     index: Index = None,
     encoder: EncoderName = None,
     device: Device = None,
+    precision: Precision = None,
     format_: OutputFormat = None,
     output: Output = None,
     quiet: Quiet = False,
@@ -147,7 +149,7 @@ def classify(
     """Let a classifier label the collection; run again, it looks at new segments only. Then: --where 'label = NAME'."""
     import e2vsearch
 
-    with e2vsearch.open(index, create=False, encoder=encoder, device=device) as collection:
+    with e2vsearch.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
         from e2vsearch.analysis import labels
 
         if audio is not None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from e2vsearch.cli.options import Device, Index, Quiet
+from e2vsearch.cli.options import Device, Index, Precision, Quiet
 from e2vsearch.cli.output import note
 
 
@@ -41,6 +41,7 @@ def serve(
         int, typer.Option(help="Recordings listened to at a time.  [default: one a core]", min=0, show_default=False)
     ] = 0,
     device: Device = None,
+    precision: Precision = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -70,7 +71,7 @@ def serve(
 
     with running.bind(host, port, auto_port=auto_port) as opened:
         address = running.address_of(opened)
-        with e2vsearch.open(index, create=False, device=device) as collection:
+        with e2vsearch.open(index, create=False, device=device, precision=precision) as collection:
 
             def ready() -> None:
                 note(f"serving {collection.place.named} at {address} - Ctrl-C ends it", quiet=quiet)

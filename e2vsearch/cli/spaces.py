@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from e2vsearch.cli.options import Device, EncoderName, Index, Output, OutputFormat, Quiet
+from e2vsearch.cli.options import Device, EncoderName, Index, Output, OutputFormat, Precision, Quiet
 from e2vsearch.cli.output import note, write
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def space_fit(
     index: Index = None,
     encoder: EncoderName = None,
     device: Device = None,
+    precision: Precision = None,
     format_: OutputFormat = None,
     output: Output = None,
     quiet: Quiet = False,
@@ -84,7 +85,7 @@ def space_fit(
         raise typer.BadParameter("--head takes no labels")
     if speaker_key and not head:
         raise typer.BadParameter("--speaker-key goes with --head: labels name speakers in a column of their own")
-    with e2vsearch.open(index, create=False, encoder=encoder, device=device) as collection:
+    with e2vsearch.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
         from e2vsearch.analysis import spaces
         from e2vsearch.projections.head import SHARE
 
@@ -111,6 +112,7 @@ def space_compare(
     index: Index = None,
     encoder: EncoderName = None,
     device: Device = None,
+    precision: Precision = None,
     format_: OutputFormat = None,
     output: Output = None,
     quiet: Quiet = False,
@@ -118,7 +120,7 @@ def space_compare(
     """How well each projection finds the same emotion, the query's own speaker left out, beside raw vectors."""
     import e2vsearch
 
-    with e2vsearch.open(index, create=False, encoder=encoder, device=device) as collection:
+    with e2vsearch.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
         from e2vsearch.analysis import spaces
 
         found = spaces.compare(collection, labels, seed=seed)

@@ -16,6 +16,7 @@ from e2vsearch.catalog import Catalog, golden
 from e2vsearch.collection import centring
 from e2vsearch.encoders import Encoder
 from e2vsearch.errors import EncoderError, SpaceMismatch
+from e2vsearch.space import Space
 
 CLIP_S = 1.0
 
@@ -71,10 +72,25 @@ def check(catalog: Catalog, encoder: Encoder) -> float | None:
     found = _made(encoder) if expected is not None else None
     if expected is None or found is None:
         return None
+    return compare(encoder.space, expected, found, "here what it did when this collection was made")
+
+
+def compare(space: Space, expected: NDArray[np.float32], found: NDArray[np.float32], where: str) -> float:
+    """How far one vector of the clip is from another, as a share of its length.
+
+    Args:
+        space: of both.
+        expected: ``(dim,)``.
+        found: ``(dim,)``.
+        where: who made which, for the message.
+
+    Raises:
+        SpaceMismatch: farther than `TOLERANCE`.
+    """
     apart = float(np.linalg.norm(found - expected) / (np.linalg.norm(expected) or 1.0))
     if not apart <= TOLERANCE:  # nor if it is NaN
         raise SpaceMismatch(
-            f"{encoder.space} does not compute here what it did when this collection was made: its test clip's vector "
+            f"{space} does not compute {where}: its test clip's vector "
             f"is off by {apart:.1%}, {TOLERANCE:.0%} at most is right - use the versions of torch, funasr and "
             "onnxruntime, or the machine, that it was ingested with, or start another collection with --index ANOTHER"
         )

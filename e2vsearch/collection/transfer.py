@@ -8,6 +8,7 @@ An export is a folder::
                       transcript; row i belongs to row i of
     vectors.npy       (segments, dim) little-endian float32, as the encoder made them
     scores.npy        (segments, labels) float32, NaN where a segment has none; absent without labels
+    golden.npy        (dim,) float32, what the encoder made of the test clip; absent if that is not known
 
 and of what was found, labels, classifiers, side vectors and projections, the files that `findings` describes. Format 1
 had neither these nor text, and is read as well. Ids are given anew on import; everything else comes back as it was. A
@@ -30,7 +31,8 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from e2vsearch.catalog import Catalog, NewRecording, NewSegment, texts
-from e2vsearch.collection import findings
+from e2vsearch.catalog import golden as kept
+from e2vsearch.collection import findings, golden
 from e2vsearch.collection.findings import Findings, line, lines
 from e2vsearch.errors import ExportError
 from e2vsearch.space import Space
@@ -38,6 +40,7 @@ from e2vsearch.space import Space
 FORMAT = 2
 _READ = (1, 2)
 _BATCH = 4096
+_GOLDEN = "golden.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,9 @@ def export(catalog: Catalog, folder: Path) -> Transferred:
         with feed.snapshot() as snapshot:
             recordings, ids = _write(catalog, aside, snapshot)
         found = findings.write(catalog, aside, ids)
+        vector = kept.kept(catalog)
+        if vector is not None:
+            np.save(aside / _GOLDEN, vector.astype("<f4"), allow_pickle=False)
         assert catalog.space is not None  # feed() raises NoCollection without one
         manifest = {
             "format": FORMAT,
@@ -103,14 +109,14 @@ def load(catalog: Catalog, folder: Path) -> Transferred:
 
     Raises:
         ExportError: it is no export, or is damaged.
-        SpaceMismatch: the collection is pinned to another space.
+        SpaceMismatch: the collection is pinned to another space, or its encoder made another vector of the test clip.
     """
     manifest = _manifest(folder)
     for name, digest in manifest["sha256"].items():
         if not (folder / name).is_file() or _sha256(folder / name) != digest:
             raise ExportError(f"{folder / name} is missing or damaged - export again")
     space, source = read_space(folder)
-    catalog.pin(space, source)
+    _join_golden(catalog, folder, space, source)
     fresh = not catalog.segment_count()
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     scores = np.load(folder / "scores.npy", mmap_mode="r", allow_pickle=False) if space.labels else None
@@ -130,6 +136,20 @@ def load(catalog: Catalog, folder: Path) -> Transferred:
             segments += len(made)
         _recognise(catalog, done.id, own, ids)
     return Transferred(stored, segments, already, findings.load(catalog, folder, ids, fresh=fresh))
+
+
+def _join_golden(catalog: Catalog, folder: Path, space: Space, source: str) -> None:
+    """Pin the collection, and see that what is added was computed as what it holds; the encoder itself is not asked."""
+    theirs = np.load(folder / _GOLDEN, allow_pickle=False) if (folder / _GOLDEN).is_file() else None
+    if theirs is not None and (theirs.shape != (space.dim,) or theirs.dtype != np.float32):
+        raise ExportError(f"{folder / _GOLDEN} must be {space.dim} numbers of float32 - export again")
+    catalog.pin(space, source)
+    if theirs is None:
+        return
+    kept.keep(catalog, theirs)  # unless there is one, which it is compared with then
+    ours = kept.kept(catalog)
+    if ours is not None:
+        golden.compare(space, ours, theirs, "in the export what it does in this collection")
 
 
 def _recognise(catalog: Catalog, recording: int, own: list[tuple[int, dict[str, Any]]], ids: NDArray[np.int64]) -> None:

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.errors import BadSignal, EncoderError, SettingsError, UnknownEncoder
-from e2vsearch.space import Space
+from e2vsearch.space import BF16, Space
 
 __all__ = [
-    "BF16",
     "EMOTION2VEC_NAMES",
     "MAX_SIGNAL_S",
     "PRECISIONS",
@@ -41,9 +40,6 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 LIGHT_CARD = "light.json"
 """What a folder of light's weights is known by: the card that lies beside them."""
-
-BF16 = "bf16-"
-"""What the revisions of spaces begin with whose vectors were made in bfloat16."""
 
 MAX_SIGNAL_S = 30.0
 """No signal longer than this reaches a network: attention memory grows with the square of the length."""
@@ -80,12 +76,14 @@ class Encoder(ABC):
         min_samples: the shortest signal the network can take, in samples at 16 kHz.
         frame_rate_hz: rows a second that `frames` gives.
         opened_by: what `open` takes to make it again, where that is not the space's encoder: a model folder's path.
+        calls_at_once: how many calls of `encode` at a time suit one that joins their signals; 0: one a core.
     """
 
     space: Space
     min_samples: int = 400
     frame_rate_hz: float = 50.0
     opened_by: str = ""
+    calls_at_once: int = 0
 
     def encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
         """One vector a signal, each independent of the others in the call.

@@ -20,6 +20,9 @@ GPU_BUDGET = 32_000
 LEAST_FULL = 0.92
 """Of a batch's frames so many are some clip's own; the rest is padding, well under the 10 % that is allowed."""
 
+_LEAST_SHARE = 250
+"""Weighted frames below which work is not shared out any further: two clips of 2 s."""
+
 _ATTENTION_FRAMES = 1000
 """A frame's share of the attention bias grows with the clip: 16 heads x 4 bytes a frame it attends to, so that 1000
 frames make it as large as what else a frame of the large shape takes, some 60 kB."""
@@ -42,7 +45,8 @@ def plan(frames: Sequence[int], budget: float, shares: int = 1) -> list[list[int
         Every position once. A clip that is too heavy for the budget by itself is a batch of its own.
     """
     order = sorted(range(len(frames)), key=lambda position: -frames[position])  # stable: no accident of ties
-    budget = min(budget, sum(weight(each) for each in frames) / shares)
+    if shares > 1:
+        budget = min(budget, max(_LEAST_SHARE, sum(map(weight, frames)) / shares))
     batches: list[list[int]] = []
     longest = held = 0
     for position in order:

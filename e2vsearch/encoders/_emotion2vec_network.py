@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from math import prod
 from typing import Any
 
@@ -70,6 +69,10 @@ class Network:
         self.batched = all(isinstance(layer[2], torch.nn.Sequential) for layer in stem)
         self._together = self.device.type != "cpu"  # a GPU wants few large products, a CPU none on padding
 
+        blocks = [*audio.context_encoder.blocks, *module.blocks]
+        linears = [layer for each in blocks for layer in (each.attn.qkv, each.attn.proj, each.mlp.fc1, each.mlp.fc2)]
+        if not self._together:
+            _let_go(module, linears)
         dtype = torch.bfloat16 if half else torch.float32
         if self.batched and not self._together:
             run = faster.stem(stem, dtype)
@@ -79,7 +82,7 @@ class Network:
         for each in audio.relative_positional_encoder.modules():
             if isinstance(each, torch.nn.Conv1d):
                 each.register_forward_pre_hook(self._hide_padding)
-        for number, block in enumerate(chain(audio.context_encoder.blocks, module.blocks)):
+        for number, block in enumerate(blocks):
             block.attn.forward = partial(self._attention, block.attn, number)
             fused = isinstance(block.mlp.act, torch.nn.GELU) and block.mlp.act.approximate == "none"
             for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
@@ -202,6 +205,17 @@ class Network:
         if keeps:
             self._kept = row, bias
         return bias[:, :, :tokens, :tokens]
+
+
+def _let_go(module: Any, linears: Sequence[Any]) -> None:
+    """Copy what will not be packed, 45 MB: one tensor left in the mapped file would keep all of it in memory."""
+    import torch
+
+    packed = {id(layer.weight) for layer in linears}
+    with torch.no_grad():
+        for each in (*module.parameters(), *module.buffers()):
+            if id(each) not in packed:
+                each.data = each.data.clone()
 
 
 def _half(forward: Callable[[Any], Any], device: str, sources: Any) -> Any:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import pickle
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +113,16 @@ def checksum(tensor: Any) -> int:
     return zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
-def fingerprint(network: Any, settings: Mapping[str, Any]) -> str:
+def fingerprint(tensors: Iterable[tuple[str, Any]], settings: Mapping[str, Any]) -> str:
     """SHA-256 over the loaded tensors that vectors depend on, and over settings that no tensor's shape shows.
 
     The same for any file layout: neither names in the checkpoint, nor copies of an optimizer, nor a decoder count.
+    `tensors` are what `inference_tensors` gives, in its order.
     """
     import torch
 
     digest = hashlib.sha256(f"{_FORMAT}\n{json.dumps(settings, sort_keys=True)}\n".encode())
-    for name, tensor in inference_tensors(network):
+    for name, tensor in tensors:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

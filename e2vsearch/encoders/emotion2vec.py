@@ -19,18 +19,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
-from e2vsearch.encoders import BF16, EMOTION2VEC_NAMES, Embeddings, Encoder, EncoderOptions, Head, Space
+from e2vsearch.encoders import EMOTION2VEC_NAMES, Embeddings, Encoder, EncoderOptions, Head, Space
 from e2vsearch.encoders import _emotion2vec_batches as batches
 from e2vsearch.encoders import _emotion2vec_folder as folders
 from e2vsearch.encoders import _emotion2vec_weights as weights
+from e2vsearch.encoders._emotion2vec_desk import Desk
 from e2vsearch.encoders._emotion2vec_loading import load
 from e2vsearch.encoders._emotion2vec_network import Network
 from e2vsearch.encoders._emotion2vec_quiet import threads
 from e2vsearch.errors import BadSignal, BadWeights, missing_extra
+from e2vsearch.space import bf16
 
 __all__ = ["Emotion2vecEncoder"]
 
 _UNNAMED = "emotion2vec"
+
+_CALLS_A_CORE = 4
+"""One that is computed, and others to be decoded meanwhile and to share the next batch: of recordings of one short clip
+each, two on two cores leave the encoder waiting a third of the time."""
+
+_CALLS_A_GPU = 64
+"""A batch of 70 clips of 6 s is what a GPU takes at a time."""
+
+_Row = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
 
 class Emotion2vecEncoder(Encoder):
@@ -55,9 +66,8 @@ class Emotion2vecEncoder(Encoder):
         _require_packages()
         published = name in EMOTION2VEC_NAMES
         folder = folders.fetch(name) if published else folders.read(Path(name).resolve())
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # torch's thread count is changed by one at a time
         self._threads = options.threads
-        self._pool: ThreadPoolExecutor | None = None
         module, tokens = _load(folder, options)
         config, audio = module.cfg, module.modality_encoders["AUDIO"]
         self._kept, labels = _labels(tokens, folder.path)
@@ -69,13 +79,29 @@ class Emotion2vecEncoder(Encoder):
             "layer_norm_first": bool(config.layer_norm_first),
             "strides": [layer[0].stride[0] for layer in audio.local_encoder.conv_layers],
         }
-        revision = weights.fingerprint(module, settings)  # of the tensors as they came, before they are reordered
+        as_they_came = list(weights.inference_tensors(module))  # before they are reordered
+        with ThreadPoolExecutor(1) as beside:
+            hashed = beside.submit(weights.fingerprint, as_they_came, settings)
+            del as_they_came
+            with threads(1):  # a second one would spin more than it reorders, and the hash needs its core
+                self._network = Network(module, half=options.precision != "fp32")
+            revision = hashed.result()
+        del hashed
         if options.precision == "bf16":
-            revision = f"{BF16}{revision}"[: len(revision)]
-        self._network = Network(module, half=options.precision != "fp32")
+            revision = bf16(revision)
         self.min_samples = self._network.min_samples
         self.frame_rate_hz = SAMPLING_RATE_HZ / self._network.hop
-
+        on_cpu, on_cuda = (self._network.device.type == kind for kind in ("cpu", "cuda"))
+        budget = batches.CPU_BUDGET if on_cpu else batches.GPU_BUDGET
+        self._desk: Desk[_Row] = Desk(
+            self._pooled,
+            self._alone,
+            # a batch on each core; two by turns on a GPU, so that it need not wait for its samples
+            threads=self._cores() if on_cpu else 2 if on_cuda else 1,
+            budget=budget if self._network.batched else 0,
+            spread=on_cpu,
+        )
+        self.calls_at_once = _CALLS_A_CORE * self._cores() if on_cpu else _CALLS_A_GPU
         self.opened_by = name if published else str(folder.path)
         self.space = Space(
             encoder=name if published else folder.path.name if folder.path.name in EMOTION2VEC_NAMES else _UNNAMED,
@@ -85,21 +111,9 @@ class Emotion2vecEncoder(Encoder):
         )
 
     def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
-        frames = [self._network.frames_of(signal.size) for signal in signals]
-        on_cpu = self._network.device.type == "cpu"
-        cores = self._cores() if on_cpu else 1
-        budget = batches.CPU_BUDGET if on_cpu else batches.GPU_BUDGET
-        plan = batches.plan(frames, budget if self._network.batched else 0, cores)
-        with self._lock:
-            if cores > 1 and len(plan) > 1:
-                parts = list(self._workers(cores).map(lambda batch: self._pooled(signals, batch), plan))
-            else:
-                with threads(self._threads):
-                    parts = [self._pooled(signals, batch) for batch in plan]
-            # last, so that a GPU is not waited for between batches
-            vectors, scores = (_in_order(plan, [part[which] for part in parts]) for which in (0, 1))
-        assert vectors is not None
-        return Embeddings(vectors, scores)
+        rows = self._desk.run(signals, [self._network.frames_of(signal.size) for signal in signals])
+        vectors, scores = zip(*rows, strict=True)
+        return Embeddings(np.stack(vectors), None if scores[0] is None else np.stack(scores))
 
     def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
@@ -108,42 +122,24 @@ class Emotion2vecEncoder(Encoder):
             frames: NDArray[np.float32] = self._network.run([signal])[0].cpu().numpy()
         return frames
 
-    def _pooled(self, signals: Sequence[NDArray[np.float32]], batch: Sequence[int]) -> tuple[Any, Any]:
-        """Vectors and scores of one batch, tensors ``(n, dim)`` and ``(n, labels)``, None without a head."""
-        import torch
-
-        with torch.inference_mode():
-            clips = self._network.run([signals[position] for position in batch])
-            vectors = torch.stack([clip.mean(dim=0) for clip in clips])
-            head = self._network.module.proj
-            return vectors, None if head is None else torch.softmax(head(vectors)[:, self._kept], dim=-1)
-
     def _cores(self) -> int:
         import torch
 
         return self._threads or int(torch.get_num_threads())
 
-    def _workers(self, cores: int) -> ThreadPoolExecutor:
-        """Threads that each compute with one thread of torch, made once.
+    def _alone(self, signals: Sequence[NDArray[np.float32]]) -> list[_Row]:
+        with self._lock, threads(self._threads):
+            return self._pooled(signals)
 
-        `torch.set_num_threads` is about the calling thread and about threads that have not used torch yet, so that the
-        latter is put back once all workers are there.
-        """
-        if self._pool is None:
-            import torch
+    def _pooled(self, signals: Sequence[NDArray[np.float32]]) -> list[_Row]:
+        """Vector ``(dim,)`` and scores ``(labels,)`` of each clip of a batch; no scores without a head."""
+        import torch
 
-            before, started = torch.get_num_threads(), threading.Barrier(cores + 1)
-
-            def start() -> None:
-                torch.set_num_threads(1)
-                started.wait()
-
-            self._pool = ThreadPoolExecutor(cores, "emotion2vec")
-            for _ in range(cores):
-                self._pool.submit(start)
-            started.wait()
-            torch.set_num_threads(before)
-        return self._pool
+        with torch.inference_mode():
+            vectors = torch.stack([clip.mean(dim=0) for clip in self._network.run(signals)])
+            head = self._network.module.proj
+            scores = None if head is None else torch.softmax(head(vectors)[:, self._kept], dim=-1).cpu().numpy()
+            return list(zip(vectors.cpu().numpy(), [None] * len(vectors) if scores is None else scores, strict=True))
 
     def head(self) -> Head | None:
         """The rows of the network's ``proj`` layer that are in use."""
@@ -187,13 +183,3 @@ def _english(token: str) -> str:
     """The canonical name of a class: ``生气/angry`` is "angry", ``<unk>`` is "unknown"."""
     name = token.rsplit("/", 1)[-1].strip().lower()
     return "unknown" if name == "<unk>" else name
-
-
-def _in_order(plan: Sequence[Sequence[int]], parts: Sequence[Any]) -> NDArray[np.float32] | None:
-    """Rows of batches in the order of the signals; None if the parts are."""
-    if parts[0] is None:
-        return None
-    rows = np.concatenate([part.cpu().numpy() for part in parts])
-    out = np.empty_like(rows)
-    out[np.concatenate(plan)] = rows
-    return out

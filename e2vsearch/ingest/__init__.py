@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from e2vsearch import collection as _collection
-from e2vsearch import settings
 from e2vsearch.collection import golden
 from e2vsearch.collection.hearing import Stopped
 from e2vsearch.collection.opened import SAVED
@@ -27,13 +26,15 @@ from e2vsearch.encoders import Encoder
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.addresses import Remote
 from e2vsearch.ingest.metadata import MetadataTable
-from e2vsearch.ingest.one import FileFailure, Kind, Outcome, Read, Steps, path_of
+from e2vsearch.ingest.one import FileFailure, Kind, Outcome, Read, Steps, path_of, workers_of
 from e2vsearch.ingest.remote import Stores
 from e2vsearch.ingest.sources import expand, sources
 from e2vsearch.ingest.watching import STABLE_S, Table, Watch, rounds
 
 if TYPE_CHECKING:
+    from e2vsearch.ingest.queueing import QueueReport
     from e2vsearch.ingest.transcripts import TranscriptFolder
+    from e2vsearch.ingest.worker import Done, WorkerOptions, WorkReport
 
 __all__ = ["Collection", "FileFailure", "IngestReport", "MetadataTable", "Outcome", "Progress", "Steps", "expand"]
 
@@ -92,7 +93,8 @@ class Collection(_collection.Collection):
         Args:
             paths: files, folders and globs, see `e2vsearch.ingest.expand`; and ``s3://``, ``gs://`` and ``http(s)://``
                 URLs, prefixes that end with ``/`` and globs, see `e2vsearch.ingest.remote`.
-            workers: recordings in work at a time, by default as many as there are cores.
+            workers: recordings in work at a time, by default as many as keep the encoder busy: one a core, and four a
+                core with emotion2vec, which joins their segments.
             meta: a CSV whose columns are joined by file name, see `MetadataTable`.
             transcripts: a folder of ``.srt``, ``.vtt``, ``.json`` or ``.txt``, joined by file name and by time, see
                 `e2vsearch.ingest.transcripts`; to recordings stored before as well, without reading their audio.
@@ -117,9 +119,8 @@ class Collection(_collection.Collection):
         if dry_run:
             return run.rehearse(Steps(self, None, table, folder, stop), files).report(table, folder)
         encoder = None if of_vectors else self._pinned()
-        report = run.work(Steps(self, encoder, table, folder, stop), files, self._workers(workers)).report(
-            table, folder
-        )
+        count = workers_of(self, encoder, workers)
+        report = run.work(Steps(self, encoder, table, folder, stop), files, count).report(table, folder)
         if self.catalog.space is not None and not report.interrupted:
             self.maintain()
         return report
@@ -165,7 +166,8 @@ class Collection(_collection.Collection):
         watched = Watch(folders, stable_s=stable_s, parked=parked)
         table = Table(meta) if meta is not None else None
         _transcripts(transcripts, ())  # a folder that is none is said now, and not with the first recording
-        count, encoder = self._workers(workers), self._pinned()
+        encoder = self._pinned()
+        count = workers_of(self, encoder, workers)
         run = _Run(each=each, stop=stop)
         with suppress(KeyboardInterrupt):
             tended_s = clock() - _TEND_EVERY_S
@@ -179,6 +181,38 @@ class Collection(_collection.Collection):
         stop.set()
         return run.report()
 
+    def enqueue(
+        self, *paths: str | os.PathLike[str], priority: int = 0, meta: str | os.PathLike[str] | None = None
+    ) -> QueueReport:
+        """Queue recordings for workers: see `e2vsearch.ingest.queueing.enqueue`."""
+        from e2vsearch.ingest.queueing import enqueue
+
+        return enqueue(self, *paths, priority=priority, meta=meta)
+
+    def work(
+        self,
+        options: WorkerOptions | None = None,
+        *,
+        stop: threading.Event | None = None,
+        done: Callable[[Done], None] | None = None,
+    ) -> WorkReport:
+        """Ingest what is queued, until told to stop: see `e2vsearch.ingest.worker.Worker`.
+
+        Any number of processes may do so at a time, on any number of machines.
+
+        Args:
+            options: how it goes about it; ``WorkerOptions(drain=True)`` ends when nothing is left.
+            stop: set it from another thread to end it: what it has not done goes back into the queue.
+            done: called after each recording.
+
+        Raises:
+            EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded at all.
+            CatalogError: the database was away for longer than a lease.
+        """
+        from e2vsearch.ingest.worker import Worker
+
+        return Worker(self, options, stop, done).run()
+
     @property
     def _of_vectors(self) -> bool:
         return (self.settings.encoder or self.catalog.encoder_source) == SAVED
@@ -187,12 +221,6 @@ class Collection(_collection.Collection):
         encoder = self.encoder()
         golden.pin(self.catalog, encoder)
         return encoder
-
-    def _workers(self, asked: int | None) -> int:
-        count = asked or self.settings.workers or settings.cores()
-        if count < 1:
-            raise SettingsError(f"--workers must be 1 or more, not {count}")
-        return count
 
 
 def _transcripts(folder: str | os.PathLike[str] | None, recordings: Iterable[Path | Remote]) -> TranscriptFolder | None:

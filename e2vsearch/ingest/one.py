@@ -27,11 +27,13 @@ from e2vsearch.collection.hearing import Stopped
 from e2vsearch.collection.opened import SAVED
 from e2vsearch.collection.places import scheme_of
 from e2vsearch.encoders import Encoder
-from e2vsearch.errors import AudioError, CatalogError, E2vsearchError, TranscriptError
+from e2vsearch.errors import AudioError, CatalogError, E2vsearchError, SettingsError, TranscriptError
 from e2vsearch.ingest.addresses import Remote, State
+from e2vsearch.ingest.admission import Admitted
 from e2vsearch.ingest.metadata import MetadataTable, Row
 from e2vsearch.ingest.reading import read_audio, read_remote, read_saved, sha256_of, stat_of, uri_of
 from e2vsearch.ingest.remote import Stores
+from e2vsearch.settings import cores
 from e2vsearch.space import Space
 
 if TYPE_CHECKING:
@@ -130,10 +132,11 @@ class Steps:
     ) -> None:
         self._collection = collection
         self._catalog = collection.catalog
-        self._encoder = encoder
+        # where as many read as there are cores, that is bound enough
+        self._stop = stop or threading.Event()
+        self._encoder = Admitted(encoder, self._stop) if encoder is not None and encoder.calls_at_once else encoder
         self._table = table
         self._folder = folder
-        self._stop = stop or threading.Event()
         self._stores = Stores(self._stop)
         self._known: dict[str, Known] | None = None
         self._failed_before: set[str] | None = None
@@ -314,6 +317,18 @@ class Steps:
     def _failed(self, read: Read, error: E2vsearchError) -> Outcome:
         self._catalog.fail(read.uri, error.reason, str(error))
         return Outcome(read.uri, "failed", failure=FileFailure(read.uri, error.reason, str(error)))
+
+
+def workers_of(collection: Collection, encoder: Encoder | None, asked: int | None = None) -> int:
+    """How many recordings are in work at a time: as asked for or set, else as many as keep the encoder busy.
+
+    Raises:
+        SettingsError: less than one.
+    """
+    count = asked or collection.settings.workers or (encoder.calls_at_once if encoder else 0) or cores()
+    if count < 1:
+        raise SettingsError(f"--workers must be 1 or more, not {count}")
+    return count
 
 
 def named(source: Path | Remote) -> str:

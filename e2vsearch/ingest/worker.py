@@ -21,7 +21,6 @@ from typing import Literal
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
-from e2vsearch import settings
 from e2vsearch.catalog import jobs
 from e2vsearch.catalog.jobs import Job
 from e2vsearch.collection import Collection, golden
@@ -43,7 +42,7 @@ from e2vsearch.errors import (
     VectorFileError,
 )
 from e2vsearch.ingest.metadata import Row
-from e2vsearch.ingest.one import Kind, Outcome, Read, Steps, log
+from e2vsearch.ingest.one import Kind, Outcome, Read, Steps, log, workers_of
 from e2vsearch.ingest.sources import source_of
 
 _log = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ End = Kind | Literal["again", "parked", "lost", "given-back"]
 class WorkerOptions:
     """How a worker goes about it."""
 
-    workers: int = 0  # recordings in work at a time; 0: one a core
+    workers: int = 0  # recordings in work at a time; 0: as many as keep the encoder busy
     lease_s: float = 60.0  # how soon another takes over from a worker that is lost
     attempts: int = 3  # then a recording that fails is parked
     drain: bool = False  # end when nothing is queued or in work anywhere
@@ -150,7 +149,7 @@ class Worker:
         self._options = options or WorkerOptions()
         self._stop = stop or threading.Event()
         self._done = done
-        self._threads = self._options.workers or collection.settings.workers or settings.cores()
+        self._threads = 1  # until it is known what keeps the encoder busy
         self._mender = Mender(collection.maintain)
         self._hand: dict[Future[Read], Job] = {}
         self._outcomes: Counter[End] = Counter()
@@ -177,6 +176,7 @@ class Worker:
         if not of_vectors:
             encoder = self._collection.encoder()
             golden.pin(self._catalog, encoder)
+        self._threads = workers_of(self._collection, encoder, self._options.workers)
         steps = Steps(self._collection, encoder, stop=self._stop)
         with (
             ThreadPoolExecutor(self._threads, thread_name_prefix="e2vsearch-read") as pool,

@@ -1,0 +1,131 @@
+"""Where calls leave their clips: they share batches, the oldest is served first, and each fails for itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from e2vsearch.encoders._emotion2vec_desk import Desk
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="the 'emotion2vec' extra is not installed"
+)
+
+LONG_S = 60.0  # torch may have to be imported
+
+
+def clip(frames: int, number: int = 0) -> NDArray[np.float32]:
+    return np.full(frames, number, np.float32)
+
+
+class Network:
+    """Gives each clip's length and number, and notes its batches; the first waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.began, self.go_on = threading.Event(), threading.Event()
+        self.bad: set[int] = set()
+
+    def __call__(self, signals: Sequence[NDArray[np.float32]]) -> list[tuple[int, int]]:
+        self.batches.append([int(signal[0]) for signal in signals])
+        self.began.set()
+        assert self.go_on.wait(LONG_S)
+        if self.bad & set(self.batches[-1]):
+            raise MemoryError(f"no room for {self.batches[-1]}")
+        return [(signal.size, int(signal[0])) for signal in signals]
+
+
+class Callers:
+    """Calls from threads of their own, one after another; the first finds nobody else there."""
+
+    def __init__(self, desk: Desk[Any], network: Network, pool: ThreadPoolExecutor) -> None:
+        self.desk, self.network, self.pool = desk, network, pool
+
+    def call(self, *signals: NDArray[np.float32]) -> Future[list[Any]]:
+        before, first = len(self.desk._waiting), not self.network.began.is_set()
+        future = self.pool.submit(self.desk.run, signals, [signal.size for signal in signals])
+        if first:
+            assert self.network.began.wait(LONG_S)
+        else:
+            until(lambda: len(self.desk._waiting) == before + len(signals))
+        return future
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(20_000):
+        if condition():
+            return
+        threading.Event().wait(0.001)
+    raise AssertionError("it never came to that")
+
+
+def desk(network: Network, threads: int = 1, budget: float = 10_000) -> Desk[tuple[int, int]]:
+    return Desk(network, network, threads=threads, budget=budget, spread=True)
+
+
+def test_calls_that_wait_share_a_batch() -> None:
+    network = Network()
+    with ThreadPoolExecutor(6) as pool:
+        callers = Callers(desk(network), network, pool)
+        futures = [callers.call(clip(100, number)) for number in range(5)]
+        futures.append(callers.call(clip(99, 5), clip(500, 6)))
+        network.go_on.set()
+        rows = [future.result(LONG_S) for future in futures]
+    assert rows == [*([(100, number)] for number in range(5)), [(99, 5), (500, 6)]]
+    assert network.batches == [[0], [1, 2, 3, 4, 5], [6]]
+
+
+def test_who_came_first_is_served_first() -> None:
+    network = Network()
+    with ThreadPoolExecutor(4) as pool:
+        callers = Callers(desk(network, budget=400), network, pool)
+        futures = [callers.call(clip(frames, number)) for number, frames in enumerate((100, 50, 300, 200))]
+        network.go_on.set()
+        for future in futures:
+            future.result(LONG_S)
+    assert network.batches == [[0], [1], [2], [3]]
+
+
+def test_a_call_of_few_clips_is_shared_out_among_threads() -> None:
+    network = Network()
+    network.go_on.set()
+    served = desk(network, threads=2)
+    signals = [clip(200, number) for number in range(4)]
+    assert served.run(signals, [200] * 4) == [(200, number) for number in range(4)]
+    assert sorted(len(batch) for batch in network.batches) in ([1, 1, 2], [2, 2])
+    assert served.run([clip(7)], [7]) == [(7, 0)], "and is ready for the next"
+
+
+def test_a_clip_that_fails_fails_for_its_own_call_alone() -> None:
+    network = Network()
+    network.bad = {2, 4}
+    with ThreadPoolExecutor(4) as pool:
+        callers = Callers(desk(network), network, pool)
+        futures = [callers.call(clip(100, 0)), callers.call(clip(100, 1)), callers.call(clip(100, 2), clip(100, 3))]
+        network.go_on.set()
+        assert [futures[each].result(LONG_S) for each in (0, 1)] == [[(100, 0)], [(100, 1)]]
+        with pytest.raises(MemoryError, match=r"no room for \[2\]"):
+            futures[2].result(LONG_S)
+        assert network.batches == [[0], [1, 2, 3], [1], [2], [3]]
+        with pytest.raises(MemoryError, match=r"no room for \[4\]"):
+            callers.desk.run([clip(100, 4)], [100])
+        assert callers.desk.run([clip(100, 5)], [100]) == [(100, 5)]
+
+
+def test_many_threads_and_none_is_forgotten() -> None:
+    network = Network()
+    network.go_on.set()
+    served = desk(network, threads=3, budget=700)
+    rng = np.random.default_rng(0)
+    calls = [[clip(int(each), number) for each in rng.integers(1, 400, 3)] for number in range(60)]
+    with ThreadPoolExecutor(8) as pool:
+        rows = list(pool.map(lambda call: served.run(call, [each.size for each in call]), calls))
+    assert rows == [[(each.size, number) for each in call] for number, call in enumerate(calls)]
+    assert sum(map(len, network.batches)) == 180
