@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 import e2vsearch
 from e2vsearch.analysis import evaluation, spaces
-from e2vsearch.catalog import projections
+from e2vsearch.catalog import NewRecording, NewSegment, projections
 from e2vsearch.collection import centring
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AnalysisError, QueryError, SpaceMismatch
@@ -260,3 +261,32 @@ def test_clips_without_a_collection_are_compared_through_what_ships(tmp_path: Pa
     assert done.code == 0
     assert done.rows[0]["space"]["projection"].startswith("shipped@")
     assert "it ships with light" in done.err
+
+
+def stored(collection: e2vsearch.Collection, count: int, start: int) -> None:
+    """One recording of many segments, as an ingest would store it."""
+    rng = np.random.default_rng(start)
+    scores = np.array([0.3, 0.7], np.float32)
+    segments = tuple(
+        NewSegment(0, at, at + 1.0, rng.standard_normal(DIM).astype(np.float32), scores) for at in range(count)
+    )
+    when = datetime(2024, 3, 1, tzinfo=UTC)
+    name = f"{start}.wav"
+    collection.catalog.store(
+        NewRecording(f"/{name}", name, f"{start:064x}", 10, 0, when, float(count), 1, 16_000, "WAV", segments)
+    )
+
+
+def test_what_an_index_was_built_for_survives_a_new_centre(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+        collection.ingest(calls(tmp_path / "calls", 1))
+        stored(collection, 1100, 0)
+        collection.maintain()
+        collection.build("ivf-sq8", recall=0.9)
+        before = collection.index_folder(projections.used(collection.catalog)[1])  # type: ignore[index]
+        stored(collection, 1200, 1100)
+        built = collection.maintain()
+        assert built is not None
+        assert (built.asked_kind, built.tuned.target) == ("ivf-sq8", 0.9)
+        assert not before.exists()
+        assert collection.index().count() == collection.catalog.segment_count()

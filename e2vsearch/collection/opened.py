@@ -37,6 +37,7 @@ from e2vsearch.errors import (
     NoCollection,
     NotStored,
 )
+from e2vsearch.projections import shipped
 from e2vsearch.projections.source import Projected
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.vectors import IndexOptions, Kind
@@ -459,12 +460,16 @@ class Collection:
 
         A generation is after many changes since the last, or if that is damaged; for the centre see `centring`.
         """
+        wanted: tuple[Kind | None, float | None] = (None, None)
         replaced = centring.settle(self.catalog)
         if replaced is not None:
-            shutil.rmtree(self.index_folder(replaced), ignore_errors=True)
+            folder = self.index_folder(replaced)
+            if self.lens().projection.kind == shipped.KIND:  # what its index was built for, the next one is built for
+                wanted = VectorIndex(folder, self.feed(), self._index_options).wanted()
+            shutil.rmtree(folder, ignore_errors=True)
         index = self.index()
         try:
-            return index.build(None, progress) if index.due() else None
+            return index.build(wanted[0], progress, target=wanted[1]) if index.due() else None
         except GenerationBusy:  # another process is at it
             return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -310,6 +311,11 @@ class VectorIndex:
             dropped = writing.drop(root)
         self._forget()
         return dropped
+
+    def wanted(self) -> tuple[Kind | None, float | None]:
+        """Kind and recall that the last build was asked for; Nones without one."""
+        before = manifest.wanted_before(self._root)
+        return (None, None) if before is None else (cast(Kind, before[0]), before[1])
 
     def due(self) -> str | None:
         """Why a build is due; None if none is. Below 1,000 segments only a damaged one is."""
