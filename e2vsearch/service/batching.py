@@ -77,6 +77,7 @@ class BatchedEncoder(Encoder):
         self.min_samples = encoder.min_samples
         self.frame_rate_hz = encoder.frame_rate_hz
         self.opened_by = encoder.opened_by
+        self.calls_at_once = encoder.calls_at_once
         self._encoder = encoder
         self._using = threading.Lock()
         self._options = options or BatchOptions()
