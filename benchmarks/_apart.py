@@ -1,0 +1,66 @@
+"""A function called in a process of its own, so that its memory and threads are. Knows /proc, nothing of indexes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class NotFinishedError(Exception):
+    """A process took too long, or failed; the text says which."""
+
+
+def apart(limit_s: float, function: Callable[..., T], *arguments: Any) -> T:
+    """What a function gives, called in a fresh process, so that its memory and threads are its own.
+
+    Raises:
+        NotFinishedError: it took longer than the limit, raised an error or died.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_called, args=(theirs, function, arguments))
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(limit_s):
+            raise NotFinishedError(f"not finished after {limit_s:.0f} s")
+        found, value = ours.recv()
+        process.join(15)
+    except EOFError:
+        process.join()
+        raise NotFinishedError(f"its process ended with {process.exitcode}") from None
+    finally:
+        process.terminate()  # one that has answered may still wait for threads of its library
+        process.join(15)
+        process.kill()
+        process.join()
+    if not found:
+        raise NotFinishedError(str(value))
+    return value  # type: ignore[no-any-return]
+
+
+def _called(answer: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    warnings.simplefilter("ignore")  # rivals' own, of no use to who reads the table
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what a side has started is ended on the way out
+    try:
+        answer.send((True, function(*arguments)))
+    except Exception as error:  # whatever a rival's library raises is one line of the table
+        traceback.print_exc()
+        said = str(error).strip().splitlines() or [""]
+        answer.send((False, f"{type(error).__name__}: {said[0][:160]}"))
+
+
+def memory_mb(pids: Iterable[int], field: str) -> float:
+    """A field of /proc/PID/status, summed, in MB: VmRSS, RssAnon, VmHWM."""
+    texts = [Path(f"/proc/{pid}/status").read_text(encoding="utf-8") for pid in pids]
+    return sum(int(re.findall(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)[0]) for text in texts) * 1024 / 1e6

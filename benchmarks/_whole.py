@@ -1,0 +1,106 @@
+"""`Collection.query` at scale: a collection filled with made-up vectors, no audio, and asked by vectors."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _sides import SINGLE_S, warm
+from _synthetic import Floats, Ints, K, Made, recall, recording_of
+
+import e2vsearch
+from e2vsearch.catalog import NewRecording, NewSegment
+from e2vsearch.space import Space
+
+FILTERS = {"a half": 2, "a tenth": 10, "a hundredth": 100, "a thousandth": 1000}  # one in so many recordings
+
+
+def fill(made: Made, folder: Path) -> float:
+    """A collection of all vectors, a hundred to a recording, with its index; gives the seconds of storing."""
+    with e2vsearch.open(folder) as collection:
+        collection.catalog.pin(Space("saved", "made-up", made.dim), "saved")
+        started = time.perf_counter()
+        for start, part in made.chunks(16_000):
+            rows = np.arange(start, start + len(part))
+            for number in np.unique(recording_of(rows)).tolist():
+                collection.catalog.store(_recording(number, part[recording_of(rows) == number]))
+        stored_s = time.perf_counter() - started
+        collection.build()
+    return stored_s
+
+
+def _recording(number: int, part: Floats) -> NewRecording:
+    segments = tuple(NewSegment(0, 5.0 * at, 5.0 * at + 4.0, vector) for at, vector in enumerate(part))
+    return NewRecording(
+        uri=f"/made/{number}.wav",
+        name=str(number),
+        content_sha256=f"{number:064x}",
+        size_bytes=0,
+        mtime_ns=0,
+        recorded_at=datetime(2024, 1, 1, tzinfo=UTC),
+        duration_s=5.0 * len(part),
+        channels=1,
+        sampling_rate_hz=8000,
+        format="made up",
+        segments=segments,
+        metadata={f"of{parts}": str(number % parts) for parts in FILTERS.values()},
+    )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One kind of question, asked many times."""
+
+    name: str
+    p50_ms: float
+    p95_ms: float
+    recall: float = math.nan  # of moments alone
+
+
+def whole(made: Made, folder: Path, truths: dict[str, Ints], singles: int) -> list[Asked]:
+    """Questions to a collection: bare vectors first, then calls, moments, and moments under filters.
+
+    Args:
+        made: holds the queries.
+        folder: of the collection.
+        truths: the nearest rows of each query, by the filter's name, ``""`` without one.
+        singles: queries of each kind.
+    """
+    queries = made.queries[:singles]
+    warm(path for path in folder.rglob("*") if path.is_file())
+    with e2vsearch.open(folder, create=False) as collection:
+        index = collection.lens().index
+
+        def moments(name: str, truth: Ints, where: str | None) -> Asked:
+            return _asked(name, queries, lambda query: collection.query(query, k=K, by="segment", where=where), truth)
+
+        return [
+            _asked("vectors alone, no rows", queries, lambda query: index.search(query[None], K)),
+            _asked("calls", queries, lambda query: collection.query(query, k=K)),
+            moments("moments", truths[""], None),
+            *(moments(f"moments, {name} kept", truths[name], f"of{parts} = 1") for name, parts in FILTERS.items()),
+        ]
+
+
+def _asked(name: str, queries: Floats, question: Callable[[Floats], Any], truth: Ints | None = None) -> Asked:
+    question(queries[-1])  # caches fill once
+    spent, rows = [], []
+    until = time.perf_counter() + SINGLE_S
+    for query in queries:
+        started = time.perf_counter()
+        answer = question(query)
+        ended = time.perf_counter()
+        spent.append(1000 * (ended - started))
+        if truth is not None:
+            rows.append([int(hit.segment.removeprefix("seg:")) - 1 for hit in answer.hits])
+        if ended > until:
+            break
+    p50, p95 = np.percentile(spent, [50, 95])
+    found = math.nan if truth is None else recall(np.array(rows), truth[: len(rows)])
+    return Asked(name, float(p50), float(p95), found)
