@@ -259,7 +259,8 @@ def test_a_shared_encoder_hides_nothing() -> None:
     signal = speech(1.0)
     asked = {"encode": ([signal],), "frames": (signal,), "head": (), "projection": ()}
     seen = {name for name in (*vars(Encoder), *Encoder.__annotations__) if not name.startswith("_")}
-    assert seen == {"space", "min_samples", "frame_rate_hz", "opened_by", "calls_at_once", *asked}  # a new one is to be passed on, too
+    # a new one is to be passed on, too
+    assert seen == {"space", "min_samples", "frame_rate_hz", "opened_by", "calls_at_once", *asked}
     for name in seen:
         own, shared = getattr(encoder, name), getattr(batched, name)
         if name in asked:
