@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from e2vsearch import vectors
 from e2vsearch.errors import QueryError, SettingsError
 from e2vsearch.vectors import IndexOptions, Kind, exact, training
+from e2vsearch.vectors.generation import Generation
 from e2vsearch.vectors.index import VectorIndex
 
 DIM = 64
@@ -534,3 +535,31 @@ def test_the_count_follows_what_comes_and_goes(tmp_path: Path) -> None:
     assert left == source.fingerprint()[0] < 50
     source.add(clustered(3, DIM, seed=1))
     assert index.count() == left + 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="only Linux tells what of a file is resident")
+def test_searching_does_not_keep_the_whole_file_of_vectors_in_memory(tmp_path: Path) -> None:
+    source, queries = made(N, dim=256)
+    VectorIndex(tmp_path, source).build("ivf-rabitq")
+    index = VectorIndex(tmp_path, source)
+    for query in queries[:100]:
+        index.search(query[None], 20)
+    assert resident(tmp_path / "generations", "vectors.f32") < N * 256 * 4 / 2
+
+
+def test_rows_read_one_by_one_are_those_of_the_map(large: Large) -> None:
+    base = large.index._now().base  # type: ignore[union-attr]
+    assert isinstance(base, Generation)
+    for rows in (np.array([[0, 5], [N - 1, 5]]), np.arange(3000), np.empty(0, np.int64)):
+        assert (base.gather(rows) == base.vectors[rows]).all()
+        assert base.gather(rows).shape == (*rows.shape, DIM)
+
+
+def resident(folder: Path, name: str) -> int:
+    """Bytes of a mapped file that this process holds."""
+    lines = iter(Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines())
+    held = 0
+    for line in lines:
+        if line.endswith(name) and str(folder) in line:
+            held += next(int(each.split()[1]) * 1024 for each in lines if each.startswith("Rss:"))
+    return held

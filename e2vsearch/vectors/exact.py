@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -111,14 +113,17 @@ def top(queries: Floats, vectors: Floats, k: int, keep: Mask | None = None) -> t
     return best.result()
 
 
-def rerank(queries: Floats, vectors: Floats, rows: Ints, k: int) -> tuple[Floats, Ints]:
-    """The k best of each query's own candidate rows ``(q, m)``, where -1 is none, by exact score; as `top`."""
+def rerank(queries: Floats, gather: Callable[[Ints], Floats], rows: Ints, k: int) -> tuple[Floats, Ints]:
+    """The k best of each query's own candidate rows ``(q, m)``, where -1 is none, by exact score; as `top`.
+
+    `gather` gives the vectors ``(…, dim)`` of rows ``(…)``.
+    """
     best = Best(len(queries), k)
-    step = max(1, _CELLS // max(rows.shape[1] * vectors.shape[1], 1))
+    step = max(1, _CELLS // max(rows.shape[1] * queries.shape[1], 1))
     scores = np.full(rows.shape, -np.inf, np.float32)
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
-        gathered = vectors[np.maximum(rows[part], 0)]  # (queries, m, dim)
+        gathered = gather(np.maximum(rows[part], 0))  # (queries, m, dim)
         scores[part] = (gathered @ queries[part][:, :, None])[:, :, 0]
     scores[rows < 0] = -np.inf
     best.push(scores, rows)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from e2vsearch.vectors.manifest import (
 from e2vsearch.vectors.tuning import Tuned
 
 STAMP = ".verified"
+_READ_ROWS = 1024  # more at once are quicker mapped
 _CLOCK_STEP_NS = 50_000_000  # file times step by up to 10 ms; what changed this soon before a stamp may hide a change
 
 
@@ -72,6 +75,10 @@ class Generation:
             self.ids: Ints = mapped(self._folder / IDS, "<i8", (manifest.n,))
             self.recordings: Ints = mapped(self._folder / RECORDINGS, "<i8", (manifest.n,))
             self.vectors: Floats = mapped(self._folder / VECTORS, "<f4", (manifest.n, manifest.dim))
+            self._file: int | None = None
+            if hasattr(os, "preadv"):  # not on Windows
+                self._file = os.open(self._folder / VECTORS, os.O_RDONLY)
+                weakref.finalize(self, os.close, self._file)
             if not (self.ids[1:] > self.ids[:-1]).all():
                 raise GenerationError(f"the ids in {IDS} do not ascend")
             self.ivf = None
@@ -96,6 +103,21 @@ class Generation:
     def size(self) -> int:
         """Bytes on disk, the manifest not counted."""
         return sum(file.size for file in self.manifest.files.values())
+
+    def gather(self, rows: Ints) -> Floats:
+        """The vectors of rows ``(…)``, ``(…, dim)``; few are read, not mapped.
+
+        A map brings in what lies around each row, 64 KiB or, where the kernel keeps a file in large folios, 2 MiB: all
+        of the file counts as resident after a few hundred queries. 40 rows of 4 KiB take 77 us so and 33 mapped.
+        """
+        flat = rows.reshape(-1)
+        if self._file is None or flat.size > _READ_ROWS:
+            return np.asarray(self.vectors[rows])
+        found = np.empty((flat.size, self.manifest.dim), "<f4")
+        for vector, row in zip(found, flat.tolist(), strict=True):
+            if os.preadv(self._file, [vector.data], row * vector.nbytes) != vector.nbytes:
+                raise GenerationError(f"index generation {self.name} cannot be used: {VECTORS} ends early")
+        return found.reshape(*rows.shape, self.manifest.dim)
 
     def unchanged(self) -> bool:
         """Whether its files still look as they did when they were checked; some microseconds."""

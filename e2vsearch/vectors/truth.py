@@ -94,4 +94,4 @@ def same_end(source: VectorSource, base: Generation) -> bool:
     """
     rows = Rows.of(source.fetch(base.ids[-_END_ROWS:]))
     at, there = rows_of(base.ids, rows.ids)
-    return bool(there.all() and (np.abs(base.vectors[at] - rows.vectors) <= SAME).all())
+    return bool(there.all() and (np.abs(base.gather(at) - rows.vectors) <= SAME).all())

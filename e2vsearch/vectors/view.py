@@ -177,7 +177,7 @@ class View:
                 candidates[~keep[np.maximum(candidates, 0)]] = -1
             full = (candidates >= 0).sum(axis=1) >= k
             plan[at[~full]] = COMPARE
-            scores[at[full]], rows[at[full]] = exact.rerank(queries[at[full]], vectors, candidates[full], k)
+            scores[at[full]], rows[at[full]] = exact.rerank(queries[at[full]], self.base.gather, candidates[full], k)
         if (at := np.flatnonzero(plan == COMPARE)).size:
             scores[at], rows[at] = exact.top(queries[at], vectors, k, keep)
         return scores, rows
@@ -191,7 +191,8 @@ class View:
             at, there = rows_of(part.ids, ids)
             if alive is not None:
                 there[there] = alive[at[there]]
-            vectors[there] = part.vectors[at[there]]
+            gather = self.base.gather if isinstance(self.base, Generation) and part is rows else None
+            vectors[there] = gather(at[there]) if gather is not None else part.vectors[at[there]]
             present |= there
         return vectors, present
 
