@@ -10,6 +10,7 @@ import importlib
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ PROBES = (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # of lists
 SINGLE_S, BATCH_S = 20.0, 10.0  # a side that is slow answers fewer queries, and is not waited for
 
 
-class Side:
+class Side(ABC):
     """One index: built in one process, opened and asked in another.
 
     Attributes:
@@ -50,17 +51,17 @@ class Side:
     settings: tuple[int, ...] = EFS
     batch = 250
 
+    @abstractmethod
     def build(self, made: Made, folder: Path) -> None:
         """Makes the index of all rows in `folder`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, made: Made, folder: Path) -> None:
         """Opens it, ready for `search`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def search(self, queries: Floats, setting: int) -> Ints:
         """The nearest rows of unit queries, ``(q, 20)``."""
-        raise NotImplementedError
 
     def chosen(self, setting: int) -> str:
         """The setting, for people."""
@@ -70,7 +71,7 @@ class Side:
         """Those whose memory is its own."""
         return [os.getpid()]
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most have nothing to let go of
         """Lets go of what `build` or `open` started."""
 
 

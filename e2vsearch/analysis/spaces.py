@@ -22,7 +22,7 @@ from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog import projections as stored
 from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.catalog.records import number_of
-from e2vsearch.collection import Collection
+from e2vsearch.collection import Collection, centring
 from e2vsearch.collection.lenses import opened
 from e2vsearch.collection.opened import SAVED
 from e2vsearch.errors import AnalysisError, E2vsearchError, QueryError, TooFewExamples
@@ -35,8 +35,6 @@ Vectors = NDArray[np.float32]
 
 MAX_NAME = 64
 """Characters of a projection's name, as the database keeps it."""
-
-_SAMPLE = 20_000  # segments that centre and scatter are taken from: 80 MB of 1024-d vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,11 +259,11 @@ def drop(collection: Collection, name: str) -> None:
     """
     if name == RAW.name:
         raise QueryError("raw vectors are always there - name another projection: e2vsearch space list")
-    if stored.get(collection.catalog, name).kind == shipped.KIND:
+    found = stored.get(collection.catalog, name)
+    if found.kind == shipped.KIND:
         raise QueryError(f"{name} ships with the encoder - put another to use instead: e2vsearch space use raw")
-    revision = stored.get(collection.catalog, name).revision
     stored.drop(collection.catalog, name)
-    shutil.rmtree(collection.index_folder(revision), ignore_errors=True)
+    shutil.rmtree(collection.index_folder(found.revision), ignore_errors=True)
 
 
 def _compared(found: _Material, projection: Projection, used: bool, seed: int, draws: int) -> Compared:
@@ -351,10 +349,7 @@ def _own(collection: Collection) -> _Material:
 def _sample(collection: Collection, seed: int) -> tuple[Vectors, NDArray[np.int64]]:
     """Vectors of the collection as the encoder made them, and their ids; of many, a sample."""
     collection.require_space()
-    ids = rows.segment_ids(collection.catalog)
-    if ids.size > _SAMPLE:
-        ids = np.sort(np.random.default_rng(seed).choice(ids, _SAMPLE, replace=False))
-    batch = collection.catalog.feed().fetch(ids)
+    batch = centring.sampled(collection.catalog, seed)
     return batch.vectors, batch.ids
 
 
