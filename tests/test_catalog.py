@@ -319,6 +319,26 @@ def test_quotes_in_values_stay_values(catalog: Catalog) -> None:
     assert catalog.select('agent = ""').size == 0
 
 
+def test_what_a_filter_leaves_is_looked_up_again_only_when_something_was_committed(
+    catalog: Catalog, database_url: str
+) -> None:
+    catalog.store(a_recording("a", agent="kim"))
+    catalog.store(a_recording("b", agent="lee"))
+    found = catalog.select("agent = kim")
+    assert found.size == 2
+    assert not found.flags.writeable
+    assert catalog.select("agent = kim") is found
+    assert catalog.select("agent = lee") is not found
+    other = Catalog.open(database_url)  # as another process would
+    other.store(a_recording("c", agent="kim"))
+    assert catalog.select("agent = kim").size == 4
+    other.annotate(other.known()["/calls/b.wav"].id, {"agent": "kim"})
+    assert catalog.select("agent = kim").size == 6
+    other.close()
+    catalog.store(a_recording("d", agent="kim"))  # by itself, too
+    assert catalog.select("agent = kim").size == 8
+
+
 def test_metadata_of_a_stored_recording_can_change(catalog: Catalog) -> None:
     number = catalog.store(a_recording("a", agent="Kim", queue="loans")).id
     catalog.annotate(number, {"agent": "Lee", "team": "x" * 5000})

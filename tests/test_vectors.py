@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from e2vsearch import vectors
 from e2vsearch.errors import QueryError, SettingsError
-from e2vsearch.vectors import IndexOptions, Kind, exact, training
+from e2vsearch.vectors import IndexOptions, Kind, exact, filtering, planning, training
 from e2vsearch.vectors.generation import Generation
 from e2vsearch.vectors.index import VectorIndex
 
@@ -257,6 +257,47 @@ def test_a_filter_on_the_far_side_still_fills_the_answer(large: Large) -> None:
     assert (matches.ids >= 0).all()
 
 
+def test_only_an_array_that_cannot_change_is_remembered(large: Large) -> None:
+    source, _ = made(N)
+    query, allowed = large.queries[:1], source.ids[:6000].copy()
+    index = VectorIndex(large.folder, source)  # the same vectors, so the same generation serves
+    before = index.search(query, 20, allowed=allowed).ids
+    allowed += 6000  # in place: another filter in the same array
+    after = index.search(query, 20, allowed=allowed).ids
+    assert not np.intersect1d(before, after).size
+    allowed.flags.writeable = False
+    np.testing.assert_array_equal(index.search(query, 20, allowed=allowed).ids, after)
+    assert index._view is not None
+    kept, _ = index._view.filters.left(allowed, None)
+    assert kept is index._view.filters.left(allowed, None)[0]
+    source.add(clustered(1, DIM, seed=1))
+    new = index.search(query, 20, allowed=allowed)
+    np.testing.assert_array_equal(new.ids, after)
+    assert index._view.filters.left(allowed, None)[0] is not kept  # another view, which looks for itself
+
+
+@pytest.mark.parametrize(("sort", "even"), [("at random", True), ("by recording", True), ("by place", False)])
+def test_filters_that_leave_the_same_share_everywhere_are_told_from_others(large: Large, sort: str, even: bool) -> None:
+    stored = exact.unit(large.source._vectors)[:N]
+    rng = np.random.default_rng(3)
+    mask = {
+        "at random": rng.random(N) < 0.2,
+        "by recording": np.arange(N) // 10 % 5 == 1,
+        "by place": stored @ stored[7] > np.quantile(stored @ stored[7], 0.8),
+    }[sort]
+    base = large.index._current()
+    assert base is not None
+    assert base.ivf is not None
+    kept = filtering.Kept(mask)
+    plan = planning.plan(base.ivf, base.tuned.tunings, 20, exact.unit(large.queries), kept, N)
+    assert plan is not None
+    assert plan.near is not None
+    assert kept.even is even
+    visited = (plan.near.lists >= 0).sum(axis=1)
+    assert visited.min() >= 1
+    assert (visited > base.tuned.tunings[0].nprobe).mean() > 0.5  # what is left lies further away
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 1000),
@@ -275,8 +316,11 @@ def test_no_answer_ever_breaks_a_filter(
         return None if share is None else rng.permutation(known[rng.random(known.size) < share])
 
     yes, no = some(allowed), some(excluded)
+    if yes is not None:
+        yes.flags.writeable = bool(seed % 2)  # what one leaves that cannot be written to is remembered
     may = source.ids if yes is None else np.intersect1d(source.ids, yes)
     may = may if no is None else np.setdiff1d(may, no)
+    index.search(clustered(2, DIM, seed), k, allowed=yes)
     matches = index.search(clustered(2, DIM, seed), k, allowed=yes, excluded=no)
     assert matches.searched == may.size
     for ids in matches.ids:

@@ -84,7 +84,8 @@ def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
     if not url.database or not path.parent.is_dir():
         raise CatalogError(f"there is no folder {path.parent} to keep the database in - make it first")
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    # the last connection given back is the next one given out: its cache holds what is asked for again and again
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_use_lifo=True)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: ConnectionPoolEntry) -> None:

@@ -66,12 +66,8 @@ def items(catalog: Catalog, by: str, where: str | None) -> NDArray[np.int64]:
     Raises:
         BadFilter: it does not parse, or names nothing known.
     """
-    column = SegmentRow.recording_id if by == "call" else SegmentRow.id
-    query = select(column).distinct().order_by(column)
-    if where is not None:
-        query = query.where(catalog.condition(where))
-    with catalog.reading() as connection:
-        return np.array(connection.execute(query).scalars().all(), np.int64)
+    query = select(SegmentRow.recording_id if by == "call" else SegmentRow.id).distinct()
+    return catalog.ids(query if where is None else query.where(catalog.condition(where)))
 
 
 def save(catalog: Catalog, stored: StoredMap, points: Points) -> None:

@@ -120,8 +120,8 @@ def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:
     )
 
 
-def to_segment(row: Row[Any], labels: tuple[str, ...]) -> Segment:
-    """A row of `SegmentRow` as what the catalog gives; `labels` are its space's."""
+def to_segment(row: Row[Any], labels: tuple[str, ...], said: Mapping[str, Any] | None = None) -> Segment:
+    """A row of `SegmentRow` as what the catalog gives; `labels` are its space's, `said` what others say of it."""
     scores = {} if row.scores is None else dict(zip(labels, np.frombuffer(row.scores, "<f4").tolist(), strict=True))
     return Segment(
         id=segment_id(row.id),
@@ -132,4 +132,5 @@ def to_segment(row: Row[Any], labels: tuple[str, ...]) -> Segment:
         emotion=row.label,
         emotion_score=row.label_score,
         scores=scores,
+        **(said or {}),
     )

@@ -75,6 +75,10 @@ def surely_emotion(catalog: Reading, position: int, least: float) -> NDArray[np.
         position: of the class among the space's labels.
         least: the probability, 0 to 1.
     """
+    return catalog.choices.of(("emotion", position, least), lambda: _surely_emotion(catalog, position, least))
+
+
+def _surely_emotion(catalog: Reading, position: int, least: float) -> NDArray[np.int64]:
     score = func.substr(SegmentRow.scores, 4 * position + 1, 4)  # one float32 of the blob: SQL counts from 1
     query = select(SegmentRow.id, score.label("score")).where(SegmentRow.scores.is_not(None)).order_by(SegmentRow.id)
     with catalog.reading() as connection:
@@ -86,6 +90,10 @@ def surely_emotion(catalog: Reading, position: int, least: float) -> NDArray[np.
 
 def surely_label(catalog: Reading, label: str, least: float) -> NDArray[np.int64]:
     """Segments that a person gave a label, or else a classifier with at least that probability; ids ascending."""
+    return catalog.choices.of(("label", label, least), lambda: _surely_label(catalog, label, least))
+
+
+def _surely_label(catalog: Reading, label: str, least: float) -> NDArray[np.int64]:
     given = select(LabelExampleRow.segment_id, LabelExampleRow.label).where(LabelExampleRow.segment_id.is_not(None))
     said = select(SegmentLabelRow.segment_id).where(SegmentLabelRow.label == label, SegmentLabelRow.score >= least)
     with catalog.reading() as connection:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Literal
 from uuid import uuid4
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, OperationalError
 
@@ -43,6 +43,10 @@ class Stored:
 
 class Catalog(Reading):
     """One collection's database, to read and to write. Safe to use from several threads and processes at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._feed: Feed | None = None
 
     @classmethod
     def open(cls, url: str | URL, *, create: bool = False, named: str | None = None) -> Catalog:
@@ -85,6 +89,7 @@ class Catalog(Reading):
 
     def close(self) -> None:
         """Let go of all connections."""
+        self.watch.close()
         self._engine.dispose()
 
     # -- the space ---------------------------------------------------------------------------------------------
@@ -140,7 +145,9 @@ class Catalog(Reading):
                 self._load_space(connection)  # another process may have pinned it since
         if self.space is None:
             raise NoCollection(f"{place(self.url)} holds no recordings yet - add some with: e2vsearch ingest FOLDER")
-        return Feed(self._engine, self.collection_id, self.space)
+        if self._feed is None:
+            self._feed = Feed(self._engine, self.collection_id, self.space, self.watch)
+        return self._feed
 
     # -- writing -----------------------------------------------------------------------------------------------
 

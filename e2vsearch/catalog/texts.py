@@ -133,14 +133,17 @@ def transcribed(catalog: Reading) -> int:
 def saying(catalog: Reading, said: str, where: str | None = None) -> NDArray[np.int64]:
     """Numbers of the segments in which something is said, ascending; with `where`, of those that meet it as well.
 
+    An array that cannot be written to.
+
     Raises:
         BadFilter: as for `condition`; or `where` makes no sense.
     """
-    query = select(SegmentRow.id).where(condition(catalog, said))
-    if where is not None:
-        query = query.where(catalog.condition(where))
-    with catalog.reading() as connection:
-        return np.array(connection.execute(query.order_by(SegmentRow.id)).scalars().all(), np.int64)
+
+    def look() -> NDArray[np.int64]:
+        query = select(SegmentRow.id).where(condition(catalog, said))
+        return catalog.ids(query if where is None else query.where(catalog.condition(where)))
+
+    return catalog.choices.of(("said", said, where), look)
 
 
 def condition(catalog: Reading, said: str) -> ColumnElement[bool]:

@@ -265,7 +265,7 @@ class Collection:
         asked.check()
         with self.steady() as lens:
             result = answer(self, asked, lens.index)
-        self._mender.mend(lens.index.due)
+        self._mender.mend(lens.index.newly_due)
         return result
 
     def sample(self) -> Sample:

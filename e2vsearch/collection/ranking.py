@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from e2vsearch.vectors.index import VectorIndex
 
 _FIRST_LOOK = 256  # segments asked for at first; a call holds dozens, so k calls need more than k segments
+_FIRST_OF_ONE = 4  # segments for each call, when the reference is one vector: its best k are the same however many
 _CANDIDATES = 8  # calls scored exactly for each that is asked for, when the reference has several segments
 
 SegmentsOf = Callable[[list[int]], tuple[NDArray[np.int64], NDArray[np.int64]]]
@@ -71,7 +72,7 @@ def rank_calls(
     exact: bool = False,
 ) -> Ranked:
     """The k calls nearest to the reference's vectors ``(n, dim)``, each with its best moment."""
-    look = max(_FIRST_LOOK, 8 * k)
+    look = _FIRST_OF_ONE * k if len(vectors) == 1 else max(_FIRST_LOOK, 8 * k)
     while True:
         matches = index.search(vectors, look, allowed=allowed, excluded=excluded, compare_all=exact)
         found = np.unique(matches.recordings[matches.recordings >= 0])

@@ -54,7 +54,9 @@ class Asked:
         """Keeps query vectors, ``(q, dim)`` unit rows; a search that is widened is one query."""
         if not self._keep or not 0 < len(queries) <= _LONG_ROWS:
             return
-        some = queries[np.unique(np.linspace(0, len(queries) - 1, min(len(queries), _A_QUERY)).astype(np.int64))]
+        some = queries
+        if len(some) > _A_QUERY:
+            some = queries[np.linspace(0, len(queries) - 1, _A_QUERY).astype(np.int64)]
         told = some.tobytes()
         if told == self._last:
             return

@@ -9,10 +9,11 @@ import numpy as np
 from e2vsearch.feed import Batch, VectorSource
 from e2vsearch.vectors import exact
 from e2vsearch.vectors.exact import Ints
+from e2vsearch.vectors.filtering import rows_of
 from e2vsearch.vectors.generation import Generation
 from e2vsearch.vectors.truth import SAME
 from e2vsearch.vectors.tuning import recall_now
-from e2vsearch.vectors.view import Difference, rows_of
+from e2vsearch.vectors.view import Difference
 
 _WHOLE_BYTES = 512 << 20  # vectors that are compared to the last row; of more, a sample
 _SAMPLE_ROWS = 8192

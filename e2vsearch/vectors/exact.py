@@ -65,7 +65,13 @@ class Best:
 
     def result(self) -> tuple[Floats, Ints]:
         """Scores and keys ``(q, w)``, w at most k, best first, equal scores by key; -inf and -1 where there is none."""
-        return ordered(self._scores, np.where(np.isneginf(self._scores), -1, self._keys))
+        return _best(self._scores, self._keys, self._k)
+
+
+def _best(scores: Floats, keys: Ints, k: int) -> tuple[Floats, Ints]:
+    """As `Best.result`, of one push."""
+    scores, keys = _cut(scores, keys, k)
+    return _ordered(scores, np.where(np.isneginf(scores), -1, keys))
 
 
 def _cut(scores: Floats, keys: Ints, k: int) -> tuple[Floats, Ints]:
@@ -74,13 +80,15 @@ def _cut(scores: Floats, keys: Ints, k: int) -> tuple[Floats, Ints]:
     if k < 1:
         return scores[:, :0], keys[:, :0]
     chosen = np.argpartition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k :]
-    return np.take_along_axis(scores, chosen, 1), np.take_along_axis(keys, chosen, 1)
+    row = np.arange(len(chosen))[:, None]
+    return scores[row, chosen], keys[row, chosen]
 
 
-def ordered(scores: Floats, keys: Ints) -> tuple[Floats, Ints]:
+def _ordered(scores: Floats, keys: Ints) -> tuple[Floats, Ints]:
     """Each row by falling score, equal scores by rising key."""
     order = np.lexsort((keys, -scores), axis=1)
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(keys, order, 1)
+    row = np.arange(len(order))[:, None]
+    return scores[row, order], keys[row, order]
 
 
 def top(queries: Floats, vectors: Floats, k: int, keep: Mask | None = None) -> tuple[Floats, Ints]:
@@ -118,7 +126,6 @@ def rerank(queries: Floats, gather: Callable[[Ints], Floats], rows: Ints, k: int
 
     `gather` gives the vectors ``(…, dim)`` of rows ``(…)``.
     """
-    best = Best(len(queries), k)
     step = max(1, _CELLS // max(rows.shape[1] * queries.shape[1], 1))
     scores = np.full(rows.shape, -np.inf, np.float32)
     for start in range(0, len(queries), step):
@@ -126,5 +133,4 @@ def rerank(queries: Floats, gather: Callable[[Ints], Floats], rows: Ints, k: int
         gathered = gather(np.maximum(rows[part], 0))  # (queries, m, dim)
         scores[part] = (gathered @ queries[part][:, :, None])[:, :, 0]
     scores[rows < 0] = -np.inf
-    best.push(scores, rows)
-    return best.result()
+    return _best(scores, rows, k)

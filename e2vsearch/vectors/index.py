@@ -64,6 +64,7 @@ class VectorIndex:
         self._asked = Asked(folder, f"{source.collection_id} {source.space_id}", source.dim, self._options.asked)
         self._lock = threading.RLock()  # held to read the feed and open generations, never to search
         self._view: View | None = None
+        self._judged: View | None = None  # what `newly_due` looked at last
         self._opened: Generation | None = None
         self._seen: FileState | None = None  # CURRENT, when `_opened` was opened
         self._damage: str | None = None
@@ -85,7 +86,8 @@ class VectorIndex:
         Args:
             queries: ``(q, dim)``, finite and not zero, of any length.
             k: how many; where fewer are there, the rest is padding.
-            allowed: the only segments that may be answered; all when None.
+            allowed: the only segments that may be answered; all when None. Which rows an array means that cannot be
+                written to is looked up once, however often it is given.
             excluded: segments that may not.
             compare_all: compare every segment, whatever index there is.
 
@@ -95,7 +97,7 @@ class VectorIndex:
         units = self._units(queries)
         if k < 1:
             raise QueryError(f"cannot find the nearest {k}: ask for one or more")
-        allowed, excluded = _ascending(allowed), _ascending(excluded)
+        allowed, excluded = _as_ids(allowed), _as_ids(excluded)
         narrow = units.astype(np.float32)
         missed: Ints = np.empty(0, np.int64)
         for attempt in range(_ATTEMPTS):
@@ -109,7 +111,7 @@ class VectorIndex:
                 found = now.search(narrow, k, allowed, excluded, compare_all=compare_all)
                 if isinstance(now.base, Generation) and not compare_all:
                     self._asked.note(narrow)
-            confirmed = truth.confirm(self._source, now, found, units, k)
+            confirmed = truth.confirm(self._source, found, units, k)
             missed = confirmed.missing
             if confirmed.matches is None:
                 self._give_up(now, "its vectors are not those of the catalog")
@@ -317,6 +319,17 @@ class VectorIndex:
         before = manifest.wanted_before(self._root)
         return (None, None) if before is None else (cast(Kind, before[0]), before[1])
 
+    def newly_due(self) -> str | None:
+        """As `due`, to be asked after every query: looks only where what is searched is not what it was the last time.
+
+        A build that failed is due again as soon as the collection changes, or where `due` is asked.
+        """
+        now = self._view
+        if now is not None and now is self._judged:
+            return None
+        self._judged = now
+        return self.due()
+
     def due(self) -> str | None:
         """Why a build is due; None if none is. Below 1,000 segments only a damaged one is."""
         return self._lag().due
@@ -370,8 +383,8 @@ def _silent(_stage: str, _done: int, _total: int) -> None:
     """Progress that nobody asked for."""
 
 
-def _ascending(ids: NDArray[np.int64] | None) -> Ints | None:
-    if ids is None:
-        return None
-    array = np.asarray(ids, np.int64).reshape(-1)
-    return array if (array[1:] > array[:-1]).all() else np.unique(array)
+def _as_ids(ids: NDArray[np.int64] | None) -> Ints | None:
+    """The same array where it is one of ids."""
+    if ids is None or (isinstance(ids, np.ndarray) and ids.dtype == np.int64 and ids.ndim == 1):
+        return ids
+    return np.asarray(ids, np.int64).reshape(-1)

@@ -19,6 +19,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 _QUERY_BITS = 8
 _OMP_QUERIES = 8
 _ADD_ROWS = 16_384
-_COUNTED_ROWS = 65_536  # 0.3 ms; counting all of a million takes tens
+COUNTED_ROWS = 65_536  # 0.3 ms; counting all of a million takes tens
 _GPU_MOST = 2048  # results and lists a query that FAISS's GPU code takes
 
 
@@ -79,6 +80,15 @@ def require_gpu() -> None:
         raise GenerationError(
             "this FAISS has no GPU to use: pip install faiss-gpu in place of faiss-cpu, or use --kind ivf-rabitq"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Lists near q queries, nearest first."""
+
+    queries: Floats  # (q, dim) as the lists know them
+    scores: Floats  # (q, m) of the lists' centres
+    lists: Ints  # (q, m), -1 for none
 
 
 class Ivf:
@@ -185,18 +195,24 @@ class Ivf:
         """Bytes read for each row of a visited list."""
         return int(self._inner.code_size)
 
-    def nearest_lists(self, queries: Floats) -> Ints:
-        """All lists for each query, ``(q, nlist)``, nearest first."""
+    def nearest(self, queries: Floats, count: int) -> Near:
+        """The nearest lists to each query, `count` of them or all there are."""
         faiss = faiss_module()
         if self._index is not self._inner and hasattr(self._index, "chain"):
             queries = faiss.downcast_VectorTransform(self._index.chain.at(0)).apply(np.ascontiguousarray(queries))
-        _, lists = self._inner.quantizer.search(np.ascontiguousarray(queries), self.nlist)
-        return np.asarray(lists, np.int64)
+        queries = np.ascontiguousarray(queries)
+        scores, lists = self._inner.quantizer.search(queries, min(count, self.nlist))
+        return Near(queries, scores, lists)
 
-    def kept_by_list(self, keep: Mask) -> Ints:
+    @functools.cached_property
+    def sizes(self) -> Ints:
+        """Rows in each list, ``(nlist,)``."""
+        return np.array([self._inner.invlists.list_size(number) for number in range(self.nlist)], np.int64)
+
+    def count_by_list(self, keep: Mask) -> Ints:
         """About how many rows of each list are in a mask ``(n,)``: ``(nlist,)``, counted on 65,536 of them at most."""
         rows = np.flatnonzero(keep)
-        step = -(-rows.size // _COUNTED_ROWS) or 1
+        step = -(-rows.size // COUNTED_ROWS) or 1
         kept: Ints = np.bincount(self._list_of_row[rows[::step]], minlength=self.nlist) * step
         return kept
 
@@ -226,34 +242,57 @@ class Ivf:
             centres = np.asarray(rotation.reverse_transform(centres), np.float32)
         return centres
 
-    def search(self, queries: Floats, k: int, nprobe: int, keep: Mask | None = None) -> Ints:
+    def search(self, queries: Floats, k: int, nprobe: int, bits: NDArray[np.uint8] | None = None) -> Ints:
         """The rows that the codes rank first, ``(q, k)``, -1 where the visited lists hold no more.
 
         Args:
             queries: ``(q, dim)`` unit rows.
             k: how many.
             nprobe: lists to visit; more than there are is all of them.
-            keep: ``(n,)``, rows that may be answered; all when None.
+            bits: a bit for each row that may be answered, the first row's the lowest; all when None.
         """
         faiss = faiss_module()
         nprobe = min(nprobe, self.nlist)
-        if self._gpu is not None and keep is None and max(k, nprobe) <= _GPU_MOST:
+        if self._gpu is not None and bits is None and max(k, nprobe) <= _GPU_MOST:
             # never with a filter: the GPU's IVF takes a selector and does not look at it (faiss/gpu/impl/IVFFlat.cu)
             with self._gpu_lock:
                 _, rows = self._gpu.search(
                     np.ascontiguousarray(queries), k, params=faiss.SearchParametersIVF(nprobe=nprobe)
                 )
             return np.asarray(rows, np.int64)
+        params = self._params(nprobe, bits)
+        _limit_threads(len(queries))
+        _, rows = self._index.search(np.ascontiguousarray(queries), k, params=params)
+        return np.asarray(rows, np.int64)
+
+    def search_near(self, near: Near, k: int, bits: NDArray[np.uint8]) -> Ints:
+        """As `search` of the lists that were chosen for each query."""
+        count = len(near.queries)
+        params = self._params(near.lists.shape[1], bits)
+        _limit_threads(count)
+        scores, rows = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
+        # the C++ method itself: the Python one around it takes no parameters yet ("params not supported", 1.15.1)
+        arrays = (faiss_module().swig_ptr(each) for each in (near.queries, near.lists, near.scores, scores, rows))
+        at, lists, centres, to_scores, to_rows = arrays
+        self._inner.search_preassigned_c(count, at, k, lists, centres, to_scores, to_rows, False, params)
+        return rows
+
+    def _params(self, nprobe: int, bits: NDArray[np.uint8] | None) -> Any:
+        faiss = faiss_module()
         if isinstance(self._inner, faiss.IndexIVFRaBitQ):
             params = faiss.IVFRaBitQSearchParameters(nprobe=nprobe, qb=_QUERY_BITS)
         else:
             params = faiss.SearchParametersIVF(nprobe=nprobe)
-        bits = None if keep is None else np.packbits(keep, bitorder="little")
         if bits is not None:
-            params.sel = selector = faiss.IDSelectorBitmap(bits)  # noqa: F841 - FAISS holds a bare pointer to it
-        # a few queries are done before other threads are awake: with one thread here, and without BLAS in
-        # `exact.cosines`, the median over 100,000 x 256 on two busy cores went from 21 ms to 0.7 ms
-        threads = _threads()  # asked for before the first limit is set, which is the calling thread's alone
-        faiss.omp_set_num_threads(1 if len(queries) < _OMP_QUERIES else threads)
-        _, rows = self._index.search(np.ascontiguousarray(queries), k, params=params)
-        return np.asarray(rows, np.int64)
+            params.sel = faiss.IDSelectorBitmap(bits)
+            params.selected = bits, params.sel  # FAISS holds bare pointers to both
+        return params
+
+
+def _limit_threads(queries: int) -> None:
+    """One thread for a few queries, which are done before others are awake.
+
+    With it, and without BLAS in `exact.cosines`, the median of 100,000 x 256 on two busy cores fell from 21 to 0.7 ms.
+    """
+    threads = _threads()  # asked for before the first limit is set, which is the calling thread's alone
+    faiss_module().omp_set_num_threads(1 if queries < _OMP_QUERIES else threads)

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from e2vsearch.feed import VectorSource
 from e2vsearch.vectors import Matches, exact
 from e2vsearch.vectors.exact import Floats, Ints, Mask
+from e2vsearch.vectors.filtering import rows_of
 from e2vsearch.vectors.generation import Generation
-from e2vsearch.vectors.view import Found, Rows, View, rows_of
+from e2vsearch.vectors.view import Found, Rows, View
 
 SAME = 1e-6  # unit vectors made of the same float32 row differ by rounding, at most 6e-8 a component
+_SAME_SCORE = 5e-6  # float32 sums of their 1024 products differ by up to 3e-7
 
 _FETCH_ROWS = 2048  # 16 MiB of 1024-d float64
 _SPOT_ROWS = 256
@@ -33,41 +35,62 @@ class Confirmed:
     missing: Ints  # found, but no longer stored; left out of the matches
 
 
-def confirm(source: VectorSource, now: View | None, found: Found, units: NDArray[np.float64], k: int) -> Confirmed:
+def confirm(source: VectorSource, found: Found, units: NDArray[np.float64], k: int) -> Confirmed:
     """The matches, scored in float64 from the source's vectors and ordered by that.
+
+    A candidate whose score from the index is another than from the source's vector has another vector there. (One that
+    differs and scores the same for this query has done no harm.)
 
     Args:
         source: the truth.
-        now: what was searched, None if that was the source.
         found: the candidates, at most k a query.
         units: ``(q, dim)`` the queries, unit float64.
         k: width of the matches.
     """
-    ids = np.unique(found.ids[found.ids >= 0])
-    missing = [ids[:0]]
-    scores = np.full(found.ids.shape, -np.inf)
-    recordings = np.full(found.ids.shape, -1, np.int64)
-    for start in range(0, ids.size, _FETCH_ROWS):
-        some = ids[start : start + _FETCH_ROWS]
-        batch = source.fetch(some)
-        vectors = exact.unit64(batch.vectors)
-        if now is not None and np.abs(now.vectors_of(batch.ids)[0] - vectors).max(initial=0.0) > SAME:
-            return Confirmed(None, ids[:0])
-        missing.append(np.setdiff1d(some, batch.ids))
-        at, there = rows_of(batch.ids, found.ids)
-        scores[there] = np.clip(units @ vectors.T, -1.0, 1.0)[there.nonzero()[0], at[there]]
-        recordings[there] = batch.recordings[at[there]]
-    stored = np.where(np.isneginf(scores), -1, found.ids)
-    order = np.lexsort((stored, -scores), axis=1)
-    wide = ((0, 0), (0, k - order.shape[1]))
-    matches = Matches(
-        ids=np.pad(np.take_along_axis(stored, order, 1), wide, constant_values=-1),
-        recordings=np.pad(np.take_along_axis(recordings, order, 1), wide, constant_values=-1),
-        scores=np.pad(np.take_along_axis(scores, order, 1), wide, constant_values=-np.inf).astype(np.float32),
-        searched=found.searched,
-        exact=found.exact,
-    )
+    queries, width = found.ids.shape
+    ids = np.full((queries, k), -1, np.int64)
+    recordings = np.full((queries, k), -1, np.int64)
+    scores = np.full((queries, k), -np.inf, np.float32)
+    missing = [np.empty(0, np.int64)]
+    at_once = max(1, _FETCH_ROWS // max(width, 1))  # queries: all of them by all that was found grows as their square
+    for start in range(0, queries, at_once):
+        part = slice(start, start + at_once)
+        wide, of, gone = _scored(source, found.ids[part], units[part])
+        missing += gone
+        stored = of >= 0
+        if (np.abs(wide - found.scores[part])[stored] > _SAME_SCORE).any():
+            return Confirmed(None, missing[0])
+        some = np.where(stored, found.ids[part], -1)
+        order = np.lexsort((some, -wide), axis=1)
+        row = np.arange(len(some))[:, None]
+        ids[part, :width] = some[row, order]
+        recordings[part, :width] = of[row, order]
+        scores[part, :width] = wide[row, order]
+    matches = Matches(ids, recordings, scores, searched=found.searched, exact=found.exact)
     return Confirmed(matches, np.concatenate(missing))
+
+
+def _scored(
+    source: VectorSource, ids: Ints, units: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], Ints, list[Ints]]:
+    """Scores and recordings ``(q, w)`` of found ids, -inf and -1 where one is not stored; and those that are not."""
+    wanted = np.unique(ids)
+    wanted = wanted[np.searchsorted(wanted, 0) :]  # -1 is none
+    row = np.arange(len(ids))[:, None]
+    scores, recordings = np.full(ids.shape, -np.inf), np.full(ids.shape, -1, np.int64)
+    missing = []
+    for start in range(0, wanted.size, _FETCH_ROWS):
+        some = wanted[start : start + _FETCH_ROWS]
+        batch = source.fetch(some)
+        if batch.ids.size < some.size:
+            missing.append(np.setdiff1d(some, batch.ids))
+        if not batch.ids.size:
+            continue
+        at, there = rows_of(batch.ids, ids)
+        cosines = np.clip(units @ exact.unit64(batch.vectors).T, -1.0, 1.0)
+        scores = np.where(there, cosines[row, at], scores)
+        recordings = np.where(there, batch.recordings[at], recordings)
+    return scores, recordings, missing
 
 
 def vectors(source: VectorSource, ids: Ints) -> tuple[Floats, Mask]:

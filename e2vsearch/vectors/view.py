@@ -8,15 +8,15 @@ of 10,000 dead among 200,000 no measurable time.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from e2vsearch.feed import Batch, Changes, Snapshot, VectorSource
-from e2vsearch.vectors import exact
+from e2vsearch.vectors import exact, planning
 from e2vsearch.vectors.exact import Floats, Ints, Mask
+from e2vsearch.vectors.filtering import Filters, Kept, ascending, rows_of
 from e2vsearch.vectors.generation import Generation
-from e2vsearch.vectors.planning import COMPARE, lists_to_visit
 
 _GATHER_ROWS = 2000  # 2,000 of 100,000 x 256 take 0.3 ms, about what the lists take, and nothing is missed
 
@@ -87,14 +87,6 @@ class Difference:
         return cls(added[~rows_of(ids, added)[1]], rows[there])
 
 
-def rows_of(ids: Ints, wanted: Ints) -> tuple[Ints, Mask]:
-    """Where each wanted id is among ascending ids, and whether it is there at all (else its row means nothing)."""
-    rows = np.searchsorted(ids, wanted)
-    there = rows < len(ids)
-    there[there] = ids[rows[there]] == wanted[there]
-    return np.where(there, rows, 0), there
-
-
 @dataclass(frozen=True, slots=True)
 class View:
     """A consistent picture of the collection; immutable, so any number of threads may search it."""
@@ -103,6 +95,10 @@ class View:
     alive: Mask | None  # (n,) over the base's rows; all when None
     tail: Rows
     token: Hashable  # of the change feed, as it was before it was read
+    filters: Filters = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "filters", Filters(_rows(self.base).ids, self.alive, self.tail.ids))
 
     @classmethod
     def of(cls, base: Generation | Memory, source: VectorSource, before: View | None) -> View:
@@ -138,48 +134,46 @@ class View:
         Args:
             queries: ``(q, dim)`` unit rows.
             k: how many.
-            allowed: ascending ids that may be answered; all when None.
-            excluded: ascending ids that may not.
+            allowed: ids that may be answered; all when None.
+            excluded: ids that may not.
             compare_all: leave the index aside.
         """
         rows = _rows(self.base)
-        keep = _keep(rows.ids, allowed, excluded, self.alive)
-        count = len(rows.ids) if keep is None else int(keep.sum())
-        tail_keep = _keep(self.tail.ids, allowed, excluded, None)
-        tail_count = len(self.tail.ids) if tail_keep is None else int(tail_keep.sum())
+        kept, tail_kept = self.filters.left(allowed, excluded)
+        count = len(rows.ids) if kept is None else kept.count
+        tail_count = len(self.tail.ids) if tail_kept is None else tail_kept.count
         searched = count + tail_count
         k = min(k, searched)
-        best = exact.Best(len(queries), k)
-        found = None if compare_all else self._through_lists(queries, k, keep, count)
-        scores, at = found or exact.top(queries, rows.vectors, min(k, count), keep)
-        best.push(scores, _ids_at(rows.ids, at))
-        scores, at = exact.top(queries, self.tail.vectors, min(k, tail_count), tail_keep)
-        best.push(scores, _ids_at(self.tail.ids, at))
-        scores, ids = best.result()
+        found = None if compare_all else self._through_lists(queries, k, kept, count)
+        scores, at = found or exact.top(queries, rows.vectors, min(k, count), _mask(kept))
+        ids = _ids_at(rows.ids, at)
+        if tail_count:
+            best = exact.Best(len(queries), k)
+            best.push(scores, ids)
+            scores, at = exact.top(queries, self.tail.vectors, min(k, tail_count), _mask(tail_kept))
+            best.push(scores, _ids_at(self.tail.ids, at))
+            scores, ids = best.result()
         return Found(ids, scores, searched, found is None)
 
-    def _through_lists(self, queries: Floats, k: int, keep: Mask | None, count: int) -> tuple[Floats, Ints] | None:
+    def _through_lists(self, queries: Floats, k: int, kept: Kept | None, count: int) -> tuple[Floats, Ints] | None:
         """The base's k best by way of its lists; None where comparing all is as fast, or the only sure way."""
         if not isinstance(self.base, Generation) or self.base.ivf is None or count <= _GATHER_ROWS:
             return None
-        tuning = next((tuning for tuning in self.base.tuned.tunings if tuning.k >= k), None)
-        if tuning is None or tuning.candidates >= count:  # no recall was ever proven for so many
-            return None
         ivf, vectors = self.base.ivf, self.base.vectors
-        plan = lists_to_visit(ivf, tuning.nprobe, queries, keep, len(vectors), count)
-        if (plan == COMPARE).all():
+        plan = planning.plan(ivf, self.base.tuned.tunings, k, queries, kept, len(vectors))
+        if plan is None or plan.compare.all():
             return None
-        scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-        for lists in np.unique(plan[plan != COMPARE]).tolist():
-            at = np.flatnonzero(plan == lists)
-            candidates = ivf.search(queries[at], tuning.candidates, lists, keep)
-            if keep is not None:  # some of FAISS's search paths ignore a selector (issues 5523, 5584): never trust it
-                candidates[~keep[np.maximum(candidates, 0)]] = -1
-            full = (candidates >= 0).sum(axis=1) >= k
-            plan[at[~full]] = COMPARE
-            scores[at[full]], rows[at[full]] = exact.rerank(queries[at[full]], self.base.gather, candidates[full], k)
-        if (at := np.flatnonzero(plan == COMPARE)).size:
-            scores[at], rows[at] = exact.top(queries[at], vectors, k, keep)
+        bits = None if kept is None else kept.bits
+        if plan.near is None or bits is None:
+            candidates = ivf.search(queries, plan.candidates, plan.nprobe, bits)
+        else:
+            candidates = ivf.search_near(plan.near, plan.candidates, bits)
+        if kept is not None:  # some of FAISS's search paths ignore a selector (issues 5523, 5584): never trust it
+            candidates[~kept.mask[np.maximum(candidates, 0)]] = -1
+        scores, rows = exact.rerank(queries, self.base.gather, candidates, k)
+        short = plan.compare | ((candidates >= 0).sum(axis=1) < k)
+        if short.any():
+            scores[short], rows[short] = exact.top(queries[short], vectors, k, _mask(kept))
         return scores, rows
 
     def vectors_of(self, ids: Ints) -> tuple[Floats, Mask]:
@@ -200,11 +194,12 @@ class View:
 def stream(source: VectorSource, queries: Floats, k: int, allowed: Ints | None, excluded: Ints | None) -> Found:
     """As `View.search`, comparing all segments as the source reads them out; a batch in memory at a time."""
     searched, best = 0, exact.Best(len(queries), k)
+    allowed = None if allowed is None else ascending(allowed)
     with source.snapshot() as snapshot:
         for batch in snapshot.batches():
             rows = Rows.of(batch)
-            keep = _keep(rows.ids, allowed, excluded, None)
-            rows = rows if keep is None else rows.where(keep)
+            kept, _ = Filters(rows.ids, None, rows.ids[:0]).left(allowed, excluded)
+            rows = rows if kept is None else rows.where(kept.mask)
             searched += len(rows.ids)
             scores, at = exact.top(queries, rows.vectors, min(k, len(rows.ids)))
             best.push(scores, _ids_at(rows.ids, at))
@@ -222,17 +217,5 @@ def _ids_at(ids: Ints, rows: Ints) -> Ints:
     return np.where(rows >= 0, ids[np.maximum(rows, 0)], -1)
 
 
-def _keep(ids: Ints, allowed: Ints | None, excluded: Ints | None, alive: Mask | None) -> Mask | None:
-    """Which of ascending ids may be answered; None for all."""
-    if allowed is None and (excluded is None or not excluded.size) and alive is None:
-        return None
-    keep = np.ones(len(ids), np.bool_) if alive is None else alive.copy()
-    if allowed is not None:
-        at, there = rows_of(ids, allowed)
-        wanted = np.zeros(len(ids), np.bool_)
-        wanted[at[there]] = True
-        keep &= wanted
-    if excluded is not None and excluded.size:
-        at, there = rows_of(ids, excluded)
-        keep[at[there]] = False
-    return keep
+def _mask(kept: Kept | None) -> Mask | None:
+    return None if kept is None else kept.mask
