@@ -36,7 +36,10 @@ class Snapshot(Protocol):
     """One consistent read of all segments."""
 
     watermark: int  # every change up to here is in; `VectorSource.changes_since` it gives the rest
-    count: int
+
+    @property
+    def count(self) -> int:
+        """How many segments there are."""
 
     def batches(self) -> Iterator[Batch]:
         """All segments, ids ascending over all batches."""

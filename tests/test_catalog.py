@@ -171,12 +171,20 @@ def test_ids_are_never_used_again(catalog: Catalog) -> None:
     assert catalog.remove([999]) == 0
 
 
+def test_a_snapshot_counts_what_it_reads_whatever_comes_meanwhile(catalog: Catalog) -> None:
+    catalog.store(a_recording("a"))
+    with catalog.feed().snapshot() as snapshot:
+        catalog.store(a_recording("b"))
+        assert snapshot.count == 2
+        assert sum(len(batch.ids) for batch in snapshot.batches()) == 2
+
+
 def test_the_feed_tells_what_came_and_went(catalog: Catalog) -> None:
     first = catalog.store(a_recording("a"))
     feed = catalog.feed()
     with feed.snapshot() as snapshot:
         batches = list(snapshot.batches())
-    assert snapshot.count == 2
+        assert snapshot.count == 2
     assert sum(len(batch.ids) for batch in batches) == 2
     token = feed.changes_token(snapshot.watermark)
     assert feed.changes_since(snapshot.watermark).added.size == 0
@@ -213,15 +221,13 @@ def test_the_feed_of_concurrent_writers_loses_nothing(database_url: str) -> None
     while True:
         running = any(thread.is_alive() for thread in writers)
         with feed.snapshot() as snapshot:  # as an index build does: what is at or below the watermark is in it
-            for batch in snapshot.batches():
-                in_snapshot = set(batch.ids.tolist())
+            in_snapshot = {number for batch in snapshot.batches() for number in batch.ids.tolist()}
         missed = set(feed.changes_since(watermark).added.tolist())
         seen |= missed
-        if snapshot.count:
-            # nothing may lie below the new watermark without being in the snapshot
-            assert set(feed.changes_since(watermark).added) <= in_snapshot | set(
-                feed.changes_since(snapshot.watermark).added
-            )
+        # nothing may lie below the new watermark without being in the snapshot
+        assert set(feed.changes_since(watermark).added) <= in_snapshot | set(
+            feed.changes_since(snapshot.watermark).added
+        )
         watermark = snapshot.watermark
         if not running:
             break

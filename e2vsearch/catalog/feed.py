@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +72,7 @@ class Feed:
                 watermark = int(connection.execute(horizon).scalar_one()) - 1
             else:
                 watermark = connection.execute(select(func.coalesce(func.max(ChangeRow.seq), 0))).scalar_one()
-            count = connection.execute(select(func.count()).select_from(SegmentRow)).scalar_one()
-            yield CatalogSnapshot(connection, watermark, count, self.dim)
+            yield CatalogSnapshot(connection, watermark, self.dim)
 
     def changes_since(self, watermark: int) -> Changes:
         """Segments that came or went after that watermark."""
@@ -121,11 +121,15 @@ class Feed:
 class CatalogSnapshot:
     """All segments at one moment. Good until its `Feed.snapshot` context is left."""
 
-    def __init__(self, connection: Connection, watermark: int, count: int, dim: int) -> None:
+    def __init__(self, connection: Connection, watermark: int, dim: int) -> None:
         self._connection = connection
         self._dim = dim
         self.watermark = watermark
-        self.count = count
+
+    @cached_property
+    def count(self) -> int:
+        """How many segments there are: tens of milliseconds for a million, which opening an index need not wait for."""
+        return self._connection.execute(select(func.count()).select_from(SegmentRow)).scalar_one()
 
     def batches(self) -> Iterator[Batch]:
         """All segments, ids ascending, some thousands at a time."""

@@ -50,7 +50,7 @@ class Projected:
     def snapshot(self) -> Iterator[Snapshot]:
         """One consistent read of all segments."""
         with self._source.snapshot() as snapshot:
-            yield _Snapshot(snapshot, self.projection, snapshot.watermark, snapshot.count)
+            yield _Snapshot(snapshot, self.projection, snapshot.watermark)
 
     def changes_since(self, watermark: int) -> Changes:
         """Segments that came or went after that watermark."""
@@ -74,7 +74,11 @@ class _Snapshot:
     snapshot: Snapshot
     projection: Projection
     watermark: int
-    count: int
+
+    @property
+    def count(self) -> int:
+        """How many segments there are."""
+        return self.snapshot.count
 
     def batches(self) -> Iterator[Batch]:
         """All segments, ids ascending, some thousands at a time."""

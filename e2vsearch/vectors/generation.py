@@ -71,7 +71,8 @@ class Generation:
             self.manifest = manifest = read_manifest(root, pointer)
             self.tuned: Tuned = read_tuned(root, pointer, manifest)
             _check_origin(manifest, source)
-            self._state = _checked(self._folder, manifest, rehash=rehash)
+            found = _checked(self._folder, manifest, rehash=rehash)
+            self._looks = [(str(self._folder / name), look) for name, look in found.items()]
             self.ids: Ints = mapped(self._folder / IDS, "<i8", (manifest.n,))
             self.recordings: Ints = mapped(self._folder / RECORDINGS, "<i8", (manifest.n,))
             self.vectors: Floats = mapped(self._folder / VECTORS, "<f4", (manifest.n, manifest.dim))
@@ -122,7 +123,7 @@ class Generation:
     def unchanged(self) -> bool:
         """Whether its files still look as they did when they were checked; some microseconds."""
         try:
-            return states(self._folder, self.manifest) == self._state
+            return all(state(path) == look for path, look in self._looks)
         except OSError:
             return False
 

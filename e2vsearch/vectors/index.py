@@ -102,7 +102,7 @@ class VectorIndex:
         missed: Ints = np.empty(0, np.int64)
         for attempt in range(_ATTEMPTS):
             now = self._now()
-            if now is not None and now.vectors_of(missed)[1].any():
+            if missed.size and now is not None and now.vectors_of(missed)[1].any():
                 self._give_up(now, "it holds segments that the catalog never told it were gone")
                 continue
             if now is None:
