@@ -298,6 +298,16 @@ def test_filters_that_leave_the_same_share_everywhere_are_told_from_others(large
     assert (visited > base.tuned.tunings[0].nprobe).mean() > 0.5  # what is left lies further away
 
 
+def test_what_faiss_only_points_to_lives_as_long_as_the_parameters(large: Large) -> None:
+    base = large.index._current()
+    assert base is not None
+    assert base.ivf is not None
+    bits = filtering.Kept(np.arange(N) % 2 == 0).bits
+    held, selector = base.ivf._params(3, bits).selected
+    assert held is bits
+    assert selector.thisown  # what reading `sel` gives back owns nothing, and keeps nothing alive
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 1000),

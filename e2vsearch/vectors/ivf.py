@@ -284,8 +284,9 @@ class Ivf:
         else:
             params = faiss.SearchParametersIVF(nprobe=nprobe)
         if bits is not None:
-            params.sel = faiss.IDSelectorBitmap(bits)
-            params.selected = bits, params.sel  # FAISS holds bare pointers to both
+            params.sel = selector = faiss.IDSelectorBitmap(bits)
+            # FAISS holds bare pointers to both, and what is read back from `sel` owns nothing
+            params.selected = bits, selector
         return params
 
 
