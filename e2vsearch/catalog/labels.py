@@ -171,14 +171,12 @@ def names(catalog: Catalog) -> tuple[str, ...]:
 def labelled(catalog: Catalog) -> NDArray[np.int64]:
     """Stored segments that a person labelled, ascending."""
     query = select(LabelExampleRow.segment_id).where(LabelExampleRow.segment_id.is_not(None))
-    with catalog.reading() as connection:
-        return np.unique(np.array(connection.execute(query).scalars().all(), np.int64))
+    return catalog.ids(query)
 
 
 def segment_ids(catalog: Catalog) -> NDArray[np.int64]:
     """Every stored segment, ascending."""
-    with catalog.reading() as connection:
-        return np.array(connection.execute(select(SegmentRow.id).order_by(SegmentRow.id)).scalars().all(), np.int64)
+    return catalog.ids(select(SegmentRow.id))
 
 
 def spans(catalog: Catalog, recording: int) -> list[tuple[int, int, float, float]]:

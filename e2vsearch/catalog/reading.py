@@ -169,7 +169,7 @@ class Reading:
         """
         return self.choices.of(("where", where), lambda: self.ids(select(SegmentRow.id).where(self.condition(where))))
 
-    def ids(self, query: Select[int]) -> NDArray[np.int64]:
+    def ids(self, query: Select[Any]) -> NDArray[np.int64]:
         """The one column of whole numbers that a statement gives, ascending."""
         with self.reading() as connection:
             # the driver's own rows, in any order: 500,000 of 1,000,000 take 0.16 s so, through SQLAlchemy and in
