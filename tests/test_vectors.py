@@ -85,6 +85,25 @@ def test_scores_are_exact_and_a_stored_vector_finds_itself(any_index: tuple[Vect
     np.testing.assert_array_equal(matches.recordings, source.recordings(matches.ids))
 
 
+@pytest.mark.parametrize("most", [7, 150])
+def test_the_nearest_segment_of_each_recording(any_index: tuple[VectorIndex, MemorySource], most: int) -> None:
+    index, source = any_index
+    queries = np.stack([source.vector(number) for number in source.ids[[3, 900, -2]]])
+    every = index.search(queries, 200)
+    source.fetched = 0
+    found = index.search(queries, 200, recordings=most)
+    if index.status().kind != "none":
+        assert source.fetched <= len(queries) * most  # no more is held against the source
+    for row in range(len(queries)):
+        _, first = np.unique(every.recordings[row], return_index=True)
+        first = np.sort(first)[:most]
+        there = found.ids[row] >= 0
+        assert found.ids[row][there].tolist() == every.ids[row][first].tolist()
+        assert found.recordings[row][there].tolist() == every.recordings[row][first].tolist()
+        np.testing.assert_array_equal(found.scores[row][there], every.scores[row][first])
+        assert np.isneginf(found.scores[row][~there]).all()
+
+
 def test_without_lists_the_answer_is_the_truth(tmp_path: Path) -> None:
     source, queries = made(3000)
     index = VectorIndex(tmp_path, source)

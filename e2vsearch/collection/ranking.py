@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from e2vsearch.vectors.index import VectorIndex
 
 _FIRST_LOOK = 256  # segments asked for at first; a call holds dozens, so k calls need more than k segments
-_FIRST_OF_ONE = 4  # segments for each call, when the reference is one vector: its best k are the same however many
+_FIRST_OF_ONE = 2  # segments for each call, when the reference is one vector: its best k are the same however many
 _CANDIDATES = 8  # calls scored exactly for each that is asked for, when the reference has several segments
 
 SegmentsOf = Callable[[list[int]], tuple[NDArray[np.int64], NDArray[np.int64]]]
@@ -72,9 +72,11 @@ def rank_calls(
     exact: bool = False,
 ) -> Ranked:
     """The k calls nearest to the reference's vectors ``(n, dim)``, each with its best moment."""
-    look = _FIRST_OF_ONE * k if len(vectors) == 1 else max(_FIRST_LOOK, 8 * k)
+    look, most = max(_FIRST_LOOK, 8 * k), None
+    if len(vectors) == 1:
+        look, most = _FIRST_OF_ONE * k, k
     while True:
-        matches = index.search(vectors, look, allowed=allowed, excluded=excluded, compare_all=exact)
+        matches = index.search(vectors, look, allowed=allowed, excluded=excluded, compare_all=exact, recordings=most)
         found = np.unique(matches.recordings[matches.recordings >= 0])
         if found.size >= k or look >= matches.searched:
             break

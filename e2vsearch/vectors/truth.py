@@ -58,7 +58,7 @@ def confirm(source: VectorSource, found: Found, units: NDArray[np.float64], k: i
         wide, of, gone = _scored(source, found.ids[part], units[part])
         missing += gone
         stored = of >= 0
-        if (np.abs(wide - found.scores[part])[stored] > _SAME_SCORE).any():
+        if (np.abs(wide[stored] - found.scores[part][stored]) > _SAME_SCORE).any():
             return Confirmed(None, missing[0])
         some = np.where(stored, found.ids[part], -1)
         order = np.lexsort((some, -wide), axis=1)

@@ -8,7 +8,7 @@ of 10,000 dead among 200,000 no measurable time.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -175,6 +175,24 @@ class View:
         if short.any():
             scores[short], rows[short] = exact.top(queries[short], vectors, k, _mask(kept))
         return scores, rows
+
+    def first_of_each(self, found: Found, most: int) -> Found:
+        """Of what each query found, the best of each recording, of at most so many recordings."""
+        ids, scores = np.full_like(found.ids, -1), np.full_like(found.scores, -np.inf)
+        recordings = self._recordings_of(found.ids)
+        for row, of in enumerate(recordings):
+            seen, first = np.unique(of, return_index=True)
+            first = np.sort(first[seen >= 0])[:most]
+            ids[row, : first.size], scores[row, : first.size] = found.ids[row, first], found.scores[row, first]
+        return replace(found, ids=ids[:, :most], scores=scores[:, :most])
+
+    def _recordings_of(self, ids: Ints) -> Ints:
+        """The recordings of ids of any shape, -1 for one that is not there."""
+        found = np.full_like(ids, -1)
+        for part in (_rows(self.base), self.tail):
+            at, there = rows_of(part.ids, ids)
+            found[there] = part.recordings[at[there]]
+        return found
 
     def vectors_of(self, ids: Ints) -> tuple[Floats, Mask]:
         """Unit vectors of ids ``(n,)``, and which of them are there; zeros for those that are not."""
