@@ -103,8 +103,7 @@ def recorded(labels: Path, encoder: encoders.Encoder, limit: int | None) -> Labe
     vectors = np.concatenate([each.vectors for each in heard])
     packed = encoder.projection()
     if packed is not None:
-        scores = np.concatenate([each.scores for each in heard if each.scores is not None])
-        vectors = shipped.unpack(packed).centred(vectors, scores).apply(vectors)
+        vectors = shipped.unpack(packed).centred(vectors).apply(vectors)
     return Labelled(f"{labels.parent.name} {len(vectors):,}", unit(vectors), clips.emotions, clips.speakers)
 
 

@@ -6,6 +6,7 @@ import csv
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 
 import e2vsearch
 from e2vsearch.analysis import evaluation, spaces
-from e2vsearch.catalog import NewRecording, NewSegment, projections
+from e2vsearch.catalog import NewRecording, NewSegment, projections, scores
 from e2vsearch.collection import centring
 from e2vsearch.encoders.fake import FakeEncoder
-from e2vsearch.errors import AnalysisError, QueryError, SpaceMismatch
+from e2vsearch.errors import AnalysisError, EncoderError, QueryError, SpaceMismatch
 from e2vsearch.projections import shipped
 from e2vsearch.projections.shipped import Shipped
 
@@ -37,6 +38,8 @@ def made(seed: int = 0, classes: int = CLASSES) -> Shipped:
         means=3 * any_of(classes, DIM),
         narrow=any_of(2, DIM // 2, 6),
         narrow_bias=any_of(2, 6),
+        classes=any_of(2, 6, classes),
+        classes_bias=any_of(2, classes),
         emotion=any_of(12, 5),
         nuance=any_of(DIM, 4),
         share=0.3,
@@ -66,6 +69,9 @@ def test_it_is_the_head_written_out() -> None:
     rest = bent @ projection.nuance
     expected = np.concatenate([np.sqrt(0.7) * said / np.linalg.norm(said), np.sqrt(0.3) * rest / np.linalg.norm(rest)])
     assert projection.apply(one)[0] == pytest.approx(expected, abs=1e-6)
+    units = [part / np.linalg.norm(part) for part in parts]
+    logits = np.mean([units[i] @ projection.classes[i] + projection.classes_bias[i] for i in range(2)], axis=0)
+    assert projection.scores(one)[0] == pytest.approx(np.exp(logits) / np.exp(logits).sum(), abs=1e-6)
     assert (projection.dim_in, projection.dim_emotion, projection.dim_out(DIM)) == (DIM, 5, 9)
 
 
@@ -108,6 +114,8 @@ def test_damaged_parameters_are_one_clear_error(cut: int) -> None:
         {"narrow": np.zeros((3, 8, 6), np.float32)},
         {"emotion": np.zeros((11, 5), np.float32)},
         {"centre": np.zeros(3, np.float32)},
+        {"classes": np.zeros((2, 6, 3), np.float32)},
+        {"classes_bias": np.zeros((2, 3), np.float32)},
     ],
 )
 def test_parameters_that_do_not_fit_together_are_damaged(change: dict[str, object]) -> None:
@@ -120,38 +128,63 @@ def test_parameters_that_do_not_fit_together_are_damaged(change: dict[str, objec
 SHIFT = np.linspace(-1, 1, DIM).astype(np.float32)
 
 
-def shifted(counts: tuple[int, ...], seed: int = 3) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """So many of each class around what the encoder knows of it, all shifted; and scores that are sure."""
+def knowing() -> Shipped:
+    """One whose last layer tells its classes apart, by what the members make of the middle of each."""
+    one = made()
+    _, parts = one._heard(one.means)
+    apart = 30 * (parts[:, 0] - parts[:, 1])  # (members, d)
+    middles = np.einsum("md,mcd->m", apart, parts) / 2
+    return replace(
+        one,
+        classes=np.stack([apart, -apart], axis=2).astype(np.float32),
+        classes_bias=np.stack([-middles, middles], axis=1).astype(np.float32),
+    )
+
+
+def shifted(counts: tuple[int, ...], seed: int = 3) -> NDArray[np.float32]:
+    """So many of each class around what the encoder knows of it, all shifted."""
     truth = np.repeat(np.arange(len(counts)), counts)
-    rows = made().means[truth] + SHIFT + 0.1 * vectors(len(truth), seed)
-    scores = np.full((len(truth), len(counts)), 0.003, np.float32)
-    scores[np.arange(len(truth)), truth] = 0.997
-    return rows.astype(np.float32), scores
+    return (made().means[truth] + SHIFT + 0.1 * vectors(len(truth), seed)).astype(np.float32)
 
 
 @pytest.mark.parametrize("counts", [(2000, 2000), (3800, 200)])
 def test_the_shift_is_found_however_frequent_a_class_is(counts: tuple[int, int]) -> None:
-    rows, scores = shifted(counts)
-    centre = made().centred(rows, scores).centre
+    rows = shifted(counts)
+    centre = knowing().centred(rows).centre
     assert np.abs(centre - SHIFT).max() < 0.35
     plain = rows.mean(axis=0) - made().means.mean(axis=0)
     if counts[0] != counts[1]:
         assert np.abs(plain - SHIFT).max() > 2 * np.abs(centre - SHIFT).max()
 
 
+def test_where_it_was_centred_before_does_not_matter() -> None:
+    rows = shifted((50, 30))
+    once = knowing().centred(rows)
+    assert once.centred(rows).revision == once.revision != knowing().revision
+
+
 def test_a_few_segments_shift_little() -> None:
-    lengths = [np.linalg.norm(made().centred(*shifted((n, n))).centre) for n in (1, 10, 1000)]
+    lengths = [np.linalg.norm(knowing().centred(shifted((n, n))).centre) for n in (1, 10, 1000)]
     assert lengths[0] < 0.2 * lengths[2]
     assert lengths[0] < lengths[1] < lengths[2]
 
 
-def test_what_has_no_scores_says_nothing() -> None:
-    rows, scores = shifted((50, 50))
-    assert not made().centred(rows, None).centre.any()
-    assert not made().centred(rows, np.full_like(scores, np.nan)).centre.any()
-    half = scores.copy()
-    half[::2] = np.nan
-    assert np.abs(made().centred(rows, half).centre - made().centred(rows[1::2], scores[1::2]).centre).max() < 1e-6
+def test_what_has_no_direction_says_nothing() -> None:
+    rows = shifted((50, 50))
+    assert not knowing().centred(np.zeros((3, DIM), np.float32)).centre.any()
+    assert not knowing().centred(rows[:0]).centre.any()
+    beside = np.concatenate([rows, np.zeros((30, DIM), np.float32)])
+    assert np.abs(knowing().centred(beside).centre - knowing().centred(rows).centre).max() < 1e-6
+
+
+def test_a_centre_takes_what_the_encoder_mistakes_back_to_its_class() -> None:
+    one = knowing()
+    truth = np.repeat([0, 1], 400)
+    towards = 0.4 * (one.means[1] - one.means[0])  # so that many of the first are taken for the second
+    rows = (one.means[truth] + towards + vectors(800, 5)).astype(np.float32)
+    resting, centred = (float((each.scores(rows).argmax(axis=1) == truth).mean()) for each in (one, one.centred(rows)))
+    assert centred > resting + 0.05
+    assert centred > 0.95
 
 
 # -- in a collection -----------------------------------------------------------------------------------------------
@@ -180,15 +213,99 @@ def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Pat
         count = len(list(collection.catalog.segments()))
         assert count >= centring.LEAST_SEGMENTS
         batch = collection.catalog.feed().fetch(np.arange(count + 1))
-        scores = [list((segment.scores or {}).values()) for _, segment in collection.catalog.segments()]
-        expected = made().centred(batch.vectors, np.array(scores, np.float32))
+        expected = made().centred(batch.vectors)
         assert used[1] == expected.revision
+        assert scores_of(collection) == pytest.approx(expected.scores(batch.vectors), abs=1e-7)
         (first,) = collection.query("seg:1", k=1, include_self=False).hits
         seen = expected.apply(batch.vectors)
         cosines = seen @ seen[0]
         assert first.score == pytest.approx(float(np.sort(cosines)[-2]), abs=1e-5)
         collection.ingest(calls(tmp_path / "calls", 1, start=15))  # not twice as many: left alone
         assert projections.used(collection.catalog) == used
+        every = collection.catalog.feed().fetch(np.arange(1000)).vectors
+        assert len(every) > len(batch.ids)
+        assert scores_of(collection) == pytest.approx(expected.scores(every), abs=1e-7)  # of what came since, too
+        heard = collection.hear(tmp_path / "calls" / "15.wav")
+        own = [segment.scores for segment in collection.segments(f"call:{max(batch.recordings) + 1}")]
+        assert [list(each.values()) for each in own] == pytest.approx(
+            np.stack([moment.scores for moment in heard.moments if moment.scores is not None]), abs=1e-6
+        )
+
+
+def scores_of(collection: e2vsearch.Collection) -> NDArray[np.float64]:
+    """What the catalog says of all segments, where its parts agree with each other."""
+    found = []
+    for _, segment in collection.catalog.segments():
+        assert segment.emotion == max(segment.scores, key=segment.scores.__getitem__)
+        assert segment.emotion_score == max(segment.scores.values())
+        found.append(list(segment.scores.values()))
+    return np.array(found)
+
+
+def test_scoring_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+        collection.ingest(calls(tmp_path / "calls", 1))
+        stored(collection, 50, 0)
+        whole = scores.put
+
+        def killed(*given: Any) -> bool:
+            whole(*given)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(centring, "_AT_ONCE", 20)
+        monkeypatch.setattr(scores, "put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            collection.maintain()
+        monkeypatch.setattr(scores, "put", whole)
+        vectors_ = collection.catalog.feed().fetch(np.arange(1000)).vectors
+        expected = made().centred(vectors_).scores(vectors_)
+        off = np.abs(scores_of(collection) - expected).max(axis=1) > 1e-6
+        assert not off[:20].any()
+        assert off[20:].any()
+        assert "no scores" in (collection.due() or "")
+        collection.maintain()
+        assert scores_of(collection) == pytest.approx(expected, abs=1e-7)
+        assert centring.due(collection.catalog) is None
+
+
+def test_whoever_scores_by_a_centre_that_is_replaced_leaves_it(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+        collection.ingest(calls(tmp_path / "calls", 1))
+        stored(collection, 50, 0)
+        collection.maintain()
+        mine = projections.get(collection.catalog, "shipped")
+        before = scores_of(collection)
+        late = replace(mine, revision="another")
+        assert not scores.put(collection.catalog, np.array([1]), np.array([[1.0, 0.0]], np.float32), late)
+        assert not projections.report(collection.catalog, late, {})
+        assert scores_of(collection) == pytest.approx(before)
+        assert projections.get(collection.catalog, "shipped").report == mine.report
+
+
+@pytest.mark.parametrize("damage", [b"", b"of another version"])
+def test_what_ships_replaces_one_that_cannot_be_read(tmp_path: Path, damage: bytes) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+        collection.ingest(calls(tmp_path / "calls", 1))
+        old = projections.get(collection.catalog, "shipped")
+        projections.put(collection.catalog, replace(old, parameters=damage, revision="old"))
+        with pytest.raises(AnalysisError, match="ingesting anything"):
+            collection.query("seg:1")
+    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+        collection.ingest(calls(tmp_path / "calls", 1, start=1))
+        assert projections.used(collection.catalog) == ("shipped", made().revision)
+        assert collection.query("seg:1").hits
+
+
+def test_a_projection_of_other_classes_is_refused(tmp_path: Path) -> None:
+    class Wrong(FakeEncoder):
+        def projection(self) -> bytes:
+            return made(classes=3).pack()
+
+    with (
+        e2vsearch.open(tmp_path / "index", encoder=Wrong()) as collection,
+        pytest.raises(EncoderError, match="2 classes, and its projection 3"),
+    ):
+        collection.ingest(calls(tmp_path / "calls", 1))
 
 
 def test_whoever_chose_otherwise_is_left_alone(tmp_path: Path) -> None:
@@ -234,10 +351,7 @@ def test_an_evaluation_looks_through_what_ships_centred_on_each_condition(labels
     found = evaluation.evaluate(heard, condition="all", draws=50)
     assert found.projection == "shipped"
     assert list(found.figures) == ["clean", "telephone", "telephone_in_clean", "raw"]
-    by_hand = {
-        name: made().centred(heard.vectors[name], heard.scores[name]).apply(heard.vectors[name])
-        for name in ("clean", "telephone")
-    }
+    by_hand = {name: made().centred(heard.vectors[name]).apply(heard.vectors[name]) for name in ("clean", "telephone")}
     plain = evaluation.evaluate(replace(heard, vectors=by_hand), projection="raw", condition="all", draws=50)
     assert found.figures["clean"] == plain.figures["clean"]
     assert found.figures["telephone"] == plain.figures["telephone"]
@@ -266,9 +380,9 @@ def test_clips_without_a_collection_are_compared_through_what_ships(tmp_path: Pa
 def stored(collection: e2vsearch.Collection, count: int, start: int) -> None:
     """One recording of many segments, as an ingest would store it."""
     rng = np.random.default_rng(start)
-    scores = np.array([0.3, 0.7], np.float32)
+    own = np.array([0.3, 0.7], np.float32)
     segments = tuple(
-        NewSegment(0, at, at + 1.0, rng.standard_normal(DIM).astype(np.float32), scores) for at in range(count)
+        NewSegment(0, at, at + 1.0, rng.standard_normal(DIM).astype(np.float32), own) for at in range(count)
     )
     when = datetime(2024, 3, 1, tzinfo=UTC)
     name = f"{start}.wav"

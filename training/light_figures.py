@@ -29,13 +29,15 @@ class Scores:
     both: float
     telephone_map: float
     recall: float  # unweighted, over the scored emotions
+    recall_resting: float  # of what the encoder says by itself, not centred
 
 
 def measured(head: LightHead, projection: Shipped, clips: Clips, features: NDArray[np.float32]) -> Scores:
     """The figures of a head on clips that it has not heard, each condition centred on itself as a collection is."""
     rows = clips.rows
     clean, line = (head(features[:, COPIES.index(name)]) for name in ("clean", "telephone"))
-    vectors, far = (projection.centred(*each).apply(each[0]) for each in (clean, line))
+    centred, tuned = projection.centred(clean[0]), projection.centred(line[0])
+    vectors, far = centred.apply(clean[0]), tuned.apply(line[0])
     found = figures(vectors, rows.emotions, rows.speakers, rows.texts)
     raw = figures(clean[0], rows.emotions, rows.speakers)
     away = figures(far, rows.emotions, rows.speakers)
@@ -43,8 +45,12 @@ def measured(head: LightHead, projection: Shipped, clips: Clips, features: NDArr
     assert found.same_speaker is not None
     assert raw.other_speakers is not None
     assert away.other_speakers is not None
-    guesses = clean[1].argmax(axis=1)
     scored = [index for index in np.unique(rows.emotions) if index < len(LABELS)]
+
+    def recall(scores: NDArray[np.float32]) -> float:
+        guesses = scores.argmax(axis=1)
+        return float(np.mean([(guesses[rows.emotions == index] == index).mean() for index in scored]))
+
     return Scores(
         map=found.other_speakers.map,
         map_raw=raw.other_speakers.map,
@@ -55,7 +61,8 @@ def measured(head: LightHead, projection: Shipped, clips: Clips, features: NDArr
         voice=found.triplets["voice"].accuracy,
         both=found.triplets["both"].accuracy,
         telephone_map=away.other_speakers.map,
-        recall=float(np.mean([(guesses[rows.emotions == index] == index).mean() for index in scored])),
+        recall=recall(centred.scores(clean[0])),
+        recall_resting=recall(clean[1]),
     )
 
 

@@ -97,6 +97,8 @@ class LightHead:
             means=(scores.T @ vectors) / scores.sum(axis=0)[:, None],
             narrow=self.narrow,
             narrow_bias=self.narrow_bias[:, 0],
+            classes=self.classify,
+            classes_bias=self.classify_bias[:, 0],
             emotion=np.eye(self.narrow.shape[0] * self.narrow.shape[2], dtype=np.float32),
             nuance=np.eye(self.dim, dtype=np.float32),
             share=0.5,

@@ -101,6 +101,13 @@ def _put(catalog: Catalog, projection: StoredProjection, *, replace: bool) -> bo
         return found is None or replace
 
 
+def report(catalog: Catalog, projection: StoredProjection, facts: Mapping[str, Any]) -> bool:
+    """Replace what is told of a projection; whether that one, of that revision, was still there."""
+    same = (ProjectionRow.name == projection.name, ProjectionRow.revision == projection.revision)
+    with catalog.writing() as connection:
+        return connection.execute(update(ProjectionRow).where(*same).values(report=dict(facts))).rowcount > 0
+
+
 def use(catalog: Catalog, name: str | None) -> None:
     """Search through that projection from now on; None: the encoder's own vectors.
 

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, delete, insert, literal_column, select, update
 
 from e2vsearch.catalog.records import NewRecording, Recording, Segment, recording_id, segment_id
@@ -49,20 +50,11 @@ def insert_segments(connection: Connection, number: int, recording: NewRecording
     """Insert the segments of a stored recording with their vectors, and say so in the change feed."""
     if not recording.segments:
         return
-    rows = []
-    for segment in recording.segments:
-        best = None if segment.scores is None else int(np.argmax(segment.scores))
-        rows.append(
-            {
-                "recording_id": number,
-                "channel": segment.channel,
-                "start_s": segment.start_s,
-                "end_s": segment.end_s,
-                "label": None if best is None else space.labels[best],
-                "label_score": None if best is None or segment.scores is None else float(segment.scores[best]),
-                "scores": None if segment.scores is None else segment.scores.astype("<f4").tobytes(),
-            }
-        )
+    rows = [
+        {"recording_id": number, "channel": segment.channel, "start_s": segment.start_s, "end_s": segment.end_s}
+        | scored(segment.scores, space)
+        for segment in recording.segments
+    ]
     statement = insert(SegmentRow).returning(SegmentRow.id, sort_by_parameter_order=True)
     ids = connection.execute(statement, rows).scalars().all()
     vectors = [
@@ -71,6 +63,18 @@ def insert_segments(connection: Connection, number: int, recording: NewRecording
     ]
     connection.execute(insert(VectorRow), vectors)
     _note_changes(connection, "+", [(id_, number) for id_ in ids])
+
+
+def scored(scores: NDArray[np.float32] | None, space: Space) -> dict[str, Any]:
+    """What a segment's row says of its classes: the likeliest, its probability, and those of all."""
+    if scores is None:
+        return {"label": None, "label_score": None, "scores": None}
+    best = int(np.argmax(scores))
+    return {
+        "label": space.labels[best],
+        "label_score": float(scores[best]),
+        "scores": scores.astype("<f4").tobytes(),
+    }
 
 
 def note_failure(connection: Connection, uri: str, reason: str, message: str, attempts: int = 1) -> None:

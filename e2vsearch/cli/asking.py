@@ -189,6 +189,7 @@ def compare(
     """How alike two clips feel, and what each seems to be: cosines, as the collection compares. Nothing is stored."""
     from e2vsearch import settings
     from e2vsearch.collection.at_hand import at_hand
+    from e2vsearch.collection.centring import scored
     from e2vsearch.collection.comparing import compare_heard
     from e2vsearch.collection.embedding import open_encoder
     from e2vsearch.collection.hearing import hear
@@ -198,8 +199,8 @@ def compare(
     options = settings.load(index=index, encoder=encoder, device=device, precision=precision)
     opened = open_encoder(options)
     through = at_hand(options, opened)
-    sides = ((a, hear(local_path(a), opened)), (b, hear(local_path(b), opened)))
-    result = compare_heard(through.space, *sides, through.projection)
+    sides = [(clip, scored(through.projection, hear(local_path(clip), opened))) for clip in (a, b)]
+    result = compare_heard(through.space, sides[0], sides[1], through.projection)
     row = asdict(result)
     table = [
         {

@@ -3,18 +3,26 @@
 Knows the catalog and what encoders ship, nothing of indexes. A collection whose encoder ships a projection is searched
 through it from its first segment on, resting on what the encoder was trained on. It is centred on the collection's own
 segments as soon as there are enough, and again whenever there are twice as many; by hand it never needs to be.
+
+The centre helps naming emotions as it helps comparing them, so stored segments get their scores anew whenever it
+moves, and those that came since get theirs by it as well: the change feed tells which they are. Until then they have
+the encoder's.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.catalog import Catalog, labels, projections, spans
+from e2vsearch.catalog import Catalog, labels, projections, scores, spans
 from e2vsearch.catalog.projections import StoredProjection
+from e2vsearch.collection.results import Heard
 from e2vsearch.encoders import Encoder
+from e2vsearch.errors import AnalysisError, EncoderError
 from e2vsearch.feed import Batch
-from e2vsearch.projections import shipped
+from e2vsearch.projections import Projection, shipped
 
 LEAST_SEGMENTS = 20
 """Fewer say little of where a collection lies: 20 clips of EMO-DB bring .010 of .025 mAP."""
@@ -24,22 +32,38 @@ SAMPLE = 20_000
 
 _GROWN = 2  # times as many segments as were there when it was centred: centre again
 
+_AT_ONCE = 2000  # segments scored in one transaction: others wait 50 ms for it, and 6 MB of float64 are held
+
+
+_SCORED = "scored_to"  # in the report: up to which mark of the change feed segments have scores by it
+
 
 def adopt(catalog: Catalog, encoder: Encoder) -> None:
     """Store what an encoder ships in a collection that is pinned to its space, and search through it.
 
-    Nothing happens where it is stored already, in use or not, and where the encoder ships none.
+    Nothing happens where it is stored already, in use or not, and where the encoder ships none. One that cannot be
+    read, being damaged or of another version, is replaced.
+
+    Raises:
+        EncoderError: what it ships does not know the encoder's classes.
     """
     packed = encoder.projection()
-    if packed is None or any(each.name == shipped.NAME for each in projections.listed(catalog)):
+    before = None if packed is None else _stored(catalog)
+    if packed is None or (before is not None and _is_sound(before)):
         return
-    _store(catalog, shipped.unpack(packed), 0)
-    if projections.used(catalog) is None:
+    ships = shipped.unpack(packed)
+    if len(ships.means) != len(encoder.space.labels):
+        name, count = encoder.space.encoder, len(encoder.space.labels)
+        raise EncoderError(f"encoder {name} has {count} classes, and its projection {len(ships.means)}")
+    _store(catalog, ships, 0)
+    if before is None and projections.used(catalog) is None:
         projections.use(catalog, shipped.NAME)
 
 
 def settle(catalog: Catalog) -> str | None:
-    """Centre the collection's shipped projection on it, if it has grown enough since that was done last.
+    """Centre the collection's shipped projection on it, if it has grown enough since, and score segments by it.
+
+    Killed at any moment, the next call goes on: scores are noted as given when all of them are.
 
     Returns:
         The revision that is replaced, whose index is of no more use; None if nothing was to be done.
@@ -47,23 +71,49 @@ def settle(catalog: Catalog) -> str | None:
     Raises:
         AnalysisError: the stored projection is damaged.
     """
-    stale = _stale(catalog)
-    if stale is None:
+    before = _stored(catalog)
+    if before is None:
         return None
-    before, count = stale
-    made = shipped.unpack(before.parameters).centred(*_sample(catalog))
-    if made.revision == before.revision:
-        return None
-    _store(catalog, made, count)
-    return before.revision
+    count = _grown(catalog, before)
+    replaced = None
+    if count is not None:
+        made = shipped.unpack(before.parameters).centred(sampled(catalog).vectors)
+        if made.revision != before.revision:
+            _store(catalog, made, count)
+            replaced = before.revision
+    _score(catalog)
+    return replaced
 
 
 def due(catalog: Catalog) -> str | None:
-    """Why the shipped projection is to be centred; None if it is not, or there is none."""
-    stale = _stale(catalog)
-    return (
-        None if stale is None else f"the projection was centred on {_seen(stale[0])} segments, and {stale[1]} are there"
-    )
+    """Why `settle` has something to do; None if it has not."""
+    found = _stored(catalog)
+    if found is None:
+        return None
+    count = _grown(catalog, found)
+    if count is not None:
+        return f"the projection was centred on {_seen(found)} segments, and {count} are there"
+    unscored = _unscored(catalog, found)
+    return f"{unscored.size} segments have no scores by the projection yet" if unscored.size else None
+
+
+def heard(catalog: Catalog, found: Heard) -> Heard:
+    """What was heard, its moments' scores as those of stored segments are, once the projection is centred.
+
+    Raises:
+        AnalysisError: the stored projection is damaged.
+    """
+    stored = _stored(catalog)
+    return found if stored is None or not _seen(stored) else scored(shipped.unpack(stored.parameters), found)
+
+
+def scored(projection: Projection, found: Heard) -> Heard:
+    """What was heard, its moments' scores as a projection gives them; as it is, where that gives none."""
+    if not isinstance(projection, shipped.Shipped) or not found.moments:
+        return found
+    made = projection.scores(np.stack([moment.vector for moment in found.moments]))
+    moments = tuple(replace(moment, scores=row) for moment, row in zip(found.moments, made, strict=True))
+    return replace(found, moments=moments)
 
 
 def sampled(catalog: Catalog, seed: int = 0) -> Batch:
@@ -74,30 +124,52 @@ def sampled(catalog: Catalog, seed: int = 0) -> Batch:
     return catalog.feed().fetch(ids)
 
 
-def _stale(catalog: Catalog) -> tuple[StoredProjection, int] | None:
-    """The shipped projection and how many segments there are, if it is to be centred."""
-    found = next((each for each in projections.listed(catalog) if each.kind == shipped.KIND), None)
-    if found is None:
-        return None
+def _score(catalog: Catalog) -> None:
+    """Score by the centred projection what has not been; another process that centres meanwhile scores all again."""
+    found = _stored(catalog)
+    if found is None or not _seen(found):
+        return
+    with catalog.feed().snapshot() as snapshot:  # before it is asked what came: too low a mark only scores twice
+        mark = snapshot.watermark
+    projection, feed = shipped.unpack(found.parameters), catalog.feed()
+    unscored = _unscored(catalog, found)
+    for start in range(0, unscored.size, _AT_ONCE):
+        batch = feed.fetch(unscored[start : start + _AT_ONCE])
+        if not scores.put(catalog, batch.ids, projection.scores(batch.vectors), found):
+            return
+    if mark != found.report.get(_SCORED):
+        projections.report(catalog, found, {**found.report, _SCORED: mark})
+
+
+def _unscored(catalog: Catalog, found: StoredProjection) -> NDArray[np.int64]:
+    """Ids of segments that have no scores by a projection that is centred."""
+    mark = found.report.get(_SCORED)
+    if not _seen(found):
+        return np.empty(0, np.int64)
+    return labels.segment_ids(catalog) if mark is None else catalog.feed().changes_since(int(mark)).added
+
+
+def _grown(catalog: Catalog, found: StoredProjection) -> int | None:
+    """How many segments there are, if that are enough to centre it anew."""
     count, _, _ = spans.count_of(catalog)
-    return (found, count) if count >= max(LEAST_SEGMENTS, _GROWN * _seen(found)) else None
+    return count if count >= max(LEAST_SEGMENTS, _GROWN * _seen(found)) else None
+
+
+def _stored(catalog: Catalog) -> StoredProjection | None:
+    return next((each for each in projections.listed(catalog) if each.kind == shipped.KIND), None)
+
+
+def _is_sound(found: StoredProjection) -> bool:
+    try:
+        shipped.unpack(found.parameters)
+    except AnalysisError:
+        return False
+    return True
 
 
 def _seen(projection: StoredProjection) -> int:
     """How many segments there were when it was centred."""
     return int(projection.report.get("segments", 0))
-
-
-def _sample(catalog: Catalog) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Vectors ``(n, dim)`` as the encoder made them, and their scores ``(n, classes)``; of many, a sample."""
-    batch = sampled(catalog)
-    classes = catalog.space.labels if catalog.space is not None else ()
-    scores = np.full((batch.ids.size, len(classes)), np.nan, np.float32)
-    at = {int(number): row for row, number in enumerate(batch.ids)}
-    for number, segment in catalog.segments(batch.ids.tolist()):
-        if segment.scores:
-            scores[at[number]] = list(segment.scores.values())
-    return batch.vectors, scores
 
 
 def _store(catalog: Catalog, made: shipped.Shipped, segments: int) -> None:

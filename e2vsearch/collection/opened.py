@@ -298,7 +298,7 @@ class Collection:
 
     def hear(self, source: AudioSource) -> Heard:
         """The spoken spans of a recording, with their vectors; nothing is stored."""
-        return hear(source, self.encoder(), self.speech)
+        return centring.heard(self.catalog, hear(source, self.encoder(), self.speech))
 
     def recording(self, identifier: str) -> Recording:
         """One stored recording by its id, ``call:45``.

@@ -95,16 +95,17 @@ def evaluate(
             raise SettingsError(f"no projection ships with {material.space.encoder} - leave --projection out")
         projection = None if material.shipped is None else shipped.NAME
     vectors = {name: material.vectors[name] for name in names}
+    scores = {name: material.scores[name] for name in names}
     if len(material.rows):
         if project is not None:
             beside = collection is not None and projection != RAW.name
             vectors |= _seen(material, dict.fromkeys(names, project), beside=beside)
         elif projection == shipped.NAME and material.shipped is not None:
             ships = shipped.unpack(material.shipped)
-            vectors |= _seen(
-                material, {name: ships.centred(vectors[name], material.scores[name]).apply for name in names}
-            )
-    material = replace(material, vectors=vectors, scores={name: material.scores[name] for name in names})
+            centred = {name: ships.centred(vectors[name]) for name in names}
+            scores = {name: each.scores(vectors[name]) for name, each in centred.items()}
+            vectors |= _seen(material, {name: each.apply for name, each in centred.items()})
+    material = replace(material, vectors=vectors, scores=scores)
     notes: list[str] = []
     if by == "call":
         material, notes = by_call(material)
