@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import e2vsearch
 from e2vsearch.analysis import evaluation, spaces
 from e2vsearch.catalog import NewRecording, NewSegment, projections, scores
-from e2vsearch.collection import centring
+from e2vsearch.collection import centring, transfer
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AnalysisError, EncoderError, QueryError, SpaceMismatch
 from e2vsearch.projections import shipped
@@ -240,6 +240,40 @@ def scores_of(collection: e2vsearch.Collection) -> NDArray[np.float64]:
         assert segment.emotion_score == max(segment.scores.values())
         found.append(list(segment.scores.values()))
     return np.array(found)
+
+
+def test_an_export_leaves_behind_how_far_segments_were_scored(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+        collection.ingest(calls(tmp_path / "calls", 1))
+        for start in range(3):
+            stored(collection, 20, start)
+        collection.maintain()
+        mark = projections.get(collection.catalog, "shipped").report[projections.SCORED_TO]
+        transfer.export(collection.catalog, tmp_path / "out")
+        expected = scores_of(collection)
+        assert projections.get(collection.catalog, "shipped").report[projections.SCORED_TO] == mark
+    with e2vsearch.open(tmp_path / "other", encoder=Ships()) as other:
+        transfer.load(other.catalog, tmp_path / "out")
+        assert projections.SCORED_TO not in projections.get(other.catalog, "shipped").report
+        stored(other, 5, 3)  # far below that mark of the first one's feed
+        other.maintain()
+        every = other.catalog.feed().fetch(np.arange(1000)).vectors
+        centred = shipped.unpack(projections.get(other.catalog, "shipped").parameters)
+        assert scores_of(other) == pytest.approx(centred.scores(every), abs=1e-7)
+        assert scores_of(other)[: len(expected)] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_centre_that_does_not_move_is_not_due_for_ever(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+        collection.ingest(calls(tmp_path / "calls", 1))
+        stored(collection, 50, 0)
+        collection.maintain()
+        mine = projections.get(collection.catalog, "shipped")
+        projections.report(collection.catalog, mine, {**mine.report, "segments": 20})  # as if it had grown to the same
+        assert "was centred on 20" in (centring.due(collection.catalog) or "")
+        collection.maintain()
+        assert projections.get(collection.catalog, "shipped").revision == mine.revision
+        assert centring.due(collection.catalog) is None
 
 
 def test_scoring_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

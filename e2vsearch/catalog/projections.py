@@ -16,6 +16,11 @@ from e2vsearch.catalog.tables import CollectionRow, ProjectionRow
 from e2vsearch.errors import NoCollection, NotStored
 
 
+SCORED_TO = "scored_to"
+"""In a report: up to which mark of the change feed segments have the projection's scores. Another database has a feed of
+its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredProjection:
     """One projection of the collection's space."""
@@ -34,17 +39,23 @@ def listed(catalog: Reading) -> list[StoredProjection]:
         return [StoredProjection(*row) for row in connection.execute(_all().order_by(ProjectionRow.name))]
 
 
+def find(catalog: Reading, name: str) -> StoredProjection | None:
+    """The one of that name, if there is one."""
+    with catalog.reading() as connection:
+        row = connection.execute(_all().where(ProjectionRow.name == name)).one_or_none()
+    return None if row is None else StoredProjection(*row)
+
+
 def get(catalog: Reading, name: str) -> StoredProjection:
     """The one of that name.
 
     Raises:
         NotStored: there is none.
     """
-    with catalog.reading() as connection:
-        row = connection.execute(_all().where(ProjectionRow.name == name)).one_or_none()
-    if row is None:
+    found = find(catalog, name)
+    if found is None:
         raise _unknown(catalog, name)
-    return StoredProjection(*row)
+    return found
 
 
 _USED = select(ProjectionRow.name, ProjectionRow.revision).join(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.catalog import Catalog, labels, projections, scores, spans
-from e2vsearch.catalog.projections import StoredProjection
+from e2vsearch.catalog.projections import SCORED_TO, StoredProjection
 from e2vsearch.collection.results import Heard
 from e2vsearch.encoders import Encoder
 from e2vsearch.errors import AnalysisError, EncoderError
@@ -32,10 +32,7 @@ SAMPLE = 20_000
 
 _GROWN = 2  # times as many segments as were there when it was centred: centre again
 
-_AT_ONCE = 2000  # segments scored in one transaction: others wait 50 ms for it, and 6 MB of float64 are held
-
-
-_SCORED = "scored_to"  # in the report: up to which mark of the change feed segments have scores by it
+_AT_ONCE = 2000  # segments scored in one transaction: others wait 33 ms for it, and 6 MB of float64 are held
 
 
 def adopt(catalog: Catalog, encoder: Encoder) -> None:
@@ -48,7 +45,7 @@ def adopt(catalog: Catalog, encoder: Encoder) -> None:
         EncoderError: what it ships does not know the encoder's classes.
     """
     packed = encoder.projection()
-    before = None if packed is None else _stored(catalog)
+    before = None if packed is None else projections.find(catalog, shipped.NAME)
     if packed is None or (before is not None and _is_sound(before)):
         return
     ships = shipped.unpack(packed)
@@ -71,14 +68,16 @@ def settle(catalog: Catalog) -> str | None:
     Raises:
         AnalysisError: the stored projection is damaged.
     """
-    before = _stored(catalog)
+    before = projections.find(catalog, shipped.NAME)
     if before is None:
         return None
     count = _grown(catalog, before)
     replaced = None
     if count is not None:
         made = shipped.unpack(before.parameters).centred(sampled(catalog).vectors)
-        if made.revision != before.revision:
+        if made.revision == before.revision:
+            projections.report(catalog, before, {**before.report, "segments": count})
+        else:
             _store(catalog, made, count)
             replaced = before.revision
     _score(catalog)
@@ -87,7 +86,7 @@ def settle(catalog: Catalog) -> str | None:
 
 def due(catalog: Catalog) -> str | None:
     """Why `settle` has something to do; None if it has not."""
-    found = _stored(catalog)
+    found = projections.find(catalog, shipped.NAME)
     if found is None:
         return None
     count = _grown(catalog, found)
@@ -103,7 +102,7 @@ def heard(catalog: Catalog, found: Heard) -> Heard:
     Raises:
         AnalysisError: the stored projection is damaged.
     """
-    stored = _stored(catalog)
+    stored = projections.find(catalog, shipped.NAME)
     return found if stored is None or not _seen(stored) else scored(shipped.unpack(stored.parameters), found)
 
 
@@ -126,7 +125,7 @@ def sampled(catalog: Catalog, seed: int = 0) -> Batch:
 
 def _score(catalog: Catalog) -> None:
     """Score by the centred projection what has not been; another process that centres meanwhile scores all again."""
-    found = _stored(catalog)
+    found = projections.find(catalog, shipped.NAME)
     if found is None or not _seen(found):
         return
     with catalog.feed().snapshot() as snapshot:  # before it is asked what came: too low a mark only scores twice
@@ -137,15 +136,15 @@ def _score(catalog: Catalog) -> None:
         batch = feed.fetch(unscored[start : start + _AT_ONCE])
         if not scores.put(catalog, batch.ids, projection.scores(batch.vectors), found):
             return
-    if mark != found.report.get(_SCORED):
-        projections.report(catalog, found, {**found.report, _SCORED: mark})
+    if mark != found.report.get(SCORED_TO):
+        projections.report(catalog, found, {**found.report, SCORED_TO: mark})
 
 
 def _unscored(catalog: Catalog, found: StoredProjection) -> NDArray[np.int64]:
     """Ids of segments that have no scores by a projection that is centred."""
-    mark = found.report.get(_SCORED)
     if not _seen(found):
         return np.empty(0, np.int64)
+    mark = found.report.get(SCORED_TO)
     return labels.segment_ids(catalog) if mark is None else catalog.feed().changes_since(int(mark)).added
 
 
@@ -153,10 +152,6 @@ def _grown(catalog: Catalog, found: StoredProjection) -> int | None:
     """How many segments there are, if that are enough to centre it anew."""
     count, _, _ = spans.count_of(catalog)
     return count if count >= max(LEAST_SEGMENTS, _GROWN * _seen(found)) else None
-
-
-def _stored(catalog: Catalog) -> StoredProjection | None:
-    return next((each for each in projections.listed(catalog) if each.kind == shipped.KIND), None)
 
 
 def _is_sound(found: StoredProjection) -> bool:

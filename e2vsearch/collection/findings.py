@@ -226,6 +226,7 @@ def _write_projections(catalog: Catalog, folder: Path) -> int:
         for at, each in enumerate(found):
             fields = asdict(each)
             (folder / "projections" / f"{at}.npz").write_bytes(fields.pop("parameters"))
+            fields["report"].pop(projections.SCORED_TO, None)
             file.write(line({**fields, "used": used is not None and used[0] == each.name}))
     return len(found)
 
