@@ -15,10 +15,9 @@ from e2vsearch.catalog.store import Catalog
 from e2vsearch.catalog.tables import CollectionRow, ProjectionRow
 from e2vsearch.errors import NoCollection, NotStored
 
-
 SCORED_TO = "scored_to"
-"""In a report: up to which mark of the change feed segments have the projection's scores. Another database has a feed of
-its own."""
+"""In a report: up to which mark of the change feed segments have the projection's scores. Another database has another
+feed."""
 
 
 @dataclass(frozen=True, slots=True)
