@@ -394,6 +394,17 @@ def test_an_evaluation_looks_through_what_ships_centred_on_each_condition(labels
     assert found.figures["raw"] == raw.figures["clean"]
 
 
+def test_an_evaluation_names_emotions_as_a_centred_collection_would(labels: Path) -> None:
+    labels.write_text(labels.read_text().replace("calm", "low").replace("cross", "high"))
+    heard = evaluation.listen(labels, Ships(), ("clean",))
+    truth = np.array([("low", "high").index(row.emotion) for row in heard.rows])
+    told = (knowing().means[truth] + 0.1 * vectors(len(truth))).astype(np.float32)
+    wrong = np.eye(2, dtype=np.float32)[1 - truth]  # what the encoder would say by itself
+    heard = replace(heard, vectors={"clean": told}, scores={"clean": wrong}, shipped=knowing().pack())
+    assert evaluation.evaluate(heard, draws=50).uar == 1.0
+    assert evaluation.evaluate(heard, projection="raw", draws=50).uar == 0.0
+
+
 def test_evaluate_prints_raw_vectors_beside(labels: Path, run: Run) -> None:
     done = run("evaluate", labels, "--encoder", "light", "--draws", 50, "--format", "table")
     assert done.code == 0
