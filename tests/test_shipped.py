@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -242,6 +244,15 @@ def scores_of(collection: e2vsearch.Collection) -> NDArray[np.float64]:
     return np.array(found)
 
 
+@contextmanager
+def grown(folder: Path) -> Iterator[e2vsearch.Collection]:
+    """A collection with segments enough to be centred on, which it has not been."""
+    with e2vsearch.open(folder / "index", encoder=Ships()) as collection:
+        collection.ingest(calls(folder / "calls", 1))
+        stored(collection, 50, 0)
+        yield collection
+
+
 def test_an_export_leaves_behind_how_far_segments_were_scored(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
         collection.ingest(calls(tmp_path / "calls", 1))
@@ -264,12 +275,12 @@ def test_an_export_leaves_behind_how_far_segments_were_scored(tmp_path: Path) ->
 
 
 def test_a_centre_that_does_not_move_is_not_due_for_ever(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
-        collection.ingest(calls(tmp_path / "calls", 1))
-        stored(collection, 50, 0)
+    with grown(tmp_path) as collection:
         collection.maintain()
         mine = projections.get(collection.catalog, "shipped")
-        projections.report(collection.catalog, mine, {**mine.report, "segments": 20})  # as if it had grown to the same
+        projections.report(
+            collection.catalog, replace(mine, report={**mine.report, "segments": 20})
+        )  # as if it had grown to the same
         assert "was centred on 20" in (centring.due(collection.catalog) or "")
         collection.maintain()
         assert projections.get(collection.catalog, "shipped").revision == mine.revision
@@ -277,9 +288,7 @@ def test_a_centre_that_does_not_move_is_not_due_for_ever(tmp_path: Path) -> None
 
 
 def test_scoring_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
-        collection.ingest(calls(tmp_path / "calls", 1))
-        stored(collection, 50, 0)
+    with grown(tmp_path) as collection:
         whole = scores.put
 
         def killed(*given: Any) -> bool:
@@ -303,15 +312,13 @@ def test_scoring_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_whoever_scores_by_a_centre_that_is_replaced_leaves_it(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
-        collection.ingest(calls(tmp_path / "calls", 1))
-        stored(collection, 50, 0)
+    with grown(tmp_path) as collection:
         collection.maintain()
         mine = projections.get(collection.catalog, "shipped")
         before = scores_of(collection)
         late = replace(mine, revision="another")
         assert not scores.put(collection.catalog, np.array([1]), np.array([[1.0, 0.0]], np.float32), late)
-        assert not projections.report(collection.catalog, late, {})
+        assert not projections.report(collection.catalog, replace(late, report={}))
         assert scores_of(collection) == pytest.approx(before)
         assert projections.get(collection.catalog, "shipped").report == mine.report
 
@@ -321,9 +328,12 @@ def test_what_ships_replaces_one_that_cannot_be_read(tmp_path: Path, damage: byt
     with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
         collection.ingest(calls(tmp_path / "calls", 1))
         old = projections.get(collection.catalog, "shipped")
-        projections.put(collection.catalog, replace(old, parameters=damage, revision="old"))
+        projections.put(collection.catalog, replace(old, parameters=damage, revision="old", report={"segments": 60}))
         with pytest.raises(AnalysisError, match="ingesting anything"):
             collection.query("seg:1")
+        spaces.use(collection, "raw")  # as its message says
+        assert collection.query(tmp_path / "calls" / "0.wav").hits
+        projections.use(collection.catalog, "shipped")
     with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
         collection.ingest(calls(tmp_path / "calls", 1, start=1))
         assert projections.used(collection.catalog) == ("shipped", made().revision)

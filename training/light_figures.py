@@ -36,8 +36,8 @@ def measured(head: LightHead, projection: Shipped, clips: Clips, features: NDArr
     """The figures of a head on clips that it has not heard, each condition centred on itself as a collection is."""
     rows = clips.rows
     clean, line = (head(features[:, COPIES.index(name)]) for name in ("clean", "telephone"))
-    centred, tuned = projection.centred(clean[0]), projection.centred(line[0])
-    vectors, far = centred.apply(clean[0]), tuned.apply(line[0])
+    centred = projection.centred(clean[0])
+    vectors, far = centred.apply(clean[0]), projection.centred(line[0]).apply(line[0])
     found = figures(vectors, rows.emotions, rows.speakers, rows.texts)
     raw = figures(clean[0], rows.emotions, rows.speakers)
     away = figures(far, rows.emotions, rows.speakers)

@@ -36,8 +36,8 @@ BLOCKS = (2, 3)
 """After which blocks frames are pooled. Two together find more in unseen voices than either, and leak less of them."""
 
 SHARE = 0.2
-"""Of nuance in the projection that ships: 0 has .006 mAP and .012 precision@10 less on EMO-DB and a leak of 1.49, not
-1.55; .4 gains .005 and .004 more and leaks 1.61. Triplets are the same."""
+"""Of nuance in the projection that ships: 0 has .007 mAP and .011 precision@10 less on EMO-DB and a leak of 1.48, not
+1.55; .4 has .005 and .003 more and leaks 1.61. Triplets differ by .005 at most."""
 
 THREADS = 2  # sums are split by thread: the same number gives the same weights on every machine alike
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from e2vsearch.catalog.reading import Reading
@@ -111,11 +111,16 @@ def _put(catalog: Catalog, projection: StoredProjection, *, replace: bool) -> bo
         return found is None or replace
 
 
-def report(catalog: Catalog, projection: StoredProjection, facts: Mapping[str, Any]) -> bool:
-    """Replace what is told of a projection; whether that one, of that revision, was still there."""
-    same = (ProjectionRow.name == projection.name, ProjectionRow.revision == projection.revision)
+def report(catalog: Catalog, projection: StoredProjection) -> bool:
+    """Replace the report of a projection; whether that one, of that revision, was still there."""
+    told = update(ProjectionRow).where(is_still(projection)).values(report=dict(projection.report))
     with catalog.writing() as connection:
-        return connection.execute(update(ProjectionRow).where(*same).values(report=dict(facts))).rowcount > 0
+        return connection.execute(told).rowcount > 0
+
+
+def is_still(projection: StoredProjection) -> ColumnElement[bool]:
+    """In SQL: a row is of that projection, and of the revision that it had when it was read."""
+    return and_(ProjectionRow.name == projection.name, ProjectionRow.revision == projection.revision)
 
 
 def use(catalog: Catalog, name: str | None) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import bindparam, select, update
 
-from e2vsearch.catalog.projections import StoredProjection
+from e2vsearch.catalog.projections import StoredProjection, is_still
 from e2vsearch.catalog.rows import scored
 from e2vsearch.catalog.store import Catalog
 from e2vsearch.catalog.tables import ProjectionRow, SegmentRow
@@ -28,9 +28,9 @@ def put(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.float32], b
     """
     assert catalog.space is not None
     rows = [{"number": n} | scored(each, catalog.space) for n, each in zip(ids.tolist(), scores, strict=True)]
-    same = (ProjectionRow.name == by.name, ProjectionRow.revision == by.revision)
+    same = select(ProjectionRow.id).where(is_still(by)).with_for_update(read=True)
     with catalog.writing() as connection:
-        held = connection.execute(select(ProjectionRow.id).where(*same).with_for_update(read=True)).scalar_one_or_none()
+        held = connection.execute(same).scalar_one_or_none()
         if held is not None and rows:
             connection.execute(_GIVEN, rows)
     return held is not None

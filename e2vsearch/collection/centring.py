@@ -46,7 +46,7 @@ def adopt(catalog: Catalog, encoder: Encoder) -> None:
     """
     packed = encoder.projection()
     before = None if packed is None else projections.find(catalog, shipped.NAME)
-    if packed is None or (before is not None and _is_sound(before)):
+    if packed is None or (before is not None and _sound(before) is not None):
         return
     ships = shipped.unpack(packed)
     if len(ships.means) != len(encoder.space.labels):
@@ -71,17 +71,16 @@ def settle(catalog: Catalog) -> str | None:
     before = projections.find(catalog, shipped.NAME)
     if before is None:
         return None
-    count = _grown(catalog, before)
-    replaced = None
+    now, count = before, _grown(catalog, before)
     if count is not None:
         made = shipped.unpack(before.parameters).centred(sampled(catalog).vectors)
         if made.revision == before.revision:
-            projections.report(catalog, before, {**before.report, "segments": count})
+            now = replace(before, report={**before.report, "segments": count})
+            projections.report(catalog, now)
         else:
-            _store(catalog, made, count)
-            replaced = before.revision
-    _score(catalog)
-    return replaced
+            now = _store(catalog, made, count)
+    _score(catalog, now)
+    return None if now.revision == before.revision else before.revision
 
 
 def due(catalog: Catalog) -> str | None:
@@ -99,11 +98,11 @@ def due(catalog: Catalog) -> str | None:
 def heard(catalog: Catalog, found: Heard) -> Heard:
     """What was heard, its moments' scores as those of stored segments are, once the projection is centred.
 
-    Raises:
-        AnalysisError: the stored projection is damaged.
+    With one that cannot be read they are the encoder's: whoever searches raw vectors meanwhile needs none.
     """
     stored = projections.find(catalog, shipped.NAME)
-    return found if stored is None or not _seen(stored) else scored(shipped.unpack(stored.parameters), found)
+    projection = None if stored is None or not _seen(stored) else _sound(stored)
+    return found if projection is None else scored(projection, found)
 
 
 def scored(projection: Projection, found: Heard) -> Heard:
@@ -123,21 +122,22 @@ def sampled(catalog: Catalog, seed: int = 0) -> Batch:
     return catalog.feed().fetch(ids)
 
 
-def _score(catalog: Catalog) -> None:
+def _score(catalog: Catalog, found: StoredProjection) -> None:
     """Score by the centred projection what has not been; another process that centres meanwhile scores all again."""
-    found = projections.find(catalog, shipped.NAME)
-    if found is None or not _seen(found):
+    if not _seen(found):
         return
-    with catalog.feed().snapshot() as snapshot:  # before it is asked what came: too low a mark only scores twice
+    feed = catalog.feed()
+    with feed.snapshot() as snapshot:  # before it is asked what came: too low a mark only scores twice
         mark = snapshot.watermark
-    projection, feed = shipped.unpack(found.parameters), catalog.feed()
     unscored = _unscored(catalog, found)
-    for start in range(0, unscored.size, _AT_ONCE):
-        batch = feed.fetch(unscored[start : start + _AT_ONCE])
-        if not scores.put(catalog, batch.ids, projection.scores(batch.vectors), found):
-            return
+    if unscored.size:
+        projection = shipped.unpack(found.parameters)
+        for start in range(0, unscored.size, _AT_ONCE):
+            batch = feed.fetch(unscored[start : start + _AT_ONCE])
+            if not scores.put(catalog, batch.ids, projection.scores(batch.vectors), found):
+                return
     if mark != found.report.get(SCORED_TO):
-        projections.report(catalog, found, {**found.report, SCORED_TO: mark})
+        projections.report(catalog, replace(found, report={**found.report, SCORED_TO: mark}))
 
 
 def _unscored(catalog: Catalog, found: StoredProjection) -> NDArray[np.int64]:
@@ -154,12 +154,12 @@ def _grown(catalog: Catalog, found: StoredProjection) -> int | None:
     return count if count >= max(LEAST_SEGMENTS, _GROWN * _seen(found)) else None
 
 
-def _is_sound(found: StoredProjection) -> bool:
+def _sound(found: StoredProjection) -> shipped.Shipped | None:
+    """The projection, unless it cannot be read."""
     try:
-        shipped.unpack(found.parameters)
+        return shipped.unpack(found.parameters)
     except AnalysisError:
-        return False
-    return True
+        return None
 
 
 def _seen(projection: StoredProjection) -> int:
@@ -167,9 +167,8 @@ def _seen(projection: StoredProjection) -> int:
     return int(projection.report.get("segments", 0))
 
 
-def _store(catalog: Catalog, made: shipped.Shipped, segments: int) -> None:
+def _store(catalog: Catalog, made: shipped.Shipped, segments: int) -> StoredProjection:
     report = {"segments": segments, "share": made.share}
-    projections.put(
-        catalog,
-        StoredProjection(made.name, made.kind, made.revision, made.pack(), report, projections.now()),
-    )
+    stored = StoredProjection(made.name, made.kind, made.revision, made.pack(), report, projections.now())
+    projections.put(catalog, stored)
+    return stored

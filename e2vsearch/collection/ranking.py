@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.vectors import exact as arrays
 from e2vsearch.vectors.index import VectorIndex
 
 _FIRST_LOOK = 256  # segments asked for at first; a call holds dozens, so k calls need more than k segments
@@ -56,7 +57,7 @@ def rank_segments(
     order = np.argsort(-matches.scores, axis=None, kind="stable")
     ids, recordings = matches.ids.ravel()[order], matches.recordings.ravel()[order]
     scores = matches.scores.ravel()[order]
-    first = _first_of_each(ids)[:k]
+    first = arrays.first_of_each(ids)[:k]
     best = scores[first].tolist()
     return Ranked(ids[first].tolist(), recordings[first].tolist(), best, best, matches.searched, matches.exact)
 
@@ -83,7 +84,7 @@ def rank_calls(
         look *= 4  # one long call filled the list: look further
     if len(vectors) == 1:
         ids, recordings, scores = matches.ids[0], matches.recordings[0], matches.scores[0]
-        first = _first_of_each(recordings)[:k]
+        first = arrays.first_of_each(recordings)[:k]
         best = scores[first].tolist()
         return Ranked(ids[first].tolist(), recordings[first].tolist(), best, best, matches.searched, matches.exact)
 
@@ -112,12 +113,6 @@ def rank_calls(
         matches.searched,
         matches.exact and candidates.size == found.size,
     )
-
-
-def _first_of_each(values: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Positions at which a value that is not -1 appears for the first time, in order."""
-    unique, first = np.unique(values, return_index=True)
-    return np.sort(first[unique >= 0])
 
 
 def promising(recordings: NDArray[np.int64], scores: NDArray[np.float32], limit: int) -> NDArray[np.int64]:

@@ -91,6 +91,12 @@ def _ordered(scores: Floats, keys: Ints) -> tuple[Floats, Ints]:
     return scores[row, order], keys[row, order]
 
 
+def first_of_each(values: Ints) -> NDArray[np.intp]:
+    """Positions at which a value that is not -1 appears for the first time, in order."""
+    unique, first = np.unique(values, return_index=True)
+    return np.sort(first[unique >= 0])
+
+
 def top(queries: Floats, vectors: Floats, k: int, keep: Mask | None = None) -> tuple[Floats, Ints]:
     """The k best rows of `vectors` for each query.
 

@@ -82,7 +82,7 @@ class VectorIndex:
         compare_all: bool = False,
         recordings: int | None = None,
     ) -> Matches:
-        """The k segments nearest to each query, or of them the nearest of each recording.
+        """The k segments nearest to each query, or of them what `recordings` leaves.
 
         Args:
             queries: ``(q, dim)``, finite and not zero, of any length.
@@ -91,8 +91,8 @@ class VectorIndex:
                 written to is looked up once, however often it is given.
             excluded: segments that may not.
             compare_all: compare every segment, whatever index there is.
-            recordings: how many of a query's recordings are wanted, each with its nearest segment. The rest of the k
-                is not held against the catalog then, which for 80 of 1024 dimensions takes 2.7 ms, and 1.1 for 20.
+            recordings: how many of a query's recordings are wanted, each with its nearest segment; more of the k may
+                come. What is not wanted need not be held against the catalog: 80 of 1024-d take 2.7 ms, 20 take 1.1.
 
         Raises:
             QueryError: queries of another shape or dimension, not finite or without a direction, or k below 1.
@@ -115,7 +115,7 @@ class VectorIndex:
                 if isinstance(now.base, Generation) and not compare_all:
                     self._asked.note(narrow)
                 if recordings is not None:
-                    found = now.first_of_each(found, recordings)
+                    found = now.one_a_recording(found, recordings)
             confirmed = truth.confirm(self._source, found, units, k)
             missed = confirmed.missing
             if confirmed.matches is None:

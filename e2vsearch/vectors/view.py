@@ -176,13 +176,11 @@ class View:
             scores[short], rows[short] = exact.top(queries[short], vectors, k, _mask(kept))
         return scores, rows
 
-    def first_of_each(self, found: Found, most: int) -> Found:
+    def one_a_recording(self, found: Found, most: int) -> Found:
         """Of what each query found, the best of each recording, of at most so many recordings."""
         ids, scores = np.full_like(found.ids, -1), np.full_like(found.scores, -np.inf)
-        recordings = self._recordings_of(found.ids)
-        for row, of in enumerate(recordings):
-            seen, first = np.unique(of, return_index=True)
-            first = np.sort(first[seen >= 0])[:most]
+        for row, recordings in enumerate(self._recordings_of(found.ids)):
+            first = exact.first_of_each(recordings)[:most]
             ids[row, : first.size], scores[row, : first.size] = found.ids[row, first], found.scores[row, first]
         return replace(found, ids=ids[:, :most], scores=scores[:, :most])
 
