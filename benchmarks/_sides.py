@@ -1,7 +1,7 @@
 """One side of the race: what it has to do, how ours does it, and what is measured of any. Knows no other package.
 
 "Raw FAISS" reads the files of our own index, visits the same lists and re-ranks as many candidates from the mapped
-vectors.
+vectors. "Plain" is the same, but finds the lists by comparing every centre, as FAISS's own IVF does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,16 +115,25 @@ class Ours(Side):
 
 
 class Raw:
-    """FAISS on the files of our index, with our lists and depth, and nothing around it."""
+    """FAISS on the files of our index, with our lists and depth, and nothing around it.
 
-    def __init__(self, folder: Path, index: Any) -> None:
+    Attributes:
+        has_codes: whether lists are found by codes of their centres; not if `plain`.
+    """
+
+    def __init__(self, folder: Path, index: Any, *, plain: bool = False) -> None:
         status = index.status()
         generation = folder / "generations" / status.generation
         self._faiss = faiss = faiss_module()
         self._vectors = np.memmap(generation / VECTORS, np.float32, "r").reshape(status.n, -1).view(np.ndarray)
-        self._index = None
+        self._index, self.has_codes = None, False
         if status.nlist:
             self._index = faiss.read_index(str(generation / IVF), faiss.IO_FLAG_MMAP_IFC)
+            inner = faiss.downcast_index(faiss.extract_index_ivf(self._index))
+            quantizer = faiss.downcast_index(inner.quantizer)
+            self.has_codes = isinstance(quantizer, faiss.IndexRefine)
+            if plain and self.has_codes:
+                self._quantizer = inner.quantizer = faiss.downcast_index(quantizer.refine_index)
             self._depth = K * status.k_factor
             if status.kind == "ivf-rabitq":
                 self._params = faiss.IVFRaBitQSearchParameters(nprobe=status.nprobe, qb=8)
@@ -170,6 +179,7 @@ class Searched:
     recall: float
     ours_ms: float = math.nan  # p50, turn about with raw FAISS
     raw_ms: float = math.nan
+    plain_ms: float = math.nan  # where its lists can be found otherwise
 
 
 def build(side: Side, made: Made, folder: Path) -> Built:
@@ -189,7 +199,6 @@ def search(side: Side, made: Made, folder: Path, truth: Ints) -> Searched:
     """Opens what was built and asks."""
     for package in side.needs:
         importlib.import_module(package)
-    warm([made.path, *(path for path in folder.rglob("*") if path.is_file())])
     before_mb = memory_mb([os.getpid()], "VmRSS")
     started = time.perf_counter()
     side.open(made, folder)
@@ -215,7 +224,7 @@ def search(side: Side, made: Made, folder: Path, truth: Ints) -> Searched:
     held = [memory_mb(side.processes(), field) for field in ("RssAnon", "VmRSS")]
     p10, p50, p95 = np.percentile(spent, [10, 50, 95])
     load = os.getloadavg()[0]
-    ours_ms, raw_ms = turn_about(side, folder, measuring[: max(50, len(spent) // 2)])
+    alternating = turn_about(side, folder, measuring[: max(50, len(spent) // 2)])
     batch_qps = throughput(side, measuring, setting)
     side.close()
     return Searched(
@@ -232,17 +241,8 @@ def search(side: Side, made: Made, folder: Path, truth: Ints) -> Searched:
         len(spent),
         batch_qps,
         recall(np.array(found), truth[CHOOSING:][: len(found)]),
-        ours_ms,
-        raw_ms,
+        *alternating,
     )
-
-
-def warm(paths: Iterable[Path]) -> None:
-    """Reads files once, so that their pages are in memory: a machine that has just built something else drops them."""
-    for path in paths:
-        with path.open("rb") as file:
-            while file.read(1 << 24):
-                pass
 
 
 def asked(side: Side, queries: Floats, setting: int) -> Ints:
@@ -251,22 +251,26 @@ def asked(side: Side, queries: Floats, setting: int) -> Ints:
     return np.concatenate([side.search(queries[start : start + side.batch], setting) for start in parts])
 
 
-def turn_about(side: Side, folder: Path, queries: Floats) -> tuple[float, float]:
-    """Median ms of our search and of raw FAISS, each query put to both; NaN for rivals."""
+def turn_about(side: Side, folder: Path, queries: Floats) -> tuple[float, float, float]:
+    """Median ms of our search, of raw FAISS and of a plain one, each query put to all; NaN for rivals."""
     if not isinstance(side, Ours):
-        return math.nan, math.nan
+        return math.nan, math.nan, math.nan
     raw = Raw(folder, side.index)
-    spent: list[list[float]] = [[], []]
+    all_ways: list[Callable[[Floats], object]] = [lambda query: side.search(query, 0), raw.search]
+    if raw.has_codes:
+        all_ways.append(Raw(folder, side.index, plain=True).search)
+    spent: list[list[float]] = [[] for _ in all_ways]
     until = time.perf_counter() + SINGLE_S
     for number, query in enumerate(np.concatenate([queries[:10], queries])):
-        both: list[Callable[[], object]] = [lambda: side.search(query[None], 0), lambda: raw.search(query[None])]  # noqa: B023
-        for which in (0, 1) if number % 2 else (1, 0):
+        for turn in range(len(all_ways)):  # whoever comes first finds nothing in the processor's caches
+            which = (number + turn) % len(all_ways)
             started = time.perf_counter()
-            both[which]()
+            all_ways[which](query[None])
             spent[which].append(1000 * (time.perf_counter() - started))
         if time.perf_counter() > until:
             break
-    return float(np.median(spent[0][10:])), float(np.median(spent[1][10:]))
+    ours_ms, raw_ms, *plain_ms = (float(np.median(each[10:])) for each in spent)
+    return ours_ms, raw_ms, plain_ms[0] if plain_ms else math.nan
 
 
 def throughput(side: Side, queries: Floats, setting: int) -> float:

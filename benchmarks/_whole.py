@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _sides import SINGLE_S, warm
+from _sides import SINGLE_S
 from _synthetic import Floats, Ints, K, Made, recall, recording_of
 
 import e2vsearch
@@ -73,7 +73,6 @@ def whole(made: Made, folder: Path, truths: dict[str, Ints], singles: int) -> li
         singles: queries of each kind.
     """
     queries = made.queries[:singles]
-    warm(path for path in folder.rglob("*") if path.is_file())
     with e2vsearch.open(folder, create=False) as collection:
         index = collection.lens().index
 

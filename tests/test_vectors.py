@@ -308,7 +308,7 @@ def test_filters_that_leave_the_same_share_everywhere_are_told_from_others(large
     assert base is not None
     assert base.ivf is not None
     kept = filtering.Kept(mask)
-    plan = planning.plan(base.ivf, base.tuned.tunings, 20, exact.unit(large.queries), kept, N)
+    plan = planning.plan(base.ivf, base.tuned, 20, exact.unit(large.queries), kept, N)
     assert plan is not None
     assert plan.near is not None
     assert kept.even is even

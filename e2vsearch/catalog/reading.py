@@ -6,11 +6,26 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
+from typing import cast as as_type
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BindParameter, Connection, Engine, Row, Select, bindparam, func, select
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Engine,
+    Float,
+    Row,
+    Select,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+    union_all,
+)
 from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.choosing import Choices
@@ -40,13 +55,20 @@ _METADATA = (
     .where(MetadataRow.recording_id.in_(_SOME))
     .order_by(MetadataRow.key)
 )
-_TEXTS = select(SegmentTextRow.segment_id, SegmentTextRow.text).where(SegmentTextRow.segment_id.in_(_SOME))
-_BY_CLASSIFIERS = (
-    select(SegmentLabelRow.segment_id, SegmentLabelRow.label, SegmentLabelRow.score)
-    .where(SegmentLabelRow.segment_id.in_(_SOME))
-    .order_by(SegmentLabelRow.score)
-)
-_BY_PEOPLE = select(LabelExampleRow.segment_id, LabelExampleRow.label).where(LabelExampleRow.segment_id.in_(_SOME))
+_TEXT, _BY_CLASSIFIER, _BY_PERSON = range(3)
+
+
+def _saying(source: int, segment: Any, words: Any, score: Any) -> Select[Any]:
+    return select(literal_column(str(source)).label("source"), segment, words, score).where(segment.in_(_SOME))
+
+
+# in one statement: three take 0.2 ms more. Of several, the last is taken: what people say before any classifier, and
+# of those the surest
+_SAID = union_all(
+    _saying(_TEXT, SegmentTextRow.segment_id, SegmentTextRow.text, cast(null(), Float)),
+    _saying(_BY_CLASSIFIER, SegmentLabelRow.segment_id, SegmentLabelRow.label, SegmentLabelRow.score),
+    _saying(_BY_PERSON, LabelExampleRow.segment_id, LabelExampleRow.label, cast(literal_column("1.0"), Float)),
+).order_by(literal_column("1"), literal_column("4"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +196,7 @@ class Reading:
         with self.reading() as connection:
             # the driver's own rows, in any order: 500,000 of 1,000,000 take 0.16 s so, through SQLAlchemy and in
             # SQLite's order 0.6 s
-            rows = cast("Iterable[tuple[int]]", connection.execute(query).cursor)
+            rows = as_type("Iterable[tuple[int]]", connection.execute(query).cursor)
             found = np.fromiter((row[0] for row in rows), np.int64)
         found.sort()
         return found
@@ -266,11 +288,7 @@ def _metadata(connection: Connection, recordings: Sequence[int]) -> _ByNumber:
 def _said(connection: Connection, segments: Sequence[int]) -> _ByNumber:
     """What people, classifiers and transcripts say of segments: `text`, `label` and `label_score` of each."""
     found: _ByNumber = {}
-    some = {"numbers": segments}
-    for number, text in connection.execute(_TEXTS, some):
-        found.setdefault(number, {})["text"] = text
-    for number, label, score in connection.execute(_BY_CLASSIFIERS, some):
-        found.setdefault(number, {}).update(label=label, label_score=score)
-    for row in connection.execute(_BY_PEOPLE, some):
-        found.setdefault(row.segment_id, {}).update(label=row.label, label_score=1.0)
+    for source, number, words, score in connection.execute(_SAID, {"numbers": segments}):
+        said = {"text": words} if source == _TEXT else {"label": words, "label_score": score}
+        found.setdefault(number, {}).update(said)
     return found

@@ -4,8 +4,9 @@ What is searched is read from an `e2vsearch.feed.VectorSource`, which also stays
 cache, and deleting it loses nothing but time. `exact` compares vectors, `ivf` is FAISS, `training` makes its lists and
 `tuning` measures how many of them a promised recall takes, on stored vectors and on what was `asked`. `generation` is
 one immutable index on disk (through `disk`), described by its `manifest` and made by `writing`; `view` joins it with
-what came and went since, `planning` says what a filter takes, `truth` holds every answer and `audit` the whole of it
-against the source. `upkeep` builds, `standing` says when, and `index` keeps all that fresh.
+what came and went since, `planning` says what a filter takes by how far lists are `reaching`, `truth` holds every
+answer and `audit` the whole of it against the source. `upkeep` builds, `standing` says when, and `index` keeps all that
+fresh.
 """
 
 from __future__ import annotations

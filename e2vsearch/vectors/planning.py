@@ -1,11 +1,9 @@
 """Which lists a filtered search must visit, query by query. Knows lists and rows, nothing of ids.
 
 The k nearest of what a filter leaves are, without it, among the k' nearest, where k' / k is how many rows there are
-near the query to one that is left; and how many lists k' results take was measured when the index was tuned. So lists
-are visited, nearest first, until they are enough for the k' that they themselves show. That holds where a filter leaves
-about the same share everywhere, as most do (this agent, this month). With a half and a tenth of 1,000,000 x 1024 left,
-13 and 23 of 4,096 lists found 0.963 and 0.956 of the top 20 (target 0.95); with a hundredth, beyond what was measured
-when the index was tuned, it was 0.98.
+near the query to one that is left; and how many lists hold the k' nearest was measured when the index was tuned
+(`reaching`). So lists are visited, nearest first, until they are enough for the k' that they themselves show. That
+holds where a filter leaves about the same share everywhere, as most do (this agent, this month).
 
 Others have to do with where things lie (moments that are sad, asked with one that is angry): of the near lists, what is
 left is the far side. With the rows left that are nearest to another moment, a half, a tenth and a thirtieth of them,
@@ -17,24 +15,24 @@ compared: of rows far away, thousands are about equally far, and no code tells t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.vectors import reaching
 from e2vsearch.vectors.exact import Floats, Ints, Mask
 from e2vsearch.vectors.filtering import Kept
 from e2vsearch.vectors.ivf import COUNTED_ROWS, Ivf, Near
-from e2vsearch.vectors.tuning import Tuning
+from e2vsearch.vectors.tuning import Tuned, Tuning
 
 _FEW_GONE = 0.25  # of the rows that a search sees: so few cannot hide much, and need no look
 _HARDLY = 0.25  # of them: fewer than this in the lists that should hold all of them
 _EVEN = 0.1  # squared, what the share left varies by from list to list: 0.01 by recording, 0.46 and more by place
 _UNEVEN = 2  # times the rows that an unfiltered search sees
-_MARGIN = 1.25  # on the results that a filter stands for
+_MARGIN = 1.1  # on the results that a filter stands for
 _AT_ONCE = 64  # queries: some 50 bytes for each list of each
-_LOOKED_AT = 2  # times the lists of a filter that has nothing to do with the query: sorting all 4,096 takes 0.6 ms more
+_LOOKED_AT = 1.5  # times the lists that should do: finding all 4,096 in order takes 1.0 ms, 64 of them 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +45,22 @@ class Plan:
     compare: Mask  # (q,) queries that lists are of no use to: compare all that is left
 
 
-def plan(ivf: Ivf, tunings: Sequence[Tuning], k: int, queries: Floats, kept: Kept | None, n: int) -> Plan | None:
+def plan(ivf: Ivf, tuned: Tuned, k: int, queries: Floats, kept: Kept | None, n: int) -> Plan | None:
     """What to visit; None where no recall was ever proven for so many results of so few rows.
 
     Args:
         ivf: the lists.
-        tunings: what results take without a filter, rising k.
+        tuned: what results take without a filter.
         k: results.
         queries: ``(q, dim)`` unit rows.
         kept: rows that may be answered; all when None.
         n: rows there are.
     """
     count = n if kept is None else kept.count
-    tuning = next((tuning for tuning in tunings if tuning.k >= k), None)
+    tuning = next((tuning for tuning in tuned.tunings if tuning.k >= k), None)
     if tuning is None or tuning.candidates >= count:
         return None
-    fewer = [each for each in tunings if each.k < k]
+    fewer = [each for each in tuned.tunings if each.k < k]
     candidates = tuning.candidates  # what fewer and more results both take to be found, so many of k suffice
     if fewer:
         candidates = min(candidates, k * max(tuning.k_factor, fewer[-1].k_factor))
@@ -70,25 +68,71 @@ def plan(ivf: Ivf, tunings: Sequence[Tuning], k: int, queries: Floats, kept: Kep
     seen = tuning.nprobe * n / ivf.nlist  # rows, by an unfiltered search
     if kept is None or n - count < _FEW_GONE * seen:
         return Plan(candidates, None, scaled, np.zeros(len(queries), np.bool_))
-    by_list = _by_list(ivf, kept, n)
-    wanted = min(seen if kept.even else _UNEVEN * seen, count)
-    near = ivf.nearest(queries, _LOOKED_AT * scaled)
-    if (by_list[near.lists].sum(axis=1) < wanted).any():
-        near = ivf.nearest(queries, ivf.nlist)
-    visited = np.arange(1, near.lists.shape[1] + 1)
-    compare = np.zeros(len(queries), np.bool_)
-    for start in range(0, len(queries), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        lists = near.lists[part]
-        left = by_list[lists].cumsum(axis=1)
-        enough = left >= wanted
-        if kept.even:
-            deep = _MARGIN * tuning.k * ivf.sizes[lists].cumsum(axis=1) / np.maximum(left, 0.5)
-            enough |= _lists_for(tunings, deep) <= visited
-        enough[:, -1] = True
-        lists[visited > enough.argmax(axis=1)[:, None] + 1] = -1
-        compare[part] = left[:, scaled - 1] < _HARDLY * min(seen, count)
+    wanted = _Wanted(ivf, tuned, tuning, kept, n, scaled)
+    for look in wanted.looks:
+        near = ivf.nearest(queries, look)
+        last, compare = wanted.of(near.lists)
+        if (last < look).all():
+            break
+    near.lists[np.arange(near.lists.shape[1]) > last[:, None]] = -1
     return Plan(candidates, near, scaled, compare)
+
+
+class _Wanted:
+    """How many lists a filter takes.
+
+    Attributes:
+        looks: how many lists to look at, until all queries have enough.
+    """
+
+    def __init__(self, ivf: Ivf, tuned: Tuned, tuning: Tuning, kept: Kept, n: int, scaled: int) -> None:
+        """Counts what each list keeps, where nobody did.
+
+        Args:
+            ivf: the lists.
+            tuned: how far they reach.
+            tuning: of as many results.
+            kept: rows that may be answered.
+            n: rows there are.
+            scaled: lists that would hold enough if what is kept lay anywhere.
+        """
+        self._sizes, self._by_list = ivf.sizes, _by_list(ivf, kept, n)
+        self._known = tuned.reach or tuple((each.k, each.nprobe) for each in tuned.tunings)
+        self._times = tuning.nprobe / float(reaching.lists_for(self._known, np.array([float(tuning.k)]))[0])
+        self._even, self._results = kept.even, _MARGIN * tuning.k
+        seen = tuning.nprobe * n / ivf.nlist  # rows, by an unfiltered search
+        self._rows = min(seen if kept.even else _UNEVEN * seen, kept.count)
+        self._scaled = scaled
+        self._hardly = _HARDLY * min(seen, kept.count) / scaled  # rows left, a list
+        first = scaled
+        if kept.even:
+            first = min(scaled, math.ceil(self._lists_for(np.array([n / kept.count]))[0]))
+        self.looks = sorted({min(math.ceil(_LOOKED_AT * each), ivf.nlist) for each in (first, scaled, ivf.nlist)})
+
+    def of(self, lists: Ints) -> tuple[Ints, Mask]:
+        """Of lists near queries ``(q, m)``, the last that each has to visit, and which queries they are of no use to.
+
+        The last is m where all are not enough, and there are more.
+        """
+        queries, looked = lists.shape
+        last, compare = np.empty(queries, np.int64), np.empty(queries, np.bool_)
+        visited = np.arange(1, looked + 1)
+        judged = min(self._scaled, looked)
+        for start in range(0, queries, _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            left = self._by_list[lists[part]].cumsum(axis=1)
+            enough = left >= self._rows
+            if self._even:
+                share = self._sizes[lists[part]].cumsum(axis=1) / np.maximum(left, 0.5)
+                enough |= self._lists_for(share) <= visited
+            if looked == len(self._sizes):
+                enough[:, -1] = True
+            last[part] = np.where(enough.any(axis=1), enough.argmax(axis=1), looked)
+            compare[part] = left[:, judged - 1] < self._hardly * judged
+        return last, compare
+
+    def _lists_for(self, rows_to_one_left: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._times * reaching.lists_for(self._known, self._results * rows_to_one_left)
 
 
 def _by_list(ivf: Ivf, kept: Kept, n: int) -> Ints:
@@ -102,11 +146,3 @@ def _by_list(ivf: Ivf, kept: Kept, n: int) -> Ints:
     kept.even = beyond < _EVEN * float((expected**2).sum())
     kept.by_list = by_list
     return by_list
-
-
-def _lists_for(tunings: Sequence[Tuning], results: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lists that so many results take: between what was measured on straight lines of logarithms, beyond it in line."""
-    ks, lists = (np.log([getattr(tuning, name) for tuning in tunings]) for name in ("k", "nprobe"))
-    depth = np.log(results)
-    lists_for: NDArray[np.float64] = np.exp(np.interp(depth, ks, lists) + np.maximum(depth - ks[-1], 0))
-    return lists_for

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from e2vsearch.vectors import exact
+from e2vsearch.vectors import exact, reaching
 from e2vsearch.vectors.disk import let_go
 from e2vsearch.vectors.exact import Floats, Ints
 from e2vsearch.vectors.ivf import Ivf, Progress
@@ -76,6 +76,7 @@ class Tuned:
     measured: str  # how the recall was
     measured_at: str  # UTC, ISO 8601
     note: str  # such as a target that real queries miss
+    reach: reaching.Points = ()  # lists that the nearest rows take, for filters; () where it was not measured
 
     @classmethod
     def exact(cls, target: float) -> Tuned:
@@ -102,9 +103,11 @@ class Tuned:
         """As it was written by `dataclasses.asdict`.
 
         Raises:
-            TypeError, KeyError: it was not.
+            TypeError, KeyError, ValueError: it was not.
         """
-        return cls(**{**fields, "tunings": tuple(Tuning(**tuning) for tuning in fields["tunings"])})
+        tunings = tuple(Tuning(**tuning) for tuning in fields["tunings"])
+        reach = tuple((int(rows), int(lists)) for rows, lists in fields.get("reach", ()))
+        return cls(**{**fields, "tunings": tunings, "reach": reach})
 
 
 def widest(kind: str) -> int:
@@ -179,6 +182,15 @@ class Trial:
     def recall(self, k: int, nprobe: int, factor: int) -> Measured:
         """Recall of the exact top k at one setting."""
         return self.recalls(k, nprobe, [factor])[0]
+
+    def ranks(self) -> Ints:
+        """Of each query's nearest rows, how many lists are nearer than the row's own: ``(q, m)``, nearest row first."""
+        near = self._ivf.nearest(self._queries, self._ivf.nlist).lists
+        rank_of = np.empty_like(near)
+        np.put_along_axis(rank_of, near, np.arange(near.shape[1])[None], axis=1)
+        others = np.argsort(self._found == self._itself[:, None], axis=1, kind="stable")[:, :-1]  # itself comes last
+        lists = self._ivf.list_of_row[np.take_along_axis(self._found, others, axis=1)]
+        return np.take_along_axis(rank_of, lists, axis=1)
 
     def cost(self, k: int, nprobe: int, factor: int) -> float:
         """Bytes that a query reads: codes of the lists visited, and vectors re-ranked."""
@@ -256,7 +268,11 @@ def tune(
     progress("tune", len(ks), len(ks))
     if not tunings:
         return None
-    return Tuned(target, tuple(tunings), _how(tunings[0]), _now(), _missed(tunings[0], target))
+    first = tunings[0]
+    # of those that the promise hangs on: what is asked may lie further from what is stored
+    trial = reporting if real is None or first.recall_asked != first.recall else real
+    reach = reaching.points(trial.ranks(), first.k, first.nprobe, target)
+    return Tuned(target, tuple(tunings), _how(first), _now(), _missed(first, target), reach)
 
 
 def _agreed(

@@ -160,7 +160,7 @@ class View:
         if not isinstance(self.base, Generation) or self.base.ivf is None or count <= _GATHER_ROWS:
             return None
         ivf, vectors = self.base.ivf, self.base.vectors
-        plan = planning.plan(ivf, self.base.tuned.tunings, k, queries, kept, len(vectors))
+        plan = planning.plan(ivf, self.base.tuned, k, queries, kept, len(vectors))
         if plan is None or plan.compare.all():
             return None
         bits = None if kept is None else kept.bits

@@ -1,0 +1,135 @@
+"""Finding lists: by codes of their centres, and how many a filter takes. Through the real FAISS."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from memory_source import MemorySource, clustered
+from numpy.typing import NDArray
+
+from e2vsearch.vectors import exact, filtering, planning, reaching
+from e2vsearch.vectors.generation import Generation
+from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors.ivf import Ivf, faiss_module
+
+LISTS, DIM = 700, 1024  # 2.8 MB of centres
+
+
+def filled(dim: int = DIM) -> tuple[Ivf, NDArray[np.float32], NDArray[np.float32]]:
+    """Lists around made centres, those, and queries."""
+    centres, rows, queries = np.split(exact.unit(clustered(LISTS + 2000 + 100, dim)), [LISTS, LISTS + 2000])
+    return Ivf.fill("ivf-rabitq", rows, centres, rows, 0, lambda *_: None), centres, queries
+
+
+def share_found(true: NDArray[np.int64], found: NDArray[np.int64]) -> float:
+    return float(np.mean([np.isin(row, some).mean() for row, some in zip(true, found, strict=True)]))
+
+
+def true_lists(centres: NDArray[np.float32], queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    return np.asarray(np.argsort(-(queries @ centres.T), axis=1)[:, :count], np.int64)
+
+
+@pytest.mark.parametrize("dim", [1024, 1000], ids=["power of two", "any"])
+def test_lists_are_found_by_codes_of_their_centres(dim: int, tmp_path: Path) -> None:
+    faiss = faiss_module()
+    made, centres, queries = filled(dim)
+    made.write(tmp_path / "ivf")
+    for ivf in (made, Ivf.read(tmp_path / "ivf", 2000, dim, LISTS)):  # as it is tuned, and as it is searched
+        assert isinstance(faiss.downcast_index(ivf._inner.quantizer), faiss.IndexRefine)
+        near = ivf.nearest(queries, 10)
+        assert share_found(true_lists(centres, queries, 10), near.lists) > 0.99
+        scores = np.take_along_axis(queries @ centres.T, near.lists, axis=1)
+        np.testing.assert_allclose(near.scores, scores, atol=1e-5)  # exact, of those that are found
+        assert share_found(true_lists(centres, queries, 50), ivf.nearest(queries, LISTS).lists[:, :50]) > 0.999
+        np.testing.assert_allclose(ivf.centroids(), centres, atol=1e-5)
+
+
+def test_few_or_short_centres_are_all_compared() -> None:
+    faiss = faiss_module()
+    ivf, centres, queries = filled(64)
+    assert isinstance(faiss.downcast_index(ivf._inner.quantizer), faiss.IndexFlat)
+    np.testing.assert_array_equal(ivf.nearest(queries, 10).lists, true_lists(centres, queries, 10))
+
+
+def test_codes_cost_no_row() -> None:
+    """What the lists hold is found in full through them, all lists visited."""
+    ivf, _, queries = filled()
+    assert (np.sort(ivf.search(queries[:5], 2000, LISTS), axis=1) == np.arange(2000)).all()
+    bits = np.packbits(np.arange(2000) % 2 == 0, bitorder="little")
+    found = ivf.search_near(ivf.nearest(queries[:5], LISTS), 1000, bits)
+    assert (np.sort(found, axis=1) == np.arange(0, 2000, 2)).all()
+
+
+# --------------------------------------------------------------------------------------------------------------- reach
+
+
+def test_deeper_answers_take_as_many_lists_as_hold_the_same_share() -> None:
+    ranks = np.tile(np.arange(2000) // 10, (50, 1))  # ten rows to a list, nearest first
+    points = reaching.points(ranks, 20, 2, 0.95)  # the nearest 20 are in the first two, all of them
+    assert points[0] == (20, 2)
+    assert [rows for rows, _ in points] == [20, 40, 100, 200, 500, 1000, 2000]
+    for rows, lists in points[1:]:
+        assert lists == np.ceil(0.9875 * rows / 10)  # a quarter of the 0.05 that may be missed is left out
+    assert reaching.points(ranks[:, :100], 20, 2, 0.95)[-1][0] == 100  # no further than answers are known
+    half = reaching.points(ranks, 20, 1, 0.95)
+    assert half[-1] == (2000, 100)
+
+
+def test_lists_never_fall_as_answers_grow() -> None:
+    ranks = np.concatenate([np.full((10, 20), 50), np.zeros((10, 1980), np.int64)], axis=1)
+    assert reaching.points(ranks, 20, 51, 0.9)[-1] == (2000, 51)
+
+
+def test_lists_between_and_beyond_what_was_measured() -> None:
+    known = ((20, 10), (200, 40), (2000, 160))
+    found = reaching.lists_for(known, np.array([1.0, 20, 200, np.sqrt(200 * 2000), 4000]))
+    np.testing.assert_allclose(found, [10, 10, 40, 80, 320])
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Generation, NDArray[np.float32], NDArray[np.float32]]:
+    """A generation of 25,000 vectors, those, and queries."""
+    stored, queries = np.split(clustered(25_300, 64), [25_000])
+    index = VectorIndex(tmp_path_factory.mktemp("built"), MemorySource(stored))
+    manifest = index.build()
+    base = index._current()
+    assert base is not None
+    assert base.tuned == manifest.tuned  # as it was read back
+    return base, exact.unit(stored), exact.unit(queries)
+
+
+def test_an_index_measures_how_far_its_lists_reach(
+    built: tuple[Generation, NDArray[np.float32], NDArray[np.float32]],
+) -> None:
+    base, stored, queries = built
+    assert base.ivf is not None
+    reach = dict(base.tuned.reach)
+    assert reach[20] == base.tuned.nprobe
+    lists_of = base.ivf.list_of_row
+    order = base.ivf.nearest(queries, base.ivf.nlist).lists
+    shares = {}
+    for rows, lists in reach.items():
+        nearest, visited = np.argsort(-(queries @ stored.T), axis=1)[:, :rows], order[:, :lists]
+        shares[rows] = share_found(lists_of[nearest], visited)
+    assert max(shares.values()) - min(shares.values()) < 0.02
+    assert min(shares.values()) > 0.95
+
+
+def test_a_generation_that_tells_no_reach_is_searched_by_its_tunings(
+    built: tuple[Generation, NDArray[np.float32], NDArray[np.float32]],
+) -> None:
+    """As those built before it was measured."""
+    base, stored, queries = built
+    assert base.ivf is not None
+    kept = filtering.Kept(np.arange(25_000) % 10 == 0)
+    for tuned in (base.tuned, replace(base.tuned, reach=())):
+        plan = planning.plan(base.ivf, tuned, 20, queries, kept, 25_000)
+        assert plan is not None
+        assert plan.near is not None
+        rows = base.ivf.search_near(plan.near, plan.candidates, kept.bits)
+        _, found = exact.rerank(queries, base.gather, rows, 20)
+        _, true = exact.top(queries, stored, 20, kept.mask)
+        assert share_found(true, found) >= 0.94
