@@ -68,7 +68,13 @@ def plan(ivf: Ivf, tuned: Tuned, k: int, queries: Floats, kept: Kept | None, n: 
     seen = tuning.nprobe * n / ivf.nlist  # rows, by an unfiltered search
     if kept is None or n - count < _FEW_GONE * seen:
         return Plan(candidates, None, scaled, np.zeros(len(queries), np.bool_))
-    wanted = _Wanted(ivf, tuned, tuning, kept, n, scaled)
+    reach = tuned.reach or reaching.Reach(tuning.k_factor, tuple((each.k, each.nprobe) for each in tuned.tunings))
+    times = 1.0
+    if tuning is tuned.tunings[0]:
+        candidates = tuning.k * reach.factor
+    else:  # proven with a re-rank of its own
+        times = tuning.nprobe / float(reach.lists_for(np.array([float(tuning.k)]))[0])
+    wanted = _Wanted(ivf, reach, times, tuning, kept, n, scaled)
     for look in wanted.looks:
         near = ivf.nearest(queries, look)
         last, compare = wanted.of(near.lists)
@@ -85,20 +91,22 @@ class _Wanted:
         looks: how many lists to look at, until all queries have enough.
     """
 
-    def __init__(self, ivf: Ivf, tuned: Tuned, tuning: Tuning, kept: Kept, n: int, scaled: int) -> None:
+    def __init__(
+        self, ivf: Ivf, reach: reaching.Reach, times: float, tuning: Tuning, kept: Kept, n: int, scaled: int
+    ) -> None:
         """Counts what each list keeps, where nobody did.
 
         Args:
             ivf: the lists.
-            tuned: how far they reach.
+            reach: how many of them nearest rows take.
+            times: so many results take of those.
             tuning: of as many results.
             kept: rows that may be answered.
             n: rows there are.
             scaled: lists that would hold enough if what is kept lay anywhere.
         """
         self._sizes, self._by_list = ivf.sizes, _by_list(ivf, kept, n)
-        self._known = tuned.reach or tuple((each.k, each.nprobe) for each in tuned.tunings)
-        self._times = tuning.nprobe / float(reaching.lists_for(self._known, np.array([float(tuning.k)]))[0])
+        self._reach, self._times = reach, times
         self._even, self._results = kept.even, _MARGIN * tuning.k
         seen = tuning.nprobe * n / ivf.nlist  # rows, by an unfiltered search
         self._rows = min(seen if kept.even else _UNEVEN * seen, kept.count)
@@ -132,7 +140,7 @@ class _Wanted:
         return last, compare
 
     def _lists_for(self, rows_to_one_left: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._times * reaching.lists_for(self._known, self._results * rows_to_one_left)
+        return self._times * self._reach.lists_for(self._results * rows_to_one_left)
 
 
 def _by_list(ivf: Ivf, kept: Kept, n: int) -> Ints:

@@ -10,7 +10,8 @@ by this it takes 310 and finds 0.972.)
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,30 @@ Points = tuple[tuple[int, int], ...]
 
 _DEPTHS = (1, 2, 5, 10, 25, 50, 100)  # times k; straight lines of logarithms between them
 _MOST_MISSED = 0.25  # of what the target lets be missed: the last rows of all hang on single queries
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How to search what a filter leaves."""
+
+    factor: int  # candidates to re-rank, in multiples of the k that was measured
+    points: Points
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Reach:
+        """As `dataclasses.asdict` and JSON made it.
+
+        Raises:
+            TypeError, KeyError, ValueError: they did not.
+        """
+        return cls(int(fields["factor"]), tuple((int(rows), int(lists)) for rows, lists in fields["points"]))
+
+    def lists_for(self, results: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Lists that so many nearest rows take: between points on lines of logarithms, beyond them in proportion."""
+        rows, lists = np.log(np.array(self.points, np.float64)).T
+        depth = np.log(results)
+        found: NDArray[np.float64] = np.exp(np.interp(depth, rows, lists) + np.maximum(depth - rows[-1], 0))
+        return found
 
 
 def points(ranks: NDArray[np.int64], k: int, nprobe: int, target: float) -> Points:
@@ -40,11 +65,3 @@ def points(ranks: NDArray[np.int64], k: int, nprobe: int, target: float) -> Poin
         enough = int(of_all[max(math.ceil(share * of_all.size), 1) - 1]) + 1
         found.append((depth, max(enough, found[-1][1])))
     return tuple(found)
-
-
-def lists_for(known: Sequence[tuple[int, int]], results: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lists that so many nearest rows take: between what is known on lines of logarithms, beyond it in proportion."""
-    rows, lists = np.log(np.array(known, np.float64)).T
-    depth = np.log(results)
-    found: NDArray[np.float64] = np.exp(np.interp(depth, rows, lists) + np.maximum(depth - rows[-1], 0))
-    return found

@@ -2,7 +2,8 @@
 
 A recall is a share of the exact top k that is found. It is measured twice, on stored vectors that the lists were not
 trained on, each left out of its own answer, and on the last real queries where some are kept (`asked`); what is
-reported is the lower of the two. One half of the held-out vectors chooses a setting, the other half has to agree.
+reported is the lower of the two. A setting has to reach its target on both halves of the held-out vectors, surely;
+reported is the second half's.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _FACTORS = {"ivf-rabitq": (2, 3, 5, 8, 12, 20), "ivf-sq8": (1, 2, 3, 5), "ivf-fl
 _MOST_CANDIDATES = 5000  # re-ranked a query
 _ASKED_LISTS = 8  # times the lists that stored vectors need, which queries unlike anything stored may cost at most
 _SPAN_ROWS = 65_536  # read at a time when all is compared: 256 MiB of 1024-d
+_SCATTERED = 3  # times: 20 vectors of 4 KiB here and there take 0.07 ms, 240 KB of codes as much
 _TIE = 1e-6  # scores this near are equal: which of two equals is found says nothing about recall
 _ERRORS = 1.0  # standard errors that a measured recall must be above its target
 
@@ -56,7 +58,7 @@ class Tuning:
     nprobe: int
     k_factor: int  # candidates re-ranked exactly, in multiples of k
     recall: float  # of the exact top k: the lower of the two below
-    recall_stored: float  # on stored vectors that had no part in the choice
+    recall_stored: float  # on stored vectors that no list was trained on
     sample_stored: int  # how many
     recall_asked: float | None  # on the last real queries; None where too few are kept
     sample_asked: int
@@ -76,7 +78,7 @@ class Tuned:
     measured: str  # how the recall was
     measured_at: str  # UTC, ISO 8601
     note: str  # such as a target that real queries miss
-    reach: reaching.Points = ()  # lists that the nearest rows take, for filters; () where it was not measured
+    reach: reaching.Reach | None = None  # how filters are searched; None where it was not measured
 
     @classmethod
     def exact(cls, target: float) -> Tuned:
@@ -106,8 +108,8 @@ class Tuned:
             TypeError, KeyError, ValueError: it was not.
         """
         tunings = tuple(Tuning(**tuning) for tuning in fields["tunings"])
-        reach = tuple((int(rows), int(lists)) for rows, lists in fields.get("reach", ()))
-        return cls(**{**fields, "tunings": tunings, "reach": reach})
+        reach = fields.get("reach")
+        return cls(**{**fields, "tunings": tunings, "reach": reach and reaching.Reach.from_fields(reach)})
 
 
 def widest(kind: str) -> int:
@@ -136,7 +138,9 @@ def held_out(ids: Ints, seed: int) -> tuple[Ints, Ints]:
 class Trial:
     """Queries with known answers."""
 
-    def __init__(self, ivf: Ivf, vectors: Floats, queries: Floats, itself: Ints | None, most: int) -> None:
+    def __init__(
+        self, ivf: Ivf, vectors: Floats, queries: Floats, itself: Ints | None, most: int, *, sure: bool = True
+    ) -> None:
         """Compares all, once.
 
         Args:
@@ -145,8 +149,10 @@ class Trial:
             queries: ``(q, dim)`` unit rows.
             itself: ``(q,)`` the row that each query is, to be left out; None: the nearest, where it is the same.
             most: results that will be asked for.
+            sure: only a recall that is sure is enough; False where the sample is all there is.
         """
         self._ivf = ivf
+        self._sure = sure
         self._queries = np.ascontiguousarray(queries)
         n = len(vectors)
         best = exact.Best(len(queries), min(2 * most + 17, n))  # twice as many and some: equals of the k-th count too
@@ -183,6 +189,10 @@ class Trial:
         """Recall of the exact top k at one setting."""
         return self.recalls(k, nprobe, [factor])[0]
 
+    def enough(self, measured: Measured, target: float) -> bool:
+        """Whether a recall reaches a target."""
+        return (measured.sure if self._sure else measured.recall) >= target
+
     def ranks(self) -> Ints:
         """Of each query's nearest rows, how many lists are nearer than the row's own: ``(q, m)``, nearest row first."""
         near = self._ivf.nearest(self._queries, self._ivf.nlist).lists
@@ -193,8 +203,8 @@ class Trial:
         return np.take_along_axis(rank_of, lists, axis=1)
 
     def cost(self, k: int, nprobe: int, factor: int) -> float:
-        """Bytes that a query reads: codes of the lists visited, and vectors re-ranked."""
-        return float(nprobe * self._per_list * self._ivf.row_bytes + k * factor * self._row_bytes)
+        """What a query reads, in bytes of codes, which lie in a row: of the lists visited, and vectors re-ranked."""
+        return float(nprobe * self._per_list * self._ivf.row_bytes + _SCATTERED * k * factor * self._row_bytes)
 
     def sample(self, k: int) -> int:
         """How many queries a recall of k results is measured on."""
@@ -238,28 +248,31 @@ def tune(
     """
     ks = [k for k, _ in _PROVEN if 10 * k <= len(vectors)]
     choosing, reporting = (Trial(ivf, vectors, vectors[rows], rows, ks[-1]) for rows in held_out(ids, seed))
-    real = Trial(ivf, vectors, asked, None, ks[-1]) if asked is not None and len(asked) >= FEW_ASKED else None
+    real = None
+    if asked is not None and len(asked) >= FEW_ASKED:
+        real = Trial(ivf, vectors, asked, None, ks[-1], sure=False)
     tunings: list[Tuning] = []
     nprobe = 1
     for done, k in enumerate(ks):
         progress("tune", done, len(ks))
         factors = [factor for factor in _FACTORS[kind] if factor * k <= max(_MOST_CANDIDATES, k)]
-        chosen = _cheapest(choosing, k, factors, nprobe, target, ivf.nlist)
-        chosen = chosen and _agreed(reporting, k, factors, chosen, target, ivf.nlist)
+        stored = (choosing, reporting)
+        chosen = _cheapest(stored, k, factors, nprobe, target, ivf.nlist)
         if chosen is None:
             break
-        if real is not None:
-            chosen = _wider(real, k, factors, chosen, target, min(ivf.nlist, _ASKED_LISTS * chosen[0]))
+        if real is not None and not real.enough(real.recall(k, *chosen), target):
+            most = min(ivf.nlist, _ASKED_LISTS * chosen[0])
+            chosen = _cheapest((*stored, real), k, factors, nprobe, target, most) or (most, factors[-1])
         nprobe, factor = chosen
-        stored = reporting.recall(k, nprobe, factor).recall
+        of_stored = reporting.recall(k, nprobe, factor).recall
         of_asked = real.recall(k, nprobe, factor).recall if real is not None else None
         tunings.append(
             Tuning(
                 k,
                 nprobe,
                 factor,
-                _rounded(stored if of_asked is None else min(stored, of_asked)),
-                _rounded(stored),
+                _rounded(of_stored if of_asked is None else min(of_stored, of_asked)),
+                _rounded(of_stored),
                 reporting.sample(k),
                 None if of_asked is None else _rounded(of_asked),
                 real.sample(k) if real is not None else 0,
@@ -269,56 +282,44 @@ def tune(
     if not tunings:
         return None
     first = tunings[0]
-    # of those that the promise hangs on: what is asked may lie further from what is stored
-    trial = reporting if real is None or first.recall_asked != first.recall else real
-    reach = reaching.points(trial.ranks(), first.k, first.nprobe, target)
+    trials = (choosing, reporting) if real is None or _missed(first, target) else (choosing, reporting, real)
+    reach = _reach(trials, kind, first, target)
     return Tuned(target, tuple(tunings), _how(first), _now(), _missed(first, target), reach)
 
 
-def _agreed(
-    trial: Trial, k: int, factors: Sequence[int], chosen: tuple[int, int], target: float, most: int
-) -> tuple[int, int] | None:
-    """The chosen (nprobe, factor), or the next wider one that other vectors agree to; None where none is."""
-    nprobe, factor = chosen
-    while trial.recall(k, nprobe, factor).sure < target:
-        if nprobe < most:
-            nprobe = min(most, nprobe + max(1, nprobe // 8))
-            continue
-        wider = [each for each in factors if each > factor]
-        if not wider:
-            return None
-        factor = wider[0]
-    return nprobe, factor
-
-
-def _wider(
-    trial: Trial, k: int, factors: Sequence[int], chosen: tuple[int, int], target: float, most: int
-) -> tuple[int, int]:
-    """The chosen (nprobe, factor), or what real queries need more, as far as `most` lists and the widest factor."""
-    nprobe, factor = chosen
-    while trial.recall(k, nprobe, factor).recall < target:
-        wider = [each for each in factors if each > factor]
-        more, deeper = min(most, nprobe + max(1, nprobe // 4)), wider[0] if wider else factor
-        if (more, deeper) == (nprobe, factor):
-            break
-        by_lists, by_depth = trial.recall(k, more, factor).recall, trial.recall(k, nprobe, deeper).recall
-        if more > nprobe and (by_lists >= by_depth or deeper == factor):
-            nprobe = more
-        else:
-            factor = deeper
-    return nprobe, factor
+def _reach(trials: Sequence[Trial], kind: str, first: Tuning, target: float) -> reaching.Reach:
+    """How to search what filters leave: a step deeper in fewer lists, for each list more stands for many there."""
+    nprobe, factor = first.nprobe, first.k_factor
+    deeper = [each for each in _FACTORS[kind] if each > factor][:1]
+    fewer = _cheapest(trials, first.k, deeper, 1, target, nprobe) if deeper else None
+    if fewer is not None:
+        nprobe, factor = fewer
+    # the last trial is what the promise hangs on: what is asked may lie further away than what is stored
+    return reaching.Reach(factor, reaching.points(trials[-1].ranks(), first.k, nprobe, target))
 
 
 def _cheapest(
-    trial: Trial, k: int, factors: Sequence[int], nprobe: int, target: float, most: int
+    trials: Sequence[Trial], k: int, factors: Sequence[int], nprobe: int, target: float, most: int
 ) -> tuple[int, int] | None:
-    """Cheapest (nprobe, factor): doubles nprobe while that can still pay, then bisects down to a twelfth."""
+    """Cheapest (nprobe, factor) that is enough in all trials, from `nprobe` to `most` lists; None if none is.
+
+    Doubles nprobe while that can still pay, then bisects.
+    """
+
+    def enough(lists: int, factors: Sequence[int]) -> list[int]:
+        recalls = [trial.recalls(k, lists, factors) for trial in trials]
+        return [
+            factor
+            for factor, each in zip(factors, zip(*recalls, strict=True), strict=True)
+            if all(trial.enough(recall, target) for trial, recall in zip(trials, each, strict=True))
+        ]
+
+    cost = trials[0].cost
     best: tuple[float, int, int] | None = None
-    while best is None or trial.cost(k, nprobe, factors[0]) < best[0]:
-        recalls = trial.recalls(k, nprobe, factors)
-        reached = [factor for factor, recall in zip(factors, recalls, strict=True) if recall.sure >= target]
+    while best is None or cost(k, nprobe, factors[0]) < best[0]:
+        reached = enough(nprobe, factors)
         if reached:
-            best = min(best or (math.inf, 0, 0), (trial.cost(k, nprobe, reached[0]), nprobe, reached[0]))
+            best = min(best or (math.inf, 0, 0), (cost(k, nprobe, reached[0]), nprobe, reached[0]))
         if nprobe == most:
             break
         nprobe = min(most, 2 * nprobe)
@@ -328,7 +329,7 @@ def _cheapest(
     low = high // 2
     while high - low > max(1, high // 12):
         middle = (low + high) // 2
-        if trial.recall(k, middle, factor).sure >= target:
+        if enough(middle, [factor]):
             high = middle
         else:
             low = middle
@@ -340,7 +341,7 @@ def _rounded(recall: float) -> float:
 
 
 def _how(tuning: Tuning) -> str:
-    stored = f"{tuning.sample_stored} stored vectors, neither trained on nor chosen by, each left out of its own answer"
+    stored = f"{tuning.sample_stored} stored vectors that no list was trained on, each left out of its own answer"
     asked = f", and of the last {tuning.sample_asked} queries" if tuning.sample_asked else ""
     return f"exact top k of {stored}{asked}"
 
