@@ -24,7 +24,7 @@ from e2vsearch.vectors import reaching
 from e2vsearch.vectors.exact import Floats, Ints, Mask
 from e2vsearch.vectors.filtering import Kept
 from e2vsearch.vectors.ivf import COUNTED_ROWS, Ivf, Near
-from e2vsearch.vectors.tuning import Tuned, Tuning
+from e2vsearch.vectors.tuning import Tuned
 
 _FEW_GONE = 0.25  # of the rows that a search sees: so few cannot hide much, and need no look
 _HARDLY = 0.25  # of them: fewer than this in the lists that should hold all of them
@@ -74,7 +74,7 @@ def plan(ivf: Ivf, tuned: Tuned, k: int, queries: Floats, kept: Kept | None, n: 
         candidates = tuning.k * reach.factor
     else:  # proven with a re-rank of its own
         times = tuning.nprobe / float(reach.lists_for(np.array([float(tuning.k)]))[0])
-    wanted = _Wanted(ivf, reach, times, tuning, kept, n, scaled)
+    wanted = _Wanted(ivf, reach, times, tuning.k, kept, n, seen, scaled)
     for look in wanted.looks:
         near = ivf.nearest(queries, look)
         last, compare = wanted.of(near.lists)
@@ -92,7 +92,7 @@ class _Wanted:
     """
 
     def __init__(
-        self, ivf: Ivf, reach: reaching.Reach, times: float, tuning: Tuning, kept: Kept, n: int, scaled: int
+        self, ivf: Ivf, reach: reaching.Reach, times: float, k: int, kept: Kept, n: int, seen: float, scaled: int
     ) -> None:
         """Counts what each list keeps, where nobody did.
 
@@ -100,15 +100,15 @@ class _Wanted:
             ivf: the lists.
             reach: how many of them nearest rows take.
             times: so many results take of those.
-            tuning: of as many results.
+            k: results.
             kept: rows that may be answered.
             n: rows there are.
+            seen: of them by a search without a filter.
             scaled: lists that would hold enough if what is kept lay anywhere.
         """
         self._sizes, self._by_list = ivf.sizes, _by_list(ivf, kept, n)
         self._reach, self._times = reach, times
-        self._even, self._results = kept.even, _MARGIN * tuning.k
-        seen = tuning.nprobe * n / ivf.nlist  # rows, by an unfiltered search
+        self._even, self._results = kept.even, _MARGIN * k
         self._rows = min(seen if kept.even else _UNEVEN * seen, kept.count)
         self._scaled = scaled
         self._hardly = _HARDLY * min(seen, kept.count) / scaled  # rows left, a list

@@ -248,6 +248,7 @@ def tune(
     """
     ks = [k for k, _ in _PROVEN if 10 * k <= len(vectors)]
     choosing, reporting = (Trial(ivf, vectors, vectors[rows], rows, ks[-1]) for rows in held_out(ids, seed))
+    stored = (choosing, reporting)
     real = None
     if asked is not None and len(asked) >= FEW_ASKED:
         real = Trial(ivf, vectors, asked, None, ks[-1], sure=False)
@@ -256,7 +257,6 @@ def tune(
     for done, k in enumerate(ks):
         progress("tune", done, len(ks))
         factors = [factor for factor in _FACTORS[kind] if factor * k <= max(_MOST_CANDIDATES, k)]
-        stored = (choosing, reporting)
         chosen = _cheapest(stored, k, factors, nprobe, target, ivf.nlist)
         if chosen is None:
             break
@@ -282,9 +282,9 @@ def tune(
     if not tunings:
         return None
     first = tunings[0]
-    trials = (choosing, reporting) if real is None or _missed(first, target) else (choosing, reporting, real)
-    reach = _reach(trials, kind, first, target)
-    return Tuned(target, tuple(tunings), _how(first), _now(), _missed(first, target), reach)
+    missed = _missed(first, target)
+    reach = _reach(stored if real is None or missed else (*stored, real), kind, first, target)
+    return Tuned(target, tuple(tunings), _how(first), _now(), missed, reach)
 
 
 def _reach(trials: Sequence[Trial], kind: str, first: Tuning, target: float) -> reaching.Reach:
