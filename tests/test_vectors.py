@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
 from e2vsearch import vectors
-from e2vsearch.errors import QueryError, SettingsError
+from e2vsearch.errors import GenerationError, QueryError, SettingsError
 from e2vsearch.vectors import IndexOptions, Kind, exact, filtering, planning, training
 from e2vsearch.vectors.generation import Generation
 from e2vsearch.vectors.index import VectorIndex
@@ -143,6 +144,17 @@ def test_vectors_of_any_size_have_a_direction() -> None:
     tiny, huge = np.float32(1e-38), np.float32(1e38)
     units = exact.unit(np.array([[tiny, 0], [huge, huge], [0, 0], [np.nan, 1], [np.inf, 1]], np.float32))
     np.testing.assert_allclose(units, [[1, 0], [0.5**0.5] * 2, [0, 0], [0, 0], [0, 0]], atol=1e-7)
+
+
+def test_cosines_with_vectors_of_any_size_are_those_of_their_directions() -> None:
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((9, DIM)) * 10.0 ** rng.integers(-30, 30, (9, 1))).astype(np.float32)
+    vectors[2], vectors[5, 0], vectors[7, 1] = 0, np.nan, np.inf
+    units = exact.unit64(np.concatenate([rng.standard_normal((3, DIM)), vectors[:1]]))
+    found = exact.cosines64(units, vectors)
+    np.testing.assert_allclose(found, units @ exact.unit64(vectors).T, atol=1e-15)
+    assert (found[:, [2, 5, 7]] == 0).all()
+    assert found.max() <= 1
 
 
 # ------------------------------------------------------------------------------------------------------------ recall
@@ -543,8 +555,13 @@ def test_no_queries_give_no_rows(any_index: tuple[VectorIndex, MemorySource]) ->
 def test_more_than_there_are_gives_all_and_padding(any_index: tuple[VectorIndex, MemorySource]) -> None:
     index, source = any_index
     matches = index.search(clustered(2, DIM), source.ids.size + 10)
-    assert (np.sort(matches.ids[:, :-10]) == source.ids).all()
+    assert (np.sort(matches.ids[:, :-10]) == source.ids).all()  # more than are fetched at once
+    assert (np.diff(matches.scores[:, :-10]) <= 0).all()
+    for ids, recordings in zip(matches.ids[:, :-10], matches.recordings[:, :-10], strict=True):
+        np.testing.assert_array_equal(recordings, source.recordings(ids))
     assert (matches.ids[:, -10:] == -1).all()
+    assert (matches.recordings[:, -10:] == -1).all()
+    assert np.isneginf(matches.scores[:, -10:]).all()
     assert matches.exact
 
 
@@ -626,6 +643,18 @@ def test_rows_read_one_by_one_are_those_of_the_map(large: Large) -> None:
     for rows in (np.array([[0, 5], [N - 1, 5]]), np.arange(3000), np.empty(0, np.int64)):
         assert (base.gather(rows) == base.vectors[rows]).all()
         assert base.gather(rows).shape == (*rows.shape, DIM)
+
+
+def test_rows_of_a_file_cut_short_are_not_made_up(tmp_path: Path) -> None:
+    source, _ = made(1000)
+    index = VectorIndex(tmp_path, source)
+    index.build("flat")
+    base = index._now().base  # type: ignore[union-attr]
+    assert isinstance(base, Generation)
+    os.truncate(next(tmp_path.rglob("vectors.f32")), 999 * DIM * 4 + 1)
+    assert base.gather(np.array([998, 5])).shape == (2, DIM)
+    with pytest.raises(GenerationError, match="ends early"):
+        base.gather(np.array([5, 999]))
 
 
 def resident(folder: Path, name: str) -> int:

@@ -110,6 +110,7 @@ class Ivf:
         self._gpu: Any = None
         self._gpu_memory: Any = None
         self._gpu_lock = threading.Lock()  # FAISS's GPU indexes take one caller at a time
+        self._unfiltered: dict[int, Any] = {}  # parameters by nprobe: 6 us to make, and a search only reads them
 
     @classmethod
     def fill(cls, kind: str, vectors: Floats, centroids: Floats, sample: Floats, seed: int, progress: Progress) -> Ivf:
@@ -299,12 +300,16 @@ class Ivf:
         return rows
 
     def _params(self, nprobe: int, bits: NDArray[np.uint8] | None) -> Any:
+        if bits is None and nprobe in self._unfiltered:
+            return self._unfiltered[nprobe]
         faiss = faiss_module()
         if isinstance(self._inner, faiss.IndexIVFRaBitQ):
             params = faiss.IVFRaBitQSearchParameters(nprobe=nprobe, qb=_QUERY_BITS)
         else:
             params = faiss.SearchParametersIVF(nprobe=nprobe)
-        if bits is not None:
+        if bits is None:
+            self._unfiltered[nprobe] = params
+        else:
             params.sel = selector = faiss.IDSelectorBitmap(bits)
             # FAISS holds bare pointers to both, and what is read back from `sel` owns nothing
             params.selected = bits, selector
