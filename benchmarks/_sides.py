@@ -191,8 +191,12 @@ def build(side: Side, made: Made, folder: Path) -> Built:
     # not getrusage's ru_maxrss: a process begins with what the one that started it had, 181 MB here
     peak_mb = max(memory_mb([os.getpid()], "VmHWM"), memory_mb(side.processes(), "VmHWM"))
     side.close()
-    disk = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-    return Built(wall_s, peak_mb, disk)
+    return Built(wall_s, peak_mb, sum(path.stat().st_size for path in files(folder)) / 1e6)
+
+
+def files(folder: Path) -> list[Path]:
+    """All files in a folder, inside others too."""
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def search(side: Side, made: Made, folder: Path, truth: Ints) -> Searched:

@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from _apart import NotFinishedError, apart, in_memory
 from _rivals import RIVALS
-from _sides import CHOOSING, TARGET, Built, Ours, Searched, Side, build, search
+from _sides import CHOOSING, TARGET, Built, Ours, Searched, Side, build, files, search
 from _synthetic import Ints, K, Made, MadeSource, make, nearest, recall, recording_of
 from _table import Row, parser
 from _whole import FILTERS, fill, whole
@@ -143,11 +143,6 @@ def _rows(name: str, built: Built, found: Searched, first: tuple[str, float]) ->
             ours = f"{name}: p50, turn about with {what} FAISS"
             rows += [Row(theirs, spent_ms, "ms"), Row(ours, found.ours_ms, "ms", found.ours_ms / spent_ms, theirs)]
     return rows
-
-
-def files(folder: Path) -> list[Path]:
-    """All files in a folder, inside others too."""
-    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 # ------------------------------------------------------------------------------------------------------------- growth
