@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 from command import Ran, Run
+from made_index import Large, with_tail_and_tombstones
+from memory_source import MemorySource
 from postgres import NoServerError, server
+
+from e2vsearch.vectors.index import VectorIndex
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -102,3 +106,17 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Ran(int(ended.value.code or 0), said.out, said.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Large:
+    """An index with lists, built once for the tests of a module that change nothing."""
+    return Large(tmp_path_factory.mktemp("large"))
+
+
+@pytest.fixture(scope="module", params=[None, "flat", "ivf-rabitq"])
+def any_index(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[VectorIndex, MemorySource]:
+    """An index of each sort; tests that take it change nothing."""
+    return with_tail_and_tombstones(request.param, tmp_path_factory.mktemp("any"))

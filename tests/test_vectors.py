@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_index import DIM, Large, N, made, recall, with_tail_and_tombstones
+from made_index import DIM, Large, N, made, recall
 from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
@@ -17,20 +17,6 @@ from e2vsearch.errors import GenerationError, QueryError, SettingsError
 from e2vsearch.vectors import IndexOptions, Kind, exact, training
 from e2vsearch.vectors.generation import Generation
 from e2vsearch.vectors.index import VectorIndex
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Large:
-    return Large(tmp_path_factory.mktemp("large"))
-
-
-@pytest.fixture(scope="module", params=[None, "flat", "ivf-rabitq"])
-def any_index(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[VectorIndex, MemorySource]:
-    """An index of each sort; tests that take it change nothing."""
-    return with_tail_and_tombstones(request.param, tmp_path_factory.mktemp("any"))
-
 
 # --------------------------------------------------------------------------------------------------------- exactness
 

@@ -6,25 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_index import DIM, Large, N, made, recall, with_tail_and_tombstones
+from made_index import DIM, Large, N, made, recall
 from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
 from e2vsearch.vectors import exact, filtering, planning
 from e2vsearch.vectors.index import VectorIndex
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Large:
-    return Large(tmp_path_factory.mktemp("large"))
-
-
-@pytest.fixture(scope="module", params=[None, "flat", "ivf-rabitq"])
-def any_index(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[VectorIndex, MemorySource]:
-    """An index of each sort; tests that take it change nothing."""
-    return with_tail_and_tombstones(request.param, tmp_path_factory.mktemp("any"))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])

@@ -14,7 +14,7 @@ What was measured on FAISS 1.15.1 and is not in its manual:
   codes of the centres, four times as many as are wanted compared exactly, it is 0.11 ms and 0.999 of the same lists;
   a Hadamard rotation takes 0.01.
 * ``nprobe`` set on a shared index while others search crashes (issue 3321), and a parameters object with a selector
-  alone has ``nprobe = 1``: both go into one object a call.
+  alone has ``nprobe = 1``: both go into one object.
 """
 
 from __future__ import annotations
@@ -300,20 +300,21 @@ class Ivf:
         return rows
 
     def _params(self, nprobe: int, bits: NDArray[np.uint8] | None) -> Any:
-        if bits is None and nprobe in self._unfiltered:
+        if bits is None:
+            if nprobe not in self._unfiltered:
+                self._unfiltered[nprobe] = self._visiting(nprobe)
             return self._unfiltered[nprobe]
+        params = self._visiting(nprobe)
+        params.sel = selector = faiss_module().IDSelectorBitmap(bits)
+        # FAISS holds bare pointers to both, and what is read back from `sel` owns nothing
+        params.selected = bits, selector
+        return params
+
+    def _visiting(self, nprobe: int) -> Any:
         faiss = faiss_module()
         if isinstance(self._inner, faiss.IndexIVFRaBitQ):
-            params = faiss.IVFRaBitQSearchParameters(nprobe=nprobe, qb=_QUERY_BITS)
-        else:
-            params = faiss.SearchParametersIVF(nprobe=nprobe)
-        if bits is None:
-            self._unfiltered[nprobe] = params
-        else:
-            params.sel = selector = faiss.IDSelectorBitmap(bits)
-            # FAISS holds bare pointers to both, and what is read back from `sel` owns nothing
-            params.selected = bits, selector
-        return params
+            return faiss.IVFRaBitQSearchParameters(nprobe=nprobe, qb=_QUERY_BITS)
+        return faiss.SearchParametersIVF(nprobe=nprobe)
 
 
 def _rotation(dim: int, seed: int) -> Any:
