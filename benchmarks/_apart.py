@@ -7,6 +7,7 @@ import multiprocessing
 import re
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 _MAP_LOCKED = 0x2000  # Linux; Python names it from 3.13 on
 _HELD_SHARE = 0.6  # of what memory is free
+_LEAST_FREE = 1 << 30  # bytes: below that the machine ends a process of its own choice, this one perhaps
+_LOOK_S = 0.5
 
 
 class NotFinishedError(Exception):
@@ -28,7 +31,7 @@ def apart(limit_s: float, function: Callable[..., T], *arguments: Any) -> T:
     """What a function gives, called in a fresh process, so that its memory and threads are its own.
 
     Raises:
-        NotFinishedError: it took longer than the limit, raised an error or died.
+        NotFinishedError: it took longer than the limit or all memory there was, raised an error or died.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -36,8 +39,13 @@ def apart(limit_s: float, function: Callable[..., T], *arguments: Any) -> T:
     process.start()
     theirs.close()
     try:
-        if not ours.poll(limit_s):
-            raise NotFinishedError(f"not finished after {limit_s:.0f} s")
+        until = time.monotonic() + limit_s
+        while not ours.poll(_LOOK_S):
+            if time.monotonic() > until:
+                raise NotFinishedError(f"not finished after {limit_s:.0f} s")
+            if 0 < available_bytes() < _LEAST_FREE:
+                taken_mb = memory_mb([process.pid or 0], "VmRSS")
+                raise NotFinishedError(f"out of memory, of which its process had {taken_mb:.0f} MB")
         found, value = ours.recv()
         process.join(15)
     except EOFError:

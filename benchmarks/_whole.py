@@ -63,16 +63,15 @@ class Asked:
     recall: float = math.nan  # of moments alone
 
 
-def whole(made: Made, folder: Path, truths: dict[str, Ints], singles: int) -> list[Asked]:
+def whole(made: Made, folder: Path, truths: dict[str, Ints]) -> list[Asked]:
     """Questions to a collection: bare vectors first, then calls, moments, and moments under filters.
 
     Args:
         made: holds the queries.
         folder: of the collection.
-        truths: the nearest rows of each query, by the filter's name, ``""`` without one.
-        singles: queries of each kind.
+        truths: the nearest rows of each query, by the filter's name, ``""`` without one; as many are asked.
     """
-    queries = made.queries[:singles]
+    queries = made.queries[: len(truths[""])]
     with e2vsearch.open(folder, create=False) as collection:
         index = collection.lens().index
 

@@ -221,17 +221,17 @@ def promises(made: Made, truth: Ints, scratch: Path, kinds: Sequence[str], limit
 # --------------------------------------------------------------------------------------------------- the whole query
 
 
-def queries(made: Made, truth: Ints, scratch: Path, singles: int, limit_s: float) -> list[Row]:
+def queries(made: Made, truth: Ints, scratch: Path, limit_s: float) -> list[Row]:
     """The whole query, with and without filters."""
-    truths = {"": truth[:singles]}
+    truths, asked = {"": truth}, made.queries[: len(truth)]
     of = recording_of(np.arange(made.n))
     for name, parts in FILTERS.items():
-        truths[name] = nearest(made, made.queries[:singles], of % parts == 1)
+        truths[name] = nearest(made, asked, of % parts == 1)
     folder = scratch / "collection"
     try:
         stored_s = apart(2 * limit_s, fill, made, folder)  # it builds as well
         with in_memory(files(folder)):
-            found = apart(limit_s, whole, made, folder, truths, singles)
+            found = apart(limit_s, whole, made, folder, truths)
     except NotFinishedError as error:
         print(f"  Collection.query: {error}")
         return []
@@ -297,7 +297,7 @@ def main() -> None:
         if "recall" in parts:
             rows += promises(made, truth, scratch, kinds, limit_s)
         if "query" in parts:
-            rows += queries(made, truth, scratch, 100 if quick else 200, limit_s)
+            rows += queries(made, truth[:100] if quick else truth, scratch, limit_s)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
 
