@@ -16,7 +16,7 @@ from _pgvector import Pgvector
 from _sides import EF_CONSTRUCTION, PROBES, M, Side, rows_of
 from _synthetic import Floats, Ints, K, Made
 
-os.environ.setdefault("LANCE_LOG", "error")  # read when it is imported; its builder warns by the hundred
+os.environ.setdefault("LANCEDB_LOG", "error")  # read when it is imported; its builder warns by the thousand
 
 
 class FaissHnsw(Side):

@@ -1,152 +1,33 @@
-"""The page at ``/``: what was built, and what a person does with it, in Debian's Chromium against the real service."""
+"""What a person does with the page at ``/``, in Debian's Chromium against the real service."""
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
-import math
 import re
-import shutil
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-SOURCES = REPOSITORY / "page"
-BUILT = REPOSITORY / "e2vsearch" / "service" / "static"
-SAMPLES = REPOSITORY / "samples"
-CLIP = SAMPLES / "angry.ogg"
-CALLS = ("billing-calm", "bereavement-sad", "booking-cheerful", "cancel-angry", "outage-angry", "refund-shouting")
-SAID = "I want my money back today"
-KEY = "a key of thirty-two characters..."
-TIMEOUT_MS = 15_000
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = (
-    "--no-sandbox",  # refuses to run as root otherwise, as in a container
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
+from opened_page import (
+    CALLS,
+    KEY,
+    TIMEOUT_MS,
+    Open,
+    Visit,
+    clock,
+    heard,
+    listening_browser,
+    make_index,
+    make_voice,
+    needs_build,
+    rounded_down,
+    serving,
 )
-
-needs_build = pytest.mark.skipif(not (BUILT / "index.html").is_file(), reason="the page is not built: make page")
-
-
-# --- what was built
-
-
-@needs_build
-def test_the_built_page_needs_nothing_inline_and_nothing_from_elsewhere() -> None:
-    page = (BUILT / "index.html").read_text(encoding="utf-8")
-    assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page) == []
-    linked = re.findall(r'(?:src|href)="([^"]+)"', page)
-    assert [link for link in linked if not link.startswith(("./", "#"))] == []
-    assert all((BUILT / link).is_file() for link in linked if link.startswith("./"))
-    styles = "".join(path.read_text(encoding="utf-8") for path in BUILT.rglob("*.css"))
-    assert re.findall(r"url\((?!#)|@import", styles) == []
-
-
-@needs_build
-def test_the_built_page_is_small() -> None:
-    def zipped(suffix: str) -> int:
-        return sum(len(gzip.compress(path.read_bytes())) for path in BUILT.rglob(f"*{suffix}"))
-
-    assert 10_000 < zipped(".js") < 100_000
-    assert zipped(".css") < 20_000
-
-
-@needs_build
-def test_what_is_bundled_is_licensed_and_named() -> None:
-    licences = (BUILT / "third-party-licences.md").read_text(encoding="utf-8")
-    packages = json.loads((SOURCES / "package.json").read_text(encoding="utf-8"))["dependencies"]
-    notice = (REPOSITORY / "NOTICE").read_text(encoding="utf-8")
-    bundled = re.findall(r"^## (\S+) - (\S+) \((\S+)\)$", licences, re.MULTILINE)
-    assert {name: version for name, version, _ in bundled} == packages
-    assert {licence for _, _, licence in bundled} <= {"MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Apache-2.0"}
-    assert all(name in notice for name in packages)
-
-
-def test_the_lock_names_no_registry() -> None:
-    locked = json.loads((SOURCES / "package-lock.json").read_text(encoding="utf-8"))["packages"]
-    assert [name for name, package in locked.items() if "resolved" in package] == []
-    assert all(package["integrity"] for name, package in locked.items() if name)
-
-
-def test_both_languages_say_the_same_things() -> None:
-    words = (SOURCES / "src" / "words.ts").read_text(encoding="utf-8")
-    english, chinese = (
-        dict(re.findall(r'^  "?([\w.]+)"?:\s+"(.*)",$', words[words.index(start) :].split("\n};")[0], re.MULTILINE))
-        for start in ("const en = {", "const zh: ")
-    )
-    assert english.keys() == chinese.keys()
-    assert len(english) > 50
-    assert [
-        word for word in english if set(re.findall(r"{\w+}", english[word])) != set(re.findall(r"{\w+}", chinese[word]))
-    ] == []
-    markup = (SOURCES / "index.html").read_text(encoding="utf-8")
-    assert set(re.findall(r'data-t(?:-\w+)?="([^"]+)"', markup)) <= english.keys()
-
-
-# --- a service and a browser
-
-
-@contextmanager
-def serving(index: Path, **options: Any) -> Iterator[str]:
-    """The service over that collection, on a free loopback port; gives its address."""
-    import uvicorn
-
-    import e2vsearch
-    from e2vsearch.service import ServiceOptions, create_app
-
-    ready = threading.Event()
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            ready.set()
-
-    with socket.socket() as listener, e2vsearch.open(index, create=False) as collection:
-        listener.bind(("127.0.0.1", 0))
-        app = create_app(collection, ServiceOptions(**options))
-        server = Server(uvicorn.Config(app, log_level="warning", ws="none", lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            assert ready.wait(30)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small collection of synthetic calls, one of them with a transcript."""
-    import e2vsearch
-
-    folder = tmp_path_factory.mktemp("page")
-    transcripts = folder / "transcripts"
-    transcripts.mkdir()
-    cue = f"1\n00:00:00,000 --> 00:00:30,000\n{SAID}\n"
-    (transcripts / "refund-shouting.srt").write_text(cue, encoding="utf-8")
-    calls = [path for path in (SAMPLES / "calls").iterdir() if path.stem in CALLS]
-    with e2vsearch.open(folder / "index", encoder="light") as collection:
-        report = collection.ingest(*calls, meta=SAMPLES / "calls.csv", transcripts=transcripts)
-    assert (report.stored, report.transcripts, report.failures) == (len(CALLS), 1, ())
-    return folder / "index"
+    return make_index(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture(scope="module")
@@ -157,90 +38,13 @@ def address(index: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the browser's microphone hears."""
-    import e2vsearch.audio
-
-    path = tmp_path_factory.mktemp("voice") / "voice.wav"
-    e2vsearch.audio.write(path, e2vsearch.audio.read(CLIP))
-    return path
+    return make_voice(tmp_path_factory.mktemp("voice"))
 
 
 @pytest.fixture(scope="module")
 def chromium(voice: Path) -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium is installed")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*ARGUMENTS, f"--use-file-for-fake-audio-capture={voice}"]
-        )
+    with listening_browser(voice) as browser:
         yield browser
-        browser.close()
-
-
-@dataclass
-class Visit:
-    """One open page, and what went wrong in it."""
-
-    page: Any
-    address: str
-    expected: list[str] = field(default_factory=list)  # parts of console errors that the test brings about
-    errors: list[str] = field(default_factory=list)
-
-    def hits(self) -> list[str]:
-        """The calls' names, best first."""
-        names: list[str] = self.page.locator(".hit h3").all_inner_texts()
-        return names
-
-    def line(self) -> str:
-        """What the page says was searched."""
-        said: str = self.page.locator("#said").inner_text()
-        return said
-
-    def field(self, name: str) -> Any:
-        """A field of the form, which must be seen under a label."""
-        found = self.page.locator(f"#search label:visible [name='{name}']")
-        found.wait_for()
-        return found
-
-    def until(self, condition: str) -> None:
-        """Waits for a JavaScript expression to hold; Playwright's own way needs the eval that the policy forbids."""
-        held = self.page.evaluate(
-            f"""async () => {{
-                const end = performance.now() + {TIMEOUT_MS};
-                while (!({condition}) && performance.now() < end) await new Promise(requestAnimationFrame);
-                return Boolean({condition});
-            }}"""
-        )
-        assert held, condition
-
-    def find(self, act: Callable[[], Any], route: str = "query") -> dict[str, Any]:
-        """Does something that searches; gives the answer, once it is shown."""
-        with self.page.expect_response(lambda response: urlsplit(response.url).path == f"/{route}") as answered:
-            act()
-        answer: dict[str, Any] = answered.value.json()
-        if answered.value.ok:
-            shown = [f"{hit['recording']} {hit['segment']}" for hit in answer["hits"]]
-            ids = "JSON.stringify([...document.querySelectorAll('.hit .ids')].map(each => each.textContent))"
-            self.until(f"{ids} === {json.dumps(json.dumps(shown, separators=(',', ':')))}")
-        return answer
-
-    def upload(self) -> dict[str, Any]:
-        """Searches with the sample clip."""
-        return self.find(lambda: self.page.set_input_files("#file", CLIP), "query/upload")
-
-    def drop(self) -> dict[str, Any]:
-        """Drops the sample clip somewhere on the page."""
-        dropped = """data => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([Uint8Array.from(atob(data), each => each.charCodeAt(0))], "angry.ogg"));
-            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
-        }"""
-        clip = base64.b64encode(CLIP.read_bytes()).decode()
-        return self.find(lambda: self.page.evaluate(dropped, clip), "query/upload")
-
-
-Open = Callable[..., Visit]
 
 
 @pytest.fixture
@@ -273,9 +77,6 @@ def visit(request: pytest.FixtureRequest) -> Iterator[Open]:
     assert wrong == []
 
 
-# --- what a person does
-
-
 @needs_build
 def test_a_clip_finds_ranked_calls_and_a_moment_is_heard(visit: Open) -> None:
     seen = visit()
@@ -302,27 +103,6 @@ def test_a_clip_finds_ranked_calls_and_a_moment_is_heard(visit: Open) -> None:
     assert seen.page.evaluate("audio.duration") == pytest.approx(expected_s, abs=0.05)
     first.get_by_role("button", name="Pause").click()
     assert seen.page.evaluate("audio.paused")
-
-
-def heard(seen: Visit) -> float:
-    """The loudest sample that comes out of the page's audio element, which must be playing."""
-    loudest: float = seen.page.evaluate(
-        """async () => {
-            const context = new AudioContext();
-            const analyser = context.createAnalyser();
-            context.createMediaElementSource(audio).connect(analyser).connect(context.destination);
-            await context.resume();
-            const samples = new Float32Array(analyser.fftSize);
-            for (let frames = 0; frames < 120; frames++) {
-                await new Promise(requestAnimationFrame);
-                analyser.getFloatTimeDomainData(samples);
-                const loudest = Math.max(...samples.map(Math.abs));
-                if (loudest > 0.01) return loudest;
-            }
-            return 0;
-        }"""
-    )
-    return loudest
 
 
 @needs_build
@@ -383,10 +163,6 @@ def test_filters_are_seen_and_a_bad_one_is_explained(visit: Open) -> None:
     assert seen.page.get_by_text("No moment passes these filters.").is_visible()
 
 
-def rounded_down(percentile: float) -> str:
-    return f"{math.floor(percentile * 10) / 10:.1f}%"
-
-
 @needs_build
 def test_it_says_why_when_asked(visit: Open) -> None:
     def parted(route: Any) -> None:
@@ -438,11 +214,6 @@ def test_it_says_why_when_asked(visit: Open) -> None:
     seen.page.go_back()
     seen.until("document.querySelectorAll('.why').length === 0")
     assert not seen.page.get_by_label("say why each one is found").is_checked()
-
-
-def clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds * 10), 600)
-    return f"{minutes:02d}:{rest / 10:04.1f}"
 
 
 @needs_build

@@ -1,0 +1,222 @@
+"""Export and import: lossless, with all that was found, and damaged exports refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_calls import ingested, make_calls
+
+import e2vsearch
+from e2vsearch.catalog import NewRecording, NewSegment, carry, sides, texts
+from e2vsearch.collection import transfer
+from e2vsearch.collection.findings import Findings
+from e2vsearch.errors import ExportError
+from e2vsearch.ingest import Collection
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_calls(tmp_path_factory.mktemp("calls"))
+
+
+@pytest.fixture
+def collection(database_url: str, tmp_path: Path, calls: Path) -> Collection:
+    with ingested(database_url, calls) as collection:
+        yield collection
+
+
+def test_export_and_import_are_lossless(collection: Collection, tmp_path: Path) -> None:
+    first = collection.find(where="name = voice0")[0]
+    collection.catalog.annotate(int(first.id.removeprefix("call:")), {"agent": "Kïm", "price": "3.50"})
+    done = transfer.export(collection.catalog, tmp_path / "export")
+    assert (done.recordings, done.segments) == (4, collection.status().counts.segments)
+    with e2vsearch.open(tmp_path / "copy") as copy:
+        assert transfer.load(copy.catalog, tmp_path / "export").segments == done.segments
+        again = transfer.load(copy.catalog, tmp_path / "export")
+        assert (again.recordings, again.already) == (0, 4)
+        assert copy.space == collection.space
+        transfer.export(copy.catalog, tmp_path / "again")
+        assert [_without_ids(tmp_path / "again", name) for name in ("recordings", "segments")] == [
+            _without_ids(tmp_path / "export", name) for name in ("recordings", "segments")
+        ]
+        for name in ("vectors.npy", "scores.npy"):
+            assert np.array_equal(np.load(tmp_path / "again" / name), np.load(tmp_path / "export" / name))
+        hits = copy.query("seg:1", k=3)
+        assert [hit.score for hit in hits] == [hit.score for hit in collection.query("seg:1", k=3)]
+
+
+@pytest.fixture
+def other_url(database_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a second empty database of the same kind."""
+    if database_url.startswith("sqlite"):
+        yield f"sqlite:///{tmp_path / 'other.db'}"
+        return
+    import psycopg
+
+    postgres_url = request.getfixturevalue("postgres_url")
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE other TEMPLATE template0")
+        try:
+            yield postgres_url.replace("/postgres?", "/other?")
+        finally:
+            connection.execute("DROP DATABASE other WITH (FORCE)")
+
+
+@pytest.fixture
+def found(collection: Collection) -> Collection:
+    """A collection in which people found something: transcripts, labels, classifiers, side vectors."""
+    catalog = collection.catalog
+    texts.put(catalog, 1, {1: "I want a refund", 2: '我要退款 "now"'})
+    when = datetime(2024, 3, 1, 12, 30, tzinfo=UTC)
+    vector = np.arange(16, dtype="<f4")
+    carry.add_examples(
+        catalog,
+        [
+            carry.Example("hesitant", 1, None, "seg:1", "Kim", when),
+            carry.Example("calm", None, vector.tobytes(), "/elsewhere/a.wav@1.0-2.0", None, when),
+            carry.Example("hesitant", 3, None, "seg:3", None, when),
+            carry.Example("calm", None, (vector + 1).tobytes(), "/elsewhere/a.wav@3.0-4.0", "Lee", when),
+        ],
+    )
+    for version in (1, 2):
+        parameters = io.BytesIO()
+        np.savez(parameters, weights=np.full((2, 16), version))
+        classifier = carry.Classifier(
+            "labels", version, ("calm", "hesitant"), parameters.getvalue(), {"accuracy": 0.5, "n": [1]}, 0.25, when
+        )
+        number, _ = carry.add_classifier(catalog, classifier)
+    carry.add_said(catalog, number, [carry.Said(2, "calm", 0.75), carry.Said(4, "hesitant", 0.5)])
+    collection.attach("text", [1, 2, 5], np.arange(9).reshape(3, 3))
+    collection.attach("screen", [4], np.ones((1, 2)))
+    return collection
+
+
+def _findings(collection: Collection) -> dict[str, object]:
+    """All of it, a segment being called by where it is."""
+    catalog = collection.catalog
+    where = {
+        number: (collection.recording(segment.recording).name, segment.channel, segment.start_s)
+        for number, segment in catalog.segments()
+    }
+    classifiers = carry.classifiers(catalog)
+    return {
+        "texts": {where[number]: segment.text for number, segment in catalog.segments() if segment.text},
+        "examples": [(where.get(each.segment or 0), replace(each, segment=0)) for each in carry.examples(catalog)],
+        "classifiers": [classifier for _, classifier in classifiers],
+        "said": [
+            [(where[each.segment], each.label, each.score) for each in carry.said_by(catalog, number)]
+            for number, _ in classifiers
+        ],
+        "sides": [
+            (
+                side,
+                [
+                    (where[number], row.tolist())
+                    for ids, rows in sides.batches(catalog, side)
+                    for number, row in zip(ids.tolist(), rows, strict=True)
+                ],
+            )
+            for side in collection.sides()
+        ],
+    }
+
+
+def test_what_was_found_is_exported_and_imported(found: Collection, tmp_path: Path, other_url: str) -> None:
+    done = transfer.export(found.catalog, tmp_path / "export")
+    assert done.found == Findings(labels=4, classifiers=2, sides=2)
+    with e2vsearch.open(other_url) as copy:
+        # ids are others here: something was there before
+        copy.catalog.pin(found.space, "fake")
+        before = tuple(NewSegment(0, float(at), at + 1.0, np.ones(16, np.float32)) for at in range(7))
+        when = datetime(2024, 3, 1, tzinfo=UTC)
+        copy.catalog.store(NewRecording("/b.wav", "b", "b" * 64, 1, 1, when, 9.0, 1, 8000, "WAV", before))
+        assert transfer.load(copy.catalog, tmp_path / "export").found == done.found
+        copy.remove(where="name = b")
+        assert _findings(copy) == _findings(found)
+        again = transfer.load(copy.catalog, tmp_path / "export")
+        assert (again.already, again.found) == (4, Findings())
+        assert _findings(copy) == _findings(found)
+        assert [hit.segment for hit in copy.query("emotion:low", text="refund", by="segment")] == [
+            segment.id for _, segment in copy.catalog.segments() if segment.text == "I want a refund"
+        ]
+
+
+def test_an_import_adds_what_is_missing_and_changes_nothing(found: Collection, tmp_path: Path) -> None:
+    transfer.export(found.catalog, tmp_path / "export")
+    wanted = _findings(found)
+    catalog = found.catalog
+    texts.put(catalog, 1, {1: "Something else"})
+    found.detach("screen")
+    found.attach("text", [1], np.full((1, 3), 7.0))
+    transfer.load(catalog, tmp_path / "export")
+    now = _findings(found)
+    assert sorted(now["texts"].values()) == ["Something else", '我要退款 "now"']
+    assert [side.name for side in found.sides()] == ["screen", "text"]
+    text = {side.name: dict(rows) for side, rows in now["sides"]}["text"]
+    assert [7.0, 7.0, 7.0] in text.values()
+    assert (now["examples"], now["classifiers"]) == (wanted["examples"], wanted["classifiers"])
+
+
+def test_a_classifier_of_the_same_version_becomes_the_next(found: Collection, tmp_path: Path) -> None:
+    transfer.export(found.catalog, tmp_path / "export")
+    with e2vsearch.open(tmp_path / "copy") as copy:
+        copy.catalog.pin(found.space, "fake")
+        [(_, one), _] = carry.classifiers(found.catalog)
+        carry.add_classifier(copy.catalog, replace(one, parameters=b"another"))
+        assert transfer.load(copy.catalog, tmp_path / "export").found.classifiers == 2
+        assert [each.version for _, each in carry.classifiers(copy.catalog)] == [1, 2, 3]
+
+
+def test_an_export_of_format_1_is_read(found: Collection, tmp_path: Path) -> None:
+    transfer.export(found.catalog, tmp_path / "export")
+    manifest = json.loads((tmp_path / "export" / "manifest.json").read_text(encoding="utf-8"))
+    kept = {"recordings.jsonl", "segments.jsonl", "vectors.npy", "scores.npy"}
+    manifest |= {"format": 1, "sha256": {name: manifest["sha256"][name] for name in kept}}
+    lines = (tmp_path / "export" / "segments.jsonl").read_text(encoding="utf-8").splitlines()
+    plain = [{key: value for key, value in json.loads(line).items() if key != "text"} for line in lines]
+    (tmp_path / "old").mkdir()
+    for name in kept - {"segments.jsonl"}:
+        shutil.copy(tmp_path / "export" / name, tmp_path / "old" / name)
+    old = "".join(json.dumps(row) + "\n" for row in plain)
+    (tmp_path / "old" / "segments.jsonl").write_text(old, encoding="utf-8")
+    manifest["sha256"]["segments.jsonl"] = hashlib.sha256(old.encode()).hexdigest()
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with e2vsearch.open(tmp_path / "copy") as copy:
+        done = transfer.load(copy.catalog, tmp_path / "old")
+        assert (done.recordings, done.found) == (4, Findings())
+        assert copy.status().transcribed == 0
+    manifest["format"] = 3
+    (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(ExportError, match="format 3, this version reads up to 2"):
+        transfer.read_space(tmp_path / "old")
+
+
+def _without_ids(folder: Path, name: str) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key != "id"} for line in lines]
+
+
+def test_damaged_exports_are_refused(collection: Collection, tmp_path: Path) -> None:
+    transfer.export(collection.catalog, tmp_path / "export")
+    with pytest.raises(ExportError, match="exists already"):
+        transfer.export(collection.catalog, tmp_path / "export")
+    with (tmp_path / "export" / "vectors.npy").open("r+b") as file:
+        file.seek(-4, io.SEEK_END)
+        file.write(b"\0\0\0\1")
+    with (
+        e2vsearch.open(tmp_path / "copy") as copy,
+        pytest.raises(ExportError, match=r"vectors\.npy is missing or damaged"),
+    ):
+        transfer.load(copy.catalog, tmp_path / "export")
+    with pytest.raises(ExportError, match="no export"):
+        transfer.read_space(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

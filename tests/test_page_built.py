@@ -1,0 +1,61 @@
+"""The page at ``/`` as it was built: small, licensed, in two languages, with nothing inline or from elsewhere."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+
+from opened_page import BUILT, REPOSITORY, SOURCES, needs_build
+
+
+@needs_build
+def test_the_built_page_needs_nothing_inline_and_nothing_from_elsewhere() -> None:
+    page = (BUILT / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page) == []
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert [link for link in linked if not link.startswith(("./", "#"))] == []
+    assert all((BUILT / link).is_file() for link in linked if link.startswith("./"))
+    styles = "".join(path.read_text(encoding="utf-8") for path in BUILT.rglob("*.css"))
+    assert re.findall(r"url\((?!#)|@import", styles) == []
+
+
+@needs_build
+def test_the_built_page_is_small() -> None:
+    def zipped(suffix: str) -> int:
+        return sum(len(gzip.compress(path.read_bytes())) for path in BUILT.rglob(f"*{suffix}"))
+
+    assert 10_000 < zipped(".js") < 100_000
+    assert zipped(".css") < 20_000
+
+
+@needs_build
+def test_what_is_bundled_is_licensed_and_named() -> None:
+    licences = (BUILT / "third-party-licences.md").read_text(encoding="utf-8")
+    packages = json.loads((SOURCES / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    notice = (REPOSITORY / "NOTICE").read_text(encoding="utf-8")
+    bundled = re.findall(r"^## (\S+) - (\S+) \((\S+)\)$", licences, re.MULTILINE)
+    assert {name: version for name, version, _ in bundled} == packages
+    assert {licence for _, _, licence in bundled} <= {"MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Apache-2.0"}
+    assert all(name in notice for name in packages)
+
+
+def test_the_lock_names_no_registry() -> None:
+    locked = json.loads((SOURCES / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert [name for name, package in locked.items() if "resolved" in package] == []
+    assert all(package["integrity"] for name, package in locked.items() if name)
+
+
+def test_both_languages_say_the_same_things() -> None:
+    words = (SOURCES / "src" / "words.ts").read_text(encoding="utf-8")
+    english, chinese = (
+        dict(re.findall(r'^  "?([\w.]+)"?:\s+"(.*)",$', words[words.index(start) :].split("\n};")[0], re.MULTILINE))
+        for start in ("const en = {", "const zh: ")
+    )
+    assert english.keys() == chinese.keys()
+    assert len(english) > 50
+    assert [
+        word for word in english if set(re.findall(r"{\w+}", english[word])) != set(re.findall(r"{\w+}", chinese[word]))
+    ] == []
+    markup = (SOURCES / "index.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'data-t(?:-\w+)?="([^"]+)"', markup)) <= english.keys()

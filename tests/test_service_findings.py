@@ -1,0 +1,98 @@
+"""The service's routes to what was found: labels, classifiers, maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
+pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
+pytest.importorskip("httpx", reason="the test client needs httpx")
+
+from fastapi.testclient import TestClient
+from served import ask, client_over, said
+from small_collection import make_collection
+
+import e2vsearch
+from e2vsearch.ingest import Collection
+from e2vsearch.service import examples
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_collection(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="module")
+def collection(place: Path) -> Iterator[Collection]:
+    with e2vsearch.open(place, encoder="fake") as collection:
+        yield collection
+
+
+@pytest.fixture(scope="module")
+def client(collection: Collection, place: Path) -> Iterator[TestClient]:
+    with client_over(collection, place) as client:
+        yield client
+
+
+def test_labels_are_given_and_taken_back(client: TestClient) -> None:
+    report = ask(client, "/labels", label="hesitant", segments=["seg:1", "seg:2"])
+    assert (report["label"], report["added"]) == ("hesitant", 2)
+    (counted,) = client.get("/labels").json()["labels"]
+    assert (counted["name"], counted["examples"]) == ("hesitant", 2)
+    assert client.get("/filters").json()["labels"] == ["hesitant"]
+    assert client.get("/segments/1").json()["segment"]["label"] == "hesitant"
+    assert client.delete("/labels/hesitant", params={"segment": "seg:1"}).json() == {"removed": 1}
+    assert client.delete("/labels/hesitant").json() == {"removed": 1}
+    said(client.delete("/labels/hesitant"), 404, "not-stored")
+    said(client.post("/labels", json={"label": "x", "segments": ["call:1"]}), 422, "invalid")
+
+
+def test_classify_with_a_classifier_of_ones_own(client: TestClient, collection: Collection) -> None:
+    pytest.importorskip("sklearn", reason="training needs the 'labels' extra")
+    from e2vsearch.analysis import labels
+
+    said(client.post("/classify", json={"reference": "seg:1"}), 404, "not-stored")
+    for name, segments in (("deep", range(1, 7)), ("clear", range(7, 13))):
+        ask(client, "/labels", label=name, segments=[f"seg:{number}" for number in segments])
+    labels.train(collection, "voices")
+    found = ask(client, "/classify", reference="call:1", classifier="voices")["moments"]
+    assert [moment["label"] for moment in found] == ["deep"] * 3
+    assert sum(found[0]["probabilities"].values()) == pytest.approx(1.0)
+    clip = client.get("/segments/12/audio").content
+    files = {"file": ("a.wav", clip)}
+    (moment,) = client.post("/classify/upload", files=files, data={"classifier": "voices"}).json()["moments"]
+    assert moment["label"] == "clear"
+    (report,) = client.get("/labels").json()["classifiers"]
+    assert report["name"] == "voices"
+
+
+def test_maps(client: TestClient, collection: Collection) -> None:
+    """A map as the analysis keeps it, put there without the layout, which takes ten seconds of compiling."""
+    from e2vsearch.analysis import maps
+    from e2vsearch.catalog import maps as rows
+
+    assert client.get("/map").json() == {"maps": []}
+    options = {"options": asdict(maps.MapOptions(min_cluster_size=5)), "versions": {}}
+    ids = np.arange(1, 13)
+    cluster = np.where(ids < 8, 0, -1).astype(np.int32)
+    at = np.linspace(-1, 1, 12, dtype=np.float32)
+    points = rows.Points(ids, at, -at, cluster, np.ones(12, np.float32), np.zeros(12, np.bool_))
+    described = json.loads(json.dumps(asdict(replace(examples.MAP.clusters[0], moments=()))))
+    run = rows.StoredMap("moods", "segment", None, options, [described], datetime(2024, 3, 1, tzinfo=UTC))
+    rows.save(collection.catalog, run, points)
+    assert [each["name"] for each in client.get("/map").json()["maps"]] == ["moods"]
+    whole = client.get("/map/moods").json()
+    assert (whole["points"], whole["none"], whole["by"]) == (12, 5, "segment")
+    assert whole["clusters"] == [{**described, "size": 7, "share": 7 / 12, "calls": 3}]
+    found = client.get("/map/moods/points").json()
+    assert found["segments"] == ids.tolist()
+    assert found["calls"] is None
+    assert found["x"] == pytest.approx(at.tolist())
+    assert found["cluster"] == cluster.tolist()

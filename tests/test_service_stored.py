@@ -1,0 +1,112 @@
+"""The service's routes to what is stored: recordings, segments, filters, status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
+pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
+pytest.importorskip("httpx", reason="the test client needs httpx")
+
+from fastapi.testclient import TestClient
+from served import client_over, said
+from small_collection import SAID, make_collection
+
+import e2vsearch
+from e2vsearch.catalog import listing
+from e2vsearch.ingest import Collection
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_collection(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="module")
+def collection(place: Path) -> Iterator[Collection]:
+    with e2vsearch.open(place, encoder="fake") as collection:
+        yield collection
+
+
+@pytest.fixture(scope="module")
+def client(collection: Collection, place: Path) -> Iterator[TestClient]:
+    with client_over(collection, place) as client:
+        yield client
+
+
+def test_recordings_page_by_page(client: TestClient, collection: Collection) -> None:
+    seen, after = [], None
+    for _ in range(5):
+        page_of = client.get("/recordings", params={"limit": 3, **({"after": after} if after else {})}).json()
+        seen += [recording["id"] for recording in page_of["recordings"]]
+        after = page_of["next"]
+        if after is None:
+            break
+    assert seen == ["call:1", "call:2", "call:3", "call:4"]
+    assert client.get("/recordings", params={"limit": 4}).json()["next"] is None
+
+
+def test_recordings_that_meet_a_filter(client: TestClient) -> None:
+    found = client.get("/recordings", params={"where": "queue = billing and wait > 5"}).json()["recordings"]
+    assert [recording["name"] for recording in found] == ["cora", "dora"]
+    assert found[0]["metadata"] == {"agent": "cora", "queue": "billing", "wait": "10"}
+    said(client.get("/recordings", params={"where": "queue"}), 400, "bad-filter")
+    said(client.get("/recordings", params={"limit": 0}), 422, "invalid")
+    said(client.get("/recordings", params={"after": "x"}), 422, "invalid")
+
+
+def test_pages_and_values_of_both_databases(database_url: str, place: Path) -> None:
+    with e2vsearch.open(database_url, encoder="fake") as collection:
+        collection.ingest(place.parent / "calls", meta=place.parent / "calls.csv", workers=1)
+        catalog = collection.catalog
+        assert [found.name for found in listing.page(catalog, 2)] == ["anna", "bela"]
+        assert [found.name for found in listing.page(catalog, 9, 2)] == ["cora", "dora"]
+        assert [found.name for found in listing.page(catalog, 1, where="queue = billing")] == ["bela"]
+        assert listing.page(catalog, 9, 4) == []
+        values = listing.metadata_values(catalog, 2)
+        assert values == {"agent": ["anna", "bela"], "queue": ["billing"], "wait": ["0", "10"]}
+
+
+def test_one_recording_and_one_segment(client: TestClient) -> None:
+    whole = client.get("/recordings/2").json()
+    assert whole == client.get("/recordings/call:2").json()
+    assert whole["recording"]["name"] == "bela"
+    assert [segment["text"] for segment in whole["segments"]] == [SAID] * 3
+    one = client.get(f"/segments/{whole['segments'][1]['id']}").json()
+    assert one == {"segment": whole["segments"][1], "recording": whole["recording"]}
+
+
+@pytest.mark.parametrize("path", ["/map/none", "/map/none/points"])
+def test_an_unknown_map_is_404(client: TestClient, path: str) -> None:
+    said(client.get(path), 404, "not-stored")
+
+
+@pytest.mark.parametrize("kind", ["recordings", "segments"])
+@pytest.mark.parametrize("of_it", ["", "/audio", "/peaks"])
+def test_what_is_not_stored_is_404(client: TestClient, kind: str, of_it: str) -> None:
+    said(client.get(f"/{kind}/99{of_it}"), 404, "not-stored")
+
+
+@pytest.mark.parametrize("identifier", ["seg:1", "x", "-1", "1" * 30, "1.5"])
+def test_an_id_of_another_kind_is_refused(client: TestClient, identifier: str) -> None:
+    said(client.get(f"/recordings/{identifier}"), 422, "invalid")
+
+
+def test_filters_name_what_can_be_asked(client: TestClient) -> None:
+    found = client.get("/filters").json()
+    assert {"emotion", "label", "date", "channel"} <= set(found["fields"])
+    assert found["metadata"]["queue"] == ["billing"]
+    assert found["metadata"]["agent"] == ["anna", "bela", "cora", "dora"]
+    assert found["emotions"] == ["low", "high"]
+    for field in found["fields"]:
+        assert client.get("/recordings", params={"where": f"{field} is not null"}).status_code == 200
+
+
+def test_status_is_the_collections(client: TestClient, collection: Collection) -> None:
+    found = client.get("/status").json()
+    assert found["collection"] == collection.catalog.collection_id
+    assert found["counts"]["segments"] == 12
+    assert found["space"]["encoder"] == "fake"
