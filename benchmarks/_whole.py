@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _sides import SINGLE_S
+from _sides import one_by_one
 from _synthetic import Floats, Ints, K, Made, recall, recording_of
 
 import e2vsearch
@@ -87,18 +87,9 @@ def whole(made: Made, folder: Path, truths: dict[str, Ints]) -> list[Asked]:
 
 
 def _asked(name: str, queries: Floats, question: Callable[[Floats], Any], truth: Ints | None = None) -> Asked:
-    question(queries[-1])  # caches fill once
-    spent, rows = [], []
-    until = time.perf_counter() + SINGLE_S
-    for query in queries:
-        started = time.perf_counter()
-        answer = question(query)
-        ended = time.perf_counter()
-        spent.append(1000 * (ended - started))
-        if truth is not None:
-            rows.append([int(hit.segment.removeprefix("seg:")) - 1 for hit in answer.hits])
-        if ended > until:
-            break
+    spent, answers = one_by_one(queries, question)
     p50, p95 = np.percentile(spent, [50, 95])
-    found = math.nan if truth is None else recall(np.array(rows), truth[: len(rows)])
-    return Asked(name, float(p50), float(p95), found)
+    if truth is None:
+        return Asked(name, float(p50), float(p95))
+    rows = [[int(hit.segment.removeprefix("seg:")) - 1 for hit in answer.hits] for answer in answers]
+    return Asked(name, float(p50), float(p95), recall(np.array(rows), truth[: len(rows)]))
