@@ -326,7 +326,7 @@ def test_progress_names_its_stages(tmp_path: Path) -> None:
     source, _ = made(1200)
     told: dict[str, tuple[int, int]] = {}
     VectorIndex(tmp_path, source).build("ivf-flat", lambda stage, done, total: told.update({stage: (done, total)}))
-    assert list(told) == ["read", "train", "add", "tune", "write"]
+    assert list(told) == ["read", "train", "assign", "add", "tune", "write"]
     assert all(done == total for done, total in told.values())
 
 

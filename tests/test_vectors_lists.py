@@ -11,6 +11,7 @@ from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
 from e2vsearch.vectors import exact, filtering, planning, reaching
+from e2vsearch.vectors.filling import fill
 from e2vsearch.vectors.generation import Generation
 from e2vsearch.vectors.index import VectorIndex
 from e2vsearch.vectors.ivf import Ivf, faiss_module
@@ -18,10 +19,13 @@ from e2vsearch.vectors.ivf import Ivf, faiss_module
 LISTS, DIM = 700, 1024  # 2.8 MB of centres
 
 
-def filled(dim: int = DIM) -> tuple[Ivf, NDArray[np.float32], NDArray[np.float32]]:
+def filled(
+    path: Path, dim: int = DIM, kind: str = "ivf-rabitq"
+) -> tuple[Ivf, NDArray[np.float32], NDArray[np.float32]]:
     """Lists around made centres, those, and queries."""
     centres, rows, queries = np.split(exact.unit(clustered(LISTS + 2000 + 100, dim)), [LISTS, LISTS + 2000])
-    return Ivf.fill("ivf-rabitq", rows, centres, rows, 0, lambda *_: None), centres, queries
+    fill(kind, rows, centres, rows, 0, path, lambda *_: None)
+    return Ivf.read(path, 2000, dim, LISTS), centres, queries
 
 
 def share_found(true: NDArray[np.int64], found: NDArray[np.int64]) -> float:
@@ -33,32 +37,31 @@ def true_lists(centres: NDArray[np.float32], queries: NDArray[np.float32], count
 
 
 @pytest.mark.parametrize("dim", [1024, 1000], ids=["power of two", "any"])
-def test_lists_are_found_by_codes_of_their_centres(dim: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["ivf-rabitq", "ivf-sq8", "ivf-flat"])
+def test_lists_are_found_by_codes_of_their_centres(kind: str, dim: int, tmp_path: Path) -> None:
     faiss = faiss_module()
-    made, centres, queries = filled(dim)
-    made.write(tmp_path / "ivf")
-    for ivf in (made, Ivf.read(tmp_path / "ivf", 2000, dim, LISTS)):  # as it is tuned, and as it is searched
-        assert isinstance(faiss.downcast_index(ivf._inner.quantizer), faiss.IndexRefine)
-        for count in (10, 30, 90):  # of more, fewer are compared for each
-            near = ivf.nearest(queries, count)
-            assert share_found(true_lists(centres, queries, count), near.lists) > 0.98
-            assert share_found(true_lists(centres, queries, count // 2), near.lists) > 0.99
-            scores = np.take_along_axis(queries @ centres.T, near.lists, axis=1)
-            np.testing.assert_allclose(near.scores, scores, atol=1e-5)  # exact, of those that are found
-        assert share_found(true_lists(centres, queries, 50), ivf.nearest(queries, LISTS).lists[:, :50]) > 0.999
-        np.testing.assert_allclose(ivf.centroids(), centres, atol=1e-5)
+    ivf, centres, queries = filled(tmp_path / "ivf", dim, kind)
+    assert isinstance(faiss.downcast_index(ivf._inner.quantizer), faiss.IndexRefine)
+    for count in (10, 30, 90):  # of more, fewer are compared for each
+        near = ivf.nearest(queries, count)
+        assert share_found(true_lists(centres, queries, count), near.lists) > 0.98
+        assert share_found(true_lists(centres, queries, count // 2), near.lists) > 0.99
+        scores = np.take_along_axis(queries @ centres.T, near.lists, axis=1)
+        np.testing.assert_allclose(near.scores, scores, atol=1e-5)  # exact, of those that are found
+    assert share_found(true_lists(centres, queries, 50), ivf.nearest(queries, LISTS).lists[:, :50]) > 0.999
+    np.testing.assert_allclose(ivf.centroids(), centres, atol=1e-5)
 
 
-def test_few_or_short_centres_are_all_compared() -> None:
+def test_few_or_short_centres_are_all_compared(tmp_path: Path) -> None:
     faiss = faiss_module()
-    ivf, centres, queries = filled(64)
+    ivf, centres, queries = filled(tmp_path / "ivf", 64)
     assert isinstance(faiss.downcast_index(ivf._inner.quantizer), faiss.IndexFlat)
     np.testing.assert_array_equal(ivf.nearest(queries, 10).lists, true_lists(centres, queries, 10))
 
 
-def test_codes_cost_no_row() -> None:
+def test_codes_cost_no_row(tmp_path: Path) -> None:
     """What the lists hold is found in full through them, all lists visited."""
-    ivf, _, queries = filled()
+    ivf, _, queries = filled(tmp_path / "ivf")
     assert (np.sort(ivf.search(queries[:5], 2000, LISTS), axis=1) == np.arange(2000)).all()
     bits = np.packbits(np.arange(2000) % 2 == 0, bitorder="little")
     found = ivf.search_near(ivf.nearest(queries[:5], LISTS), 1000, bits)

@@ -13,14 +13,12 @@ import os
 import time
 import weakref
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 from e2vsearch.errors import GenerationError
 from e2vsearch.feed import VectorSource
-from e2vsearch.vectors.disk import FileState, replace, sha256, state
+from e2vsearch.vectors.disk import FileState, mapped, replace, sha256, state
 from e2vsearch.vectors.exact import Floats, Ints
 from e2vsearch.vectors.ivf import Ivf
 from e2vsearch.vectors.manifest import (
@@ -177,10 +175,3 @@ def _stamped(folder: Path) -> dict[str, FileState] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return found if all(mtime < settled for _, mtime, _ in found.values()) else None
-
-
-def mapped(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A file as an array that cannot be written to."""
-    if shape[0] == 0:  # nothing cannot be mapped
-        return np.empty(shape, dtype)
-    return np.memmap(path, dtype, "r", shape=shape).view(np.ndarray)

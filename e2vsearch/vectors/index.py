@@ -263,7 +263,8 @@ class VectorIndex:
 
         Args:
             kind: of index; by default the options' kind, else that of the last build.
-            progress: told ``(stage, done, total)``; stages are ``read``, ``train``, ``add``, ``tune`` and ``write``.
+            progress: told ``(stage, done, total)``; stages are ``read``, ``train``, ``assign``, ``add``,
+                ``tune`` and ``write``.
             wait_s: how long to wait for another builder.
             target: recall to reach; by default the options', else that of the last build or tuning.
             retrain: make new lists in any case.

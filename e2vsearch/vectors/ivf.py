@@ -1,4 +1,4 @@
-"""FAISS inverted lists: made, read, searched. Knows unit vectors by row, nothing of ids, recall or generations.
+"""FAISS inverted lists, read and searched. Knows unit vectors by row, nothing of ids, recall or generations.
 
 Rows are the ids inside FAISS: `IndexIDMap` around an IVF returns wrong ids after a removal and aborts the process at
 the next (seen on FAISS 1.15.1; its issue 4535 is closed as won't fix), and positions keep selectors small.
@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import GenerationError
-from e2vsearch.vectors.disk import let_go
+from e2vsearch.vectors.disk import let_go, mapped
 from e2vsearch.vectors.exact import Floats, Ints, Mask
 
 logger = logging.getLogger(__name__)
@@ -39,14 +39,11 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 _QUERY_BITS = 8
-_CENTRE_BITS = 4  # of a query, for the centres: 0.11 ms where 8 take 0.14, and the same lists
 _CENTRES_COMPARED = ((0.025, 4.0), (0.05, 2.0), (0.15, 1.5))
 """Of centres wanted up to a share of all, how many times as many are compared. Of 4,096 x 1024 four times give 0.999 of
 the right lists and more, of 256-d 0.98. Of 200, twice as many give 0.997 and take 0.26 ms, where all take 0.41; of 465,
 half as many again 0.993 (all of the nearer half) and 0.41, where all take 0.53. Beyond that all are compared."""
-_CENTRES_BYTES = 2 << 20  # so few are all compared in the time that their codes would take
 _OMP_QUERIES = 8
-_ADD_ROWS = 16_384
 COUNTED_ROWS = 65_536  # 0.3 ms; counting all of a million takes tens
 _GPU_MOST = 2048  # results and lists a query that FAISS's GPU code takes
 
@@ -104,90 +101,40 @@ class Near:
 class Ivf:
     """A trained index over rows 0 to n - 1. Never written to: adding to a mapped index aborts the interpreter."""
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, file: NDArray[np.uint8]) -> None:
+        """As `read` makes it: `file` holds the lists."""
         self._index = index
+        self._file = file
         faiss = faiss_module()
         self._inner = faiss.downcast_index(faiss.extract_index_ivf(index))  # seen through a rotation as a bare IVF
-        self._quantizer: Any = None  # where it was made here: FAISS holds a bare pointer to it
         self._gpu: Any = None
         self._gpu_memory: Any = None
         self._gpu_lock = threading.Lock()  # FAISS's GPU indexes take one caller at a time
         self._unfiltered: dict[int, Any] = {}  # parameters by nprobe: 6 us to make, and a search only reads them
 
     @classmethod
-    def fill(cls, kind: str, vectors: Floats, centroids: Floats, sample: Floats, seed: int, progress: Progress) -> Ivf:
-        """An index of all rows, in memory.
-
-        Args:
-            kind: ``ivf-rabitq``, ``ivf-sq8`` or ``ivf-flat``.
-            vectors: ``(n, dim)`` unit rows, usually mapped; read a part at a time.
-            centroids: ``(nlist, dim)`` of the lists.
-            sample: some rows, which ``ivf-sq8`` takes the range of each dimension from.
-            seed: of the rotation.
-            progress: told ``("add", done, total)``.
-        """
-        faiss = faiss_module()
-        nlist, dim = centroids.shape
-        metric = faiss.METRIC_INNER_PRODUCT
-        rotation = None
-        if kind == "ivf-rabitq":
-            rotation = _rotation(dim, seed + 1)
-            centroids = rotation.apply(centroids)
-        quantizer = faiss.IndexFlatIP(dim)
-        quantizer.add(np.ascontiguousarray(centroids))
-        if kind == "ivf-rabitq":
-            inner = faiss.IndexIVFRaBitQ(quantizer, dim, nlist, metric)
-        elif kind == "ivf-sq8":
-            inner = faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, faiss.ScalarQuantizer.QT_8bit, metric)
-        else:
-            inner = faiss.IndexIVFFlat(quantizer, dim, nlist, metric)
-        index = inner if rotation is None else faiss.IndexPreTransform(rotation, inner)
-        index.train(np.ascontiguousarray(sample))  # a quantizer that holds its centroids is left as it is
-        for start in range(0, len(vectors), _ADD_ROWS):
-            progress("add", start, len(vectors))
-            index.add(np.array(vectors[start : start + _ADD_ROWS]))
-            let_go(vectors)
-        progress("add", len(vectors), len(vectors))
-        filled = cls(index)
-        if rotation is not None and centroids.nbytes > _CENTRES_BYTES:
-            # not before: many vectors find their lists sooner without codes
-            filled._quantizer = inner.quantizer = _coded(quantizer, centroids)
-        return filled
-
-    @classmethod
     def read(cls, path: Path, n: int, dim: int, nlist: int) -> Ivf:
         """The index in a file whose hash was checked: FAISS holds no checksum and loads flipped bytes silently.
 
         Raises:
+            OSError: the file cannot be read.
             GenerationError: not an index, or not of that shape.
         """
         faiss = faiss_module()
+        file = mapped(path, np.uint8, (path.stat().st_size,))
         try:
-            try:
-                # zero-copy: opens in a millisecond, processes share the pages; its header calls it temporary
-                index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-            except (RuntimeError, AttributeError):
-                index = faiss.read_index(str(path))
-            ivf = cls(index)
+            # zero-copy: opens in milliseconds, and processes share the pages
+            index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(file), file.size))
+            ivf = cls(index, file)
         except RuntimeError as error:
             raise GenerationError(f"{path} is not a FAISS IVF index ({str(error).splitlines()[0]})") from error
         if (index.ntotal, index.d, ivf.nlist) != (n, dim, nlist):
             raise GenerationError(f"{path} holds {index.ntotal} x {index.d} in {ivf.nlist} lists, not {n} x {dim}")
         return ivf
 
-    def write(self, path: Path) -> None:
-        """Writes the file; neither atomic nor synced, which is the caller's part.
-
-        FAISS's own writer says nothing where the last bytes do not fit on the disk, and its zero-copy reader takes the
-        short file: an index 5 bytes short of 175,243 was written and mapped without a word.
-
-        Raises:
-            OSError: it did not get there whole.
-        """
-        faiss = faiss_module()
-        with path.open("wb") as file:
-            writer = faiss.PyCallbackIOWriter(file.write)
-            faiss.write_index(self._index, writer)
+    def let_go(self) -> None:
+        """Gives back the memory of the file's pages that were touched; they are read again when they are needed."""
+        let_go(self._file)
 
     def use_gpu(self) -> None:
         """Answers queries without a filter from a copy on the GPU, if there is one and it fits."""
@@ -320,26 +267,6 @@ class Ivf:
         if isinstance(self._inner, faiss.IndexIVFRaBitQ):
             return faiss.IVFRaBitQSearchParameters(nprobe=nprobe, qb=_QUERY_BITS)
         return faiss.SearchParametersIVF(nprobe=nprobe)
-
-
-def _rotation(dim: int, seed: int) -> Any:
-    """A random rotation of so many dimensions; the quick one takes powers of two."""
-    faiss = faiss_module()
-    rotation = faiss.HadamardRotation(dim) if dim & (dim - 1) == 0 else faiss.RandomRotationMatrix(dim, dim)
-    rotation.init(seed)
-    return rotation
-
-
-def _coded(centres: Any, vectors: Floats) -> Any:
-    """Finds the nearest of rotated centres by their codes and compares only those."""
-    faiss = faiss_module()
-    codes = faiss.IndexRaBitQ(vectors.shape[1], faiss.METRIC_INNER_PRODUCT)
-    codes.train(vectors)
-    codes.add(vectors)
-    codes.qb = _CENTRE_BITS
-    found = faiss.IndexRefine(codes, centres)
-    found.k_factor = _CENTRES_COMPARED[0][1]  # stored with the index, for searches that choose no lists of their own
-    return found
 
 
 def _limit_threads(queries: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from e2vsearch.errors import GenerationError
 from e2vsearch.vectors.disk import let_go
 from e2vsearch.vectors.exact import Floats, Ints
+from e2vsearch.vectors.filling import fill
 from e2vsearch.vectors.ivf import Ivf, Progress, faiss_module
 from e2vsearch.vectors.tuning import Trial, Tuned, Tuning, held_out, tune, widest
 
@@ -86,7 +87,7 @@ def fit(
     asked: Floats | None = None,
     before: Before | None = None,
 ) -> Fitted:
-    """Trains, fills and tunes an index over `vectors`, and writes it, unless exact search turns out to be the index.
+    """Trains, fills and tunes an index over `vectors` in a file, unless exact search turns out to be the index.
 
     Where a kind cannot reach the target at any nprobe, the next richer one is taken; the note says so.
 
@@ -120,14 +121,14 @@ def fit(
     sample = sample[:: -(-len(sample) // _RANGE_ROWS)].copy()  # lets go of the rest, which a rotation would even double
     tried: list[str] = []
     while kind != "flat":
-        ivf = Ivf.fill(kind, vectors, centroids, sample, seed, progress)
+        ivf = _filled(kind, vectors, centroids, sample, seed, path, progress)
         tuned = tune(ivf, kind, vectors, ids, target, seed, asked, progress)
         if tuned is not None:
-            ivf.write(path)
             trained = Trained(n, len(chosen), _now(), kind, tuned.tunings[0], round(ivf.imbalance, 3))
             return Fitted(kind, nlist, trained, tuned, _missed(tried, target))
         tried.append(kind)
         kind = RICHER[kind]
+    path.unlink()
     return Fitted.flat(target, _missed(tried, target))
 
 
@@ -145,7 +146,7 @@ def _refilled(
     """As `fit` with lists of before, in the time that filling takes; None where they do no more."""
     trained, nlist = before.trained, len(before.centroids)
     few = np.sort(np.random.default_rng(seed).choice(len(vectors), min(_RANGE_ROWS, len(vectors)), replace=False))
-    ivf = Ivf.fill(kind, vectors, before.centroids, _gathered(vectors, few), seed, progress)
+    ivf = _filled(kind, vectors, before.centroids, _gathered(vectors, few), seed, path, progress)
     if ivf.imbalance > _CROWDED * trained.imbalance:
         return None
     if kind == trained.kind:
@@ -157,8 +158,16 @@ def _refilled(
     tuned = tune(ivf, kind, vectors, ids, target, seed, asked, progress)
     if tuned is None:
         return None
-    ivf.write(path)
     return Fitted(kind, nlist, trained, tuned, "")
+
+
+def _filled(
+    kind: str, vectors: Floats, centroids: Floats, sample: Floats, seed: int, path: Path, progress: Progress
+) -> Ivf:
+    """The index of all rows, written, and read as it will be."""
+    fill(kind, vectors, centroids, sample, seed, path, progress)
+    n, dim = vectors.shape
+    return Ivf.read(path, n, dim, len(centroids))
 
 
 def retuned(

@@ -29,6 +29,7 @@ _FACTORS = {"ivf-rabitq": (2, 3, 5, 8, 12, 20), "ivf-sq8": (1, 2, 3, 5), "ivf-fl
 _MOST_CANDIDATES = 5000  # re-ranked a query
 _ASKED_LISTS = 8  # times the lists that stored vectors need, which queries unlike anything stored may cost at most
 _SPAN_ROWS = 65_536  # read at a time when all is compared: 256 MiB of 1024-d
+_SPAN_BYTES = 1 << 26  # of lists, read for some queries at a time: a million rows of 1024-d have 4 GB as ivf-flat
 _SCATTERED = 3  # times: 20 vectors of 4 KiB here and there take 0.07 ms, 240 KB of codes as much
 _TIE = 1e-6  # scores this near are equal: which of two equals is found says nothing about recall
 _ERRORS = 1.0  # standard errors that a measured recall must be above its target
@@ -170,7 +171,7 @@ class Trial:
     def recalls(self, k: int, nprobe: int, factors: Sequence[int]) -> list[Measured]:
         """Recall of the exact top k for each factor; a re-rank finds all that the candidates hold."""
         count = min(dict(_PROVEN)[k], len(self._queries))
-        candidates = self._ivf.search(self._queries[:count], k * factors[-1] + 1, nprobe)
+        candidates = self._candidates(count, k * factors[-1] + 1, nprobe)
         shares = np.zeros((count, len(factors)))
         known = zip(self._itself, self._scores, self._found, candidates, strict=False)
         for at, (row, scores, found, some) in enumerate(known):
@@ -184,6 +185,15 @@ class Trial:
             shares[at] = np.minimum(counted[reached], k) / k
         errors = shares.std(axis=0) / math.sqrt(count)
         return [Measured(float(mean), float(error)) for mean, error in zip(shares.mean(axis=0), errors, strict=True)]
+
+    def _candidates(self, count: int, k: int, nprobe: int) -> Ints:
+        """What the lists give the first queries, ``(count, k)``, in the memory of some of the lists."""
+        step = max(1, int(_SPAN_BYTES / (nprobe * self._per_list * self._ivf.row_bytes)))
+        found = []
+        for start in range(0, count, step):
+            found.append(self._ivf.search(self._queries[start : min(start + step, count)], k, nprobe))
+            self._ivf.let_go()
+        return np.concatenate(found)
 
     def recall(self, k: int, nprobe: int, factor: int) -> Measured:
         """Recall of the exact top k at one setting."""

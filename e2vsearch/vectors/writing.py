@@ -20,9 +20,9 @@ import numpy as np
 
 from e2vsearch.errors import GenerationBusy, GenerationError
 from e2vsearch.feed import Snapshot
-from e2vsearch.vectors.disk import TEMPORARY, replace, sha256, sync
+from e2vsearch.vectors.disk import TEMPORARY, mapped, replace, sha256, sync
 from e2vsearch.vectors.exact import Floats, Ints, unit
-from e2vsearch.vectors.generation import STAMP, mapped, stamp, states
+from e2vsearch.vectors.generation import STAMP, stamp, states
 from e2vsearch.vectors.manifest import (
     CURRENT,
     IDS,

@@ -1,0 +1,123 @@
+"""Lists written a part of the rows at a time: the same file as FAISS's own, in bounded memory. With the real FAISS."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from memory_source import clustered
+from numpy.typing import NDArray
+
+from e2vsearch.errors import GenerationError
+from e2vsearch.vectors import exact, filling
+from e2vsearch.vectors.ivf import Ivf, faiss_module
+
+KINDS = ("ivf-rabitq", "ivf-sq8", "ivf-flat")
+N, LISTS = 5000, 300
+
+
+def rows_of(dim: int) -> NDArray[np.float32]:
+    return exact.unit(clustered(N, dim))
+
+
+def fill(kind: str, rows: NDArray[np.float32], path: Path, lists: int = LISTS) -> list[tuple[str, int, int]]:
+    told: list[tuple[str, int, int]] = []
+    filling.fill(kind, rows, rows[:lists], rows[:1000], 3, path, lambda *each: told.append(each))
+    return told
+
+
+@pytest.mark.parametrize("dim", [64, 2048], ids=["all centres compared", "codes of centres"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_file_is_what_faiss_writes(kind: str, dim: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "_PART_ROWS", 700)  # several, and the last one short
+    rows = rows_of(dim)
+    fill(kind, rows, tmp_path / "ivf")
+    faiss = faiss_module()
+    index, inner, rotation = filling._empty(kind, rows[:LISTS], rows[:1000], 3)
+    for start in range(0, N, 700):
+        index.add(rows[start : start + 700])
+    if dim == 2048:
+        coded = filling._coded(inner.quantizer, None if rotation is not None else filling._rotation(dim, 4))
+        inner.quantizer = coded
+    written = io.BytesIO()
+    faiss.write_index(index, faiss.PyCallbackIOWriter(written.write))
+    assert (tmp_path / "ivf").read_bytes() == written.getvalue()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_without_rows_and_one_that_holds_all(kind: str, tmp_path: Path) -> None:
+    rows = rows_of(32)
+    near = np.abs(rows)  # all on the other side of every centre but the first
+    centres = np.concatenate([near[:1], -near[:40]])
+    filling.fill(kind, near, centres, near, 0, tmp_path / "ivf", lambda *_: None)
+    ivf = Ivf.read(tmp_path / "ivf", N, 32, 41)
+    assert ivf.sizes.tolist() == [N, *[0] * 40]
+    assert (np.sort(ivf.search(rows[:2], N, 41), axis=1) == np.arange(N)).all()
+
+
+def test_progress_is_told_of_both_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "_PART_ROWS", 2000)
+    told = fill("ivf-flat", rows_of(16), tmp_path / "ivf")
+    assert told == [(stage, done, N) for stage in ("assign", "add") for done in (0, 2000, 4000, N)]
+
+
+def test_who_has_a_file_mapped_keeps_it_when_it_is_written_anew(tmp_path: Path) -> None:
+    rows = rows_of(32)
+    fill("ivf-flat", rows, tmp_path / "ivf")
+    before = Ivf.read(tmp_path / "ivf", N, 32, LISTS)
+    found = before.search(rows[:50], 10, LISTS)
+    before.let_go()
+    fill("ivf-sq8", rows[::-1], tmp_path / "ivf")
+    np.testing.assert_array_equal(before.search(rows[:50], 10, LISTS), found)
+
+
+def test_a_faiss_that_lays_lists_out_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "_LENGTH_BYTES", 4)
+    with pytest.raises(GenerationError, match=r"FAISS 1\.\S+ writes lists in another way .* pip install"):
+        fill("ivf-sq8", rows_of(16), tmp_path / "ivf")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")  # noqa: PTH110 - a device
+def test_a_full_disk_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ivf").symlink_to("/dev/full")
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        fill("ivf-flat", rows_of(64), tmp_path / "ivf")
+
+
+_BUILDER = """
+import sys
+from pathlib import Path
+import numpy as np
+from e2vsearch.vectors.disk import mapped
+from e2vsearch.vectors.filling import fill
+from e2vsearch.vectors.ivf import Ivf, faiss_module
+from e2vsearch.vectors.tuning import Trial
+N, DIM, LISTS = 240_000, 256, 512
+rows = mapped(Path(sys.argv[1]), np.float32, (N, DIM))
+def resident(most):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(most)) >> 10
+faiss_module()
+before = resident("VmRSS")
+fill("ivf-flat", rows, rows[:LISTS], rows[:1000], 0, Path(sys.argv[2]), lambda *_: None)
+ivf = Ivf.read(Path(sys.argv[2]), N, DIM, LISTS)
+assert Trial(ivf, rows, rows[:256], np.arange(256), 20).recall(20, 64, 1).recall > 0.9
+print(resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_build_holds_parts_of_what_it_reads_and_writes(tmp_path: Path) -> None:
+    """Of 246 MB of rows and as many of lists, each visited by some query: FAISS alone would hold twice the latter."""
+    with (tmp_path / "rows").open("wb") as file:
+        for seed in range(8):
+            file.write(exact.unit(clustered(30_000, 256, seed)).tobytes())
+    command = [sys.executable, "-c", _BUILDER, tmp_path / "rows", tmp_path / "ivf"]
+    built = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(built.stdout) < 200
