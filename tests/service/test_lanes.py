@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +16,12 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi import FastAPI
-from gated import CLIP, PATIENCE_S, Gate, Made, client_of, entered, leftovers, send_clip, serving, until
-from small_collection import make_collection
+from gated import CLIP, PATIENCE_S, Gate, Made, client_of, entered, leftovers, send_clip, until
 
 from e2vsearch.collection.hearing import Stopped
 from e2vsearch.errors import Overloaded, TooSlow
 from e2vsearch.service.batching import BatchedEncoder
 from e2vsearch.service.work import ClientGone, Lane, asked_to_stop
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.open.set()
-
-
-@pytest.fixture
-async def served(place: Path, gate: Gate) -> AsyncIterator[Made]:
-    """Makes applications over one collection, whose encoder is the gate unless it is open."""
-    async with serving(place, gate) as make:
-        yield make
-
 
 # --- how many at a time, and for how long
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,12 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
 from pydantic import TypeAdapter
-from served import ask, client_over, said
-from small_collection import SAID, make_collection
+from served import ask, said
+from small_collection import SAID
 
-import e2vsearch
 from e2vsearch.collection.recalling import recall
 from e2vsearch.collection.results import QueryResult
 from e2vsearch.ingest import Collection
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(scope="module")
-def collection(place: Path) -> Iterator[Collection]:
-    with e2vsearch.open(place, encoder="fake") as collection:
-        yield collection
-
-
-@pytest.fixture(scope="module")
-def client(collection: Collection, place: Path) -> Iterator[TestClient]:
-    with client_over(collection, place) as client:
-        yield client
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,29 +11,12 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
-from served import client_over, said
-from small_collection import SAID, make_collection
+from served import said
+from small_collection import SAID
 
 import e2vsearch
 from e2vsearch.catalog import listing
 from e2vsearch.ingest import Collection
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(scope="module")
-def collection(place: Path) -> Iterator[Collection]:
-    with e2vsearch.open(place, encoder="fake") as collection:
-        yield collection
-
-
-@pytest.fixture(scope="module")
-def client(collection: Collection, place: Path) -> Iterator[TestClient]:
-    with client_over(collection, place) as client:
-        yield client
 
 
 def test_recordings_page_by_page(client: TestClient, collection: Collection) -> None:

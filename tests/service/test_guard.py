@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +14,11 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi import FastAPI
-from gated import Gate, Made, client_of, serving
-from small_collection import make_collection
+from gated import Made, client_of
 
 import e2vsearch
 from e2vsearch.errors import MissingExtra, SettingsError
 from e2vsearch.service import ServiceOptions, create_app, require_packages
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.open.set()
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +29,6 @@ def standing(place: Path) -> Iterator[dict[str, FastAPI]]:
         yield apps
         for app in apps.values():
             app.state.service.reading.close()
-
-
-@pytest.fixture
-async def served(place: Path, gate: Gate) -> AsyncIterator[Made]:
-    """Makes applications over one collection, whose encoder is the gate unless it is open."""
-    async with serving(place, gate) as make:
-        yield make
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
-from small_collection import make_collection
 
 import e2vsearch
 from e2vsearch.service import ServiceOptions, create_app
@@ -36,11 +35,6 @@ SETTINGS = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("served"))
 
 
 def _schema(place: Path, key: str | None) -> Iterator[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,29 +16,11 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
-from served import LOCAL, ask, client_over, said
-from small_collection import make_collection
+from served import LOCAL, ask, said
 
 import e2vsearch
 from e2vsearch.ingest import Collection
 from e2vsearch.service import create_app, page
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(scope="module")
-def collection(place: Path) -> Iterator[Collection]:
-    with e2vsearch.open(place, encoder="fake") as collection:
-        yield collection
-
-
-@pytest.fixture(scope="module")
-def client(collection: Collection, place: Path) -> Iterator[TestClient]:
-    with client_over(collection, place) as client:
-        yield client
 
 
 def test_health_and_metrics(client: TestClient) -> None:

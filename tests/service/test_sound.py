@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,30 +13,11 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
-from served import client_over, said
-from small_collection import make_collection
+from served import said
 
-import e2vsearch
 from e2vsearch import audio
 from e2vsearch.ingest import Collection
 from e2vsearch.service.wav import Unsatisfiable, VirtualWav, asked_range
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(scope="module")
-def collection(place: Path) -> Iterator[Collection]:
-    with e2vsearch.open(place, encoder="fake") as collection:
-        yield collection
-
-
-@pytest.fixture(scope="module")
-def client(collection: Collection, place: Path) -> Iterator[TestClient]:
-    with client_over(collection, place) as client:
-        yield client
 
 
 def test_a_segments_sound_is_its_clip(client: TestClient, collection: Collection) -> None:

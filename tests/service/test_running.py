@@ -22,7 +22,6 @@ pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
 pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
 pytest.importorskip("uvicorn", reason="the 'serve' extra is not installed")
 
-from small_collection import make_collection
 
 from e2vsearch.errors import ServiceError
 from e2vsearch.service import running
@@ -33,11 +32,6 @@ BODY = (
     + b"\r\n--b--\r\n"
 )
 PATIENCE_S = 60.0  # for what must happen; nothing waits so long unless it is broken
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("served"))
 
 
 class Served:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -15,32 +15,11 @@ pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
 pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
-from gated import CLIP, Gate, Made, client_of, leftovers, send_clip, serving
-from small_collection import make_collection
+from gated import CLIP, Gate, Made, client_of, leftovers, send_clip
 
 from e2vsearch.collection.hearing import hear
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AudioTooLong
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_collection(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture
-def gate() -> Iterator[Gate]:
-    gate = Gate()
-    yield gate
-    gate.open.set()
-
-
-@pytest.fixture
-async def served(place: Path, gate: Gate) -> AsyncIterator[Made]:
-    """Makes applications over one collection, whose encoder is the gate unless it is open."""
-    async with serving(place, gate) as make:
-        yield make
-
 
 # --- how much may be sent
 
