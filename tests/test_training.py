@@ -54,17 +54,22 @@ def test_the_stem_that_is_tuned_is_the_one_that_ships(weights, decades):
         with torch.no_grad():
             after = stem(torch.from_numpy(padded), real)
         frames = -(-picture.shape[1] // 2)
-        expected = np.concatenate([after[block - 1][0, :frames].mean(dim=0).numpy() for block in BLOCKS])
-        assert pooled(graph, picture)[0][0] == pytest.approx(expected, abs=2e-4)
+        own = [after[block - 1][0, :frames].numpy() for block in BLOCKS]
+        expected = [part for each in own for part in (each.mean(axis=0), each.std(axis=0))][1:]
+        expected.append(picture[:, ::2].std(axis=1))
+        assert pooled(graph, picture)[0][0] == pytest.approx(np.concatenate(expected), abs=2e-3)
 
 
 def test_a_head_learns_emotion_and_says_the_same_in_onnx(weights, decades):
     rng = np.random.default_rng(1)
     emotions, speakers, texts = (np.arange(240) // step % 4 for step in (1, 4, 16))
-    shift = rng.standard_normal((4, 768)).astype(np.float32)
-    features = (shift[emotions][:, None] + rng.standard_normal((240, 3, 768))).astype(np.float32)
+    width = light_onnx.pooled_width(BLOCKS)
+    shift, voices = (rng.standard_normal((4, width)).astype(np.float32) for _ in range(2))
+    shift[:, -80:], voices[:, :-80] = 0, 0  # the picture's bands tell of the voice alone
+    features = (shift[emotions] + voices[speakers])[:, None] + rng.standard_normal((240, 3, width)).astype(np.float32)
     rows = light_head.Rows(emotions, speakers, texts)
-    head = light_head.train(features, rows, 3, light_head.HeadOptions(members=2, steps=60))
+    options = light_head.HeadOptions(members=2, steps=60, own=(0, 1))
+    head = light_head.train(features, rows, 3, options)
     vectors, scores = head(features[:, 0])
     assert scores.shape == (240, 3)  # the fourth emotion has no score
     assert (scores[emotions < 3].argmax(axis=1) == emotions[emotions < 3]).mean() > 0.95
@@ -82,6 +87,24 @@ def test_a_head_learns_emotion_and_says_the_same_in_onnx(weights, decades):
     by_onnx = pooled(light_onnx.build(weights, BLOCKS, head), picture)
     for ours, theirs in zip(head(seen), by_onnx, strict=True):
         assert theirs == pytest.approx(ours, abs=1e-4)
+
+
+def test_what_the_bands_tell_of_a_voice_is_taken_off():
+    rng = np.random.default_rng(2)
+    emotions, speakers = np.arange(400) % 4, np.arange(400) // 4 % 20
+    feels, sounds = rng.standard_normal((4, 8)), rng.standard_normal((20, 8))
+    bands = rng.standard_normal((20, 80))[speakers][:, None] + 0.3 * rng.standard_normal((400, 2, 80))
+    vectors = (feels[emotions] + sounds[speakers])[:, None] + 0.1 * rng.standard_normal((400, 2, 8)) + 5
+    rows = light_head.Rows(emotions, speakers, emotions)
+    slope, level = light_head._voice(vectors.astype(np.float32), bands.astype(np.float32), rows, 0.1)
+    shed = vectors - bands @ slope + level
+    assert shed.mean(axis=(0, 1)) == pytest.approx(vectors.mean(axis=(0, 1)), abs=1e-4)
+    for groups, kept in ((speakers, 0.2), (emotions, 0.9)):
+        before, after = (
+            np.array([each[groups == group].mean(axis=(0, 1)) for group in np.unique(groups)]).std(axis=0).mean()
+            for each in (vectors, shed)
+        )
+        assert (after < kept * before) == (groups is speakers)  # the voice goes, the emotion stays
 
 
 def test_copies_differ_and_keep_to_what_is_heard(decades):

@@ -5,10 +5,11 @@ first blocks after the published architecture (Radford et al. 2022, https://arxi
 
     mel (1, 80, T), pooling (rows, ceil(T / 2))  →  vectors (rows, dim), scores (rows, classes)
 
-`pooling` says which frames each row averages before the head: one row of equal shares for an utterance, one row a
-frame for a curve over time. So both come from the same weights, and an utterance does not pay for the curve. Without a
-head the graph ends in what it would see, pooled (rows, 384 a block); heads are trained on that, int8 as it is, since
-the error of 7-bit weights is mostly the same for every clip: one trained on float32 lost .010 mAP to it.
+`pooling` says which frames each row is the mean and the deviation of, before the head: one row of equal shares for an
+utterance, one row a frame for a curve over time. So both come from the same weights, and an utterance does not pay for
+the curve. Without a head the graph ends in what it would see, pooled (rows, `pooled_width`); heads are trained on that,
+int8 as it is, since the error of 7-bit weights is mostly the same for every clip: one trained on float32 lost .010 mAP
+to it.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from light_head import LightHead
+from light_head import BANDS, LightHead
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 WIDTH = 384
 HEADS = 6
+IN_FLOAT = "blocks.0.attn."
 OPSET = 20  # the first with Gelu; onnxruntime 1.18 knows up to 21
 IR_VERSION = 9
 
@@ -63,6 +65,11 @@ class _Graph:
         return model
 
 
+def pooled_width(blocks: Sequence[int]) -> int:
+    """Numbers that a head sees, as `build` pools them."""
+    return WIDTH * (2 * len(blocks) - 1) + BANDS
+
+
 def build(
     stem: Mapping[str, NDArray[np.floating]], blocks: Sequence[int], head: LightHead | None = None
 ) -> onnx.ModelProto:
@@ -70,20 +77,22 @@ def build(
 
     Args:
         stem: Whisper's encoder weights by name.
-        blocks: after which transformer blocks frames are pooled, the first being 1; pooled side by side.
+        blocks: after which transformer blocks frames are pooled, the first being 1. Side by side: of the lowest the
+            deviations, of the others means and deviations, and the deviations of the picture's bands.
         head: the trained head, normalisation folded in.
     """
     graph = _Graph()
     after = _add_stem(graph, stem, max(blocks))
-    views = [graph.add("MatMul", "pooling", after[block - 1]) for block in blocks]
+    views = [view for block in blocks for view in _mean_and_deviation(graph, after[block - 1])][1:]
+    views.append(_mean_and_deviation(graph, _every_second(graph))[1])
     graph.add("Concat", *views, axis=1, name="pooled")
-    outputs = {"pooled": WIDTH * len(blocks)}
+    outputs = {"pooled": pooled_width(blocks)}
     if head is not None:
         _add_head(graph, "pooled", head)
         outputs = {"vectors": head.dim, "scores": head.classes}
     return graph.model(
         [
-            helper.make_tensor_value_info("mel", TensorProto.FLOAT, [1, 80, "mel_frames"]),
+            helper.make_tensor_value_info("mel", TensorProto.FLOAT, [1, BANDS, "mel_frames"]),
             helper.make_tensor_value_info("pooling", TensorProto.FLOAT, ["rows", "frames"]),
         ],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", width]) for name, width in outputs.items()],
@@ -94,15 +103,13 @@ def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model` with most matrices of its stem and transformer blocks in int8, one scale a column.
 
     Seven bits of the eight are used: without VNNI, x86 adds pairs of 8-bit products in 16 bits and would saturate.
-    The first block's attention suffers most from that and stays float32 (2 ms of 15 for 5 s of sound), as do the first
-    convolution and the head, which are small.
+    The first block's attention suffers most from that and is computed in float32 (2 ms of 15 for 5 s of sound), as are
+    the first convolution and the head, which are small; their weights ship as float16.
     """
     matrices = [
         node.name
         for node in model.graph.node
-        if node.op_type == "MatMul"
-        and node.input[1].startswith(("conv2.", "blocks."))
-        and not node.input[1].startswith("blocks.0.attn.")
+        if node.op_type == "MatMul" and node.input[1].startswith(("conv2.", "blocks."))
     ]
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
@@ -113,17 +120,39 @@ def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.load(target)
 
 
+def _mean_and_deviation(graph: _Graph, frames: str) -> tuple[str, str]:
+    """Of frames ``(frames, width)`` over those that each row pools: ``(rows, width)`` both."""
+    centre = graph.add("ReduceMean", frames, graph.integers(0), keepdims=1)
+    beside = graph.add("Sub", frames, centre)  # some units swing by a hundredth of what they are, lost in squares
+    mean = graph.add("MatMul", "pooling", beside)
+    square = graph.add("MatMul", "pooling", graph.add("Mul", beside, beside))
+    variance = graph.add("Relu", graph.add("Sub", square, graph.add("Mul", mean, mean)))
+    return graph.add("Add", mean, centre), graph.add("Sqrt", variance)
+
+
+def _every_second(graph: _Graph) -> str:
+    """The picture's frames ``(frames, BANDS)``, as many as the network has."""
+    bounds = (graph.integers(value) for value in (0, np.iinfo(np.int64).max, 2, 2))
+    sliced = graph.add("Slice", "mel", *bounds)
+    return graph.add("Transpose", graph.add("Squeeze", sliced, graph.integers(0)), perm=[1, 0])
+
+
 def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.floating]], blocks: int) -> list[str]:
     """The frames after each block, ``(frames, WIDTH)``."""
 
     def constant(name: str, array: NDArray[np.floating] | None = None) -> str:
         return graph.constant(name, (stem[name] if array is None else array).astype(np.float32))
 
+    def half(name: str, array: NDArray[np.floating] | None = None) -> str:
+        kept = (stem[name] if array is None else array).astype(np.float16)
+        return graph.add("Cast", graph.constant(name, kept), to=TensorProto.FLOAT)
+
     def normalise(x: str, name: str) -> str:
         return graph.add("LayerNormalization", x, constant(f"{name}.weight"), constant(f"{name}.bias"), epsilon=1e-5)
 
     def linear(x: str, name: str) -> str:
-        weight = constant(f"{name}.weight", np.ascontiguousarray(stem[f"{name}.weight"].T))
+        as_it_ships = half if name.startswith(IN_FLOAT) else constant  # the others will be int8
+        weight = as_it_ships(f"{name}.weight", np.ascontiguousarray(stem[f"{name}.weight"].T))
         return graph.add("Add", graph.add("MatMul", x, weight), constant(f"{name}.bias"))
 
     def halve(x: str, name: str) -> str:
@@ -153,7 +182,7 @@ def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.floating]], blocks: i
         flat = graph.add("Reshape", graph.add("Transpose", mixed, perm=[1, 0, 2]), graph.integers(-1, WIDTH))
         return linear(flat, f"{name}.out")
 
-    x = graph.add("Conv", "mel", constant("conv1.weight"), constant("conv1.bias"), kernel_shape=[3], pads=[1, 1])
+    x = graph.add("Conv", "mel", half("conv1.weight"), constant("conv1.bias"), kernel_shape=[3], pads=[1, 1])
     x = graph.add("Transpose", graph.add("Squeeze", graph.add("Gelu", x), graph.integers(0)), perm=[1, 0])
     x = graph.add("Gelu", halve(x, "conv2"))
     x = graph.add("Add", x, _add_positions(graph, x))

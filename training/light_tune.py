@@ -27,6 +27,7 @@ from e2vsearch.encoders.light import levelled
 Weights = dict[str, NDArray[np.float32]]
 
 _BANDS = 80
+_LEAST = 1e-6  # of a variance: a root has no slope at zero
 _STANDARD = 1_000  # clips that say how pooled frames scatter before anything is trained
 
 
@@ -48,6 +49,7 @@ class TuneOptions:
     average: float = 0.98  # of the weights, a step
     clip: float = 5.0  # the longest gradient
     telephone_share: float = 0.35  # of clips, where telephone copies are given
+    own_voice: float = 10.0  # how often a clip of its own voice and another emotion counts against one
     seed: int = 17
 
 
@@ -94,7 +96,7 @@ def tune(
     stem = Stem(max(blocks))
     stem.load(weights)
     mean, deviation = _scatter(stem, heard, blocks, rng)
-    head = Member(WIDTH * len(blocks), int(rows.emotions.max()) + 1, HeadOptions())
+    head = Member(2 * WIDTH * len(blocks), int(rows.emotions.max()) + 1, HeadOptions())
     learner = _Learner(stem, head, mean, deviation, blocks, options)
     for tuned, epochs in ((False, options.head_epochs), (True, options.epochs)):
         learner.begin(tuned, epochs * len(list(_batches(rows.speakers, options, np.random.default_rng(0)))))
@@ -198,7 +200,7 @@ class _Learner:
         embeddings, logits = self._head((pooled - self._mean) / self._deviation)
         emotions, speakers = torch.from_numpy(rows.emotions), torch.from_numpy(rows.speakers)
         loss = functional.cross_entropy(logits, emotions, label_smoothing=self._of_head.smoothing)
-        loss = loss + contrast(embeddings, emotions, speakers, self._of_head.temperature)
+        loss = loss + contrast(embeddings, emotions, speakers, self._of_head.temperature, self._options.own_voice)
         self._optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self._stem.parameters(), self._options.clip)
@@ -218,7 +220,12 @@ def _pooled(stem: Stem, pictures: Tensor, real: Tensor, blocks: Sequence[int]) -
         after = stem(pictures, real)
     shares = real[:, ::2].float()
     shares = shares / shares.sum(dim=1, keepdim=True)
-    return torch.cat([torch.einsum("nt,ntw->nw", shares, after[block - 1].float()) for block in blocks], dim=1)
+    views = []
+    for frames in (after[block - 1].float() for block in blocks):
+        mean = torch.einsum("nt,ntw->nw", shares, frames)
+        scatter = torch.einsum("nt,ntw->nw", shares, (frames - mean[:, None]).square())
+        views += [mean, (scatter + _LEAST).sqrt()]
+    return torch.cat(views, dim=1)
 
 
 def _scatter(stem: Stem, heard: _Clips, blocks: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:

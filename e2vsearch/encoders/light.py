@@ -3,12 +3,12 @@
 Whisper-tiny.en's stem and first three blocks, tuned, and a head, trained on CREMA-D and EMO-DB for likeness of emotion
 across voices (`training/README.md`; data, licences, figures and limits in `data/light.json`). An utterance's vector is
 
-    mel picture, speech at one level → frames (50 Hz) of two blocks → mean over time → first layers of the head
+    mel picture, speech at one level → frames (50 Hz) of three blocks → mean and deviation over time → first layers
+    of the head, less what the deviations of the picture's bands tell of the voice
 
 and its scores are what the whole head makes of it. All of the head but its first layers is also the projection that
 ships with the encoder, through which a collection of such vectors is compared, centred on itself
-(`e2vsearch.projections.shipped`). Up to there everything is linear in the frames: the mean of `frames` over an
-utterance is its vector, but for the windows at both ends.
+(`e2vsearch.projections.shipped`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ A head that had learned from loudness lost .02 mAP to it there, and unseen voice
 _STRIDE = 2  # mel frames to one frame of the network
 _FRAME_WINDOW = 50  # network frames: 1 s, about the shortest clip that the head was trained on (1.5 to 5 s)
 
-_Pooling = Callable[[int], NDArray[np.float32]]  # frames → (rows, frames): what each row averages, summing to one
+_Pooling = Callable[[int], NDArray[np.float32]]  # frames → (rows, frames): how much of each a row pools, 1 in all
 
 
 class LightEncoder(Encoder):
