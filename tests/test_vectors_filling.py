@@ -15,7 +15,7 @@ from memory_source import clustered
 from numpy.typing import NDArray
 
 from e2vsearch.errors import GenerationError
-from e2vsearch.vectors import exact, filling
+from e2vsearch.vectors import exact, filling, training
 from e2vsearch.vectors.ivf import Ivf, faiss_module
 
 KINDS = ("ivf-rabitq", "ivf-sq8", "ivf-flat")
@@ -65,6 +65,26 @@ def test_progress_is_told_of_both_passes(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(filling, "_PART_ROWS", 2000)
     told = fill("ivf-flat", rows_of(16), tmp_path / "ivf")
     assert told == [(stage, done, N) for stage in ("assign", "add") for done in (0, 2000, 4000, N)]
+
+
+@pytest.mark.skipif(faiss_module().omp_get_max_threads() < 2, reason="FAISS has one thread here")
+def test_a_query_before_leaves_a_build_its_threads(tmp_path: Path) -> None:
+    faiss = faiss_module()
+    rows = rows_of(16)
+    fill("ivf-flat", rows, tmp_path / "ivf")
+    Ivf.read(tmp_path / "ivf", N, 16, LISTS).search(rows[:1], 5, 4)
+    assert faiss.omp_get_max_threads() == 1
+    threads: dict[str, int] = {}
+    training.fit(
+        "ivf-flat",
+        rows,
+        np.arange(N),
+        tmp_path / "ivf",
+        0.5,
+        0,
+        lambda stage, *_: threads.update({stage: faiss.omp_get_max_threads()}),
+    )
+    assert all(threads[stage] > 1 for stage in ("train", "assign", "add"))
 
 
 def test_who_has_a_file_mapped_keeps_it_when_it_is_written_anew(tmp_path: Path) -> None:

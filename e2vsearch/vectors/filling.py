@@ -9,15 +9,16 @@ FAISS writes of an index with the same rows.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from e2vsearch.errors import GenerationError
 from e2vsearch.vectors.disk import let_go
 from e2vsearch.vectors.exact import Floats, Ints
-from e2vsearch.vectors.ivf import Progress, faiss_module
+from e2vsearch.vectors.ivf import Progress, faiss_module, limit_threads
 
 _PART_ROWS = 16_384  # 64 MiB of 1024-d
 _CENTRES_BYTES = 2 << 20  # so few are all compared in the time that their codes would take
@@ -45,45 +46,55 @@ def fill(
         OSError: the file did not get there whole.
     """
     index, inner, rotation = _empty(kind, centroids, sample, seed)
+    limit_threads(len(vectors))
 
-    def part(start: int) -> Floats:
-        rows = np.array(vectors[start : start + _PART_ROWS])
-        let_go(vectors)
-        return rows if rotation is None else np.asarray(rotation.apply(rows), np.float32)
+    def parts(stage: str) -> Iterator[tuple[slice, Floats]]:
+        n = len(vectors)
+        for start in range(0, n, _PART_ROWS):
+            progress(stage, start, n)
+            rows = np.array(vectors[start : start + _PART_ROWS])
+            let_go(vectors)
+            yield slice(start, start + len(rows)), rows if rotation is None else rotation.apply(rows)
+        progress(stage, n, n)
 
-    n = len(vectors)
-    lists = np.empty(n, np.int64)
-    for start in range(0, n, _PART_ROWS):
-        progress("assign", start, n)
-        lists[start : start + _PART_ROWS] = inner.quantizer.search(part(start), 1)[1][:, 0]
-    progress("assign", n, n)
-    centres = inner.quantizer
+    lists = np.empty(len(vectors), np.int64)
+    for at, rows in parts("assign"):
+        lists[at] = inner.quantizer.search(rows, 1)[1][:, 0]
     if centroids.nbytes > _CENTRES_BYTES:
         # not before: many vectors find their lists sooner without codes
+        centres = inner.quantizer
         coded = _coded(centres, None if rotation is not None else _rotation(centres.d, seed + 1))
         inner.quantizer = coded  # FAISS holds a bare pointer, to what has a name here
     path.unlink(missing_ok=True)
     with path.open("wb") as file:
-        width, sizes = int(inner.code_size), np.bincount(lists, minlength=len(centroids))
-        head = _head(index, inner, sizes)
-        file.write(head)
-        ends = len(head) + np.cumsum(sizes * (width + _ID_BYTES))
-        order = np.argsort(lists, kind="stable")
-        for end, rows in zip(ends.tolist(), np.split(order, np.cumsum(sizes)[:-1]), strict=True):
-            file.seek(end - rows.size * _ID_BYTES)
-            file.write(rows.astype("<i8", copy=False).data)
-        places = ends - sizes * (width + _ID_BYTES)  # of each list's next code
-        for start in range(0, n, _PART_ROWS):
-            progress("add", start, n)
-            of = lists[start : start + _PART_ROWS]
-            codes = _codes(inner, part(start), of)
-            by_list = np.argsort(of, kind="stable")
-            found, counts = np.unique(of, return_counts=True)
-            for number, rows in zip(found.tolist(), np.split(by_list, np.cumsum(counts)[:-1]), strict=True):
+        places = _write_ids(file, _head(index, inner, _sizes(lists, inner)), lists, inner)
+        for at, rows in parts("add"):
+            codes = _codes(inner, rows, lists[at])
+            for number, some in _by_list(lists[at]):
                 file.seek(int(places[number]))
-                file.write(codes[rows].data)
-            places[found] += counts * width
-    progress("add", n, n)
+                places[number] += file.write(codes[some].data)
+
+
+def _sizes(lists: Ints, inner: Any) -> Ints:
+    return np.bincount(lists, minlength=int(inner.nlist))
+
+
+def _by_list(lists: Ints) -> Iterator[tuple[int, Ints]]:
+    """Each list that is there, and the rows in it, in order."""
+    found, counts = np.unique(lists, return_counts=True)
+    rows = np.split(np.argsort(lists, kind="stable"), np.cumsum(counts)[:-1])
+    return zip(found.tolist(), rows, strict=True)
+
+
+def _write_ids(file: BinaryIO, head: bytes, lists: Ints, inner: Any) -> Ints:
+    """Writes the head and, behind the place of its codes, the ids of each list; where its codes begin, ``(nlist,)``."""
+    file.write(head)
+    width, sizes = int(inner.code_size), _sizes(lists, inner)
+    places: Ints = len(head) + np.cumsum(sizes * (width + _ID_BYTES)) - sizes * (width + _ID_BYTES)
+    for number, rows in _by_list(lists):
+        file.seek(int(places[number]) + rows.size * width)
+        file.write(rows.astype("<i8", copy=False).data)
+    return places
 
 
 def _empty(kind: str, centroids: Floats, sample: Floats, seed: int) -> tuple[Any, Any, Any]:

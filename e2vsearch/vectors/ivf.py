@@ -235,7 +235,7 @@ class Ivf:
                 )
             return np.asarray(rows, np.int64)
         params = self._params(nprobe, bits)
-        _limit_threads(len(queries))
+        limit_threads(len(queries))
         _, rows = self._index.search(np.ascontiguousarray(queries), k, params=params)
         return np.asarray(rows, np.int64)
 
@@ -243,7 +243,7 @@ class Ivf:
         """As `search` of the lists that were chosen for each query."""
         count = len(near.queries)
         params = self._params(near.lists.shape[1], bits)
-        _limit_threads(count)
+        limit_threads(count)
         scores, rows = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
         # the C++ method itself: the Python one around it takes no parameters yet ("params not supported", 1.15.1)
         arrays = (faiss_module().swig_ptr(each) for each in (near.queries, near.lists, near.scores, scores, rows))
@@ -269,8 +269,10 @@ class Ivf:
         return faiss.SearchParametersIVF(nprobe=nprobe)
 
 
-def _limit_threads(queries: int) -> None:
-    """One thread for a few queries, which are done before others are awake.
+def limit_threads(queries: int) -> None:
+    """One thread for a few queries, which are done before others are awake; all for many, and for what fills an index.
+
+    It holds for the calling thread until the next call.
 
     With it, and without BLAS in `exact.cosines`, the median of 100,000 x 256 on two busy cores fell from 21 to 0.7 ms.
     """

@@ -13,7 +13,7 @@ from e2vsearch.errors import GenerationError
 from e2vsearch.vectors.disk import let_go
 from e2vsearch.vectors.exact import Floats, Ints
 from e2vsearch.vectors.filling import fill
-from e2vsearch.vectors.ivf import Ivf, Progress, faiss_module
+from e2vsearch.vectors.ivf import Ivf, Progress, faiss_module, limit_threads
 from e2vsearch.vectors.tuning import Trial, Tuned, Tuning, held_out, tune, widest
 
 MIN_ROWS = 1000  # fewer leave too little to train on beside the vectors held out, and are compared in a millisecond
@@ -209,6 +209,7 @@ def _gathered(vectors: Floats, rows: Ints) -> Floats:
 
 def _centroids(sample: Floats, nlist: int, seed: int) -> Floats:
     faiss = faiss_module()
+    limit_threads(len(sample))  # a query before may have left this thread with one
     kmeans = faiss.Kmeans(
         sample.shape[1],
         nlist,
