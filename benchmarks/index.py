@@ -280,7 +280,7 @@ def main() -> None:
     arguments = options.parse_args()
     kinds = [kind for kind in arguments.kinds.split(",") if kind != "none"]
     quick = arguments.quick
-    n, dim = arguments.n or (12_000 if quick else 200_000), arguments.dim or (128 if quick else 1024)
+    n, dim = arguments.n or (8_000 if quick else 200_000), arguments.dim or (128 if quick else 1024)
     limit_s = arguments.limit_s or (20.0 if quick else 900.0)
     given = None if arguments.rivals is None else [name for name in arguments.rivals.split(",") if name != "none"]
     parts = arguments.only.split(",")
@@ -288,7 +288,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that sides end with it, and scratch files go
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        made = make(scratch / "made.f32", n, dim, CHOOSING + (300 if quick else 1000))
+        made = make(scratch / "made.f32", n, dim, CHOOSING + (200 if quick else 1000))
         truth = nearest(made, made.queries)
         raced, found = race(made, truth, scratch, kinds, given, limit_s)
         rows += raced
