@@ -338,7 +338,7 @@ def test_tests_need_no_extra_to_be_collected() -> None:
     """A test file that imports an optional package at its top would fail, not skip, in a core install."""
     optional = {"torch", "funasr", "psycopg", "pgserver", "sklearn", "onnx"}
     wrong = []
-    for path in sorted((REPOSITORY / "tests").glob("*.py")):
+    for path in sorted((REPOSITORY / "tests").rglob("*.py")):
         top = re.findall(r"^(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
         wrong += [(path.name, name) for name in top if name in optional]
     assert wrong == []

@@ -7,17 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made import RATE_HZ
-from made_calls import make_calls
 
 import e2vsearch
 from e2vsearch.collection.places import locate
 from e2vsearch.errors import NoCollection, SettingsError
 from e2vsearch.speech import SpeechOptions
-
-
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_calls(tmp_path_factory.mktemp("calls"))
 
 
 def test_places(tmp_path: Path) -> None:

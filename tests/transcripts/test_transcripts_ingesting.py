@@ -6,20 +6,13 @@ from pathlib import Path
 
 import pytest
 from made import damaged
-from made_transcripts import SRT, make_calls, put, srt
+from made_transcripts import SRT, put, srt
 
 import e2vsearch
 from e2vsearch.catalog import texts
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest import Collection
 from e2vsearch.ingest.transcripts import TranscriptFolder
-
-
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A call of two turns, one of two channels, and silence."""
-    return make_calls(tmp_path_factory.mktemp("calls"))
-
 
 # --- by name
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_labels import DIM, FEELINGS, fill, give_all, train_mood
+from made_labels import DIM, FEELINGS, fill, give_all
 
 import e2vsearch
 from e2vsearch.analysis import labels
@@ -20,25 +20,6 @@ from e2vsearch.analysis.labels.model import Model, unpack
 from e2vsearch.errors import ExportError, SpaceMismatch
 from e2vsearch.ingest import Collection
 from e2vsearch.space import Space
-
-
-@pytest.fixture
-def collection(database_url: str) -> Iterator[Collection]:
-    with e2vsearch.open(database_url) as collection:
-        yield fill(collection)
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[Collection]:
-    """The same on SQLite alone, where the database makes no difference."""
-    with e2vsearch.open(tmp_path / "local") as collection:
-        yield fill(collection)
-
-
-@pytest.fixture
-def trained(collection: Collection) -> labels.ClassifierReport:
-    pytest.importorskip("sklearn")
-    return train_mood(collection)
 
 
 def test_export_and_import(collection: Collection, trained: labels.ClassifierReport, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from command import Run
 from made import silence, wav_bytes
-from made_calls import ingested, make_calls
 
 import e2vsearch
 from e2vsearch.catalog import projections
@@ -20,17 +19,6 @@ from e2vsearch.ingest import Collection
 from e2vsearch.projections import unit
 from e2vsearch.projections.parts import Parts
 from e2vsearch.space import Space
-
-
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_calls(tmp_path_factory.mktemp("calls"))
-
-
-@pytest.fixture
-def collection(database_url: str, tmp_path: Path, calls: Path) -> Collection:
-    with ingested(database_url, calls) as collection:
-        yield collection
 
 
 def test_compare(collection: Collection, calls: Path) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_calls import ingested, make_calls
 
 import e2vsearch
 from e2vsearch.catalog import NewRecording, NewSegment, carry, sides, texts
@@ -21,17 +20,6 @@ from e2vsearch.collection import transfer
 from e2vsearch.collection.findings import Findings
 from e2vsearch.errors import ExportError
 from e2vsearch.ingest import Collection
-
-
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_calls(tmp_path_factory.mktemp("calls"))
-
-
-@pytest.fixture
-def collection(database_url: str, tmp_path: Path, calls: Path) -> Collection:
-    with ingested(database_url, calls) as collection:
-        yield collection
 
 
 def test_export_and_import_are_lossless(collection: Collection, tmp_path: Path) -> None:

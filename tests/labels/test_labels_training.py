@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_labels import A_CALL, CALLS, DIM, FEELINGS, fill, give_all, train_mood
+from made_labels import A_CALL, CALLS, DIM, FEELINGS, fill, give_all
 
 import e2vsearch
 from e2vsearch.analysis import labels
@@ -20,26 +19,6 @@ from e2vsearch.analysis.labels import fitting, groups, judging
 from e2vsearch.catalog.tables import ClassifierRow
 from e2vsearch.errors import AnalysisError, MissingExtra, NotStored, TooFewExamples
 from e2vsearch.ingest import Collection
-
-
-@pytest.fixture
-def collection(database_url: str) -> Iterator[Collection]:
-    with e2vsearch.open(database_url) as collection:
-        yield fill(collection)
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[Collection]:
-    """The same on SQLite alone, where the database makes no difference."""
-    with e2vsearch.open(tmp_path / "local") as collection:
-        yield fill(collection)
-
-
-@pytest.fixture
-def trained(collection: Collection) -> labels.ClassifierReport:
-    pytest.importorskip("sklearn")
-    return train_mood(collection)
-
 
 # --- splits and figures
 

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made import save, silence, speech, wav_bytes
-from made_labels import calls_heard, fill
 
-import e2vsearch
 from e2vsearch.analysis import labels
 from e2vsearch.catalog import labels as rows
 from e2vsearch.errors import NotStored, QueryError, SettingsError
 from e2vsearch.ingest import Collection
-
-
-@pytest.fixture
-def collection(database_url: str) -> Iterator[Collection]:
-    with e2vsearch.open(database_url) as collection:
-        yield fill(collection)
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[Collection]:
-    """The same on SQLite alone, where the database makes no difference."""
-    with e2vsearch.open(tmp_path / "local") as collection:
-        yield fill(collection)
-
-
-@pytest.fixture
-def heard(tmp_path: Path) -> Iterator[Collection]:
-    """A call of two voices and a call of one, heard by the fake encoder."""
-    with calls_heard(tmp_path) as collection:
-        yield collection
 
 
 def test_a_moment_has_one_label(collection: Collection) -> None:

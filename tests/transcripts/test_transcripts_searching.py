@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_transcripts import make_calls, put, srt
+from made_transcripts import put, srt
 from sqlalchemy import select, text
 
 import e2vsearch
@@ -22,13 +22,6 @@ from e2vsearch.catalog.tables import SegmentRow
 from e2vsearch.catalog.texts import words_of
 from e2vsearch.errors import BadFilter, TranscriptError
 from e2vsearch.space import Space
-
-
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A call of two turns, one of two channels, and silence."""
-    return make_calls(tmp_path_factory.mktemp("calls"))
-
 
 # --- what is said
 

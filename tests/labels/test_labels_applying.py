@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made import save, silence, speech
-from made_labels import A_CALL, CALLS, FEELINGS, calls_heard, feeling, fill, give_all, made_call, train_mood
+from made_labels import A_CALL, CALLS, FEELINGS, feeling, give_all, made_call
 
-import e2vsearch
 from e2vsearch.analysis import labels
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.tables import ClassifierRow
 from e2vsearch.errors import AnalysisError, BadFilter, NotStored, QueryError
 from e2vsearch.ingest import Collection
-
-
-@pytest.fixture
-def collection(database_url: str) -> Iterator[Collection]:
-    with e2vsearch.open(database_url) as collection:
-        yield fill(collection)
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[Collection]:
-    """The same on SQLite alone, where the database makes no difference."""
-    with e2vsearch.open(tmp_path / "local") as collection:
-        yield fill(collection)
-
-
-@pytest.fixture
-def heard(tmp_path: Path) -> Iterator[Collection]:
-    """A call of two voices and a call of one, heard by the fake encoder."""
-    with calls_heard(tmp_path) as collection:
-        yield collection
-
-
-@pytest.fixture
-def trained(collection: Collection) -> labels.ClassifierReport:
-    pytest.importorskip("sklearn")
-    return train_mood(collection)
-
 
 # --- applying
 

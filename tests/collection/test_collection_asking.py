@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made import save, silence, sine, speech, wav_bytes
-from made_calls import ingested, make_calls
 
 import e2vsearch
 from e2vsearch import audio
@@ -17,17 +16,6 @@ from e2vsearch.errors import AudioNotFound, BadFilter, NotStored, QueryError, Sp
 from e2vsearch.ingest import Collection
 from e2vsearch.space import Space
 from e2vsearch.vectors import IndexOptions
-
-
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_calls(tmp_path_factory.mktemp("calls"))
-
-
-@pytest.fixture
-def collection(database_url: str, tmp_path: Path, calls: Path) -> Collection:
-    with ingested(database_url, calls) as collection:
-        yield collection
 
 
 def test_a_cut_finds_its_call_and_moment(collection: Collection, calls: Path, tmp_path: Path) -> None:

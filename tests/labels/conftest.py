@@ -1,0 +1,39 @@
+"""A collection to be labelled on both databases, on SQLite alone, and one that was heard; a classifier of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from made_labels import calls_heard, fill, train_mood
+
+import e2vsearch
+from e2vsearch.analysis import labels
+from e2vsearch.ingest import Collection
+
+
+@pytest.fixture
+def collection(database_url: str) -> Iterator[Collection]:
+    with e2vsearch.open(database_url) as collection:
+        yield fill(collection)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Collection]:
+    """The same on SQLite alone, where the database makes no difference."""
+    with e2vsearch.open(tmp_path / "local") as collection:
+        yield fill(collection)
+
+
+@pytest.fixture
+def heard(tmp_path: Path) -> Iterator[Collection]:
+    """A call of two voices and a call of one, heard by the fake encoder."""
+    with calls_heard(tmp_path) as collection:
+        yield collection
+
+
+@pytest.fixture
+def trained(collection: Collection) -> labels.ClassifierReport:
+    pytest.importorskip("sklearn")
+    return train_mood(collection)
