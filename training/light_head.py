@@ -260,9 +260,7 @@ def _said(clips: Tensor, emotions: Tensor, texts: Tensor) -> Tensor:
     return means(clips - means(clips, emotions)[emotions], texts)
 
 
-def contrast(
-    embeddings: Tensor, emotions: Tensor, speakers: Tensor, temperature: float, own_voice: float = 1.0
-) -> Tensor:
+def contrast(embeddings: Tensor, emotions: Tensor, speakers: Tensor, temperature: float, own_voice: float) -> Tensor:
     """Supervised contrastive loss in which a pair of the same emotion and the same voice counts for nothing.
 
     One of the same voice and another emotion counts `own_voice` times among what a clip is to be told from.

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from light_head import BANDS, LightHead
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -140,12 +140,11 @@ def _every_second(graph: _Graph) -> str:
 def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.floating]], blocks: int) -> list[str]:
     """The frames after each block, ``(frames, WIDTH)``."""
 
-    def constant(name: str, array: NDArray[np.floating] | None = None) -> str:
-        return graph.constant(name, (stem[name] if array is None else array).astype(np.float32))
+    def constant(name: str, array: NDArray[np.floating] | None = None, dtype: DTypeLike = np.float32) -> str:
+        return graph.constant(name, (stem[name] if array is None else array).astype(dtype))
 
     def half(name: str, array: NDArray[np.floating] | None = None) -> str:
-        kept = (stem[name] if array is None else array).astype(np.float16)
-        return graph.add("Cast", graph.constant(name, kept), to=TensorProto.FLOAT)
+        return graph.add("Cast", constant(name, array, np.float16), to=TensorProto.FLOAT)
 
     def normalise(x: str, name: str) -> str:
         return graph.add("LayerNormalization", x, constant(f"{name}.weight"), constant(f"{name}.bias"), epsilon=1e-5)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from light_augment import Augmentation, degraded
-from light_head import HeadOptions, Member, Rows, contrast
+from light_head import BANDS, HeadOptions, Member, Rows, contrast
 from light_onnx import HEADS, WIDTH
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -26,7 +26,6 @@ from e2vsearch.encoders.light import levelled
 
 Weights = dict[str, NDArray[np.float32]]
 
-_BANDS = 80
 _LEAST = 1e-6  # of a variance: a root has no slope at zero
 _STANDARD = 1_000  # clips that say how pooled frames scatter before anything is trained
 
@@ -114,7 +113,7 @@ class Stem(nn.Module):  # type: ignore[misc]  # torch has no types that mypy cou
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(_BANDS, WIDTH, 3, padding=1)
+        self.conv1 = nn.Conv1d(BANDS, WIDTH, 3, padding=1)
         self.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)
         self.blocks = nn.ModuleList(_Block() for _ in range(blocks))
         rates = torch.exp(-math.log(1e4) / (WIDTH // 2 - 1) * torch.arange(WIDTH // 2))
@@ -253,7 +252,7 @@ def _batch(
         copies.append(levelled(decades[:, start : start + options.frames]))
     longest = max(each.shape[1] for each in copies)
     longest += longest % 2
-    padded = np.zeros((len(copies), _BANDS, longest), np.float32)
+    padded = np.zeros((len(copies), BANDS, longest), np.float32)
     real = np.zeros((len(copies), longest), bool)
     for row, each in enumerate(copies):
         padded[row, :, : each.shape[1]] = each

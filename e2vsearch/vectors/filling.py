@@ -66,17 +66,15 @@ def fill(
         coded = _coded(centres, None if rotation is not None else _rotation(centres.d, seed + 1))
         inner.quantizer = coded  # FAISS holds a bare pointer, to what has a name here
     path.unlink(missing_ok=True)
+    sizes = np.bincount(lists, minlength=len(centroids))
     with path.open("wb") as file:
-        places = _write_ids(file, _head(index, inner, _sizes(lists, inner)), lists, inner)
+        start = file.write(_head(index, inner, sizes))
+        places = _write_ids(file, start, int(inner.code_size), lists, sizes)
         for at, rows in parts("add"):
             codes = _codes(inner, rows, lists[at])
             for number, some in _by_list(lists[at]):
                 file.seek(int(places[number]))
                 places[number] += file.write(codes[some].data)
-
-
-def _sizes(lists: Ints, inner: Any) -> Ints:
-    return np.bincount(lists, minlength=int(inner.nlist))
 
 
 def _by_list(lists: Ints) -> Iterator[tuple[int, Ints]]:
@@ -86,11 +84,10 @@ def _by_list(lists: Ints) -> Iterator[tuple[int, Ints]]:
     return zip(found.tolist(), rows, strict=True)
 
 
-def _write_ids(file: BinaryIO, head: bytes, lists: Ints, inner: Any) -> Ints:
-    """Writes the head and, behind the place of its codes, the ids of each list; where its codes begin, ``(nlist,)``."""
-    file.write(head)
-    width, sizes = int(inner.code_size), _sizes(lists, inner)
-    places: Ints = len(head) + np.cumsum(sizes * (width + _ID_BYTES)) - sizes * (width + _ID_BYTES)
+def _write_ids(file: BinaryIO, start: int, width: int, lists: Ints, sizes: Ints) -> Ints:
+    """Writes the ids of each list behind the place of its codes; where its codes begin, ``(nlist,)``."""
+    taken = sizes * (width + _ID_BYTES)
+    places: Ints = start + np.cumsum(taken) - taken
     for number, rows in _by_list(lists):
         file.seek(int(places[number]) + rows.size * width)
         file.write(rows.astype("<i8", copy=False).data)
