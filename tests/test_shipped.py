@@ -15,6 +15,7 @@ import pytest
 from command import Run
 from made import save, silence, speech
 from numpy.typing import NDArray
+from shipped_head import DIM, knowing, made
 
 import e2vsearch
 from e2vsearch.analysis import evaluation, spaces
@@ -23,29 +24,7 @@ from e2vsearch.collection import centring, transfer
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AnalysisError, EncoderError, QueryError, SpaceMismatch
 from e2vsearch.projections import shipped
-from e2vsearch.projections.shipped import Shipped
-
-DIM, CLASSES = 16, 2
-
-
-def made(seed: int = 0, classes: int = CLASSES) -> Shipped:
-    rng = np.random.default_rng(seed)
-
-    def any_of(*shape: int) -> NDArray[np.float32]:
-        return rng.standard_normal(shape).astype(np.float32)
-
-    return Shipped(
-        bias=any_of(DIM),
-        centre=np.zeros(DIM, np.float32),
-        means=3 * any_of(classes, DIM),
-        narrow=any_of(2, DIM // 2, 6),
-        narrow_bias=any_of(2, 6),
-        classes=any_of(2, 6, classes),
-        classes_bias=any_of(2, classes),
-        emotion=any_of(12, 5),
-        nuance=any_of(DIM, 4),
-        share=0.3,
-    )
+from e2vsearch.projections.voices import Voices, nobody
 
 
 class Ships(FakeEncoder):
@@ -118,6 +97,9 @@ def test_damaged_parameters_are_one_clear_error(cut: int) -> None:
         {"centre": np.zeros(3, np.float32)},
         {"classes": np.zeros((2, 6, 3), np.float32)},
         {"classes_bias": np.zeros((2, 3), np.float32)},
+        {"voices": nobody(4, 0, DIM)},
+        {"voices": nobody(5, 0, DIM - 1)},
+        {"voices": Voices(np.zeros((6, 2), np.float32), np.ones((3, 2), np.float32), np.ones((4, DIM), np.float32))},
     ],
 )
 def test_parameters_that_do_not_fit_together_are_damaged(change: dict[str, object]) -> None:
@@ -128,19 +110,6 @@ def test_parameters_that_do_not_fit_together_are_damaged(change: dict[str, objec
 # -- centring ------------------------------------------------------------------------------------------------------
 
 SHIFT = np.linspace(-1, 1, DIM).astype(np.float32)
-
-
-def knowing() -> Shipped:
-    """One whose last layer tells its classes apart, by what the members make of the middle of each."""
-    one = made()
-    _, parts = one._heard(one.means)
-    apart = 30 * (parts[:, 0] - parts[:, 1])  # (members, d)
-    middles = np.einsum("md,mcd->m", apart, parts) / 2
-    return replace(
-        one,
-        classes=np.stack([apart, -apart], axis=2).astype(np.float32),
-        classes_bias=np.stack([-middles, middles], axis=1).astype(np.float32),
-    )
 
 
 def shifted(counts: tuple[int, ...], seed: int = 3) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ import light_augment  # noqa: E402
 import light_head  # noqa: E402
 import light_onnx  # noqa: E402
 import light_tune  # noqa: E402
+import light_voice  # noqa: E402
 
 from e2vsearch.encoders.light import levelled  # noqa: E402
 
@@ -56,7 +57,7 @@ def test_the_stem_that_is_tuned_is_the_one_that_ships(weights, decades):
         frames = -(-picture.shape[1] // 2)
         own = [after[block - 1][0, :frames].numpy() for block in BLOCKS]
         expected = [part for each in own for part in (each.mean(axis=0), each.std(axis=0))][1:]
-        expected.append(picture[:, ::2].std(axis=1))
+        expected += [picture[:, ::2].mean(axis=1), picture[:, ::2].std(axis=1)]
         assert pooled(graph, picture)[0][0] == pytest.approx(np.concatenate(expected), abs=2e-3)
 
 
@@ -65,12 +66,13 @@ def test_a_head_learns_emotion_and_says_the_same_in_onnx(weights, decades):
     emotions, speakers, texts = (np.arange(240) // step % 4 for step in (1, 4, 16))
     width = light_onnx.pooled_width(BLOCKS)
     shift, voices = (rng.standard_normal((4, width)).astype(np.float32) for _ in range(2))
-    shift[:, -80:], voices[:, :-80] = 0, 0  # the picture's bands tell of the voice alone
+    shift[:, -160:], voices[:, :-160] = 0, 0  # the picture's bands tell of the voice alone
     features = (shift[emotions] + voices[speakers])[:, None] + rng.standard_normal((240, 3, width)).astype(np.float32)
-    rows = light_head.Rows(emotions, speakers, texts)
+    rows = light_voice.Rows(emotions, speakers, texts)
     options = light_head.HeadOptions(members=2, steps=60, own=(0, 1))
     head = light_head.train(features, rows, 3, options)
     vectors, scores = head(features[:, 0])
+    assert vectors.shape == (240, head.heard + head.voice.dim) == (240, 2 * options.hidden + light_voice.DIMS)
     assert scores.shape == (240, 3)  # the fourth emotion has no score
     assert (scores[emotions < 3].argmax(axis=1) == emotions[emotions < 3]).mean() > 0.95
     assert vectors.mean(axis=0) == pytest.approx(0, abs=0.2)  # zero at the mean of all copies
@@ -95,8 +97,8 @@ def test_what_the_bands_tell_of_a_voice_is_taken_off():
     feels, sounds = rng.standard_normal((4, 8)), rng.standard_normal((20, 8))
     bands = rng.standard_normal((20, 80))[speakers][:, None] + 0.3 * rng.standard_normal((400, 2, 80))
     vectors = (feels[emotions] + sounds[speakers])[:, None] + 0.1 * rng.standard_normal((400, 2, 8)) + 5
-    rows = light_head.Rows(emotions, speakers, emotions)
-    slope, level = light_head._voice(vectors.astype(np.float32), bands.astype(np.float32), rows, 0.1)
+    rows = light_voice.Rows(emotions, speakers, emotions)
+    slope, level = light_voice.shift(vectors.astype(np.float32), bands.astype(np.float32), rows, 0.1)
     shed = vectors - bands @ slope + level
     assert shed.mean(axis=(0, 1)) == pytest.approx(vectors.mean(axis=(0, 1)), abs=1e-4)
     for groups, kept in ((speakers, 0.2), (emotions, 0.9)):
@@ -105,6 +107,30 @@ def test_what_the_bands_tell_of_a_voice_is_taken_off():
             for each in (vectors, shed)
         )
         assert (after < kept * before) == (groups is speakers)  # the voice goes, the emotion stays
+
+
+def test_a_voice_part_tells_voices_apart_whatever_they_feel():
+    rng = np.random.default_rng(2)
+    emotions, speakers = np.arange(1200) % 4, np.arange(1200) // 4 % 60
+    feels, sounds, line = (rng.standard_normal((n, 160)) for n in (4, 60, 1))
+    bands = (4 * feels[emotions] + sounds[speakers])[:, None] + 0.5 * rng.standard_normal((1200, 2, 160))
+    bands[:, 1] += line[0] * rng.standard_normal((1200, 1))
+    known = speakers < 50
+    rows = light_voice.Rows(emotions[known], speakers[known], emotions[known])
+    part = light_voice.directions(bands[known].astype(np.float32), rows, 0.5)
+    lengths = np.linalg.norm(part(bands[known].reshape(-1, 160).astype(np.float32)), axis=1)
+    assert np.sqrt((lengths**2).mean()) == pytest.approx(0.5, rel=1e-3)
+
+    voice, mood = (each[~known, None] == each[~known] for each in (speakers, emotions))
+
+    def alike(vectors, pairs):
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return (unit @ unit.T)[pairs].mean()
+
+    for copy in (0, 1):  # of voices that it has not heard
+        new = bands[~known, copy].astype(np.float32)
+        assert alike(new - new.mean(axis=0), mood & ~voice) > alike(new - new.mean(axis=0), voice & ~mood) + 0.5
+        assert alike(part(new), voice & ~mood) > alike(part(new), mood & ~voice) + 0.5
 
 
 def test_copies_differ_and_keep_to_what_is_heard(decades):
@@ -120,7 +146,7 @@ def test_copies_differ_and_keep_to_what_is_heard(decades):
 
 
 def test_tuning_moves_the_stem_and_repeats_itself(weights, decades):
-    rows = light_head.Rows(np.arange(12) % 3, np.arange(12) // 3, np.arange(12) % 2)
+    rows = light_voice.Rows(np.arange(12) % 3, np.arange(12) // 3, np.arange(12) % 2)
     pictures = [decades[index % 3].astype(np.float16) for index in range(12)]
     options = light_tune.TuneOptions(head_epochs=1, epochs=1, batch=6, of_a_voice=3)
     first, second = (light_tune.tune(pictures, rows, weights, BLOCKS, options) for _ in range(2))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from light_augment import Augmentation, degraded
-from light_head import Rows
+from light_voice import Rows
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.evaluation import TelephoneOptions, telephone

@@ -3,8 +3,9 @@
 Each member is a small MLP whose output, on the unit sphere, is pulled towards the same emotion in *other* voices
 (supervised contrastive loss, Khosla et al. 2020, https://arxiv.org/abs/2004.11362) and read by a linear classifier
 (cross-entropy). A voice's clips of the same emotion are no positives, and its clips of other emotions are negatives,
-so that likeness of voice earns nothing. Members differ by seed only; their embeddings are laid side by side.
-What is left of the voice in their first layers, and can be told from how far the picture's bands swing, is taken off.
+so that likeness of voice earns nothing. Members differ by seed only; their embeddings are laid side by side. What is
+left of the voice in their first layers, and can be told from how far the picture's bands swing, is taken off; behind
+what they say comes the voice part, by which a collection tells its voices apart (`light_voice`).
 
 Half of the clips in a batch are moved to another sentence: what clips of their own sentence have in common is taken off
 and what those of another have is put on, as far as emotion does not account for it. So the sentence tells nothing.
@@ -17,20 +18,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from light_voice import BANDS, Rows, VoicePart, directions, shift
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from e2vsearch.projections.shipped import Shipped
-
-BANDS = 80
-"""Of the picture."""
+from e2vsearch.projections.voices import nobody
 
 EMOTION_DIMS = 128
 """Of a projected vector. The members' 384 numbers have 99.6 % of their squares in so many directions."""
 
 NUANCE_DIMS = 256
-"""Of a projected vector, so that it is no longer than the encoder's own."""
+"""Of a projected vector, so that it is no longer than what the first layers say."""
+
+VOICE_SHARE = 1e-4
+"""Of the squares of a vector: who compares vectors without a projection, or trains on them, hears nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ class HeadOptions:
     smoothing: float = 0.1  # of the labels, for the classifier
     moved: float = 0.5  # share of clips that are moved to another sentence
     own_voice: float = 300.0  # how often a clip of its own voice and another emotion counts against one
-    own: tuple[int, ...] = (0, 3)  # copies that leave a voice as it is, to learn from what is a voice's
-    ridge: float = 0.03  # of that regression, as a share of what its inputs vary
+    own: tuple[int, int] = (0, 3)  # copies that leave a voice as it is: clean, and through a telephone
+    ridge: float = 0.03  # of the regression on the bands, as a share of what they vary
     seed: int = 17  # member i trains from seed + i
 
 
@@ -61,21 +64,28 @@ class LightHead:
     """A trained head, ready for export: normalisation folded into its first layer, members stacked.
 
     The encoder's vectors are what the first layers say, less their bias: linear in pooled frames, and zero at the mean
-    of all that was trained on. So a collection's own centre can be taken off them before anything bends them.
+    of all that was trained on. So a collection's own centre can be taken off them before anything bends them. Behind
+    that comes the voice part.
     """
 
-    wide: NDArray[np.float32]  # (members, features, hidden)
+    wide: NDArray[np.float32]  # (members, features and the bands' deviations, hidden)
     offset: NDArray[np.float32]  # (members, 1, hidden): what the mean of the training features is set off by
     bias: NDArray[np.float32]  # (members, 1, hidden)
     narrow: NDArray[np.float32]  # (members, hidden, dim of one)
     narrow_bias: NDArray[np.float32]  # (members, 1, dim of one)
     classify: NDArray[np.float32]  # (members, dim of one, classes)
     classify_bias: NDArray[np.float32]  # (members, 1, classes)
+    voice: VoicePart
+
+    @property
+    def heard(self) -> int:
+        """Numbers of a vector that come from the first layers."""
+        return int(self.wide.shape[0] * self.wide.shape[2])
 
     @property
     def dim(self) -> int:
         """Of the encoder's vectors."""
-        return int(self.wide.shape[0] * self.wide.shape[2])
+        return self.heard + self.voice.dim
 
     @property
     def classes(self) -> int:
@@ -84,12 +94,14 @@ class LightHead:
 
     def __call__(self, pooled: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Vectors ``(n, dim)`` and class probabilities ``(n, classes)`` of pooled features ``(n, features)``."""
-        first = pooled @ self.wide + self.offset
+        heard, means, deviations = np.split(pooled, [pooled.shape[1] - 2 * BANDS, pooled.shape[1] - BANDS], axis=1)
+        first = np.concatenate([heard, deviations], axis=1) @ self.wide + self.offset
         wide = functional.silu(torch.from_numpy(first + self.bias)).numpy()
         parts = wide @ self.narrow + self.narrow_bias
         parts /= np.linalg.norm(parts, axis=-1, keepdims=True)
         logits = (parts @ self.classify + self.classify_bias).mean(axis=0)
-        return np.concatenate(list(first), axis=1), torch.from_numpy(logits).softmax(dim=1).numpy()
+        vectors = np.concatenate([*first, self.voice(np.concatenate([means, deviations], axis=1))], axis=1)
+        return vectors, torch.from_numpy(logits).softmax(dim=1).numpy()
 
     def projection(self, pooled: NDArray[np.float32], share: float) -> Shipped:
         """What the encoder ships to compare its vectors by, resting on the mean of what it was trained on.
@@ -102,19 +114,21 @@ class LightHead:
         vectors, scores = self(pooled)
         full = Shipped(
             bias=self.bias.reshape(-1),
-            centre=np.zeros(self.dim, np.float32),
-            means=(scores.T @ vectors) / scores.sum(axis=0)[:, None],
+            centre=np.zeros(self.heard, np.float32),
+            means=(scores.T @ vectors[:, : self.heard]) / scores.sum(axis=0)[:, None],
             narrow=self.narrow,
             narrow_bias=self.narrow_bias[:, 0],
             classes=self.classify,
             classes_bias=self.classify_bias[:, 0],
             emotion=np.eye(self.narrow.shape[0] * self.narrow.shape[2], dtype=np.float32),
-            nuance=np.eye(self.dim, dtype=np.float32),
+            nuance=np.eye(self.heard, dtype=np.float32),
+            voices=nobody(self.narrow.shape[0] * self.narrow.shape[2], self.voice.dim, self.heard),
             share=0.5,
         )
         said, heard = np.split(full.apply(vectors), [full.dim_emotion], axis=1)
         emotion, nuance = _directions(said, EMOTION_DIMS), _directions(heard, NUANCE_DIMS)
-        return replace(full, emotion=emotion, nuance=nuance, share=share)
+        known = nobody(EMOTION_DIMS, self.voice.dim, self.heard)
+        return replace(full, emotion=emotion, nuance=nuance, voices=known, share=share)
 
 
 def _directions(values: NDArray[np.float32], dims: int) -> NDArray[np.float32]:
@@ -142,30 +156,17 @@ class Member(nn.Module):  # type: ignore[misc]  # torch has no types that mypy c
         return embedding, self.classify(embedding)
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """What is known of each clip, as numbers from 0."""
-
-    emotions: NDArray[np.int64]  # (n,)
-    speakers: NDArray[np.int64]  # (n,)
-    texts: NDArray[np.int64]  # (n,) which sentence is said
-
-    def __getitem__(self, chosen: NDArray[np.generic]) -> Rows:
-        """Some of the clips; emotions, speakers and texts keep their numbers."""
-        return Rows(self.emotions[chosen], self.speakers[chosen], self.texts[chosen])
-
-
 def train(features: NDArray[np.float32], rows: Rows, scored: int, options: HeadOptions) -> LightHead:
     """A head of `options.members` members, each trained on all clips; each time one is seen, in any of its copies.
 
     Args:
         features: ``(n, copies, width)`` pooled frames, not normalised; mean and deviation become part of the head. The
-            last 80 are the deviations of the picture's bands: no member hears them, they tell of the voice.
+            last 160 are means and deviations of the picture's bands: no member hears them, they tell of the voice.
         rows: emotion, speaker and sentence of the n clips.
         scored: how many emotions get a score; those from there on shape the embedding alone.
         options: sizes, rates and the seed; the same options on the same machine give the same head.
     """
-    heard, bands = features[..., :-BANDS], features[..., -BANDS:]
+    heard, bands = np.split(features, [features.shape[2] - 2 * BANDS], axis=2)
     flat = heard.reshape(-1, heard.shape[2])
     mean, deviation = flat.mean(axis=0), flat.std(axis=0) + 1e-6
     normal = torch.from_numpy((heard - mean) / deviation)
@@ -178,47 +179,20 @@ def train(features: NDArray[np.float32], rows: Rows, scored: int, options: HeadO
     wide = stack([weight["wide.weight"].T / deviation[:, None] for weight in weights])
     wide = wide.astype(np.float16).astype(np.float32)  # as it ships: half of 1.2 MB
     offset = -mean @ wide[:, None]
-    vectors = np.concatenate([*(heard[:, options.own] @ wide[:, None] + offset[:, None])], axis=2)
-    slope, level = _voice(vectors, bands[:, options.own], rows, options.ridge)
-    slope, level = (np.stack(np.split(each, options.members, axis=-1)) for each in (slope, level[None]))
+    first = np.concatenate([*(heard[:, options.own] @ wide[:, None] + offset[:, None])], axis=2)
+    slope, level = shift(first, bands[:, options.own, BANDS:], rows, options.ridge)
+    by_member, levels = (np.stack(np.split(each, options.members, axis=-1)) for each in (slope, level[None]))
+    length = VOICE_SHARE**0.5 * float(np.sqrt((first.astype(np.float64) ** 2).sum(axis=2).mean()))
     return LightHead(
-        wide=np.concatenate([wide, -slope.astype(np.float16).astype(np.float32)], axis=1),
-        offset=offset + level,
+        wide=np.concatenate([wide, -by_member.astype(np.float16).astype(np.float32)], axis=1),
+        offset=offset + levels,
         bias=stack([weight["wide.bias"][None] for weight in weights]),
         narrow=stack([weight["narrow.weight"].T for weight in weights]),
         narrow_bias=stack([weight["narrow.bias"][None] for weight in weights]),
         classify=stack([weight["classify.weight"].T[:, :scored] for weight in weights]),
         classify_bias=stack([weight["classify.bias"][None, :scored] for weight in weights]),
+        voice=directions(bands[:, options.own], rows, length),
     )
-
-
-def _voice(
-    vectors: NDArray[np.float32], bands: NDArray[np.float32], rows: Rows, ridge: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the picture's bands tell of the shift that a voice is to vectors, whatever it feels, by ridge regression.
-
-    Args:
-        vectors: ``(n, copies, dim)`` of clips.
-        bands: ``(n, copies, BANDS)`` deviations of their pictures.
-        rows: emotions and speakers of the n clips.
-        ridge: as a share of what the bands vary.
-
-    Returns:
-        ``(BANDS, dim)`` slope, and ``(dim,)`` what to add where it is taken off so that means stay.
-    """
-    shifts = np.empty_like(vectors)
-    for copy in range(vectors.shape[1]):
-        beside = vectors[:, copy].copy()
-        for emotion in np.unique(rows.emotions):
-            beside[rows.emotions == emotion] -= beside[rows.emotions == emotion].mean(axis=0)
-        for speaker in np.unique(rows.speakers):
-            shifts[rows.speakers == speaker, copy] = beside[rows.speakers == speaker].mean(axis=0)
-    known, told = bands.reshape(-1, bands.shape[2]).astype(np.float64), shifts.reshape(-1, shifts.shape[2])
-    mean, deviation = known.mean(axis=0), known.std(axis=0) + 1e-6
-    normal = (known - mean) / deviation
-    spread = normal.T @ normal + ridge * len(normal) * np.eye(normal.shape[1])
-    slope = np.linalg.solve(spread, normal.T @ (told - told.mean(axis=0))) / deviation[:, None]
-    return slope.astype(np.float32), (mean @ slope).astype(np.float32)
 
 
 def _train_member(normal: Tensor, rows: Rows, options: HeadOptions, seed: int) -> Member:

@@ -5,6 +5,8 @@ first blocks after the published architecture (Radford et al. 2022, https://arxi
 
     mel (1, 80, T), pooling (rows, ceil(T / 2))  →  vectors (rows, dim), scores (rows, classes)
 
+A vector is what the head's first layers say, and the voice part beside it.
+
 `pooling` says which frames each row is the mean and the deviation of, before the head: one row of equal shares for an
 utterance, one row a frame for a curve over time. So both come from the same weights, and an utterance does not pay for
 the curve. Without a head the graph ends in what it would see, pooled (rows, `pooled_width`); heads are trained on that,
@@ -20,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from light_head import BANDS, LightHead
+from light_head import LightHead
+from light_voice import BANDS
 from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -67,7 +70,7 @@ class _Graph:
 
 def pooled_width(blocks: Sequence[int]) -> int:
     """Numbers that a head sees, as `build` pools them."""
-    return WIDTH * (2 * len(blocks) - 1) + BANDS
+    return WIDTH * (2 * len(blocks) - 1) + 2 * BANDS
 
 
 def build(
@@ -78,17 +81,19 @@ def build(
     Args:
         stem: Whisper's encoder weights by name.
         blocks: after which transformer blocks frames are pooled, the first being 1. Side by side: of the lowest the
-            deviations, of the others means and deviations, and the deviations of the picture's bands.
+            deviations, of the others means and deviations, and both of the picture's bands.
         head: the trained head, normalisation folded in.
     """
     graph = _Graph()
     after = _add_stem(graph, stem, max(blocks))
     views = [view for block in blocks for view in _mean_and_deviation(graph, after[block - 1])][1:]
-    views.append(_mean_and_deviation(graph, _every_second(graph))[1])
-    graph.add("Concat", *views, axis=1, name="pooled")
-    outputs = {"pooled": pooled_width(blocks)}
-    if head is not None:
-        _add_head(graph, "pooled", head)
+    mean, deviation = _mean_and_deviation(graph, _every_second(graph))
+    if head is None:
+        graph.add("Concat", *views, mean, deviation, axis=1, name="pooled")
+        outputs = {"pooled": pooled_width(blocks)}
+    else:
+        heard, bands = (graph.add("Concat", *each, axis=1) for each in ((*views, deviation), (mean, deviation)))
+        _add_head(graph, heard, bands, head)
         outputs = {"vectors": head.dim, "scores": head.classes}
     return graph.model(
         [
@@ -208,19 +213,17 @@ def _add_positions(graph: _Graph, x: str) -> str:
     return graph.add("Concat", graph.add("Sin", angles), graph.add("Cos", angles), axis=1)
 
 
-def _add_head(graph: _Graph, pooled: str, head: LightHead) -> None:
+def _add_head(graph: _Graph, heard: str, bands: str, head: LightHead) -> None:
     def layer(x: str, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
         product = graph.add("MatMul", x, graph.constant(f"head.{name}.weight", weight))
         return graph.add("Add", product, graph.constant(f"head.{name}.bias", bias))
 
-    def laid(x: str, name: str) -> str:  # (members, rows, …) to (rows, all of it)
-        side_by_side = graph.add("Transpose", x, perm=[1, 0, 2])
-        return graph.add("Reshape", side_by_side, graph.integers(-1, head.dim), name=name)
-
     wide = graph.add("Cast", graph.constant("head.wide.weight", head.wide.astype(np.float16)), to=TensorProto.FLOAT)
     offset = graph.constant("head.wide.bias", head.offset)
-    first = graph.add("Add", graph.add("MatMul", pooled, wide), offset)  # (members, rows, hidden)
-    laid(first, "vectors")
+    first = graph.add("Add", graph.add("MatMul", heard, wide), offset)  # (members, rows, hidden)
+    side_by_side = graph.add("Transpose", first, perm=[1, 0, 2])
+    laid = graph.add("Reshape", side_by_side, graph.integers(-1, head.wide.shape[0] * head.wide.shape[2]))
+    graph.add("Concat", laid, layer(bands, "voice", head.voice.weight, head.voice.offset), axis=1, name="vectors")
     biased = graph.add("Add", first, graph.constant("head.bias", head.bias))
     bent = graph.add("Mul", biased, graph.add("Sigmoid", biased))
     parts = graph.add("LpNormalization", layer(bent, "narrow", head.narrow, head.narrow_bias), axis=-1, p=2)

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from light_augment import Augmentation, degraded
-from light_head import BANDS, HeadOptions, Member, Rows, contrast
+from light_head import HeadOptions, Member, contrast
 from light_onnx import HEADS, WIDTH
+from light_voice import BANDS, Rows
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional

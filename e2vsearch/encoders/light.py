@@ -1,14 +1,15 @@
-"""The encoder that ships in the wheel: six acted emotions, 384 numbers, no torch, no download. Knows samples and mels.
+"""The encoder that ships in the wheel: six acted emotions, 448 numbers, no torch, no download. Knows samples and mels.
 
 Whisper-tiny.en's stem and first three blocks, tuned, and a head, trained on CREMA-D and EMO-DB for likeness of emotion
 across voices (`training/README.md`; data, licences, figures and limits in `data/light.json`). An utterance's vector is
 
     mel picture, speech at one level → frames (50 Hz) of three blocks → mean and deviation over time → first layers
-    of the head, less what the deviations of the picture's bands tell of the voice
+    of the head, less what the deviations of the picture's bands tell of the voice (384)
+    mel picture → mean and deviation over time → what tells voices apart, a hundredth as long (64)
 
 and its scores are what the whole head makes of it. All of the head but its first layers is also the projection that
-ships with the encoder, through which a collection of such vectors is compared, centred on itself
-(`e2vsearch.projections.shipped`).
+ships with the encoder, through which a collection of such vectors is compared, centred on itself and on the voices
+that it tells apart (`e2vsearch.projections.shipped`).
 """
 
 from __future__ import annotations

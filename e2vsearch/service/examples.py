@@ -40,7 +40,7 @@ from e2vsearch.vectors import IndexStatus
 
 _EMOTIONS = ("angry", "disgusted", "fearful", "happy", "neutral", "sad")
 _SCORES = dict(zip(_EMOTIONS, (0.81, 0.06, 0.04, 0.01, 0.05, 0.03), strict=True))
-_SPACE = Space("light", "9f2c61d0b7aa", 384, _EMOTIONS)
+_SPACE = Space("light", "9f2c61d0b7aa", 448, _EMOTIONS)
 _META = {"agent": "Kim", "queue": "billing"}
 _WHEN = datetime(2024, 3, 11, 9, 30, tzinfo=UTC)
 
@@ -91,7 +91,7 @@ RECORDING = Recording(
 )
 SEGMENT = Segment("seg:14", "call:2", 1, 761.2, 766.4, "angry", 0.81, _SCORES, HIT.text, HIT.label, HIT.label_score)
 EMBEDDING = Embedding(
-    str(_SPACE), 384, [EmbeddedMoment(0, 0.4, 4.9, "angry", 0.81, _SCORES, [0.0412, -0.0187, 0.0663])]
+    str(_SPACE), 448, [EmbeddedMoment(0, 0.4, 4.9, "angry", 0.81, _SCORES, [0.0412, -0.0187, 0.0663])]
 )
 RECORDING_PAGE = RecordingPage([RECORDING], "call:2")
 RECORDING_SEGMENTS = RecordingSegments(RECORDING, [SEGMENT])

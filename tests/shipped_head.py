@@ -1,0 +1,47 @@
+"""Small heads, as an encoder ships them, for tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.projections.shipped import Shipped
+from e2vsearch.projections.voices import nobody
+
+DIM, CLASSES = 16, 2
+
+
+def made(seed: int = 0, classes: int = CLASSES) -> Shipped:
+    rng = np.random.default_rng(seed)
+
+    def any_of(*shape: int) -> NDArray[np.float32]:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    return Shipped(
+        bias=any_of(DIM),
+        centre=np.zeros(DIM, np.float32),
+        means=3 * any_of(classes, DIM),
+        narrow=any_of(2, DIM // 2, 6),
+        narrow_bias=any_of(2, 6),
+        classes=any_of(2, 6, classes),
+        classes_bias=any_of(2, classes),
+        emotion=any_of(12, 5),
+        nuance=any_of(DIM, 4),
+        voices=nobody(5, 0, DIM),
+        share=0.3,
+    )
+
+
+def knowing() -> Shipped:
+    """One whose last layer tells its classes apart, by what the members make of the middle of each."""
+    one = made()
+    _, parts = one._heard(one.means.astype(np.float64))
+    apart = 30 * (parts[:, 0] - parts[:, 1])  # (members, d)
+    middles = np.einsum("md,mcd->m", apart, parts) / 2
+    return replace(
+        one,
+        classes=np.stack([apart, -apart], axis=2).astype(np.float32),
+        classes_bias=np.stack([-middles, middles], axis=1).astype(np.float32),
+    )
