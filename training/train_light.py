@@ -40,8 +40,8 @@ TUNINGS = ((False, 17), (True, 17), (True, 18))
 """Of the stem: whether some clips are heard through a telephone, and the seed."""
 
 SHARE = 0.2
-"""Of nuance in the projection that ships: 0 has .006 mAP and .012 precision@10 less on EMO-DB and leaks .04 less; .4
-has .005 and .010 more and leaks .07 more, and .003 less of the third triplets."""
+"""Of nuance in the projection that ships: 0 has .005 mAP and .014 precision@10 less on EMO-DB; .4 has .005 and .008
+more, and .002 less of the third triplets."""
 
 THREADS = 2  # sums are split by thread: the same number gives the same weights on every machine alike
 

@@ -25,7 +25,7 @@ __all__ = ["Voices", "found", "nobody", "shifts"]
 
 PER_VOICE = 64
 """Segments for each cluster that is looked for: with fewer, a cluster is a voice in one mood, and its shift takes the
-mood off (EMO-DB, 32: .626 mAP, 64: .649); with more it is of several voices (CREMA-D, 64: .664, 128: .636)."""
+mood off (EMO-DB, 32: .617 mAP, 64: .642); with more it is of several voices (CREMA-D, 64: .662, 128: .630)."""
 
 MOST = 64
 """Clusters of a run at most. Where there are more voices, a cluster is of voices that are alike."""
