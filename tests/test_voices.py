@@ -53,15 +53,13 @@ def test_told_apart_voices_no_longer_draw_their_own() -> None:
     assert own_voice(centred.apply(rows), speakers) < 0.3  # chance is a sixth
     felt = np.arange(len(rows)) % 2
     assert (centred.scores(rows).argmax(axis=1) == felt).mean() >= (without.scores(rows).argmax(axis=1) == felt).mean()
-    new, _ = calls(seed=0)
-    assert centred.apply(new[:3]) == pytest.approx(centred.apply(new)[:3], abs=1e-6)  # whatever else is asked
+    assert centred.apply(rows[:3]) == pytest.approx(centred.apply(rows)[:3], abs=1e-6)  # whatever else is asked
 
 
 def test_what_is_no_voice_shifts_nothing() -> None:
     rows, _ = calls(blur=3.0)
     centred = hearing().centred(rows)
-    assert not centred.voices.shifts.any()
-    assert (centred.apply(rows) == replace(centred, voices=hearing().voices).apply(rows)).all()
+    assert not len(centred.voices)
 
 
 def test_a_voice_part_that_tells_emotion_alone_takes_none_off() -> None:
@@ -69,8 +67,8 @@ def test_a_voice_part_that_tells_emotion_alone_takes_none_off() -> None:
     felt = np.arange(len(rows)) % 2
     rows[:, DIM:] = (2 * felt[:, None] - 1) + 0.3 * np.random.default_rng(1).standard_normal((len(rows), VOICE))
     centred = hearing().centred(rows)
-    size = np.linalg.norm(hearing().means[0] - hearing().means[1])
-    assert np.linalg.norm(centred.voices.shift(_emotion(centred, rows), rows[:, DIM:]), axis=1).max() < 0.1 * size
+    without = replace(centred, voices=hearing().voices)
+    assert (centred.apply(rows) * without.apply(rows)).sum(axis=1).min() > 0.98
 
 
 def test_a_small_collection_and_an_encoder_without_a_voice_part_have_none() -> None:
@@ -102,7 +100,3 @@ def test_a_group_is_compared_class_by_class() -> None:
         shift = sum(weights[each] * (own[each] - means[each]) for each in range(3)) / sum(weights)
         assert found[group] == pytest.approx(shift)
     assert not voices.shifts(belonging * 0, sure, vectors, means, 2.0).any()
-
-
-def _emotion(projection: Shipped, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    return projection._said(projection._heard(rows[:, :DIM].astype(np.float64) - projection.centre)[1])

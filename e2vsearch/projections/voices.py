@@ -95,6 +95,9 @@ def nobody(emotion_dims: int, voice_dims: int, dim: int) -> Voices:
 def found(emotion: Floats, voice: NDArray[np.floating[Any]]) -> tuple[Voices, Floats]:
     """The clusters of some of a collection's segments, nothing shifted yet, and how far each is one, ``(k,)``.
 
+    There are none where there are too few segments, no voice parts, or only loose clusters. A loose one beside others
+    stays, or what is of it would count as of one of those.
+
     Args:
         emotion: ``(n, e)`` emotion parts, each of length one.
         voice: ``(n, v)`` voice parts.
@@ -112,6 +115,8 @@ def found(emotion: Floats, voice: NDArray[np.floating[Any]]) -> tuple[Voices, Fl
     own = near == near.max(axis=2, keepdims=True)
     cosines = (near * own).sum(axis=0) / np.maximum(own.sum(axis=0), 1)
     tight = np.clip((cosines.reshape(-1) - _LOOSE) / (_TIGHT - _LOOSE), 0.0, 1.0)
+    if not tight.any():
+        return none, np.empty(0)
     return Voices(aside, places.astype(np.float32), np.zeros((len(places), 0), np.float32)), tight
 
 
