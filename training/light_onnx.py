@@ -222,7 +222,7 @@ def _add_head(graph: _Graph, heard: str, bands: str, head: LightHead) -> None:
     offset = graph.constant("head.wide.bias", head.offset)
     first = graph.add("Add", graph.add("MatMul", heard, wide), offset)  # (members, rows, hidden)
     side_by_side = graph.add("Transpose", first, perm=[1, 0, 2])
-    laid = graph.add("Reshape", side_by_side, graph.integers(-1, head.wide.shape[0] * head.wide.shape[2]))
+    laid = graph.add("Reshape", side_by_side, graph.integers(-1, head.heard))
     graph.add("Concat", laid, layer(bands, "voice", head.voice.weight, head.voice.offset), axis=1, name="vectors")
     biased = graph.add("Add", first, graph.constant("head.bias", head.bias))
     bent = graph.add("Mul", biased, graph.add("Sigmoid", biased))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.errors import SpaceMismatch
 
-__all__ = ["RAW", "Projection", "Raw", "unit"]
+__all__ = ["RAW", "Projection", "Raw", "softmax", "unit"]
 
 
 class Projection(Protocol):
@@ -87,6 +87,12 @@ def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
     scaled: NDArray[np.float64] = wide / np.where(lengths > 0, lengths, 1.0)
     return scaled
+
+
+def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows ``(n, k)`` as probabilities, in float64."""
+    raised = np.exp(values - values.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
 def check(vectors: NDArray[np.floating[Any]], dim: int, name: str) -> None:

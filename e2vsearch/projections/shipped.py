@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import AnalysisError
-from e2vsearch.projections import check, unit, voices
+from e2vsearch.projections import check, softmax, unit, voices
 from e2vsearch.projections.packing import digest, pack, read
 from e2vsearch.projections.voices import Voices
 
@@ -117,8 +117,7 @@ class Shipped:
         Raises:
             SpaceMismatch: vectors of another length.
         """
-        seen, _ = self._seen(vectors)
-        bent, parts = self._heard(seen)
+        bent, parts = self._heard(self._seen(vectors))
         known = np.any(vectors, axis=1, keepdims=True)
         emotion = math.sqrt(1.0 - self.share) * self._said(parts)
         nuance = math.sqrt(self.share) * unit(bent @ self.nuance.astype(np.float64))
@@ -131,11 +130,9 @@ class Shipped:
         Raises:
             SpaceMismatch: vectors of another length.
         """
-        seen, _ = self._seen(vectors)
-        _, parts = self._heard(seen)
+        _, parts = self._heard(self._seen(vectors))
         logits = (parts @ self.classes.astype(np.float64) + self.classes_bias[:, None]).mean(axis=0)
-        likely = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(likely / likely.sum(axis=1, keepdims=True), np.float32)
+        return softmax(logits).astype(np.float32)
 
     def centred(self, vectors: NDArray[np.floating[Any]]) -> Shipped:
         """The same, centred on a collection and its voices, wherever its own centre is.
@@ -150,7 +147,8 @@ class Shipped:
         known = np.asarray(vectors, np.float64)[np.any(vectors, axis=1)]
         heard, everyone = known[:, : self.bias.size], np.ones((len(known), 1))
         settled = len(known) / (len(known) + PRIOR)
-        centred = replace(self, centre=np.zeros_like(self.centre), voices=self._nobody)
+        nobody = voices.nobody(self.dim_emotion, self.voices.dim, self.bias.size)
+        centred = replace(self, centre=np.zeros_like(self.centre), voices=nobody)
         for _ in range(_PASSES):
             sure = centred.scores(known).astype(np.float64)
             (shift,) = voices.shifts(everyone, sure, heard, self.means, PRIOR)
@@ -159,11 +157,12 @@ class Shipped:
 
     def _told_apart(self, known: Floats) -> Shipped:
         """The same, each voice's shift beside the centre of all, as far as there are any to be told apart."""
-        away, voice = self._seen(known)
+        away, voice = self._seen(known), known[:, self.bias.size :]
         emotion = self._said(self._heard(away)[1])
-        found, tight = voices.found(emotion, voice)
-        if not len(found):
+        clusters = voices.found(emotion, voice)
+        if clusters is None:
             return self
+        found, tight = clusters
         belonging, told = found.belonging(emotion, voice), self
         for _ in range(_PASSES):
             sure = told.scores(known).astype(np.float64)
@@ -171,18 +170,14 @@ class Shipped:
             told = replace(self, voices=replace(found, shifts=shift.astype(np.float32)))
         return told
 
-    @property
-    def _nobody(self) -> Voices:
-        return voices.nobody(self.dim_emotion, self.voices.dim, self.bias.size)
-
-    def _seen(self, vectors: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
-        """What is said of emotion, less what shifts it, and the voice parts."""
+    def _seen(self, vectors: NDArray[np.floating[Any]]) -> Floats:
+        """What is said of emotion, less what shifts it, ``(n, dim)``."""
         check(vectors, self.dim_in, self.name)
         heard, voice = np.split(np.asarray(vectors, np.float64), [self.bias.size], axis=1)
         away = heard - self.centre.astype(np.float64)
         if len(self.voices):
             away -= self.voices.shift(self._said(self._heard(away)[1]), voice)
-        return away, voice
+        return away
 
     def _heard(self, seen: Floats) -> tuple[Floats, Floats]:
         """Hidden units ``(n, dim)`` and what each member makes of its own, ``(members, n, d)``."""

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.projections import unit
+from e2vsearch.projections import softmax, unit
 
 __all__ = ["Voices", "found", "nobody", "shifts"]
 
@@ -77,9 +77,8 @@ class Voices:
 
     def belonging(self, emotion: Floats, voice: NDArray[np.floating[Any]]) -> Floats:
         """How much each segment is of each cluster, ``(n, k)``: rows sum to one."""
-        likeness = _rest(emotion, voice, self.aside) @ self.places.T.astype(np.float64) / _TEMPERATURE
-        raised = np.exp(likeness - likeness.max(axis=1, keepdims=True))
-        return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+        likeness = _rest(emotion, voice, self.aside) @ self.places.T.astype(np.float64)
+        return softmax(likeness / _TEMPERATURE)
 
     def shift(self, emotion: Floats, voice: NDArray[np.floating[Any]]) -> Floats:
         """What to take off each segment beside the collection's own shift, ``(n, dim)``."""
@@ -92,10 +91,10 @@ def nobody(emotion_dims: int, voice_dims: int, dim: int) -> Voices:
     return Voices(aside, np.zeros((0, voice_dims), np.float32), np.zeros((0, dim), np.float32))
 
 
-def found(emotion: Floats, voice: NDArray[np.floating[Any]]) -> tuple[Voices, Floats]:
+def found(emotion: Floats, voice: NDArray[np.floating[Any]]) -> tuple[Voices, Floats] | None:
     """The clusters of some of a collection's segments, nothing shifted yet, and how far each is one, ``(k,)``.
 
-    There are none where there are too few segments, no voice parts, or only loose clusters. A loose one beside others
+    None where there are too few segments, no voice parts, or only loose clusters. A loose one beside others
     stays, or what is of it would count as of one of those.
 
     Args:
@@ -103,9 +102,8 @@ def found(emotion: Floats, voice: NDArray[np.floating[Any]]) -> tuple[Voices, Fl
         voice: ``(n, v)`` voice parts.
     """
     count = min(MOST, len(voice) // PER_VOICE)
-    none = nobody(emotion.shape[1], voice.shape[1], 0)
     if count < 2 or not voice.shape[1]:
-        return none, np.empty(0)
+        return None
     told = _with_one(emotion)
     spread = told.T @ told + _RIDGE * len(told) * np.diag([1.0] * emotion.shape[1] + [0.0])
     aside = np.linalg.solve(spread, told.T @ voice.astype(np.float64)).astype(np.float32)
@@ -116,7 +114,7 @@ def found(emotion: Floats, voice: NDArray[np.floating[Any]]) -> tuple[Voices, Fl
     cosines = (near * own).sum(axis=0) / np.maximum(own.sum(axis=0), 1)
     tight = np.clip((cosines.reshape(-1) - _LOOSE) / (_TIGHT - _LOOSE), 0.0, 1.0)
     if not tight.any():
-        return none, np.empty(0)
+        return None
     return Voices(aside, places.astype(np.float32), np.zeros((len(places), 0), np.float32)), tight
 
 

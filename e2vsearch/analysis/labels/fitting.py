@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.labels.groups import Indices, split
-from e2vsearch.analysis.labels.model import Model, softmax
+from e2vsearch.analysis.labels.model import Model
 from e2vsearch.errors import missing_extra
-from e2vsearch.projections import unit
+from e2vsearch.projections import softmax, unit
 
 STRENGTHS = tuple(float(c) for c in np.geomspace(1e-4, 1.5, 7))
 """C to choose from, for standardised vectors; of the corpora above it was 0.01 to 0.4, larger for fewer examples."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.projections import unit
+from e2vsearch.projections import softmax, unit
 
 _MOMENT = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same classifier gives the same bytes
 _MAX_HEADER = 10_000  # bytes; numpy's own limit
@@ -104,10 +104,3 @@ def _array(content: bytes, name: str, shape: tuple[int, ...]) -> NDArray[np.floa
     if not np.isfinite(array).all():
         raise ValueError(f"its {name} hold NaN or infinite values")
     return array
-
-
-def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows that sum to one."""
-    raised = np.exp(values - values.max(axis=1, keepdims=True))
-    scaled: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
-    return scaled
