@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from command import Run
 from made import save, silence, speech
-from sqlalchemy import update
+from sqlalchemy import make_url, update
 
 import e2vsearch
 from e2vsearch import ingest
@@ -277,14 +277,16 @@ def test_a_database_that_goes_away_and_comes_back(
     import psycopg
 
     cut: list[int] = []
+    cutter = threading.Lock()  # recordings are read side by side: one of them cuts, the others wait until it has
     read = ingest.Steps.read
 
     def cutting(steps: ingest.Steps, *arguments: object) -> ingest.one.Read:
         found = read(steps, *arguments)  # type: ignore[arg-type]
-        if not cut:
-            with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
-                kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'test_%'"
-                cut.append(len(connection.execute(kill).fetchall()))
+        with cutter:
+            if not cut:
+                with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
+                    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+                    cut.append(len(connection.execute(kill, [make_url(database_url).database]).fetchall()))
         return found
 
     with e2vsearch.open(database_url, encoder="fake") as collection, pytest.MonkeyPatch.context() as patch:
