@@ -1,0 +1,39 @@
+"""A collection with its map, to be looked at or to be changed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from made_maps import OPTIONS, filled
+
+from e2vsearch.analysis import maps
+from e2vsearch.collection.opened import Collection
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a collection and its map: umap's compiler takes ten seconds, so it is made once."""
+    for module in ("umap", "sklearn", "scipy"):
+        pytest.importorskip(module, reason="the 'map' extra is not installed")
+    folder = tmp_path_factory.mktemp("maps") / "index"
+    with filled(folder) as collection:
+        maps.make(collection, options=OPTIONS)
+    return folder
+
+
+@pytest.fixture
+def collection(made: Path) -> Iterator[Collection]:
+    """The collection, to be looked at only."""
+    with Collection.open(made) as opened:
+        yield opened
+
+
+@pytest.fixture
+def own(made: Path, tmp_path: Path) -> Iterator[Collection]:
+    """A copy, to be changed."""
+    shutil.copytree(made, tmp_path / "copy")
+    with Collection.open(tmp_path / "copy") as opened:
+        yield opened

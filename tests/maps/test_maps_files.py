@@ -1,0 +1,123 @@
+"""The files of a map: points, pictures, and the page that holds everything and runs nothing of the data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made import save, sine
+from made_maps import EVIL, START
+
+from e2vsearch.analysis import maps
+from e2vsearch.analysis.maps import (
+    lettering,
+    material,
+    page,
+    palette,
+    sounds,
+)
+from e2vsearch.collection.opened import Collection
+from e2vsearch.errors import AnalysisError
+
+
+def test_parquet_holds_points_with_what_is_known(collection: Collection, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    drawn = maps.load(collection)
+    maps.write(collection, drawn, tmp_path / "map.parquet", "http://127.0.0.1:8080/")
+    table = parquet.read_table(tmp_path / "map.parquet")
+    assert table.num_rows == len(drawn.ids)
+    np.testing.assert_array_equal(table["x"].to_numpy(), drawn.x)
+    first = table.slice(0, 1).to_pylist()[0]
+    assert first["id"] == "seg:1"
+    assert first["name"] == EVIL
+    assert first["meta.queue"] == "other"
+    assert first["score.angry"] == pytest.approx(0.8)
+    assert first["audio"] == "http://127.0.0.1:8080/segments/seg:1/audio"
+    assert first["recorded_at"] == START
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_picture_is_drawn_the_same_twice(collection: Collection, tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip("matplotlib")
+    drawn = maps.load(collection)
+    risky = replace(drawn.clusters[0], name="$\\frac{$ <b>")  # neither mathematics nor markup
+    drawn = replace(drawn, clusters=(risky, *drawn.clusters[1:]))
+    for name in ("one", "two"):
+        maps.write(collection, drawn, tmp_path / f"{name}{suffix}")
+    one = (tmp_path / f"one{suffix}").read_bytes()
+    assert one == (tmp_path / f"two{suffix}").read_bytes()
+    assert one.startswith(b"\x89PNG" if suffix == ".png" else b"<?xml")
+    assert suffix == ".png" or (b"queue=" in one and b"&lt;b&gt;" in one)
+
+
+@pytest.fixture(scope="module")
+def html(made: Path) -> str:
+    pytest.importorskip("bokeh")
+    with Collection.open(made) as collection:
+        drawn = maps.load(collection)
+        heard = drawn.clusters[0].moments[0]
+        save(Path(collection.recording(heard.recording).uri), sine(4.0))
+        known = material.facts(collection, "segment", drawn.ids, None)
+        return page.render(drawn, known, sounds.clips(collection, drawn.clusters), "http://127.0.0.1:8080")
+
+
+def test_page_holds_everything_and_runs_nothing_of_the_data(html: str, collection: Collection) -> None:
+    data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
+    assert EVIL in data["calls"]  # it is there
+    assert EVIL not in html  # and not as markup
+    assert "<script>alert" not in html
+    assert data["clusters"][0]["moments"][0]["segment"] in data["clips"]
+    assert next(iter(data["clips"].values())).startswith("data:audio/ogg;base64,T2dnU")  # "OggS"
+    assert len(data["gone"]) == sum(len(cluster["moments"]) for cluster in data["clusters"]) - len(data["clips"])
+    assert [mode["name"] for mode in data["modes"]] == ["cluster", "emotion", "queue"]
+    assert all(len(mode["names"]) == len(mode["colours"]) for mode in data["modes"])
+    item = json.loads(html.partition('id="item">')[2].partition("</script>")[0])
+    assert item["target_id"] == "drawn"
+    assert "media-src data: http://127.0.0.1:8080;" in html
+    assert "cdn.bokeh" not in html.partition("<script>")[0]
+    assert not {"@MEDIA@", "@TITLE@", "@DATA@", "@ITEM@", "@BOKEH@"} & set(html.split())
+
+
+@pytest.mark.parametrize(
+    "address", ["file:///etc", "127.0.0.1:8080", "http://a b", "http://x;script-src *", "http://h:99999"]
+)
+def test_page_takes_no_address_that_is_none(collection: Collection, address: str) -> None:
+    pytest.importorskip("bokeh")
+    drawn = maps.load(collection)
+    known = material.facts(collection, "segment", drawn.ids, None)
+    with pytest.raises(AnalysisError, match="--audio-url"):
+        page.render(drawn, known, None, address)
+
+
+def test_clips_stop_at_their_limit(collection: Collection, html: str) -> None:
+    assert sounds.clips(collection, maps.load(collection).clusters, limit_bytes=10).sounds == {}
+
+
+def test_file_of_another_kind_or_place_is_refused(collection: Collection, tmp_path: Path) -> None:
+    drawn = maps.load(collection)
+    with pytest.raises(AnalysisError, match="suffix"):
+        maps.write(collection, drawn, tmp_path / "map.gif")
+    pytest.importorskip("matplotlib")
+    with pytest.raises(AnalysisError, match="cannot be written"):
+        maps.write(collection, drawn, tmp_path / "nowhere" / "map.png")
+
+
+def test_colours_tell_neighbours_apart(collection: Collection) -> None:
+    one = maps.load(collection).clusters[0]
+    row = tuple(replace(one, number=at, x=float(at), y=0.0) for at in range(30))
+    colours = palette.colours(row)
+    assert len({colours[at] for at in range(12)}) == 12
+    assert all(colours[at] != colours[at + 1] for at in range(29))
+    assert colours[-1] == palette.GREY
+
+
+def test_names_do_not_lie_on_each_other() -> None:
+    boxes = [(0.0, 0.0, 1.0, 0.2)] * 5 + [(1.9, 0.0, 0.6, 0.2)]
+    centres = lettering.spread(boxes, (-1.0, -1.0, 1.0, 1.0))
+    heights = sorted(y for _, y in centres[:5])
+    assert all(second - first >= 0.2 - 1e-9 for first, second in pairwise(heights))
+    assert centres[5][0] == pytest.approx(0.7)

@@ -1,0 +1,173 @@
+"""Maps as they are made: layout, clusters, what is said of them, neighbours and options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from made_maps import CALLS, DIM, MOODS, OPTIONS, SEGMENTS, mood_of
+
+from e2vsearch.analysis import maps
+from e2vsearch.analysis.maps import (
+    MapOptions,
+    describing,
+    material,
+    projecting,
+)
+from e2vsearch.collection.opened import Collection
+from e2vsearch.errors import AnalysisError, BadFilter, MissingExtra
+
+
+def test_clusters_are_the_moods(collection: Collection) -> None:
+    drawn = maps.load(collection)
+    known = material.facts(collection, "segment", drawn.ids, None)
+    assert len(drawn.ids) == CALLS * SEGMENTS
+    assert [cluster.number for cluster in drawn.clusters] == [0, 1, 2]
+    for cluster in drawn.clusters:
+        inside = {
+            item.emotion for item, number in zip(known.items, drawn.cluster, strict=True) if number == cluster.number
+        }
+        assert len(inside) == 1
+    assert (drawn.cluster >= 0).mean() > 0.9
+    sizes = [cluster.size for cluster in drawn.clusters]
+    assert sizes == sorted(sizes, reverse=True)
+    assert drawn.unplaced == 0
+
+
+def test_coordinates_fill_the_square(collection: Collection) -> None:
+    drawn = maps.load(collection)
+    for axis in (drawn.x, drawn.y):
+        assert axis.dtype == np.float32
+        assert -1 <= axis.min() < axis.max() <= 1
+    assert max(np.abs(drawn.x).max(), np.abs(drawn.y).max()) == pytest.approx(1.0)
+
+
+def test_same_seed_gives_the_same_map_and_another_another(own: Collection) -> None:
+    first = maps.load(own)
+    again = maps.make(own, "again", options=OPTIONS)
+    other = maps.make(own, "other", options=replace(OPTIONS, seed=7))
+    for name in ("ids", "x", "y", "cluster", "strength"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    assert again.clusters == first.clusters
+    assert not np.array_equal(first.x, other.x)
+
+
+def test_description_says_what_a_person_can_act_on(collection: Collection) -> None:
+    drawn = maps.load(collection)
+    sad = next(cluster for cluster in drawn.clusters if cluster.emotions[0].name == "sad")
+    assert sad.emotions[0].share == 1.0
+    share = sum(mood_of(call) == 2 for call in range(CALLS)) / CALLS
+    assert sad.emotions[0].lift == pytest.approx(1 / share)
+    (queue,) = sad.metadata
+    assert (queue.key, queue.value) == ("queue", "support")  # and no ticket: each call has its own
+    assert queue.p < 0.001
+    assert queue.expected == pytest.approx(queue.calls * sad.calls / CALLS)
+    assert queue.lift == pytest.approx(queue.calls / queue.expected)
+    assert sad.name == "sad · queue=support"
+    assert len({moment.recording for moment in sad.moments}) == len(sad.moments) == 5
+    assert all(moment.emotion == "sad" for moment in sad.moments)
+    assert [moment.score for moment in sad.moments] == sorted((moment.score for moment in sad.moments), reverse=True)
+    assert sad.period == "day"
+    assert sum(step.of for step in sad.trend) == CALLS
+    assert sum(step.calls for step in sad.trend) == sad.calls
+    assert sad.trend[0].start == "2024-03-01"
+    assert sum(cluster.share for cluster in drawn.clusters) == pytest.approx((drawn.cluster >= 0).mean())
+
+
+def test_a_cluster_without_a_telling_emotion_is_mixed(collection: Collection) -> None:
+    known = material.facts(collection, "segment", np.arange(1, 36 * SEGMENTS + 1), None)  # a third of each mood
+    nothing = np.zeros(len(known.ids), np.float32)
+    drawn = describing.Drawn(nothing, nothing, np.zeros(len(known.ids), np.int32), nothing)
+    (only,) = describing.describe(known, material.vectors(collection, known), drawn)
+    assert (only.name, only.metadata) == ("mixed", ())
+    (kept,) = describing.describe(known, material.vectors(collection, known), drawn, {0: "as it was"})
+    assert kept.name == "as it was"
+
+
+def test_by_call_and_filter(own: Collection) -> None:
+    drawn = maps.make(own, "calls", by="call", where="start_s < 2", options=MapOptions(min_cluster_size=5))
+    assert len(drawn.ids) == CALLS
+    np.testing.assert_array_equal(drawn.ids, drawn.recordings)
+    assert len(drawn.clusters) == 3
+    known = material.facts(own, "call", drawn.ids, drawn.where)
+    assert len(known.moments) == 2 * CALLS
+    found = material.vectors(own, known)
+    first, second = found.moments[0], found.moments[1]
+    np.testing.assert_allclose(found.points[0], (first + second) / np.linalg.norm(first + second), atol=1e-6)
+    assert known.items[0].id == "call:1"
+    assert known.items[0].emotion == MOODS[mood_of(0)]
+    assert {moment.recording for moment in drawn.clusters[0].moments} <= {f"call:{number}" for number in drawn.ids}
+
+
+def test_json_of_a_map_has_everything_but_points(collection: Collection) -> None:
+    drawn = maps.load(collection)
+    plain = json.loads(json.dumps(drawn.without_points()))
+    assert plain["points"] == len(drawn.ids)
+    assert plain["options"]["seed"] == 42
+    assert "umap-learn" in plain["versions"]
+    assert maps.Cluster.from_json(plain["clusters"][0]) == drawn.clusters[0]
+    assert "x" not in plain
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"where": "queue = nowhere"}, AnalysisError, "no segment meets"),
+        ({"where": "quue = sales"}, BadFilter, "queue"),
+        ({"where": "recording = 1"}, AnalysisError, "too few"),
+        ({"options": MapOptions(min_cluster_size=1)}, AnalysisError, "--min-cluster-size"),
+        ({"options": MapOptions(min_cluster_size=100)}, AnalysisError, "too few"),
+        ({"options": MapOptions(neighbors=1)}, AnalysisError, "--neighbors"),
+        ({"options": MapOptions(min_dist=2.0)}, AnalysisError, "--min-dist"),
+        ({"by": "mood"}, AnalysisError, "by segment or by call"),
+        ({"name": ""}, AnalysisError, "name"),
+    ],
+)
+def test_what_cannot_be_made_is_said(
+    collection: Collection, arguments: dict[str, object], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said) as raised:
+        maps.make(collection, **{"name": "never", **arguments})  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value)
+    assert [each.name for each in maps.list_maps(collection)] == ["map"]
+
+
+def test_missing_extra_is_named(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(MissingExtra, match=r"e2vsearch\[map\]"):
+        maps.make(collection)
+
+
+@pytest.mark.parametrize(
+    ("where", "pinned"),
+    [
+        ("date = today", "date = 2024-03-05"),
+        ("date >= YESTERDAY and queue = 'today'", "date >= 2024-03-04 and queue = 'today'"),
+        ("today_ish = 1", "today_ish = 1"),
+        (None, None),
+    ],
+)
+def test_today_becomes_its_date(where: str | None, pinned: str | None) -> None:
+    assert material.pinned(where, datetime(2024, 3, 5, 12, tzinfo=UTC)) == pinned
+
+
+def test_neighbours_are_exact_and_begin_with_the_point_itself() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((60, DIM)).astype(np.float32)
+    vectors[30:50] = vectors[30]  # twenty twins: a point is not always found among its own nearest
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows, distances = projecting.neighbours(vectors, 5, lambda *_: None)
+    np.testing.assert_array_equal(rows[:, 0], np.arange(60))
+    cosines = vectors @ vectors.T
+    expected = 1 - np.sort(cosines, axis=1)[:, ::-1][:, :6]
+    np.testing.assert_allclose(distances, np.clip(expected, 0, 2), atol=1e-5)
+    assert all(len(set(row)) == 6 for row in rows.tolist())
+
+
+@pytest.mark.parametrize(("count", "size"), [(12, 3), (42, 10), (60, 15), (1247, 15), (20_000, 200)])
+def test_least_cluster_size_follows_the_number_of_points(count: int, size: int) -> None:
+    assert projecting.filled(MapOptions(), count).min_cluster_size == size
