@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command import Run
-from test_maps import CALLS, EVIL, SEGMENTS, filled
+from made_maps import CALLS, EVIL, SEGMENTS, filled
 
 from e2vsearch.analysis import maps
 
