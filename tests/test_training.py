@@ -17,6 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "training"))
 import light_augment  # noqa: E402
 import light_head  # noqa: E402
 import light_onnx  # noqa: E402
+import light_smooth  # noqa: E402
 import light_tune  # noqa: E402
 import light_voice  # noqa: E402
 
@@ -46,7 +47,7 @@ def pooled(model, picture):
 def test_the_stem_that_is_tuned_is_the_one_that_ships(weights, decades):
     stem = light_tune.Stem(max(BLOCKS))
     stem.load(weights)
-    graph = light_onnx.build(weights, BLOCKS)
+    graph = light_onnx.build(weights, BLOCKS, exact=True)
     for each in decades:
         picture = levelled(each)
         padded = np.zeros((1, 80, 160), np.float32)  # what is behind a clip must not be heard
@@ -59,6 +60,39 @@ def test_the_stem_that_is_tuned_is_the_one_that_ships(weights, decades):
         expected = [part for each in own for part in (each.mean(axis=0), each.std(axis=0))][1:]
         expected += [picture[:, ::2].mean(axis=1), picture[:, ::2].std(axis=1)]
         assert pooled(graph, picture)[0][0] == pytest.approx(np.concatenate(expected), abs=2e-3)
+
+
+def test_no_pair_of_int8_weights_overflows_sixteen_bits():
+    weight = np.random.default_rng(3).standard_t(4, (96, 40)).astype(np.float32)
+    weight[:, 7] = 0  # a unit that nothing reaches
+    small, steps = light_onnx.int8(weight)
+    pairs = np.abs(small.astype(int)).reshape(-1, 2, 40).sum(axis=1) * 255  # an input goes up to 255
+    assert 31_000 < pairs.max() < 2**15
+    assert (np.abs(small * steps - weight) <= steps / 2 + 1e-6).all()
+    assert steps.mean() < 0.8 * (np.abs(weight).max(axis=0) / 64).mean()  # of what allows each weight the same
+
+
+def test_smoothing_changes_no_answer_and_what_int8_makes_of_it(weights, decades):
+    loud = {name: weight.copy() for name, weight in weights.items()}
+    rng = np.random.default_rng(4)
+    for block in range(
+        max(BLOCKS)
+    ):  # as trained networks are, and random ones are not: some inputs are ten times louder
+        for norm in ("attn_ln", "mlp_ln"):
+            loud[f"blocks.{block}.{norm}.weight"] *= np.exp(rng.normal(0, 1.2, light_onnx.WIDTH)).astype(np.float32)
+    pictures = [levelled(each) for each in decades]
+    smooth = light_smooth.smoothed(loud, BLOCKS, pictures[:2])
+    missed = {}
+    for name, stem in (("as it was", loud), ("smoothed", smooth)):
+        exact, small = (
+            np.concatenate([pooled(light_onnx.build(stem, BLOCKS, exact=exact), each)[0][0] for each in pictures])
+            for exact in (True, False)
+        )
+        missed[name] = np.abs(small - exact).mean()
+        if name == "as it was":
+            before = exact
+    assert exact == pytest.approx(before, abs=2e-4)
+    assert 0 < missed["smoothed"] < 0.75 * missed["as it was"]
 
 
 def test_a_head_learns_emotion_and_says_the_same_in_onnx(weights, decades):

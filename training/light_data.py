@@ -105,7 +105,7 @@ def pictures(
         workers: processes; their number does not change the pictures.
         line: of telephone copies, each made with the clip's place in `paths` as its seed.
     """
-    settings = (_VERSION, CEILING_HZ, *((TelephoneOptions(),) if line else ()), [path.name for path in paths])
+    settings = (_VERSION, FORMAT, CEILING_HZ, *((TelephoneOptions(),) if line else ()), [path.name for path in paths])
     content = hashlib.sha256(repr(settings).encode())
     kept = cache / f"light-pictures-{content.hexdigest()[:16]}.npz" if cache else None
     if kept is not None and kept.is_file():

@@ -10,15 +10,13 @@ A vector is what the head's first layers say, and the voice part beside it.
 `pooling` says which frames each row is the mean and the deviation of, before the head: one row of equal shares for an
 utterance, one row a frame for a curve over time. So both come from the same weights, and an utterance does not pay for
 the curve. Without a head the graph ends in what it would see, pooled (rows, `pooled_width`); heads are trained on that,
-int8 as it is, since the error of 7-bit weights is mostly the same for every clip: one trained on float32 lost .010 mAP
-to it.
+int8 as it is, since much of the error is the same for every clip: one trained on float32 lost .010 mAP to 7-bit
+weights.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -26,11 +24,9 @@ from light_head import LightHead
 from light_voice import BANDS
 from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import QuantType, quantize_dynamic
 
 WIDTH = 384
 HEADS = 6
-IN_FLOAT = "blocks.0.attn."
 OPSET = 20  # the first with Gelu; onnxruntime 1.18 knows up to 21
 IR_VERSION = 9
 
@@ -57,13 +53,24 @@ class _Graph:
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"node_{output}", **attributes))
         return output
 
+    def several(self, op: str, *inputs: str, outputs: int, **attributes: object) -> list[str]:
+        names = [f"{op}_{len(self.nodes)}_{number}" for number in range(outputs)]
+        self.nodes.append(helper.make_node(op, list(inputs), names, name=f"node_{names[0]}", **attributes))
+        return names
+
+    def in_int8(self, x: str, name: str, weight: NDArray[np.floating]) -> str:
+        """`x` times `weight`, both in 8 bits; onnxruntime makes one kernel of these nodes."""
+        small, steps = int8(weight)
+        seen, step, zero = self.several("DynamicQuantizeLinear", x, outputs=3)
+        product = self.add("MatMulInteger", seen, self.constant(name, small), zero)
+        scale = self.add("Mul", step, self.constant(f"{name}.steps", steps))
+        return self.add("Mul", self.add("Cast", product, to=TensorProto.FLOAT), scale)
+
     def model(self, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
         constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
         graph = helper.make_graph(self.nodes, "e2vsearch-light", inputs, outputs, constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="e2vsearch")
         model.ir_version = IR_VERSION
-        # says to onnxruntime that there is nothing left to fold before quantisation; else it warns
-        helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
         onnx.checker.check_model(model)
         return model
 
@@ -74,18 +81,26 @@ def pooled_width(blocks: Sequence[int]) -> int:
 
 
 def build(
-    stem: Mapping[str, NDArray[np.floating]], blocks: Sequence[int], head: LightHead | None = None
+    stem: Mapping[str, NDArray[np.floating]],
+    blocks: Sequence[int],
+    head: LightHead | None = None,
+    *,
+    exact: bool = False,
 ) -> onnx.ModelProto:
-    """The float32 model of Whisper's stem, its first transformer blocks and the trained `head`, if any.
+    """The model of Whisper's stem, its first transformer blocks and the trained `head`, if any.
+
+    Matrices of the second convolution and of the blocks are int8. The first convolution and the head are small, and
+    stay in float32; their weights ship as float16.
 
     Args:
         stem: Whisper's encoder weights by name.
         blocks: after which transformer blocks frames are pooled, the first being 1. Side by side: of the lowest the
             deviations, of the others means and deviations, and both of the picture's bands.
         head: the trained head, normalisation folded in.
+        exact: keep every matrix in float32, twice as slow: what int8 is measured against.
     """
     graph = _Graph()
-    after = _add_stem(graph, stem, max(blocks))
+    after = _add_stem(graph, stem, max(blocks), exact)
     views = [view for block in blocks for view in _mean_and_deviation(graph, after[block - 1])][1:]
     mean, deviation = _mean_and_deviation(graph, _every_second(graph))
     if head is None:
@@ -104,25 +119,16 @@ def build(
     )
 
 
-def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model` with most matrices of its stem and transformer blocks in int8, one scale a column.
+def int8(weight: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """A matrix ``(in, out)`` in whole steps, and the step of each column.
 
-    Seven bits of the eight are used: without VNNI, x86 adds pairs of 8-bit products in 16 bits and would saturate.
-    The first block's attention suffers most from that and is computed in float32 (2 ms of 15 for 5 s of sound), as are
-    the first convolution and the head, which are small; their weights ship as float16.
+    x86 without VNNI multiplies 8-bit numbers in pairs and adds them in 16 bits, which saturate (`VPMADDUBSW` in Intel's
+    manual): a pair of weights may not go beyond 128 in sum, since an input goes up to 255. onnxruntime's own
+    `reduce_range` allows 64 to each; here what one leaves, its neighbour may take, which is worth .6 of a bit.
     """
-    matrices = [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "MatMul" and node.input[1].startswith(("conv2.", "blocks."))
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
-        onnx.save(model, source)
-        quantize_dynamic(
-            source, target, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8, nodes_to_quantize=matrices
-        )
-        return onnx.load(target)
+    even, odd = np.abs(weight.astype(np.float64)).reshape(-1, 2, weight.shape[1]).transpose(1, 0, 2)
+    steps = np.maximum((even + odd).max(axis=0), 1e-30) / 127  # each rounds up by half a step at most
+    return np.rint(weight / steps).astype(np.int8), steps.astype(np.float32)
 
 
 def _mean_and_deviation(graph: _Graph, frames: str) -> tuple[str, str]:
@@ -142,22 +148,27 @@ def _every_second(graph: _Graph) -> str:
     return graph.add("Transpose", graph.add("Squeeze", sliced, graph.integers(0)), perm=[1, 0])
 
 
-def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.floating]], blocks: int) -> list[str]:
+def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.floating]], blocks: int, exact: bool) -> list[str]:
     """The frames after each block, ``(frames, WIDTH)``."""
 
-    def constant(name: str, array: NDArray[np.floating] | None = None, dtype: DTypeLike = np.float32) -> str:
-        return graph.constant(name, (stem[name] if array is None else array).astype(dtype))
+    def constant(name: str, dtype: DTypeLike = np.float32) -> str:
+        return graph.constant(name, stem[name].astype(dtype))
 
-    def half(name: str, array: NDArray[np.floating] | None = None) -> str:
-        return graph.add("Cast", constant(name, array, np.float16), to=TensorProto.FLOAT)
+    def half(name: str) -> str:
+        return graph.add("Cast", constant(name, np.float16), to=TensorProto.FLOAT)
 
     def normalise(x: str, name: str) -> str:
         return graph.add("LayerNormalization", x, constant(f"{name}.weight"), constant(f"{name}.bias"), epsilon=1e-5)
 
+    def times(x: str, name: str, weight: NDArray[np.floating]) -> str:
+        if exact:
+            product = graph.add("MatMul", x, graph.constant(f"{name}.weight", weight.astype(np.float32)))
+        else:
+            product = graph.in_int8(x, f"{name}.weight", weight)
+        return graph.add("Add", product, constant(f"{name}.bias"))
+
     def linear(x: str, name: str) -> str:
-        as_it_ships = half if name.startswith(IN_FLOAT) else constant  # the others will be int8
-        weight = as_it_ships(f"{name}.weight", np.ascontiguousarray(stem[f"{name}.weight"].T))
-        return graph.add("Add", graph.add("MatMul", x, weight), constant(f"{name}.bias"))
+        return times(x, name, np.ascontiguousarray(stem[f"{name}.weight"].T))
 
     def halve(x: str, name: str) -> str:
         # the convolution of stride 2 as one matrix, so that it too can be int8: rows 2t - 1, 2t and 2t + 1 side by side
@@ -167,19 +178,14 @@ def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.floating]], blocks: i
             for tap, end in enumerate((-2, -1, np.iinfo(np.int64).max))
         ]
         weight = stem[f"{name}.weight"].transpose(2, 1, 0).reshape(-1, WIDTH)
-        product = graph.add("MatMul", graph.add("Concat", *taps, axis=1), constant(f"{name}.weight", weight))
-        return graph.add("Add", product, constant(f"{name}.bias"))
+        return times(graph.add("Concat", *taps, axis=1), name, weight)
 
     def by_head(x: str, permutation: list[int]) -> str:
         split = graph.add("Reshape", x, graph.integers(-1, HEADS, WIDTH // HEADS))
         return graph.add("Transpose", split, perm=permutation)
 
     def attention(x: str, name: str) -> str:
-        query, key, value = (f"{name}.{part}" for part in ("query", "key", "value"))
-        split = helper.make_node(
-            "Split", [linear(x, f"{name}.qkv")], [query, key, value], name=f"{name}.split", axis=1, num_outputs=3
-        )
-        graph.nodes.append(split)
+        query, key, value = graph.several("Split", linear(x, f"{name}.qkv"), outputs=3, axis=1, num_outputs=3)
         products = graph.add("MatMul", by_head(query, [1, 0, 2]), by_head(key, [1, 2, 0]))
         scaled = graph.add("Mul", products, graph.floats((WIDTH // HEADS) ** -0.5))
         mixed = graph.add("MatMul", graph.add("Softmax", scaled, axis=-1), by_head(value, [1, 0, 2]))
@@ -218,12 +224,13 @@ def _add_head(graph: _Graph, heard: str, bands: str, head: LightHead) -> None:
         product = graph.add("MatMul", x, graph.constant(f"head.{name}.weight", weight))
         return graph.add("Add", product, graph.constant(f"head.{name}.bias", bias))
 
-    wide = graph.add("Cast", graph.constant("head.wide.weight", head.wide.astype(np.float16)), to=TensorProto.FLOAT)
-    offset = graph.constant("head.wide.bias", head.offset)
-    first = graph.add("Add", graph.add("MatMul", heard, wide), offset)  # (members, rows, hidden)
-    side_by_side = graph.add("Transpose", first, perm=[1, 0, 2])
-    laid = graph.add("Reshape", side_by_side, graph.integers(-1, head.heard))
+    members, _, hidden = head.wide.shape
+    flat = head.wide.transpose(1, 0, 2).reshape(-1, head.heard)  # one product takes half as long as one a member
+    wide = graph.add("Cast", graph.constant("head.wide.weight", flat.astype(np.float16)), to=TensorProto.FLOAT)
+    laid = graph.add("Add", graph.add("MatMul", heard, wide), graph.constant("head.wide.bias", head.offset.reshape(-1)))
     graph.add("Concat", laid, layer(bands, "voice", head.voice.weight, head.voice.offset), axis=1, name="vectors")
+    apart = graph.add("Reshape", laid, graph.integers(-1, members, hidden))
+    first = graph.add("Transpose", apart, perm=[1, 0, 2])  # (members, rows, hidden)
     biased = graph.add("Add", first, graph.constant("head.bias", head.bias))
     bent = graph.add("Mul", biased, graph.add("Sigmoid", biased))
     parts = graph.add("LpNormalization", layer(bent, "narrow", head.narrow, head.narrow_bias), axis=-1, p=2)

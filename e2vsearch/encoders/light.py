@@ -30,7 +30,7 @@ from e2vsearch.errors import BadWeights
 
 __all__ = ["CEILING_HZ", "SPEECH_LEVEL", "LightEncoder", "levelled", "picture"]
 
-FORMAT = "light-2"
+FORMAT = "light-3"
 """What the weights file does not say: the front end. To be raised whenever `picture` or a pooling changes a vector."""
 
 CEILING_HZ = 5500.0
