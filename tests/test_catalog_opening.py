@@ -1,0 +1,160 @@
+"""Opening a catalog, on SQLite and on a real Postgres: migrations, schema versions, and URLs that cannot be."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import insert, inspect, text
+
+from e2vsearch.catalog import SCHEMA_REVISION, Catalog, upgrade
+from e2vsearch.catalog.database import connect
+from e2vsearch.catalog.tables import Base, CollectionRow, RecordingRow, SegmentRow, SpaceRow, VectorRow
+from e2vsearch.catalog.texts import put
+from e2vsearch.errors import CatalogError, NoCollection, SchemaTooNew, SchemaTooOld
+
+
+def test_migrations_make_exactly_the_models(database_url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    engine = connect(database_url)
+    upgrade.upgrade(engine)
+    upgrade.upgrade(engine)  # a second time changes nothing
+    with engine.connect() as connection:
+        # the full-text indexes, which no model can say; FTS5 makes several tables
+        options = {
+            "compare_type": True,
+            "include_name": lambda name, *_: not re.search("segment(_text)?_words", str(name)),
+        }
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, Base.metadata) == []
+    assert upgrade.current(engine) == SCHEMA_REVISION
+    assert [step.revision for step in upgrade.history(engine)][-1] == SCHEMA_REVISION
+    assert all(step.applied for step in upgrade.history(engine))
+    engine.dispose()
+
+
+def test_migrations_can_be_taken_back(database_url: str) -> None:
+    from alembic import command
+
+    engine = connect(database_url)
+    upgrade.upgrade(engine)
+    with engine.begin() as connection:
+        config = upgrade._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+
+def test_what_an_older_version_stored_is_kept(database_url: str) -> None:
+    """As 0.1's first schema held it: refused with the cure, and whole after the cure."""
+    from alembic import command
+
+    engine = connect(database_url)
+    config = upgrade._config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        now = datetime(2024, 3, 1, tzinfo=UTC)
+        rows: list[tuple[type[Base], dict[str, object]]] = [
+            (SpaceRow, {"id": 1, "encoder": "fake", "revision": "1", "dim": 4, "labels": ["low", "high"]}),
+            (CollectionRow, {"id": 1, "uuid": "a-uuid", "space_id": 1, "created_at": now}),
+            (RecordingRow, {"id": 1, "space_id": 1, "content_sha256": "0" * 64, "uri": "a.wav", "name": "a"}),
+            (SegmentRow, {"id": 1, "recording_id": 1, "channel": 0, "start_s": 0.5, "end_s": 1.5, "label": "low"}),
+            (VectorRow, {"segment_id": 1, "vector": np.arange(4, dtype="<f4").tobytes()}),
+        ]
+        rows[0][1].update(projection="raw", source="fake", created_at=now)
+        rows[2][1].update(size_bytes=1, mtime_ns=1, recorded_at=now, added_at=now, duration_s=2.0, channels=1)
+        rows[2][1].update(sampling_rate_hz=8000, format="WAV", note="")
+        for table, values in rows:
+            connection.execute(insert(table), [values])
+    with pytest.raises(SchemaTooOld, match="e2vsearch db upgrade"):
+        Catalog.open(database_url)
+    upgrade.upgrade(engine)
+    engine.dispose()
+    with closing(Catalog.open(database_url)) as catalog:
+        ((_, segment),) = catalog.segments()
+        assert (segment.id, segment.emotion, segment.text, segment.label) == ("seg:1", "low", None, None)
+        assert catalog.feed().fetch(np.array([1])).vectors.tolist() == [[0.0, 1.0, 2.0, 3.0]]
+        put(catalog, 1, {1: "now it has a transcript"})
+        assert next(catalog.segments([1]))[1].text == "now it has a transcript"
+
+
+@pytest.mark.parametrize(
+    ("revision", "error", "says"), [("0000", SchemaTooOld, "db upgrade"), ("9999", SchemaTooNew, "pip install -U")]
+)
+def test_another_schema_is_refused(database_url: str, revision: str, error: type[CatalogError], says: str) -> None:
+    Catalog.open(database_url, create=True).close()
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    with pytest.raises(error, match=says):
+        Catalog.open(database_url, create=True)
+    engine.dispose()
+
+
+def test_no_collection_yet(tmp_path: Path) -> None:
+    with pytest.raises(NoCollection, match="e2vsearch ingest"):
+        Catalog.open(f"sqlite:///{tmp_path}/catalog.db")
+    assert list(tmp_path.iterdir()) == []
+    catalog = Catalog.open(f"sqlite:///{tmp_path}/catalog.db", create=True)
+    with pytest.raises(NoCollection, match="no recordings yet"):
+        catalog.feed()
+    catalog.close()
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "catalog.db").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(CatalogError, match=r"file is not a database - restore it from a backup"):
+        Catalog.open(f"sqlite:///{tmp_path}/catalog.db")
+
+
+def test_processes_may_make_one_collection_at_the_same_moment(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/catalog.db"
+    code = f"from e2vsearch.catalog import Catalog; print(Catalog.open({url!r}, create=True).collection_id)"
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = {process.communicate(timeout=120)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(said) == 1
+
+
+def test_tables_alone_are_no_collection(database_url: str) -> None:
+    engine = connect(database_url)
+    upgrade.upgrade(engine)
+    engine.dispose()
+    with pytest.raises(NoCollection, match="no collection yet"):
+        Catalog.open(database_url)
+    first, second = Catalog.open(database_url, create=True), Catalog.open(database_url)
+    assert first.collection_id == second.collection_id
+    first.close()
+    second.close()
+
+
+def test_opening_writes_nothing(database_url: str) -> None:
+    """A reader must not wait for a writer, nor need the right to write."""
+    Catalog.open(database_url, create=True).close()
+    engine = connect(database_url)
+    with engine.execution_options(e2vsearch_writes=True).begin() as connection:
+        connection.execute(text("UPDATE collection SET created_at = created_at"))
+        Catalog.open(database_url).close()  # while another holds the write lock
+    engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite:////no/such/folder/x.db"])
+def test_urls_that_cannot_be(url: str) -> None:
+    with pytest.raises(CatalogError):
+        Catalog.open(url, create=True)
+
+
+def test_a_server_that_does_not_answer() -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(CatalogError, match=r"cannot open postgresql://me:\*\*\*@127.0.0.1:1/x"):
+        Catalog.open("postgresql://me:secret@127.0.0.1:1/x")
