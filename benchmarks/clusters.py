@@ -35,7 +35,7 @@ from e2vsearch.projections import shipped
 from e2vsearch.vectors.exact import unit
 
 DIM = 384  # of the light encoder
-SEEDS = (42, 43, 44)
+SEEDS = range(42, 62)  # with the same vectors, some give five clusters of EMO-DB and some ten: three seeds told little
 TIMED, TIMED_QUICK = 20_000, 2_000
 QUICK_CLIPS = 150
 LEFT_OUT = 5  # every fifth point is placed by the others

@@ -62,6 +62,26 @@ def test_the_stem_that_is_tuned_is_the_one_that_ships(weights, decades):
         assert pooled(graph, picture)[0][0] == pytest.approx(np.concatenate(expected), abs=2e-3)
 
 
+def test_a_long_clip_is_heard_in_stretches(weights):
+    stem = light_tune.Stem(max(BLOCKS))
+    stem.load(weights)
+    graph = light_onnx.build(weights, BLOCKS, exact=True)
+    rng = np.random.default_rng(5)
+    for frames in (light_onnx.STRETCH, light_onnx.STRETCH + 1, 2 * light_onnx.STRETCH, 643):
+        picture = rng.normal(0, 1, (80, 2 * frames)).astype(np.float32)
+        stretches = -(-frames // light_onnx.STRETCH)
+        length = -(-frames // stretches)
+        starts = torch.minimum(torch.arange(frames) // length * length, torch.tensor(frames - length))[:, None]
+        hidden = (torch.arange(frames) < starts) | (torch.arange(frames) >= starts + length)
+        with torch.no_grad():
+            x = stem.convolved(torch.from_numpy(picture[None]), torch.ones(1, 2 * frames, dtype=torch.bool))
+            for block in stem.blocks:
+                x = block(x, hidden)
+        expected = x[0].numpy()
+        found = pooled(graph, picture)[0][0][-2 * light_onnx.WIDTH - 160 : -160]  # the last block's, before the bands'
+        assert found == pytest.approx(np.concatenate([expected.mean(axis=0), expected.std(axis=0)]), abs=2e-3), frames
+
+
 def test_no_pair_of_int8_weights_overflows_sixteen_bits():
     weight = np.random.default_rng(3).standard_t(4, (96, 40)).astype(np.float32)
     weight[:, 7] = 0  # a unit that nothing reaches

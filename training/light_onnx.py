@@ -27,6 +27,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 WIDTH = 384
 HEADS = 6
+STRETCH = 200
+"""Frames that hear each other at most, 4 s: attention's cost grows with the square of them, and a clip of 30 s took
+twice as long without. Few clips that training hears are longer."""
 OPSET = 20  # the first with Gelu; onnxruntime 1.18 knows up to 21
 IR_VERSION = 9
 
@@ -181,7 +184,7 @@ def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.floating]], blocks: i
         return times(graph.add("Concat", *taps, axis=1), name, weight)
 
     def by_head(x: str, permutation: list[int]) -> str:
-        split = graph.add("Reshape", x, graph.integers(-1, HEADS, WIDTH // HEADS))
+        split = graph.add("Reshape", x, by_stretch)
         return graph.add("Transpose", split, perm=permutation)
 
     def attention(x: str, name: str) -> str:
@@ -196,13 +199,52 @@ def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.floating]], blocks: i
     x = graph.add("Transpose", graph.add("Squeeze", graph.add("Gelu", x), graph.integers(0)), perm=[1, 0])
     x = graph.add("Gelu", halve(x, "conv2"))
     x = graph.add("Add", x, _add_positions(graph, x))
+    length, there, back = _add_stretches(graph, x)
+    x = graph.add("Gather", x, there)
+    by_stretch = graph.add("Concat", length, graph.integers(-1, WIDTH // HEADS), axis=0)
     after = []
     for block in (f"blocks.{index}" for index in range(blocks)):
         x = graph.add("Add", x, attention(normalise(x, f"{block}.attn_ln"), f"{block}.attn"))
         wide = graph.add("Gelu", linear(normalise(x, f"{block}.mlp_ln"), f"{block}.mlp.0"))
         x = graph.add("Add", x, linear(wide, f"{block}.mlp.2"))
-        after.append(x)
+        after.append(graph.add("Gather", x, back))
     return after
+
+
+def _add_stretches(graph: _Graph, x: str) -> tuple[str, str, str]:
+    """How frames part into stretches of one length, as few as `STRETCH` allows.
+
+    Where they do not come out even, the last begins earlier, and shares less than one frame a stretch with that before.
+
+    Returns:
+        The length, ``(1,)``; of which frame each row of the stretches is, the first of all, then the second of all, so
+        that a stretch is to attention what a head is; and in which row each frame is.
+    """
+    one = graph.integers(1)
+    frames = graph.add("Slice", graph.add("Shape", x), graph.integers(0), one)
+
+    def parts(size: str) -> str:
+        return graph.add("Div", graph.add("Add", frames, graph.add("Sub", size, one)), size)
+
+    def up_to(count: str) -> str:
+        return _add_range(graph, graph.add("Squeeze", count))
+
+    def starts(stretch: str) -> str:
+        return graph.add("Min", graph.add("Mul", stretch, length), graph.add("Sub", frames, length))
+
+    stretches = parts(graph.integers(STRETCH))
+    length = parts(stretches)
+    steps = graph.add("Unsqueeze", up_to(length), one)
+    there = graph.add("Reshape", graph.add("Add", steps, starts(up_to(stretches))), graph.integers(-1))
+    frame = up_to(frames)
+    own = graph.add("Div", frame, length)
+    step = graph.add("Sub", frame, starts(own))
+    return length, there, graph.add("Add", graph.add("Mul", step, stretches), own)
+
+
+def _add_range(graph: _Graph, count: str) -> str:
+    zero, one = (graph.constant(f"integer{i}", np.array(i, np.int64)) for i in (0, 1))
+    return graph.add("Range", zero, count, one)
 
 
 def _rates() -> NDArray[np.float32]:
@@ -213,8 +255,7 @@ def _rates() -> NDArray[np.float32]:
 def _add_positions(graph: _Graph, x: str) -> str:
     """Sinusoids computed from the number of frames: as a table of 30 s they would be 2.3 MB of the file."""
     frames = graph.add("Gather", graph.add("Shape", x), graph.constant("first", np.array(0, np.int64)))
-    zero, one = (graph.constant(f"integer{i}", np.array(i, np.int64)) for i in (0, 1))
-    steps = graph.add("Cast", graph.add("Range", zero, frames, one), to=TensorProto.FLOAT)
+    steps = graph.add("Cast", _add_range(graph, frames), to=TensorProto.FLOAT)
     angles = graph.add("Mul", graph.add("Unsqueeze", steps, graph.integers(1)), graph.constant("rates", _rates()))
     return graph.add("Concat", graph.add("Sin", angles), graph.add("Cos", angles), axis=1)
 

@@ -133,18 +133,23 @@ class Stem(nn.Module):  # type: ignore[misc]  # torch has no types that mypy cou
     def forward(self, pictures: Tensor, real: Tensor) -> list[Tensor]:
         """The frames after each block, ``(n, frames, WIDTH)``, of pictures ``(n, 80, 2 frames)``.
 
-        `real` ``(n, 2 frames)`` says which are not padding; what is real comes out as it would alone.
+        `real` ``(n, 2 frames)`` says which are not padding; what is real comes out as it would alone,
+        where it ships with no more than `light_onnx.STRETCH` frames.
         """
-        x = functional.gelu(self.conv1(pictures)) * real[:, None]
-        x = functional.gelu(self.conv2(x)).transpose(1, 2)
-        angles = torch.arange(x.shape[1])[:, None] * self.rates
-        x = x + torch.cat([angles.sin(), angles.cos()], dim=1)
+        x = self.convolved(pictures, real)
         hidden = real[:, None, None, ::2].logical_not()
         after = []
         for block in self.blocks:
             x = block(x, hidden)
             after.append(x)
         return after
+
+    def convolved(self, pictures: Tensor, real: Tensor) -> Tensor:
+        """The frames ``(n, frames, WIDTH)`` that the first block sees."""
+        x = functional.gelu(self.conv1(pictures)) * real[:, None]
+        x = functional.gelu(self.conv2(x)).transpose(1, 2)
+        angles = torch.arange(x.shape[1])[:, None] * self.rates
+        return x + torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class _Block(nn.Module):  # type: ignore[misc]

@@ -3,8 +3,8 @@
 Whisper-tiny.en's stem and first three blocks, tuned, and a head, trained on CREMA-D and EMO-DB for likeness of emotion
 across voices (`training/README.md`; data, licences, figures and limits in `data/light.json`). An utterance's vector is
 
-    mel picture, speech at one level → frames (50 Hz) of three blocks → mean and deviation over time → first layers
-    of the head, less what the deviations of the picture's bands tell of the voice (384)
+    mel picture, speech at one level → frames (50 Hz) of three blocks, which hear 4 s at most → mean and deviation over
+    time → first layers of the head, less what the deviations of the picture's bands tell of the voice (384)
     mel picture → mean and deviation over time → what tells voices apart, a hundredth as long (64)
 
 and its scores are what the whole head makes of it. All of the head but its first layers is also the projection that
@@ -88,7 +88,7 @@ class LightEncoder(Encoder):
         return Embeddings(np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows]))
 
     def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Row t is the vector of the second around t, heard in the context of the whole signal."""
+        """Row t is the vector of the second around t, heard in the context of up to 4 s."""
         return self._run(signal, _moving)[0]
 
     def _run(self, signal: NDArray[np.float32], pooling: _Pooling) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
