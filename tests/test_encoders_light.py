@@ -171,7 +171,7 @@ def test_damaged_files_are_bad_weights(tmp_path, monkeypatch, damage):
 
 def test_a_file_that_onnxruntime_cannot_load_is_bad_weights():
     with pytest.raises(BadWeights, match="upgrade onnxruntime"):
-        light._session(b"not a network", threads=1)
+        light.session(b"not a network", threads=1)
 
 
 @pytest.mark.skipif(not EMODB.is_dir(), reason="needs the labelled clips of EMO-DB beside the checkout")

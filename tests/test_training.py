@@ -21,7 +21,7 @@ import light_smooth  # noqa: E402
 import light_tune  # noqa: E402
 import light_voice  # noqa: E402
 
-from e2vsearch.encoders.light import levelled  # noqa: E402
+from e2vsearch.encoders.light import feed, levelled  # noqa: E402
 
 BLOCKS = (1, 2)
 
@@ -40,8 +40,7 @@ def decades():
 
 def pooled(model, picture):
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    frames = -(-picture.shape[1] // 2)
-    return session.run(None, {"mel": picture[None], "pooling": np.full((1, frames), 1 / frames, np.float32)})
+    return session.run(None, feed(picture))
 
 
 def test_the_stem_that_is_tuned_is_the_one_that_ships(weights, decades):
@@ -95,9 +94,7 @@ def test_no_pair_of_int8_weights_overflows_sixteen_bits():
 def test_smoothing_changes_no_answer_and_what_int8_makes_of_it(weights, decades):
     loud = {name: weight.copy() for name, weight in weights.items()}
     rng = np.random.default_rng(4)
-    for block in range(
-        max(BLOCKS)
-    ):  # as trained networks are, and random ones are not: some inputs are ten times louder
+    for block in range(max(BLOCKS)):  # as in trained networks, unlike random ones: some inputs are ten times louder
         for norm in ("attn_ln", "mlp_ln"):
             loud[f"blocks.{block}.{norm}.weight"] *= np.exp(rng.normal(0, 1.2, light_onnx.WIDTH)).astype(np.float32)
     pictures = [levelled(each) for each in decades]

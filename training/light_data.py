@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from e2vsearch.analysis.evaluation import TelephoneOptions, telephone
 from e2vsearch.audio import read
 from e2vsearch.encoders import mel
-from e2vsearch.encoders.light import CEILING_HZ, FORMAT, SPEECH_LEVEL, levelled
+from e2vsearch.encoders.light import CEILING_HZ, FORMAT, SPEECH_LEVEL, feed, levelled, session
 
 LABELS = {
     "anger": "angry",
@@ -134,9 +134,7 @@ _network: onnxruntime.InferenceSession | None = None  # of a worker process
 
 def _load(network: bytes) -> None:
     global _network
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    _network = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+    _network = session(network, 1)
 
 
 def _clip_features(numbered: tuple[int, Path]) -> NDArray[np.float32]:
@@ -152,6 +150,4 @@ def _clip_features(numbered: tuple[int, Path]) -> NDArray[np.float32]:
 
 def _pooled(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     assert _network is not None
-    frames = -(-picture.shape[1] // 2)
-    feed = {"mel": picture[None], "pooling": np.full((1, frames), 1.0 / frames, np.float32)}
-    return np.asarray(_network.run(["pooled"], feed)[0][0], np.float32)
+    return np.asarray(_network.run(["pooled"], feed(picture))[0][0], np.float32)

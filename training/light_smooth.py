@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import onnxruntime
 from light_onnx import WIDTH, build
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+
+from e2vsearch.encoders.light import feed, session
 
 Stem = Mapping[str, NDArray[np.floating]]
 
@@ -67,13 +68,7 @@ def _loudness(
     }
     seen = sorted(set(reads.values()))
     model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in seen)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # as many threads, as many bits
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    heights = []
-    for picture in pictures:
-        frames = -(-picture.shape[1] // 2)
-        feed = {"mel": picture[None], "pooling": np.full((1, frames), 1.0 / frames, np.float32)}
-        heights.append([np.abs(each).max(axis=0) for each in session.run(seen, feed)])
+    network = session(model.SerializeToString(), 1)  # as many threads, as many bits
+    heights = [[np.abs(each).max(axis=0) for each in network.run(seen, feed(picture))] for picture in pictures]
     middle = {name: np.median([each[at] for each in heights], axis=0) for at, name in enumerate(seen)}
     return {matrix: middle[name] for matrix, name in reads.items()}

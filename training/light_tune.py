@@ -133,8 +133,8 @@ class Stem(nn.Module):  # type: ignore[misc]  # torch has no types that mypy cou
     def forward(self, pictures: Tensor, real: Tensor) -> list[Tensor]:
         """The frames after each block, ``(n, frames, WIDTH)``, of pictures ``(n, 80, 2 frames)``.
 
-        `real` ``(n, 2 frames)`` says which are not padding; what is real comes out as it would alone,
-        where it ships with no more than `light_onnx.STRETCH` frames.
+        `real` ``(n, 2 frames)`` says which are not padding; what is real comes out as it would alone, and
+        with up to `light_onnx.STRETCH` frames as it does in the graph that ships.
         """
         x = self.convolved(pictures, real)
         hidden = real[:, None, None, ::2].logical_not()

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from e2vsearch.encoders import LIGHT_CARD, Embeddings, Encoder, EncoderOptions, Space, mel
 from e2vsearch.errors import BadWeights
 
-__all__ = ["CEILING_HZ", "SPEECH_LEVEL", "LightEncoder", "levelled", "picture"]
+__all__ = ["CEILING_HZ", "SPEECH_LEVEL", "LightEncoder", "feed", "levelled", "picture", "session"]
 
 FORMAT = "light-3"
 """What the weights file does not say: the front end. To be raised whenever `picture` or a pooling changes a vector."""
@@ -70,7 +70,7 @@ class LightEncoder(Encoder):
         card, weights, self._projection = _shipped() if folder is None else _read(folder, "train them again")
         if folder is not None:
             self.opened_by = str(folder.resolve())
-        self._session = _session(weights, max(1, options.threads))
+        self._session = session(weights, max(1, options.threads))
         self.space = Space(
             encoder="light",
             revision=hashlib.sha256(FORMAT.encode() + weights).hexdigest(),
@@ -84,18 +84,17 @@ class LightEncoder(Encoder):
 
     def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
         # one by one: padding to a common length would let a signal's neighbours into its vector
-        rows = [self._run(signal, _whole) for signal in signals]
+        rows = [self._run(signal) for signal in signals]
         return Embeddings(np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows]))
 
     def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
         """Row t is the vector of the second around t, heard in the context of up to 4 s."""
         return self._run(signal, _moving)[0]
 
-    def _run(self, signal: NDArray[np.float32], pooling: _Pooling) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        seen = picture(signal)
-        frames = -(-seen.shape[1] // _STRIDE)
-        feed = {"mel": seen[None], "pooling": pooling(frames)}
-        vectors, scores = self._session.run(["vectors", "scores"], feed)
+    def _run(
+        self, signal: NDArray[np.float32], pooling: _Pooling | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        vectors, scores = self._session.run(["vectors", "scores"], feed(picture(signal), pooling))
         return vectors, scores
 
 
@@ -107,6 +106,16 @@ def picture(signal: NDArray[np.float32]) -> NDArray[np.float32]:
 def levelled(decades: NDArray[np.float32]) -> NDArray[np.float32]:
     """The picture of log10 powers ``(80, frames)``, its speech set to one level."""
     return mel.scaled(decades + np.float32(SPEECH_LEVEL - mel.speech_level(decades)))
+
+
+def feed(seen: NDArray[np.float32], pooling: _Pooling | None = None) -> dict[str, NDArray[np.float32]]:
+    """What the graph takes, in training and in use: a picture ``(80, frames)``, and what of it each row pools.
+
+    Args:
+        seen: as `picture` makes it.
+        pooling: from the network's frames to ``(rows, frames)``; None: one row of equal shares.
+    """
+    return {"mel": seen[None], "pooling": (pooling or _whole)(-(-seen.shape[1] // _STRIDE))}
 
 
 def _whole(frames: int) -> NDArray[np.float32]:
@@ -138,7 +147,12 @@ def _read(folder: Traversable, cure: str) -> tuple[dict[str, Any], bytes, bytes]
     return card, files["light.onnx"], files["light.npz"]
 
 
-def _session(weights: bytes, threads: int) -> Any:
+def session(weights: bytes, threads: int) -> Any:
+    """An onnxruntime session of a graph that takes `feed`, in training and in use.
+
+    Raises:
+        BadWeights: onnxruntime cannot load it.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
