@@ -285,3 +285,9 @@ DAMAGED: dict[str, tuple[str, Callable[[Path], Path]]] = {
 def damaged(kind: str, folder: Path) -> Path:
     """A file with that damage (see `DAMAGED`), written into `folder`."""
     return DAMAGED[kind][1](folder)
+
+
+def likeness(heard: Samples, made: Samples) -> float:
+    """The correlation of two channels over what both have of them: 1 if one is a multiple of the other."""
+    size = min(heard.size, made.size)
+    return float(np.corrcoef(heard[:size], made[:size])[0, 1])

@@ -12,13 +12,8 @@ import pytest
 from sqlalchemy import select, text
 
 from e2vsearch.catalog import Catalog, NewRecording, NewSegment
-from e2vsearch.catalog.tables import (
-    ChangeRow,
-)
-from e2vsearch.errors import (
-    BadFilter,
-    SpaceMismatch,
-)
+from e2vsearch.catalog.tables import ChangeRow
+from e2vsearch.errors import BadFilter, SpaceMismatch
 from e2vsearch.space import Space
 
 FILTERS = [

@@ -1,0 +1,19 @@
+"""The MCP server as tests reach it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mcp import Client
+
+TOOLS = {"find_similar", "get_call", "compare", "list_labels", "list_maps", "describe_cluster"}
+COMMAND = ("-m", "e2vsearch", "mcp", "--encoder", "fake")
+
+
+@asynccontextmanager
+async def connected(server: Any) -> AsyncIterator[Client]:
+    async with asyncio.timeout(60), Client(server) as client:
+        yield client
