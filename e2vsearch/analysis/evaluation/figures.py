@@ -30,6 +30,7 @@ from e2vsearch.analysis.evaluation.ranking import (
     joined,
     kept_in,
     neighbours,
+    ordered,
     scored,
     unit,
 )
@@ -147,21 +148,10 @@ def gain(
         TooFewExamples: nothing can be found in other voices.
         AnalysisError: as for `figures`.
     """
-    labels = _labels(emotions, speakers, None, recordings)
-
-    def ranked(vectors: NDArray[np.floating]) -> Ranked:
-        checked = _checked(vectors, labels)
-        left_out = (labels.recordings, labels.speakers)
-
-        def score(block: Block) -> Ranked:
-            return scored(block, kept_in(block, labels.speaker_known, left_out), labels.emotions)
-
-        return joined([score(block) for block in blocks(checked, checked, seed)])
-
-    a, b = ranked(ours), ranked(theirs)
+    a, b = (ranked(each, emotions, speakers, seed, recordings=recordings) for each in (ours, theirs))
     if not a.queries.size:
         raise TooFewExamples("no emotion is shown by two speakers - label more clips, or name who speaks in them")
-    voices = labels.speakers[a.queries]
+    voices = _codes(speakers, len(emotions))[0][a.queries]
     average, precision = a.average_precision - b.average_precision, a.precision[:, -1] - b.precision[:, -1]
     return Gain(
         float(average.mean()),
@@ -169,6 +159,55 @@ def gain(
         float(precision.mean()),
         interval(precision, voices, seed),
     )
+
+
+def ranked(
+    vectors: NDArray[np.floating],
+    emotions: LabelSequence,
+    speakers: LabelSequence,
+    seed: int = 0,
+    *,
+    recordings: LabelSequence | None = None,
+) -> Ranked:
+    """Average precision and precision of each query, its speaker left out; no row where nothing can be found.
+
+    Args:
+        vectors: ``(n, dim)``, of any length.
+        emotions: ``(n,)``.
+        speakers: ``(n,)``.
+        seed: of the order of ties.
+        recordings: as for `figures`.
+
+    Raises:
+        TooFewExamples: as for `figures`.
+        AnalysisError: as for `figures`.
+    """
+    labels = _labels(emotions, speakers, None, recordings)
+    checked = _checked(vectors, labels)
+    return joined([_others(block, labels) for block in blocks(checked, checked, seed)])
+
+
+def ranked_by(scores: NDArray[np.floating], emotions: LabelSequence, speakers: LabelSequence, seed: int = 0) -> Ranked:
+    """As `ranked`, for items whose likeness is no cosine, such as calls of several segments.
+
+    Args:
+        scores: ``(n, n)``, of each query and each item; the greater, the nearer.
+        emotions: ``(n,)``.
+        speakers: ``(n,)``.
+        seed: of the order of ties.
+
+    Raises:
+        TooFewExamples: as for `figures`.
+        AnalysisError: scores and labels that do not fit.
+    """
+    if scores.shape != (len(emotions), len(emotions)):
+        raise AnalysisError(f"scores of shape {scores.shape} do not fit {len(emotions)} labels: give (n, n)")
+    return _others(ordered(scores, seed), _labels(emotions, speakers, None, None))
+
+
+def _others(block: Block, labels: _Labels) -> Ranked:
+    left_out = (labels.recordings, labels.speakers)
+    return scored(block, kept_in(block, labels.speaker_known, left_out), labels.emotions)
 
 
 def _labels(

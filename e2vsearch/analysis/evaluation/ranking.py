@@ -78,6 +78,17 @@ def blocks(
         yield Block(block, shuffled[np.argsort(-(queries[block] @ found), axis=1, kind="stable")])
 
 
+def ordered(scores: NDArray[np.floating], seed: int) -> Block:
+    """The rankings that a matrix of scores makes, for items that are not compared by one cosine.
+
+    Args:
+        scores: ``(n, n)``, of each query and each item; the greater, the nearer.
+        seed: of the order that breaks ties.
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(scores))
+    return Block(np.arange(len(scores)), shuffled[np.argsort(-scores[:, shuffled], axis=1, kind="stable")])
+
+
 def kept_in(block: Block, known: NDArray[np.bool_], left_out: Sequence[Codes]) -> NDArray[np.bool_]:
     """Which items of the rankings count, ``(b, n)`` in their order.
 

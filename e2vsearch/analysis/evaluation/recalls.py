@@ -34,8 +34,8 @@ def recall(scores: NDArray[np.floating] | None, classes: Sequence[str], emotions
     if scores is None:
         return None
     names = sorted(set(emotions))
-    at = {_adjective(name): column for column, name in enumerate(classes)}
-    columns = {name: at[_adjective(name)] for name in names if _adjective(name) in at}
+    at = {adjective(name): column for column, name in enumerate(classes)}
+    columns = {name: at[adjective(name)] for name in names if adjective(name) in at}
     shared = sorted(set(columns.values()))
     if len(shared) < 2:
         return None
@@ -53,6 +53,7 @@ def recall(scores: NDArray[np.floating] | None, classes: Sequence[str], emotions
     return Recall(float(np.mean(list(recalls.values()))), 1 / len(shared), recalls, n)
 
 
-def _adjective(name: str) -> str:
+def adjective(name: str) -> str:
+    """The encoder's word for an emotion that labels name, in lower case: ``angry`` of ``Anger``."""
     folded = name.strip().casefold()
     return _ADJECTIVES.get(folded, folded)

@@ -104,6 +104,23 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True)
+class YardstickRow:
+    """mAP under one condition, the query's speaker left out: through a projection, and of the encoder's own vectors."""
+
+    name: str
+    map: float
+    map_interval: Range | None
+    raw: float
+    raw_interval: Range | None
+    gain: float  # map - raw
+    gain_interval: Range | None  # of the difference, query by query
+    map_chance: float
+    queries: int  # of all draws
+    adapted_on: int  # items, as those searched the mean over draws
+    searched: int  # items: clips, or calls
+
+
+@dataclass(frozen=True, slots=True)
 class LabelFailure:
     """A row of the labels that could not be used."""
 

@@ -1,0 +1,163 @@
+"""Splits of labelled clips that acted corpora hide, as indices: one mood per voice, skewed mixes, composed calls.
+
+Actors speak every emotion, so the mean of a voice is its timbre, and a corpus holds as much anger as calm. A caller is
+recorded once, in one mood, and most calls are calm. A projection is adapted without labels on whatever a collection
+holds, so it is measured where the clips that it is adapted on are of one mood a voice, or mostly of one emotion.
+
+Everything drawn depends on the labels and on the seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.errors import TooFewExamples
+
+LEAST_VOICES = 4
+"""Of one mood each: two moods by two voices, so that every clip can find its mood in another voice."""
+
+CALLS_A_VOICE = 6
+CLIPS_A_CALL = 6
+SECOND_MOOD = 2
+"""Clips of another mood in a call that has two; the others are of its main mood."""
+
+Items = NDArray[np.int64]
+Labels = NDArray[Any]
+"""``(n,)``: names or numbers; of speakers, "" is unknown."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """The clips that a projection is adapted on, and those that are searched through it, as indices in order."""
+
+    fit: Items  # (f,)
+    search: Items  # (s,)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ComposedCalls:
+    """Calls made of clips: each is one channel, and so one voice."""
+
+    items: Items  # (c, CLIPS_A_CALL) clips in their order
+    emotions: Labels  # (c,) of most of its clips: its main mood
+    speakers: Labels  # (c,)
+
+
+def one_mood_per_voice(emotions: Labels, speakers: Labels, seed: int) -> Items:
+    """The clips that are left where each voice keeps those of one emotion, the emotions spread evenly over voices.
+
+    With fewer than two voices for each emotion only some emotions are drawn, so that each has two: an emotion that one
+    voice alone shows cannot be found in another. Voices with few emotions choose first, each the emotion that fewest
+    have; a voice that shows none of those drawn is left out, as are clips of unknown voices.
+
+    Args:
+        emotions: ``(n,)``.
+        speakers: ``(n,)``.
+        seed: of which voice keeps what.
+
+    Returns:
+        Indices of the clips kept, in order.
+
+    Raises:
+        TooFewExamples: fewer than `LEAST_VOICES` voices, or fewer than two emotions.
+    """
+    rng = np.random.default_rng(seed)
+    voices, moods = np.unique(speakers[known(speakers)]), np.unique(emotions)
+    if voices.size < LEAST_VOICES or moods.size < 2:
+        raise TooFewExamples(
+            f"one mood per voice needs {LEAST_VOICES} voices and two emotions, not {voices.size} and {moods.size}"
+        )
+    drawn = rng.permutation(moods)[: voices.size // 2]
+    shows = {voice: drawn[np.isin(drawn, emotions[speakers == voice])] for voice in rng.permutation(voices).tolist()}
+    held = dict.fromkeys(drawn.tolist(), 0)
+    kept = np.zeros(len(emotions), bool)
+    for voice, shown in sorted(shows.items(), key=lambda each: len(each[1])):
+        if shown.size:
+            mood = min(rng.permutation(shown).tolist(), key=lambda each: held[each])
+            held[mood] += 1
+            kept |= (speakers == voice) & (emotions == mood)
+    return np.flatnonzero(kept)
+
+
+def skewed(emotions: Labels, emotion: object, share: float, seed: int) -> Split:
+    """All clips searched, through what is adapted on all clips of one emotion and few of the others.
+
+    Args:
+        emotions: ``(n,)``.
+        emotion: the one that prevails.
+        share: of it among the clips adapted on, over 0 to 1; 0.8 adds a quarter as many others, 1 none.
+        seed: of which others; they are spread evenly over the emotions as the corpus holds them.
+
+    Raises:
+        TooFewExamples: no clip is of that emotion, or too few are of others.
+    """
+    of = emotions == emotion
+    rest = np.random.default_rng(seed).permutation(np.flatnonzero(~of))
+    rest = rest[np.argsort(emotions[rest], kind="stable")]
+    count = round(int(of.sum()) * (1 - share) / share)
+    if not of.any() or count > rest.size:
+        raise TooFewExamples(
+            f"{int(of.sum())} items labelled {emotion} and {rest.size} others are too few for a mix of {share:.0%}"
+        )
+    others = rest[((np.arange(count) + 0.5) * rest.size / max(count, 1)).astype(np.int64)]
+    return Split(np.sort(np.concatenate([np.flatnonzero(of), others])), np.arange(len(emotions)))
+
+
+def composed_calls(emotions: Labels, speakers: Labels, seed: int) -> ComposedCalls:
+    """Calls made of the clips of one voice each, no clip in two of them, half of them of one mood and half of two.
+
+    A voice has up to `CALLS_A_VOICE`, their main moods in turn; fewer where its clips do not suffice.
+
+    Args:
+        emotions: ``(n,)``.
+        speakers: ``(n,)``; clips of unknown voices are left out.
+        seed: of everything drawn.
+
+    Raises:
+        TooFewExamples: no voice has enough clips of a mood for a call.
+    """
+    rng = np.random.default_rng(seed)
+    items: list[Items] = []
+    moods: list[object] = []
+    voices: list[object] = []
+    for voice in np.unique(speakers[known(speakers)]).tolist():
+        for mood, clips in _calls_of(np.flatnonzero(speakers == voice), emotions, rng):
+            items.append(clips)
+            moods.append(mood)
+            voices.append(voice)
+    if not items:
+        raise TooFewExamples(
+            f"no voice has the {CLIPS_A_CALL - SECOND_MOOD} to {CLIPS_A_CALL} clips of one mood of a call"
+        )
+    return ComposedCalls(np.stack(items), np.array(moods), np.array(voices))
+
+
+def known(speakers: Labels) -> NDArray[np.bool_]:
+    """Which items' speakers are known, ``(n,)``."""
+    return np.array([each is not None and each != "" for each in speakers.tolist()], bool)
+
+
+def _calls_of(own: Items, emotions: Labels, rng: np.random.Generator) -> Iterator[tuple[object, Items]]:
+    """The calls of one voice: their main moods and their clips, in an order of chance."""
+    left = {mood: rng.permutation(own[emotions[own] == mood]).tolist() for mood in np.unique(emotions[own]).tolist()}
+    moods = rng.permutation(np.array(list(left), object)).tolist()
+    pure = rng.permutation(np.arange(CALLS_A_VOICE) % 2 == 0).tolist()
+    begun: list[tuple[object, list[int]]] = []  # main moods first, so that no second mood takes their clips
+    for number, alone in enumerate(pure):
+        mood = moods[number % len(moods)]
+        wanted = CLIPS_A_CALL if alone else CLIPS_A_CALL - SECOND_MOOD
+        if len(left[mood]) >= wanted:
+            begun.append((mood, [left[mood].pop() for _ in range(wanted)]))
+    for mood, clips in begun:
+        if len(clips) < CLIPS_A_CALL:
+            others = [other for other, rest in left.items() if other != mood and len(rest) >= SECOND_MOOD]
+            if not others:
+                continue
+            second = others[int(rng.integers(len(others)))]
+            clips += [left[second].pop() for _ in range(SECOND_MOOD)]
+        yield mood, rng.permutation(np.array(clips, np.int64))
