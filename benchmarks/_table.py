@@ -28,10 +28,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def show(title: str, rows: list[Row], json_path: Path | None = None) -> None:
-    """Print `rows` under `title`, and write them to `json_path` if there is one.
-
-    The file is a list of objects with the keys name, value, unit, ratio and beside.
-    """
+    """Print `rows` under `title`, and write them to `json_path` if there is one."""
     cells = [(row.name, _number(row.value), row.unit, _compared(row)) for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(3)] if cells else [0, 0, 0]
     print(title)
@@ -39,7 +36,12 @@ def show(title: str, rows: list[Row], json_path: Path | None = None) -> None:
         line = f"  {name:<{widths[0]}}  {value:>{widths[1]}} {unit:<{widths[2]}}  {compared}"
         print(line.rstrip())
     if json_path is not None:
-        json_path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+        write(rows, json_path)
+
+
+def write(rows: list[Row], path: Path) -> None:
+    """Write rows as JSON: a list of objects with the keys name, value, unit, ratio and beside."""
+    path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
 
 
 def _number(value: float) -> str:

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from retrieval import read
 
 from e2vsearch import encoders
+from e2vsearch.analysis.evaluation import adaptation
 from e2vsearch.analysis.maps import MapOptions, placing, projecting
 from e2vsearch.analysis.maps.results import Laid
 from e2vsearch.errors import E2vsearchError
-from e2vsearch.projections import shipped
 from e2vsearch.vectors.exact import unit
 
 DIM = 384  # of the light encoder
@@ -101,9 +101,7 @@ def recorded(labels: Path, encoder: encoders.Encoder, limit: int | None) -> Labe
     clips = read(labels, limit)
     heard = [encoder.encode([signal]) for signal in clips.signals]
     vectors = np.concatenate([each.vectors for each in heard])
-    packed = encoder.projection()
-    if packed is not None:
-        vectors = shipped.unpack(packed).centred(vectors).apply(vectors)
+    vectors = adaptation.default(encoder)(vectors).apply(vectors)
     return Labelled(f"{labels.parent.name} {len(vectors):,}", unit(vectors), clips.emotions, clips.speakers)
 
 

@@ -55,6 +55,31 @@ def test_table_has_chance_beside_each_figure(run: Run, labels: Path) -> None:
     assert float(ratio) == pytest.approx(float(value) / float(chance), abs=0.1)
 
 
+def test_splits_that_actors_hide_stand_below(run: Run, labels: Path, tmp_path: Path) -> None:
+    rows = [("path", "emotion", "speaker", "text")]
+    for speaker, pitch in (("s1", 95), ("s2", 105), ("s3", 115), ("s4", 125)):
+        for emotion, rate in (("neutral", 2.5), ("anger", 6.0)):
+            for text in (0, 1):
+                name = f"{speaker}_{emotion}_{text}.wav"
+                save(tmp_path / name, speech(1.2, seed=text, pitch_hz=pitch, syllables_hz=rate))
+                rows.append((name, emotion, speaker, f"t{text}"))
+    with (tmp_path / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    arguments = ("evaluate", tmp_path / "labels.csv", "--encoder", "light", "--draws", 50)
+    found = run(*arguments).rows[0]
+    names = ["one mood per voice", "fitted on 8 of 10 neutral", "fitted on 8 of 10 angry", "fitted on all angry"]
+    assert [split["name"] for split in found["splits"]] == names
+    for split in found["splits"]:
+        assert split["gain"] == pytest.approx(split["map"] - split["raw"])
+        assert 0 < split["map_chance"] < 1
+    assert [split["adapted_on"] for split in found["splits"]] == [8, 10, 10, 8]
+    table = run(*arguments, "-f", "table").out
+    for split in found["splits"]:
+        (line,) = [line.split() for line in table.splitlines() if line.startswith(f"mAP, {split['name']}")]
+        words = 1 + len(split["name"].split())
+        assert line[words : words + 3] == [f"{split[key]:.3f}" for key in ("map", "raw", "map_chance")]
+
+
 def test_telephone_copies_stand_side_by_side(run: Run, labels: Path, tmp_path: Path) -> None:
     done = run("evaluate", labels, "--encoder", "fake", "--condition", "all", "-f", "table", "--draws", 50)
     assert done.out.splitlines()[2].split() == ["figure", "clean", "telephone", "telephone", "in", "clean", "chance"]
@@ -115,3 +140,4 @@ def test_speakers_that_are_not_named_are_told(run: Run, labels: Path, tmp_path: 
     assert found["map"] is None
     assert found["figures"]["clean"]["everyone"]["map"] > 0
     assert "note: no item names its speaker" in done.err
+    assert "note: one mood per voice is left out: 4 voices and two emotions are needed, not 0 and 2" in done.err

@@ -76,9 +76,9 @@ def test_a_mix_has_the_share_asked_for(share: float) -> None:
 
 def test_a_mix_needs_clips_of_both_sides() -> None:
     emotions, _ = corpus(5, 4)
-    with pytest.raises(TooFewExamples, match="0 items labelled proud"):
+    with pytest.raises(TooFewExamples, match="no item is labelled proud"):
         splits.skewed(emotions, "proud", 0.8, seed=0)
-    with pytest.raises(TooFewExamples, match="1 others"):
+    with pytest.raises(TooFewExamples, match="1 items beside 8 of angry are too few for 20%"):
         splits.skewed(np.array(["angry"] * 8 + ["calm"]), "angry", 0.8, seed=0)
 
 

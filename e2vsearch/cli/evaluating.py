@@ -132,6 +132,11 @@ def _rows(found: Evaluation) -> Iterator[dict[str, Any]]:
         heard = name.replace("_", " ")
         for row in (*_retrieval(figures), *_carried(figures), *_named(found.recalls.get(name))):
             yield {"heard": heard, **row}
+    first = next(iter(found.figures)).replace("_", " ")
+    for split in found.splits:
+        yield {"heard": first, **_row(f"mAP, {split.name}", split.map, split.map_chance, split.map_interval)}
+        if "raw" in found.figures:
+            yield {"heard": "raw", **_row(f"mAP, {split.name}", split.raw, split.map_chance, split.raw_interval)}
 
 
 def _retrieval(figures: Figures) -> Iterator[dict[str, Any]]:

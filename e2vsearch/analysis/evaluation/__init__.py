@@ -2,17 +2,24 @@
 
 `evaluate` (`measuring`) reads labels (`labels_table`), gets vectors for them (`material`, in the `conditions` asked
 for, as `calls` if asked), and measures. `figures` is its core, for arrays: a `ranking` of everything by cosine,
-`triplets`, and intervals (`chance`). `recalls` looks at the encoder's own classes. Nothing is stored or learned.
+`triplets`, and intervals (`chance`). `recalls` looks at the encoder's own classes. Nothing is stored.
+
+`yardstick.rows` measures arrays where acted corpora hide what a projection costs: `splits` of one mood per voice,
+skewed mixes and composed calls, through a projection adapted to them (`adaptation`), beside the encoder's own vectors.
+`probes` read voice and sentence from vectors.
 """
 
+from e2vsearch.analysis.evaluation.adaptation import Adapt
 from e2vsearch.analysis.evaluation.conditions import TelephoneOptions, telephone
 from e2vsearch.analysis.evaluation.figures import figures, gain
 from e2vsearch.analysis.evaluation.labels_table import Labelled, LabelTable
 from e2vsearch.analysis.evaluation.labels_table import read as read_labels
 from e2vsearch.analysis.evaluation.material import Material, Show, listen, recall
 from e2vsearch.analysis.evaluation.measuring import Project, evaluate
+from e2vsearch.analysis.evaluation.probes import probe
 from e2vsearch.analysis.evaluation.results import (
     By,
+    Carried,
     Condition,
     EmotionRanking,
     Evaluation,
@@ -20,16 +27,23 @@ from e2vsearch.analysis.evaluation.results import (
     Gain,
     LabelFailure,
     Leak,
+    Probe,
     Progress,
     Ranking,
     Recall,
     TripletKind,
     Triplets,
+    YardstickRow,
+    YardstickSummary,
 )
+from e2vsearch.analysis.evaluation.yardstick import EmbeddedClips, Yardstick
 
 __all__ = [
+    "Adapt",
     "By",
+    "Carried",
     "Condition",
+    "EmbeddedClips",
     "EmotionRanking",
     "Evaluation",
     "Figures",
@@ -39,6 +53,7 @@ __all__ = [
     "Labelled",
     "Leak",
     "Material",
+    "Probe",
     "Progress",
     "Project",
     "Ranking",
@@ -47,10 +62,14 @@ __all__ = [
     "TelephoneOptions",
     "TripletKind",
     "Triplets",
+    "Yardstick",
+    "YardstickRow",
+    "YardstickSummary",
     "evaluate",
     "figures",
     "gain",
     "listen",
+    "probe",
     "read_labels",
     "recall",
     "telephone",

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch import audio, settings
+from e2vsearch.analysis.evaluation import adaptation
+from e2vsearch.analysis.evaluation.adaptation import Adapt
 from e2vsearch.analysis.evaluation.conditions import telephone
 from e2vsearch.analysis.evaluation.labels_table import Labelled, LabelTable, read
 from e2vsearch.analysis.evaluation.results import LabelFailure, Progress
@@ -47,7 +49,7 @@ class Material:
     vectors: Mapping[str, NDArray[np.float32]]  # (n, dim)
     scores: Mapping[str, NDArray[np.float32] | None]  # (n, classes); rows of NaN have none
     failures: tuple[LabelFailure, ...]
-    shipped: bytes | None = None  # the projection that ships with the encoder which heard them
+    adapt: Adapt = adaptation.raw  # what a collection of the encoder's vectors would be searched through
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def listen(
             for name in conditions
         },
         failures=tuple(sorted(failures, key=lambda each: each.line)),
-        shipped=encoder.projection(),
+        adapt=adaptation.default(encoder),
     )
 
 

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch import settings
+from e2vsearch.analysis.evaluation import adaptation, yardstick
+from e2vsearch.analysis.evaluation.adaptation import Adapt
 from e2vsearch.analysis.evaluation.calls import by_call
 from e2vsearch.analysis.evaluation.figures import DRAWS, figures
 from e2vsearch.analysis.evaluation.labels_table import LabelTable, read
 from e2vsearch.analysis.evaluation.material import Material, Show, listen, recall
 from e2vsearch.analysis.evaluation.recalls import recall as recall_of
-from e2vsearch.analysis.evaluation.results import By, Condition, Evaluation, Figures
+from e2vsearch.analysis.evaluation.results import By, Condition, Evaluation, Figures, YardstickRow
 from e2vsearch.analysis.evaluation.triplets import KINDS
 from e2vsearch.collection.embedding import open_encoder
 from e2vsearch.collection.opened import open_named
@@ -54,6 +56,9 @@ def evaluate(
 ) -> Evaluation:
     """How well a space finds the same emotion in other voices and other words, beside chance.
 
+    Where labels allow it, `Evaluation.splits` adds what a corpus of actors hides (`splits`, `yardstick`): one mood per
+    voice, and the projection adapted on skewed mixes.
+
     Args:
         labels: a CSV file, see `labels_table.read`, or the table; or what `listen` or `recall` made of one, so that
             several projections need not hear it again. With the latter, `condition` chooses from what it holds.
@@ -86,35 +91,41 @@ def evaluate(
     if projection not in (None, RAW.name, shipped.NAME) and project is None and collection is None:
         raise SettingsError(f"projection {projection!r} is stored in a collection: name that as well")
     material = _material(labels, encoder, collection, names, seed, progress)
+    adapt: Adapt | None = None if project is not None else adaptation.raw
     if project is None and collection is not None:
-        projection, project = _stored(collection, projection)
+        stored = (collection.lens() if projection is None else collection.through(projection)).projection
+        projection, project, adapt = stored.name, stored.apply, adaptation.of(stored)
     if missing := [name for name in names if name not in material.vectors]:
         raise SettingsError(f"{missing[0]} recordings are not in these vectors: name an encoder to hear the files with")
-    if project is None and collection is None and projection != RAW.name:
-        if projection is not None and material.shipped is None:
+    if project is None and projection != RAW.name:
+        if projection is not None and material.adapt is adaptation.raw:
             raise SettingsError(f"no projection ships with {material.space.encoder} - leave --projection out")
-        projection = None if material.shipped is None else shipped.NAME
+        adapt = material.adapt
     vectors = {name: material.vectors[name] for name in names}
     scores = {name: material.scores[name] for name in names}
     if len(material.rows):
         if project is not None:
             beside = collection is not None and projection != RAW.name
             vectors |= _seen(material, dict.fromkeys(names, project), beside=beside)
-        elif projection == shipped.NAME and material.shipped is not None:
-            ships = shipped.unpack(material.shipped)
-            centred = {name: ships.centred(vectors[name]) for name in names}
-            scores = {name: each.scores(vectors[name]) for name, each in centred.items()}
-            vectors |= _seen(material, {name: each.apply for name, each in centred.items()})
-    material = replace(material, vectors=vectors, scores=scores)
+        elif adapt is not None and adapt is not adaptation.raw:
+            adapted = {name: adapt(vectors[name]) for name in names}
+            projection = adapted[names[0]].name
+            scores |= {
+                name: each.scores(vectors[name]) for name, each in adapted.items() if isinstance(each, shipped.Shipped)
+            }
+            vectors |= _seen(material, {name: each.apply for name, each in adapted.items()})
+    items = replace(material, vectors=vectors, scores=scores)
     notes: list[str] = []
     if by == "call":
-        material, notes = by_call(material)
+        items, notes = by_call(items)
     try:
-        return _evaluated(material, _named(project, projection), by, seed, draws, notes)
+        found = _evaluated(items, _named(project, projection), by, seed, draws)
     except TooFewExamples as error:
         failed = material.failures
         why = f"; {len(failed)} rows failed, the first: {failed[0].message}" if failed else ""
         raise TooFewExamples(f"{error}{why}") from error
+    splits, left_out = _splits(material, names[0], adapt, by, seed)
+    return replace(found, splits=splits, notes=(*notes, *found.notes, *left_out))
 
 
 def _material(
@@ -152,7 +163,7 @@ def _seen(material: Material, through: Mapping[str, Project], *, beside: bool = 
     return seen
 
 
-def _evaluated(material: Material, projection: str, by: By, seed: int, draws: int, notes: Sequence[str]) -> Evaluation:
+def _evaluated(material: Material, projection: str, by: By, seed: int, draws: int) -> Evaluation:
     rows, vectors = material.rows, material.vectors
     emotions, speakers = [row.emotion for row in rows], [row.speaker for row in rows]
     texts = [row.text for row in rows]
@@ -202,14 +213,27 @@ def _evaluated(material: Material, projection: str, by: By, seed: int, draws: in
         figures=found,
         recalls=recalls,
         failures=material.failures,
-        notes=(*notes, *_left_out(first, speakers, texts)),
+        notes=tuple(_left_out(first, speakers, texts)),
     )
 
 
-def _stored(collection: Collection, name: str | None) -> tuple[str, Project | None]:
-    """A collection's projection by name, the one in use by default."""
-    lens = collection.lens() if name is None else collection.through(name)
-    return lens.projection.name, lens.projection.apply
+def _splits(
+    material: Material, condition: str, adapt: Adapt | None, by: By, seed: int
+) -> tuple[tuple[YardstickRow, ...], list[str]]:
+    """The splits that acted corpora hide, in one condition; and why some could not be made."""
+    names = f"{yardstick.ONE_MOOD} and mixes"
+    if adapt is None:
+        return (), [f"{names} are left out: a function is not adapted to what a collection holds, as projections are"]
+    if by == "call":
+        return (), [f"{names} are left out: they are measured by segment"]
+    clips = yardstick.EmbeddedClips(
+        {"clean": material.vectors[condition]},
+        np.array([row.emotion for row in material.rows]),
+        np.array([row.speaker for row in material.rows]),
+        recordings=np.array(material.files),
+    )
+    found = yardstick.rows("", clips, adapt, (yardstick.ONE_MOOD, *yardstick.MIXES), seed=seed)
+    return found.rows, list(found.notes)
 
 
 def _named(project: Project | None, projection: str | None) -> str:

@@ -104,6 +104,16 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """How well a linear classifier reads a label from vectors, each class counting the same; see `probes`."""
+
+    accuracy: float
+    chance: float
+    classes: int
+    n: int  # items
+
+
+@dataclass(frozen=True, slots=True)
 class YardstickRow:
     """mAP under one condition, the query's speaker left out: through a projection, and of the encoder's own vectors."""
 
@@ -118,6 +128,27 @@ class YardstickRow:
     queries: int  # of all draws
     adapted_on: int  # items, as those searched the mean over draws
     searched: int  # items: clips, or calls
+
+
+@dataclass(frozen=True, slots=True)
+class YardstickSummary:
+    """Over rows, each counting the same."""
+
+    map: float
+    raw: float
+    gain: float
+    worst: YardstickRow  # the one whose gain is least
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What vectors carry of voice and words; None where labels do not suffice."""
+
+    leak: Leak | None  # of the voice
+    triplets: Mapping[TripletKind, float]  # accuracy; chance is 0.5
+    voice: Probe | None  # read from sentences that training did not have
+    sentence: Probe | None  # read from voices that training did not have
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,5 +200,6 @@ class Evaluation:
     figures: Mapping[str, Figures]  # "clean", "telephone", "telephone_in_clean": telephone queries, clean recordings;
     # and where a projection is looked through "raw": the encoder's own vectors, of the first condition
     recalls: Mapping[str, Recall]  # by condition: "clean", "telephone"
+    splits: tuple[YardstickRow, ...] = ()  # one mood per voice, and adapted on skewed mixes; of the first condition
     failures: tuple[LabelFailure, ...] = ()
     notes: tuple[str, ...] = field(default=())

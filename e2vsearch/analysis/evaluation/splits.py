@@ -70,7 +70,7 @@ def one_mood_per_voice(emotions: Labels, speakers: Labels, seed: int) -> Items:
     voices, moods = np.unique(speakers[known(speakers)]), np.unique(emotions)
     if voices.size < LEAST_VOICES or moods.size < 2:
         raise TooFewExamples(
-            f"one mood per voice needs {LEAST_VOICES} voices and two emotions, not {voices.size} and {moods.size}"
+            f"{LEAST_VOICES} voices and two emotions are needed, not {voices.size} and {moods.size}"
         )
     drawn = rng.permutation(moods)[: voices.size // 2]
     shows = {voice: drawn[np.isin(drawn, emotions[speakers == voice])] for voice in rng.permutation(voices).tolist()}
@@ -100,10 +100,10 @@ def skewed(emotions: Labels, emotion: object, share: float, seed: int) -> Split:
     rest = np.random.default_rng(seed).permutation(np.flatnonzero(~of))
     rest = rest[np.argsort(emotions[rest], kind="stable")]
     count = round(int(of.sum()) * (1 - share) / share)
-    if not of.any() or count > rest.size:
-        raise TooFewExamples(
-            f"{int(of.sum())} items labelled {emotion} and {rest.size} others are too few for a mix of {share:.0%}"
-        )
+    if not of.any():
+        raise TooFewExamples(f"no item is labelled {emotion}")
+    if count > rest.size:
+        raise TooFewExamples(f"{rest.size} items beside {int(of.sum())} of {emotion} are too few for {1 - share:.0%}")
     others = rest[((np.arange(count) + 0.5) * rest.size / max(count, 1)).astype(np.int64)]
     return Split(np.sort(np.concatenate([np.flatnonzero(of), others])), np.arange(len(emotions)))
 

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from e2vsearch.analysis.evaluation import adaptation, splits
 from e2vsearch.analysis.evaluation.adaptation import Adapt
 from e2vsearch.analysis.evaluation.chance import interval
-from e2vsearch.analysis.evaluation.figures import ranked, ranked_by
+from e2vsearch.analysis.evaluation.figures import DRAWS as TRIPLETS
+from e2vsearch.analysis.evaluation.figures import figures, ranked, ranked_by
+from e2vsearch.analysis.evaluation.probes import probe
 from e2vsearch.analysis.evaluation.ranking import Ranked, unit
 from e2vsearch.analysis.evaluation.recalls import adjective
-from e2vsearch.analysis.evaluation.results import YardstickRow
+from e2vsearch.analysis.evaluation.results import Carried, Probe, YardstickRow, YardstickSummary
 from e2vsearch.analysis.evaluation.splits import ComposedCalls, Items, Labels
 from e2vsearch.errors import TooFewExamples
 
@@ -34,8 +36,8 @@ MIXES = {
 
 KINDS = (ACTED, HEARD, TELEPHONE, ONE_MOOD, *MIXES, CALLS)
 
-DRAWS = 10
-"""Of which voice keeps which mood: 15 voices of CREMA-D differ by .02 mAP from draw to draw."""
+DRAWS, CALL_DRAWS = 10, 3
+"""Of which voice keeps which mood, and of which clips make a call."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,30 +89,102 @@ def rows(
         clips: what is adapted on and searched.
         adapt: makes the projection of the clips adapted on; `adaptation.default` is what a collection does.
         kinds: of `KINDS`, in the order wanted; what the clips have no condition or labels for is passed over.
-        draws: of one mood per voice.
+        draws: of one mood per voice; of calls `CALL_DRAWS` at most.
         seed: of splits, ties and intervals.
     """
     found: list[YardstickRow] = []
     notes: list[str] = []
     raw = _Raw(seed)
     for kind in kinds:
-        title = name if kind == ACTED and clips.heard is None else f"{name} {kind}"
+        title = name if kind == ACTED and clips.heard is None else f"{name} {kind}".strip()
         try:
             made = trials(kind, clips, draws, seed)
             if made:
-                found.append(row(title, made, adapt, seed, raw))
+                found.append(_row(title, made, adapt, seed, raw))
         except TooFewExamples as error:
             notes.append(f"{title} is left out: {error}")
     return Yardstick(tuple(found), tuple(notes))
 
 
-def row(name: str, parts: Sequence[Trial], adapt: Adapt, seed: int = 0, raw: _Raw | None = None) -> YardstickRow:
+def carried(clips: EmbeddedClips, adapt: Adapt, *, triplets: int = TRIPLETS, seed: int = 0) -> Carried:
+    """What vectors of clean clips, adapted to all of these, still carry of voice and words.
+
+    Args:
+        clips: without texts, neither a sentence nor triplets can be told.
+        adapt: as for `rows`; `adaptation.raw` for the encoder's own vectors.
+        triplets: of each kind.
+        seed: of triplets and folds.
+
+    Raises:
+        TooFewExamples: fewer than two emotions.
+    """
+    vectors = clips.vectors["clean"]
+    made = adapt(vectors).apply(vectors)
+    found = figures(
+        made, clips.emotions, clips.speakers, clips.texts, seed, recordings=clips.recordings, draws=triplets
+    )
+    texts = np.full(len(made), "") if clips.texts is None else clips.texts
+    voiced, both = splits.known(clips.speakers), splits.known(clips.speakers) & splits.known(texts)
+    probed, groups = (both, texts[both]) if both.any() else (voiced, None)
+    return Carried(
+        leak=found.same_speaker,
+        triplets={kind: each.accuracy for kind, each in found.triplets.items()},
+        voice=_probe(made[probed], clips.speakers[probed], groups, seed),
+        sentence=_probe(made[both], texts[both], clips.speakers[both], seed),
+    )
+
+
+def summary(found: Sequence[YardstickRow]) -> YardstickSummary:
+    """The means over rows, each counting the same, and the row in which the projection gains least.
+
+    Raises:
+        TooFewExamples: there are no rows.
+    """
+    if not found:
+        raise TooFewExamples("no row could be measured: label more clips, emotions or voices")
+    worst = min(found, key=lambda each: each.gain)
+    map_, raw, gain = (float(np.mean([getattr(each, name) for each in found])) for name in ("map", "raw", "gain"))
+    return YardstickSummary(map_, raw, gain, worst, len(found))
+
+
+def trials(kind: str, clips: EmbeddedClips, draws: int = DRAWS, seed: int = 0) -> list[Trial]:
+    """What one of `KINDS` measures; nothing where the clips have no such condition or labels.
+
+    Raises:
+        TooFewExamples: too few clips or voices.
+    """
+    emotions, speakers = clips.emotions, clips.speakers
+    everything = np.arange(len(emotions))
+    plain = Trial(clips.vectors["clean"], emotions, speakers, everything, everything, clips.recordings)
+    if kind == HEARD:
+        if clips.heard is None:
+            return []
+        kept = np.flatnonzero(clips.heard != "")
+        return [replace(plain, emotions=clips.heard, search=kept)]
+    if kind == TELEPHONE:
+        return [replace(plain, vectors=clips.vectors[TELEPHONE])] if TELEPHONE in clips.vectors else []
+    if kind == ONE_MOOD:
+        each = (splits.one_mood_per_voice(emotions, speakers, seed + draw) for draw in range(draws))
+        return [replace(plain, fit=kept, search=kept) for kept in each]
+    if kind == CALLS:
+        composed = (splits.composed_calls(emotions, speakers, seed + draw) for draw in range(min(draws, CALL_DRAWS)))
+        return [
+            replace(plain, fit=each.items.reshape(-1), search=each.items.reshape(-1), calls=each) for each in composed
+        ]
+    if kind in MIXES:
+        emotion, share = MIXES[kind]
+        named = next((each for each in np.unique(emotions).tolist() if adjective(str(each)) == emotion), emotion)
+        split = splits.skewed(emotions, named, share, seed)
+        return [replace(plain, fit=split.fit, search=split.search)]
+    return [plain]
+
+
+def _row(name: str, parts: Sequence[Trial], adapt: Adapt, seed: int, raw: _Raw) -> YardstickRow:
     """One row: the mean over the queries of one or more trials.
 
     Raises:
         TooFewExamples: no query has anything to find.
     """
-    raw = _Raw(seed) if raw is None else raw
     pairs = [(_ranked(trial, adapt, seed), raw.ranked(trial)) for trial in parts]
     voices = np.concatenate([_voices(trial)[ours.queries] for trial, (ours, _) in zip(parts, pairs, strict=True)])
     if not voices.size:
@@ -130,37 +204,6 @@ def row(name: str, parts: Sequence[Trial], adapt: Adapt, seed: int = 0, raw: _Ra
         adapted_on=round(float(np.mean([trial.fit.size for trial in parts]))),
         searched=round(float(np.mean([_voices(trial).size for trial in parts]))),
     )
-
-
-def trials(kind: str, clips: EmbeddedClips, draws: int = DRAWS, seed: int = 0) -> list[Trial]:
-    """What one of `KINDS` measures; nothing where the clips have no such condition or labels.
-
-    Raises:
-        TooFewExamples: too few clips or voices.
-    """
-    emotions, speakers = clips.emotions, clips.speakers
-    everything = np.arange(len(emotions))
-    plain = Trial(clips.vectors["clean"], emotions, speakers, everything, everything, clips.recordings)
-    if kind == HEARD:
-        if clips.heard is None:
-            return []
-        kept = np.flatnonzero(clips.heard != "")
-        return [replace(plain, emotions=clips.heard, fit=kept, search=kept)]
-    if kind == TELEPHONE:
-        return [replace(plain, vectors=clips.vectors[TELEPHONE])] if TELEPHONE in clips.vectors else []
-    if kind == ONE_MOOD:
-        each = (splits.one_mood_per_voice(emotions, speakers, seed + draw) for draw in range(draws))
-        return [replace(plain, fit=kept, search=kept) for kept in each]
-    if kind == CALLS:
-        calls = splits.composed_calls(emotions, speakers, seed)
-        items = calls.items.reshape(-1)
-        return [replace(plain, fit=items, search=items, calls=calls)]
-    if kind in MIXES:
-        emotion, share = MIXES[kind]
-        named = next((each for each in np.unique(emotions).tolist() if adjective(str(each)) == emotion), emotion)
-        split = splits.skewed(emotions, named, share, seed)
-        return [replace(plain, fit=split.fit, search=split.search)]
-    return [plain]
 
 
 class _Raw:
@@ -200,3 +243,11 @@ def _call_scores(made: NDArray[np.float32], calls: ComposedCalls) -> NDArray[np.
 def _voices(trial: Trial) -> Labels:
     """Who speaks in each item searched."""
     return trial.speakers[trial.search] if trial.calls is None else trial.calls.speakers
+
+
+def _probe(vectors: NDArray[np.float32], labels: Labels, groups: Labels | None, seed: int) -> Probe | None:
+    """The probe, None where there is too little for one."""
+    try:
+        return probe(vectors, labels, groups, seed)
+    except TooFewExamples:
+        return None
