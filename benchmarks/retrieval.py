@@ -231,8 +231,9 @@ def everything(corpora: Sequence[Path], chosen: Namespace) -> int:
     except E2vsearchError as error:
         print(error, file=sys.stderr)
         return 1
-    other = "" if reverse is None else f"; cremad: {reverse.space}"
-    title = f"{encoder.space}{other}: mAP, the query's speaker left out, 95 % intervals over speakers"
+    names = [f"{each.space.encoder}@{each.space.revision[:12]}" for each in (encoder, reverse) if each is not None]
+    other = "" if reverse is None else f", cremad {names[-1]}"
+    title = f"{names[0]}{other}: mAP, the query's speaker left out, 95 % intervals over speakers"
     _yardstick.show(title, made, chosen.json)
     return 0
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.analysis import evaluation
 from e2vsearch.analysis.evaluation import EmbeddedClips, adaptation, splits, yardstick
-from e2vsearch.errors import TooFewExamples
+from e2vsearch.errors import SettingsError, TooFewExamples
 from e2vsearch.projections import RAW, Projection, unit
 
 MOODS = ("anger", "happiness", "neutral", "sadness")
@@ -146,6 +146,8 @@ def test_what_cannot_be_made_is_told() -> None:
         "made fitted on 8 of 10 neutral is left out: no item is labelled neutral",
     )
     assert len(found.rows) == 4
+    with pytest.raises(SettingsError, match="no row 'mumbled'"):
+        yardstick.rows("made", less, adaptation.raw, ("mumbled",))
     with pytest.raises(TooFewExamples, match="no row"):
         yardstick.summary(())
 

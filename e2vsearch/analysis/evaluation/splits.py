@@ -69,9 +69,7 @@ def one_mood_per_voice(emotions: Labels, speakers: Labels, seed: int) -> Items:
     rng = np.random.default_rng(seed)
     voices, moods = np.unique(speakers[known(speakers)]), np.unique(emotions)
     if voices.size < LEAST_VOICES or moods.size < 2:
-        raise TooFewExamples(
-            f"{LEAST_VOICES} voices and two emotions are needed, not {voices.size} and {moods.size}"
-        )
+        raise TooFewExamples(f"{LEAST_VOICES} voices and two emotions are needed, not {voices.size} and {moods.size}")
     drawn = rng.permutation(moods)[: voices.size // 2]
     shows = {voice: drawn[np.isin(drawn, emotions[speakers == voice])] for voice in rng.permutation(voices).tolist()}
     held = dict.fromkeys(drawn.tolist(), 0)

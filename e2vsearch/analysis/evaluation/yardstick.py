@@ -23,7 +23,7 @@ from e2vsearch.analysis.evaluation.ranking import Ranked, unit
 from e2vsearch.analysis.evaluation.recalls import adjective
 from e2vsearch.analysis.evaluation.results import Carried, Probe, YardstickRow, YardstickSummary
 from e2vsearch.analysis.evaluation.splits import ComposedCalls, Items, Labels
-from e2vsearch.errors import TooFewExamples
+from e2vsearch.errors import SettingsError, TooFewExamples
 
 ACTED, HEARD, TELEPHONE, ONE_MOOD, CALLS = "acted", "heard", "telephone", "one mood per voice", "calls"
 
@@ -91,6 +91,9 @@ def rows(
         kinds: of `KINDS`, in the order wanted; what the clips have no condition or labels for is passed over.
         draws: of one mood per voice; of calls `CALL_DRAWS` at most.
         seed: of splits, ties and intervals.
+
+    Raises:
+        SettingsError: a kind that is not among them.
     """
     found: list[YardstickRow] = []
     notes: list[str] = []
@@ -152,7 +155,10 @@ def trials(kind: str, clips: EmbeddedClips, draws: int = DRAWS, seed: int = 0) -
 
     Raises:
         TooFewExamples: too few clips or voices.
+        SettingsError: there is no such kind.
     """
+    if kind not in KINDS:
+        raise SettingsError(f"there is no row {kind!r}: choose from {', '.join(KINDS)}")
     emotions, speakers = clips.emotions, clips.speakers
     everything = np.arange(len(emotions))
     plain = Trial(clips.vectors["clean"], emotions, speakers, everything, everything, clips.recordings)
