@@ -48,9 +48,10 @@ page: $(PAGE) ## build the page that the service shows (page/, with npm)
 wheel: $(ALL) $(PAGE) ## build dist/*.whl, with the page
 	.venv-all/bin/python -m hatchling build -t wheel
 
+# a benchmark that exits with 77 cannot run here, and has said why
 bench: $(ALL) ## a quick run of every benchmark, each printing its table
 	@failed=; for script in benchmarks/[!_]*.py; do echo "== $$script"; \
-		.venv-all/bin/python "$$script" --quick || failed="$$failed $$script"; done; \
+		.venv-all/bin/python "$$script" --quick || [ $$? -eq 77 ] || failed="$$failed $$script"; done; \
 		if [ -n "$$failed" ]; then echo "did not finish:$$failed"; exit 1; fi
 
 clean: ## remove what the commands above made; collections in index/ stay

@@ -159,8 +159,7 @@ class E2vsearchEncoder:
         vectors = self._encoder.encode([part for each in parts for part in each]).vectors
         counts = np.array([len(each) for each in parts])
         sums = np.add.reduceat(vectors, np.cumsum(counts) - counts, axis=0)
-        means: NDArray[np.float32] = sums / counts[:, None].astype(np.float32)
-        return means
+        return np.asarray(sums / counts[:, None], np.float32)
 
 
 def leave_encoded(task: Any) -> None:
