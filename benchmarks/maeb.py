@@ -7,9 +7,10 @@
 
 MAEB (arXiv 2602.16008) fits a logistic regression to 8 clips of each class (CAMEO: 16), with its accuracy on others as
 the score (classification), groups clips by k-means (clustering, V-measure), or tells pairs of one emotion from others
-by cosine (pair classification, average precision). Only CAMEO keeps a speaker out of both sides: elsewhere figures are
-higher than for new voices, and keeping the voice in a vector costs nothing. `retrieval.py` leaves speakers out. RAVDESS
-is a zero-shot task there, for encoders that take text as well, and is not run.
+by cosine (pair classification, average precision). CREMA_D and IEMOCAPEmotion are split at random, speakers on both
+sides: figures are higher than for new voices, and keeping the voice in a vector costs nothing. Only CAMEO states
+that it is split by speaker; `retrieval.py` leaves speakers out. RAVDESS is a zero-shot task there, for encoders that
+take text as well, and is not run.
 
 The baseline is that of `retrieval.py`, log-mel statistics, not z-scored. `light` as it ships was trained on CREMA-D
 and EMO-DB: its figures there are no proof, and those of such tasks are marked. Results are shown and not filed: to add
