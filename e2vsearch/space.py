@@ -1,8 +1,11 @@
-"""The space that vectors live in. Knows names and sizes, nothing of how a vector is made or kept."""
+"""The space that vectors live in, and a head that names its classes. Knows nothing of how a vector is made or kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 BF16 = "bf16-"
 """What the revisions of spaces begin with whose vectors were made in bfloat16; the rest is that of fp32, cut short."""
@@ -25,6 +28,14 @@ class Space:
 
     def __str__(self) -> str:
         return f"{self.encoder}@{self.revision[:12]} ({self.dim}-d, {self.projection})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """A linear classifier over an encoder's vectors: softmax(weights · vector + biases) gives its scores."""
+
+    weights: NDArray[np.float32]  # (labels, dim)
+    biases: NDArray[np.float32]  # (labels,)
 
 
 def bf16(revision: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from memory_source import MemorySource
-from numpy.typing import NDArray
+from planted import DIM, LABELS, VOICES, Planted
 
 from e2vsearch.errors import AnalysisError, SpaceMismatch, TooFewExamples
 from e2vsearch.projections import RAW, fitted, head, unit
@@ -15,46 +15,6 @@ from e2vsearch.projections.parts import NUANCE_DIMS, Parts, unpack
 from e2vsearch.projections.source import Projected
 from e2vsearch.vectors import Kind
 from e2vsearch.vectors.index import VectorIndex
-
-DIM, LABELS = 1024, 9  # emotion2vec+'s vectors and the classes of its head
-EMOTIONS, VOICES, SENTENCES, TAKES = 5, 8, 6, 2
-
-
-class Planted:
-    """Vectors in which voice and words outweigh emotion, as they do in every encoder's space."""
-
-    def __init__(self, dim: int = DIM, seed: int = 0) -> None:
-        rng = np.random.default_rng(seed)
-        directions = np.linalg.qr(rng.standard_normal((dim, EMOTIONS + 8)))[0].T
-        self.emotion = directions[:EMOTIONS]
-        # of few dimensions, so that voices resemble one another, as sentences do
-        voice = rng.standard_normal((VOICES, 4)) @ directions[EMOTIONS : EMOTIONS + 4]
-        words = rng.standard_normal((SENTENCES, 4)) @ directions[EMOTIONS + 4 :]
-        grid = np.indices((EMOTIONS, VOICES, SENTENCES, TAKES)).reshape(4, -1)
-        self.emotions, self.voices, self.texts = grid[:3]
-        mean = rng.standard_normal(dim) / np.sqrt(dim) * 8  # raw cosines are high, as emotion2vec's are
-        noise = rng.standard_normal((self.emotions.size, dim)) / np.sqrt(dim)
-        self.vectors = (
-            mean + self.emotion[self.emotions] + 3 * voice[self.voices] + 2 * words[self.texts] + noise
-        ).astype(np.float32)
-
-    def map(self, vectors: NDArray[np.floating]) -> float:
-        found = fitted.mean_average_precision(unit(vectors), self.emotions, self.voices, 0)
-        assert found is not None
-        return found[0]
-
-    def leak(self, vectors: NDArray[np.floating]) -> float:
-        cosines = unit(vectors) @ unit(vectors).T
-        np.fill_diagonal(cosines, -np.inf)
-        near = np.argsort(-cosines, axis=1)[:, :10]
-        return float((self.voices[near] == self.voices[:, None]).mean())
-
-    @property
-    def head(self) -> NDArray[np.float64]:
-        """Nine classes of which the first five are the planted emotions."""
-        rng = np.random.default_rng(1)
-        rest = rng.standard_normal((LABELS - EMOTIONS, self.emotion.shape[1])) * 0.01 / np.sqrt(self.emotion.shape[1])
-        return np.concatenate([self.emotion, rest]) * 10.0
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +58,23 @@ def test_a_head_is_found_by_what_it_said(planted: Planted) -> None:
     logits = vectors @ weights.T + biases
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     found = head.recovered(vectors, scores.astype(np.float32))
-    np.testing.assert_allclose(found - found.mean(0), weights - weights.mean(0), atol=1e-3)
+    assert found.weights - found.weights.mean(0) == pytest.approx(weights - weights.mean(0), abs=1e-3)
+    assert found.biases - found.biases.mean() == pytest.approx(biases - biases.mean(), abs=1e-2)
+
+
+def test_classes_without_scores_and_rounded_scores_do_not_bend_the_head() -> None:
+    rng = np.random.default_rng(5)
+    vectors = rng.standard_normal((400, 16)).astype(np.float32)
+    weights = rng.standard_normal((4, 16))
+    scores = np.exp(vectors @ weights.T)
+    scores /= scores.sum(axis=1, keepdims=True)
+    partial = np.concatenate([scores, np.zeros((400, 2))], axis=1)  # two classes that a result file did not name
+    found = head.recovered(vectors, partial)
+    assert found.weights[:4] - found.weights[:4].mean(0) == pytest.approx(weights - weights.mean(0), abs=1e-3)
+    assert not found.weights[4:].any()
+    rounded = head.recovered(vectors, np.round(scores, 3))
+    told, truth = (each - each.mean(0) for each in (rounded.weights, weights))
+    assert float((told * truth).sum() / np.linalg.norm(told) / np.linalg.norm(truth)) > 0.9
 
 
 def test_emotion2vec_gives_the_head_that_makes_its_scores(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.errors import BadSignal, EncoderError, SettingsError, UnknownEncoder
-from e2vsearch.space import BF16, Space
+from e2vsearch.space import BF16, Head, Space
 
 __all__ = [
     "EMOTION2VEC_NAMES",
@@ -58,14 +58,6 @@ class Embeddings:
 
     vectors: NDArray[np.float32]  # (n, dim), as the encoder made them, not normalised
     scores: NDArray[np.float32] | None = None  # (n, labels) class probabilities, None without a head
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A linear classifier over an encoder's vectors: softmax(weights · vector + biases) gives its scores."""
-
-    weights: NDArray[np.float32]  # (labels, dim)
-    biases: NDArray[np.float32]  # (labels,)
 
 
 class Encoder(ABC):
@@ -124,7 +116,11 @@ class Encoder(ABC):
         return self._frames(signal)
 
     def head(self) -> Head | None:
-        """The classifier that makes its scores; None where it has none, or one that is not linear or cannot be had."""
+        """The classifier that makes its scores; None where it has none, or one that is not linear or cannot be had.
+
+        Where no projection ships with the encoder, a collection of its vectors is searched through that, adapted to
+        itself (`e2vsearch.projections.adapt`).
+        """
         return None
 
     def projection(self) -> bytes | None:

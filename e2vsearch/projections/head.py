@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from e2vsearch.errors import SpaceMismatch, TooFewExamples
 from e2vsearch.projections import unit
 from e2vsearch.projections.parts import Parts, deviations, spread
+from e2vsearch.space import Head
 
 Floats = NDArray[np.float64]
 
@@ -45,6 +46,7 @@ def of_head(
     *,
     name: str = "head",
     share: float = SHARE,
+    varied: NDArray[np.bool_] | None = None,
 ) -> Parts:
     """The projection that a head makes.
 
@@ -54,6 +56,8 @@ def of_head(
         weights: ``(labels, dim)`` of the head. Its biases say how frequent a class is, not how near two moments are.
         name: what it is to be called.
         share: of nuance.
+        varied: ``(n,)``: those whose voice is heard in several moods, so that what it keeps throughout is no mood. All
+            of them by default; of others nothing is taken off nuance.
 
     Raises:
         TooFewExamples: fewer than 20 vectors.
@@ -77,15 +81,18 @@ def of_head(
     logits = away @ read
     within = _within(logits, voices)
     emotion = read @ _whitener(logits.T @ logits / len(logits) if within is None else within)
-    nuance = spread(away, _nuisance(away / deviations(away), voices))
+    chosen = np.ones(len(away), bool) if varied is None else varied
+    nuance = spread(away, _nuisance((away / deviations(away))[chosen], voices[chosen]))
     return Parts("head", name, centre.astype(np.float32), emotion.astype(np.float32), nuance, share)
 
 
-def recovered(vectors: NDArray[np.floating], scores: NDArray[np.floating]) -> Floats:
-    """The weights ``(labels, dim)`` of a linear head, from what it made of vectors.
+def recovered(vectors: NDArray[np.floating], scores: NDArray[np.floating]) -> Head:
+    """A linear head, from what it made of vectors; what all classes share is not to be told.
 
     Logarithms of a softmax, less their mean, are linear in the vector: with more vectors than dimensions least squares
-    gives the head back but for what all classes share, with fewer it gives what they tell of it.
+    gives the head back but for that, with fewer it gives what they tell of it. A class whose score is 0 throughout is
+    one that was not scored: its weights are zero. Other zeros are scores that were rounded, and taken for the least
+    one that is there.
 
     Args:
         vectors: ``(n, dim)`` as the encoder made them.
@@ -97,11 +104,17 @@ def recovered(vectors: NDArray[np.floating], scores: NDArray[np.floating]) -> Fl
     if len(vectors) < LEAST_SEGMENTS:
         raise TooFewExamples(f"{len(vectors)} scored segments are too few to find the encoder's head by - ingest more")
     wide = vectors.astype(np.float64)
-    away = wide - wide.mean(axis=0)
-    logs = np.log(np.maximum(scores.astype(np.float64), _LEAST_SCORE))
+    middle = wide.mean(axis=0)
+    away = wide - middle
+    scored = scores.max(axis=0) > 0
+    given = scores[:, scored].astype(np.float64)
+    logs = np.log(np.maximum(given, max(_LEAST_SCORE, float(given[given > 0].min(initial=1.0)))))
     logs -= logs.mean(axis=1, keepdims=True)
     ridge = 1e-6 * max(float((away**2).sum()) / away.shape[1], 1e-30) * np.eye(away.shape[1])
-    return np.linalg.solve(away.T @ away + ridge, away.T @ (logs - logs.mean(axis=0))).T
+    weights, biases = np.zeros((scores.shape[1], wide.shape[1])), np.zeros(scores.shape[1])
+    weights[scored] = np.linalg.solve(away.T @ away + ridge, away.T @ (logs - logs.mean(axis=0))).T
+    biases[scored] = logs.mean(axis=0) - weights[scored] @ middle
+    return Head(weights.astype(np.float32), biases.astype(np.float32))
 
 
 def _within(values: Floats, voices: NDArray[np.int64]) -> Floats | None:

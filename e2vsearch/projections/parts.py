@@ -75,8 +75,13 @@ class Parts:
 
     def pack(self) -> bytes:
         """As ``.npz`` bytes: the same parameters give the same bytes."""
+        return pack(self.members)
+
+    @property
+    def members(self) -> dict[str, NDArray[np.floating[Any]]]:
+        """Its parameters by the names that `unpack` reads them by."""
         arrays = (self.centre, self.emotion, self.nuance, np.array([self.share]))
-        return pack(dict(zip(_MEMBERS, arrays, strict=True)))
+        return dict(zip(_MEMBERS, arrays, strict=True))
 
 
 def unpack(data: bytes, kind: str, name: str, dim: int) -> Parts:
