@@ -181,8 +181,16 @@ def test_outputs_out_of_use_are_dropped_as_funasr_drops_them(tmp_path: Path) -> 
     assert scores.sum() == pytest.approx(1.0)
 
 
-def test_a_model_without_a_head_has_no_labels_and_no_scores(tmp_path: Path) -> None:
-    encoder = opened(write_model(tmp_path / "base", tokens=()))
+def test_a_model_without_a_head_has_no_labels_and_no_scores_and_warns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_model(tmp_path / "base", tokens=())
+    encoder = opened(folder)
+    (told,) = [each for each in caplog.records if each.name.startswith("e2vsearch")]
+    assert told.levelname == "WARNING"
+    assert str(folder) in told.getMessage()
+    assert "take a plus model" in told.getMessage()
+    assert encoder.head() is None
     assert encoder.space.labels == ()
     assert encoder.encode([made.noise(1.0)]).scores is None
 

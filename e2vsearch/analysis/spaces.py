@@ -20,15 +20,17 @@ from e2vsearch.analysis import evaluation
 from e2vsearch.analysis.evaluation.material import Show
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog import projections as stored
+from e2vsearch.catalog import spans
 from e2vsearch.catalog.projections import StoredProjection
-from e2vsearch.catalog.records import number_of
-from e2vsearch.collection import Collection, centring
+from e2vsearch.collection import Collection, adaptation
 from e2vsearch.collection.lenses import opened
 from e2vsearch.collection.opened import SAVED
+from e2vsearch.collection.sampling import sampled, voices_of
 from e2vsearch.errors import AnalysisError, E2vsearchError, QueryError, TooFewExamples
-from e2vsearch.projections import RAW, Projection, fitted, shipped
+from e2vsearch.projections import RAW, Projection, adapt, fitted, shipped
 from e2vsearch.projections import head as heads
 from e2vsearch.projections.parts import Parts
+from e2vsearch.space import Head
 from e2vsearch.vectors.manifest import Manifest
 
 Vectors = NDArray[np.float32]
@@ -177,9 +179,11 @@ def fit_head(
     speaker_keys: Sequence[str] = (),
     seed: int = 0,
 ) -> ProjectionReport:
-    """Make a projection of the encoder's classifier head and the collection's own scatter, without labels.
+    """Make a projection of the encoder's classifier head, adapted to the collection, without labels.
 
-    The head is the encoder's where that gives it, else found by what it said of the stored segments.
+    It is what a collection adopts by itself where its encoder ships none (`e2vsearch.collection.adaptation`), and as it
+    is now: one made by hand is not adapted again. The head is the encoder's where that gives it, else found by what it
+    said of the stored segments.
 
     Args:
         collection: with 20 segments or more.
@@ -195,9 +199,9 @@ def fit_head(
     """
     name = _checked(name, share)
     vectors, ids = _sample(collection, seed)
-    weights, source = _weights(collection, vectors, ids)
+    head, source = _head(collection, vectors, ids)
     voices = _voices(collection, ids, speaker_keys)
-    projection = heads.of_head(vectors, voices, weights, name=name, share=share)
+    projection = adapt.of_collection(head, vectors, voices, name=name, share=share)
     report = {"segments": len(ids), "voices": int(np.unique(voices).size), "head": source, "share": share}
     return _store(collection, projection, report)
 
@@ -244,6 +248,8 @@ def use(collection: Collection, name: str) -> Manifest | None:
         NotStored: there is no such projection.
         GenerationBusy: another process is building its index.
     """
+    if name == RAW.name:
+        adaptation.adopt_found(collection.catalog)  # or the next ingest would take raw vectors for nobody's choice
     lens = collection.through(name)
     built = lens.index.build() if lens.index.due() else None
     stored.use(collection.catalog, None if name == RAW.name else name)
@@ -262,6 +268,8 @@ def drop(collection: Collection, name: str) -> None:
     found = stored.get(collection.catalog, name)
     if found.kind == shipped.KIND:
         raise QueryError(f"{name} ships with the encoder - put another to use instead: e2vsearch space use raw")
+    if found.report.get(adaptation.ADOPTED):
+        raise QueryError(f"{name} is made by itself - put another to use instead: e2vsearch space use raw")
     stored.drop(collection.catalog, name)
     shutil.rmtree(collection.index_folder(found.revision), ignore_errors=True)
 
@@ -349,12 +357,12 @@ def _own(collection: Collection) -> _Material:
 def _sample(collection: Collection, seed: int) -> tuple[Vectors, NDArray[np.int64]]:
     """Vectors of the collection as the encoder made them, and their ids; of many, a sample."""
     collection.require_space()
-    batch = centring.sampled(collection.catalog, seed)
+    batch = sampled(collection.catalog, seed)
     return batch.vectors, batch.ids
 
 
-def _weights(collection: Collection, vectors: Vectors, ids: NDArray[np.int64]) -> tuple[NDArray[Any], str]:
-    """The head's weights ``(labels, dim)``, and where they come from."""
+def _head(collection: Collection, vectors: Vectors, ids: NDArray[np.int64]) -> tuple[Head, str]:
+    """The encoder's head, and where it comes from."""
     space = collection.require_space()
     if not space.labels:
         raise AnalysisError(f"{space.encoder} has no classes, and so no head - fit one to labels: e2vsearch space fit")
@@ -364,32 +372,20 @@ def _weights(collection: Collection, vectors: Vectors, ids: NDArray[np.int64]) -
         except E2vsearchError:  # not to be opened here; what it said is stored all the same
             head = None
         if head is not None:
-            return head.weights, "the encoder's own"
-    scores = {
-        number: list(segment.scores.values())
-        for number, segment in collection.catalog.segments(ids.tolist())
-        if segment.scores
-    }
-    known = np.isin(ids, list(scores))
-    if not known.any():
+            return head, adaptation.OWN
+    scored, said = spans.scores(collection.catalog, ids)
+    if not len(scored):
         raise AnalysisError(f"no segment has {space.encoder}'s scores to find its head by - fit one to labels instead")
-    said = np.array([scores[number] for number in ids[known].tolist()])
-    return heads.recovered(vectors[known], said), f"found by the scores of {len(said)} segments"
+    return heads.recovered(vectors[np.isin(ids, scored)], said), f"found by the scores of {len(said)} segments"
 
 
 def _voices(collection: Collection, ids: NDArray[np.int64], keys: Sequence[str]) -> NDArray[np.int64]:
     """Which segments are surely of one voice: of a speaker that metadata names, else of a recording's channel."""
-    calls: dict[int, tuple[str, ...]] = {}
+    speakers: dict[int, tuple[str, ...]] = {}
     if keys:
         for number, recording in collection.catalog.recordings():
-            calls[number] = tuple(recording.metadata.get(key, "") for key in keys)
-    codes: dict[Any, int] = {}
-    found = {}
-    for number, segment in collection.catalog.segments(ids.tolist()):
-        call = number_of(segment.recording, "call")
-        who = calls.get(call, ())
-        found[number] = codes.setdefault((who if any(who) else call, segment.channel), len(codes))
-    return np.array([found.get(number, -1) for number in ids.tolist()], np.int64)
+            speakers[number] = tuple(recording.metadata.get(key, "") for key in keys)
+    return voices_of(collection.catalog, ids, speakers)
 
 
 def _store(collection: Collection, projection: Parts, report: Mapping[str, Any]) -> ProjectionReport:

@@ -67,6 +67,29 @@ def likeliest(catalog: Reading, numbers: NDArray[np.int64]) -> dict[int, str]:
     return found
 
 
+def scored(catalog: Reading) -> int:
+    """How many segments have the encoder's class probabilities."""
+    query = select(func.count()).select_from(SegmentRow).where(SegmentRow.scores.is_not(None))
+    with catalog.reading() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def scores(catalog: Reading, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Class probabilities of those of some segments that have any.
+
+    Returns:
+        Their ids ``(m,)``, ascending, and the probabilities ``(m, labels)``.
+    """
+    query = select(SegmentRow.id, SegmentRow.scores).where(SegmentRow.scores.is_not(None)).order_by(SegmentRow.id)
+    rows: list[Any] = []
+    with catalog.reading() as connection:
+        for part in parts(sorted(numbers.tolist())):
+            rows.extend(connection.execute(query.where(SegmentRow.id.in_(part))))
+    ids = np.array([row.id for row in rows], np.int64)
+    joined = np.frombuffer(b"".join(row.scores for row in rows), "<f4")
+    return ids, joined.reshape(len(rows), joined.size // max(len(rows), 1))
+
+
 def surely_emotion(catalog: Reading, position: int, least: float) -> NDArray[np.int64]:
     """Segments to which the encoder gives a class at least that probability, likeliest or not; ids ascending.
 

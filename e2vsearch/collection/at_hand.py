@@ -8,7 +8,7 @@ from e2vsearch.collection.lenses import named
 from e2vsearch.collection.opened import Collection
 from e2vsearch.encoders import Encoder
 from e2vsearch.errors import CatalogError, SettingsError
-from e2vsearch.projections import RAW, Projection, shipped
+from e2vsearch.projections import RAW, Projection, adapt, shipped
 from e2vsearch.settings import Settings
 from e2vsearch.space import Space
 
@@ -27,7 +27,7 @@ def at_hand(options: Settings, encoder: Encoder) -> AtHand:
 
     Args:
         options: they name a collection, whether it is there or not.
-        encoder: what they were made with. What ships with it is taken where the collection is of no help.
+        encoder: what they were made with. What ships with it, or its head, is taken where the collection is of no help.
 
     Raises:
         AnalysisError: the projection in use is damaged.
@@ -48,8 +48,8 @@ def at_hand(options: Settings, encoder: Encoder) -> AtHand:
 
 
 def _alone(encoder: Encoder, why: str) -> AtHand:
-    packed = encoder.projection()
-    if packed is None:
+    found = adapt.alone(encoder.projection(), encoder.head(), encoder.space.dim)
+    if found is RAW:
         return AtHand(RAW, encoder.space, why)
-    ships = shipped.unpack(packed)
-    return AtHand(ships, named(encoder.space, ships), f"it ships with {encoder.space.encoder}; {why}")
+    source = "it ships with" if found.kind == shipped.KIND else "it is the head of"
+    return AtHand(found, named(encoder.space, found), f"{source} {encoder.space.encoder}; {why}")

@@ -1,6 +1,7 @@
-"""The projection that ships with an encoder, in a collection: adopted with its space, centred as it grows.
+"""The projection that a collection adopts by itself: with its space, and fitted to its segments as it grows.
 
-Knows the catalog and what encoders ship, nothing of indexes. A collection whose encoder ships a projection is searched
+Knows the catalog and what encoders ship, nothing of indexes. Where an encoder ships none, it is that of its head, see
+`e2vsearch.collection.adaptation`; without a head it is none. A collection whose encoder ships a projection is searched
 through it from its first segment on, resting on what the encoder was trained on. It is centred on the collection's own
 segments as soon as there are enough, and again whenever there are twice as many; by hand it never needs to be.
 
@@ -18,17 +19,18 @@ from numpy.typing import NDArray
 
 from e2vsearch.catalog import Catalog, labels, projections, scores, spans
 from e2vsearch.catalog.projections import SCORED_TO, StoredProjection
+from e2vsearch.collection import adaptation
 from e2vsearch.collection.results import Heard
+from e2vsearch.collection.sampling import sampled
 from e2vsearch.encoders import Encoder
 from e2vsearch.errors import AnalysisError, EncoderError
-from e2vsearch.feed import Batch
-from e2vsearch.projections import Projection, shipped
+from e2vsearch.projections import Projection, adapt, shipped
 
 LEAST_SEGMENTS = 20
 """Fewer say little of where a collection lies: 20 clips of EMO-DB bring .007 of .037 mAP."""
 
-SAMPLE = 20_000
-"""Segments that centres and scatters are taken from, at most: 80 MB of 1024-d vectors, 36 MB of ``light``'s."""
+BY_ITSELF = (shipped.NAME, adapt.NAME)
+"""Names under which a collection stores what it adopts."""
 
 _GROWN = 2  # times as many segments as were there when it was centred: centre again
 
@@ -36,17 +38,20 @@ _AT_ONCE = 2000  # segments scored in one transaction: others wait 33 ms for it,
 
 
 def adopt(catalog: Catalog, encoder: Encoder) -> None:
-    """Store what an encoder ships in a collection that is pinned to its space, and search through it.
+    """Store what an encoder ships, or else what its head makes, in a collection that is pinned to its space.
 
-    Nothing happens where it is stored already, in use or not, and where the encoder ships none. One that cannot be
-    read, being damaged or of another version, is replaced.
+    It is searched through from then on. Nothing happens where it is stored already, in use or not, and where the
+    encoder has neither. One that cannot be read, being damaged or of another version, is replaced.
 
     Raises:
         EncoderError: what it ships does not know the encoder's classes.
     """
     packed = encoder.projection()
-    before = None if packed is None else projections.find(catalog, shipped.NAME)
-    if packed is None or (before is not None and _sound(before) is not None):
+    if packed is None:
+        adaptation.adopt(catalog, encoder.space, encoder.head())
+        return
+    before = projections.find(catalog, shipped.NAME)
+    if before is not None and _sound(before) is not None:
         return
     ships = shipped.unpack(packed)
     if len(ships.means) != len(encoder.space.labels):
@@ -58,7 +63,7 @@ def adopt(catalog: Catalog, encoder: Encoder) -> None:
 
 
 def settle(catalog: Catalog) -> str | None:
-    """Centre the collection's shipped projection on it, if it has grown enough since, and score segments by it.
+    """Fit what the collection adopted to it, if it has grown enough since; segments are scored by what ships.
 
     Killed at any moment, the next call goes on: scores are noted as given when all of them are.
 
@@ -70,7 +75,7 @@ def settle(catalog: Catalog) -> str | None:
     """
     before = projections.find(catalog, shipped.NAME)
     if before is None:
-        return None
+        return adaptation.settle(catalog)
     now, count = before, _grown(catalog, before)
     if count is not None:
         made = shipped.unpack(before.parameters).centred(sampled(catalog).vectors)
@@ -87,7 +92,7 @@ def due(catalog: Catalog) -> str | None:
     """Why `settle` has something to do; None if it has not."""
     found = projections.find(catalog, shipped.NAME)
     if found is None:
-        return None
+        return adaptation.due(catalog)
     count = _grown(catalog, found)
     if count is not None:
         return f"the projection was centred on {_seen(found)} segments, and {count} are there"
@@ -112,14 +117,6 @@ def scored(projection: Projection, found: Heard) -> Heard:
     made = projection.scores(np.stack([moment.vector for moment in found.moments]))
     moments = tuple(replace(moment, scores=row) for moment, row in zip(found.moments, made, strict=True))
     return replace(found, moments=moments)
-
-
-def sampled(catalog: Catalog, seed: int = 0) -> Batch:
-    """Segments with their vectors as the encoder made them; of more than `SAMPLE` so many, drawn with that seed."""
-    ids = labels.segment_ids(catalog)
-    if ids.size > SAMPLE:
-        ids = np.sort(np.random.default_rng(seed).choice(ids, SAMPLE, replace=False))
-    return catalog.feed().fetch(ids)
 
 
 def _score(catalog: Catalog, found: StoredProjection) -> None:

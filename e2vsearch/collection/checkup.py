@@ -9,10 +9,12 @@ from importlib import metadata, util
 
 import e2vsearch
 from e2vsearch import settings
+from e2vsearch.catalog import projections
 from e2vsearch.collection import golden
 from e2vsearch.collection.opened import SAVED, Collection
 from e2vsearch.encoders import EMOTION2VEC_NAMES
 from e2vsearch.errors import E2vsearchError, NoCollection, SpaceMismatch
+from e2vsearch.projections import RAW
 from e2vsearch.speech import SpeechOptions, detector_in_use
 
 
@@ -128,6 +130,7 @@ def _collection(index: str | None) -> Iterator[Finding]:
         cure = "nothing is lost: e2vsearch index build"
         problems = collection.index().verify()
         yield _golden(collection)
+        yield _projection(collection)
         if not problems and (status := collection.index().status(measure=True)).nprobe is not None:
             told = status.drift or f"{status.recall:.3f} of the exact top 20, as when it was measured"
             yield Finding("recall", status.drift is None, False, told, "e2vsearch index tune" if status.drift else "")
@@ -160,6 +163,17 @@ def _golden(collection: Collection) -> Finding:
     if apart is None:
         return Finding(name, True, False, "none yet", "the next e2vsearch ingest keeps one")
     return Finding(name, True, False, f"as it was kept: {apart:.1e} off, {golden.TOLERANCE} at most is right")
+
+
+def _projection(collection: Collection) -> Finding:
+    """What the collection is searched through: cosines of an encoder's own vectors are no likeness of emotion."""
+    used = collection.lens().projection
+    if used.kind != RAW.kind:
+        return Finding("projection", True, False, f"{used.name}@{used.revision[:12]}")
+    stored = [each.name for each in projections.listed(collection.catalog)]
+    cure = f"e2vsearch space use {stored[0]}" if stored else "label moments, and: e2vsearch space fit"
+    found = "raw: cosines of the encoder's own vectors follow voice and words more than emotion"
+    return Finding("projection", False, False, found, cure)
 
 
 def _attempt(name: str, needed: bool, look: Callable[[], str], cure: str) -> Finding:

@@ -21,7 +21,7 @@ from e2vsearch.collection.places import locate
 from e2vsearch.collection.results import Heard, Moment
 from e2vsearch.encoders import Encoder, saved
 from e2vsearch.errors import CatalogError, E2vsearchError, EncoderError, SettingsError
-from e2vsearch.projections import RAW, Projection, shipped, unit
+from e2vsearch.projections import adapt, unit
 from e2vsearch.settings import DEFAULT_ENCODER, Settings
 
 Granularity = Literal["utterance", "frame"]
@@ -45,16 +45,15 @@ class Embedded:
     emotion: str | None = None
     confidence: float | None = None  # probability of that emotion, 0 to 1
     scores: Mapping[str, float] | None = None
-    similarity_to_sample: float | None = None  # cosine, through the projection that ships with the encoder
+    similarity_to_sample: float | None = None  # cosine, through what ships with the encoder, else its head
     speech_s: float | None = None
 
 
 class _Likeness:
-    """Cosine with a sample, through the projection that ships with the encoder, if one does."""
+    """Cosine with a sample, through the projection that ships with the encoder, else of its head, if it has one."""
 
     def __init__(self, encoder: Encoder, sample: NDArray[np.float32]) -> None:
-        packed = encoder.projection()
-        self._projection: Projection = RAW if packed is None else shipped.unpack(packed)
+        self._projection = adapt.alone(encoder.projection(), encoder.head(), encoder.space.dim)
         self._sample = unit(self._projection.apply(sample[None]))[0]
 
     def __call__(self, vector: NDArray[np.float32]) -> float:
@@ -102,7 +101,7 @@ def embed(
         encoder: what makes the vectors.
         granularity: one vector a channel, or one a frame.
         similar_to: a sample, audio or ``.npy``, that every utterance is compared with, through the projection that
-            ships with the encoder where one does.
+            ships with the encoder, or else of its head.
         stop: asked between blocks.
 
     Raises:

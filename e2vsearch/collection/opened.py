@@ -37,7 +37,6 @@ from e2vsearch.errors import (
     NoCollection,
     NotStored,
 )
-from e2vsearch.projections import shipped
 from e2vsearch.projections.source import Projected
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.vectors import IndexOptions, Kind
@@ -456,15 +455,15 @@ class Collection:
         return backup(self.catalog.url, Path(target).expanduser().absolute())
 
     def maintain(self, progress: Callable[[str, int, int], None] | None = None) -> Manifest | None:
-        """Centre the shipped projection and build a new generation, each if it is due.
+        """Fit the projection that was adopted, and build a new generation, each if it is due.
 
-        A generation is after many changes since the last, or if that is damaged; for the centre see `centring`.
+        A generation is after many changes since the last, or if that is damaged; for the projection see `centring`.
         """
         wanted: tuple[Kind | None, float | None] = (None, None)
         replaced = centring.settle(self.catalog)
         if replaced is not None:
             folder = self.index_folder(replaced)
-            if self.lens().projection.kind == shipped.KIND:  # what its index was built for, the next one is built for
+            if self.lens().projection.name in centring.BY_ITSELF:  # as its index was built, the next one is
                 wanted = VectorIndex(folder, self.feed(), self._index_options).wanted()
             shutil.rmtree(folder, ignore_errors=True)
         index = self.index()

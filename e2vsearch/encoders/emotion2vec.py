@@ -9,6 +9,7 @@ nothing on waiting for the slower half of every product; a clip alone has all co
 from __future__ import annotations
 
 import importlib.util
+import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ from e2vsearch.errors import BadSignal, BadWeights, missing_extra
 from e2vsearch.space import bf16
 
 __all__ = ["Emotion2vecEncoder"]
+
+_log = logging.getLogger(__name__)
 
 _UNNAMED = "emotion2vec"
 
@@ -71,6 +74,12 @@ class Emotion2vecEncoder(Encoder):
         module, tokens = _load(folder, options)
         config, audio = module.cfg, module.modality_encoders["AUDIO"]
         self._kept, labels = _labels(tokens, folder.path)
+        if module.proj is None:
+            _log.warning(
+                "%s was not tuned on emotions and has no classes: clips of different emotions have cosines above 0.93 "
+                "(ddlBoJack/emotion2vec issue 66) - for search take a plus model, such as emotion2vec_plus_large",
+                name if published else folder.path,
+            )
         settings = {
             "normalize": bool(config.normalize),
             "num_heads": int(config.num_heads),

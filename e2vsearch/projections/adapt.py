@@ -38,7 +38,7 @@ FROM = 200
 """Segments from which on a head is adapted at all: in n of them the adapted weights count ``MOST * (1 - FROM / n)``.
 In 84 to 158 clips of EMO-DB the same step costs as often as it brings: -.03 to +.07 mAP."""
 
-LEAST_MOODS = 4.0
+LEAST_MOODS = 4.5
 """Classes over which a collection must be spread, as the exponential of an entropy, for its head to be adapted."""
 
 RESTING = 10.0
@@ -145,7 +145,7 @@ def log_posteriors(of: Head, vectors: NDArray[np.floating[Any]], *, name: str = 
     return Parts(KIND, name, centre.astype(np.float32), view, nothing, 0.0)
 
 
-def adapted(of: Head, vectors: NDArray[np.floating[Any]]) -> Floats:
+def adapted(of: Head, vectors: NDArray[np.floating[Any]], rounds: int = 1) -> Floats:
     """A head's weights ``(labels, dim)`` after one step of adaptation, each class's about as long as it was.
 
     They are as they were in a collection that is small, or that is of few emotions by the head's own probabilities.
@@ -153,6 +153,7 @@ def adapted(of: Head, vectors: NDArray[np.floating[Any]]) -> Floats:
     Args:
         of: the head.
         vectors: ``(n, dim)`` as the encoder made them.
+        rounds: of expectation and maximisation; one is what collections take, see `benchmarks/adaptation.py`.
     """
     weights = _centred(of.weights)
     if len(vectors) <= FROM or _moods(softmax(vectors @ weights.T + (of.biases - of.biases.mean()))) < LEAST_MOODS:
@@ -163,9 +164,10 @@ def adapted(of: Head, vectors: NDArray[np.floating[Any]]) -> Floats:
     basis = _basis(away, weights)
     seen, sure = away @ basis, posteriors(of, vectors)
     means, linear = _discriminants(seen, sure)
-    # the classes' densities times the head's own probabilities
-    told = softmax(seen @ linear - 0.5 * (means.T * linear).sum(axis=0) + np.log(np.maximum(sure, 1e-30)))
-    _, linear = _discriminants(seen, told)
+    for _ in range(rounds):
+        # the classes' densities times the head's own probabilities, which anchor every round
+        told = softmax(seen @ linear - 0.5 * (means.T * linear).sum(axis=0) + np.log(np.maximum(sure, 1e-30)))
+        means, linear = _discriminants(seen, told)
     found = (linear - linear.mean(axis=1, keepdims=True)).T @ basis.T
     lengths = np.linalg.norm(weights, axis=1, keepdims=True)
     return lengths * ((1 - part) * unit(weights) + part * unit(found))
