@@ -97,7 +97,7 @@ def trained(of: Pooled, depth: int) -> Head:
 def mixes(emotions: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
     """Which clips projections are fitted to."""
     rng = np.random.default_rng(1)
-    found = {"all": np.arange(len(emotions))}
+    found: dict[str, NDArray[np.int64]] = {"all": np.arange(len(emotions))}
     for named, emotion in (("8 of 10 neutral", "neutral"), ("8 of 10 angry", "anger")):
         own, others = np.flatnonzero(emotions == emotion), np.flatnonzero(emotions != emotion)
         found[named] = np.sort(np.concatenate([own, rng.choice(others, len(own) // 4, replace=False)]))
@@ -117,7 +117,7 @@ def projections(of: Head, vectors: NDArray[np.float32]) -> Iterator[tuple[str, P
 def measure(train: Pooled, test: Pooled, tested: int) -> Iterator[Row]:
     """The mAP of every depth, mix and projection."""
     asked = test.some(tested)
-    voices = np.unique(asked.speakers, return_inverse=True)[1]
+    voices, emotions = (np.unique(names, return_inverse=True)[1] for names in (asked.speakers, asked.emotions))
     for depth, named in enumerate(DEPTHS):
         of = trained(train, depth)
         for mix, chosen in mixes(test.emotions).items():
@@ -125,11 +125,13 @@ def measure(train: Pooled, test: Pooled, tested: int) -> Iterator[Row]:
             where = f"{train.name} to {test.name}, {named}, fitted on {mix} ({len(chosen)})"
             for name, projection in projections(of, test.vectors[chosen, depth]):
                 shown = unit(projection.apply(asked.vectors[:, depth]))
-                found = fitted.mean_average_precision(shown, asked.emotions, voices, 0)
+                found = fitted.mean_average_precision(shown, emotions, voices, 0)
                 assert found is not None
                 first = first or found[0]
-                beside = (None, None) if name == "raw" else (found[0] / first, "raw")
-                yield Row(f"{where}: {name}", found[0], "mAP", *beside)
+                raw = name == RAW.name
+                yield Row(
+                    f"{where}: {name}", found[0], "mAP", None if raw else found[0] / first, None if raw else RAW.name
+                )
 
 
 def summary(rows: list[Row]) -> Iterator[Row]:

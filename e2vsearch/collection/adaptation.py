@@ -50,7 +50,7 @@ def adopt(catalog: Catalog, space: Space, of: Head | None) -> None:
     if before is None:
         _begin(catalog, of, OWN)
     elif before.report.get(ADOPTED) and not _sound(before, of, space.dim):
-        _store(catalog, sampled(catalog), of, OWN)
+        projections.put(catalog, _made(catalog, sampled(catalog), of, OWN))
 
 
 def settle(catalog: Catalog) -> str | None:
@@ -68,16 +68,21 @@ def settle(catalog: Catalog) -> str | None:
     if before is None or _grown(catalog, before) is None:
         return None
     batch = sampled(catalog)
-    own = before.report.get("head") == OWN
-    of, source = (adapt.kept_head(before.parameters), OWN) if own else _found(catalog, batch)
-    now = _store(catalog, batch, of, source)
+    source = str(before.report.get("head"))
+    of, source = (None if source == OWN else _found(catalog, batch)) or (adapt.kept_head(before.parameters), source)
+    now = _made(catalog, batch, of, source)
+    latest = projections.find(catalog, adapt.NAME)
+    if latest is None or latest.revision != before.revision:  # somebody stored another one meanwhile
+        return None
+    projections.put(catalog, now)
     return None if now.revision == before.revision else before.revision
 
 
 def adopt_found(catalog: Catalog) -> None:
     """Adopt the projection of the head that stored scores tell of, where raw vectors were never chosen."""
-    if _findable(catalog):
-        _begin(catalog, *_found(catalog, sampled(catalog)))
+    found = _found(catalog, sampled(catalog)) if _findable(catalog) else None
+    if found is not None:
+        _begin(catalog, *found)
 
 
 def due(catalog: Catalog) -> str | None:
@@ -92,32 +97,25 @@ def due(catalog: Catalog) -> str | None:
 def _begin(catalog: Catalog, of: Head, source: str) -> None:
     """Store the first projection, and put it to use where nothing else ever was."""
     untouched = projections.used(catalog) is None and not projections.listed(catalog)
-    _store(catalog, sampled(catalog), of, source)
+    projections.put(catalog, _made(catalog, sampled(catalog), of, source))
     if untouched:
         projections.use(catalog, adapt.NAME)
 
 
-def _store(catalog: Catalog, batch: Batch, of: Head, source: str) -> StoredProjection:
+def _made(catalog: Catalog, batch: Batch, of: Head, source: str) -> StoredProjection:
     voices = voices_of(catalog, batch.ids)
     made = adapt.of_collection(of, batch.vectors, voices)
     count, _, _ = spans.count_of(catalog)
-    report = {
-        ADOPTED: True, "segments": count, "voices": int(np.unique(voices).size), "head": source, "share": made.share
-    }  # fmt: skip
-    stored = StoredProjection(
-        made.name, made.kind, made.revision, adapt.packed(made, of), report, projections.now()
-    )  # fmt: skip
-    projections.put(catalog, stored)
-    return stored
+    voiced = int(np.unique(voices).size)
+    report = {ADOPTED: True, "segments": count, "voices": voiced, "head": source, "share": made.share}
+    return StoredProjection(made.name, made.kind, made.revision, adapt.packed(made, of), report, projections.now())
 
 
-def _found(catalog: Catalog, batch: Batch) -> tuple[Head, str]:
-    """The head by the scores of stored segments, and how it was found.
-
-    Raises:
-        TooFewExamples: fewer than 20 of them have scores.
-    """
+def _found(catalog: Catalog, batch: Batch) -> tuple[Head, str] | None:
+    """The head by the scores of stored segments, and how it was found; None where fewer than 20 have any."""
     ids, scores = spans.scores(catalog, batch.ids)
+    if len(ids) < head.LEAST_SEGMENTS:
+        return None
     return head.recovered(batch.vectors[np.isin(batch.ids, ids)], scores), f"found by the scores of {len(ids)} segments"
 
 
@@ -126,7 +124,8 @@ def _findable(catalog: Catalog) -> bool:
     space = catalog.space
     if space is None or not space.labels or not space.encoder.startswith(_LINEAR):
         return False
-    if projections.used(catalog) is not None or spans.scored(catalog) < head.LEAST_SEGMENTS:
+    count, _, _ = spans.count_of(catalog)
+    if projections.used(catalog) is not None or spans.scored(catalog) < max(head.LEAST_SEGMENTS, count / 2):
         return False
     return not projections.listed(catalog)
 

@@ -7,7 +7,7 @@ reads them (`source.Projected`) and when a query is made, so changing it is an i
 `RAW` compares the encoder's own vectors. All others make two views of a vector, what it says of emotion and what is
 left of nuance, each of length one, side by side. `Shipped` comes with the encoder, as `light`'s does, and is centred on
 the collection. `Parts` are linear: `head` makes them of a classifier's weights and a collection's own scatter, without
-labels; `fitted` of labelled moments.
+labels; `fitted` of labelled moments. Which one a collection adopts by itself, `adapt.default` says.
 """
 
 from __future__ import annotations

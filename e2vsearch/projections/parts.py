@@ -80,7 +80,9 @@ class Parts:
     @property
     def members(self) -> dict[str, NDArray[np.floating[Any]]]:
         """Its parameters by the names that `unpack` reads them by."""
-        arrays = (self.centre, self.emotion, self.nuance, np.array([self.share]))
+        arrays: tuple[NDArray[np.floating[Any]], ...] = (
+            self.centre, self.emotion, self.nuance, np.array([self.share])
+        )  # fmt: skip
         return dict(zip(_MEMBERS, arrays, strict=True))
 
 
