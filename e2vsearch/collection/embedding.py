@@ -53,7 +53,8 @@ class _Likeness:
     """Cosine with a sample, through the projection that ships with the encoder, else of its head, if it has one."""
 
     def __init__(self, encoder: Encoder, sample: NDArray[np.float32]) -> None:
-        self._projection = adapt.alone(encoder.projection(), encoder.head(), encoder.space.dim)
+        nobody = np.zeros(1, np.int64)
+        self._projection = adapt.default(encoder.projection(), encoder.head(), sample[None], nobody)
         self._sample = unit(self._projection.apply(sample[None]))[0]
 
     def __call__(self, vector: NDArray[np.float32]) -> float:
