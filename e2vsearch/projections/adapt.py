@@ -171,7 +171,7 @@ def adapted(of: Head, vectors: NDArray[np.floating[Any]], rounds: int = 1) -> Fl
         means, linear = _discriminants(seen, told)
     found = (linear - linear.mean(axis=1, keepdims=True)).T @ basis.T
     lengths = np.linalg.norm(weights, axis=1, keepdims=True)
-    return lengths * ((1 - part) * unit(weights) + part * unit(found))
+    return np.asarray(lengths * ((1 - part) * unit(weights) + part * unit(found)))
 
 
 def posteriors(of: Head, vectors: NDArray[np.floating[Any]]) -> Floats:
@@ -260,4 +260,4 @@ def _read(weights: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
 
 def _centred(weights: NDArray[np.floating[Any]]) -> Floats:
     wide = np.asarray(weights, np.float64)
-    return wide - wide.mean(axis=0)
+    return np.asarray(wide - wide.mean(axis=0))
