@@ -43,6 +43,12 @@ FILTERS = [
     ("channel = 1 and emotion = angry", "abc"),
     ("channel = 0 and emotion = angry", ""),
     ("emotion_score > 0.8 and start_s < 1", "abc"),
+    ("arousal > 0.79 and valence < 0.25", "abc"),  # angry is the one class of these with an entry in the table
+    ("arousal between 0.8 and 1", ""),
+    ("level_db < -20 and emotion = angry", "abc"),
+    ("level_db > -20", ""),
+    ("emotion = unsure", ""),
+    ('emotion in (unsure, "too short")', ""),
     ("duration_s != 4", ""),
     ("`the queue` = 'a b'", "c"),
     ("(agent = Kim or agent = Lee) and not (price < 3)", "a"),
@@ -81,6 +87,7 @@ def a_recording(name: str = "a", *, segments: int = 2, content: str | None = Non
             number * 5.0 + 4.0,
             rng.standard_normal(4).astype(np.float32),
             np.array([0.3, 0.7] if number % 2 else [0.9, 0.1], np.float32),
+            -20.0 - number,
         )
         for number in range(segments)
     )
@@ -115,6 +122,7 @@ def test_what_is_stored_comes_back(catalog: Catalog) -> None:
         (1, 5.0, 9.0, "angry"),
     ]
     assert segments[max(segments)].scores == pytest.approx({"calm": 0.3, "angry": 0.7})
+    assert [segment.level_db for segment in segments.values()] == [-20.0, -21.0]
     batch = catalog.feed().fetch(np.array(sorted(segments)))
     assert np.array_equal(batch.vectors, np.stack([s.vector for s in recording.segments]))
     assert batch.recordings.tolist() == [stored.id, stored.id]

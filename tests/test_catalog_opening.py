@@ -88,6 +88,59 @@ def test_what_an_older_version_stored_is_kept(database_url: str) -> None:
         assert next(catalog.segments([1]))[1].text == "now it has a transcript"
 
 
+def test_stored_segments_are_named_anew(database_url: str) -> None:
+    """Revision 0006: by scores and length, their levels not being known; and back to the likeliest class."""
+    from alembic import command
+
+    engine = connect(database_url)
+    config = upgrade._config()
+    now = datetime(2024, 3, 1, tzinfo=UTC)
+    made = [([0.7, 0.2, 0.1], 2.0), ([0.4, 0.3, 0.3], 2.0), ([0.1, 0.1, 0.8], 0.5), (None, 2.0)]
+    many = [([0.0, 1.0, 0.0], 1.5)] * 5000  # more than are read at once
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        space = {"id": 1, "encoder": "fake", "revision": "1", "dim": 4, "labels": ["angry", "neutral", "sad"]}
+        recording = {"id": 1, "space_id": 1, "content_sha256": "0" * 64, "uri": "a.wav", "name": "a", "size_bytes": 1}
+        recording |= {"mtime_ns": 1, "recorded_at": now, "added_at": now, "duration_s": 2.0, "channels": 1}
+        about = {"recording_id": 1, "channel": 0, "start_s": 3.0}
+        rows: list[tuple[type[Base], list[dict[str, object]]]] = [
+            (SpaceRow, [space | {"projection": "raw", "source": "fake", "created_at": now}]),
+            (CollectionRow, [{"id": 1, "uuid": "a-uuid", "space_id": 1, "created_at": now}]),
+            (RecordingRow, [recording | {"sampling_rate_hz": 8000, "format": "WAV", "note": ""}]),
+            (SegmentRow, [about | _as_before(number, *each) for number, each in enumerate(made + many, start=1)]),
+        ]
+        for table, values in rows:
+            connection.execute(insert(table), values)
+        command.upgrade(config, "0006")
+    with closing(Catalog.open(database_url)) as catalog:
+        segments = [segment for _, segment in catalog.segments()]
+    found = [(each.emotion, each.emotion_score, each.level_db) for each in segments]
+    assert found[:4] == [
+        ("angry", pytest.approx(0.7), None),
+        ("unsure", None, None),
+        ("too short", None, None),
+        ("as it was", 0.25, None),  # nothing to go by
+    ]
+    assert found[4:] == [("neutral", 1.0, None)] * 5000
+    affect = [(each.arousal, each.valence) for each in segments[:5]]
+    assert affect[0] == (pytest.approx((1.386) / 2), pytest.approx((1 - 0.42) / 2))
+    assert affect[3:] == [(None, None), (0.5, 0.5)]
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+        back = connection.execute(text("SELECT label, label_score FROM segment WHERE id < 6 ORDER BY id")).all()
+        assert "arousal" not in {column["name"] for column in inspect(connection).get_columns("segment")}
+    assert [row.label for row in back] == ["angry", "angry", "sad", "as it was", "neutral"]
+    assert [row.label_score for row in back] == pytest.approx([0.7, 0.4, 0.8, 0.25, 1.0])
+    engine.dispose()
+
+
+def _as_before(number: int, scores: list[float] | None, seconds: float) -> dict[str, object]:
+    packed = None if scores is None else np.array(scores, "<f4").tobytes()
+    return {"id": number, "end_s": 3.0 + seconds, "label": "as it was", "label_score": 0.25, "scores": packed}
+
+
 @pytest.mark.parametrize(
     ("revision", "error", "says"), [("0000", SchemaTooOld, "db upgrade"), ("9999", SchemaTooNew, "pip install -U")]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from e2vsearch.catalog import NewRecording, NewSegment
 from e2vsearch.catalog import labels as rows
 from e2vsearch.collection import targets
 from e2vsearch.collection.references import resolve
-from e2vsearch.errors import AudioNotFound, E2vsearchError, NotStored
+from e2vsearch.errors import AudioNotFound, E2vsearchError, NotStored, QueryError
 from e2vsearch.ingest import Collection
 from e2vsearch.space import Space
 
@@ -100,6 +101,25 @@ def test_no_more_than_the_surest_hundred(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.vector, expected, rtol=1e-5)
 
 
+def test_an_emotion_that_nothing_is_named_is_that_of_which_it_is_likeliest(tmp_path: Path) -> None:
+    probabilities = np.array([[0.5, 0.4, 0.1], [0.45, 0.41, 0.14], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1]], np.float32)
+    vectors = np.eye(4, DIM, dtype=np.float32)
+    segments = [NewSegment(0, 2.0 * at, 2.0 * at + 1.5, vectors[at], probabilities[at]) for at in range(4)]
+    with e2vsearch.open(tmp_path / "index") as collection:
+        collection.catalog.pin(SPACE, "saved")
+        collection.catalog.store(replace(a_call(0, 0), segments=tuple(segments)))
+        assert [each.emotion for _, each in collection.catalog.segments()] == ["unsure", "unsure", "unsure", "sad"]
+        found = targets.named(collection.catalog, "emotion:angry")
+        expected = np.average(vectors[:2], axis=0, weights=[0.5, 0.45])
+        np.testing.assert_allclose(found.vector, expected, rtol=1e-5)
+        np.testing.assert_allclose(targets.named(collection.catalog, "emotion:sad").vector, vectors[3])  # one is named
+        with pytest.raises(QueryError, match="'unsure' is no emotion"):
+            collection.query(emotion={"unsure": 1.0})
+        labels.add_examples(collection, "unsure", "seg:2")  # a label of one's own may be called so
+        assert resolve("unsure", collection).named == "label:unsure"
+        assert len(collection.query(emotion={"unsure": 1.0}, by="segment")) == 3
+
+
 def test_a_label_that_only_a_classifier_gave(collection: Collection) -> None:
     made = rows.store_classifier(collection.catalog, "c", ["calm", "other"], b"", {})
     predictions = rows.Predictions(np.array([2, 4]), np.zeros(2, np.int16), np.array([0.9, 0.6], np.float32))
@@ -134,6 +154,9 @@ def test_a_label_goes_before_an_emotion_and_a_file_before_both(
         ("label:", NotStored, "known: label:x"),
         ("emotion:fearful", NotStored, "no segment is likeliest to be 'fearful'"),
         ("fearful", NotStored, "no segment is likeliest"),
+        ("emotion:unsure", QueryError, r"'unsure' is no emotion to search by.*--where 'emotion = \"unsure\"'"),
+        ("emotion:Too Short", QueryError, "'too short' is no emotion"),
+        ("unsure", QueryError, "'unsure' is no emotion"),
     ],
 )
 def test_unknown_names_say_what_is_known(collection: Collection, query: str, error: type, says: str) -> None:

@@ -21,6 +21,7 @@ import e2vsearch
 from e2vsearch.analysis import evaluation, spaces
 from e2vsearch.catalog import NewRecording, NewSegment, projections, scores
 from e2vsearch.collection import centring, transfer
+from e2vsearch.emotions import named
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AnalysisError, EncoderError, QueryError, SpaceMismatch
 from e2vsearch.projections import shipped
@@ -207,9 +208,11 @@ def scores_of(collection: e2vsearch.Collection) -> NDArray[np.float64]:
     """What the catalog says of all segments, where its parts agree with each other."""
     found = []
     for _, segment in collection.catalog.segments():
-        assert segment.emotion == max(segment.scores, key=segment.scores.__getitem__)
-        assert segment.emotion_score == max(segment.scores.values())
         found.append(list(segment.scores.values()))
+        length, labels = segment.end_s - segment.start_s, tuple(segment.scores)
+        (expected,) = named(np.array(found[-1:]), labels, [length], [segment.level_db])
+        assert (segment.emotion, segment.emotion_score) == (expected.name, expected.score)
+        assert (segment.arousal, segment.valence) == (expected.arousal, expected.valence)
     return np.array(found)
 
 

@@ -58,6 +58,9 @@ FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
     "duration_s": ((SegmentRow.end_s - SegmentRow.start_s).expression, float),
     "emotion": (SegmentRow.label.expression, str),
     "emotion_score": (SegmentRow.label_score.expression, float),
+    "arousal": (SegmentRow.arousal.expression, float),
+    "valence": (SegmentRow.valence.expression, float),
+    "level_db": (SegmentRow.level_db.expression, float),
 }
 """What can be asked of a segment itself: name → column and its Python type."""
 

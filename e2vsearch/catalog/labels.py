@@ -24,6 +24,7 @@ from e2vsearch.catalog.tables import (
     SegmentRow,
     VectorRow,
 )
+from e2vsearch.emotions import NAMELESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +211,30 @@ class Confident:
 
 
 def confident_emotion(catalog: Catalog, emotion: str, limit: int) -> Confident:
-    """The segments whose likeliest emotion that is."""
+    """The segments that are named so; where none is, those whose likeliest class it is though none is named.
+
+    Args:
+        catalog: pinned to a space.
+        emotion: one of its labels.
+        limit: how many at most.
+    """
     query = select(SegmentRow.id, SegmentRow.recording_id, SegmentRow.label_score).where(SegmentRow.label == emotion)
-    return _confident(catalog, query.order_by(SegmentRow.label_score.desc(), SegmentRow.id).limit(limit))
+    found = _confident(catalog, query.order_by(SegmentRow.label_score.desc(), SegmentRow.id).limit(limit))
+    return found if found.ids.size else _likeliest(catalog, emotion, limit)
+
+
+def _likeliest(catalog: Catalog, emotion: str, limit: int) -> Confident:
+    assert catalog.space is not None
+    query = select(SegmentRow.id, SegmentRow.recording_id, SegmentRow.scores).where(SegmentRow.label.in_(NAMELESS))
+    with catalog.reading() as connection:
+        rows = connection.execute(query.where(SegmentRow.scores.is_not(None)).order_by(SegmentRow.id)).all()
+    labels = catalog.space.labels
+    scores = np.frombuffer(b"".join(row.scores for row in rows), "<f4").reshape(-1, len(labels))
+    at = labels.index(emotion)
+    so = np.flatnonzero(scores.argmax(axis=1) == at)
+    so = so[np.argsort(-scores[so, at], kind="stable")][:limit]
+    ids, recordings = np.array([(row.id, row.recording_id) for row in rows], np.int64).reshape(-1, 2)[so].T
+    return Confident(ids, recordings, scores[so, at].astype(np.float64))
 
 
 def confident_label(catalog: Catalog, label: str, limit: int) -> Confident:

@@ -22,6 +22,7 @@ class NewSegment:
     end_s: float
     vector: NDArray[np.float32]  # (dim,), as the encoder made it
     scores: NDArray[np.float32] | None = None  # (labels,) of the collection's space
+    level_db: float | None = None  # root mean square of its signal at 16 kHz, dBFS; None where that is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,15 @@ class Segment:
     channel: int
     start_s: float
     end_s: float
-    emotion: str | None  # the likeliest of the encoder's classes, None where it has none
-    emotion_score: float | None  # its probability, 0 to 1
+    emotion: str | None  # a class of the encoder's, "unsure" or "too short"; None where it has no classes
+    emotion_score: float | None  # its probability, 0 to 1; None where no class is named
     scores: Mapping[str, float]  # probability of each emotion class
     text: str | None = None  # what is said, where a transcript was joined
     label: str | None = None  # a label of one's own: a person's, else a classifier's surest
     label_score: float | None = None  # its probability; 1.0 where a person gave it
+    arousal: float | None = None  # 0 calm to 1 excited, by the class probabilities; see `emotions.affect`
+    valence: float | None = None  # 0 unpleasant to 1 pleasant, as arousal
+    level_db: float | None = None  # root mean square of its signal, dBFS; None where that is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ class Counts:
     audio_s: float  # all channels counted once
     speech_s: float  # summed over channels
     failures: int
-    emotions: Mapping[str, int]  # segments by their likeliest emotion
+    emotions: Mapping[str, int]  # segments by what they are named, "unsure" and "too short" among them
 
 
 def recording_id(number: int) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, delete, insert, literal_column, select, 
 
 from e2vsearch.catalog.records import NewRecording, Recording, Segment, recording_id, segment_id
 from e2vsearch.catalog.tables import ChangeRow, FailureRow, MetadataRow, RecordingRow, SegmentRow, VectorRow
+from e2vsearch.emotions import named
 from e2vsearch.space import Space
 
 ROWS_PER_STATEMENT = 1000
@@ -50,10 +51,16 @@ def insert_segments(connection: Connection, number: int, recording: NewRecording
     """Insert the segments of a stored recording with their vectors, and say so in the change feed."""
     if not recording.segments:
         return
+    columns = scored(
+        [segment.scores for segment in recording.segments],
+        space,
+        [segment.end_s - segment.start_s for segment in recording.segments],
+        [segment.level_db for segment in recording.segments],
+    )
     rows = [
         {"recording_id": number, "channel": segment.channel, "start_s": segment.start_s, "end_s": segment.end_s}
-        | scored(segment.scores, space)
-        for segment in recording.segments
+        | {"level_db": segment.level_db, **each}
+        for segment, each in zip(recording.segments, columns, strict=True)
     ]
     statement = insert(SegmentRow).returning(SegmentRow.id, sort_by_parameter_order=True)
     ids = connection.execute(statement, rows).scalars().all()
@@ -65,16 +72,39 @@ def insert_segments(connection: Connection, number: int, recording: NewRecording
     _note_changes(connection, "+", [(id_, number) for id_ in ids])
 
 
-def scored(scores: NDArray[np.float32] | None, space: Space) -> dict[str, Any]:
-    """What a segment's row says of its classes: the likeliest, its probability, and those of all."""
-    if scores is None:
-        return {"label": None, "label_score": None, "scores": None}
-    best = int(np.argmax(scores))
-    return {
-        "label": space.labels[best],
-        "label_score": float(scores[best]),
-        "scores": scores.astype("<f4").tobytes(),
-    }
+def scored(
+    scores: Sequence[NDArray[np.float32] | None],
+    space: Space,
+    durations_s: Sequence[float],
+    levels_db: Sequence[float | None],
+) -> list[dict[str, Any]]:
+    """What the rows of n segments hold of their classes: name, its probability, arousal, valence, all probabilities.
+
+    Args:
+        scores: ``(n,)`` of ``(labels,)`` each; None where there are none.
+        space: that they are of.
+        durations_s: ``(n,)``.
+        levels_db: ``(n,)`` dBFS; None where that is not known.
+    """
+    rows: list[dict[str, Any]] = [
+        dict.fromkeys(("label", "label_score", "scores", "arousal", "valence")) for _ in range(len(scores))
+    ]
+    known = [(at, each) for at, each in enumerate(scores) if each is not None]
+    if not known:
+        return rows
+    together = np.stack([each for _, each in known])
+    found = named(
+        together, space.labels, [durations_s[at] for at, _ in known], [levels_db[at] for at, _ in known]
+    )  # fmt: skip
+    for (at, each), emotion in zip(known, found, strict=True):
+        rows[at] = {
+            "label": emotion.name,
+            "label_score": emotion.score,
+            "scores": each.astype("<f4").tobytes(),
+            "arousal": emotion.arousal,
+            "valence": emotion.valence,
+        }
+    return rows
 
 
 def note_failure(connection: Connection, uri: str, reason: str, message: str, attempts: int = 1) -> None:
@@ -136,5 +166,8 @@ def to_segment(row: Row[Any], labels: tuple[str, ...], said: Mapping[str, Any] |
         emotion=row.label,
         emotion_score=row.label_score,
         scores=scores,
+        arousal=row.arousal,
+        valence=row.valence,
+        level_db=row.level_db,
         **(said or {}),
     )

@@ -1,4 +1,4 @@
-"""Class scores of stored segments, given anew. Knows rows, nothing of where scores come from."""
+"""Class scores of stored segments, given anew, with the names they lead to. Knows rows, not where scores come from."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from numpy.typing import NDArray
 from sqlalchemy import bindparam, select, update
 
 from e2vsearch.catalog.projections import StoredProjection, is_still
-from e2vsearch.catalog.rows import scored
+from e2vsearch.catalog.rows import parts, scored
 from e2vsearch.catalog.store import Catalog
 from e2vsearch.catalog.tables import ProjectionRow, SegmentRow
 
 _GIVEN = update(SegmentRow).where(SegmentRow.id == bindparam("number"))
+_SPOKEN = select(SegmentRow.id, SegmentRow.start_s, SegmentRow.end_s, SegmentRow.level_db)
 
 
 def put(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.float32], by: StoredProjection) -> bool:
-    """Replace the scores of segments, their likeliest emotion with them, in one transaction.
+    """Replace the scores of segments, their names, arousal and valence with them, in one transaction.
 
     Args:
         catalog: pinned to a space.
@@ -27,10 +28,15 @@ def put(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.float32], b
         Whether they were stored; they are not where that projection has been replaced since.
     """
     assert catalog.space is not None
-    rows = [{"number": n} | scored(each, catalog.space) for n, each in zip(ids.tolist(), scores, strict=True)]
+    of = dict(zip(ids.tolist(), scores, strict=True))
     same = select(ProjectionRow.id).where(is_still(by)).with_for_update(read=True)
     with catalog.writing() as connection:
         held = connection.execute(same).scalar_one_or_none()
-        if held is not None and rows:
-            connection.execute(_GIVEN, rows)
+        for part in parts(list(of)) if held is not None else ():
+            there = connection.execute(_SPOKEN.where(SegmentRow.id.in_(part))).all()
+            durations_s, levels_db = [row.end_s - row.start_s for row in there], [row.level_db for row in there]
+            columns = scored([of[row.id] for row in there], catalog.space, durations_s, levels_db)
+            rows = [{"number": row.id, **each} for row, each in zip(there, columns, strict=True)]
+            if rows:
+                connection.execute(_GIVEN, rows)
     return held is not None

@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 from e2vsearch.catalog.reading import Reading
 from e2vsearch.catalog.rows import parts
 from e2vsearch.catalog.tables import LabelExampleRow, SegmentLabelRow, SegmentRow
+from e2vsearch.emotions import NAMELESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,10 @@ def count_of(catalog: Reading) -> tuple[int, int, int]:
     return count, least or 0, greatest or 0
 
 
-def likeliest(catalog: Reading, numbers: NDArray[np.int64]) -> dict[int, str]:
-    """The likeliest emotion of each of some segments that has one."""
+def named(catalog: Reading, numbers: NDArray[np.int64]) -> dict[int, str]:
+    """The emotion of each of some segments of which one is named."""
     found: dict[int, str] = {}
-    query = select(SegmentRow.id, SegmentRow.label).where(SegmentRow.label.is_not(None))
+    query = select(SegmentRow.id, SegmentRow.label).where(SegmentRow.label.not_in(NAMELESS))
     with catalog.reading() as connection:
         for part in parts(numbers.tolist()):
             found.update((row.id, row.label) for row in connection.execute(query.where(SegmentRow.id.in_(part))))

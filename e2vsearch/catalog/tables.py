@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
 
 # AUTOINCREMENT on SQLite needs the type name INTEGER; without it the id of a deleted last row would be used again
@@ -164,9 +164,13 @@ class SegmentRow(Base):
     channel: Mapped[int]
     start_s: Mapped[float] = mapped_column(Float(53))
     end_s: Mapped[float] = mapped_column(Float(53))
+    # what `emotions.named` makes of `scores`, duration and level: a class, "unsure" or "too short"
     label: Mapped[str | None] = mapped_column(String(64), index=True)
-    label_score: Mapped[float | None] = mapped_column(Float(53))
+    label_score: Mapped[float | None] = mapped_column(Float(53))  # NULL where no class is named
     scores: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32, one a label of the space
+    arousal: Mapped[float | None] = mapped_column(Float(53))  # 0 to 1, as valence; NULL where no class has any
+    valence: Mapped[float | None] = mapped_column(Float(53))
+    level_db: Mapped[float | None] = mapped_column(Float(53))  # dBFS at 16 kHz; NULL: stored before 0006, or no audio
 
 
 class VectorRow(Base):

@@ -161,7 +161,8 @@ def status(index: Index = None, format_: OutputFormat = None, output: Output = N
         ("failed files", f"{counts.failures:,}" + (" - see them with: e2vsearch failures" if counts.failures else "")),
     ]
     if counts.emotions:
-        facts.append(("emotions", ", ".join(f"{label} {n:,}" for label, n in counts.emotions.items())))
+        total = sum(counts.emotions.values())
+        facts.append(("emotions", ", ".join(f"{name} {n:,} ({n / total:.0%})" for name, n in counts.emotions.items())))
     if state.transcribed:
         facts.append(("with transcript", f"{state.transcribed:,} segments"))
     facts += [("side vectors", f"{side.name}: {side.dim}-d, {side.segments:,} segments") for side in state.sides]

@@ -343,4 +343,4 @@ def _embedded_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _emotion(label: str | None, score: float | None) -> str:
-    return "" if label is None else f"{label} {score:.2f}"
+    return label or "" if score is None else f"{label} {score:.2f}"

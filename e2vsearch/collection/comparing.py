@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.collection.results import Comparison, Heard, Moment, Side
+from e2vsearch.emotions import Emotion, named_as_one
 from e2vsearch.errors import QueryError
 from e2vsearch.projections import RAW, Projection, unit
 from e2vsearch.space import Space
@@ -41,15 +42,28 @@ def compare_heard(space: Space, a: tuple[str, Heard], b: tuple[str, Heard], proj
 
 
 def _side(space: Space, name: str, heard: Heard, best: int) -> Side:
-    moment = heard.moments[best]
-    emotion, emotion_score = None, None
-    if all(each.scores is not None for each in heard.moments):
-        weights = lengths(heard.moments)
-        scores = np.stack([each.scores for each in heard.moments if each.scores is not None])
-        mean = (scores * weights[:, None]).sum(axis=0) / weights.sum()
-        emotion, emotion_score = space.labels[int(mean.argmax())], float(mean.max())
-    spoken = float(lengths(heard.moments).sum())
-    return Side(name, len(heard.moments), spoken, emotion, emotion_score, moment.channel, moment.start_s, moment.end_s)
+    moment, emotion = heard.moments[best], emotion_of(space, heard.moments)
+    return Side(
+        name=name,
+        segments=len(heard.moments),
+        speech_s=float(lengths(heard.moments).sum()),
+        emotion=None if emotion is None else emotion.name,
+        emotion_score=None if emotion is None else emotion.score,
+        arousal=None if emotion is None else emotion.arousal,
+        valence=None if emotion is None else emotion.valence,
+        channel=moment.channel,
+        start_s=moment.start_s,
+        end_s=moment.end_s,
+    )
+
+
+def emotion_of(space: Space, moments: Sequence[Moment]) -> Emotion | None:
+    """What moments are named as a whole; None where the encoder has no classes."""
+    scores = [each.scores for each in moments if each.scores is not None]
+    if len(scores) < len(moments):
+        return None
+    levels_db = [moment.level_db for moment in moments]
+    return named_as_one(np.stack(scores), space.labels, lengths(moments).tolist(), levels_db)
 
 
 def lengths(moments: Iterable[Moment]) -> NDArray[np.float64]:

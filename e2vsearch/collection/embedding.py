@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from e2vsearch import audio, encoders
 from e2vsearch.catalog import Catalog
-from e2vsearch.collection.comparing import lengths
+from e2vsearch.collection.comparing import emotion_of, lengths
 from e2vsearch.collection.hearing import hear
 from e2vsearch.collection.opened import SAVED, open_named
 from e2vsearch.collection.places import locate
@@ -42,8 +42,10 @@ class Embedded:
     granularity: Granularity = "utterance"
     frame_rate_hz: float | None = None
     windows: tuple[tuple[float, int], ...] = ()  # of frames: where each window starts, s, and how many rows it has
-    emotion: str | None = None
-    confidence: float | None = None  # probability of that emotion, 0 to 1
+    emotion: str | None = None  # a class of the encoder's, "unsure" or "too short"
+    confidence: float | None = None  # its probability, 0 to 1; None where no class is named
+    arousal: float | None = None  # 0 calm to 1 excited, by the class probabilities
+    valence: float | None = None  # 0 unpleasant to 1 pleasant
     scores: Mapping[str, float] | None = None
     similarity_to_sample: float | None = None  # cosine, through what ships with the encoder, else its head
     speech_s: float | None = None
@@ -146,11 +148,12 @@ def _embedded(
             raise E2vsearchError(f"{path}: no speech found - there is nothing to embed")
         vector = _mean([moment.vector for moment in moments], moments)
         result = replace(blank, speech_s=float(lengths(moments).sum()))
-        if moments[0].scores is not None:
+        emotion = emotion_of(encoder.space, moments)
+        if emotion is not None:
             scores = _mean([moment.scores for moment in moments if moment.scores is not None], moments)
             by_label = dict(zip(encoder.space.labels, scores.tolist(), strict=True))
-            emotion = max(by_label, key=lambda label: by_label[label])
-            result = replace(result, emotion=emotion, confidence=by_label[emotion], scores=by_label)
+            result = replace(result, emotion=emotion.name, confidence=by_label.get(emotion.name), scores=by_label)
+            result = replace(result, arousal=emotion.arousal, valence=emotion.valence)
         if likeness is not None:
             result = replace(result, similarity_to_sample=likeness(vector))
         if granularity == "frame":

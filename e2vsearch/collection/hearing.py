@@ -82,4 +82,5 @@ def _encoded(segments: list[speech.SpokenSegment], encoder: Encoder) -> Iterator
     embeddings = encoder.encode([segment.signal for segment in usable])
     for row, segment in enumerate(usable):
         scores = None if embeddings.scores is None else embeddings.scores[row]
-        yield Moment(segment.channel, segment.start_s, segment.end_s, embeddings.vectors[row], scores)
+        vector = embeddings.vectors[row]
+        yield Moment(segment.channel, segment.start_s, segment.end_s, vector, scores, segment.level_db)

@@ -40,6 +40,8 @@ def hits_of(catalog: Catalog, ranked: Ranked) -> tuple[Hit, ...]:
                 text=segment.text,
                 label=segment.label,
                 label_score=segment.label_score,
+                arousal=segment.arousal,
+                valence=segment.valence,
                 fused=fused or {},
             )
         )

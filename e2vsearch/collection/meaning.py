@@ -124,6 +124,7 @@ def known_as(catalog: Catalog, name: str) -> str:
 
     Raises:
         NotStored: it is neither.
+        QueryError: it is what stands for no emotion, "unsure" or "too short".
     """
     known = targets.known(catalog)
     kinds = (name,) if name.startswith(("emotion:", "label:")) else (f"label:{name}", f"emotion:{name}")
@@ -131,6 +132,7 @@ def known_as(catalog: Catalog, name: str) -> str:
         for each in known:
             if each == kind or (each.startswith("emotion:") and each.casefold() == kind.casefold()):
                 return each
+    targets.refuse_nameless(name.removeprefix("emotion:"))
     raise NotStored(f"there is no emotion or label {name!r} - known: {', '.join(known) or 'none at all'}")
 
 

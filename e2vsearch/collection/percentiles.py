@@ -68,7 +68,7 @@ def sample_of(collection: Collection, before: Sample | None = None) -> Sample:
     batch = feed.fetch(drawn)
     order = rng.permutation(batch.ids.size)[:SAMPLE]
     units = unit(batch.vectors[order]).astype(np.float32)
-    axes = _axes(units, spans.likeliest(collection.catalog, batch.ids[order]), batch.ids[order])
+    axes = _axes(units, spans.named(collection.catalog, batch.ids[order]), batch.ids[order])
     return Sample(feed.space_id, count, _pairs(units, batch.recordings[order]), axes)
 
 

@@ -32,6 +32,7 @@ def recall(collection: Collection, identifier: str) -> Heard:
     for number, segment in zip(numbers, segments, strict=True):
         if number in vectors:  # else another process has removed it meanwhile
             scores = np.array(list(segment.scores.values()), np.float32) if segment.scores else None
-            moments.append(Moment(segment.channel, segment.start_s, segment.end_s, vectors[number], scores))
+            at = segment.channel, segment.start_s, segment.end_s
+            moments.append(Moment(*at, vectors[number], scores, segment.level_db))
     info = recording.duration_s, recording.channels, recording.sampling_rate_hz, recording.format
     return Heard(tuple(moments), *info)

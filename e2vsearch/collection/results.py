@@ -79,13 +79,15 @@ class Hit:
     start_s: float
     end_s: float
     moment_score: float  # exact cosine of this moment with the reference's segment nearest to it
-    emotion: str | None  # the moment's likeliest
-    emotion_score: float | None  # its probability, 0 to 1
+    emotion: str | None  # a class of the encoder's, "unsure" or "too short"
+    emotion_score: float | None  # its probability, 0 to 1; None where no class is named
     metadata: Mapping[str, str]
     scores: Mapping[str, float] = field(default_factory=dict)  # probability of each emotion class
     text: str | None = None  # what is said in the moment, where a transcript was joined
     label: str | None = None  # the moment's label of one's own: a person's, else a classifier's surest
     label_score: float | None = None  # its probability; 1.0 where a person gave it
+    arousal: float | None = None  # 0 calm to 1 excited, by the class probabilities; see `emotions.affect`
+    valence: float | None = None  # 0 unpleasant to 1 pleasant, as arousal
     fused: Mapping[str, float] = field(default_factory=dict)  # with `fuse`: the cosine of each part that made the score
     course: tuple[Match, ...] = ()  # with `arc`: which moments met which, in order of time
     percentile: float | None = None  # with `explain`: `moment_score` is nearer than that many % of random pairs here
@@ -130,6 +132,7 @@ class Moment:
     end_s: float
     vector: NDArray[np.float32]  # (dim,) as the encoder made it
     scores: NDArray[np.float32] | None  # (labels,) class probabilities, None without a head
+    level_db: float | None = None  # root mean square of the signal, dBFS; None where that is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +153,10 @@ class Side:
     name: str
     segments: int
     speech_s: float
-    emotion: str | None  # likeliest over the whole of it
+    emotion: str | None  # of the whole of it: a class of the encoder's, "unsure" or "too short"
     emotion_score: float | None  # its probability: the mean over the segments, weighted by their length
+    arousal: float | None  # 0 calm to 1 excited, by those means
+    valence: float | None  # 0 unpleasant to 1 pleasant
     channel: int  # the moment that is most like the other side's
     start_s: float
     end_s: float

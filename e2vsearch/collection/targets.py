@@ -2,6 +2,7 @@
 
 A label is the mean of its examples. What only a classifier or the encoder says of segments, a label that came with an
 imported classifier or an emotion, is the mean of the segments that are surest to be it, weighted by how sure they are.
+Of an emotion these are the ones that are named so or, where none is, those that it is likeliest of.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from e2vsearch.catalog import Catalog
 from e2vsearch.catalog import labels as rows
-from e2vsearch.errors import NotStored
+from e2vsearch.emotions import NAMELESS
+from e2vsearch.errors import NotStored, QueryError
 from e2vsearch.projections import RAW, Projection, unit
 
 SUREST = 100
@@ -40,6 +42,7 @@ def named(catalog: Catalog, query: str, projection: Projection = RAW) -> Target:
 
     Raises:
         NotStored: there is no such label or emotion, or nothing here sounds like it.
+        QueryError: it is what stands for no emotion, "unsure" or "too short".
     """
     kind, _, name = query.partition(":")
     found = (_label if kind == "label" else _emotion)(catalog, name.strip(), projection)
@@ -47,6 +50,8 @@ def named(catalog: Catalog, query: str, projection: Projection = RAW) -> Target:
         return found
     if kind == "emotion" and _spelt(catalog, name) is not None:
         raise NotStored(f"no segment is likeliest to be {name.strip()!r} here - query with a clip of it instead")
+    if kind == "emotion":
+        refuse_nameless(name)
     there = [each for each in known(catalog) if each.startswith(f"{kind}:")]
     raise NotStored(f"there is no {kind} {name.strip()!r} - known: {', '.join(there) or f'no {kind} at all'}")
 
@@ -56,15 +61,31 @@ def bare(catalog: Catalog, word: str, projection: Projection = RAW) -> Target | 
 
     Raises:
         NotStored: it is an emotion, and nothing here sounds like it.
+        QueryError: it is what stands for no emotion, "unsure" or "too short".
     """
     if (found := _label(catalog, word, projection)) is not None:
         return found
+    refuse_nameless(word)
     return None if _spelt(catalog, word) is None else named(catalog, f"emotion:{word}", projection)
 
 
 def is_bare(query: str) -> bool:
     """Whether a query may be such a word: no folder in it, no suffix, no scheme."""
     return 0 < len(query) <= _LONGEST and not set("/\\:.~") & set(query) and query.isprintable()
+
+
+def refuse_nameless(name: str) -> None:
+    """See that a name is not what stands for none.
+
+    Raises:
+        QueryError: it is.
+    """
+    plain = name.strip().casefold()
+    if plain in NAMELESS:
+        raise QueryError(
+            f"{plain!r} is no emotion to search by, it names moments of which none is clear - "
+            f"list them with --where 'emotion = \"{plain}\"'"
+        )
 
 
 def known(catalog: Catalog) -> tuple[str, ...]:

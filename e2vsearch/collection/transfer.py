@@ -4,14 +4,15 @@ An export is a folder::
 
     manifest.json     format, version, collection, space, counts, SHA-256 of each file
     recordings.jsonl  one recording a line: id, uri, name, content_sha256, …, metadata
-    segments.jsonl    one segment a line: recording (its id), channel, start_s, end_s, text where there is a
-                      transcript; row i belongs to row i of
+    segments.jsonl    one segment a line: recording (its id), channel, start_s, end_s, level_db where that is known,
+                      text where there is a transcript; row i belongs to row i of
     vectors.npy       (segments, dim) little-endian float32, as the encoder made them
     scores.npy        (segments, labels) float32, NaN where a segment has none; absent without labels
     golden.npy        (dim,) float32, what the encoder made of the test clip; absent if that is not known
 
 and of what was found, labels, classifiers, side vectors and projections, the files that `findings` describes. Format 1
-had neither these nor text, and is read as well. Ids are given anew on import; everything else comes back as it was. A
+had neither these nor text, and is read as well, and so is an export without levels. Names, arousal and valence follow
+from scores, length and level, and are made anew. Ids are given anew on import; everything else comes back as it was. A
 map is not exported: `e2vsearch map` makes it of the vectors again.
 """
 
@@ -203,7 +204,8 @@ def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, NDArray[
                 if segment is None or segment.recording not in known:
                     raise changed
                 spoken.discard(segment.recording)
-                kept = ("recording", "channel", "start_s", "end_s", *(("text",) if segment.text else ()))
+                known_of = [name for name in ("level_db", "text") if getattr(segment, name) not in (None, "")]
+                kept = ("recording", "channel", "start_s", "end_s", *known_of)
                 file.write(line({name: getattr(segment, name) for name in kept}))
                 vectors[row] = vector
                 if scores is not None:
@@ -219,7 +221,8 @@ def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, NDArray[
 
 def _segment(at: int, row: dict[str, Any], vectors: NDArray[Any], scores: NDArray[Any] | None) -> NewSegment:
     own = None if scores is None or np.isnan(scores[at]).any() else np.array(scores[at], np.float32)
-    return NewSegment(row["channel"], row["start_s"], row["end_s"], np.array(vectors[at], np.float32), own)
+    vector = np.array(vectors[at], np.float32)
+    return NewSegment(row["channel"], row["start_s"], row["end_s"], vector, own, row.get("level_db"))
 
 
 def _rows_of(folder: Path) -> dict[str, list[tuple[int, dict[str, Any]]]]:

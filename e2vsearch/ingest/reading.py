@@ -86,7 +86,7 @@ def read_audio(
     heard = hear(path, encoder, speech, stop)
     _unchanged(path, before)
     segments = tuple(
-        NewSegment(moment.channel, moment.start_s, moment.end_s, moment.vector, moment.scores)
+        NewSegment(moment.channel, moment.start_s, moment.end_s, moment.vector, moment.scores, moment.level_db)
         for moment in heard.moments
     )
     return NewRecording(

@@ -45,7 +45,7 @@ def adapt_prior(posteriors: NDArray[np.floating], anchor: NDArray[np.floating], 
 
     It adapts to what the collection is made of and to the classifier's mistakes alike: without an anchor, a head that
     takes one caller in three for disgusted makes disgust a third of the collection, and then names more of it so.
-    Therefore the anchor, which says what conversations are made of, whatever the classifier says.
+    Therefore the anchor, the mix of a conversation, which does not depend on the classifier.
 
     Args:
         posteriors: ``(n, labels)`` of the collection's segments under a uniform prior, each summing to one; n may be 0.
@@ -58,17 +58,17 @@ def adapt_prior(posteriors: NDArray[np.floating], anchor: NDArray[np.floating], 
     Raises:
         ValueError: the anchor is no prior of these classes, or the weight not above 0.
     """
-    prior = start = _checked(anchor, posteriors.shape[1])
+    start = _checked(anchor, posteriors.shape[1])
     if not weight > 0:
         raise ValueError(f"an anchor's weight is above 0, not {weight}")
-    likelihoods = posteriors.astype(np.float64)
+    likelihoods, prior = posteriors.astype(np.float64), start
     for _ in range(_ROUNDS):
         before = prior
         sums = with_prior(likelihoods, prior).sum(axis=0)
         prior = (sums + weight * start) / (len(likelihoods) + weight)
         if np.abs(prior - before).max() < _STILL:
             break
-    return prior / prior.sum()
+    return prior
 
 
 def with_prior(posteriors: NDArray[np.floating], prior: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -86,4 +86,5 @@ def _checked(prior: NDArray[np.floating], labels: int) -> NDArray[np.float64]:
     wide = np.asarray(prior, np.float64)
     if wide.shape != (labels,) or not (wide > 0).all() or not np.isclose(wide.sum(), 1.0, atol=1e-4):
         raise ValueError(f"a prior of {labels} classes is as many positive numbers that sum to one, not {wide}")
-    return wide / wide.sum()
+    summing_to_one: NDArray[np.float64] = wide / wide.sum()
+    return summing_to_one

@@ -20,6 +20,7 @@ from e2vsearch.analysis.maps.results import (
 )
 from e2vsearch.catalog import Counts, Recording, Segment
 from e2vsearch.collection.results import Comparison, Explanation, Hit, Match, QueryResult, Shared, Side, Status
+from e2vsearch.emotions import UNSURE
 from e2vsearch.service.schemas import (
     Classification,
     EmbeddedMoment,
@@ -61,6 +62,8 @@ HIT = Hit(
     text="I have asked for this refund three times now.",
     label="testing the water",
     label_score=0.74,
+    arousal=0.766,
+    valence=0.235,
     percentile=99.7,
     why=Explanation(
         (Match("angry.wav", 0.4, 4.9, "seg:14", 761.2, 766.4, 0.9412),),
@@ -71,8 +74,8 @@ HIT = Hit(
     ),
 )
 QUERY_RESULT = QueryResult((HIT,), 184_203, 184_203, False, 0.038, ("angry.wav",), None)
-_SIDE = Side("a.wav", 3, 12.4, "angry", 0.7, 0, 4.1, 8.8)
-COMPARISON = Comparison(0.8719, 0.9133, _SIDE, replace(_SIDE, name="b.wav", emotion="sad"), _SPACE)
+_SIDE = Side("a.wav", 3, 12.4, "angry", 0.7, 0.74, 0.27, 0, 4.1, 8.8)
+COMPARISON = Comparison(0.8719, 0.9133, _SIDE, replace(_SIDE, name="b.wav", emotion=UNSURE, emotion_score=None), _SPACE)
 RECORDING = Recording(
     id="call:2",
     uri="calls/2024-03-11_0042.wav",
@@ -89,9 +92,26 @@ RECORDING = Recording(
     note="",
     metadata=_META,
 )
-SEGMENT = Segment("seg:14", "call:2", 1, 761.2, 766.4, "angry", 0.81, _SCORES, HIT.text, HIT.label, HIT.label_score)
+SEGMENT = Segment(
+    id=HIT.segment,
+    recording=HIT.recording,
+    channel=HIT.channel,
+    start_s=HIT.start_s,
+    end_s=HIT.end_s,
+    emotion=HIT.emotion,
+    emotion_score=HIT.emotion_score,
+    scores=HIT.scores,
+    text=HIT.text,
+    label=HIT.label,
+    label_score=HIT.label_score,
+    arousal=HIT.arousal,
+    valence=HIT.valence,
+    level_db=-21.4,
+)
 EMBEDDING = Embedding(
-    str(_SPACE), 448, [EmbeddedMoment(0, 0.4, 4.9, "angry", 0.81, _SCORES, [0.0412, -0.0187, 0.0663])]
+    str(_SPACE),
+    448,
+    [EmbeddedMoment(0, 0.4, 4.9, "angry", 0.81, 0.766, 0.235, -21.4, _SCORES, [0.0412, -0.0187, 0.0663])],
 )
 RECORDING_PAGE = RecordingPage([RECORDING], "call:2")
 RECORDING_SEGMENTS = RecordingSegments(RECORDING, [SEGMENT])
@@ -103,7 +123,7 @@ STATUS = Status(
     "index",
     "8c3f0d4e-6a0b-4a55-9f0e-0f7a54b7d1c9",
     _SPACE,
-    Counts(2104, 12, 184_203, 1_262_400.0, 902_118.4, 3, {"neutral": 120_442, "angry": 9_871}),
+    Counts(2104, 12, 184_203, 1_262_400.0, 902_118.4, 3, {"neutral": 120_442, "unsure": 53_890, "angry": 9_871}),
     IndexStatus(
         "ivf-rabitq", 184_000, 203, 0, 0.95, 0.957, 1024, 32, 5, "2024-03-12T01:00:00+00:00", 311_000_000, "1.15.1",
         184_000, "20240312T010000.000000Z-5f70bf18", "", None, None,

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from e2vsearch.collection.comparing import emotion_of
 from e2vsearch.collection.references import AudioQuery
 from e2vsearch.collection.renaming import renamed
 from e2vsearch.collection.results import Comparison, Heard, QueryResult
@@ -189,17 +190,19 @@ def _weighed(references: list[AudioQuery], weights: list[float] | None) -> list[
 def _embedding(space: Space, heard: Heard) -> Embedding:
     moments = []
     for moment in heard.moments:
-        scores = {} if moment.scores is None else dict(zip(space.labels, moment.scores.tolist(), strict=True))
-        emotion = max(scores, key=scores.__getitem__, default=None)
+        emotion = emotion_of(space, [moment])
         moments.append(
             EmbeddedMoment(
-                moment.channel,
-                moment.start_s,
-                moment.end_s,
-                emotion,
-                None if emotion is None else scores[emotion],
-                scores,
-                moment.vector.tolist(),
+                channel=moment.channel,
+                start_s=moment.start_s,
+                end_s=moment.end_s,
+                emotion=None if emotion is None else emotion.name,
+                emotion_score=None if emotion is None else emotion.score,
+                arousal=None if emotion is None else emotion.arousal,
+                valence=None if emotion is None else emotion.valence,
+                level_db=moment.level_db,
+                scores={} if moment.scores is None else dict(zip(space.labels, moment.scores.tolist(), strict=True)),
+                vector=moment.vector.tolist(),
             )
         )
     return Embedding(str(space), space.dim, moments)

@@ -208,8 +208,11 @@ class EmbeddedMoment:
     channel: int
     start_s: float
     end_s: float
-    emotion: str | None  # the likeliest of the encoder's classes
-    emotion_score: float | None
+    emotion: str | None  # one of the encoder's classes, "unsure" or "too short"
+    emotion_score: float | None  # its probability; None where no class is named
+    arousal: float | None  # 0 calm to 1 excited, by the class probabilities
+    valence: float | None  # 0 unpleasant to 1 pleasant
+    level_db: float | None  # root mean square, dBFS
     scores: Mapping[str, float]
     vector: list[float]
 

@@ -77,6 +77,11 @@ class SpokenSegment:
     end_s: float
     signal: NDArray[np.float32]  # (samples,) at 16 kHz, exactly the audio between start_s and end_s
 
+    @property
+    def level_db(self) -> float:
+        """Root mean square of the signal in dB below full scale; -90 for digital silence."""
+        return float(detectors.levels_db(self.signal))
+
 
 def segments(blocks: Iterable[Signal], options: SpeechOptions | None = None) -> Iterator[SpokenSegment]:
     """The spoken segments of a recording, as soon as each is complete.

@@ -148,8 +148,8 @@ def _share(value: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[n
     return np.clip((value - limits[0]) / (limits[1] - limits[0]), 0.0, 1.0)
 
 
-def levels_db(windows: Windows) -> NDArray[np.float32]:
-    """Root mean square of each window in dB below full scale, ``(windows, channels)``."""
+def levels_db(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Root mean square of each window ``(..., samples)`` in dB below full scale."""
     out: NDArray[np.float32] = 10 * np.log10(np.mean(windows**2, axis=-1) + np.float32(10 ** (SILENT_DB / 10)))
     return out
 

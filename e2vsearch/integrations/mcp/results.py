@@ -33,8 +33,12 @@ class Moment:
     channel: Annotated[int, Field(description="The voice line: often 0 is the agent, 1 the customer.")]
     start_s: float
     end_s: float
-    emotion: Annotated[str | None, Field(description="The likeliest of the encoder's emotion classes.")]
-    emotion_score: Annotated[float | None, Field(description="Its probability, 0 to 1.")]
+    emotion: Annotated[
+        str | None, Field(description="One of the encoder's emotion classes; 'unsure' or 'too short': none is clear.")
+    ]
+    emotion_score: Annotated[float | None, Field(description="Its probability, 0 to 1; null where none is clear.")]
+    arousal: Annotated[float | None, Field(description="0 calm to 1 excited, by the probabilities of all classes.")]
+    valence: Annotated[float | None, Field(description="0 unpleasant to 1 pleasant, in the same way.")]
     scores: Annotated[Mapping[str, float], Field(description="The probability of each emotion class.")]
     label: Annotated[str | None, Field(description="The label that a person or a classifier gave it.")]
     label_score: Annotated[float | None, Field(description="Its probability; 1.0 where a person gave it.")]
@@ -193,6 +197,8 @@ def _moment(segment: str, call: str, name: str, each: Segment | Hit) -> Moment:
         end_s=each.end_s,
         emotion=each.emotion,
         emotion_score=each.emotion_score,
+        arousal=each.arousal,
+        valence=each.valence,
         scores=each.scores,
         label=each.label,
         label_score=each.label_score,

@@ -69,7 +69,7 @@ _Where = Annotated[
     Field(
         description='Filter on moments and their calls, e.g. \'agent = "Kim" and date >= 2024-03-01 and channel = 1 '
         "and emotion in (angry, sad)'. Operators: = != < <= > >= in like between is null, and, or, not. "
-        "list_labels says what it may name. Empty: no filter."
+        'list_labels says what it may name; emotion may be unsure or "too short" too. Empty: no filter.'
     ),
 ]
 
