@@ -59,7 +59,7 @@ class StubModel(SimpleChatModel):
 
     def _told(self, moment: str) -> str:
         segment, call, at = re.findall(r'^\[(seg:\d+)\] call ("(?:[^"\\]|\\.)*").*, (\S+)$', moment, re.MULTILINE)[0]
-        emotion = re.findall(r"^emotions[^:]*: ([^,\n]+)", moment, re.MULTILINE)
+        emotion = re.findall(r"^emotions[^:]*: ([^,;\n]+)", moment, re.MULTILINE)
         said = re.findall(r"^said: (.*)$", moment, re.MULTILINE)
         sounds = f" sounds {emotion[0]}" if emotion else " was found"
         return f"- {call} at {at}{sounds} [{segment}]" + (f", saying {said[0]}" if said else "")

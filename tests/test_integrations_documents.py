@@ -34,6 +34,8 @@ HIT = Hit(
     text="I want to cancel.",
     label="hesitant",
     label_score=0.8,
+    arousal=0.72,
+    valence=0.31,
 )
 MATCH = Match("angry.wav", 3.0, 9.1, "seg:14", 761.2, 766.4, 0.93)
 WHY = Explanation(
@@ -65,6 +67,7 @@ def test_a_description_says_all_that_is_known() -> None:
         '[seg:14] call "cancel-angry" (call:3), channel 1, 12:41.2-12:46.4',
         "similarity: 0.9100",
         "emotions (by light): angry 0.70, sad 0.15, happy 0.10",
+        "arousal: 0.72 of 1 (0 calm), valence: 0.31 of 1 (0 unpleasant)",
         'label: "hesitant" 0.80',
         'said: "I want to cancel."',
         'metadata: agent="mara", queue="billing"',
@@ -75,6 +78,7 @@ def test_a_description_says_why() -> None:
     assert describe(EXPLAINED, SPACE).splitlines()[1:-3] == [
         "similarity: 0.9100",
         "emotions (by light): angry 0.70, sad 0.15, happy 0.10",
+        "arousal: 0.72 of 1 (0 calm), valence: 0.31 of 1 (0 unpleasant)",
         "this moment: similarity 0.9300, nearer than 99.7 % of random pairs of moments; 0.31 of it by emotion, "
         "0.62 by all else",
         "in the reference and here: angry 0.81 and 0.70, sad 0.10 and 0.15",
@@ -103,11 +107,22 @@ def test_a_reference_cannot_begin_a_line_either(hostile: str) -> None:
 
 def test_what_is_not_known_has_no_line() -> None:
     bare = replace(
-        HIT, emotion=None, emotion_score=None, scores={}, text=None, label=None, label_score=None, metadata={}
-    )
+        HIT, emotion=None, emotion_score=None, scores={}, text=None, label=None, label_score=None, metadata={},
+        arousal=None, valence=None,
+    )  # fmt: skip
     assert [line.partition(":")[0] for line in describe(bare).splitlines()[1:]] == ["similarity"]
     without_scores = replace(bare, emotion="angry", emotion_score=0.7)
     assert "emotions: angry 0.70" in describe(without_scores).splitlines()
+
+
+def test_a_guess_is_called_one() -> None:
+    unsure = replace(HIT, emotion="unsure", emotion_score=None)
+    assert "emotions: unsure; angry 0.70, sad 0.15, happy 0.10" in describe(unsure).splitlines()
+    assert "emotions: unsure" in describe(replace(unsure, scores={})).splitlines()
+    short = describe(replace(HIT, emotion="too short", emotion_score=None), SPACE).splitlines()
+    assert "emotions (by light): too short" in short
+    assert "arousal: 0.72 of 1 (0 calm), valence: 0.31 of 1 (0 unpleasant)" in short
+    assert metadata(unsure)["emotion_score"] is None
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
@@ -152,6 +167,7 @@ def test_metadata_is_the_whole_hit() -> None:
     assert (kept["score"], kept["moment_score"], kept["start_s"], kept["end_s"]) == (0.91, 0.93, 761.2, 766.44)
     assert (kept["recording"], kept["segment"], kept["exact"]) == ("call:3", "seg:14", False)
     assert (kept["encoder"], kept["space"]) == ("light", str(SPACE))
+    assert (kept["arousal"], kept["valence"]) == (0.72, 0.31)
     assert set(kept) >= {"uri", "channel", "emotion", "scores", "label", "label_score", "text", "name"}
     assert metadata(HIT)["space"] is None
     assert [kept[name] for name in ("percentile", "why", "course")] == [None, None, []]

@@ -16,6 +16,7 @@ from typing import Any
 
 from e2vsearch.collection import Hit
 from e2vsearch.collection.results import Explanation, Match
+from e2vsearch.emotions import TOO_SHORT, UNSURE
 from e2vsearch.space import Space
 
 MAX_QUOTED = 2000
@@ -38,11 +39,13 @@ def describe(hit: Hit, space: Space | None = None) -> str:
     ...     score=0.9613, recording="call:3", segment="seg:14", name="cancel", uri="cancel.ogg", channel=0,
     ...     start_s=0.3, end_s=9.2, moment_score=0.9613, emotion="angry", emotion_score=0.73,
     ...     metadata={"agent": "mara"}, scores={"angry": 0.73, "sad": 0.2}, text="I want to\ncancel.",
+    ...     arousal=0.67, valence=0.23,
     ... )
     >>> print(describe(hit))
     [seg:14] call "cancel" (call:3), channel 0, 00:00.3-00:09.2
     similarity: 0.9613
     emotions: angry 0.73, sad 0.20
+    arousal: 0.67 of 1 (0 calm), valence: 0.23 of 1 (0 unpleasant)
     said: "I want to cancel."
     metadata: agent="mara"
     """
@@ -51,13 +54,11 @@ def describe(hit: Hit, space: Space | None = None) -> str:
         f"[{hit.segment}] call {quoted(hit.name)} ({hit.recording}), channel {hit.channel}, {span}",
         f"similarity: {hit.score:.4f}",
     ]
-    likeliest = sorted(hit.scores.items(), key=lambda item: -item[1])[:_SHOWN_EMOTIONS]
-    if not likeliest and hit.emotion is not None and hit.emotion_score is not None:
-        likeliest = [(hit.emotion, hit.emotion_score)]
-    if likeliest:
-        heard_by = f" (by {_plain(space.encoder)})" if space is not None else ""
-        named = ", ".join(f"{_plain(emotion)} {score:.2f}" for emotion, score in likeliest)
-        lines.append(f"emotions{heard_by}: {named}")
+    if (named := _emotions(hit)) is not None:
+        by = f" (by {_plain(space.encoder)})" if space is not None else ""
+        lines.append(f"emotions{by}: {named}")
+    if hit.arousal is not None and hit.valence is not None:
+        lines.append(f"arousal: {hit.arousal:.2f} of 1 (0 calm), valence: {hit.valence:.2f} of 1 (0 unpleasant)")
     if hit.why is not None:
         lines += _reasons(hit, hit.why)
     if hit.course:
@@ -95,6 +96,8 @@ def metadata(hit: Hit, space: Space | None = None, *, exact: bool | None = None)
         "emotion": hit.emotion,
         "emotion_score": None if hit.emotion_score is None else float(hit.emotion_score),
         "scores": {emotion: float(score) for emotion, score in hit.scores.items()},
+        "arousal": hit.arousal,
+        "valence": hit.valence,
         "label": None if hit.label is None else _encodable(hit.label),
         "label_score": None if hit.label_score is None else float(hit.label_score),
         "text": None if hit.text is None else _encodable(hit.text),
@@ -135,6 +138,19 @@ def clock(seconds: float) -> str:
     """A time in a call: ``761.2`` → ``12:41.2``; from an hour on the minutes go on counting."""
     minutes, tenths = divmod(round(seconds * 10), 600)
     return f"{minutes:02d}:{tenths / 10:04.1f}"
+
+
+def _emotions(hit: Hit) -> str | None:
+    """``angry 0.73, sad 0.20``, ``unsure; angry 0.38, sad 0.31`` or ``too short``: a guess is called one."""
+    if hit.emotion == TOO_SHORT:
+        return TOO_SHORT
+    likeliest = sorted(hit.scores.items(), key=lambda item: -item[1])[:_SHOWN_EMOTIONS]
+    if not likeliest and hit.emotion is not None and hit.emotion_score is not None:
+        likeliest = [(hit.emotion, hit.emotion_score)]
+    classes = ", ".join(f"{_plain(emotion)} {score:.2f}" for emotion, score in likeliest)
+    if hit.emotion == UNSURE:
+        return f"{UNSURE}; {classes}" if classes else UNSURE
+    return classes or None
 
 
 def _reasons(hit: Hit, why: Explanation) -> list[str]:
