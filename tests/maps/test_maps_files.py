@@ -36,6 +36,8 @@ def test_parquet_holds_points_with_what_is_known(collection: Collection, tmp_pat
     assert first["name"] == EVIL
     assert first["meta.queue"] == "other"
     assert first["score.angry"] == pytest.approx(0.8)
+    assert first["arousal"] == pytest.approx(((0.8 * 0.59 - 0.1 * 0.27) / 0.9 + 1) / 2)  # calm has no entry
+    assert first["valence"] == pytest.approx(((-0.8 * 0.51 - 0.1 * 0.63) / 0.9 + 1) / 2)
     assert first["audio"] == "http://127.0.0.1:8080/segments/seg:1/audio"
     assert first["recorded_at"] == START
 
@@ -75,11 +77,28 @@ def test_page_holds_everything_and_runs_nothing_of_the_data(html: str, collectio
     assert len(data["gone"]) == sum(len(cluster["moments"]) for cluster in data["clusters"]) - len(data["clips"])
     assert [mode["name"] for mode in data["modes"]] == ["cluster", "emotion", "queue"]
     assert all(len(mode["names"]) == len(mode["colours"]) for mode in data["modes"])
+    emotions = data["modes"][1]
+    assert palette.PALE not in emotions["colours"]
     item = json.loads(html.partition('id="item">')[2].partition("</script>")[0])
     assert item["target_id"] == "drawn"
     assert "media-src data: http://127.0.0.1:8080;" in html
     assert "cdn.bokeh" not in html.partition("<script>")[0]
     assert not {"@MEDIA@", "@TITLE@", "@DATA@", "@ITEM@", "@BOKEH@"} & set(html.split())
+
+
+def test_page_shows_what_is_not_named_paler_than_any_emotion(collection: Collection) -> None:
+    pytest.importorskip("bokeh")
+    drawn = maps.load(collection)
+    known = material.facts(collection, "segment", drawn.ids, None)
+    items = tuple(
+        replace(each, emotion="unsure", emotion_score=None) if at % 2 else each for at, each in enumerate(known.items)
+    )
+    html = page.render(drawn, replace(known, items=items), None, None)
+    data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
+    mode = next(mode for mode in data["modes"] if mode["name"] == "emotion")
+    shades = dict(zip(mode["names"], mode["colours"], strict=True))
+    assert shades["unsure"] == palette.PALE
+    assert len({shades[name] for name in shades if name not in ("none", "unsure")}) == len(shades) - 2
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,10 @@ def test_a_cluster_without_a_telling_emotion_is_mixed(collection: Collection) ->
     assert (only.name, only.metadata) == ("mixed", ())
     (kept,) = describing.describe(known, material.vectors(collection, known), drawn, {0: "as it was"})
     assert kept.name == "as it was"
+    unclear = tuple(replace(item, emotion="unsure") if at % 3 else item for at, item in enumerate(known.items))
+    (only,) = describing.describe(replace(known, items=unclear), material.vectors(collection, known), drawn)
+    assert only.name == "mixed"  # what is unsure is counted, and names no cluster
+    assert (only.emotions[0].name, only.emotions[0].share) == ("unsure", pytest.approx(2 / 3))
 
 
 def test_by_call_and_filter(own: Collection) -> None:

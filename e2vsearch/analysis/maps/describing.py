@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from e2vsearch.analysis.maps import chance
 from e2vsearch.analysis.maps.material import Facts, Vectors
 from e2vsearch.analysis.maps.results import Association, CentralMoment, Cluster, Proportion, TrendPoint
+from e2vsearch.emotions import NAMELESS
 
 MOMENTS = 5
 """How many moments of a cluster are named to listen to."""
@@ -205,7 +206,7 @@ def _heart(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[float, float
 
 def _name(emotions: Iterable[Proportion], labels: Iterable[Proportion], metadata: Sequence[Association]) -> str:
     """``angry · queue=billing``: what is common in it and commoner than elsewhere."""
-    listed = tuple(emotions)
+    listed = tuple(each for each in emotions if each.name not in NAMELESS)
     telling = [each for each in listed if each.share >= _TELLING_SHARE and each.lift >= _TELLING_LIFT][:2]
     telling = telling or [each for each in listed if each.share >= _MOST]
     parts = [" + ".join(each.name for each in telling) or ("mixed" if listed else "")]

@@ -1,7 +1,7 @@
 """What a map is made of, read from a collection: points, their vectors, and what is known of them. Writes nothing.
 
 A point is a segment, or a whole call: then its vector is the mean of the unit vectors of those of its segments that
-the filter takes, weighted by their length, and its emotion is the likeliest of their mean probabilities, so weighted.
+the filter takes, weighted by their length, and its emotion is what `emotions.named_as_one` makes of them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from e2vsearch.catalog import Recording, Segment
 from e2vsearch.catalog import maps as stored
 from e2vsearch.catalog.records import number_of, recording_id
 from e2vsearch.collection.opened import Collection
+from e2vsearch.emotions import Emotion, named_as_one
 from e2vsearch.vectors.exact import unit
 
 _ROWS = 4096  # vectors fetched at a time: 16 MB of 1024-d ones
@@ -37,6 +38,8 @@ class Item:
     end_s: float
     emotion: str | None
     emotion_score: float | None
+    arousal: float | None
+    valence: float | None
     scores: Mapping[str, float]
     text: str | None
     label: str | None
@@ -161,6 +164,8 @@ def _of_segment(segment: Segment, call: Recording) -> Item:
         end_s=segment.end_s,
         emotion=segment.emotion,
         emotion_score=segment.emotion_score,
+        arousal=segment.arousal,
+        valence=segment.valence,
         scores=segment.scores,
         text=segment.text,
         label=segment.label,
@@ -175,7 +180,7 @@ def _of_call(call: Recording, segments: Sequence[Segment]) -> Item:
         weight = (segment.end_s - segment.start_s) / length
         for name, score in segment.scores.items():
             scores[name] += weight * score  # type: ignore[assignment]  # a Counter adds floats as well
-    emotion = max(scores, key=lambda name: scores[name]) if scores else None
+    emotion = _emotion_of([segment for segment in segments if segment.scores])
     labels = Counter(segment.label for segment in segments if segment.label is not None)
     return Item(
         id=call.id,
@@ -184,10 +189,24 @@ def _of_call(call: Recording, segments: Sequence[Segment]) -> Item:
         channel=None,
         start_s=0.0,
         end_s=call.duration_s,
-        emotion=emotion,
-        emotion_score=scores[emotion] if emotion is not None else None,
+        emotion=None if emotion is None else emotion.name,
+        emotion_score=None if emotion is None else emotion.score,
+        arousal=None if emotion is None else emotion.arousal,
+        valence=None if emotion is None else emotion.valence,
         scores=dict(scores),
         text=None,
         label=labels.most_common(1)[0][0] if labels else None,
         label_score=None,
+    )
+
+
+def _emotion_of(segments: Sequence[Segment]) -> Emotion | None:
+    """What segments that have class probabilities, of one space, are named as a whole."""
+    if not segments:
+        return None
+    return named_as_one(
+        np.array([list(segment.scores.values()) for segment in segments]),
+        list(segments[0].scores),
+        [segment.end_s - segment.start_s for segment in segments],
+        [segment.level_db for segment in segments],
     )

@@ -26,6 +26,7 @@ from e2vsearch.analysis.maps.material import Facts
 from e2vsearch.analysis.maps.picture import crown, subtitle, title
 from e2vsearch.analysis.maps.results import Map
 from e2vsearch.analysis.maps.sounds import Clips
+from e2vsearch.emotions import NAMELESS
 from e2vsearch.errors import AnalysisError, missing_extra
 
 _ABSENT = 255  # in an array of bytes: no emotion, no label
@@ -109,7 +110,7 @@ def _columns(drawn: Map, known: Facts, order: NDArray[np.int64]) -> tuple[dict[s
         "start": np.array([item.start_s for item in known.items], np.float32),
         "end": np.array([item.end_s for item in known.items], np.float32),
         "emotion": emotion,
-        "score": np.array([item.emotion_score or 0.0 for item in known.items], np.float32),
+        "score": np.array([item.emotion_score or 0.0 for item in known.items], np.float32),  # 0: no class is named
         "label": label,
         "cluster": drawn.cluster,
         "by_cluster": np.array([shades.get(number, 0) for number in drawn.cluster.tolist()], np.uint8),
@@ -163,7 +164,9 @@ def _modes(drawn: Map, known: Facts, shared: Mapping[str, Any]) -> list[dict[str
 
 
 def _mode(name: str, values: Sequence[str], rest: str) -> dict[str, Any]:
-    shades = [palette.COLOURS[at % len(palette.COLOURS)] for at in range(len(values))]
+    shown = [value for value in values if name != "emotion" or value not in NAMELESS]
+    of = {value: palette.COLOURS[at % len(palette.COLOURS)] for at, value in enumerate(shown)}
+    shades = [of.get(value, palette.PALE) for value in values]
     return {"name": name, "names": [rest, *values], "colours": [palette.GREY, *shades]}
 
 

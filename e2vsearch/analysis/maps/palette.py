@@ -31,6 +31,9 @@ COLOURS = (
 GREY = "#C9CCD1"
 """Of points in no cluster."""
 
+PALE = "#DFE1E5"
+"""Of points of which no emotion is named."""
+
 
 def colours(clusters: Sequence[Cluster]) -> dict[int, str]:
     """A colour for each cluster by number; with more clusters than colours, near ones differ as far as they can.

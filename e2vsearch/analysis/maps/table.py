@@ -52,6 +52,8 @@ def write(drawn: Map, known: Facts, path: Path, audio_url: str | None = None) ->
         "end_s": [item.end_s for item in known.items],
         "emotion": pa.array([item.emotion for item in known.items], pa.string()),
         "emotion_score": pa.array([item.emotion_score for item in known.items], pa.float64()),
+        "arousal": pa.array([item.arousal for item in known.items], pa.float64()),
+        "valence": pa.array([item.valence for item in known.items], pa.float64()),
         "label": pa.array([item.label for item in known.items], pa.string()),
         "label_score": pa.array([item.label_score for item in known.items], pa.float64()),
         "text": pa.array([item.text for item in known.items], pa.string()),
