@@ -4,6 +4,7 @@ import { emotionName, t } from "./language";
 import { filtersOn, type Query } from "./query";
 import type { By, Filters } from "./types";
 
+const NAMELESS = ["unsure", "too short"]; // what moments are named of which no emotion is clear
 const METADATA_SHOWN = 4; // more keys stay under "Advanced"
 
 const form = byId<HTMLFormElement>("search");
@@ -20,7 +21,7 @@ function field(name: string): Field {
 
 /** Offers what the collection holds: its emotions, labels, metadata keys and their values. */
 export function offer(filters: Filters, query: Query): void {
-  options("emotion", filters.emotions, emotionName);
+  options("emotion", filters.emotions.length ? [...filters.emotions, ...NAMELESS] : [], emotionName);
   options("label", filters.labels, String);
   const none = filters.labels.length === 0;
   field("label").closest("label")?.toggleAttribute("hidden", none);

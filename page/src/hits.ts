@@ -7,7 +7,7 @@ import type { By, Hit } from "./types";
 import { BARS, peaksOf, Waveform } from "./waveform";
 import { reasons } from "./why";
 
-export const TOO_SHORT_S = 1; // below it a class probability is a guess, so none is shown
+const TOO_SHORT = "too short"; // said in place of an emotion, as "unsure" is
 const CONTEXT_S = 5;
 const METADATA_SHOWN = 6;
 
@@ -125,6 +125,7 @@ class Row {
           "div",
           { class: "about" },
           this.tags,
+          affect(hit),
           h("span", { class: "quiet ids" }, `${hit.recording} ${hit.segment}`),
           metadata(hit),
         ),
@@ -273,19 +274,30 @@ class Row {
   }
 }
 
-/** A swatch with its word and probability: never a colour alone, and never a guess on what is too short. */
-export function emotionTag(of: Pick<Hit, "emotion" | "emotion_score" | "scores" | "start_s" | "end_s">): HTMLElement {
-  if (of.end_s - of.start_s < TOO_SHORT_S) return h("span", { class: "tag" }, t("hit.short"));
+/** A swatch with its word and probability: never a colour alone. Where no emotion is named, a muted word says why. */
+export function emotionTag(of: Pick<Hit, "emotion" | "emotion_score" | "scores">): HTMLElement {
   if (of.emotion === null) return h("span", { class: "tag" }, t("hit.unheard"));
-  const tag = swatch(of.emotion, percent(of.emotion_score));
+  if (of.emotion === TOO_SHORT) return muted(of.emotion);
+  const tag = of.emotion_score === null ? muted(of.emotion) : swatch(of.emotion, percent(of.emotion_score));
   const ranked = Object.entries(of.scores).sort(([, a], [, b]) => b - a);
   tag.title = ranked.map(([emotion, score]) => `${emotionName(emotion)} ${percent(score)}`).join("\n");
   return tag;
 }
 
+function muted(said: string): HTMLElement {
+  return h("span", { class: "tag muted" }, emotionName(said));
+}
+
 export function swatch(emotion: string, after = ""): HTMLElement {
   const dot = h("span", { class: "swatch", "aria-hidden": "true" });
   return h("span", { class: "tag emotion", "data-emotion": emotion }, dot, `${emotionName(emotion)} ${after}`.trim());
+}
+
+/** How excited and how pleasant it is, where the encoder's classes tell. */
+function affect({ arousal, valence }: Hit): HTMLElement | null {
+  if (arousal === null || valence === null) return null;
+  const said = t("hit.affect", { arousal: arousal.toFixed(2), valence: valence.toFixed(2) });
+  return h("span", { class: "quiet affect", title: t("hit.affect.long") }, said);
 }
 
 function percent(share: number | null): string {

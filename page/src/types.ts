@@ -12,8 +12,10 @@ export interface Hit {
   start_s: number;
   end_s: number;
   moment_score: number;
-  emotion: string | null;
-  emotion_score: number | null;
+  emotion: string | null; // a class, "unsure" or "too short"; null where the encoder has no classes
+  emotion_score: number | null; // null where no class is named
+  arousal: number | null; // 0 calm to 1 excited
+  valence: number | null; // 0 unpleasant to 1 pleasant
   metadata: Record<string, string>;
   scores: Record<string, number>;
   text: string | null;
@@ -57,6 +59,8 @@ export interface Segment {
   end_s: number;
   emotion: string | null;
   emotion_score: number | null;
+  arousal: number | null;
+  valence: number | null;
   scores: Record<string, number>;
 }
 

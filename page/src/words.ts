@@ -69,8 +69,9 @@ const en = {
   "hit.score": "likeness {score}; 1 is identical",
   "hit.channel": "channel {n}",
   "hit.moment": "this moment {score}",
-  "hit.short": "too short to say",
   "hit.unheard": "no emotion scores",
+  "hit.affect": "arousal {arousal}, valence {valence}",
+  "hit.affect.long": "Arousal: 0 calm to 1 excited. Valence: 0 unpleasant to 1 pleasant. Both by the probabilities of all emotions.",
   "hit.yours": "{label} (yours)",
   "hit.play": "Play {what}",
   "hit.pause": "Pause {what}",
@@ -119,6 +120,8 @@ const en = {
   "emotion.sad": "sad",
   "emotion.surprised": "surprised",
   "emotion.unknown": "unknown",
+  "emotion.unsure": "unsure",
+  "emotion.too short": "too short to say",
 };
 
 export type Word = keyof typeof en;
@@ -192,8 +195,9 @@ const zh: Record<Word, string> = {
   "hit.score": "相似度 {score}，1 为完全相同",
   "hit.channel": "声道 {n}",
   "hit.moment": "此片段 {score}",
-  "hit.short": "太短，无法判断",
   "hit.unheard": "没有情绪得分",
+  "hit.affect": "唤醒度 {arousal}，效价 {valence}",
+  "hit.affect.long": "唤醒度：0 平静，1 激动。效价：0 不愉快，1 愉快。两者都由所有情绪的概率得出。",
   "hit.yours": "{label}（你标的）",
   "hit.play": "播放 {what}",
   "hit.pause": "暂停 {what}",
@@ -242,6 +246,8 @@ const zh: Record<Word, string> = {
   "emotion.sad": "难过",
   "emotion.surprised": "吃惊",
   "emotion.unknown": "未知",
+  "emotion.unsure": "不确定",
+  "emotion.too short": "太短，无法判断",
 };
 
 export const WORDS = { en, zh };
