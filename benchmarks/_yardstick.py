@@ -31,7 +31,7 @@ VOTED = "crema_d"
 """The corpus with listeners' votes, of which `light` knows all voices but fifteen."""
 
 HELD_OUT = 15
-"""Voices of it that `training/light_figures.held_out` keeps out of training, which draws them as `held_out` here."""
+"""Voices of it that `training/train_light.py` keeps out of training, which draws them as `held_out` here."""
 
 REVERSE_DRAWS = 5
 QUICK_VOICES, QUICK_TEXTS, QUICK_DRAWS = 4, 6, 2

@@ -27,6 +27,8 @@ def made(seed: int = 0, classes: int = CLASSES) -> Shipped:
         narrow_bias=any_of(2, 6),
         classes=any_of(2, 6, classes),
         classes_bias=any_of(2, classes),
+        anchor=np.full(classes, 1 / classes, np.float32),
+        prior=np.full(classes, 1 / classes, np.float32),
         emotion=any_of(12, 5),
         nuance=any_of(DIM, 4),
         voices=nobody(5, 0, DIM),
@@ -37,7 +39,7 @@ def made(seed: int = 0, classes: int = CLASSES) -> Shipped:
 def knowing() -> Shipped:
     """One whose last layer tells its classes apart, by what the members make of the middle of each."""
     one = made()
-    _, parts = one._heard(one.means.astype(np.float64))
+    parts = one._parts(one.means.astype(np.float64))
     apart = 30 * (parts[:, 0] - parts[:, 1])  # (members, d)
     middles = np.einsum("md,mcd->m", apart, parts) / 2
     return replace(

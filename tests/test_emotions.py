@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from e2vsearch.emotions import NAMELESS, RULES, TOO_SHORT, UNSURE, Rules, affect, named, named_as_one
+from e2vsearch.emotions import NAMELESS, RULES, TOO_SHORT, UNSURE, affect, named, named_as_one
 
 LIGHT = ("angry", "disgusted", "fearful", "happy", "neutral", "sad")
 NINE = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
@@ -23,11 +23,11 @@ def name_of(probabilities: list[float], labels: tuple[str, ...], seconds: float 
 @pytest.mark.parametrize(
     ("probabilities", "seconds", "db", "expected"),
     [
-        ([0.6, 0.3, 0.1], 3.0, -20.0, "angry"),
+        ([0.65, 0.3, 0.05], 3.0, -20.0, "angry"),
         ([0.45, 0.1, 0.45], 3.0, -20.0, UNSURE),  # two are alike
-        ([0.5, 0.3625, 0.1375], 3.0, -20.0, UNSURE),  # .1375 over neutral
-        ([0.5, 0.34, 0.16], 3.0, -20.0, "angry"),  # .16 over neutral
-        ([0.34, 0.5, 0.16], 3.0, -20.0, "neutral"),  # is a name like any other, and needs its margin over the second
+        ([0.6, 0.35, 0.05], 3.0, -20.0, UNSURE),  # .25 over neutral
+        ([0.6, 0.25, 0.15], 3.0, -20.0, "angry"),  # .35 over neutral
+        ([0.25, 0.6, 0.15], 3.0, -20.0, "neutral"),  # is a name like any other, and needs its margin over the second
         ([0.4, 0.5, 0.1], 3.0, -20.0, UNSURE),
         ([0.9, 0.05, 0.05], 0.99, -20.0, TOO_SHORT),
         ([0.9, 0.05, 0.05], 4.3 - 3.3, -20.0, "angry"),  # 0.9999999999999996 s
@@ -40,15 +40,6 @@ def name_of(probabilities: list[float], labels: tuple[str, ...], seconds: float 
 )
 def test_when_a_class_is_named(probabilities: list[float], seconds: float, db: float | None, expected: str) -> None:
     assert name_of(probabilities, ("angry", "neutral", "sad"), seconds, db) == expected
-
-
-def test_neutral_may_be_harder_to_beat_than_the_second() -> None:
-    rules = Rules(margin=0.1, neutral_margin=0.3)
-    both = np.array([[0.5, 0.25, 0.25], [0.55, 0.2, 0.25]])
-    labels = ("Angry", "Neutral", "Sad")  # however an encoder spells it
-    assert [each.name for each in named(both, labels, [2.0] * 2, [None] * 2, rules)] == [UNSURE, "Angry"]
-    without = ("angry", "bored", "sad")
-    assert [each.name for each in named(both, without, [2.0] * 2, [None] * 2, rules)] == ["angry", "angry"]
 
 
 def test_one_class_and_no_segments() -> None:

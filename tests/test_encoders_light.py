@@ -36,7 +36,7 @@ def tone(seconds, seed=0):
 
 def test_space_names_the_weights_and_six_emotions(encoder):
     assert encoder.space.encoder == "light"
-    assert encoder.space.dim == 448
+    assert encoder.space.dim == 576
     assert encoder.space.labels == ("angry", "disgusted", "fearful", "happy", "neutral", "sad")
     assert len(encoder.space.revision) == 64
     assert encoder.space == encoders.open("light", EncoderOptions(threads=2)).space
@@ -44,7 +44,7 @@ def test_space_names_the_weights_and_six_emotions(encoder):
 
 def test_vectors_are_float32_and_scores_are_probabilities(encoder):
     embeddings = encoder.encode([tone(2.0), tone(0.5, seed=1)])
-    assert embeddings.vectors.shape == (2, 448)
+    assert embeddings.vectors.shape == (2, 576)
     assert embeddings.vectors.dtype == embeddings.scores.dtype == np.float32
     assert embeddings.scores.shape == (2, 6)
     assert embeddings.scores.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
@@ -75,14 +75,14 @@ def test_threads_share_one_encoder(encoder):
 def test_short_and_odd_lengths(encoder, samples):
     signal = tone(1.1)[:samples]
     assert np.isfinite(encoder.encode([signal]).vectors).all()
-    assert encoder.frames(signal).shape == (-(-(samples // 160) // 2), 448)
+    assert encoder.frames(signal).shape == (-(-(samples // 160) // 2), 576)
 
 
 def test_shortest_and_longest(encoder):
     assert encoder.min_samples == 400
     with pytest.raises(BadSignal, match="too short"):
         encoder.encode([tone(1.0)[:399]])
-    assert encoder.frames(tone(30.0)).shape == (1500, 448)
+    assert encoder.frames(tone(30.0)).shape == (1500, 576)
 
 
 @pytest.mark.parametrize("signal", [np.zeros(8000, np.float32), np.full(8000, 0.7, np.float32)])
@@ -95,7 +95,7 @@ def test_silence_has_a_finite_vector(encoder, signal):
 def test_frames_follow_the_sound(encoder):
     signal = np.concatenate([tone(3.0), 0.3 * np.random.default_rng(4).standard_normal(48_000).astype(np.float32)])
     frames = encoder.frames(signal)
-    assert frames.shape == (int(6.0 * encoder.frame_rate_hz), 448)
+    assert frames.shape == (int(6.0 * encoder.frame_rate_hz), 576)
     early, late = frames[25:100], frames[200:275]
     assert (
         np.linalg.norm(early - early.mean(axis=0), axis=1).mean()

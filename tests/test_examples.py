@@ -109,7 +109,7 @@ def test_the_chain_answers_from_what_it_found(newcomer: Path) -> None:
     for segment, name in found:
         assert f'[{segment}] call "{name}"' in prompt
         assert f"[{segment}]" in answer
-        [said] = re.findall(rf'\[{segment}\].*\n.*\n.*\nsaid: (".*")$', prompt, re.MULTILINE)
+        [said] = re.findall(rf'\[{segment}\].*\n.*\n.*\n.*\nsaid: (".*")$', prompt, re.MULTILINE)
         assert said in answer
     assert prompt.rstrip().endswith("Question: What do these callers want?")
 

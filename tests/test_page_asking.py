@@ -272,18 +272,22 @@ def test_a_moment_is_labelled_and_the_label_taken_back(visit: Open) -> None:
 
 
 @needs_build
-def test_no_emotion_is_guessed_for_a_moment_under_a_second(visit: Open) -> None:
-    def shorten(route: Any) -> None:
+def test_no_emotion_is_guessed_where_none_is_named(visit: Open) -> None:
+    def unnamed(route: Any) -> None:
         answer = route.fetch()
         found = answer.json()
-        found["hits"][0]["end_s"] = found["hits"][0]["start_s"] + 0.9
+        for hit, name in zip(found["hits"], ("too short", "unsure"), strict=False):
+            hit |= {"emotion": name, "emotion_score": None}
+        found["hits"][2] |= {"emotion": "angry", "emotion_score": 0.7}
         route.fulfill(response=answer, json=found)
 
     seen = visit()
-    seen.page.route("**/query", shorten)
+    seen.page.route("**/query", unnamed)
     seen.find(seen.page.get_by_role("button", name="angry").click)
-    assert seen.page.locator(".hit").first.locator(".tag").all_inner_texts() == ["too short to say"]
-    assert seen.page.locator(".hit").nth(1).locator(".tag .swatch").is_visible()
+    tags = seen.page.locator(".hit .tag")
+    assert tags.all_inner_texts()[:3] == ["too short to say", "unsure", "angry 70%"]
+    assert [tags.nth(at).locator(".swatch").count() for at in range(3)] == [0, 0, 1]
+    assert tags.nth(1).evaluate("tag => tag.classList.contains('muted')")
 
 
 @needs_build

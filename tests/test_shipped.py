@@ -19,6 +19,7 @@ from shipped_head import DIM, knowing, made
 
 import e2vsearch
 from e2vsearch.analysis import evaluation, spaces
+from e2vsearch.analysis.evaluation import adaptation
 from e2vsearch.catalog import NewRecording, NewSegment, projections, scores
 from e2vsearch.collection import centring, transfer
 from e2vsearch.emotions import named
@@ -48,13 +49,15 @@ def test_it_is_the_head_written_out() -> None:
     bent = x / (1 + np.exp(-x))
     parts = [bent[8 * i : 8 * i + 8] @ projection.narrow[i] + projection.narrow_bias[i] for i in range(2)]
     said = np.concatenate([part / np.linalg.norm(part) for part in parts]) @ projection.emotion
-    rest = bent @ projection.nuance
+    rest = one[0].astype(np.float64) @ projection.nuance
     expected = np.concatenate([np.sqrt(0.7) * said / np.linalg.norm(said), np.sqrt(0.3) * rest / np.linalg.norm(rest)])
     assert projection.apply(one)[0] == pytest.approx(expected, abs=1e-6)
     units = [part / np.linalg.norm(part) for part in parts]
     logits = np.mean([units[i] @ projection.classes[i] + projection.classes_bias[i] for i in range(2)], axis=0)
     assert projection.scores(one)[0] == pytest.approx(np.exp(logits) / np.exp(logits).sum(), abs=1e-6)
     assert (projection.dim_in, projection.dim_emotion, projection.dim_out(DIM)) == (DIM, 5, 9)
+    skewed = replace(projection, prior=np.array([0.9, 0.1], np.float32)).scores(one)[0]
+    assert skewed == pytest.approx(np.exp(logits) * [0.9, 0.1] / (np.exp(logits) @ [0.9, 0.1]), abs=1e-6)
 
 
 def test_a_row_is_the_same_beside_any_others_and_zeros_stay_zeros() -> None:
@@ -90,6 +93,10 @@ def test_damaged_parameters_are_one_clear_error(cut: int) -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        {"prior": np.zeros(2, np.float32)},
+        {"anchor": np.full(3, 1 / 3, np.float32)},
+        {"emotion": np.zeros((12, 0), np.float32)},
+        {"nuance": np.zeros((3, 4), np.float32)},
         {"share": 1.5},
         {"bias": np.full(DIM, np.nan, np.float32)},
         {"means": np.zeros((2, 3), np.float32)},
@@ -382,7 +389,7 @@ def test_an_evaluation_names_emotions_as_a_centred_collection_would(labels: Path
     truth = np.array([("low", "high").index(row.emotion) for row in heard.rows])
     told = (knowing().means[truth] + 0.1 * vectors(len(truth))).astype(np.float32)
     wrong = np.eye(2, dtype=np.float32)[1 - truth]  # what the encoder would say by itself
-    heard = replace(heard, vectors={"clean": told}, scores={"clean": wrong}, shipped=knowing().pack())
+    heard = replace(heard, vectors={"clean": told}, scores={"clean": wrong}, adapt=adaptation.of(knowing()))
     assert evaluation.evaluate(heard, draws=50).uar == 1.0
     assert evaluation.evaluate(heard, projection="raw", draws=50).uar == 0.0
 

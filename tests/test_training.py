@@ -15,6 +15,9 @@ onnxruntime = pytest.importorskip("onnxruntime")
 sys.path.append(str(Path(__file__).parents[1] / "training"))
 
 import light_augment  # noqa: E402
+import light_calibrate  # noqa: E402
+import light_data  # noqa: E402
+import light_former  # noqa: E402
 import light_head  # noqa: E402
 import light_onnx  # noqa: E402
 import light_smooth  # noqa: E402
@@ -36,6 +39,12 @@ def weights():
 def decades():
     rng = np.random.default_rng(0)
     return [rng.normal(-2, 1.5, (80, frames)).astype(np.float32) for frames in (61, 100, 140)]
+
+
+def rows_of(labels, speakers, texts, corpora=None):
+    weights = np.ones(len(labels), np.float32)
+    corpora = np.zeros(len(labels), np.int64) if corpora is None else corpora
+    return light_data.Rows(labels, labels, labels, weights, weights, speakers, texts, corpora)
 
 
 def pooled(model, picture):
@@ -119,15 +128,20 @@ def test_a_head_learns_emotion_and_says_the_same_in_onnx(weights, decades):
     shift, voices = (rng.standard_normal((4, width)).astype(np.float32) for _ in range(2))
     shift[:, -160:], voices[:, :-160] = 0, 0  # the picture's bands tell of the voice alone
     features = (shift[emotions] + voices[speakers])[:, None] + rng.standard_normal((240, 3, width)).astype(np.float32)
-    rows = light_voice.Rows(emotions, speakers, texts)
-    options = light_head.HeadOptions(members=2, steps=60, own=(0, 1))
+    rows = rows_of(emotions, speakers, texts)
+    options = light_head.HeadOptions(members=2, steps=60)
     head = light_head.train(features, rows, 3, options)
-    vectors, scores = head(features[:, 0])
-    assert vectors.shape == (240, head.heard + head.voice.dim) == (240, 2 * options.hidden + light_voice.DIMS)
-    assert scores.shape == (240, 3)  # the fourth emotion has no score
-    assert (scores[emotions < 3].argmax(axis=1) == emotions[emotions < 3]).mean() > 0.95
+    vectors, logits = head(features[:, 0])
+    assert vectors.shape == (240, head.width + head.voice.dim) == (240, 2 * options.hidden + light_voice.DIMS)
+    assert logits.shape == (240, 3)  # the fourth emotion has no score
+    assert (logits[emotions < 3].argmax(axis=1) == emotions[emotions < 3]).mean() > 0.95
     assert vectors.mean(axis=0) == pytest.approx(0, abs=0.2)  # zero at the mean of all copies
-    projection = head.projection(features[:, 0], 0.3)
+    prior = np.array([0.5, 0.25, 0.25])
+    projection = head.projection(features[:, 0], prior, 0.3)
+    scores = torch.from_numpy(logits).softmax(dim=1).numpy()
+    assert projection.scores(vectors) == pytest.approx(scores, abs=1e-4)  # at rest, the encoder's own
+    twice = head.calibrated(2.0, np.array([1.0, 0.0, 0.0]))(features[:, 0])[1]
+    assert twice == pytest.approx(2 * logits + [1, 0, 0], abs=1e-4)
     seen = projection.apply(vectors)
     assert seen.shape == (240, projection.dim_out(0))
     assert np.linalg.norm(seen, axis=1) == pytest.approx(1.0, abs=1e-5)
@@ -138,8 +152,68 @@ def test_a_head_learns_emotion_and_says_the_same_in_onnx(weights, decades):
     picture = levelled(decades[0])
     seen = pooled(light_onnx.build(weights, BLOCKS), picture)[0]
     by_onnx = pooled(light_onnx.build(weights, BLOCKS, head), picture)
-    for ours, theirs in zip(head(seen), by_onnx, strict=True):
+    own, logits = head(seen)
+    for ours, theirs in zip((own, torch.from_numpy(logits).softmax(dim=1).numpy()), by_onnx, strict=True):
         assert theirs == pytest.approx(ours, abs=1e-4)
+
+
+def test_labels_and_weights_are_what_raters_heard(tmp_path):
+    (tmp_path / "labels.csv").write_text(
+        "path,speaker,emotion,text\na.wav,1,anger,x\nb.wav,1,anger,y\nc.wav,2,sadness,x\nd.wav,2,disgust,y\n"
+        "e.wav,2,contempt,y\n"
+    )
+    (tmp_path / "voice_votes.csv").write_text(
+        "path,anger,disgust,fear,happiness,neutral,sadness\na.wav,8,0,0,0,2,0\nb.wav,1,0,0,0,9,0\nc.wav,0,0,0,0,5,5\n"
+    )
+    rows = light_data.clips(tmp_path).rows
+    assert rows.acted.tolist() == [0, 0, 5, 1]  # contempt is no class here
+    assert rows.heard.tolist() == [0, 4, 5, 1]  # who acted sadness was heard so by half; nobody rated the last
+    assert rows.most.tolist() == [0, 4, -1, 1]
+    by_acted = np.array([0.8**2, 0.1**2, 0.5**2, 1.0]) + light_data.LEAST_WEIGHT
+    assert rows.acted_weight == pytest.approx(by_acted / by_acted.mean())
+    by_heard = np.array([0.8**2, 0.9**2, 0.5**2, 1.0]) + light_data.LEAST_WEIGHT
+    assert rows.heard_weight == pytest.approx(by_heard / by_heard.mean())
+    assert rows.labels(as_heard=True)[0] is rows.heard
+
+
+def test_a_clip_that_nobody_heard_as_labelled_teaches_little():
+    embeddings = torch.nn.functional.normalize(torch.randn(8, 4), dim=1)
+    logits, labels, speakers = torch.randn(8, 3), torch.arange(8) % 3, torch.arange(8)
+    options = light_head.HeadOptions()
+    whole = light_head.loss_of(embeddings[:7], logits[:7], labels[:7], torch.ones(7), speakers[:7], options)
+    weights = torch.ones(8)
+    weights[7] = 1e-9
+    without = light_head.loss_of(embeddings, logits, labels, weights, speakers, options)
+    # the eighth stays among what others are told from
+    assert abs(float(without - whole)) < 0.3
+    weights[7] = 1
+    assert abs(float(light_head.loss_of(embeddings, logits, labels, weights, speakers, options) - without)) > 1e-3
+
+
+def test_a_third_of_each_batch_is_of_the_second_corpus():
+    corpora = (np.arange(300) >= 280).astype(np.int64)
+    rows = rows_of(np.arange(300) % 3, np.arange(300) // 10, np.arange(300) % 5 + 5 * corpora, corpora)
+    texts = torch.from_numpy(rows.texts)
+    batches = light_head._batches(rows, texts, light_head.HeadOptions(batch=60))
+    for _ in range(8):
+        chosen, other = next(batches)
+        assert corpora[chosen].sum() == 20
+        assert ((other >= 5).numpy() == (corpora[chosen] == 1)).all()  # moved to a sentence of its own corpus
+    options = light_tune.TuneOptions(batch=60)
+    seen = list(light_tune._batches(rows, options, np.random.default_rng(0)))
+    assert sorted(np.concatenate(seen)[corpora[np.concatenate(seen)] == 0].tolist()) == list(range(280))
+    assert all(corpora[batch].sum() == 20 for batch in seen)
+
+
+def test_calibration_finds_the_scale_and_the_offsets_of_logits():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (20_000, 3)).astype(np.float32)
+    true = 0.5 * logits + [1.0, 0.0, -1.0]
+    odds = np.exp(true) / np.exp(true).sum(axis=1, keepdims=True)
+    truth = (rng.random((20_000, 1)) > odds.cumsum(axis=1)).sum(axis=1)
+    scale, offsets = light_calibrate._fitted(torch.from_numpy(logits), torch.from_numpy(truth))
+    assert scale == pytest.approx(0.5, abs=0.03)
+    assert offsets - offsets.mean() == pytest.approx([1, 0, -1], abs=0.08)
 
 
 def test_what_the_bands_tell_of_a_voice_is_taken_off():
@@ -148,7 +222,7 @@ def test_what_the_bands_tell_of_a_voice_is_taken_off():
     feels, sounds = rng.standard_normal((4, 8)), rng.standard_normal((20, 8))
     bands = rng.standard_normal((20, 80))[speakers][:, None] + 0.3 * rng.standard_normal((400, 2, 80))
     vectors = (feels[emotions] + sounds[speakers])[:, None] + 0.1 * rng.standard_normal((400, 2, 8)) + 5
-    rows = light_voice.Rows(emotions, speakers, emotions)
+    rows = rows_of(emotions, speakers, emotions)
     slope, level = light_voice.shift(vectors.astype(np.float32), bands.astype(np.float32), rows, 0.1)
     shed = vectors - bands @ slope + level
     assert shed.mean(axis=(0, 1)) == pytest.approx(vectors.mean(axis=(0, 1)), abs=1e-4)
@@ -167,7 +241,7 @@ def test_a_voice_part_tells_voices_apart_whatever_they_feel():
     bands = (4 * feels[emotions] + sounds[speakers])[:, None] + 0.5 * rng.standard_normal((1200, 2, 160))
     bands[:, 1] += line[0] * rng.standard_normal((1200, 1))
     known = speakers < 50
-    rows = light_voice.Rows(emotions[known], speakers[known], emotions[known])
+    rows = rows_of(emotions[known], speakers[known], emotions[known])
     part = light_voice.directions(bands[known].astype(np.float32), rows, 0.5)
     lengths = np.linalg.norm(part(bands[known].reshape(-1, 160).astype(np.float32)), axis=1)
     assert np.sqrt((lengths**2).mean()) == pytest.approx(0.5, rel=1e-3)
@@ -197,11 +271,31 @@ def test_copies_differ_and_keep_to_what_is_heard(decades):
 
 
 def test_tuning_moves_the_stem_and_repeats_itself(weights, decades):
-    rows = light_voice.Rows(np.arange(12) % 3, np.arange(12) // 3, np.arange(12) % 2)
-    pictures = [decades[index % 3].astype(np.float16) for index in range(12)]
+    rows = rows_of(np.arange(12) % 3, np.arange(12) // 3, np.arange(12) % 2)
+    shown = [decades[index % 3].astype(np.float16) for index in range(12)]
+    pictures = light_data.Pictures(shown, [each - 1 for each in shown])
     options = light_tune.TuneOptions(head_epochs=1, epochs=1, batch=6, of_a_voice=3)
     first, second = (light_tune.tune(pictures, rows, weights, BLOCKS, options) for _ in range(2))
     assert first.keys() == weights.keys()
     for name, weight in first.items():
         assert (weight == second[name]).all()
     assert not np.array_equal(first["blocks.1.mlp.2.weight"], weights["blocks.1.mlp.2.weight"])
+    half = light_tune.mean_of(weights, first, 0.5)["blocks.1.mlp.2.weight"]
+    assert half == pytest.approx((first["blocks.1.mlp.2.weight"] + weights["blocks.1.mlp.2.weight"]) / 2, abs=1e-7)
+
+
+def test_a_stem_that_shipped_is_read_back_as_the_same_network(weights, decades, tmp_path):
+    rng = np.random.default_rng(6)
+    tuned = {name: weight + 0.02 * weight.std() * rng.standard_normal(weight.shape) for name, weight in weights.items()}
+    tuned = {name: weight.astype(np.float32) for name, weight in tuned.items()}
+    pictures = [levelled(each) for each in decades]
+    smooth = light_smooth.smoothed(tuned, BLOCKS, pictures)
+    (tmp_path / "light.onnx").write_bytes(light_onnx.build(smooth, BLOCKS).SerializeToString())
+    again = light_former.stem_of(tmp_path / "light.onnx", weights)
+    assert again.keys() == tuned.keys()
+    for each in pictures:
+        exact, read = (pooled(light_onnx.build(stem, BLOCKS, exact=True), each)[0][0] for stem in (tuned, again))
+        assert read == pytest.approx(exact, abs=0.05 * float(np.abs(exact).max()))
+    for name in ("blocks.0.attn.qkv.weight", "blocks.1.mlp.0.weight", "blocks.1.attn.out.weight"):
+        far, near = (np.linalg.norm(stem[name] - tuned[name]) for stem in (smooth, again))
+        assert near < 0.3 * far  # in Whisper's scales, in which weights can be averaged

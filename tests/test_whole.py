@@ -62,7 +62,8 @@ def test_a_collection_holds_emotion2vecs_own_vectors(shape: str, tmp_path: Path)
             segment.id: (segment, collection.recording(segment.recording))
             for _, segment in collection.catalog.segments()
         }
-        batch = collection.feed().fetch(np.arange(1, len(stored) + 1))
+        assert collection.lens().projection.name == "head"
+        batch = collection.catalog.feed().fetch(np.arange(1, len(stored) + 1))
     with e2vsearch.open(tmp_path / "index") as again:  # the collection knows how to open its encoder
         assert again.encoder().space == space
 

@@ -266,7 +266,7 @@ def _add_head(graph: _Graph, heard: str, bands: str, head: LightHead) -> None:
         return graph.add("Add", product, graph.constant(f"head.{name}.bias", bias))
 
     members, _, hidden = head.wide.shape
-    flat = head.wide.transpose(1, 0, 2).reshape(-1, head.heard)  # one product takes half as long as one a member
+    flat = head.wide.transpose(1, 0, 2).reshape(-1, head.width)  # one product takes half as long as one a member
     wide = graph.add("Cast", graph.constant("head.wide.weight", flat.astype(np.float16)), to=TensorProto.FLOAT)
     laid = graph.add("Add", graph.add("MatMul", heard, wide), graph.constant("head.wide.bias", head.offset.reshape(-1)))
     graph.add("Concat", laid, layer(bands, "voice", head.voice.weight, head.voice.offset), axis=1, name="vectors")

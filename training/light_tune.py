@@ -1,9 +1,11 @@
 """Whisper's first blocks, taught emotion. Knows pictures and labels, nothing of files or ONNX.
 
-The stem is tuned together with one head that was trained on it first, so that an untrained head does not spoil what the
+The stem is tuned together with two heads that were trained on it first, so that untrained heads do not spoil what the
 stem knows (Kumar et al. 2022, https://arxiv.org/abs/2202.10054), with a rate that falls from block to block towards the
-input, on copies of which no two are alike. What comes out is the moving average of the weights. The head is let go:
-heads are trained anew on the tuned stem as it ships, in int8.
+input, on copies of which no two are alike. One head learns what was acted, one what was heard. What comes out is the
+moving average of the weights, averaged with Whisper's own (Wortsman et al. 2022, https://arxiv.org/abs/2109.01903), so
+that what tuning on two languages takes from others comes back. The heads are dropped: heads are trained anew on the
+tuned stem as it ships, in int8.
 """
 
 from __future__ import annotations
@@ -11,14 +13,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from light_augment import Augmentation, degraded
-from light_head import HeadOptions, Member, contrast
+from light_data import Pictures, Rows
+from light_head import HeadOptions, Member, loss_of
 from light_onnx import HEADS, WIDTH
-from light_voice import BANDS, Rows
+from light_voice import BANDS
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,7 +38,7 @@ _STANDARD = 1_000  # clips that say how pooled frames scatter before anything is
 class TuneOptions:
     """How the stem is tuned; the defaults are those of the shipped weights."""
 
-    head_epochs: int = 2  # with the stem as it is
+    head_epochs: int = 1  # with the stem as it is
     head_rate: float = 2e-3
     epochs: int = 6
     rate: float = 2e-4  # of the last block …
@@ -48,65 +51,58 @@ class TuneOptions:
     warm_up: float = 0.15  # share of the steps in which rates rise
     average: float = 0.98  # of the weights, a step
     clip: float = 5.0  # the longest gradient
-    telephone_share: float = 0.35  # of clips, where telephone copies are given
+    telephone_share: float = 0.35  # of clips
     own_voice: float = 10.0  # how often a clip of its own voice and another emotion counts against one
+    second_share: float = 1 / 3  # of each batch, from the corpora after the first
     seed: int = 17
 
 
-@dataclass(frozen=True, slots=True)
-class _Clips:
-    pictures: Sequence[NDArray[np.float16]]
-    lines: Sequence[NDArray[np.float16]] | None
-    telephone_share: float
-
-    def some(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> list[NDArray[np.float16]]:
-        """Those clips, some of them through a telephone."""
-        if self.lines is None:
-            return [self.pictures[index] for index in chosen]
-        far = [rng.random() < self.telephone_share for _ in chosen]
-        return [(self.lines if away else self.pictures)[index] for index, away in zip(chosen, far, strict=True)]
-
-
-def mean_of(*tunings: Weights) -> Weights:
-    """The mean of weights that were tuned from the same ones (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482)."""
-    return {name: np.mean([weights[name] for weights in tunings], axis=0, dtype=np.float32) for name in tunings[0]}
+def mean_of(first: Mapping[str, NDArray[np.floating]], other: Weights, share: float) -> Weights:
+    """`share` of the weights of `other` and the rest of those of `first`, both tuned from the same ones."""
+    return {name: ((1 - share) * first[name] + share * weights).astype(np.float32) for name, weights in other.items()}
 
 
 def tune(
-    pictures: Sequence[NDArray[np.float16]],
+    pictures: Pictures,
     rows: Rows,
     weights: Mapping[str, NDArray[np.floating]],
     blocks: Sequence[int],
     options: TuneOptions,
-    lines: Sequence[NDArray[np.float16]] | None = None,
 ) -> Weights:
-    """The weights of stem and blocks, tuned.
+    """The weights of stem and blocks, tuned, by themselves: see `mean_of`.
 
     Args:
-        pictures: log10 powers ``(80, frames)`` of each clip.
-        rows: their emotions, speakers and sentences.
+        pictures: of each clip; `TuneOptions.telephone_share` of what is heard are telephone copies.
+        rows: their labels, weights, speakers, sentences and corpora.
         weights: Whisper's, by name.
-        blocks: after which blocks frames are pooled for the head, the first being 1.
+        blocks: after which blocks frames are pooled for the heads, the first being 1.
         options: rates, sizes and the seed; the same on the same machine with as many threads give the same weights.
-        lines: the same clips through a telephone; with them `TuneOptions.telephone_share` of all that is heard.
     """
-    heard = _Clips(pictures, lines, options.telephone_share)
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
     stem = Stem(max(blocks))
     stem.load(weights)
-    mean, deviation = _scatter(stem, heard, blocks, rng)
-    head = Member(2 * WIDTH * len(blocks), int(rows.emotions.max()) + 1, HeadOptions())
-    learner = _Learner(stem, head, mean, deviation, blocks, options)
+    mean, deviation = _scatter(stem, pictures, blocks, rng)
+    classes = int(max(rows.acted.max(), rows.heard.max())) + 1
+    heads = nn.ModuleList(Member(2 * WIDTH * len(blocks), classes, HeadOptions()) for _ in (False, True))
+    learner = _Learner(stem, heads, mean, deviation, blocks, options)
     for tuned, epochs in ((False, options.head_epochs), (True, options.epochs)):
-        learner.begin(tuned, epochs * len(list(_batches(rows.speakers, options, np.random.default_rng(0)))))
+        learner.begin(tuned, epochs * len(list(_batches(rows, options, np.random.default_rng(0)))))
         for epoch in range(epochs):
             losses = [
-                learner.step(*_batch(heard.some(batch, rng), options, rng), rows[batch])
-                for batch in _batches(rows.speakers, options, rng)
+                learner.step(*_batch(_some(pictures, batch, options, rng), options, rng), rows[batch])
+                for batch in _batches(rows, options, rng)
             ]
             print(f"  {'tuning' if tuned else 'head'} epoch {epoch + 1}: loss {np.mean(losses):.3f}", flush=True)
     return learner.average.export()
+
+
+def _some(
+    pictures: Pictures, chosen: NDArray[np.int64], options: TuneOptions, rng: np.random.Generator
+) -> list[NDArray[np.float16]]:
+    """Those clips, some of them through a telephone."""
+    far = [rng.random() < options.telephone_share for _ in chosen]
+    return [(pictures.telephone if away else pictures.clean)[at] for at, away in zip(chosen, far, strict=True)]
 
 
 class Stem(nn.Module):  # type: ignore[misc]  # torch has no types that mypy could follow here
@@ -172,15 +168,21 @@ class _Block(nn.Module):  # type: ignore[misc]
 
 
 class _Learner:
-    """Stem and head with their optimiser, and the moving average of the stem."""
+    """Stem and heads with their optimiser, and the moving average of the stem."""
 
     def __init__(
-        self, stem: Stem, head: Member, mean: Tensor, deviation: Tensor, blocks: Sequence[int], options: TuneOptions
+        self,
+        stem: Stem,
+        heads: nn.ModuleList,
+        mean: Tensor,
+        deviation: Tensor,
+        blocks: Sequence[int],
+        options: TuneOptions,
     ) -> None:
-        self._stem, self._head, self._mean, self._deviation = stem, head, mean, deviation
+        self._stem, self._heads, self._mean, self._deviation = stem, heads, mean, deviation
         self._blocks, self._options = blocks, options
         self.average = copy.deepcopy(stem)
-        self._of_head = HeadOptions()
+        self._of_head = replace(HeadOptions(), own_voice=options.own_voice)
         self._tuned = False
         self._steps = 0
 
@@ -189,7 +191,7 @@ class _Learner:
         options, top = self._options, len(self._stem.blocks)
         self._tuned = tuned
         rate = options.tuned_head_rate if tuned else options.head_rate
-        groups = [{"params": list(self._head.parameters()), "lr": rate}]
+        groups = [{"params": list(self._heads.parameters()), "lr": rate}]
         for name, weight in self._stem.named_parameters() if tuned else ():
             below = top - 1 - int(name.split(".")[1]) if name.startswith("blocks.") else top
             groups.append({"params": [weight], "lr": options.rate * options.falling**below})
@@ -202,10 +204,12 @@ class _Learner:
         """One batch; the loss."""
         with torch.set_grad_enabled(self._tuned):
             pooled = _pooled(self._stem, pictures, real, self._blocks)
-        embeddings, logits = self._head((pooled - self._mean) / self._deviation)
-        emotions, speakers = torch.from_numpy(rows.emotions), torch.from_numpy(rows.speakers)
-        loss = functional.cross_entropy(logits, emotions, label_smoothing=self._of_head.smoothing)
-        loss = loss + contrast(embeddings, emotions, speakers, self._of_head.temperature, self._options.own_voice)
+        normal, speakers = (pooled - self._mean) / self._deviation, torch.from_numpy(rows.speakers)
+        loss = torch.zeros(())
+        for head, as_heard in zip(self._heads, (False, True), strict=True):
+            labels, weights = (torch.from_numpy(each) for each in rows.labels(as_heard))
+            embeddings, logits = head(normal)
+            loss = loss + loss_of(embeddings, logits, labels, weights, speakers, self._of_head)
         self._optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self._stem.parameters(), self._options.clip)
@@ -233,14 +237,14 @@ def _pooled(stem: Stem, pictures: Tensor, real: Tensor, blocks: Sequence[int]) -
     return torch.cat(views, dim=1)
 
 
-def _scatter(stem: Stem, heard: _Clips, blocks: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _scatter(stem: Stem, pictures: Pictures, blocks: Sequence[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Mean and deviation ``(width,)`` of pooled frames, of some clips."""
     options = TuneOptions()
-    some = rng.permutation(len(heard.pictures))[:_STANDARD]
+    some = rng.permutation(len(pictures.clean))[:_STANDARD]
     with torch.no_grad():
         pooled = torch.cat(
             [
-                _pooled(stem, *_batch(heard.some(part, rng), options, rng), blocks)
+                _pooled(stem, *_batch(_some(pictures, part, options, rng), options, rng), blocks)
                 for part in np.array_split(some, -(-len(some) // options.batch))
             ]
         )
@@ -266,14 +270,23 @@ def _batch(
     return torch.from_numpy(padded), torch.from_numpy(real)
 
 
-def _batches(
-    speakers: NDArray[np.int64], options: TuneOptions, rng: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
-    """Every clip once, some of a voice together."""
+def _batches(rows: Rows, options: TuneOptions, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Every clip of the first corpus once, some of a voice together; the share of the others drawn again and again."""
+    first, others = rows.corpora == rows.corpora.min(), rows.corpora != rows.corpora.min()
+    share = options.second_share if others.any() else 0.0
+    ahead, beside = _order(rows, first, options, rng), np.empty(0, np.int64)
+    size = options.batch - round(options.batch * share)
+    for start in range(0, len(ahead) - size // 2, size):
+        while beside.size < options.batch - size:
+            beside = np.concatenate([beside, _order(rows, others, options, rng)])
+        yield np.concatenate([ahead[start : start + size], beside[: options.batch - size]])
+        beside = beside[options.batch - size :]
+
+
+def _order(rows: Rows, chosen: NDArray[np.bool_], options: TuneOptions, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Some clips in random order, some of a voice together."""
     parts = []
-    for speaker in np.unique(speakers):
-        own = rng.permutation(np.flatnonzero(speakers == speaker))
+    for speaker in np.unique(rows.speakers[chosen]):
+        own = rng.permutation(np.flatnonzero(chosen & (rows.speakers == speaker)))
         parts += [own[start : start + options.of_a_voice] for start in range(0, len(own), options.of_a_voice)]
-    order = np.concatenate([parts[index] for index in rng.permutation(len(parts))])
-    for start in range(0, len(order) - options.batch // 2, options.batch):
-        yield order[start : start + options.batch]
+    return np.concatenate([parts[index] for index in rng.permutation(len(parts))])

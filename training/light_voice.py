@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from light_data import Rows
 from numpy.typing import NDArray
 
 BANDS = 80
@@ -28,19 +29,6 @@ LINE = 0.3
 less on EMO-DB."""
 
 _RIDGE = 0.005  # of the mean variance within voices: .001 is as good, .02 has .014 mAP less on EMO-DB
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """What is known of each clip, as numbers from 0."""
-
-    emotions: NDArray[np.int64]  # (n,)
-    speakers: NDArray[np.int64]  # (n,)
-    texts: NDArray[np.int64]  # (n,) which sentence is said
-
-    def __getitem__(self, chosen: NDArray[np.generic]) -> Rows:
-        """Some of the clips; emotions, speakers and texts keep their numbers."""
-        return Rows(self.emotions[chosen], self.speakers[chosen], self.texts[chosen])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +61,7 @@ def directions(bands: NDArray[np.float32], rows: Rows, length: float) -> VoicePa
     normal = (bands - mean) / deviation
     middles, beside, moods = [], [], []
     for speaker in np.unique(rows.speakers):
-        own, felt = normal[rows.speakers == speaker], rows.emotions[rows.speakers == speaker]
+        own, felt = normal[rows.speakers == speaker], rows.acted[rows.speakers == speaker]
         middles.append(own.mean(axis=(0, 1)))
         beside.append((own - middles[-1]).reshape(-1, flat.shape[1]))
         moods += [own[felt == emotion].mean(axis=(0, 1)) - middles[-1] for emotion in np.unique(felt)]
@@ -109,8 +97,8 @@ def shift(
     shifts = np.empty_like(vectors)
     for copy in range(vectors.shape[1]):
         beside = vectors[:, copy].copy()
-        for emotion in np.unique(rows.emotions):
-            beside[rows.emotions == emotion] -= beside[rows.emotions == emotion].mean(axis=0)
+        for emotion in np.unique(rows.acted):
+            beside[rows.acted == emotion] -= beside[rows.acted == emotion].mean(axis=0)
         for speaker in np.unique(rows.speakers):
             shifts[rows.speakers == speaker, copy] = beside[rows.speakers == speaker].mean(axis=0)
     known, told = bands.reshape(-1, bands.shape[2]).astype(np.float64), shifts.reshape(-1, shifts.shape[2])

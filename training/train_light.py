@@ -1,11 +1,11 @@
-"""Make the light encoder: tune its stem, train its head, measure both on what they have not heard, write the files.
+"""Make the light encoder: tune its stem, train its head, calibrate its classes, write the files.
 
     python training/train_light.py --audio crema_d --audio emodb --whisper whisper_tiny_en_encoder.npz --out out
 
-Each `--audio` holds a labels.csv (path, speaker, emotion, text). The stem is tuned on the first corpus less 15 of its
-voices. A head that has heard no more is measured on these and on the second corpus, and goes to ``out/held-out``:
-`e2vsearch evaluate --encoder out/held-out` and every benchmark take it. The head that ships is trained on everything,
-and so has nothing left to be measured on.
+Each `--audio` holds a labels.csv (path, speaker, emotion, text), and a voice_votes.csv where raters were asked. Three
+encoders come of it: ``out/held-out``, which has heard neither 15 voices of the first corpus nor any other corpus,
+``out/reverse``, which has heard the other corpora alone, and ``out``, which ships and has heard everything. The first
+two are for `benchmarks/retrieval.py --all`, which is where figures come from.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ import onnx
 import onnxruntime
 import torch
 from light_augment import Augmentation
-from light_data import COPIES, LABELS, Clips, clips, features, pictures
-from light_figures import HELD_OUT_VOICES, chosen, held_out, measured
+from light_calibrate import calibration
+from light_data import COPIES, LABELS, Clips, Pictures, clips, features, pictures
+from light_former import stem_of
 from light_head import HeadOptions, LightHead, train
 from light_onnx import build
 from light_smooth import smoothed
@@ -32,95 +33,95 @@ from light_tune import TuneOptions, Weights, mean_of, tune
 from numpy.typing import NDArray
 
 from e2vsearch.encoders.light import FORMAT, levelled
+from e2vsearch.projections.prior import conversation
 from e2vsearch.projections.shipped import Shipped
 
 BLOCKS = (1, 2, 3)
-"""After which blocks frames are pooled, all while the stem is tuned; heads do without the first one's mean, which knows
+"""After which blocks frames are pooled, all while the stem is tuned; heads do without the first one's mean, which tells
 the voice best."""
 
-TUNINGS = ((False, 17), (True, 17), (True, 18))
-"""Of the stem: whether some clips are heard through a telephone, and the seed."""
-
 SHARE = 0.2
-"""Of nuance in the projection that ships: 0 has .005 mAP and .014 precision@10 less on EMO-DB; .4 has .005 and .008
-more, and .002 less of the third triplets."""
+"""Of nuance in the projection that ships."""
+
+WHISPER_SHARE = 0.25
+"""Of the stem's weights, the rest being tuned."""
+
+SMALL_CORPUS_EPOCHS = 18
+"""Of a corpus that is a tenth of the first, where it is all there is."""
+
+HELD_OUT_VOICES = 15
 
 _SMOOTHED_ON = 64  # clips that say how loud the inputs of each matrix are
 
-THREADS = 2  # sums are split by thread: the same number gives the same weights on every machine alike
+THREADS = 1  # sums are split by thread: the same number gives the same weights on every machine alike
 
 
 @dataclass(frozen=True, slots=True)
-class _Workplace:
+class _Trainer:
     """What every step needs beside clips."""
 
     whisper: Mapping[str, NDArray[np.floating]]
+    clips: Clips
+    pictures: Pictures
     cache: Path | None
     workers: int
-    head: HeadOptions
 
-    def tuned(self, corpus: Clips, chosen: NDArray[np.bool_]) -> Weights:
-        """The stem tuned on some clips of a corpus: the mean of several tunings, its inputs evened out for int8."""
-        stem = mean_of(*(self._tuning(corpus, chosen, *each) for each in TUNINGS))
-        every, some = pictures(corpus.paths, self.cache, self.workers), np.flatnonzero(chosen)
-        sample = some[:: max(1, some.size // _SMOOTHED_ON)]
-        return smoothed(stem, BLOCKS, [levelled(every[index].astype(np.float32)) for index in sample])
+    def encoder(
+        self, out: Path, head_of: NDArray[np.bool_], stem_of: NDArray[np.bool_], former: Weights | None, epochs: int
+    ) -> None:
+        """Tune a stem on some clips, train and calibrate a head, write ``light.onnx``, ``light.npz``, ``light.json``.
 
-    def _tuning(self, corpus: Clips, chosen: NDArray[np.bool_], line: bool, seed: int) -> Weights:
+        Args:
+            out: folder to write to.
+            head_of: ``(n,)`` which clips the head is trained on …
+            stem_of: … and the stem.
+            former: another tuned stem, whose weights count as much as those of the one that is tuned here.
+            epochs: of tuning.
+        """
+        stem = self._stem(stem_of, former, replace(TuneOptions(), epochs=epochs))
+        network = build(stem, BLOCKS).SerializeToString(deterministic=True)
+        pooled = features(self.pictures[head_of], network, self.cache, self.workers)
+        some, options, scored = self.clips[head_of], HeadOptions(), len(LABELS)
+        prior = conversation(tuple(LABELS.values()))
+        scale, offsets = calibration(pooled, some.rows, scored, options)
+        head = train(pooled, some.rows, scored, options).calibrated(scale, offsets + np.log(prior))
+        projection = head.projection(pooled[:, COPIES.index("clean")], prior, SHARE)
+        path = _write(out, head, projection, stem, some)
+        print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); logits are scaled by {scale:.2f}", flush=True)
+
+    def _stem(self, chosen: NDArray[np.bool_], former: Weights | None, options: TuneOptions) -> Weights:
+        """The stem tuned on some clips, averaged with others, its inputs evened out for int8."""
+        tuned = self._tuned(chosen, options)
+        stem = mean_of(self.whisper, tuned if former is None else mean_of(former, tuned, 0.5), 1 - WHISPER_SHARE)
+        shown = self.pictures[chosen].clean
+        sample = shown[:: max(1, len(shown) // _SMOOTHED_ON)]
+        return smoothed(stem, BLOCKS, [levelled(each.astype(np.float32)) for each in sample])
+
+    def _tuned(self, chosen: NDArray[np.bool_], options: TuneOptions) -> Weights:
         """Kept in the cache, since it takes longest."""
-        some, options = np.flatnonzero(chosen), replace(TuneOptions(), seed=seed)
-        settings = (FORMAT, options, Augmentation(), BLOCKS, [corpus.paths[index].name for index in some], line)
+        some = self.clips[chosen]
+        settings = (FORMAT, options, HeadOptions(), Augmentation(), BLOCKS, [path.name for path in some.paths])
         content = hashlib.sha256(repr(settings).encode())
         kept = self.cache / f"light-stem-{content.hexdigest()[:16]}.npz" if self.cache else None
         if kept is not None and kept.is_file():
             return _weights(kept)
-        print(f"tuning the stem on {len(some)} clips{', some through a telephone' if line else ''}", flush=True)
-        every = pictures(corpus.paths, self.cache, self.workers)
-        lines = pictures(corpus.paths, self.cache, self.workers, line=True) if line else None
-        clean = [every[index] for index in some]
-        far = None if lines is None else [lines[index] for index in some]
-        weights = tune(clean, corpus.rows[some], self.whisper, BLOCKS, options, far)
+        print(f"tuning the stem on {len(some.paths)} clips", flush=True)
+        weights = tune(self.pictures[chosen], some.rows, self.whisper, BLOCKS, options)
         if kept is not None:
             np.savez(kept, allow_pickle=False, **weights)
         return weights
 
-    def heard(self, corpus: Clips, weights: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:
-        """What a head sees of a corpus through a stem as it ships, in int8."""
-        network = build(weights, BLOCKS).SerializeToString(deterministic=True)
-        return features(corpus.paths, network, self.cache, self.workers)
+
+def held_out(corpus: Clips) -> NDArray[np.bool_]:
+    """Which clips ``(n,)`` are of the 15 voices of the first corpus that no stem is tuned on; always the same."""
+    first = corpus.rows.corpora == 0
+    numbers = np.unique(corpus.rows.speakers[first])
+    return np.isin(corpus.rows.speakers, np.random.default_rng(3).permutation(numbers)[:HELD_OUT_VOICES])
 
 
-def measure(place: _Workplace, stem: Mapping[str, NDArray[np.floating]], known: Clips, other: Clips, out: Path) -> None:
-    """Figures of a head that has heard what the stem has, on voices held out and on another corpus.
-
-    It goes into `out`, with its figures in the card, so that the project's benchmarks can be run on it.
-    """
-    unseen = held_out(known)
-    seen, heard = chosen(known, ~unseen), place.heard(known, stem)
-    head = train(heard[~unseen], seen.rows, len(LABELS), place.head)
-    projection = head.projection(heard[~unseen, COPIES.index("clean")], SHARE)
-    found: dict[str, object] = {}
-    tests = {
-        f"{HELD_OUT_VOICES} voices held out": (chosen(known, unseen), heard[unseen]),
-        "another corpus": (other, place.heard(other, stem)),
-    }
-    for name, test in tests.items():
-        found[name] = scores = asdict(measured(head, projection, *test))
-        print(f"{name}:", *(f"{key} {value:.3f}" for key, value in scores.items()), flush=True)
-    write(out, head, projection, stem, seen, found)
-
-
-def write(
-    out: Path,
-    head: LightHead,
-    projection: Shipped,
-    weights: Mapping[str, NDArray[np.floating]],
-    corpus: Clips,
-    figures: Mapping[str, object],
-) -> Path:
-    """``light.onnx``, the projection ``light.npz`` that ships with it, and their card ``light.json``."""
+def _write(out: Path, head: LightHead, projection: Shipped, stem: Weights, corpus: Clips) -> Path:
     out.mkdir(parents=True, exist_ok=True)
-    network = build(weights, BLOCKS, head).SerializeToString(deterministic=True)
+    network = build(stem, BLOCKS, head).SerializeToString(deterministic=True)
     path = out / "light.onnx"
     path.write_bytes(network)
     packed = projection.pack()
@@ -139,25 +140,25 @@ def write(
             "pooled_after_blocks": list(BLOCKS),
             "head": asdict(HeadOptions()),
             "share_of_nuance": SHARE,
+            "share_of_whisper": WHISPER_SHARE,
             "stem": asdict(TuneOptions()),
-            "tunings": [{"telephone": line, "seed": seed} for line, seed in TUNINGS],
             "augmentation": asdict(Augmentation()),
             "versions": versions,
         },
-        "measured": figures,
     }
     (out / "light.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
 def main() -> int:
-    """Parse, measure, train, write."""
+    """Parse, train, write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--audio", type=Path, action="append", required=True, help="folder with a labels.csv; repeat it"
     )
     parser.add_argument("--whisper", type=Path, required=True, help=".npz of Whisper-tiny.en's encoder weights")
-    parser.add_argument("--out", type=Path, required=True, help="folder for light.onnx and light.json")
+    parser.add_argument("--former", type=Path, help="a light.onnx that was not tuned on the 15 voices either")
+    parser.add_argument("--out", type=Path, required=True, help="folder for light.onnx, light.npz and light.json")
     parser.add_argument("--cache", type=Path, help="folder to keep features and stems in between runs")
     parser.add_argument("--workers", type=int, default=2, help="processes that read clips (default: %(default)s)")
     options = parser.parse_args()
@@ -166,18 +167,16 @@ def main() -> int:
             print(f"no file {needed}: see training/README.md for where it comes from", file=sys.stderr)
             return 1
     torch.set_num_threads(THREADS)
-    place = _Workplace(_weights(options.whisper), options.cache, options.workers, HeadOptions())
-    corpora = [clips(folder) for folder in options.audio]
-    stem = place.tuned(corpora[0], ~held_out(corpora[0]))
-    for other in corpora[1:]:
-        measure(place, stem, corpora[0], other, options.out / "held-out")
-    everything = clips(*options.audio)
-    heard = np.concatenate([place.heard(each, stem) for each in corpora])
-    head = train(heard, everything.rows, len(LABELS), place.head)
-    projection = head.projection(heard[:, COPIES.index("clean")], SHARE)
-    figures = {"note": "this has heard all there was to measure it on: see training/README.md"}
-    path = write(options.out, head, projection, stem, everything, figures)
-    print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB), light.npz and light.json")
+    everything, corpora = clips(*options.audio), [clips(folder) for folder in options.audio]
+    shown = pictures(corpora, options.cache, options.workers)
+    trainer = _Trainer(_weights(options.whisper), everything, shown, options.cache, options.workers)
+    first, unseen = everything.rows.corpora == 0, held_out(everything)
+    former = None if options.former is None else stem_of(options.former, trainer.whisper)
+    epochs, known = TuneOptions().epochs, first & ~unseen
+    if not first.all():
+        trainer.encoder(options.out / "held-out", known, known, former, epochs)
+        trainer.encoder(options.out / "reverse", ~first, ~first, None, SMALL_CORPUS_EPOCHS)
+    trainer.encoder(options.out, np.ones_like(first), ~unseen, former, epochs)
     return 0
 
 

@@ -165,7 +165,7 @@ def _seen(projection: StoredProjection) -> int:
 
 
 def _store(catalog: Catalog, made: shipped.Shipped, segments: int) -> StoredProjection:
-    report = {"segments": segments, "share": made.share}
+    report = {"segments": segments}
     stored = StoredProjection(made.name, made.kind, made.revision, made.pack(), report, projections.now())
     projections.put(catalog, stored)
     return stored

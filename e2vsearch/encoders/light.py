@@ -48,8 +48,9 @@ _Pooling = Callable[[int], NDArray[np.float32]]  # frames → (rows, frames): ho
 
 
 class LightEncoder(Encoder):
-    """emotion2vec's stand-in where nothing can be installed or downloaded; see the card for what it cannot hear.
+    """emotion2vec's stand-in where nothing can be installed or downloaded; see the card for its limits.
 
+    Scores are calibrated on what raters hear, under a prior of conversation (`projections.prior.conversation`).
     The same signal gives the same bits on the same machine, whatever else is in the call;
     other CPUs differ in the last digits (int8 kernels round differently). Safe to share between threads.
     """

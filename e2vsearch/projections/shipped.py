@@ -1,22 +1,20 @@
-"""The projection that ships with an encoder: a small network, centred on the collection. Knows arrays alone.
+"""The projection that ships with an encoder: a small network, centred on the collection. Arrays alone.
 
-An encoder whose vectors are what the first layer of its head says, before anything bends them, leaves the rest of the
-head to the collection. Other microphones, rooms and languages shift all vectors of a collection the same way; taken
-off before the head, the shift does not reach it, and taken off afterwards most of it has done its harm. `light` trained
-on CREMA-D, on EMO-DB: .600 mAP without, .642 with the mean taken off in front of the head; behind it, it does not help.
+An encoder whose vectors are the first layer of its head, before the nonlinearity, leaves the rest of the head to the
+collection. Other microphones, rooms and languages shift all vectors of a collection the same way; taken off before the
+head, the shift does not reach it. `light`, which has heard no EMO-DB, there: .599 mAP without, .652 with it.
 
 Which shift it is must not depend on how much anger is in a collection: the mean of calls that are mostly neutral would
-make neutral ones of all. So clips are compared class by class with those that the encoder was trained on, as far as
-the head itself is sure of their class, once as it rests and once centred by that, and the shifts of all classes
-averaged: .637 there. Where eight of ten of EMO-DB's clips are neutral the plain mean costs .025 mAP and the shift by
-classes gains .015; where all are angry, the plain mean costs .12 and the shift gains .016.
+make neutral ones of all. So segments are compared class by class with the training data, as far as the head itself is
+sure of their class, once at rest and once centred by that, and the shifts of all classes averaged. Fitted on anger
+alone it is .636 there, on eight of ten neutral .640.
 
-An encoder's vectors may end in a voice part, which no head reads. By it a collection tells its voices apart, and each
-has a shift beside the collection's own (`e2vsearch.projections.voices`): .642 mAP there, and hits of the same voice are
-1.3 times chance, not 1.5; on voices of CREMA-D that it has not heard .662 mAP, not .596, and 1.5 times, not 2.2.
+Vectors may end in a voice part, which no head reads. By it a collection tells its voices apart, and each has a shift
+beside the collection's own, as far as it speaks in several moods (`e2vsearch.projections.voices`): on unheard voices of
+CREMA-D .588 mAP, not .548, and hits of the same voice are 1.6 times chance, not 2.2.
 
-What names the emotions is the last layer of that head, so it gains by the centre as well: of EMO-DB's six classes it
-names .58 rightly as the encoder does, resting, and .71 centred.
+Its last layer gives class probabilities, which gain by the centre as well. They stand under a prior: at rest an anchor,
+in a collection what its own segments make of that (`e2vsearch.projections.prior`). Figures are from training/README.md.
 """
 
 from __future__ import annotations
@@ -31,6 +29,7 @@ from numpy.typing import NDArray
 from e2vsearch.errors import AnalysisError
 from e2vsearch.projections import check, softmax, unit, voices
 from e2vsearch.projections.packing import digest, pack, read
+from e2vsearch.projections.prior import adapt_prior, with_prior
 from e2vsearch.projections.voices import Voices
 
 KIND = "shipped"
@@ -47,8 +46,15 @@ _PASSES = 2
 .668 of six classes; two: 1.55 and .672; five: 1.53 and .681. But each pass trusts more in what the head mistakes: with
 a prior of 20 instead of 60, a collection that is all anger loses .01 mAP with every one."""
 
-_FORMAT = "shipped-3"
-_HEAD = ("bias", "centre", "means", "narrow", "narrow_bias", "classes", "classes_bias", "emotion", "nuance")
+ANCHORED = 300
+"""Segments that the anchor of the class prior is worth, or as many as there are: on unheard voices of CREMA-D the
+calibration error against what raters heard is .035 so (benchmarks/names.py)."""
+
+_FORMAT = "shipped-4"
+_HEAD = (
+    *("bias", "centre", "means", "narrow", "narrow_bias", "classes", "classes_bias", "anchor", "prior"),
+    *("emotion", "nuance"),
+)
 _VOICES = ("aside", "places", "shifts")
 _MEMBERS = (*_HEAD, *(f"voices.{name}" for name in _VOICES), "share")
 
@@ -57,14 +63,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shipped:
-    """A head's layers behind the first, their output and what they read side by side.
+    """A head's layers behind the first, their embedding and the first layers' outputs side by side.
 
     With m members of w inputs each, v the first m w numbers of a vector, and s the share of nuance ::
 
-        g = silu(v - centre - shift + bias)    (m w)
+        c = v - centre - shift                 (m w)
+        g = silu(c + bias)                     (m w)
         e_i = unit(g_i N_i + n_i)              i = 1 … m
-        (√(1-s) · unit(e E),  √s · unit(g R))  e: all e_i side by side
-        softmax(mean of e_i C_i + c_i)         what it makes of the classes
+        (√(1-s) · unit(e E),  √s · unit(c R))  e: all e_i side by side
+        softmax(mean of e_i C_i + c_i + log prior)  probabilities of the classes
 
     Here the length of v counts. What a vector has beyond is its voice part, and the shift that of its voice, by what
     unit(e E) is without it; where a collection's voices are not known there is none. Zeros stay zeros.
@@ -76,7 +83,9 @@ class Shipped:
     narrow: NDArray[np.float32]  # (members, dim / members, d)
     narrow_bias: NDArray[np.float32]  # (members, d)
     classes: NDArray[np.float32]  # (members, d, c)
-    classes_bias: NDArray[np.float32]  # (members, c)
+    classes_bias: NDArray[np.float32]  # (members, c), all classes being equally common
+    anchor: NDArray[np.float32]  # (c,) how common each class is where nothing is known, summing to one
+    prior: NDArray[np.float32]  # (c,) the same in the collection
     emotion: NDArray[np.float32]  # (members d, e)
     nuance: NDArray[np.float32]  # (dim, r)
     voices: Voices  # of the collection, beside its centre
@@ -117,25 +126,32 @@ class Shipped:
         Raises:
             SpaceMismatch: vectors of another length.
         """
-        bent, parts = self._heard(self._seen(vectors))
         known = np.any(vectors, axis=1, keepdims=True)
-        emotion = math.sqrt(1.0 - self.share) * self._said(parts)
-        nuance = math.sqrt(self.share) * unit(bent @ self.nuance.astype(np.float64))
+        shifted = self._shifted(vectors)
+        emotion = math.sqrt(1.0 - self.share) * self._embedded(self._parts(shifted))
+        nuance = math.sqrt(self.share) * unit(shifted @ self.nuance.astype(np.float64))
         made: NDArray[np.float32] = (np.concatenate([emotion, nuance], axis=1) * known).astype(np.float32)
         return made
 
     def scores(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Probabilities of the encoder's classes ``(n, c)``; resting, they are the encoder's own.
+        """Probabilities of the encoder's classes ``(n, c)`` under the collection's prior; at rest, the encoder's own.
 
         Raises:
             SpaceMismatch: vectors of another length.
         """
-        _, parts = self._heard(self._seen(vectors))
-        logits = (parts @ self.classes.astype(np.float64) + self.classes_bias[:, None]).mean(axis=0)
-        return softmax(logits).astype(np.float32)
+        return with_prior(self.posteriors(vectors), self.prior).astype(np.float32)
+
+    def posteriors(self, vectors: NDArray[np.floating[Any]]) -> Floats:
+        """Probabilities of the classes ``(n, c)``, all of them being equally common.
+
+        Raises:
+            SpaceMismatch: vectors of another length.
+        """
+        parts = self._parts(self._shifted(vectors))
+        return softmax((parts @ self.classes.astype(np.float64) + self.classes_bias[:, None]).mean(axis=0))
 
     def centred(self, vectors: NDArray[np.floating[Any]]) -> Shipped:
-        """The same, centred on a collection and its voices, wherever its own centre is.
+        """The same, centred on a collection and its voices, its prior adapted, wherever its own centre is.
 
         Args:
             vectors: ``(n, dim)`` of some of its segments; those of zeros count for nothing.
@@ -150,46 +166,48 @@ class Shipped:
         nobody = voices.nobody(self.dim_emotion, self.voices.dim, self.bias.size)
         centred = replace(self, centre=np.zeros_like(self.centre), voices=nobody)
         for _ in range(_PASSES):
-            sure = centred.scores(known).astype(np.float64)
-            (shift,) = voices.shifts(everyone, sure, heard, self.means, PRIOR)
+            (shift,) = voices.shifts(everyone, centred.posteriors(known), heard, self.means, PRIOR)
             centred = replace(centred, centre=(shift * settled).astype(np.float32))
-        return centred._told_apart(known)
+        centred = centred._told_apart(known)
+        prior = adapt_prior(centred.posteriors(known), self.anchor, max(ANCHORED, len(known)))
+        return replace(centred, prior=prior.astype(np.float32))
 
     def _told_apart(self, known: Floats) -> Shipped:
         """The same, each voice's shift beside the centre of all, as far as there are any to be told apart."""
-        away, voice = self._seen(known), known[:, self.bias.size :]
-        emotion = self._said(self._heard(away)[1])
+        away, voice = self._shifted(known), known[:, self.bias.size :]
+        emotion = self._embedded(self._parts(away))
         clusters = voices.found(emotion, voice)
         if clusters is None:
             return self
         found, tight = clusters
         belonging, told = found.belonging(emotion, voice), self
         for _ in range(_PASSES):
-            sure = told.scores(known).astype(np.float64)
-            shift = tight[:, None] * voices.shifts(belonging, sure, away, self.means, voices.PRIOR)
+            sure = told.posteriors(known)
+            counted = tight * voices.varied(belonging, sure)
+            shift = counted[:, None] * voices.shifts(belonging, sure, away, self.means, voices.PRIOR)
             told = replace(self, voices=replace(found, shifts=shift.astype(np.float32)))
         return told
 
-    def _seen(self, vectors: NDArray[np.floating[Any]]) -> Floats:
-        """What is said of emotion, less what shifts it, ``(n, dim)``."""
+    def _shifted(self, vectors: NDArray[np.floating[Any]]) -> Floats:
+        """First layers' outputs ``(n, dim)`` less the collection's shift and the voices'."""
         check(vectors, self.dim_in, self.name)
-        heard, voice = np.split(np.asarray(vectors, np.float64), [self.bias.size], axis=1)
-        away = heard - self.centre.astype(np.float64)
+        first, voice = np.split(np.asarray(vectors, np.float64), [self.bias.size], axis=1)
+        away = first - self.centre.astype(np.float64)
         if len(self.voices):
-            away -= self.voices.shift(self._said(self._heard(away)[1]), voice)
+            away -= self.voices.shift(self._embedded(self._parts(away)), voice)
         return away
 
-    def _heard(self, seen: Floats) -> tuple[Floats, Floats]:
-        """Hidden units ``(n, dim)`` and what each member makes of its own, ``(members, n, d)``."""
-        raised = seen + self.bias.astype(np.float64)
+    def _parts(self, shifted: Floats) -> Floats:
+        """Each member's output ``(members, n, d)``, of length one."""
+        raised = shifted + self.bias.astype(np.float64)
         bent = raised / (1.0 + np.exp(-np.maximum(raised, -500.0)))
         by_member = bent.reshape(len(bent), *self.narrow.shape[:2]).transpose(1, 0, 2)
-        return bent, unit(by_member @ self.narrow.astype(np.float64) + self.narrow_bias[:, None])
+        return unit(by_member @ self.narrow.astype(np.float64) + self.narrow_bias[:, None])
 
-    def _said(self, parts: Floats) -> Floats:
-        """The emotion part ``(n, e)``, of length one."""
-        said = parts.transpose(1, 0, 2).reshape(parts.shape[1], len(self.emotion))
-        return unit(said @ self.emotion.astype(np.float64))
+    def _embedded(self, parts: Floats) -> Floats:
+        """The embedding ``(n, e)``, of length one."""
+        joined = parts.transpose(1, 0, 2).reshape(parts.shape[1], len(self.emotion))
+        return unit(joined @ self.emotion.astype(np.float64))
 
     def pack(self) -> bytes:
         """As ``.npz`` bytes: the same parameters give the same bytes."""
@@ -216,16 +234,18 @@ def unpack(data: bytes) -> Shipped:
         *head, aside, places, shifts, share = read(data, _MEMBERS)
     except ValueError as error:
         raise damaged from error
-    bias, centre, means, narrow, narrow_bias, classes, classes_bias, emotion, nuance = head
+    bias, centre, means, narrow, narrow_bias, classes, classes_bias, anchor, prior, emotion, nuance = head
     if bias.ndim != 1 or narrow.ndim != 3 or not all(each.ndim == 2 for each in (means, emotion, nuance, places)):
         raise damaged
     (dim,), (members, width, each), count = bias.shape, narrow.shape, len(means)
     found = (centre.shape, means.shape[1], members * width, narrow_bias.shape, emotion.shape[0], nuance.shape[0])
-    fits = found == ((dim,), dim, dim, (members, each), members * each, dim) and share.shape == (1,)
+    fits = found == ((dim,), dim, dim, (members, each), members * each, dim) and emotion.shape[1] > 0
+    fits = fits and share.shape == (1,) and 0.0 <= share[0] <= 1.0
     fits = fits and (classes.shape, classes_bias.shape) == ((members, each, count), (members, count))
+    fits = fits and all(each.shape == (count,) and each.min() > 0 for each in (anchor, prior))
     known, voice = places.shape
     fits = fits and (aside.shape, shifts.shape) == ((emotion.shape[1] + 1, voice), (known, dim))
-    if not fits or not 0.0 <= share[0] <= 1.0 or not emotion.shape[1] + nuance.shape[1]:
+    if not fits:
         raise damaged
     named = dict(zip(_HEAD, head, strict=True))
     return Shipped(**named, voices=Voices(aside, places, shifts), share=float(share[0]))

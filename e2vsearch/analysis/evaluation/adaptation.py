@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.encoders import Encoder
-from e2vsearch.projections import RAW, Projection, shipped
+from e2vsearch.projections import RAW, Projection, adapt, shipped
 
 Adapt = Callable[[NDArray[np.float32]], Projection]
 """``(n, dim)`` as the encoder made them → the projection adapted to them; it is applied to these or to others."""
@@ -24,13 +24,17 @@ def raw(vectors: NDArray[np.float32]) -> Projection:  # noqa: ARG001 - an Adapt
 
 
 def default(encoder: Encoder) -> Adapt:
-    """What a collection of this encoder's vectors adopts by itself, adapted to its segments.
+    """What a collection of this encoder's vectors adopts by itself, each of them being a recording of its own.
 
     Raises:
         AnalysisError: the projection that ships with the encoder is damaged.
     """
-    packed = encoder.projection()
-    return raw if packed is None else of(shipped.unpack(packed))
+    packed, head = encoder.projection(), encoder.head()
+    if packed is not None:
+        return of(shipped.unpack(packed))
+    if head is None:
+        return raw
+    return lambda vectors: adapt.of_collection(head, vectors, np.arange(len(vectors)))
 
 
 def of(projection: Projection) -> Adapt:

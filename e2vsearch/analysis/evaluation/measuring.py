@@ -26,6 +26,7 @@ from e2vsearch.collection.opened import open_named
 from e2vsearch.encoders import Encoder
 from e2vsearch.errors import SettingsError, TooFewExamples
 from e2vsearch.projections import RAW, shipped
+from e2vsearch.projections.adapt import NAME as HEAD
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
@@ -88,7 +89,7 @@ def evaluate(
     if draws < 1:
         raise SettingsError(f"draws must be 1 or more, not {draws}")
     names = _CONDITIONS[condition]
-    if projection not in (None, RAW.name, shipped.NAME) and project is None and collection is None:
+    if projection not in (None, RAW.name, shipped.NAME, HEAD) and project is None and collection is None:
         raise SettingsError(f"projection {projection!r} is stored in a collection: name that as well")
     material = _material(labels, encoder, collection, names, seed, progress)
     adapt: Adapt | None = None if project is not None else adaptation.raw
@@ -99,7 +100,7 @@ def evaluate(
         raise SettingsError(f"{missing[0]} recordings are not in these vectors: name an encoder to hear the files with")
     if project is None and projection != RAW.name:
         if projection is not None and material.adapt is adaptation.raw:
-            raise SettingsError(f"no projection ships with {material.space.encoder} - leave --projection out")
+            raise SettingsError(f"{material.space.encoder} has no projection of its own - leave --projection out")
         adapt = material.adapt
     vectors = {name: material.vectors[name] for name in names}
     scores = {name: material.scores[name] for name in names}
@@ -109,10 +110,15 @@ def evaluate(
             vectors |= _seen(material, dict.fromkeys(names, project), beside=beside)
         elif adapt is not None and adapt is not adaptation.raw:
             adapted = {name: adapt(vectors[name]) for name in names}
-            projection = adapted[names[0]].name
-            scores |= {
-                name: each.scores(vectors[name]) for name, each in adapted.items() if isinstance(each, shipped.Shipped)
-            }
+            own = adapted[names[0]].name
+            if projection not in (None, own):
+                raise SettingsError(f"{material.space.encoder} is compared through {own!r}, not {projection!r}")
+            projection = own
+            for name, each in adapted.items():
+                if isinstance(
+                    each, shipped.Shipped
+                ):  # under a uniform prior: clips labelled evenly are no conversation
+                    scores[name] = each.posteriors(vectors[name]).astype(np.float32)
             vectors |= _seen(material, {name: each.apply for name, each in adapted.items()})
     items = replace(material, vectors=vectors, scores=scores)
     notes: list[str] = []
