@@ -53,6 +53,8 @@ def test_a_signal_that_no_encoder_can_take(signal: NDArray[Any], message: str) -
         encoder.encode([made.noise(1.0), signal])
     with pytest.raises(BadSignal, match=message):
         encoder.frames(signal)
+    with pytest.raises(BadSignal, match=message):
+        encoder.layers(signal)
     assert encoder.asked == 0
 
 
@@ -73,6 +75,13 @@ def test_the_shortest_and_the_longest_signal_are_taken(samples: int) -> None:
 def test_what_comes_back_is_checked(vectors: NDArray[Any], message: str) -> None:
     with pytest.raises(EncoderError, match=message):
         Given(vectors).encode([made.noise(1.0)] * 2)
+
+
+def test_an_encoder_without_blocks_names_one_that_has_them() -> None:
+    encoder = Given(np.ones((1, 4), np.float32))
+    assert encoder.blocks == 0
+    with pytest.raises(EncoderError, match="given gives one vector a signal and none a block - take emotion2vec"):
+        encoder.layers(np.ones(encoder.min_samples, np.float32))
 
 
 def test_an_encoder_without_frames_says_so() -> None:

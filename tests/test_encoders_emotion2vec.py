@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,25 @@ def test_a_vector_is_what_funasr_gives_for_the_clip_alone(
     np.testing.assert_allclose(frames.mean(axis=0), embeddings.vectors[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["shortest", "two seconds", "loud and off centre", "ten seconds"])
+def test_layers_are_the_means_of_funasrs_blocks(encoder: Emotion2vecEncoder, reference: Any, name: str) -> None:
+    rows = encoder.layers(SIGNALS[name])
+    assert rows.shape == (encoder.blocks, 64) == (2, 64)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows, block_means(reference, SIGNALS[name]), atol=1e-5)
+    np.testing.assert_allclose(rows[-1], encoder.encode([SIGNALS[name]]).vectors[0], atol=1e-5)
+
+
+def test_layers_and_vectors_may_be_asked_for_at_a_time(encoder: Emotion2vecEncoder) -> None:
+    signals = [made.speech(0.3 + 0.1 * at, seed=at) for at in range(6)]
+    vectors, alone = encoder.encode(signals).vectors, [encoder.layers(signal) for signal in signals]
+    with ThreadPoolExecutor(4) as pool:
+        encoded = pool.map(lambda signal: encoder.encode([signal]).vectors[0], signals)
+        layers = pool.map(encoder.layers, signals)
+        np.testing.assert_allclose(list(layers), alone, atol=1e-5)
+        np.testing.assert_allclose(list(encoded), vectors, atol=1e-5)
+
+
 def test_frames_are_20_ms_apart(encoder: Emotion2vecEncoder) -> None:
     for seconds, frames in ((1, 49), (2, 99), (10, 499)):
         rows = encoder.frames(made.noise(seconds))
@@ -75,12 +95,13 @@ def test_a_signal_may_be_read_only_or_a_view(encoder: Emotion2vecEncoder) -> Non
 @pytest.mark.parametrize(
     "change",
     [
-        lambda audio: audio.update(learned_alibi_scale_per_layer=True),
-        lambda audio: audio.update(use_alibi_encoder=False, learned_alibi_scale=False),
-        lambda audio: audio.update(extractor_mode="default"),
-        lambda audio: audio.update(conv_pos_pre_ln=True),
+        lambda model: audio_of(model).update(learned_alibi_scale_per_layer=True),
+        lambda model: audio_of(model).update(use_alibi_encoder=False, learned_alibi_scale=False),
+        lambda model: audio_of(model).update(extractor_mode="default"),
+        lambda model: audio_of(model).update(conv_pos_pre_ln=True),
+        lambda model: model.update(layer_norm_first=True),
     ],
-    ids=["a bias of each layer's own", "no bias", "a norm over time", "another order of norms"],
+    ids=["a bias of each layer's own", "no bias", "a norm over time", "another order of norms", "norms before blocks"],
 )
 def test_networks_unlike_the_published_ones_give_what_funasr_gives(
     tmp_path: Path, change: Callable[[dict[str, Any]], object]
@@ -88,7 +109,7 @@ def test_networks_unlike_the_published_ones_give_what_funasr_gives(
     import torch
 
     folder = write_model(tmp_path / "model")
-    change_config(folder, lambda c: change(c["model_conf"]["modalities"]["audio"]))
+    change_config(folder, lambda c: change(c["model_conf"]))
     shapes = empty_network(folder)
 
     def fit(weights: dict[str, Any]) -> None:
@@ -105,6 +126,28 @@ def test_networks_unlike_the_published_ones_give_what_funasr_gives(
     signals = [made.speech(0.7), made.speech(2.0), made.noise(0.03), made.speech(0.72)]
     expected = [generated(reference, signal)["feats"] for signal in signals]
     np.testing.assert_allclose(encoder.encode(signals).vectors, expected, atol=1e-5)
+    np.testing.assert_allclose([encoder.layers(signal)[-1] for signal in signals], expected, atol=1e-5)
+
+
+def audio_of(model: dict[str, Any]) -> dict[str, Any]:
+    audio: dict[str, Any] = model["modalities"]["audio"]
+    return audio
+
+
+def block_means(model: Any, signal: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """The mean over time after each of FunASR's own blocks, less the ten tokens in front."""
+    network, found = model.model, []
+    blocks = [*network.modality_encoders["AUDIO"].context_encoder.blocks, *network.blocks]
+    hooks = [
+        block.register_forward_hook(lambda _m, _i, out: found.append(out[0][0, 10:].mean(dim=0).numpy()))
+        for block in blocks
+    ]
+    try:
+        generated(model, signal)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
 
 
 def empty_network(folder: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What an encoder is, and how one is opened by name. Knows samples, nothing of files, channels or storage.
 
-An encoder author writes one method, `_encode`, and `_frames` where there are vectors over time; checking of signals
-and of what comes back lives here, once. Register a factory under a name in `_FACTORIES` to make it known to `open` and
-to the command line.
+An encoder author writes one method, `_encode`, and `_frames` where there are vectors over time, `_layers` where there
+are transformer blocks; checking of signals and of what comes back lives here, once. Register a factory under a name in
+`_FACTORIES` to make it known to `open` and to the command line.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class Encoder(ABC):
         space: name, revision, dimension and labels; pinned to a collection.
         min_samples: the shortest signal the network can take, in samples at 16 kHz.
         frame_rate_hz: rows a second that `frames` gives.
+        blocks: rows that `layers` gives, one a transformer block; 0: it gives none.
         opened_by: what `open` takes to make it again, where that is not the space's encoder: a model folder's path.
         calls_at_once: how many calls of `encode` at a time suit one that joins their signals; 0: one a core.
     """
@@ -74,6 +75,7 @@ class Encoder(ABC):
     space: Space
     min_samples: int = 400
     frame_rate_hz: float = 50.0
+    blocks: int = 0
     opened_by: str = ""
     calls_at_once: int = 0
 
@@ -115,6 +117,18 @@ class Encoder(ABC):
         self._check(signal)
         return self._frames(signal)
 
+    def layers(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The mean over time of one signal after each transformer block, ``(blocks, dim)`` float32, the first first.
+
+        The last row is the vector that `encode` gives.
+
+        Raises:
+            BadSignal: as for `encode`.
+            EncoderError: it gives its vector alone (`blocks` is 0).
+        """
+        self._check(signal)
+        return self._layers(signal)
+
     def head(self) -> Head | None:
         """The classifier that makes its scores; None where it has none, or one that is not linear or cannot be had.
 
@@ -137,6 +151,13 @@ class Encoder(ABC):
     def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: ARG002 - for those that can
         """`frames` for a checked signal."""
         raise EncoderError(f"{self.space.encoder} makes one vector a signal and none a frame - ask for utterances")
+
+    def _layers(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: ARG002 - for those that can
+        """`layers` for a checked signal."""
+        raise EncoderError(
+            f"{self.space.encoder} gives one vector a signal and none a block - take emotion2vec_plus_large, or the "
+            "path of an emotion2vec folder"
+        )
 
     def _check(self, signal: NDArray[np.float32]) -> None:
         if signal.ndim != 1 or signal.dtype != np.float32:

@@ -38,6 +38,7 @@ class _Call:
     frames: Sequence[int]  # of each clip
     valid: Any = None  # (clips, 1, frames): 1 for a clip's own, 0 for padding; None: there is no padding
     bias: tuple[int, Any] | None = None  # which row of the slopes, and what is added to attention by it
+    means: list[Any] | None = None  # over time, of the one clip after each block, ``(dim,)``; None: not wanted
 
 
 class Network:
@@ -50,6 +51,7 @@ class Network:
     Attributes:
         min_samples: the shortest clip, in samples.
         hop: samples from one frame to the next.
+        blocks: transformer blocks, those of the context encoder ("prenet") first.
         batched: whether clips may share a batch; not if a norm of the first layer spans time, which padding changes.
     """
 
@@ -70,6 +72,7 @@ class Network:
         self._together = self.device.type != "cpu"  # a GPU wants few large products, a CPU none on padding
 
         blocks = [*audio.context_encoder.blocks, *module.blocks]
+        self.blocks = len(blocks)
         linears = [layer for each in blocks for layer in (each.attn.qkv, each.attn.proj, each.mlp.fc1, each.mlp.fc2)]
         if not self._together:
             _let_go(module, linears)
@@ -84,6 +87,7 @@ class Network:
                 each.register_forward_pre_hook(self._hide_padding)
         for number, block in enumerate(blocks):
             block.attn.forward = partial(self._attention, block.attn, number)
+            block.register_forward_hook(self._keep_mean)
             fused = isinstance(block.mlp.act, torch.nn.GELU) and block.mlp.act.approximate == "none"
             for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2):
                 layer.forward = faster.linear(layer, dtype, gelu=fused and layer is block.mlp.fc1)
@@ -117,9 +121,23 @@ class Network:
 
         To be called under `torch.inference_mode`.
         """
+        return self._run(signals, None)
+
+    def layers(self, signal: NDArray[np.float32]) -> Any:
+        """The mean over time after each block, a tensor ``(blocks, dim)`` float32; the last is of what `run` gives.
+
+        To be called under `torch.inference_mode`.
+        """
+        import torch
+
+        means: list[Any] = []
+        (last,) = self._run([signal], means)
+        return torch.stack([*means[:-1], last.mean(dim=0)])  # a norm that ends the network belongs to its last row
+
+    def _run(self, signals: Sequence[NDArray[np.float32]], means: list[Any] | None) -> list[Any]:
         frames = [self.frames_of(signal.size) for signal in signals]
         sources = self._padded(signals)
-        call = self._calls.call = _Call(frames)
+        call = self._calls.call = _Call(frames, means=means)
         try:
             if min(frames) < max(frames):
                 call.valid = (self._steps(max(frames)) < sources.new_tensor(frames)[:, None]).float()[:, None]
@@ -153,6 +171,10 @@ class Network:
     def _hide_padding(self, _module: Any, inputs: tuple[Any]) -> tuple[Any]:
         valid = self._call.valid
         return inputs if valid is None else (inputs[0] * valid,)
+
+    def _keep_mean(self, _module: Any, _inputs: Any, output: tuple[Any, ...]) -> None:
+        if (means := self._call.means) is not None:
+            means.append(output[0][0, self._extra :].float().mean(dim=0))
 
     def _attention(self, module: Any, block: int, x: Any, padding_mask: Any = None, alibi_bias: Any = None) -> Any:
         """In the place of FunASR's; masks and biases are the call's own."""

@@ -100,6 +100,7 @@ class Emotion2vecEncoder(Encoder):
             revision = bf16(revision)
         self.min_samples = self._network.min_samples
         self.frame_rate_hz = SAMPLING_RATE_HZ / self._network.hop
+        self.blocks = self._network.blocks
         on_cpu, on_cuda = (self._network.device.type == kind for kind in ("cpu", "cuda"))
         budget = batches.CPU_BUDGET if on_cpu else batches.GPU_BUDGET
         self._desk: Desk[_Row] = Desk(
@@ -130,6 +131,13 @@ class Emotion2vecEncoder(Encoder):
         with self._lock, threads(self._threads), torch.inference_mode():
             frames: NDArray[np.float32] = self._network.run([signal])[0].cpu().numpy()
         return frames
+
+    def _layers(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
+        import torch
+
+        with self._lock, threads(self._threads), torch.inference_mode():
+            rows: NDArray[np.float32] = self._network.layers(signal).cpu().numpy()
+        return rows
 
     def _cores(self) -> int:
         import torch
