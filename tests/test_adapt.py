@@ -125,6 +125,16 @@ def test_vectors_of_zeros_count_for_nothing(small: Planted) -> None:
     assert made.revision == adapt.of_collection(of, small.vectors, apart(len(small.vectors))).revision
 
 
+def test_whether_a_head_adapts_is_told_beforehand(planted: Planted) -> None:
+    of = planted.head_beside(0.05)
+    few = planted.vectors[: adapt.FROM]
+    alike = Head(of.weights, (of.biases + 100.0 * (np.arange(LABELS) == 0)).astype(np.float32))  # all of one class
+    for head_, vectors, expected in ((of, planted.vectors, True), (of, few, False), (alike, planted.vectors, False)):
+        centred = head_.weights.astype(np.float64) - head_.weights.astype(np.float64).mean(axis=0)
+        assert adapt.adapts(head_, vectors) == expected
+        assert bool((adapt.adapted(head_, vectors) != centred).any()) == expected
+
+
 # -- what it is made of --------------------------------------------------------------------------------------------
 
 

@@ -12,11 +12,12 @@ import typer
 
 from e2vsearch.cli.options import By, Device, Format, Output, OutputFormat, Precision, Quiet
 from e2vsearch.cli.output import SOME_FAILED, chosen, note, write
+from e2vsearch.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from e2vsearch.analysis.evaluation import Evaluation, Figures, Leak, Ranking, Recall
+    from e2vsearch.analysis.evaluation import Evaluation, Figures, LabelFailure, Leak, Ranking, Recall
 
 _LISTED = 20  # failures shown after a run; the json format has them all
 
@@ -63,6 +64,22 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers",
+            help="Measure every transformer block of an emotion2vec encoder: a table of mAP, triplets and leak (own "
+            "speaker among the ten nearest, over chance), of raw vectors, or with --projections of each projection.",
+        ),
+    ] = False,
+    projections: Annotated[
+        bool,
+        typer.Option(
+            "--projections",
+            help="The same table for raw vectors, log-posteriors, head and adapted (or what ships with the encoder), "
+            "of the last block, or with --layers of every block.",
+        ),
+    ] = False,
     by: Annotated[By, typer.Option(help="Find segments, or calls by their mean.")] = By.segment,
     condition: Annotated[
         Condition,
@@ -80,9 +97,21 @@ def evaluate(
     import e2vsearch
     from e2vsearch import settings
     from e2vsearch.analysis import evaluation
+    from e2vsearch.cli import layers as layer_table
     from e2vsearch.cli.progress import Shown
     from e2vsearch.collection.embedding import open_encoder
 
+    if layers or projections:
+        _only_alone(index=index, projection=projection, by=by is By.call, condition=condition is not Condition.clean)
+        with Shown(quiet) as shown:
+            table = evaluation.read_labels(labels)
+            opened = open_encoder(settings.load(encoder=encoder, device=device, precision=precision))
+            blocks = evaluation.evaluate_layers(
+                table, opened, layers=layers, projections=projections, seed=seed, draws=draws, progress=shown
+            )
+        layer_table.show(blocks, format_, output)
+        _tell(blocks.notes, blocks.failures, quiet)
+        return
     with ExitStack() as stack:
         collection = None
         if index is not None:
@@ -108,13 +137,36 @@ def evaluate(
     machine = rows if chosen(format_, output) is Format.csv else [whole]
     columns, drawn = _drawn(rows)
     write(machine, format_=format_, output=output, columns=columns, table=drawn, whole=whole)
-    for message in found.notes:
+    _tell(found.notes, found.failures, quiet)
+
+
+def _only_alone(**given: object) -> None:
+    """See that options which a table of layers and projections has no place for are left out.
+
+    Raises:
+        SettingsError: one is given.
+    """
+    for name, value in given.items():
+        if value:
+            raise SettingsError(
+                f"--layers and --projections measure an encoder's vectors of clips as they are - leave --{name} out, "
+                "and name the encoder with --encoder"
+            )
+
+
+def _tell(notes: Sequence[str], failures: Sequence[LabelFailure], quiet: bool) -> None:
+    """Notes and failed rows, on stderr.
+
+    Raises:
+        typer.Exit: some rows failed.
+    """
+    for message in notes:
         note(f"note: {message}", quiet=quiet)
-    for failure in found.failures[:_LISTED]:
+    for failure in failures[:_LISTED]:
         note(f"failed: {failure.message}", quiet=quiet)
-    if len(found.failures) > _LISTED:
-        note(f"… and {len(found.failures) - _LISTED:,} more: --format json has them all", quiet=quiet)
-    if found.failures:
+    if len(failures) > _LISTED:
+        note(f"… and {len(failures) - _LISTED:,} more: --format json has them all", quiet=quiet)
+    if failures:
         raise typer.Exit(SOME_FAILED)
 
 

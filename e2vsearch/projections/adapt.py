@@ -156,8 +156,8 @@ def adapted(of: Head, vectors: NDArray[np.floating[Any]], rounds: int = 1) -> Fl
         vectors: ``(n, dim)`` as the encoder made them.
         rounds: of expectation and maximisation; one is what collections take, see `benchmarks/adaptation.py`.
     """
-    weights, rows = _centred(of.weights), np.asarray(vectors, np.float64)
-    if len(rows) <= FROM or _moods(softmax(rows @ weights.T + (of.biases - of.biases.mean()))) < LEAST_MOODS:
+    weights = _centred(of.weights)
+    if not adapts(of, vectors):
         return weights
     part = MOST * (1.0 - FROM / len(vectors))
     units = unit(vectors)
@@ -172,6 +172,17 @@ def adapted(of: Head, vectors: NDArray[np.floating[Any]], rounds: int = 1) -> Fl
     found = (linear - linear.mean(axis=1, keepdims=True)).T @ basis.T
     lengths = np.linalg.norm(weights, axis=1, keepdims=True)
     return np.asarray(lengths * ((1 - part) * unit(weights) + part * unit(found)))
+
+
+def adapts(of: Head, vectors: NDArray[np.floating[Any]]) -> bool:
+    """Whether `adapted` changes a head's weights.
+
+    It does in more than `FROM` segments that are of `LEAST_MOODS` or more classes by the head's own probabilities.
+    """
+    if len(vectors) <= FROM:
+        return False
+    logits = np.asarray(vectors, np.float64) @ _centred(of.weights).T + (of.biases - of.biases.mean())
+    return _moods(softmax(logits)) >= LEAST_MOODS
 
 
 def posteriors(of: Head, vectors: NDArray[np.floating[Any]]) -> Floats:

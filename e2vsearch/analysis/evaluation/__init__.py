@@ -6,7 +6,8 @@ for, as `calls` if asked), and measures. `figures` is its core, for arrays: a `r
 
 `yardstick.rows` measures arrays where acted corpora hide what a projection costs: `splits` of one mood per voice,
 skewed mixes and composed calls, through a projection adapted to them (`adaptation`), beside the encoder's own vectors.
-`probes` read voice and sentence from vectors.
+`probes` read voice and sentence from vectors. `evaluate_layers` measures every block of an encoder through every
+projection that its head makes.
 """
 
 from e2vsearch.analysis.evaluation.adaptation import Adapt
@@ -14,6 +15,7 @@ from e2vsearch.analysis.evaluation.conditions import TelephoneOptions, telephone
 from e2vsearch.analysis.evaluation.figures import figures, gain
 from e2vsearch.analysis.evaluation.labels_table import Labelled, LabelTable
 from e2vsearch.analysis.evaluation.labels_table import read as read_labels
+from e2vsearch.analysis.evaluation.layers import evaluate_layers
 from e2vsearch.analysis.evaluation.material import Material, Show, listen, recall
 from e2vsearch.analysis.evaluation.measuring import Project, evaluate
 from e2vsearch.analysis.evaluation.probes import probe
@@ -26,6 +28,8 @@ from e2vsearch.analysis.evaluation.results import (
     Figures,
     Gain,
     LabelFailure,
+    LayerEvaluation,
+    LayerRow,
     Leak,
     Probe,
     Progress,
@@ -51,6 +55,8 @@ __all__ = [
     "LabelFailure",
     "LabelTable",
     "Labelled",
+    "LayerEvaluation",
+    "LayerRow",
     "Leak",
     "Material",
     "Probe",
@@ -66,6 +72,7 @@ __all__ = [
     "YardstickRow",
     "YardstickSummary",
     "evaluate",
+    "evaluate_layers",
     "figures",
     "gain",
     "listen",

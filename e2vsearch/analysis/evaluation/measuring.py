@@ -127,11 +127,9 @@ def evaluate(
     try:
         found = _evaluated(items, _named(project, projection), by, seed, draws)
     except TooFewExamples as error:
-        failed = material.failures
-        why = f"; {len(failed)} rows failed, the first: {failed[0].message}" if failed else ""
-        raise TooFewExamples(f"{error}{why}") from error
-    splits, left_out = _splits(material, names[0], adapt, by, seed)
-    return replace(found, splits=splits, notes=(*notes, *found.notes, *left_out))
+        raise too_few(error, material) from error
+    splits, unmade = _splits(material, names[0], adapt, by, seed)
+    return replace(found, splits=splits, notes=(*notes, *found.notes, *unmade))
 
 
 def _material(
@@ -149,13 +147,33 @@ def _material(
     table = labels if isinstance(labels, LabelTable) else read(labels)  # before an encoder takes its time to open
     if collection is not None and encoder is None:
         return recall(table, collection)
-    options = settings.load()
-    if isinstance(encoder, str):
-        encoder = open_named(encoder, options.device, options.precision or "fp32")
-    if collection is not None and encoder is not None:
+    opened = opened_encoder(encoder)
+    if collection is not None:
         collection.require_space()
-        collection.catalog.check_space(encoder.space)
-    return listen(table, encoder or open_encoder(options), conditions, seed, progress)
+        collection.catalog.check_space(opened.space)
+    return listen(table, opened, conditions, seed, progress)
+
+
+def opened_encoder(encoder: str | Encoder | None) -> Encoder:
+    """The encoder, opened where it is a name; by default the default collection's own, or else the default.
+
+    Raises:
+        EncoderError: it cannot be opened.
+        MissingExtra: its packages are not installed.
+    """
+    if isinstance(encoder, Encoder):
+        return encoder
+    options = settings.load()
+    if encoder is None:
+        return open_encoder(options)
+    return open_named(encoder, options.device, options.precision or "fp32")
+
+
+def too_few(error: TooFewExamples, material: Material) -> TooFewExamples:
+    """The error, with the first of the files that failed."""
+    failed = material.failures
+    why = f"; {len(failed)} rows failed, the first: {failed[0].message}" if failed else ""
+    return TooFewExamples(f"{error}{why}")
 
 
 def _seen(material: Material, through: Mapping[str, Project], *, beside: bool = True) -> dict[str, NDArray[np.float32]]:
@@ -219,7 +237,7 @@ def _evaluated(material: Material, projection: str, by: By, seed: int, draws: in
         figures=found,
         recalls=recalls,
         failures=material.failures,
-        notes=tuple(_left_out(first, speakers, texts)),
+        notes=tuple(left_out(first, speakers, texts)),
     )
 
 
@@ -248,7 +266,7 @@ def _named(project: Project | None, projection: str | None) -> str:
     return str(getattr(project, "__name__", type(project).__name__))
 
 
-def _left_out(first: Figures, speakers: Sequence[str], texts: Sequence[str]) -> list[str]:
+def left_out(first: Figures, speakers: Sequence[str], texts: Sequence[str]) -> list[str]:
     """What the labels do not say, and what cannot be measured for it."""
     notes = []
     for what, given in (("speaker", speakers), ("text", texts)):

@@ -172,6 +172,35 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerRow:
+    """What one block's vectors, through one projection, find of emotion, and what they carry of voice and words."""
+
+    block: int | None  # 1 is the first, the last is the encoder's vector; None: the encoder gives that alone
+    projection: str
+    map: float | None  # mean average precision, the query's speaker left out
+    map_interval: Range | None
+    map_chance: float | None
+    triplets: Mapping[TripletKind, float | None]  # accuracy; chance is 0.5
+    leak: float | None  # the own speaker's share of the ten nearest over its share of all: 1.0 says that nothing leaks
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEvaluation:
+    """How well each block of an encoder finds the same emotion, through each projection."""
+
+    rows: tuple[LayerRow, ...]  # block by block
+    n: int  # clips
+    space: Space
+    emotions: Mapping[str, int]  # clips of each
+    speakers: int
+    texts: int
+    seed: int
+    draws: int
+    failures: tuple[LabelFailure, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """How well a space finds the same emotion. The first figures are those of the first condition in `figures`."""
 

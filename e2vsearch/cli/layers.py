@@ -1,0 +1,61 @@
+"""The table of `evaluate --layers --projections`: a row for each block and projection, chance in the line above."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from e2vsearch.cli.options import Format
+from e2vsearch.cli.output import chosen, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from e2vsearch.analysis.evaluation import LayerEvaluation, LayerRow
+
+_COLUMNS = {
+    "block": "block>",
+    "projection": "projection",
+    "map": "mAP>",
+    "interval": "95 %>",
+    "words": "triplets: words>",
+    "voice": "voice>",
+    "both": "both>",
+    "leak": "leak>",
+}
+
+
+def show(found: LayerEvaluation, format_: Format | None, output: Path | None) -> None:
+    """Print or write it: a table for people, one object as JSON, one row for each block and projection as CSV."""
+    whole = asdict(found)
+    if chosen(format_, output) is Format.table and output is None:
+        typer.echo(_headline(found) + "\n")
+    rows = whole["rows"] if chosen(format_, output) is Format.csv else [whole]
+    table = [_line(row) for row in found.rows]
+    write(rows, format_=format_, output=output, columns=_COLUMNS, table=table, whole=whole)
+
+
+def _headline(found: LayerEvaluation) -> str:
+    space, chance = found.space, found.rows[0].map_chance
+    emotions = ", ".join(f"{name} {n:,}" for name, n in found.emotions.items())
+    of = f"{found.n:,} clips of {found.speakers:,} speakers, {found.texts:,} texts ({emotions})"
+    by_chance = "triplets .5, leak 1" if chance is None else f"mAP {chance:.3f}, triplets .5, leak 1"
+    return f"{space.encoder}@{space.revision[:12]}, {space.dim}-d: {of}; by chance {by_chance}"
+
+
+def _line(row: LayerRow) -> dict[str, Any]:
+    low, high = row.map_interval or (None, None)
+    return {
+        "block": row.block,
+        "projection": row.projection,
+        "map": _shown(row.map),
+        "interval": "" if low is None else f"{low:.3f} to {high:.3f}",
+        **{kind: _shown(value) for kind, value in row.triplets.items()},
+        "leak": _shown(row.leak, 2),
+    }
+
+
+def _shown(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
