@@ -266,6 +266,8 @@ def test_failures_are_counted_and_forgiven(catalog: Catalog) -> None:
 def test_a_collection_is_pinned_to_its_space(catalog: Catalog) -> None:
     catalog.pin(SPACE, "fake")
     with pytest.raises(SpaceMismatch, match=r"--encoder fake.*--index"):
+        catalog.pin(Space("light", "r2", 4, ("calm", "angry")), "light")
+    with pytest.raises(SpaceMismatch, match=r"the version of e2vsearch whose fake made them, or .*--index"):
         catalog.pin(Space("fake", "r2", 4, ("calm", "angry")), "fake")
     wrong = a_recording("a")
     wrong = NewRecording(

@@ -126,6 +126,8 @@ class Catalog(Reading):
         """
         if self.space is not None and space != self.space:
             go_on = f"--encoder {self.encoder_source}"
+            if self.encoder_source == self.space.encoder == space.encoder:  # by name: its weights have changed since
+                go_on = f"the version of e2vsearch whose {space.encoder} made them"
             if self.space.differs_in_precision(space):
                 here = self.space.revision.startswith(BF16)
                 go_on = "--precision bf16" if here else "--precision fp32, or bf16-as-fp32 to mix them all the same"

@@ -227,8 +227,8 @@ def unpack(data: bytes) -> Shipped:
         AnalysisError: they are something else, or shapes do not fit together.
     """
     damaged = AnalysisError(
-        f"projection {NAME!r} is damaged, or of another version - ingesting anything with its encoder mends it; "
-        "to do without: e2vsearch space use raw"
+        f"projection {NAME!r} is damaged, which ingesting anything with its encoder mends, or an earlier version's - "
+        "then search raw vectors: e2vsearch space use raw, or ingest into a new collection"
     )
     try:
         *head, aside, places, shifts, share = read(data, _MEMBERS)
