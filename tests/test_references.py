@@ -113,6 +113,8 @@ def test_an_emotion_that_nothing_is_named_is_that_of_which_it_is_likeliest(tmp_p
         expected = np.average(vectors[:2], axis=0, weights=[0.5, 0.45])
         np.testing.assert_allclose(found.vector, expected, rtol=1e-5)
         np.testing.assert_allclose(targets.named(collection.catalog, "emotion:sad").vector, vectors[3])  # one is named
+        outstanding = targets.named(collection.catalog, "emotion:fearful").vector  # .14 is 1.24 times its mean there
+        np.testing.assert_allclose(outstanding, vectors[1])
         with pytest.raises(QueryError, match="'unsure' is no emotion"):
             collection.query(emotion={"unsure": 1.0})
         labels.add_examples(collection, "unsure", "seg:2")  # a label of one's own may be called so
@@ -152,8 +154,8 @@ def test_a_label_goes_before_an_emotion_and_a_file_before_both(
         ("emotion:joy", NotStored, "no emotion 'joy' - known: emotion:Angry"),
         ("label:y", NotStored, "no label 'y' - known: label:x"),
         ("label:", NotStored, "known: label:x"),
-        ("emotion:fearful", NotStored, "no segment is likeliest to be 'fearful'"),
-        ("fearful", NotStored, "no segment is likeliest"),
+        ("emotion:fearful", NotStored, "no segment sounds 'fearful' here"),
+        ("fearful", NotStored, "no segment sounds"),
         ("emotion:unsure", QueryError, r"'unsure' is no emotion to search by.*--where 'emotion = \"unsure\"'"),
         ("emotion:Too Short", QueryError, "'too short' is no emotion"),
         ("unsure", QueryError, "'unsure' is no emotion"),

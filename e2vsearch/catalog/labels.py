@@ -211,7 +211,10 @@ class Confident:
 
 
 def confident_emotion(catalog: Catalog, emotion: str, limit: int) -> Confident:
-    """The segments that are named so; where none is, those whose likeliest class it is though none is named.
+    """The segments that are named so; where none is, of those without a name the ones that it is likeliest of.
+
+    Where there is none of these either, the ones that it stands out in: its probability is more times its mean than
+    any other class's. Calls are mostly neutral, and so is the likeliest class of most segments.
 
     Args:
         catalog: pinned to a space.
@@ -220,10 +223,10 @@ def confident_emotion(catalog: Catalog, emotion: str, limit: int) -> Confident:
     """
     query = select(SegmentRow.id, SegmentRow.recording_id, SegmentRow.label_score).where(SegmentRow.label == emotion)
     found = _confident(catalog, query.order_by(SegmentRow.label_score.desc(), SegmentRow.id).limit(limit))
-    return found if found.ids.size else _likeliest(catalog, emotion, limit)
+    return found if found.ids.size else _unnamed(catalog, emotion, limit)
 
 
-def _likeliest(catalog: Catalog, emotion: str, limit: int) -> Confident:
+def _unnamed(catalog: Catalog, emotion: str, limit: int) -> Confident:
     assert catalog.space is not None
     query = select(SegmentRow.id, SegmentRow.recording_id, SegmentRow.scores).where(SegmentRow.label.in_(NAMELESS))
     with catalog.reading() as connection:
@@ -232,6 +235,9 @@ def _likeliest(catalog: Catalog, emotion: str, limit: int) -> Confident:
     scores = np.frombuffer(b"".join(row.scores for row in rows), "<f4").reshape(-1, len(labels))
     at = labels.index(emotion)
     so = np.flatnonzero(scores.argmax(axis=1) == at)
+    if not so.size and len(scores):
+        times = scores / np.maximum(scores.mean(axis=0), 1e-9)
+        so = np.flatnonzero((times.argmax(axis=1) == at) & (scores[:, at] > 0))
     so = so[np.argsort(-scores[so, at], kind="stable")][:limit]
     ids, recordings = np.array([(row.id, row.recording_id) for row in rows], np.int64).reshape(-1, 2)[so].T
     return Confident(ids, recordings, scores[so, at].astype(np.float64))

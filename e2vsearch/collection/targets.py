@@ -2,7 +2,8 @@
 
 A label is the mean of its examples. What only a classifier or the encoder says of segments, a label that came with an
 imported classifier or an emotion, is the mean of the segments that are surest to be it, weighted by how sure they are.
-Of an emotion these are the ones that are named so or, where none is, those that it is likeliest of.
+Of an emotion these are the ones that are named so or, where none is, those without a name that it is likeliest of or
+stands out in.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def named(catalog: Catalog, query: str, projection: Projection = RAW) -> Target:
     if found is not None:
         return found
     if kind == "emotion" and _spelt(catalog, name) is not None:
-        raise NotStored(f"no segment is likeliest to be {name.strip()!r} here - query with a clip of it instead")
+        raise NotStored(f"no segment sounds {name.strip()!r} here - query with a clip of it instead")
     if kind == "emotion":
         refuse_nameless(name)
     there = [each for each in known(catalog) if each.startswith(f"{kind}:")]
