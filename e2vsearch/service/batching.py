@@ -76,6 +76,7 @@ class BatchedEncoder(Encoder):
         self.space = encoder.space
         self.min_samples = encoder.min_samples
         self.frame_rate_hz = encoder.frame_rate_hz
+        self.blocks = encoder.blocks
         self.opened_by = encoder.opened_by
         self.calls_at_once = encoder.calls_at_once
         self._encoder = encoder
@@ -114,6 +115,10 @@ class BatchedEncoder(Encoder):
     def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
         with self._using:
             return self._encoder.frames(signal)
+
+    def _layers(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
+        with self._using:
+            return self._encoder.layers(signal)
 
     def _check(self, signal: NDArray[np.float32]) -> None:
         self._encoder._check(signal)  # refused before it shares a call with the signals of others

@@ -120,15 +120,18 @@ def test_a_shared_encoder_hides_nothing() -> None:
         def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
             return np.full((3, 16), signal.size, np.float32)
 
+        def _layers(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.full((4, 16), signal.size, np.float32)
+
     encoder = Headed()
     encoder.min_samples, encoder.frame_rate_hz, encoder.opened_by = 640, 12.5, "/models/mine"
-    encoder.calls_at_once = 7
+    encoder.blocks, encoder.calls_at_once = 4, 7
     batched = BatchedEncoder(encoder)
     signal = speech(1.0)
-    asked = {"encode": ([signal],), "frames": (signal,), "head": (), "projection": ()}
+    asked = {"encode": ([signal],), "frames": (signal,), "layers": (signal,), "head": (), "projection": ()}
     seen = {name for name in (*vars(Encoder), *Encoder.__annotations__) if not name.startswith("_")}
     # a new one is to be passed on, too
-    assert seen == {"space", "min_samples", "frame_rate_hz", "opened_by", "calls_at_once", *asked}
+    assert seen == {"space", "min_samples", "frame_rate_hz", "blocks", "opened_by", "calls_at_once", *asked}
     for name in seen:
         own, shared = getattr(encoder, name), getattr(batched, name)
         if name in asked:
