@@ -224,7 +224,7 @@ def test_another_encoder_is_refused_before_anything_is_read(calls: Path, tmp_pat
         collection.ingest(calls / "a.wav")
     with (
         e2vsearch.open(tmp_path / "index", encoder=FakeEncoder("fake-2")) as other,
-        pytest.raises(SpaceMismatch, match=r"--encoder fake, or start another collection with --index"),
+        pytest.raises(SpaceMismatch, match=r"whose fake made them, or start another collection with --index"),
     ):
         other.ingest(calls)
 
