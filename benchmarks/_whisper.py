@@ -1,4 +1,4 @@
-"""Frames of Whisper-tiny.en's encoder after every depth, averaged over time. Knows one archive of weights and signals.
+"""Frames of Whisper-tiny.en's encoder after every depth, averaged over time.
 
 The architecture is the published one (https://arxiv.org/abs/2212.04356), one clip at a time, nothing padded to 30 s.
 """

@@ -43,7 +43,7 @@ _REVERSE = (yardstick.ACTED, yardstick.HEARD, yardstick.ONE_MOOD)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is measured, and with how much effort."""
+    """Files, sizes and effort of one run."""
 
     votes: Path
     cache: Path | None
@@ -171,7 +171,7 @@ def held_out(table: LabelTable) -> list[str]:
 
 
 def majorities(votes: Path) -> dict[str, str]:
-    """What most raters heard in the voice, by path; "" where two emotions have as many votes.
+    """The emotion that most raters heard in the voice, by path; "" where two emotions have as many votes.
 
     Raises:
         SettingsError: the file cannot be read, or lacks a column.
@@ -242,7 +242,7 @@ def _means(whole: YardstickSummary) -> Iterator[Line]:
 
 
 def _beside(name: str, default: Carried, raw: Carried) -> Iterator[Line]:
-    """What vectors carry; a line for each figure that both sides have."""
+    """Leak, triplets and probes: a line for each figure that both sides have."""
     if default.leak is not None and raw.leak is not None and default.leak.ratio and raw.leak.ratio:
         yield Line(f"{name}: own voice among the first 10, x chance", default.leak.ratio, raw.leak.ratio, 1.0)
     for kind, accuracy in default.triplets.items():
@@ -253,7 +253,7 @@ def _beside(name: str, default: Carried, raw: Carried) -> Iterator[Line]:
 
 
 def _heard(table: LabelTable, votes: Path) -> NDArray[np.str_] | None:
-    """What raters heard in each row; None where no file of votes is there."""
+    """The emotion that most raters heard in each row; None where no file of votes is there."""
     if not votes.is_file():
         print(f"rows of what was heard are left out: no votes at {votes}", file=sys.stderr)
         return None

@@ -1,4 +1,4 @@
-"""What a linear head makes of vectors that follow voice and words: as they are, and adapted to a collection.
+"""Retrieval through a linear head, as it is and adapted to a collection, of vectors that follow voice and words.
 
     python benchmarks/adaptation.py
     python benchmarks/adaptation.py --cache /tmp/pooled --json adaptation.json
@@ -8,7 +8,7 @@ and a linear classifier of one corpus for its head. It is tested on the other co
 language. The projection is fitted to all clips, to a mix of which eight of ten are neutral or angry, and to angry ones
 alone, and the mAP is that of all, the query's own speaker left out. A collection in production is as one-sided as that.
 
-Without the corpora or Whisper's weights, vectors are made: they show that the benchmark runs, and nothing of people.
+Without the corpora or Whisper's weights, vectors are made: they show only that the benchmark runs.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def mixes(emotions: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
 
 
 def projections(of: Head, vectors: NDArray[np.float32]) -> Iterator[tuple[str, Projection]]:
-    """What is compared, each fitted to those vectors; no voice is known."""
+    """The projections compared, each fitted to those vectors, without known voices."""
     voices = np.arange(len(vectors))
     yield "raw", RAW
     yield "log-posteriors", adapt.log_posteriors(of, vectors)

@@ -167,7 +167,8 @@ def main() -> int:
             print(f"no file {needed}: see training/README.md for where it comes from", file=sys.stderr)
             return 1
     torch.set_num_threads(THREADS)
-    everything, corpora = clips(*options.audio), [clips(folder) for folder in options.audio]
+    everything = clips(*options.audio)
+    corpora = [everything[everything.rows.corpora == at] for at in range(len(options.audio))]
     shown = pictures(corpora, options.cache, options.workers)
     trainer = _Trainer(_weights(options.whisper), everything, shown, options.cache, options.workers)
     first, unseen = everything.rows.corpora == 0, held_out(everything)

@@ -115,9 +115,8 @@ def evaluate(
                 raise SettingsError(f"{material.space.encoder} is compared through {own!r}, not {projection!r}")
             projection = own
             for name, each in adapted.items():
-                if isinstance(
-                    each, shipped.Shipped
-                ):  # under a uniform prior: clips labelled evenly are no conversation
+                # under a uniform prior: clips that are labelled evenly are no conversation
+                if isinstance(each, shipped.Shipped):
                     scores[name] = each.posteriors(vectors[name]).astype(np.float32)
             vectors |= _seen(material, {name: each.apply for name, each in adapted.items()})
     items = replace(material, vectors=vectors, scores=scores)
