@@ -12,7 +12,7 @@ NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "
 CORE := .venv/.core-installed
 CORE_TEST := .venv/.test-installed
 ALL := .venv-all/.installed
-PAGE := e2vsearch/service/static/index.html
+PAGE := e2vsearch/server/static/index.html
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-core lint format page wheel bench clean
@@ -55,7 +55,7 @@ bench: $(ALL) ## a quick run of every benchmark, each printing its table
 		if [ -n "$$failed" ]; then echo "did not finish:$$failed"; exit 1; fi
 
 clean: ## remove what the commands above made; collections in index/ stay
-	rm -rf .venv .venv-all demo dist build page/node_modules e2vsearch/service/static
+	rm -rf .venv .venv-all demo dist build page/node_modules e2vsearch/server/static
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -20,10 +20,10 @@ import numpy as np
 from _apart import memory_mb
 from _synthetic import Floats, Ints, K, Made, MadeSource, recall
 
-from e2vsearch import vectors
-from e2vsearch.vectors.index import VectorIndex
-from e2vsearch.vectors.ivf import faiss_module
-from e2vsearch.vectors.manifest import IVF, VECTORS
+from e2vsearch.vectors import engine
+from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.faiss.ivf import faiss_module
+from e2vsearch.vectors.faiss.storage import IVF, VECTORS
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ def rows_of(found: Any) -> Ints:
 class Ours(Side):
     """One kind of our index, which chooses for itself how many lists to visit."""
 
-    needs, parameter, settings = ("faiss", "e2vsearch.vectors.index"), "lists", (0,)
+    needs, parameter, settings = ("faiss", "e2vsearch.vectors.faiss.index"), "lists", (0,)
 
     def __init__(self, kind: str) -> None:
         self.kind, self.name = kind, f"e2vsearch {kind}"
@@ -112,8 +112,8 @@ class Ours(Side):
         return f"{status.nprobe} of {status.nlist}, x{status.k_factor}" if status.nlist else "all"
 
     @staticmethod
-    def _index(made: Made, folder: Path) -> VectorIndex:
-        return vectors.open(folder, MadeSource(made))
+    def _index(made: Made, folder: Path) -> FaissEngine:
+        return engine.open(folder, MadeSource(made))
 
 
 class Raw:

@@ -15,8 +15,8 @@ from _sides import one_by_one
 from _synthetic import Floats, Ints, K, Made, recall, recording_of
 
 import e2vsearch
-from e2vsearch.catalog import NewRecording, NewSegment
-from e2vsearch.space import Space
+from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.types import Space
 
 FILTERS = {"a half": 2, "a tenth": 10, "a hundredth": 100, "a thousandth": 1000}  # one in so many recordings
 

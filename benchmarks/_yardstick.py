@@ -13,18 +13,12 @@ import numpy as np
 from _table import Row, write
 from numpy.typing import NDArray
 
-from e2vsearch.analysis import evaluation
-from e2vsearch.analysis.evaluation import (
-    Carried,
-    EmbeddedClips,
-    LabelTable,
-    TelephoneOptions,
-    YardstickRow,
-    YardstickSummary,
-    adaptation,
-    yardstick,
-)
-from e2vsearch.encoders import Encoder
+from e2vsearch.analysis.evaluation import adaptation, dataset, labels_table, yardstick
+from e2vsearch.analysis.evaluation.labels_table import LabelTable
+from e2vsearch.analysis.evaluation.telephone import TelephoneOptions
+from e2vsearch.analysis.evaluation.types import Carried, YardstickRow, YardstickSummary
+from e2vsearch.analysis.evaluation.yardstick import EmbeddedClips
+from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import SettingsError
 
 VOTED = "crema_d"
@@ -88,7 +82,7 @@ class Vectors:
         new = tuple(row for row in table.rows if any(row.path not in each for each in known.values()))
         if new:
             print(f"encoding {len(new):,} clips of {corpus}: {', '.join(conditions)}", file=sys.stderr)
-            heard = evaluation.listen(replace(table, rows=new, failures=()), self.encoder, conditions)
+            heard = dataset.listen(replace(table, rows=new, failures=()), self.encoder, conditions)
             for failure in heard.failures:
                 print(f"left out: {failure.message}", file=sys.stderr)
             for condition in conditions:
@@ -145,7 +139,7 @@ def lines(corpora: Sequence[Path], encoder: Encoder, reverse: Encoder | None, op
     draws = QUICK_DRAWS if options.quick else yardstick.DRAWS
     for path in corpora:
         labels = path / "labels.csv" if path.is_dir() else path
-        table, corpus = evaluation.read_labels(labels), _named(labels)
+        table, corpus = labels_table.read(labels), _named(labels)
         voted = corpus == VOTED
         some = _of_voices(table, held_out(table)) if voted else table
         some = _quick(some) if options.quick else some

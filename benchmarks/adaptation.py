@@ -25,9 +25,10 @@ from _whisper import DEPTHS, WEIGHTS, pooled
 from numpy.typing import NDArray
 
 from e2vsearch import audio
-from e2vsearch.encoders import MAX_SIGNAL_S
-from e2vsearch.projections import RAW, Projection, adapt, fitted, head, unit
-from e2vsearch.space import Head
+from e2vsearch.encoders.base import MAX_SIGNAL_S
+from e2vsearch.projections import adapt, discriminant, head
+from e2vsearch.projections.base import RAW, Projection, unit
+from e2vsearch.types import Head
 
 CLIPS, QUICK_CLIPS = 1500, 240  # of a corpus at most, whole voices where it has more
 TESTED, QUICK_TESTED = 600, 150  # clips that ask and are found, spread over those
@@ -125,7 +126,7 @@ def measure(train: Pooled, test: Pooled, tested: int) -> Iterator[Row]:
             where = f"{train.name} to {test.name}, {named}, fitted on {mix} ({len(chosen)})"
             for name, projection in projections(of, test.vectors[chosen, depth]):
                 shown = unit(projection.apply(asked.vectors[:, depth]))
-                found = fitted.mean_average_precision(shown, emotions, voices, 0)
+                found = discriminant.mean_average_precision(shown, emotions, voices, 0)
                 assert found is not None
                 first = first or found[0]
                 raw = name == RAW.name

@@ -27,10 +27,11 @@ from _table import Row, parser, show
 from numpy.typing import NDArray
 from retrieval import read
 
-from e2vsearch import encoders
 from e2vsearch.analysis.evaluation import adaptation
-from e2vsearch.analysis.maps import MapOptions, placing, projecting
-from e2vsearch.analysis.maps.results import Laid
+from e2vsearch.analysis.maps import layout, transform
+from e2vsearch.analysis.maps.types import Laid, MapOptions
+from e2vsearch.encoders import base as encoders_base
+from e2vsearch.encoders import registry
 from e2vsearch.errors import E2vsearchError
 from e2vsearch.vectors.exact import unit
 
@@ -56,8 +57,8 @@ def measure(data: Labelled, seeds: Sequence[int]) -> list[Row]:
     from sklearn.metrics import adjusted_rand_score
 
     count = len(data.vectors)
-    options = projecting.filled(MapOptions(), count)
-    maps = [projecting.lay_out(data.vectors, replace(options, seed=seed)) for seed in seeds]
+    options = layout.filled(MapOptions(), count)
+    maps = [layout.lay_out(data.vectors, replace(options, seed=seed)) for seed in seeds]
     shuffled = np.random.default_rng(0).permutation(data.emotions)
     rows = [
         Row(f"{data.name}: clusters", float(np.mean([laid.cluster.max() + 1 for laid in maps]))),
@@ -81,8 +82,10 @@ def _placed(vectors: NDArray[np.float32], laid: Laid, neighbors: int) -> tuple[f
     """Share of left-out points put into their cluster (none counts as one), and how far from their place."""
     out = np.arange(len(vectors)) % LEFT_OUT == 0
     kept = ~out
-    base = placing.Base(vectors[kept], laid.x[kept], laid.y[kept], laid.cluster[kept], laid.strength[kept], laid.reach)
-    put = placing.put(vectors[out], base, neighbors)
+    base = transform.Base(
+        vectors[kept], laid.x[kept], laid.y[kept], laid.cluster[kept], laid.strength[kept], laid.reach
+    )
+    put = transform.put(vectors[out], base, neighbors)
     apart = np.hypot(put.x - laid.x[out], put.y - laid.y[out])
     return float((put.cluster == laid.cluster[out]).mean()), float(np.median(apart))
 
@@ -96,7 +99,7 @@ def made(count: int, seed: int = 0) -> Labelled:
     return Labelled(f"made {count:,}", unit(vectors), emotion.astype(str), speaker.astype(str))
 
 
-def recorded(labels: Path, encoder: encoders.Encoder, limit: int | None) -> Labelled:
+def recorded(labels: Path, encoder: encoders_base.Encoder, limit: int | None) -> Labelled:
     """The clips that `labels` names, each embedded whole, as a collection of them would show them."""
     clips = read(labels, limit)
     heard = [encoder.encode([signal]) for signal in clips.signals]
@@ -107,10 +110,10 @@ def recorded(labels: Path, encoder: encoders.Encoder, limit: int | None) -> Labe
 
 def timed(count: int) -> list[Row]:
     """Seconds that layout and clusters of made vectors take, once umap is compiled."""
-    projecting.lay_out(made(200).vectors, projecting.filled(MapOptions(), 200))
+    layout.lay_out(made(200).vectors, layout.filled(MapOptions(), 200))
     vectors = made(count).vectors
     started = time.perf_counter()
-    projecting.lay_out(vectors, projecting.filled(MapOptions(), count))
+    layout.lay_out(vectors, layout.filled(MapOptions(), count))
     return [Row(f"map of {count:,} x {DIM}", time.perf_counter() - started, "s")]
 
 
@@ -118,7 +121,7 @@ def main() -> int:
     """Measure, print, and write the JSON."""
     arguments = parser(__doc__)
     arguments.add_argument("--audio", type=Path, action="append", help="a labels.csv or its folder; may be repeated")
-    arguments.add_argument("--encoder", default="light", help="any name that `e2vsearch.encoders.open` knows")
+    arguments.add_argument("--encoder", default="light", help="any name that `e2vsearch.encoders.registry.open` knows")
     chosen = arguments.parse_args()
     found = [path / "labels.csv" if path.is_dir() else path for path in chosen.audio or []]
     for labels in found:
@@ -129,7 +132,7 @@ def main() -> int:
     seeds = SEEDS[:1] if chosen.quick else SEEDS
     try:
         if found:
-            encoder = encoders.open(chosen.encoder)
+            encoder = registry.open(chosen.encoder)
             for labels in found:
                 rows += measure(recorded(labels, encoder, QUICK_CLIPS if chosen.quick else None), seeds)
         else:

@@ -38,9 +38,11 @@ from _table import Row, parser, show
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch import audio, encoders, speech
-from e2vsearch.catalog import NewRecording, NewSegment
-from e2vsearch.encoders import Encoder, EncoderOptions
+from e2vsearch import audio, speech
+from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.encoders import base as encoders_base
+from e2vsearch.encoders import registry
+from e2vsearch.encoders.base import Encoder, EncoderOptions
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CALLS = CHECKOUT.parent / "shared" / "audio" / "calls"
@@ -209,7 +211,7 @@ def load(side: str, folder: Path, device: str) -> None:
         for _ in range(3):
             generated(reference, [signal])
     else:
-        encoder = encoders.open(str(folder), EncoderOptions(device=device, precision=side))  # type: ignore[arg-type]
+        encoder = registry.open(str(folder), EncoderOptions(device=device, precision=side))  # type: ignore[arg-type]
         loaded_s, peak = time.perf_counter() - started, peak_mb()
         for _ in range(3):
             encoder.encode([signal])
@@ -266,8 +268,8 @@ def main() -> None:
         rows = [] if chosen.quick else loads(folder, chosen.device)
         os.environ["E2VSEARCH_WEIGHTS_CACHE"] = "off"
         fp32, bf16 = (
-            encoders.open(str(folder), EncoderOptions(device=chosen.device, precision=each))
-            for each in encoders.PRECISIONS[:2]
+            registry.open(str(folder), EncoderOptions(device=chosen.device, precision=each))
+            for each in encoders_base.PRECISIONS[:2]
         )
         reference = funasr(folder, chosen.device)
         sides: dict[str, Callable[[Signals], object]] = {

@@ -29,9 +29,9 @@ from _table import Row, parser, show
 from numpy.typing import NDArray
 from retrieval import baseline, read
 
-from e2vsearch import encoders
-from e2vsearch.analysis.labels.fitting import fit
-from e2vsearch.analysis.labels.judging import recalls
+from e2vsearch.analysis.labels.fit import fit
+from e2vsearch.analysis.labels.metrics import recalls
+from e2vsearch.encoders import base, registry
 from e2vsearch.errors import E2vsearchError
 
 SIZES = (5, 10, 20, 50)
@@ -64,7 +64,7 @@ class Scores:
     accuracy: NDArray[np.float64]
 
 
-def load(path: Path, encoder: encoders.Encoder, limit: int) -> Corpus:
+def load(path: Path, encoder: base.Encoder, limit: int) -> Corpus:
     """A corpus, embedded.
 
     Raises:
@@ -198,7 +198,7 @@ def main() -> int:
         default=[path for name in ("emodb", "crema_d") if (path := Path("../shared/audio") / name).is_dir()],
         help="labels.csv files or their folders",
     )
-    arguments.add_argument("--encoder", default="light", help="any name that `e2vsearch.encoders.open` knows")
+    arguments.add_argument("--encoder", default="light", help="any name that `e2vsearch.encoders.registry.open` knows")
     chosen = arguments.parse_args()
     missing = [path for path in chosen.audio if not (path / "labels.csv" if path.is_dir() else path).is_file()]
     if missing or not chosen.audio:
@@ -208,7 +208,7 @@ def main() -> int:
     rows: list[Row] = []
     draws = 3 if chosen.quick else 20
     try:
-        encoder = encoders.open(chosen.encoder)
+        encoder = registry.open(chosen.encoder)
         for path in chosen.audio:
             corpus = load(path, encoder, QUICK_CLIPS if chosen.quick else CLIPS)
             rows += curves(corpus, chosen.encoder, draws) + yardstick(corpus, chosen.encoder, draws, chosen.quick)

@@ -38,8 +38,9 @@ from _synthetic import Ints, K, Made, MadeSource, make, nearest, recall, recordi
 from _table import Row, parser
 from _whole import FILTERS, fill, whole
 
-from e2vsearch import settings, vectors
+from e2vsearch import settings
 from e2vsearch.errors import GenerationError
+from e2vsearch.vectors import engine
 
 
 def sides(kinds: Sequence[str], given: Sequence[str] | None) -> list[Side]:
@@ -177,7 +178,7 @@ def growth(made: Made, scratch: Path, at_most: Searched, limit_s: float) -> list
 
 def promised(made: Made, folder: Path, truth: Ints, targets: Sequence[float]) -> list[tuple[float, str, float, float]]:
     """For each target: what was chosen for it, the recall that the index reports, and that of fresh queries."""
-    index = vectors.open(folder, MadeSource(made), vectors.IndexOptions(asked=0))
+    index = engine.open(folder, MadeSource(made), engine.IndexOptions(asked=0))
     found = []
     for target in targets:
         try:

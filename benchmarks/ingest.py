@@ -38,16 +38,17 @@ from _table import Row, parser, show
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch import audio, encoders, settings, speech
-from e2vsearch.catalog import jobs
-from e2vsearch.catalog.leases import clock
-from e2vsearch.encoders import Encoder
-from e2vsearch.ingest.queueing import enqueue
+from e2vsearch import audio, settings, speech
+from e2vsearch.catalog import queue
+from e2vsearch.catalog.rows import clock
+from e2vsearch.encoders import registry
+from e2vsearch.encoders.base import Encoder
+from e2vsearch.ingest.queue import enqueue
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TELEPHONE_HZ = 8_000
 CALL_S = 300.0
-BATCH_S = 60.0  # of speech, as `e2vsearch.collection.hearing` hands it to an encoder
+BATCH_S = 60.0  # of speech, as `e2vsearch.pipeline` hands it to an encoder
 WORKERS, LEASE_S, KILL_EVERY_S = 4, 3.0, 4.0
 LONGEST_DRAIN_S = 180.0
 Side = NDArray[np.int16]
@@ -221,26 +222,26 @@ class Takeovers:
 
     def __init__(self, collection: e2vsearch.Collection) -> None:
         self._catalog = collection.catalog
-        self._left: dict[str, jobs.Holder] = {}
+        self._left: dict[str, queue.Holder] = {}
         self.early = 0
         self.delays_s: list[float] = []
         self.too_long = 0  # leases of more than their length
 
     def at_work(self) -> set[str]:
         """Workers that have recordings in work."""
-        return {holder.name for holder in jobs.state(self._catalog).holders}
+        return {holder.name for holder in queue.state(self._catalog).holders}
 
     def killed(self, pid: int) -> None:
         """Note what a process left behind."""
         moment, name = self._now(), name_of(pid)
-        for holder in jobs.state(self._catalog).holders:
+        for holder in queue.state(self._catalog).holders:
             if holder.name == name:
                 self._left[name] = holder
                 self.too_long += (holder.leased_until - moment).total_seconds() > LEASE_S
 
     def look(self) -> None:
         """Note what was taken since."""
-        held = {holder.name: holder.jobs for holder in jobs.state(self._catalog).holders}
+        held = {holder.name: holder.jobs for holder in queue.state(self._catalog).holders}
         moment = self._now()
         for name, left in list(self._left.items()):
             over_s = (moment - left.leased_until).total_seconds()
@@ -272,7 +273,7 @@ def stress(seconds: float, json_path: Path | None) -> None:
         try:
             while True:
                 spent = time.monotonic() - started
-                depth = jobs.depth(collection.catalog)
+                depth = queue.depth(collection.catalog)
                 takeovers.look()
                 fleet.check()
                 if spent < seconds and depth.queued < 2 * WORKERS:
@@ -309,7 +310,7 @@ def stress(seconds: float, json_path: Path | None) -> None:
 
 def _counted(collection: e2vsearch.Collection, log: Path, queued: int) -> tuple[list[Row], dict[str, bool]]:
     catalog = collection.catalog
-    counts, depth = catalog.counts(), jobs.depth(catalog)
+    counts, depth = catalog.counts(), queue.depth(catalog)
     stored = Counter(recording.uri for _, recording in catalog.recordings())
     with catalog.feed().snapshot() as snapshot:
         in_feed = snapshot.count
@@ -348,14 +349,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if arguments.encoder in (None, "light"):
-            rows += speed("light", encoders.open("light"), folder / "light", calls, seconds, rounds)
+            rows += speed("light", registry.open("light"), folder / "light", calls, seconds, rounds)
         model = arguments.encoder if arguments.encoder != "light" else None
         if arguments.encoder is None and importlib.util.find_spec("funasr") is not None:
             shape = "base" if arguments.quick else "large"
             model = str(from_tests("random_emotion2vec").write_model(folder / f"emotion2vec_plus_{shape}", shape))
         if model is not None:
             calls, seconds = (2, 20.0) if arguments.quick else (4, 60.0)
-            encoder = encoders.open(model)
+            encoder = registry.open(model)
             name, rounds = Path(model).name, 3 if arguments.quick else 5
             rows += speed(name, encoder, folder / "emotion2vec", calls, seconds, rounds)
             rows += speed(f"{name}, short clips", encoder, folder / "short", 8 if arguments.quick else 30, 4.0, rounds)

@@ -18,8 +18,9 @@ import numpy as np
 from _table import Row, parser, show
 from encoder import Signals, made, moments, race
 
-from e2vsearch import audio, encoders
-from e2vsearch.encoders import EncoderOptions, light, mel
+from e2vsearch import audio
+from e2vsearch.encoders import light, mel, registry
+from e2vsearch.encoders.base import EncoderOptions
 
 LENGTHS_S = (1.5, 3.0, 5.0, 10.0, 30.0)
 OF_EACH_S = 60.0  # of sound in a round
@@ -40,7 +41,7 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         os.execv(sys.executable, [sys.executable, *sys.argv])  # threads that numpy has started already keep their cores
-    encoder = encoders.open(options.encoder, EncoderOptions(threads=1))
+    encoder = registry.open(options.encoder, EncoderOptions(threads=1))
     sets = {f"clips of {length:g} s": cut(length) for length in LENGTHS_S}
     real = moments(50 if options.quick else 400)
     if real:

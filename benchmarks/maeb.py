@@ -34,9 +34,9 @@ from typing import Any
 from _table import Row, parser, show
 from retrieval import LogMelStatistics, make
 
-from e2vsearch import encoders
-from e2vsearch.analysis import evaluation
-from e2vsearch.encoders import Encoder, EncoderOptions
+from e2vsearch.analysis.evaluation import labels_table
+from e2vsearch.encoders import registry
+from e2vsearch.encoders.base import Encoder, EncoderOptions
 from e2vsearch.errors import E2vsearchError, MissingExtra, SettingsError, missing_extra
 from e2vsearch.integrations.mteb import E2vsearchEncoder, leave_encoded
 
@@ -112,7 +112,7 @@ def fill(tasks: Sequence[Any], labels: Path) -> None:
     """
     from datasets import Dataset, DatasetDict
 
-    table = evaluation.read_labels(labels)
+    table = labels_table.read(labels)
     clips = [{"bytes": None, "path": str(table.file(row))} for row in table.rows]
     classes = sorted({row.emotion for row in table.rows})
     labels_of = [classes.index(row.emotion) for row in table.rows]  # mteb wants numbers where a fold has two classes
@@ -148,7 +148,7 @@ def rows_of(
 def main() -> int:
     """Measure, print, and write the JSON."""
     arguments = parser(__doc__)
-    arguments.add_argument("--encoder", default="light", help="any name that `e2vsearch.encoders.open` knows")
+    arguments.add_argument("--encoder", default="light", help="any name that `e2vsearch.encoders.registry.open` knows")
     arguments.add_argument("--device", default="cpu", help="cpu, cuda, ...")
     arguments.add_argument("--projection", choices=("default", "raw"), default="default",
                            help="the one that ships with the encoder, at rest, or its own vectors")  # fmt: skip
@@ -163,7 +163,7 @@ def main() -> int:
             if chosen.quick and not corpora:
                 corpora = [make(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="made-"))))]
             tasks = known(OWN if corpora else chosen.tasks or TASKS)
-            encoder = encoders.open(chosen.encoder, EncoderOptions(device=chosen.device))
+            encoder = registry.open(chosen.encoder, EncoderOptions(device=chosen.device))
             shipped = encoder.space.encoder == "light" and not encoder.opened_by
             for path in corpora:
                 labels = path / "labels.csv" if path.is_dir() else path

@@ -19,12 +19,13 @@ from _yardstick import VOTED, held_out, majorities
 from encoder import moments
 from numpy.typing import NDArray
 
-from e2vsearch import audio, emotions, encoders
-from e2vsearch.analysis import evaluation
-from e2vsearch.analysis.evaluation.recalls import adjective
-from e2vsearch.encoders import Encoder
+from e2vsearch import audio, emotions
+from e2vsearch.analysis.evaluation import labels_table
+from e2vsearch.analysis.evaluation.metrics import adjective
+from e2vsearch.encoders import registry
+from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import E2vsearchError
-from e2vsearch.projections import shipped
+from e2vsearch.projections import network
 
 CORPUS = Path("../shared/audio") / VOTED
 BINS = 10
@@ -53,7 +54,7 @@ def scored(encoder: Encoder, signals: list[NDArray[np.float32]]) -> Floats:
     packed = encoder.projection()
     if packed is not None:
         vectors = np.concatenate([each.vectors for each in made])
-        return shipped.unpack(packed).centred(vectors).scores(vectors).astype(np.float64)
+        return network.unpack(packed).centred(vectors).scores(vectors).astype(np.float64)
     return np.concatenate([each.scores for each in made if each.scores is not None]).astype(np.float64)
 
 
@@ -95,14 +96,14 @@ def main() -> int:
     arguments.add_argument("--audio", type=Path, default=CORPUS, help="CREMA-D with its voice_votes.csv (%(default)s)")
     options = arguments.parse_args()
     try:
-        table = evaluation.read_labels(options.audio / "labels.csv")
+        table = labels_table.read(options.audio / "labels.csv")
         votes = majorities(options.audio / "voice_votes.csv")
         voices = held_out(table)[: QUICK_VOICES if options.quick else None]
         some = [row for row in table.rows if row.speaker in voices and votes.get(row.path)]
         signals = [audio.read(table.file(row))[0] for row in some]
         heard = np.array([adjective(votes[row.path]) for row in some])
         real = moments(QUICK_CALLS if options.quick else CALLS)
-        encoder = encoders.open(options.encoder)
+        encoder = registry.open(options.encoder)
         rows = [*heard_rows(encoder, signals, heard), *(call_rows(encoder, real) if real else ())]
     except E2vsearchError as error:
         print(error, file=sys.stderr)

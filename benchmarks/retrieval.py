@@ -36,12 +36,14 @@ import numpy as np
 from _table import Row, parser, show
 from numpy.typing import NDArray
 
-from e2vsearch import audio, encoders
-from e2vsearch.analysis import evaluation
-from e2vsearch.analysis.evaluation import Evaluation, Figures
-from e2vsearch.encoders import Embeddings, Encoder, Space
+from e2vsearch import audio
+from e2vsearch.analysis.evaluation import dataset, evaluate, labels_table
+from e2vsearch.analysis.evaluation.types import Evaluation, Figures
+from e2vsearch.encoders import base, registry
+from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.encoders.mel import MIN_SAMPLES, log_mel
 from e2vsearch.errors import E2vsearchError, SettingsError
+from e2vsearch.types import Space
 
 CLIPS, QUICK_CLIPS = 1500, 150  # of a corpus, about
 _DEFAULT = tuple(Path("../shared/audio") / name for name in ("emodb", "crema_d"))
@@ -77,10 +79,10 @@ def read(labels: Path, limit: int | None = None) -> Clips:
         SettingsError: a column is missing, or nobody can be left out.
         AudioError: a clip cannot be read.
     """
-    table = _spread(evaluation.read_labels(labels), limit)
+    table = _spread(labels_table.read(labels), limit)
     if len({row.speaker for row in table.rows} - {""}) < 2:
         raise SettingsError(f"{labels} needs the columns path, speaker and emotion, and two speakers or more")
-    longest = int(encoders.MAX_SIGNAL_S * audio.SAMPLING_RATE_HZ)
+    longest = int(base.MAX_SIGNAL_S * audio.SAMPLING_RATE_HZ)
     # the first channel: corpora of acted emotion are mono
     return Clips(
         signals=[audio.read(table.file(row))[0, :longest] for row in table.rows],
@@ -118,15 +120,15 @@ def measure(labels: Path, encoder: Encoder, limit: int) -> dict[str, Evaluation]
     Raises:
         E2vsearchError: too little of it can be used.
     """
-    table = _speakers(evaluation.read_labels(labels), limit)
-    ours = evaluation.listen(table, encoder, ("clean", "telephone"))
-    plain = evaluation.listen(table, LogMelStatistics(), ("clean", "telephone"))
+    table = _speakers(labels_table.read(labels), limit)
+    ours = dataset.listen(table, encoder, ("clean", "telephone"))
+    plain = dataset.listen(table, LogMelStatistics(), ("clean", "telephone"))
     for failure in (*ours.failures, *plain.failures):
         print(f"left out: {failure.message}", file=sys.stderr)
     return {
-        encoder.space.encoder: evaluation.evaluate(ours, condition="all"),
-        "log-mel z": evaluation.evaluate(plain, project=z_scored, condition="all"),
-        "log-mel raw": evaluation.evaluate(plain),
+        encoder.space.encoder: evaluate.evaluate(ours, condition="all"),
+        "log-mel z": evaluate.evaluate(plain, project=z_scored, condition="all"),
+        "log-mel raw": evaluate.evaluate(plain),
     }
 
 
@@ -168,15 +170,15 @@ def _row(name: str, value: float, chance: float, interval: tuple[float, float] |
     return Row(name, value, unit, value / chance if chance else None, f"chance {chance:.3f}")
 
 
-def _spread(table: evaluation.LabelTable, limit: int | None) -> evaluation.LabelTable:
+def _spread(table: labels_table.LabelTable, limit: int | None) -> labels_table.LabelTable:
     """`limit` of its rows, evenly over the file."""
     if limit is None or limit >= len(table.rows):
         return table
     kept = [table.rows[at] for at in np.linspace(0, len(table.rows) - 1, limit).astype(int)]
-    return evaluation.LabelTable(table.folder, tuple(kept), table.failures)
+    return labels_table.LabelTable(table.folder, tuple(kept), table.failures)
 
 
-def _speakers(table: evaluation.LabelTable, limit: int) -> evaluation.LabelTable:
+def _speakers(table: labels_table.LabelTable, limit: int) -> labels_table.LabelTable:
     """All clips of some speakers, drawn until there are `limit`; two speakers at least.
 
     Every fifth clip of a sorted table would leave each speaker certain pairs of emotions in the same words, and the
@@ -185,7 +187,7 @@ def _speakers(table: evaluation.LabelTable, limit: int) -> evaluation.LabelTable
     names = np.random.default_rng(0).permutation(sorted({row.speaker for row in table.rows})).tolist()
     clips = np.cumsum([sum(row.speaker == name for row in table.rows) for name in names])
     chosen = set(names[: max(2, int(np.searchsorted(clips, limit)) + 1)])
-    return evaluation.LabelTable(
+    return labels_table.LabelTable(
         table.folder, tuple(row for row in table.rows if row.speaker in chosen), table.failures
     )
 
@@ -216,8 +218,8 @@ def make(folder: Path) -> Path:
 def everything(corpora: Sequence[Path], chosen: Namespace) -> int:
     """Print the yardstick, and write its JSON."""
     try:
-        encoder = encoders.open(chosen.encoder)
-        reverse: Encoder | None = encoders.open(chosen.reverse) if chosen.reverse else encoder
+        encoder = registry.open(chosen.encoder)
+        reverse: Encoder | None = registry.open(chosen.reverse) if chosen.reverse else encoder
         if chosen.encoder == "light":
             print("light as it ships has heard both corpora: its figures here are no proof", file=sys.stderr)
         if reverse is encoder and encoder.space.encoder == "light":
@@ -242,7 +244,7 @@ def main() -> int:
     """Measure, print, and write the JSON."""
     arguments = parser(__doc__)
     arguments.add_argument("--audio", type=Path, nargs="+", help="labels.csv files or their folders")
-    arguments.add_argument("--encoder", default="light", help="any name that `e2vsearch.encoders.open` knows")
+    arguments.add_argument("--encoder", default="light", help="any name that `e2vsearch.encoders.registry.open` knows")
     arguments.add_argument(
         "--clips", type=int, default=CLIPS, help="of a corpus, to the next whole speaker (%(default)s)"
     )
@@ -260,7 +262,7 @@ def main() -> int:
         rows: list[Row] = []
         titles: list[str] = []
         try:
-            encoder = encoders.open(chosen.encoder)
+            encoder = registry.open(chosen.encoder)
             for path in corpora:
                 labels = path / "labels.csv" if path.is_dir() else path
                 found = measure(labels, encoder, min(chosen.clips, QUICK_CLIPS) if chosen.quick else chosen.clips)

@@ -21,8 +21,8 @@ import numpy as np
 from _table import Row, parser, show
 
 import e2vsearch
-from e2vsearch.catalog import NewRecording, NewSegment
-from e2vsearch.space import Space
+from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.types import Space
 
 SEGMENTS = 20_000
 DIM = 384

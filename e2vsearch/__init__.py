@@ -18,26 +18,26 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from e2vsearch.analysis import Collection as Collection
-    from e2vsearch.collection import Comparison as Comparison
-    from e2vsearch.collection import Hit as Hit
-    from e2vsearch.collection import QueryResult as QueryResult
     from e2vsearch.errors import E2vsearchError as E2vsearchError
-    from e2vsearch.ingest import IngestReport as IngestReport
-    from e2vsearch.space import Space as Space
+    from e2vsearch.ingest.runner import IngestReport as IngestReport
     from e2vsearch.speech import SpeechOptions as SpeechOptions
-    from e2vsearch.vectors import IndexOptions as IndexOptions
+    from e2vsearch.types import Comparison as Comparison
+    from e2vsearch.types import Hit as Hit
+    from e2vsearch.types import QueryResult as QueryResult
+    from e2vsearch.types import Space as Space
+    from e2vsearch.vectors.engine import IndexOptions as IndexOptions
 
     open = Collection.open
 
 _HOMES = {
     "Collection": "e2vsearch.analysis",
-    "Comparison": "e2vsearch.collection",
+    "Comparison": "e2vsearch.types",
     "E2vsearchError": "e2vsearch.errors",
-    "Hit": "e2vsearch.collection",
-    "IndexOptions": "e2vsearch.vectors",
-    "IngestReport": "e2vsearch.ingest",
-    "QueryResult": "e2vsearch.collection",
-    "Space": "e2vsearch.space",
+    "Hit": "e2vsearch.types",
+    "IndexOptions": "e2vsearch.vectors.engine",
+    "IngestReport": "e2vsearch.ingest.runner",
+    "QueryResult": "e2vsearch.types",
+    "Space": "e2vsearch.types",
     "SpeechOptions": "e2vsearch.speech",
 }
 

@@ -278,3 +278,13 @@ class MissingExtra(E2vsearchError):
 def missing_extra(feature: str, extra: str) -> MissingExtra:
     """The error for `feature` when the optional dependencies of `extra` are not installed."""
     return MissingExtra(f"{feature} needs the '{extra}' extra: pip install 'e2vsearch[{extra}]'")
+
+
+class Cancelled(Exception):
+    """Listening was given up because `stop` said so."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what a foreign error says, in one line; of SQLAlchemy's, without its statement and link."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from e2vsearch.catalog.tables import Base
+from e2vsearch.catalog.schema import Base
 
 connection = context.config.attributes["connection"]
 context.configure(

@@ -5,7 +5,7 @@ import { defineConfig } from "vite";
 export default defineConfig({
   base: "./", // also right behind a proxy that serves it below a path
   build: {
-    outDir: "../e2vsearch/service/static",
+    outDir: "../e2vsearch/server/static",
     emptyOutDir: true, // it lies outside this folder, where Vite would ask
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },

@@ -16,7 +16,7 @@ from made_index import Large, with_tail_and_tombstones
 from memory_source import MemorySource
 from postgres import NoServerError, server
 
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors.faiss.index import FaissEngine
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -117,6 +117,6 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Large:
 @pytest.fixture(scope="module", params=[None, "flat", "ivf-rabitq"])
 def any_index(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[VectorIndex, MemorySource]:
+) -> tuple[FaissEngine, MemorySource]:
     """An index of each sort; tests that take it change nothing."""
     return with_tail_and_tombstones(request.param, tmp_path_factory.mktemp("any"))

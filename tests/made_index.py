@@ -8,8 +8,8 @@ import numpy as np
 from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
-from e2vsearch.vectors import Kind
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors.engine import Kind
+from e2vsearch.vectors.faiss.index import FaissEngine
 
 DIM = 64
 N, QUERIES = 25_000, 300
@@ -22,7 +22,7 @@ def made(n: int, queries: int = QUERIES, dim: int = DIM, seed: int = 0) -> tuple
 
 
 def recall(
-    index: VectorIndex, queries: NDArray[np.float32], k: int = 20, allowed: NDArray[np.int64] | None = None
+    index: FaissEngine, queries: NDArray[np.float32], k: int = 20, allowed: NDArray[np.int64] | None = None
 ) -> float:
     """Of what comparing everything gives, which other tests hold against float64."""
     truth = index.search(queries, k, allowed=allowed, compare_all=True).ids
@@ -36,14 +36,14 @@ class Large:
     def __init__(self, folder: Path) -> None:
         self.source, self.queries = made(N)
         self.folder = folder
-        self.index = VectorIndex(folder, self.source)
+        self.index = FaissEngine(folder, self.source)
         self.manifest = self.index.build()
 
 
-def with_tail_and_tombstones(kind: Kind | None, folder: Path) -> tuple[VectorIndex, MemorySource]:
+def with_tail_and_tombstones(kind: Kind | None, folder: Path) -> tuple[FaissEngine, MemorySource]:
     """An index of a kind, if any, with segments that came after it and segments that are gone."""
     source, _ = made(4000)
-    index = VectorIndex(folder, source)
+    index = FaissEngine(folder, source)
     if kind is not None:
         assert index.build(kind).kind == kind
     source.remove(source.ids[5:400:7])

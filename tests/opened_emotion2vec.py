@@ -11,9 +11,9 @@ import made
 import numpy as np
 import pytest
 
-from e2vsearch.encoders import EncoderOptions
-from e2vsearch.encoders._emotion2vec_quiet import undisturbed
-from e2vsearch.encoders.emotion2vec import Emotion2vecEncoder
+from e2vsearch.encoders.base import EncoderOptions
+from e2vsearch.encoders.emotion2vec.encoder import Emotion2vecEncoder
+from e2vsearch.encoders.emotion2vec.funasr import silenced
 
 # importorskip would import FunASR under warnings as errors, and FunASR hides modules that fail to import
 NEEDED = pytest.mark.skipif(
@@ -42,14 +42,14 @@ def opened(folder: Path | str, **options: Any) -> Emotion2vecEncoder:
 
 def funasr(folder: Path) -> Any:
     """The reference: FunASR's own front door."""
-    with undisturbed():
+    with silenced():
         from funasr import AutoModel
 
         return AutoModel(model=str(folder), disable_update=True, disable_pbar=True, log_level="ERROR")
 
 
 def generated(model: Any, signal: np.ndarray[Any, Any], granularity: str = "utterance") -> dict[str, Any]:
-    with undisturbed():
+    with silenced():
         result: dict[str, Any] = model.generate(signal, granularity=granularity, extract_embedding=True)[0]
     return result
 

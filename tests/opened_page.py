@@ -49,7 +49,8 @@ def serving(index: Path, **options: Any) -> Iterator[str]:
     import uvicorn
 
     import e2vsearch
-    from e2vsearch.service import ServiceOptions, create_app
+    from e2vsearch.server import create_app
+    from e2vsearch.server.options import ServiceOptions
 
     ready = threading.Event()
 

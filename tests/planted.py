@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.projections import fitted, unit
-from e2vsearch.space import Head
+from e2vsearch.projections import discriminant
+from e2vsearch.projections.base import unit
+from e2vsearch.types import Head
 
 DIM, LABELS = 1024, 9  # emotion2vec+'s vectors and the classes of its head
 EMOTIONS, VOICES, SENTENCES, TAKES = 5, 8, 6, 2
@@ -32,7 +33,7 @@ class Planted:
         ).astype(np.float32)
 
     def map(self, vectors: NDArray[np.floating]) -> float:
-        found = fitted.mean_average_precision(unit(vectors), self.emotions, self.voices, 0)
+        found = discriminant.mean_average_precision(unit(vectors), self.emotions, self.voices, 0)
         assert found is not None
         return found[0]
 

@@ -7,19 +7,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.projections.shipped import Shipped
-from e2vsearch.projections.voices import nobody
+from e2vsearch.projections.network import NetworkProjection
+from e2vsearch.projections.speakers import nobody
 
 DIM, CLASSES = 16, 2
 
 
-def made(seed: int = 0, classes: int = CLASSES) -> Shipped:
+def made(seed: int = 0, classes: int = CLASSES) -> NetworkProjection:
     rng = np.random.default_rng(seed)
 
     def any_of(*shape: int) -> NDArray[np.float32]:
         return rng.standard_normal(shape).astype(np.float32)
 
-    return Shipped(
+    return NetworkProjection(
         bias=any_of(DIM),
         centre=np.zeros(DIM, np.float32),
         means=3 * any_of(classes, DIM),
@@ -36,7 +36,7 @@ def made(seed: int = 0, classes: int = CLASSES) -> Shipped:
     )
 
 
-def knowing() -> Shipped:
+def knowing() -> NetworkProjection:
     """One whose last layer tells its classes apart, by what the members make of the middle of each."""
     one = made()
     parts = one._parts(one.means.astype(np.float64))

@@ -8,7 +8,7 @@ import numpy as np
 from made import save, silence, speech
 
 import e2vsearch
-from e2vsearch.catalog.texts import put
+from e2vsearch.catalog.text_search import put
 
 PITCHES_HZ = {"anna": 90.0, "bela": 120.0, "cora": 150.0, "dora": 190.0}
 SAID = "I want my refund, now"

@@ -26,12 +26,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.catalog import Catalog, NewRecording, NewSegment, upgrade
+from e2vsearch.catalog import upgrade
 from e2vsearch.catalog.database import connect, sqlite_file
+from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import GenerationBusy
-from e2vsearch.space import Space
-from e2vsearch.vectors import IndexOptions
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.types import Space
+from e2vsearch.vectors.engine import IndexOptions
+from e2vsearch.vectors.faiss.index import FaissEngine
 
 DIM, SEGMENTS, FIRST = 16, 5, 320  # 1,600 segments are enough for lists
 SPACE = Space("fake", "stress", DIM, ())
@@ -96,10 +98,10 @@ class Ledgers:
         return self
 
 
-def opened(url: str, folder: Path) -> tuple[Catalog, VectorIndex]:
+def opened(url: str, folder: Path) -> tuple[Catalog, FaissEngine]:
     """The collection, as any process opens it."""
     catalog = Catalog.open(url)
-    return catalog, VectorIndex(folder / "index", catalog.feed(), IndexOptions(exact_below=1000))
+    return catalog, FaissEngine(folder / "index", catalog.feed(), IndexOptions(exact_below=1000))
 
 
 def write(url: str, folder: Path, seed: int) -> None:

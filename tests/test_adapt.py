@@ -9,8 +9,9 @@ from planted import EMOTIONS, LABELS, Planted
 from shipped_head import knowing
 
 from e2vsearch.errors import AnalysisError, SpaceMismatch
-from e2vsearch.projections import RAW, adapt, head, parts, shipped, softmax, unit
-from e2vsearch.space import Head
+from e2vsearch.projections import adapt, head, linear, network
+from e2vsearch.projections.base import RAW, softmax, unit
+from e2vsearch.types import Head
 
 Rows = NDArray[np.int64]
 
@@ -142,8 +143,8 @@ def test_what_ships_comes_first_then_the_head_then_raw_vectors(small: Planted) -
     of, voices = small.head_beside(0.1), apart(len(small.vectors))
     rows = np.random.default_rng(1).standard_normal((30, 16)).astype(np.float32)
     packed = knowing().pack()
-    assert adapt.default(packed, None, rows, apart(30)).revision == shipped.unpack(packed).centred(rows).revision
-    assert adapt.default(packed, None, rows[:5], apart(5)).revision == shipped.unpack(packed).revision
+    assert adapt.default(packed, None, rows, apart(30)).revision == network.unpack(packed).centred(rows).revision
+    assert adapt.default(packed, None, rows[:5], apart(5)).revision == network.unpack(packed).revision
     made = adapt.default(None, of, small.vectors, voices)
     assert made.revision == adapt.of_collection(of, small.vectors, voices).revision
     assert adapt.default(None, None, rows, apart(30)) is RAW
@@ -155,7 +156,7 @@ def test_packed_with_its_head_it_is_read_as_any_projection_is(small: Planted) ->
     made = adapt.of_collection(of, small.vectors, apart(len(small.vectors)))
     data = adapt.packed(made, of)
     assert data == adapt.packed(made, of)
-    assert parts.unpack(data, "head", "head", 192).revision == made.revision
+    assert linear.unpack(data, "head", "head", 192).revision == made.revision
     kept = adapt.kept_head(data)
     assert (kept.weights == of.weights).all()
     assert (kept.biases == of.biases).all()

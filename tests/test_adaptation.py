@@ -12,16 +12,19 @@ import pytest
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch import settings
-from e2vsearch.analysis import spaces
-from e2vsearch.catalog import NewRecording, NewSegment, projections
-from e2vsearch.collection import adaptation, checkup, golden, transfer
-from e2vsearch.collection.at_hand import at_hand
-from e2vsearch.collection.sampling import voices_of
-from e2vsearch.encoders import Embeddings, Encoder, Head
+from e2vsearch import doctor, encoder_check, settings
+from e2vsearch.analysis import projections
+from e2vsearch.catalog import projections as catalog_projections
+from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AnalysisError, EncoderError, QueryError
-from e2vsearch.projections import adapt, softmax
+from e2vsearch.projections import adapt, refit
+from e2vsearch.projections.base import softmax
+from e2vsearch.projections.sampling import voices_of
+from e2vsearch.search.compare import at_hand
+from e2vsearch.transfer import export, import_
+from e2vsearch.types import Head
 
 DIM = 16
 LABELS = ("angry", "fearful", "happy", "neutral", "sad")
@@ -78,7 +81,7 @@ def expected(collection: e2vsearch.Collection, of: Head | None = None) -> str:
 def collection(tmp_path: Path) -> Iterator[e2vsearch.Collection]:
     encoder = Headed()
     with e2vsearch.open(tmp_path / "index", encoder=encoder) as opened:
-        golden.pin(opened.catalog, encoder)
+        encoder_check.pin_encoder(opened.catalog, encoder)
         yield opened
 
 
@@ -94,14 +97,14 @@ def older(tmp_path: Path) -> Iterator[e2vsearch.Collection]:
 def test_it_is_in_use_from_the_first_segment_and_adapted_as_the_collection_grows(
     collection: e2vsearch.Collection,
 ) -> None:
-    resting = projections.used(collection.catalog)
+    resting = catalog_projections.used(collection.catalog)
     assert resting == ("head", adapt.alone(None, head(), DIM).revision)
     for start, (count, adapted) in enumerate([(1, True), (3, True), (3, False), (1, True), (12, True), (19, False)]):
         store(collection, count, start)
-        before = projections.used(collection.catalog)
+        before = catalog_projections.used(collection.catalog)
         assert (collection.due() is not None) >= adapted
         collection.maintain()
-        used = projections.used(collection.catalog)
+        used = catalog_projections.used(collection.catalog)
         assert (used != before) == adapted
         assert used is not None
         assert not adapted or used[1] == expected(collection)
@@ -109,7 +112,7 @@ def test_it_is_in_use_from_the_first_segment_and_adapted_as_the_collection_grows
     status = collection.status()
     assert status.space is not None
     assert status.space.projection == f"head@{used[1][:12]}"  # named wherever the space is
-    report = projections.get(collection.catalog, "head").report
+    report = catalog_projections.get(collection.catalog, "head").report
     assert (report["segments"], report["head"], report["voices"]) == (20, "the encoder's own", 8)
 
 
@@ -126,87 +129,90 @@ def test_the_index_of_a_projection_that_is_replaced_goes(collection: e2vsearch.C
     store(collection, 30, 1)
     collection.maintain()
     collection.build()
-    used = projections.used(collection.catalog)
+    used = catalog_projections.used(collection.catalog)
     assert used is not None
     folder = collection.index_folder(used[1])
     assert folder.is_dir()
     store(collection, 40, 2)
     collection.maintain()
-    assert projections.used(collection.catalog) == ("head", expected(collection))
+    assert catalog_projections.used(collection.catalog) == ("head", expected(collection))
     assert not folder.exists()
 
 
 def test_raw_vectors_are_searched_by_name_alone_and_then_for_good(collection: e2vsearch.Collection) -> None:
     store(collection, 20, 1)
     collection.maintain()
-    spaces.use(collection, "raw")
+    projections.use(collection, "raw")
     store(collection, 30, 2)
-    golden.pin(collection.catalog, Headed())  # as the next ingest does
+    encoder_check.pin_encoder(collection.catalog, Headed())  # as the next ingest does
     collection.maintain()
-    assert projections.used(collection.catalog) is None
-    assert [(each.name, each.used) for each in spaces.listed(collection)] == [("raw", True), ("head", False)]
+    assert catalog_projections.used(collection.catalog) is None
+    assert [(each.name, each.used) for each in projections.listed(collection)] == [("raw", True), ("head", False)]
     with pytest.raises(QueryError, match="made by itself"):
-        spaces.drop(collection, "head")
-    spaces.use(collection, "head")
-    assert projections.used(collection.catalog) == ("head", expected(collection))  # adapted meanwhile all the same
+        projections.drop(collection, "head")
+    projections.use(collection, "head")
+    assert catalog_projections.used(collection.catalog) == (
+        "head",
+        expected(collection),
+    )  # adapted meanwhile all the same
 
 
 def test_one_made_by_hand_agrees_and_is_not_made_again(collection: e2vsearch.Collection) -> None:
     store(collection, 30, 1)
     collection.maintain()
-    assert spaces.fit_head(collection, name="by-hand").revision == expected(collection)
-    mine = spaces.fit_head(collection, share=0.1)
+    assert projections.fit_head(collection, name="by-hand").revision == expected(collection)
+    mine = projections.fit_head(collection, share=0.1)
     assert mine.used
     store(collection, 60, 2)
-    golden.pin(collection.catalog, Headed())
+    encoder_check.pin_encoder(collection.catalog, Headed())
     collection.maintain()
-    assert projections.used(collection.catalog) == ("head", mine.revision)
-    spaces.drop(collection, "head")
+    assert catalog_projections.used(collection.catalog) == ("head", mine.revision)
+    projections.drop(collection, "head")
 
 
 def test_an_older_collection_finds_its_head_by_its_scores(older: e2vsearch.Collection) -> None:
-    assert projections.used(older.catalog) is None
+    assert catalog_projections.used(older.catalog) is None
     assert "not in use yet" in (older.due() or "")
     older.maintain()
-    report = projections.get(older.catalog, "head").report
+    report = catalog_projections.get(older.catalog, "head").report
     assert report["head"] == "found by the scores of 40 segments"
-    found = projections.used(older.catalog)
+    found = catalog_projections.used(older.catalog)
     assert found is not None
     batch = older.catalog.feed().fetch(np.arange(100))
     shown = older.lens().projection.apply(batch.vectors)
     true = adapt.of_collection(head(), batch.vectors, voices_of(older.catalog, batch.ids)).apply(batch.vectors)
     assert shown @ shown.T == pytest.approx(true @ true.T, abs=1e-2)  # 40 vectors of 16 numbers tell all of it
-    golden.pin(older.catalog, Headed())  # the encoder's own replaces it
-    assert projections.get(older.catalog, "head").report["head"] == adaptation.OWN
-    assert projections.used(older.catalog) == ("head", expected(older))
+    encoder_check.pin_encoder(older.catalog, Headed())  # the encoder's own replaces it
+    assert catalog_projections.get(older.catalog, "head").report["head"] == refit.OWN
+    assert catalog_projections.used(older.catalog) == ("head", expected(older))
     assert older.due() is None or "index" in (older.due() or "")
 
 
 def test_an_older_collection_adopts_the_encoders_head_at_the_next_ingest(older: e2vsearch.Collection) -> None:
-    golden.pin(older.catalog, Headed())
-    assert projections.used(older.catalog) == ("head", expected(older))
+    encoder_check.pin_encoder(older.catalog, Headed())
+    assert catalog_projections.used(older.catalog) == ("head", expected(older))
 
 
 def test_whoever_asks_an_older_collection_for_raw_vectors_keeps_them(older: e2vsearch.Collection) -> None:
-    spaces.use(older, "raw")
+    projections.use(older, "raw")
     store(older, 60, 2)
     older.maintain()
-    golden.pin(older.catalog, Headed())
-    assert projections.used(older.catalog) is None
+    encoder_check.pin_encoder(older.catalog, Headed())
+    assert catalog_projections.used(older.catalog) is None
 
 
 def test_a_projection_that_was_stored_before_is_a_choice(older: e2vsearch.Collection) -> None:
     batch = older.catalog.feed().fetch(np.arange(100))
     mine = adapt.of_collection(head(), batch.vectors, batch.ids, name="mine")
-    kept = projections.StoredProjection("mine", "head", mine.revision, mine.pack(), {}, WHEN)
-    projections.put(older.catalog, kept)
+    kept = catalog_projections.StoredProjection("mine", "head", mine.revision, mine.pack(), {}, WHEN)
+    catalog_projections.put(older.catalog, kept)
     older.maintain()
-    golden.pin(older.catalog, Headed())
-    assert projections.used(older.catalog) is None
-    projections.use(older.catalog, "mine")
+    encoder_check.pin_encoder(older.catalog, Headed())
+    assert catalog_projections.used(older.catalog) is None
+    catalog_projections.use(older.catalog, "mine")
     store(older, 60, 2)
     older.maintain()
-    assert projections.used(older.catalog) == ("mine", mine.revision)
+    assert catalog_projections.used(older.catalog) == ("mine", mine.revision)
 
 
 @pytest.mark.parametrize(("count", "scored"), [(19, True), (40, False)])
@@ -217,8 +223,8 @@ def test_saved_vectors_that_tell_of_no_head_stay_raw_and_doctor_says_so(
         opened.catalog.pin(replace(Headed().space, encoder="saved"), "saved")
         store(opened, count, 1, scored=scored)
         opened.maintain()
-        assert projections.listed(opened.catalog) == []
-    (found,) = [each for each in checkup.examine(str(tmp_path / "index")) if each.name == "projection"]
+        assert catalog_projections.listed(opened.catalog) == []
+    (found,) = [each for each in doctor.examine(str(tmp_path / "index")) if each.name == "projection"]
     assert (found.ok, found.needed) == (False, False)
     assert "raw: cosines of the encoder's own vectors" in found.found
 
@@ -226,34 +232,34 @@ def test_saved_vectors_that_tell_of_no_head_stay_raw_and_doctor_says_so(
 def test_an_encoder_without_a_linear_head_is_searched_raw(tmp_path: Path) -> None:
     encoder: Encoder = Headed("another", own=False)
     with e2vsearch.open(tmp_path / "index", encoder=encoder) as opened:
-        golden.pin(opened.catalog, encoder)
+        encoder_check.pin_encoder(opened.catalog, encoder)
         store(opened, 40, 1)
         opened.maintain()
-        assert projections.listed(opened.catalog) == []
+        assert catalog_projections.listed(opened.catalog) == []
 
 
 def test_a_damaged_projection_is_mended_by_its_encoder(collection: e2vsearch.Collection) -> None:
     store(collection, 30, 1)
     collection.maintain()
-    stored = projections.get(collection.catalog, "head")
-    projections.put(collection.catalog, replace(stored, parameters=stored.parameters[:-9], revision="old"))
+    stored = catalog_projections.get(collection.catalog, "head")
+    catalog_projections.put(collection.catalog, replace(stored, parameters=stored.parameters[:-9], revision="old"))
     store(collection, 60, 2)
     with pytest.raises(AnalysisError, match="ingesting anything with its encoder mends it"):
         collection.maintain()
-    golden.pin(collection.catalog, Headed())
-    assert projections.used(collection.catalog) == ("head", expected(collection))
+    encoder_check.pin_encoder(collection.catalog, Headed())
+    assert catalog_projections.used(collection.catalog) == ("head", expected(collection))
 
 
 def test_an_export_carries_the_head(collection: e2vsearch.Collection, tmp_path: Path) -> None:
     store(collection, 30, 1)
     collection.maintain()
-    transfer.export(collection.catalog, tmp_path / "out")
+    export.export(collection.catalog, tmp_path / "out")
     with e2vsearch.open(tmp_path / "copy") as copy:
-        transfer.load(copy.catalog, tmp_path / "out")
-        assert projections.used(copy.catalog) == projections.used(collection.catalog)
+        import_.load(copy.catalog, tmp_path / "out")
+        assert catalog_projections.used(copy.catalog) == catalog_projections.used(collection.catalog)
         store(copy, 60, 2)
         copy.maintain()  # without the encoder
-        assert projections.used(copy.catalog) == ("head", expected(copy))
+        assert catalog_projections.used(copy.catalog) == ("head", expected(copy))
 
 
 def test_a_head_of_other_classes_is_refused(tmp_path: Path) -> None:
@@ -263,7 +269,7 @@ def test_a_head_of_other_classes_is_refused(tmp_path: Path) -> None:
         e2vsearch.open(tmp_path / "index", encoder=encoder) as opened,
         pytest.raises(EncoderError, match="2 classes and vectors of 16 numbers, and a head of shape"),
     ):
-        golden.pin(opened.catalog, encoder)
+        encoder_check.pin_encoder(opened.catalog, encoder)
 
 
 def test_clips_without_a_collection_are_compared_through_the_head(tmp_path: Path) -> None:

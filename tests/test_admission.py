@@ -13,12 +13,11 @@ from made import noise, save, speech
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch.collection.hearing import Stopped
-from e2vsearch.encoders import Embeddings
+from e2vsearch.encoders.base import Embeddings
 from e2vsearch.encoders.fake import FakeEncoder
-from e2vsearch.errors import BadSignal
-from e2vsearch.ingest.admission import Admitted
-from e2vsearch.ingest.worker import WorkerOptions
+from e2vsearch.errors import BadSignal, Cancelled
+from e2vsearch.ingest.queue import WorkerOptions
+from e2vsearch.ingest.throttle import ThrottledEncoder
 
 LONG_S = 20.0
 
@@ -39,7 +38,7 @@ class Slow(FakeEncoder):
 
 def test_what_is_too_much_waits_and_then_has_its_turn() -> None:
     slow, stop = Slow(), threading.Event()
-    encoder = Admitted(slow, stop)
+    encoder = ThrottledEncoder(slow, stop)
     signals = [noise(20.0, seed=1), noise(9.0, seed=2), noise(15.0, seed=3)]
     with ThreadPoolExecutor(3) as pool:
         futures = [pool.submit(encoder.encode, [signal]) for signal in signals[:2]]
@@ -58,13 +57,13 @@ def test_what_is_too_much_waits_and_then_has_its_turn() -> None:
 
 def test_who_waits_is_told_to_stop() -> None:
     slow, stop = Slow(), threading.Event()
-    encoder = Admitted(slow, stop)
+    encoder = ThrottledEncoder(slow, stop)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(encoder.encode, [noise(30.0)])
         assert slow.entered.acquire(timeout=LONG_S)
         second = pool.submit(encoder.encode, [noise(1.0)])
         stop.set()
-        with pytest.raises(Stopped):
+        with pytest.raises(Cancelled):
             second.result(LONG_S)
         slow.go_on.set()
         assert len(first.result(LONG_S).vectors) == 1
@@ -74,7 +73,7 @@ def test_who_waits_is_told_to_stop() -> None:
 def test_it_is_the_encoder_in_all_else() -> None:
     slow = Slow()
     slow.go_on.set()
-    encoder = Admitted(slow, threading.Event())
+    encoder = ThrottledEncoder(slow, threading.Event())
     assert (encoder.space, encoder.min_samples, encoder.opened_by) == (slow.space, slow.min_samples, slow.opened_by)
     with pytest.raises(BadSignal):
         encoder.encode([noise(1.0)[:100]])

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from e2vsearch.analysis import evaluation
-from e2vsearch.encoders import Embeddings
+from e2vsearch.analysis.evaluation import labels_table
+from e2vsearch.encoders.base import Embeddings
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import SettingsError
 
@@ -40,13 +40,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return retrieval.make(tmp_path_factory.mktemp("made-audio"))
 
 
-def table(voices: int, each: int) -> evaluation.LabelTable:
+def table(voices: int, each: int) -> labels_table.LabelTable:
     rows = tuple(
-        evaluation.Labelled(line, f"{voice}-{line}.wav", "anger", f"v{voice:02}", "t")
+        labels_table.Labelled(line, f"{voice}-{line}.wav", "anger", f"v{voice:02}", "t")
         for voice in range(voices)
         for line in range(each)
     )
-    return evaluation.LabelTable(Path(), rows, ())
+    return labels_table.LabelTable(Path(), rows, ())
 
 
 def test_quick_runs_on_made_audio(
@@ -94,7 +94,7 @@ def light() -> FakeEncoder:
 
 
 def test_clips_are_encoded_once_for_each_condition(made: Path, tmp_path: Path) -> None:
-    rows = evaluation.read_labels(made / "labels.csv")
+    rows = labels_table.read(made / "labels.csv")
     some = replace(rows, rows=rows.rows[:6])
     encoder = Counting()
     vectors = _yardstick.Vectors(encoder, tmp_path)
@@ -110,7 +110,7 @@ def test_clips_are_encoded_once_for_each_condition(made: Path, tmp_path: Path) -
 
 
 def test_files_that_fail_are_left_out(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = evaluation.read_labels(made / "labels.csv")
+    rows = labels_table.read(made / "labels.csv")
     gone = replace(rows.rows[0], path="gone.wav")
     kept, clips = _yardstick.Vectors(FakeEncoder(), None).of(
         "made", replace(rows, rows=(gone, *rows.rows[:3])), ("clean", "telephone")

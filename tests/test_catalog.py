@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from sqlalchemy import select, text
 
-from e2vsearch.catalog import Catalog, NewRecording, NewSegment
-from e2vsearch.catalog.tables import ChangeRow
+from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.catalog.schema import ChangeRow
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import BadFilter, SpaceMismatch
-from e2vsearch.space import Space
+from e2vsearch.types import Space
 
 FILTERS = [
     ('agent = "Kim"', "a"),

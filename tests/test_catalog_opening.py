@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from sqlalchemy import insert, inspect, text
 
-from e2vsearch.catalog import SCHEMA_REVISION, Catalog, upgrade
+from e2vsearch.catalog import upgrade
 from e2vsearch.catalog.database import connect
-from e2vsearch.catalog.tables import Base, CollectionRow, RecordingRow, SegmentRow, SpaceRow, VectorRow
-from e2vsearch.catalog.texts import put
+from e2vsearch.catalog.schema import SCHEMA_REVISION, Base, CollectionRow, RecordingRow, SegmentRow, SpaceRow, VectorRow
+from e2vsearch.catalog.text_search import put
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError, NoCollection, SchemaTooNew, SchemaTooOld
 
 

@@ -14,7 +14,7 @@ from command import Run
 from made import damaged, save, silence, speech
 
 import e2vsearch
-from e2vsearch.catalog import SCHEMA_REVISION
+from e2vsearch.catalog.schema import SCHEMA_REVISION
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +243,7 @@ def test_side_vectors(run: Run, index: Path, calls: Path, tmp_path: Path) -> Non
 
 
 def test_labels_of_ones_own_are_shown(run: Run, index: Path) -> None:
-    from e2vsearch.catalog import carry
+    from e2vsearch.transfer import annotations as carry
 
     when = datetime(2024, 3, 1, tzinfo=UTC)
     with e2vsearch.open(index) as collection:

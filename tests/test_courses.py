@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from test_query_language import made_recording
 
 import e2vsearch
-from e2vsearch.catalog import NewRecording, NewSegment
-from e2vsearch.collection import courses
+from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.errors import NotStored, QueryError
-from e2vsearch.ingest import Collection
-from e2vsearch.space import Space
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.search import trajectory
+from e2vsearch.types import Space
 
 DIM = 24
 EMOTIONS = ("neutral", "angry", "relieved", "sad")
@@ -52,15 +52,15 @@ def test_the_least_of_all_paths_is_found_for_many_at_once(seed: int) -> None:
     rng = np.random.default_rng(seed)
     n, sizes = int(rng.integers(1, 6)), np.array([1, 2, 5, 6, 3])
     cosines = rng.uniform(-1, 1, (5, n, 6))
-    a = courses.shares(rng.uniform(0.5, 4, n))
+    a = trajectory.shares(rng.uniform(0.5, 4, n))
     b = np.zeros((5, 6))
     for row, size in enumerate(sizes):
-        b[row, :size] = courses.shares(rng.uniform(0.5, 4, size))
-    table = courses.warp(cosines, a, b, sizes, band=1.0)
+        b[row, :size] = trajectory.shares(rng.uniform(0.5, 4, size))
+    table = trajectory.dtw(cosines, a, b, sizes, band=1.0)
     for row, size in enumerate(sizes):
         expected = least_by_walking(cosines[row, :, :size], a, b[row, :size])
         assert table[row, -1, size - 1] == pytest.approx(expected, abs=1e-9)
-    narrow = courses.warp(cosines, a, b, sizes, band=0.2)
+    narrow = trajectory.dtw(cosines, a, b, sizes, band=0.2)
     ends = np.arange(5), -1, sizes - 1
     assert np.isfinite(narrow[ends]).all()  # however narrow, there is a path
     assert (narrow[ends] >= table[ends] - 1e-12).all()
@@ -68,8 +68,8 @@ def test_the_least_of_all_paths_is_found_for_many_at_once(seed: int) -> None:
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 9), (2, 40), (40, 2), (3, 3), (7, 50)])
 def test_every_two_courses_can_be_matched(n: int, m: int) -> None:
-    even = courses.shares(np.ones(n)), courses.shares(np.ones(m))[None]
-    table = courses.warp(np.full((1, n, m), 0.5), *even, np.array([m]), band=0.0)
+    even = trajectory.shares(np.ones(n)), trajectory.shares(np.ones(m))[None]
+    table = trajectory.dtw(np.full((1, n, m), 0.5), *even, np.array([m]), band=0.0)
     assert table[0, -1, -1] == pytest.approx(1.0)  # 2 · (1 - 0.5), whatever the way
 
 
@@ -178,13 +178,13 @@ def test_the_same_course_scores_one(collection: Collection) -> None:
 def test_the_score_is_the_mean_cosine_along_the_path(collection: Collection) -> None:
     """Weighted by what each step covers of both; the path begins and ends with both and never goes back."""
     reference = collection.segments("call:1")
-    a = dict(zip((s.id for s in reference), courses.shares(lengths(reference)), strict=True))
+    a = dict(zip((s.id for s in reference), trajectory.shares(lengths(reference)), strict=True))
     result = collection.query(arc="call:1", k=5, explain=True)
     assert result.arc
     assert result.reference == ("call:1",)
     for hit in result:
         stored = collection.segments(hit.recording)
-        b = dict(zip((s.id for s in stored), courses.shares(lengths(stored)), strict=True))
+        b = dict(zip((s.id for s in stored), trajectory.shares(lengths(stored)), strict=True))
         total, before = 0.0, ("", "")
         for match in hit.course:
             weight = (match.reference != before[0]) * a[match.reference] + (match.segment != before[1]) * b[
@@ -215,9 +215,9 @@ def test_blocks_and_candidates_change_nothing(
 ) -> None:
     plain = collection.query(arc="call:1", k=9)
     assert plain.exact
-    monkeypatch.setattr(courses, "_CELLS", cells)
+    monkeypatch.setattr(trajectory, "_CELLS", cells)
     assert collection.query(arc="call:1", k=9).hits == plain.hits
-    monkeypatch.setattr(courses, "_ALL_CELLS", 0)
+    monkeypatch.setattr(trajectory, "_ALL_CELLS", 0)
     through = collection.query(arc="call:1", k=9)
     assert not through.exact
     assert through.hits == plain.hits

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from e2vsearch import encoders
-from e2vsearch.encoders import EMOTION2VEC_NAMES, Embeddings, Encoder, EncoderOptions, Space
+from e2vsearch.encoders import registry
+from e2vsearch.encoders.base import EMOTION2VEC_NAMES, Embeddings, Encoder, EncoderOptions
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import BadSignal, EncoderError, UnknownEncoder
+from e2vsearch.types import Space
 
 
 class Given(Encoder):
@@ -106,26 +107,27 @@ def test_no_signals_give_no_vectors_and_ask_nothing() -> None:
 
 
 def test_the_default_for_real_use_comes_first() -> None:
-    assert encoders.names()[0] == "emotion2vec_plus_large"
-    assert set(encoders.names()) == {*EMOTION2VEC_NAMES, "light", "fake"}
+    assert registry.names()[0] == "emotion2vec_plus_large"
+    assert set(registry.names()) == {*EMOTION2VEC_NAMES, "light", "fake"}
 
 
 @pytest.mark.parametrize("name", ["emotion2vec_plus_lrage", "", "/no/such/folder", "saved"])
 def test_an_unknown_name_lists_the_known_ones(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownEncoder, match=r"use one of emotion2vec_plus_large, .* model folder") as caught:
-        encoders.open(name)
+        registry.open(name)
     assert "\n" not in str(caught.value)
 
 
 def test_the_fake_is_opened_by_name() -> None:
-    assert encoders.open("fake").space == encoders.open("fake", EncoderOptions(threads=2)).space == FakeEncoder().space
+    assert registry.open("fake").space == registry.open("fake", EncoderOptions(threads=2)).space == FakeEncoder().space
 
 
 def test_importing_encoders_imports_no_network() -> None:
     heavy = ("torch", "funasr", "onnxruntime", "faiss", "soundfile", "av", "sqlalchemy")
     code = (
-        "import sys, e2vsearch.encoders, e2vsearch.encoders.emotion2vec, e2vsearch.encoders.saved\n"
+        "import sys, e2vsearch.encoders.registry, e2vsearch.encoders.emotion2vec.encoder\n"
+        "import e2vsearch.encoders.embedding_files\n"
         f"sys.exit(', '.join(set({heavy}) & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

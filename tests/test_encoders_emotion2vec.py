@@ -13,8 +13,8 @@ import pytest
 from opened_emotion2vec import NEEDED, SIGNALS, change_config, change_weights, funasr, generated, opened
 from random_emotion2vec import FIVE_TOKENS, LABELS, SHAPES, TOKENS, tensors, write_model
 
-from e2vsearch.encoders._emotion2vec_quiet import undisturbed
-from e2vsearch.encoders.emotion2vec import Emotion2vecEncoder
+from e2vsearch.encoders.emotion2vec.encoder import Emotion2vecEncoder
+from e2vsearch.encoders.emotion2vec.funasr import silenced
 from e2vsearch.errors import BadSignal
 
 pytestmark = NEEDED
@@ -156,7 +156,7 @@ def empty_network(folder: Path) -> dict[str, Any]:
 
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["model_conf"]
     config["modalities"]["audio"]["decoder"] = None
-    with undisturbed():
+    with silenced():
         from funasr.models.emotion2vec.model import Emotion2vec
 
         network = Emotion2vec(model_conf=config, vocab_size=len(TOKENS))

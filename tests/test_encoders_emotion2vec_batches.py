@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from opened_emotion2vec import NEEDED, SAME, SIGNALS, opened
 from random_emotion2vec import write_model
 
-from e2vsearch.encoders import _emotion2vec_batches as batches
-from e2vsearch.encoders.emotion2vec import Emotion2vecEncoder
+from e2vsearch.encoders.emotion2vec import batcher as batches
+from e2vsearch.encoders.emotion2vec.encoder import Emotion2vecEncoder
 
 pytestmark = NEEDED
 
@@ -62,7 +62,7 @@ def test_any_clips_in_any_order_are_what_each_is_alone(
     rows = in_one_batch(encoder, signals)
     for row, one in zip(rows, alone, strict=True):
         np.testing.assert_allclose(row, one.vectors[0], atol=SAME)
-    plan = batches.plan([encoder._network.frames_of(length) for length in lengths], 500, cores)
+    plan = batches.plan_batches([encoder._network.frames_of(length) for length in lengths], 500, cores)
     assert sorted(position for batch in plan for position in batch) == list(range(len(lengths)))
 
 
@@ -95,23 +95,23 @@ def test_a_batch_is_of_clips_of_about_one_length_and_within_its_budget() -> None
     rng = np.random.default_rng(0)
     frames = [int(each) for each in rng.uniform(99, 499, 64)]
     for budget in (1_000, 32_000):
-        plan = batches.plan(frames, budget)
+        plan = batches.plan_batches(frames, budget)
         assert sorted(position for batch in plan for position in batch) == list(range(64))
         sizes = [(len(batch) * max(frames[each] for each in batch), sum(frames[each] for each in batch))
                  for batch in plan]  # fmt: skip
         assert 1 - sum(own for _, own in sizes) / sum(padded for padded, _ in sizes) < 0.1
         heavy = max(len(batch) * batches.weight(max(frames[each] for each in batch)) for batch in plan)
         assert heavy <= budget
-    assert len(batches.plan(frames, 32_000)) < len(batches.plan(frames, 1_000)) < 64
+    assert len(batches.plan_batches(frames, 32_000)) < len(batches.plan_batches(frames, 1_000)) < 64
 
 
 def test_few_clips_are_shared_out_and_too_heavy_ones_are_alone() -> None:
-    assert batches.plan([100] * 4, 10_000) == [[0, 1, 2, 3]]
-    assert batches.plan([100] * 4, 10_000, shares=2) == [[0, 1], [2, 3]]
-    assert batches.plan([1499, 1499], 1_000) == [[0], [1]]
-    assert batches.plan([100, 100], 0) == [[0], [1]]
-    assert batches.plan([5, 100, 5], 10_000) == [[1], [0, 2]]
-    assert batches.plan([], 1_000, 2) == []
+    assert batches.plan_batches([100] * 4, 10_000) == [[0, 1, 2, 3]]
+    assert batches.plan_batches([100] * 4, 10_000, shares=2) == [[0, 1], [2, 3]]
+    assert batches.plan_batches([1499, 1499], 1_000) == [[0], [1]]
+    assert batches.plan_batches([100, 100], 0) == [[0], [1]]
+    assert batches.plan_batches([5, 100, 5], 10_000) == [[1], [0, 2]]
+    assert batches.plan_batches([], 1_000, 2) == []
 
 
 def test_four_threads_get_what_one_gets(encoder: Emotion2vecEncoder) -> None:

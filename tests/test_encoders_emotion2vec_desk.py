@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from e2vsearch.encoders._emotion2vec_desk import Desk
+from e2vsearch.encoders.emotion2vec.batcher import Batcher
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="the 'emotion2vec' extra is not installed"
@@ -45,7 +45,7 @@ class Network:
 class Callers:
     """Calls from threads of their own, one after another; the first finds nobody else there."""
 
-    def __init__(self, desk: Desk[Any], network: Network, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, desk: Batcher[Any], network: Network, pool: ThreadPoolExecutor) -> None:
         self.desk, self.network, self.pool = desk, network, pool
 
     def call(self, *signals: NDArray[np.float32]) -> Future[list[Any]]:
@@ -66,8 +66,8 @@ def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came to that")
 
 
-def desk(network: Network, threads: int = 1, budget: float = 10_000) -> Desk[tuple[int, int]]:
-    return Desk(network, network, threads=threads, budget=budget, spread=True)
+def desk(network: Network, threads: int = 1, budget: float = 10_000) -> Batcher[tuple[int, int]]:
+    return Batcher(network, network, threads=threads, budget=budget, spread=True)
 
 
 def test_calls_that_wait_share_a_batch() -> None:

@@ -14,8 +14,8 @@ import pytest
 from opened_emotion2vec import NEEDED, change_config, change_weights, opened
 from random_emotion2vec import LABELS, TOKENS, write_model
 
-from e2vsearch.encoders._emotion2vec_quiet import undisturbed
-from e2vsearch.encoders.emotion2vec import Emotion2vecEncoder
+from e2vsearch.encoders.emotion2vec.encoder import Emotion2vecEncoder
+from e2vsearch.encoders.emotion2vec.funasr import silenced
 from e2vsearch.errors import BadWeights, EncoderUnavailable, MissingExtra
 
 pytestmark = NEEDED
@@ -254,7 +254,7 @@ def test_a_device_that_is_not_there_is_not_replaced_in_silence(folder: Path) -> 
 @pytest.fixture
 def hubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Both hubs where nobody answers, their caches empty: `<fixture>/ms` and `<fixture>/hf`."""
-    with undisturbed():
+    with silenced():
         import huggingface_hub.constants
 
     for name in ("MODELSCOPE_ENDPOINT", "HF_ENDPOINT"):

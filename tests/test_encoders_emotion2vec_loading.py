@@ -16,11 +16,11 @@ import pytest
 import random_emotion2vec
 from random_emotion2vec import FIVE_TOKENS, TOKENS, Shape, tensors, write_model
 
-from e2vsearch.encoders import EncoderOptions
-from e2vsearch.encoders import _emotion2vec_cache as cache
-from e2vsearch.encoders import _emotion2vec_folder as folders
-from e2vsearch.encoders import _emotion2vec_weights as weights
-from e2vsearch.encoders._emotion2vec_loading import load
+from e2vsearch.encoders.base import EncoderOptions
+from e2vsearch.encoders.emotion2vec import checkpoint as cache
+from e2vsearch.encoders.emotion2vec import checkpoint as weights
+from e2vsearch.encoders.emotion2vec import model_folder as folders
+from e2vsearch.encoders.emotion2vec.loader import load
 from e2vsearch.errors import BadWeights
 
 pytestmark = pytest.mark.skipif(
@@ -351,8 +351,8 @@ def test_while_another_process_writes_the_copy_loading_goes_on(model: Path, copi
 _LOAD = """
 import sys
 from pathlib import Path
-from e2vsearch.encoders import EncoderOptions, _emotion2vec_folder as folders, _emotion2vec_weights as weights
-from e2vsearch.encoders._emotion2vec_loading import load
+from e2vsearch.encoders.registry import EncoderOptions, _emotion2vec_folder as folders, _emotion2vec_weights as weights
+from e2vsearch.encoders.emotion2vec.loader import load
 
 def loaded(folder):
     return load(folders.read(Path(folder)), EncoderOptions())[0]

@@ -17,7 +17,7 @@ import pytest
 from opened_emotion2vec import NEEDED, opened
 from random_emotion2vec import write_model
 
-from e2vsearch.encoders._emotion2vec_quiet import undisturbed
+from e2vsearch.encoders.emotion2vec.funasr import silenced
 from e2vsearch.errors import BadWeights
 
 pytestmark = NEEDED
@@ -121,7 +121,7 @@ def test_other_threads_still_print_and_log(
         sys.stdout.write(f"{name}\n")
         logging.getLogger().warning(name)
 
-    with undisturbed():
+    with silenced():
         speak("ours")
         kept = sys.stdout
         other = threading.Thread(target=speak, args=("theirs",))

@@ -12,9 +12,9 @@ from command import Run
 from opened_emotion2vec import NEEDED, SIGNALS, opened
 from random_emotion2vec import write_model
 
-from e2vsearch import encoders
-from e2vsearch.encoders import EncoderOptions
-from e2vsearch.encoders.emotion2vec import Emotion2vecEncoder
+from e2vsearch.encoders import registry
+from e2vsearch.encoders.base import EncoderOptions
+from e2vsearch.encoders.emotion2vec.encoder import Emotion2vecEncoder
 from e2vsearch.errors import SettingsError, SpaceMismatch
 
 pytestmark = NEEDED
@@ -118,6 +118,6 @@ def test_whatever_opens_a_model_takes_a_precision(run: Run, command: str) -> Non
 
 def test_there_is_no_other_precision(folder: Path) -> None:
     with pytest.raises(SettingsError, match="fp32, bf16"):
-        encoders.open(str(folder), EncoderOptions(precision="int8"))  # type: ignore[arg-type]
+        registry.open(str(folder), EncoderOptions(precision="int8"))  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="light has no precision 'bf16'"):
-        encoders.open("light", EncoderOptions(precision="bf16"))
+        registry.open("light", EncoderOptions(precision="bf16"))

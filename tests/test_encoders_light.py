@@ -7,22 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from e2vsearch import encoders
-from e2vsearch.encoders import EncoderOptions, light
+from e2vsearch.encoders import light, registry
+from e2vsearch.encoders.base import EncoderOptions
 from e2vsearch.errors import BadSignal, BadWeights
-from e2vsearch.projections import shipped
+from e2vsearch.projections import network
 
 EMODB = Path(__file__).parents[2] / "shared" / "audio" / "emodb"
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    return encoders.open("light")
+    return registry.open("light")
 
 
 def seen(encoder, signals):
     """Vectors as a collection compares them."""
-    return shipped.unpack(encoder.projection()).apply(encoder.encode(signals).vectors)
+    return network.unpack(encoder.projection()).apply(encoder.encode(signals).vectors)
 
 
 def tone(seconds, seed=0):
@@ -39,7 +39,7 @@ def test_space_names_the_weights_and_six_emotions(encoder):
     assert encoder.space.dim == 576
     assert encoder.space.labels == ("angry", "disgusted", "fearful", "happy", "neutral", "sad")
     assert len(encoder.space.revision) == 64
-    assert encoder.space == encoders.open("light", EncoderOptions(threads=2)).space
+    assert encoder.space == registry.open("light", EncoderOptions(threads=2)).space
 
 
 def test_vectors_are_float32_and_scores_are_probabilities(encoder):
@@ -118,7 +118,7 @@ def test_what_lies_above_the_training_band_changes_nothing(encoder):
 
 
 def test_card_describes_the_weights():
-    folder = resources.files("e2vsearch.encoders") / "data"
+    folder = resources.files("e2vsearch.encoders.registry") / "data"
     card = json.loads((folder / "light.json").read_text(encoding="utf-8"))
     weights = (folder / "light.onnx").read_bytes()
     projection = (folder / "light.npz").read_bytes()
@@ -136,22 +136,22 @@ def test_how_loud_a_clip_is_changes_nothing(encoder, gain):
 
 
 def test_weights_trained_anew_are_opened_from_their_folder(encoder, tmp_path):
-    ours = resources.files("e2vsearch.encoders") / "data"
+    ours = resources.files("e2vsearch.encoders.registry") / "data"
     for name in ("light.json", "light.onnx", "light.npz"):
         (tmp_path / name).write_bytes((ours / name).read_bytes())
-    opened = encoders.open(str(tmp_path))
+    opened = registry.open(str(tmp_path))
     assert opened.space == encoder.space
     assert opened.opened_by == str(tmp_path.resolve())
     assert (opened.encode([tone(1.0)]).vectors == encoder.encode([tone(1.0)]).vectors).all()
     assert opened.projection() == encoder.projection()
     (tmp_path / "light.onnx").write_bytes(b"")
     with pytest.raises(BadWeights, match="train them again"):
-        encoders.open(str(tmp_path))
+        registry.open(str(tmp_path))
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "projection", "not-json"])
 def test_damaged_files_are_bad_weights(tmp_path, monkeypatch, damage):
-    ours = resources.files("e2vsearch.encoders") / "data"
+    ours = resources.files("e2vsearch.encoders.registry") / "data"
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("light.json", "light.onnx", "light.npz"):
@@ -166,7 +166,7 @@ def test_damaged_files_are_bad_weights(tmp_path, monkeypatch, damage):
         (folder / "light.json").write_text("{")
     monkeypatch.setattr(light.resources, "files", lambda package: tmp_path)
     with pytest.raises(BadWeights, match="reinstall"):
-        encoders.open("light")
+        registry.open("light")
 
 
 def test_a_file_that_onnxruntime_cannot_load_is_bad_weights():

@@ -12,7 +12,7 @@ import made
 import numpy as np
 import pytest
 
-from e2vsearch.encoders import saved
+from e2vsearch.encoders import embedding_files
 from e2vsearch.errors import AudioError, VectorFileError
 
 SCORES = {
@@ -62,7 +62,7 @@ def results_folder(root: Path, name: str = "outputs_20260104_223000", **result: 
 @pytest.mark.parametrize("rows", [None, 1])
 def test_an_utterance_of_any_width_and_float_type_is_one_vector(tmp_path: Path, dtype: str, rows: int | None) -> None:
     array = vector(1024, rows, dtype)
-    recording = saved.read(save(tmp_path / "call.npy", array))
+    recording = embedding_files.read(save(tmp_path / "call.npy", array))
     assert recording.vectors.dtype == np.float32
     np.testing.assert_allclose(recording.vectors, array.reshape(1, 1024), rtol=1e-3)
     assert recording.granularity == "utterance"
@@ -75,7 +75,7 @@ def test_an_utterance_of_any_width_and_float_type_is_one_vector(tmp_path: Path, 
 )
 def test_frames_are_averaged_over_equal_windows_of_at_most_15_s(tmp_path: Path, frames: int, windows: int) -> None:
     array = vector(4, frames)
-    recording = saved.read(save(tmp_path / "call.npy", array))
+    recording = embedding_files.read(save(tmp_path / "call.npy", array))
     assert recording.granularity == "frame"
     assert recording.vectors.shape == (windows, 4)
     assert len(recording.spans_s) == windows
@@ -90,13 +90,13 @@ def test_frames_are_averaged_over_equal_windows_of_at_most_15_s(tmp_path: Path, 
 
 def test_half_precision_frames_do_not_overflow_in_the_mean(tmp_path: Path) -> None:
     path = save(tmp_path / "call.npy", np.full((700, 4), 1000.0, np.float16))  # their sum is ten times float16's limit
-    np.testing.assert_array_equal(saved.read_vectors(path), np.full((1, 4), 1000.0, np.float32))
+    np.testing.assert_array_equal(embedding_files.read_vectors(path), np.full((1, 4), 1000.0, np.float32))
 
 
 def test_frames_in_fortran_order_are_the_same(tmp_path: Path) -> None:
     array = vector(4, 1000)
-    one = saved.read_vectors(save(tmp_path / "c.npy", array))
-    np.testing.assert_array_equal(saved.read_vectors(save(tmp_path / "f.npy", np.asfortranarray(array))), one)
+    one = embedding_files.read_vectors(save(tmp_path / "c.npy", array))
+    np.testing.assert_array_equal(embedding_files.read_vectors(save(tmp_path / "f.npy", np.asfortranarray(array))), one)
 
 
 def test_a_long_file_is_not_read_into_memory(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_long_file_is_not_read_into_memory(tmp_path: Path) -> None:
     array[:] = 1.0
     del array
     tracemalloc.start()
-    vectors = saved.read_vectors(tmp_path / "day.npy")
+    vectors = embedding_files.read_vectors(tmp_path / "day.npy")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert vectors.shape == (67, 256)
@@ -113,9 +113,9 @@ def test_a_long_file_is_not_read_into_memory(tmp_path: Path) -> None:
 
 def test_a_wrong_dimension_names_both(tmp_path: Path) -> None:
     path = save(tmp_path / "call.npy", vector(384))
-    assert saved.read_vectors(path, 384).shape == (1, 384)
+    assert embedding_files.read_vectors(path, 384).shape == (1, 384)
     with pytest.raises(VectorFileError, match=r"call\.npy holds 384-d vectors where 1024-d are needed"):
-        saved.read_vectors(path, 1024)
+        embedding_files.read_vectors(path, 1024)
 
 
 # ----------------------------------------------------------------------------------------------------------- damage
@@ -197,7 +197,7 @@ def test_an_unusable_file_is_one_clear_error(tmp_path: Path, kind: str) -> None:
     message, write = BAD[kind]
     path = tmp_path / "call.npy"
     write(path)
-    for read in (saved.read, saved.read_vectors):
+    for read in (embedding_files.read, embedding_files.read_vectors):
         with pytest.raises(VectorFileError) as caught:
             read(path)
         text = str(caught.value)
@@ -217,14 +217,14 @@ def test_any_damage_to_a_header_is_a_vector_file_error(tmp_path: Path) -> None:
             data[place] = rng.integers(256)
         path.write_bytes(data)
         with suppress(VectorFileError):  # a few changes leave a usable header
-            saved.read(path)
+            embedding_files.read(path)
 
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "outputs_20260104_223000").mkdir()
     for path in (tmp_path / "call.npy", tmp_path / "outputs_20260104_223000"):
         with pytest.raises(VectorFileError, match="have the embedding extracted"):
-            saved.read(path)
+            embedding_files.read(path)
 
 
 # ----------------------------------------------------------------------------------------------------- result folders
@@ -233,7 +233,7 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", ["folder", "file"])
 def test_a_result_folder_is_read_with_its_audio_and_scores(tmp_path: Path, given: str) -> None:
     folder = results_folder(tmp_path)
-    recording = saved.read(folder if given == "folder" else folder / "embedding.npy")
+    recording = embedding_files.read(folder if given == "folder" else folder / "embedding.npy")
     assert recording.path == folder / "embedding.npy"
     assert recording.audio == folder / "processed_audio.wav"
     assert recording.spans_s == ((0.0, 1.8),)
@@ -245,7 +245,7 @@ def test_a_result_folder_is_read_with_its_audio_and_scores(tmp_path: Path, given
 
 def test_class_names_are_taken_by_name_in_any_order(tmp_path: Path) -> None:
     scores = {"<unk>": 0.1, "开心/happy": 0.2, "生气/Angry": 0.7}
-    recording = saved.read(results_folder(tmp_path, scores=scores))
+    recording = embedding_files.read(results_folder(tmp_path, scores=scores))
     assert recording.scores is not None
     named = dict(zip(recording.labels, recording.scores[0].tolist(), strict=True))
     assert named == pytest.approx(dict.fromkeys(SCORES, 0.0) | {"angry": 0.7, "happy": 0.2, "unknown": 0.1})
@@ -254,7 +254,7 @@ def test_class_names_are_taken_by_name_in_any_order(tmp_path: Path) -> None:
 def test_frames_of_a_result_folder_have_times_and_the_recordings_own_scores(tmp_path: Path) -> None:
     folder = results_folder(tmp_path, granularity="frame")
     save(folder / "embedding.npy", vector(8, 1000))
-    recording = saved.read(folder)
+    recording = embedding_files.read(folder)
     assert recording.granularity == "frame"
     assert recording.spans_s == ((0.0, 10.0), (10.0, 20.0))
     assert recording.scores is not None
@@ -265,7 +265,7 @@ def test_a_result_folder_may_lack_audio_or_scores(tmp_path: Path) -> None:
     folder = results_folder(tmp_path)
     (folder / "processed_audio.wav").unlink()
     (folder / "result.json").write_text('{"emotion": "angry"}')
-    recording = saved.read(folder)
+    recording = embedding_files.read(folder)
     assert (recording.audio, recording.labels, recording.scores) == (None, (), None)
     assert recording.spans_s == ((0.0, 0.0),)
 
@@ -288,21 +288,21 @@ def test_a_broken_result_file_is_named(tmp_path: Path, text: str) -> None:
     folder = results_folder(tmp_path)
     (folder / "result.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(VectorFileError, match=r"result\.json.*mend or remove it$") as caught:
-        saved.read(folder)
+        embedding_files.read(folder)
     assert "\n" not in str(caught.value)
-    assert saved.read_vectors(folder).shape == (1, 8)  # a query needs only the vector
+    assert embedding_files.read_vectors(folder).shape == (1, 8)  # a query needs only the vector
 
 
 def test_broken_audio_beside_the_vector_is_named(tmp_path: Path) -> None:
     folder = results_folder(tmp_path)
     (folder / "processed_audio.wav").write_bytes(b"not audio at all")
     with pytest.raises(AudioError, match=r"processed_audio\.wav"):
-        saved.read(folder)
+        embedding_files.read(folder)
 
 
 def test_another_files_result_is_not_taken(tmp_path: Path) -> None:
     folder = results_folder(tmp_path)
-    assert saved.read(save(folder / "other.npy", vector())).scores is None
+    assert embedding_files.read(save(folder / "other.npy", vector())).scores is None
 
 
 # ------------------------------------------------------------------------------------------------------ find and space
@@ -316,24 +316,24 @@ def test_find_gives_each_file_and_result_folder_once(tmp_path: Path) -> None:
     beside = save(first / "other.npy", vector())
     (tmp_path / "outputs_20260106_000000").mkdir()  # the page makes one even where no embedding was asked for
     (tmp_path / "calls.csv").write_text("id")
-    found = list(saved.find(tmp_path))
+    found = list(embedding_files.find(tmp_path))
     assert sorted(found) == sorted([first, second, *plain, beside])
-    assert all(saved.is_saved(path) for path in found)
-    assert list(saved.find(first)) == [first]
-    assert list(saved.find(plain[0])) == [plain[0]]
-    assert list(saved.find(tmp_path / "calls.csv")) == []
+    assert all(embedding_files.is_saved(path) for path in found)
+    assert list(embedding_files.find(first)) == [first]
+    assert list(embedding_files.find(plain[0])) == [plain[0]]
+    assert list(embedding_files.find(tmp_path / "calls.csv")) == []
 
 
 @pytest.mark.parametrize("name", ["call.wav", "nowhere.npy", "outputs_1"])
 def test_anything_else_is_not_saved_embeddings(tmp_path: Path, name: str) -> None:
     (tmp_path / "call.wav").write_bytes(b"")
-    assert not saved.is_saved(tmp_path / name)
+    assert not embedding_files.is_saved(tmp_path / name)
 
 
 def test_one_space_for_all_files_of_one_dimension(tmp_path: Path) -> None:
-    plain = saved.read(save(tmp_path / "a.npy", vector()))
-    scored = saved.read(results_folder(tmp_path))
-    wider = saved.read(save(tmp_path / "b.npy", vector(1024)))
-    assert saved.space_of(plain) == saved.space_of(scored)
-    assert saved.space_of(plain) != saved.space_of(wider)
-    assert (saved.space_of(wider).encoder, saved.space_of(wider).dim) == ("saved", 1024)
+    plain = embedding_files.read(save(tmp_path / "a.npy", vector()))
+    scored = embedding_files.read(results_folder(tmp_path))
+    wider = embedding_files.read(save(tmp_path / "b.npy", vector(1024)))
+    assert embedding_files.space_of(plain) == embedding_files.space_of(scored)
+    assert embedding_files.space_of(plain) != embedding_files.space_of(wider)
+    assert (embedding_files.space_of(wider).encoder, embedding_files.space_of(wider).dim) == ("saved", 1024)

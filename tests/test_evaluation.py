@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from e2vsearch.analysis import evaluation
-from e2vsearch.analysis.evaluation import ranking, recalls, triplets
+from e2vsearch.analysis.evaluation import metrics, ranking, triplets, types
 from e2vsearch.errors import AnalysisError, TooFewExamples
 
 Vectors = NDArray[np.float32]
@@ -56,8 +55,8 @@ def test_figures_are_those_of_a_plain_reckoning(among: str) -> None:
     emotions, speakers, texts = labelled(70)
     vectors = drawn(70)
     gallery = vectors if among == "the same" else drawn(70, seed=9)
-    found = evaluation.figures(vectors, emotions, speakers, texts, gallery=gallery, draws=10)
-    rules: list[tuple[evaluation.Ranking | None, Callable[[int, int], bool]]] = [
+    found = metrics.measure(vectors, emotions, speakers, texts, gallery=gallery, draws=10)
+    rules: list[tuple[types.Ranking | None, Callable[[int, int], bool]]] = [
         (found.everyone, lambda a, b: True),
         (found.other_speakers, lambda a, b: speakers[a] != speakers[b]),
         (found.other_speakers_and_texts, lambda a, b: speakers[a] != speakers[b] and texts[a] != texts[b]),
@@ -75,7 +74,7 @@ def test_figures_are_those_of_a_plain_reckoning(among: str) -> None:
 def test_leak_is_that_of_a_plain_reckoning() -> None:
     emotions, speakers, texts = labelled(60)
     vectors = drawn(60)
-    found = evaluation.figures(vectors, emotions, speakers, texts, draws=10)
+    found = metrics.measure(vectors, emotions, speakers, texts, draws=10)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     for leak, groups in ((found.same_speaker, speakers), (found.same_text, texts)):
         near, among = [], []
@@ -91,15 +90,15 @@ def test_leak_is_that_of_a_plain_reckoning() -> None:
 
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     emotions, speakers, texts = labelled(90)
-    whole = evaluation.figures(drawn(90), emotions, speakers, texts, draws=300)
+    whole = metrics.measure(drawn(90), emotions, speakers, texts, draws=300)
     monkeypatch.setattr(ranking, "_CELLS", 90 * 7)
-    in_parts = evaluation.figures(drawn(90), emotions, speakers, texts, draws=300)
+    in_parts = metrics.measure(drawn(90), emotions, speakers, texts, draws=300)
     assert in_parts == whole
 
 
 def test_random_vectors_score_as_chance() -> None:
     emotions, speakers, texts = labelled(900)
-    found = evaluation.figures(drawn(900, dim=64), emotions, speakers, texts)
+    found = metrics.measure(drawn(900, dim=64), emotions, speakers, texts)
     for ranked in (found.everyone, found.other_speakers, found.other_speakers_and_texts):
         assert ranked is not None
         assert ranked.map == pytest.approx(ranked.map_chance, abs=0.01)
@@ -128,11 +127,11 @@ def test_equal_vectors_earn_nothing_from_the_order_of_the_file() -> None:
     order = np.argsort(emotions)
     emotions, speakers, texts = ([each[at] for at in order] for each in (emotions, speakers, texts))
     same = np.ones((300, 5), np.float32)
-    found = evaluation.figures(same, emotions, speakers, texts)
+    found = metrics.measure(same, emotions, speakers, texts)
     assert found.other_speakers is not None
     assert found.other_speakers.map == pytest.approx(found.other_speakers.map_chance, abs=0.03)
     assert {each.accuracy for each in found.triplets.values()} == {0.5}
-    assert evaluation.figures(same, emotions, speakers, texts) == found
+    assert metrics.measure(same, emotions, speakers, texts) == found
 
 
 def test_duplicates_of_one_recording_do_not_find_each_other() -> None:
@@ -140,8 +139,8 @@ def test_duplicates_of_one_recording_do_not_find_each_other() -> None:
     vectors = drawn(40)
     twice = np.concatenate([vectors, vectors])
     recordings = [*range(40), *range(40)]
-    apart = evaluation.figures(twice, emotions * 2, speakers * 2, texts * 2, draws=5)
-    own = evaluation.figures(twice, emotions * 2, speakers * 2, texts * 2, recordings=recordings, draws=5)
+    apart = metrics.measure(twice, emotions * 2, speakers * 2, texts * 2, draws=5)
+    own = metrics.measure(twice, emotions * 2, speakers * 2, texts * 2, recordings=recordings, draws=5)
     assert apart.everyone is not None
     assert own.everyone is not None
     assert apart.everyone.precision_at_1 == 1.0
@@ -155,7 +154,7 @@ def test_what_vectors_know_is_what_shows(knows: str) -> None:
         one_hot({"emotion": emotions, "speaker": speakers, "text": texts}[knows])
         + 0.01 * drawn(240, 6)[:, : len(set({"emotion": emotions, "speaker": speakers, "text": texts}[knows]))]
     )
-    found = evaluation.figures(vectors, emotions, speakers, texts)
+    found = metrics.measure(vectors, emotions, speakers, texts)
     accuracy = {kind: each.accuracy for kind, each in found.triplets.items()}
     assert found.other_speakers is not None
     assert found.same_speaker is not None
@@ -173,7 +172,7 @@ def test_what_vectors_know_is_what_shows(knows: str) -> None:
 
 
 @pytest.mark.parametrize("kind", triplets.KINDS)
-def test_triplets_are_of_their_kind_and_drawn_evenly(kind: evaluation.TripletKind) -> None:
+def test_triplets_are_of_their_kind_and_drawn_evenly(kind: types.TripletKind) -> None:
     emotions, speakers, texts = (np.unique(each, return_inverse=True)[1].astype(np.int32) for each in labelled(40))
     got = triplets.draw(kind, (emotions, speakers, texts), 40_000, np.random.default_rng(0))
     assert got is not None
@@ -210,8 +209,8 @@ def test_intervals_are_wider_for_few_speakers_than_for_items() -> None:
     speakers = [f"s{at % 4}" for at in range(400)]
     emotion = one_hot(emotions)
     helped = np.array([speaker in ("s0", "s1") for speaker in speakers])[:, None]  # the others carry nothing
-    found = evaluation.figures(np.where(helped, emotion, drawn(400, 3)), emotions, speakers, texts)
-    by_item = evaluation.figures(np.where(helped, emotion, drawn(400, 3)), emotions, list(range(400)), texts)
+    found = metrics.measure(np.where(helped, emotion, drawn(400, 3)), emotions, speakers, texts)
+    by_item = metrics.measure(np.where(helped, emotion, drawn(400, 3)), emotions, list(range(400)), texts)
     for ranked, other in ((found.other_speakers, by_item.other_speakers),):
         assert ranked is not None
         assert other is not None
@@ -225,15 +224,15 @@ def test_unknown_speakers_and_texts_are_left_out() -> None:
     emotions, speakers, texts = labelled(80)
     known = np.arange(80) % 4 > 0
     some = [speaker if ok else "" for speaker, ok in zip(speakers, known, strict=True)]
-    found = evaluation.figures(drawn(80), emotions, some, texts, draws=50)
+    found = metrics.measure(drawn(80), emotions, some, texts, draws=50)
     only = [np.array(each)[known].tolist() for each in (emotions, speakers, texts)]
-    alone = evaluation.figures(drawn(80)[known], only[0], only[1], only[2], draws=50)
+    alone = metrics.measure(drawn(80)[known], only[0], only[1], only[2], draws=50)
     assert found.other_speakers == alone.other_speakers
     assert found.same_speaker == alone.same_speaker
     assert found.triplets == alone.triplets
     assert found.everyone is not None
     assert found.everyone.queries == 80
-    none = evaluation.figures(drawn(80), emotions)
+    none = metrics.measure(drawn(80), emotions)
     assert (none.other_speakers, none.same_speaker, none.same_text, none.triplets) == (None, None, None, {})
 
 
@@ -249,28 +248,28 @@ def test_unknown_speakers_and_texts_are_left_out() -> None:
 )
 def test_what_cannot_be_measured(vectors: Vectors, emotions: list[str], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        evaluation.figures(vectors, emotions)
+        metrics.measure(vectors, emotions)
 
 
 def test_gain_is_paired() -> None:
     emotions, speakers, texts = labelled(200)
     noise = drawn(200, 3)
     worse, better = one_hot(emotions) + noise, one_hot(emotions) + 0.7 * noise
-    gained = evaluation.gain(better, worse, emotions, speakers)
-    a, b = (evaluation.figures(each, emotions, speakers, texts, draws=1).other_speakers for each in (better, worse))
+    gained = metrics.gain(better, worse, emotions, speakers)
+    a, b = (metrics.measure(each, emotions, speakers, texts, draws=1).other_speakers for each in (better, worse))
     assert a is not None
     assert b is not None
     assert gained.map == pytest.approx(a.map - b.map)
     assert gained.precision_at_10 == pytest.approx(a.precision_at_10 - b.precision_at_10)
     assert gained.map_interval is not None
     assert 0 < gained.map_interval[0] < gained.map < gained.map_interval[1]
-    assert evaluation.gain(worse, worse, emotions, speakers).map_interval == (0.0, 0.0)
+    assert metrics.gain(worse, worse, emotions, speakers).map_interval == (0.0, 0.0)
 
 
 def test_thousands_take_seconds() -> None:
     emotions, speakers, texts = labelled(3000)
     started = time.perf_counter()
-    evaluation.figures(drawn(3000, 32), emotions, speakers, texts)
+    metrics.measure(drawn(3000, 32), emotions, speakers, texts)
     assert time.perf_counter() - started < 20  # 1 s on one quiet core; the same in loops over pairs takes minutes
 
 
@@ -284,5 +283,5 @@ def test_thousands_take_seconds() -> None:
 )
 def test_recall_of_classes(classes: list[str], emotions: list[str], uar: float | None, chance: float | None) -> None:
     scores = np.array([[0.5, 0.1, 0.9], [0.1, 0.5, 0.0], [0.1, 0.2, 0.7]], np.float32)[:, : len(classes)]
-    found = recalls.recall(scores, classes, emotions)
+    found = metrics.recall(scores, classes, emotions)
     assert (None if found is None else (found.uar, found.chance)) == (None if uar is None else (uar, chance))

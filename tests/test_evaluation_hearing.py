@@ -12,13 +12,14 @@ from made import save, silence, sine, speech
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch.analysis import evaluation
-from e2vsearch.analysis.evaluation import Figures, Material, calls, ranking
+from e2vsearch.analysis.evaluation import dataset, evaluate, labels_table, pooling, ranking, types
+from e2vsearch.analysis.evaluation.dataset import Material
+from e2vsearch.analysis.evaluation.types import Figures
 from e2vsearch.catalog import projections
 from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import NotStored, SettingsError, SpaceMismatch, TooFewExamples
-from e2vsearch.projections.parts import Parts
+from e2vsearch.projections.linear import LinearProjection
 
 Vectors = NDArray[np.float32]
 PITCHES_HZ = {"s1": 105, "s2": 115, "s3": 125}
@@ -33,7 +34,7 @@ def table(folder: Path, text: str) -> Path:
 
 def test_columns_by_other_names(tmp_path: Path) -> None:
     path = table(tmp_path, "\ufefffile;Label;ACTOR;sentence_id;Session;channel\na.wav;Anger ;7;It is  ELEVEN;c1;1\n")
-    (row,) = evaluation.read_labels(path).rows
+    (row,) = labels_table.read(path).rows
     assert (row.path, row.emotion, row.speaker, row.text, row.call, row.channel, row.line) == (
         *("a.wav", "anger", "7", "it is eleven", "c1"),
         *(1, 2),
@@ -42,7 +43,7 @@ def test_columns_by_other_names(tmp_path: Path) -> None:
 
 def test_bad_rows_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     rows = "path,emotion,channel\na.wav,joy,\n,joy,\nb.wav,,\na.wav,fear,\nc.wav,joy,left\n\na.wav,joy,1\n"
-    found = evaluation.read_labels(table(tmp_path, rows))
+    found = labels_table.read(table(tmp_path, rows))
     assert [row.line for row in found.rows] == [2, 8]
     reasons = [(each.line, each.reason) for each in found.failures]
     assert reasons == [(3, "no-path"), (4, "no-emotion"), (5, "twice"), (6, "bad-channel")]
@@ -55,7 +56,7 @@ def test_bad_rows_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
 def test_tables_that_are_none(tmp_path: Path, text: str | None, message: str) -> None:
     path = tmp_path / "none.csv" if text is None else table(tmp_path, text)
     with pytest.raises(SettingsError, match=message):
-        evaluation.read_labels(path)
+        labels_table.read(path)
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +78,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def material(corpus: Path) -> Material:
-    return evaluation.listen(corpus / "meta" / "labels.csv", FakeEncoder(), ("clean", "telephone"), workers=2)
+    return dataset.listen(corpus / "meta" / "labels.csv", FakeEncoder(), ("clean", "telephone"), workers=2)
 
 
 def test_evaluate_hears_files(corpus: Path, material: Material) -> None:
-    seen: list[evaluation.Progress] = []
-    found = evaluation.evaluate(
+    seen: list[types.Progress] = []
+    found = evaluate.evaluate(
         corpus / "meta" / "labels.csv", FakeEncoder(), condition="all", draws=60, progress=seen.append
     )
     assert (found.n, found.speakers, found.texts, found.emotions) == (12, 3, 2, {"anger": 6, "calm": 6})
@@ -97,7 +98,7 @@ def test_evaluate_hears_files(corpus: Path, material: Material) -> None:
     assert [(each.gain, each.queries, each.adapted_on) for each in found.splits] == [(0.0, 12, 7), (0.0, 12, 6)]
     assert [each.done for each in seen] == list(range(1, 13))
     assert seen[-1].audio_s == pytest.approx(18.0)
-    assert evaluation.evaluate(material, condition="all", draws=60) == found
+    assert evaluate.evaluate(material, condition="all", draws=60) == found
     clean = found.figures["clean"].other_speakers
     assert clean is not None
     assert (found.map, found.precision_at_10) == (clean.map, clean.precision_at_10)
@@ -107,9 +108,9 @@ def test_evaluate_hears_files(corpus: Path, material: Material) -> None:
 def test_a_copy_depends_on_nothing_but_seed_and_path(corpus: Path, material: Material, tmp_path: Path) -> None:
     lines = (corpus / "meta" / "labels.csv").read_text(encoding="utf-8").splitlines()
     (corpus / "meta" / "few.csv").write_text("\n".join([lines[0], lines[6], lines[3]]), encoding="utf-8")
-    few = evaluation.listen(corpus / "meta" / "few.csv", FakeEncoder(), ("telephone",))
+    few = dataset.listen(corpus / "meta" / "few.csv", FakeEncoder(), ("telephone",))
     assert (few.vectors["telephone"] == material.vectors["telephone"][[5, 2]]).all()
-    other = evaluation.listen(corpus / "meta" / "few.csv", FakeEncoder(), ("telephone",), seed=1)
+    other = dataset.listen(corpus / "meta" / "few.csv", FakeEncoder(), ("telephone",), seed=1)
     assert (other.vectors["telephone"] != few.vectors["telephone"]).any()
 
 
@@ -118,22 +119,22 @@ def test_projections_are_applied_before_comparing(material: Material) -> None:
         assert vectors.shape == (12, 16)
         return vectors[:, :1]
 
-    found = evaluation.evaluate(material, project=first_only, draws=60)
+    found = evaluate.evaluate(material, project=first_only, draws=60)
     narrow = replace(material, vectors={"clean": material.vectors["clean"][:, :1]})
-    expected = evaluation.evaluate(narrow, draws=60)
+    expected = evaluate.evaluate(narrow, draws=60)
     assert found.figures == expected.figures
     assert found.projection == "first_only"
 
 
 def test_by_call_takes_means(material: Material) -> None:
-    made, notes = calls.by_call(material)
+    made, notes = pooling.by_call(material)
     assert len(made.rows) == 6
     assert notes == []
     assert {row.text for row in made.rows} == {""}  # two sentences each
     assert [row.speaker for row in made.rows] == ["s1", "s1", "s2", "s2", "s3", "s3"]
     pair = ranking.unit(material.vectors["clean"][:2])
     assert made.vectors["clean"][0] == pytest.approx(pair.mean(axis=0), abs=1e-6)
-    found = evaluation.evaluate(material, by="call", draws=10)
+    found = evaluate.evaluate(material, by="call", draws=10)
     assert (found.n, found.texts) == (6, 0)
     assert found.triplets == {"words": None, "voice": None, "both": None}
     assert any("no item names its text" in note for note in found.notes)
@@ -151,7 +152,7 @@ def test_channels_stay_apart_and_bad_files_do_not_stop_the_rest(corpus: Path, tm
         "path,emotion,speaker,channel\none.wav,calm,a,\ntwo.wav,calm,b,0\ntwo.wav,anger,c,1\none.wav,anger,d,1\n"
         "mute.wav,calm,a,\nshort.wav,calm,a,\ntext.wav,calm,a,\ngone.wav,calm,a,\n",
     )
-    found = evaluation.listen(path, FakeEncoder())
+    found = dataset.listen(path, FakeEncoder())
     assert list(zip(found.files, found.channels, strict=True)) == [("one.wav", 0), ("two.wav", 0), ("two.wav", 1)]
     assert [row.emotion for row in found.rows] == ["calm", "calm", "anger"]
     assert found.lengths_s.tolist() == pytest.approx([1.5, 31.0, 31.0])
@@ -159,7 +160,7 @@ def test_channels_stay_apart_and_bad_files_do_not_stop_the_rest(corpus: Path, tm
     assert failures == [(5, "empty"), (6, "empty"), (7, "bad-signal"), (8, "not-audio"), (9, "missing")]
     assert all(f"line {each.line}: " in each.message and "\n" not in each.message for each in found.failures)
     with pytest.raises(TooFewExamples, match="5 rows failed, the first: line 5"):
-        evaluation.evaluate(table(tmp_path, path.read_text().replace("anger", "calm")), FakeEncoder())
+        evaluate.evaluate(table(tmp_path, path.read_text().replace("anger", "calm")), FakeEncoder())
 
 
 @pytest.fixture
@@ -173,12 +174,12 @@ def test_stored_segments_are_joined_by_path(corpus: Path, collection: e2vsearch.
     found = collection.evaluate(corpus / "meta" / "labels.csv")
     assert found.n == collection.status().counts.segments == 12
     assert found.failures == ()
-    stored = evaluation.recall(corpus / "meta" / "labels.csv", collection)
+    stored = dataset.recall(corpus / "meta" / "labels.csv", collection)
     batch = collection.catalog.feed().fetch(np.arange(1, 13))
     assert (stored.vectors["clean"] == batch.vectors).all()
     for row, file in zip(stored.rows, stored.files, strict=True):
         assert Path(collection.recording(file).uri).name == row.path
-    named = evaluation.recall(
+    named = dataset.recall(
         table(collection.place.folder or corpus, "path,emotion\nx/s1_calm_0.wav,a\nno,b\n"), collection
     )
     assert [row.path for row in named.rows] == ["x/s1_calm_0.wav"]
@@ -188,11 +189,11 @@ def test_stored_segments_are_joined_by_path(corpus: Path, collection: e2vsearch.
 def test_a_collections_projection_is_what_is_compared(corpus: Path, collection: e2vsearch.Collection) -> None:
     labels = corpus / "meta" / "labels.csv"
     view = np.eye(16, 3, dtype=np.float32)
-    mine = Parts("fitted", "mine", np.zeros(16, np.float32), view, view[:, :0], 0.0)
+    mine = LinearProjection("fitted", "mine", np.zeros(16, np.float32), view, view[:, :0], 0.0)
     kept = StoredProjection(mine.name, mine.kind, mine.revision, mine.pack(), {}, projections.now())
     projections.put(collection.catalog, kept)
     raw, named = collection.evaluate(labels), collection.evaluate(labels, "mine")
-    expected = evaluation.evaluate(evaluation.recall(labels, collection), project=mine.apply)
+    expected = evaluate.evaluate(dataset.recall(labels, collection), project=mine.apply)
     assert (named.projection, named.figures["clean"]) == ("mine", expected.figures["clean"])
     assert named.figures["raw"] == raw.figures["clean"]
     assert (raw.projection, raw.figures == named.figures) == ("raw", False)
@@ -205,33 +206,33 @@ def test_telephone_copies_are_heard_by_the_collections_encoder(
     corpus: Path, collection: e2vsearch.Collection, material: Material
 ) -> None:
     found = collection.evaluate(corpus / "meta" / "labels.csv", condition="telephone")
-    assert found.figures["telephone"] == evaluation.evaluate(material, condition="telephone").figures["telephone"]
+    assert found.figures["telephone"] == evaluate.evaluate(material, condition="telephone").figures["telephone"]
 
 
 def test_options_that_make_no_sense(corpus: Path, collection: e2vsearch.Collection, material: Material) -> None:
     labels = corpus / "meta" / "labels.csv"
     with pytest.raises(SettingsError, match="name an encoder"):
-        evaluation.evaluate(labels, collection=collection, condition="all")
+        evaluate.evaluate(labels, collection=collection, condition="all")
     with pytest.raises(SettingsError, match="need no encoder"):
-        evaluation.evaluate(material, FakeEncoder())
+        evaluate.evaluate(material, FakeEncoder())
     with pytest.raises(SettingsError, match="stored in a collection"):
-        evaluation.evaluate(labels, FakeEncoder(), projection="mine")
+        evaluate.evaluate(labels, FakeEncoder(), projection="mine")
     with pytest.raises(SettingsError, match="condition is"):
-        evaluation.evaluate(material, condition="noisy")  # type: ignore[arg-type]
+        evaluate.evaluate(material, condition="noisy")  # type: ignore[arg-type]
     with pytest.raises(NotStored, match="mine"):
         collection.evaluate(labels, "mine")
     with pytest.raises(SpaceMismatch):
-        evaluation.evaluate(labels, FakeEncoder("fake-2"), collection=collection)
+        evaluate.evaluate(labels, FakeEncoder("fake-2"), collection=collection)
 
 
 def test_emodb_as_measured(shared_audio: Path) -> None:
     """A tenth of EMO-DB with the encoder that ships: far from chance, and its telephone copies not far from that."""
     source = shared_audio / "emodb" / "labels.csv"
-    table_ = evaluation.read_labels(source)
-    some = evaluation.LabelTable(table_.folder, table_.rows[::9], ())
-    from e2vsearch import encoders
+    table_ = labels_table.read(source)
+    some = labels_table.LabelTable(table_.folder, table_.rows[::9], ())
+    from e2vsearch.encoders import registry
 
-    found = evaluation.evaluate(some, encoders.open("light"), condition="all")
+    found = evaluate.evaluate(some, registry.open("light"), condition="all")
     clean: Figures = found.figures["clean"]
     telephone: Figures = found.figures["telephone"]
     assert clean.other_speakers is not None

@@ -15,13 +15,14 @@ from opened_emotion2vec import NEEDED, opened
 from planted import Planted
 from random_emotion2vec import write_model
 
-from e2vsearch.analysis import evaluation
-from e2vsearch.analysis.evaluation import Figures, layers
-from e2vsearch.encoders import Head
+from e2vsearch.analysis.evaluation import evaluate, layers, metrics
+from e2vsearch.analysis.evaluation.types import Figures
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import EncoderError, SettingsError, TooFewExamples
-from e2vsearch.projections import adapt, softmax, unit
+from e2vsearch.projections import adapt
+from e2vsearch.projections.base import softmax, unit
 from e2vsearch.projections.head import recovered
+from e2vsearch.types import Head
 
 Vectors = NDArray[np.float32]
 NAMES = ("raw", "log-posteriors", "head", "adapted")
@@ -88,7 +89,7 @@ def stacked(planted: Planted) -> Vectors:
 
 
 def figures_of(planted: Planted, queries: Vectors, gallery: Vectors | None = None) -> Figures:
-    return evaluation.figures(queries, planted.emotions, planted.voices, planted.texts, gallery=gallery, draws=200)
+    return metrics.measure(queries, planted.emotions, planted.voices, planted.texts, gallery=gallery, draws=200)
 
 
 def map_of(figures: Figures) -> float:
@@ -189,12 +190,12 @@ def test_raw_figures_are_those_of_the_blocks_own_vectors(planted: Planted, stack
 @NEEDED
 def test_the_last_block_has_the_figures_of_evaluate(labels: Path, folder: Path) -> None:
     encoder = opened(folder)
-    found = evaluation.evaluate_layers(labels, encoder, draws=50)
+    found = layers.evaluate_layers(labels, encoder, draws=50)
     assert [(row.block, row.projection) for row in found.rows] == [(block, name) for block in (1, 2) for name in NAMES]
     assert (found.n, found.speakers, found.texts, found.failures) == (30, 5, 3, ())
     assert (found.emotions, found.space) == ({"anger": 15, "calm": 15}, encoder.space)
     rows = {row.projection: row for row in found.rows if row.block == 2}
-    whole = evaluation.evaluate(labels, encoder, draws=50)
+    whole = evaluate.evaluate(labels, encoder, draws=50)
     for name, condition in (("raw", "raw"), ("adapted", "clean")):
         figures, row = whole.figures[condition], rows[name]
         assert figures.other_speakers is not None
@@ -204,7 +205,7 @@ def test_the_last_block_has_the_figures_of_evaluate(labels: Path, folder: Path) 
         assert row.map_interval == pytest.approx(figures.other_speakers.map_interval, abs=1e-6)
         assert row.triplets == pytest.approx({kind: each.accuracy for kind, each in figures.triplets.items()})
         assert row.leak == pytest.approx(figures.same_speaker.ratio)
-    alone = evaluation.evaluate_layers(labels, encoder, layers=False, draws=50)
+    alone = layers.evaluate_layers(labels, encoder, layers=False, draws=50)
     for row in alone.rows:
         assert row.block == 2
         assert row.map == pytest.approx(rows[row.projection].map, abs=1e-6)
@@ -214,16 +215,16 @@ def test_the_last_block_has_the_figures_of_evaluate(labels: Path, folder: Path) 
 @NEEDED
 def test_notes_name_fitted_heads_and_rows_that_are_alike(labels: Path, folder: Path) -> None:
     encoder = opened(folder)
-    fitted, same = evaluation.evaluate_layers(labels, encoder, draws=50).notes
+    fitted, same = layers.evaluate_layers(labels, encoder, draws=50).notes
     assert fitted.startswith("the head is that of block 2: for other blocks heads are fitted by least squares to its")
     assert same.startswith("adapted is as head: a head is adapted to more than 200 clips")
-    (alone,) = evaluation.evaluate_layers(labels, encoder, layers=False, draws=50).notes
+    (alone,) = layers.evaluate_layers(labels, encoder, layers=False, draws=50).notes
     assert alone == same
-    assert evaluation.evaluate_layers(labels, encoder, projections=False, draws=50).notes == ()
+    assert layers.evaluate_layers(labels, encoder, projections=False, draws=50).notes == ()
 
 
 def test_every_block_of_any_encoder_is_measured(labels: Path) -> None:
-    found = evaluation.evaluate_layers(labels, Blocks(), draws=50)
+    found = layers.evaluate_layers(labels, Blocks(), draws=50)
     by = {(row.block, row.projection): row for row in found.rows}
     assert len(by) == 12
     assert by[1, "raw"].map == pytest.approx(by[3, "raw"].map)  # mirrored
@@ -231,13 +232,13 @@ def test_every_block_of_any_encoder_is_measured(labels: Path) -> None:
 
 
 def test_without_projections_every_block_is_raw_and_needs_no_head(labels: Path) -> None:
-    found = evaluation.evaluate_layers(labels, Headless(), projections=False, draws=50)
+    found = layers.evaluate_layers(labels, Headless(), projections=False, draws=50)
     assert [(row.block, row.projection) for row in found.rows] == [(1, "raw"), (2, "raw"), (3, "raw")]
 
 
 def test_what_ships_with_an_encoder_stands_beside_raw_vectors(labels: Path) -> None:
-    found = evaluation.evaluate_layers(labels, "light", layers=False, draws=50)
-    whole = evaluation.evaluate(labels, "light", draws=50)
+    found = layers.evaluate_layers(labels, "light", layers=False, draws=50)
+    whole = evaluate.evaluate(labels, "light", draws=50)
     for row, condition in zip(found.rows, ("raw", "clean"), strict=True):
         ranking = whole.figures[condition].other_speakers
         assert ranking is not None
@@ -249,7 +250,7 @@ def test_speakers_and_texts_that_are_not_named_leave_figures_out(labels: Path, t
     lines = [line.rsplit(",", 2)[0] for line in labels.read_text(encoding="utf-8").splitlines()]
     bare = labels.parent / "bare.csv"
     bare.write_text("\n".join([*lines, "gone.wav,calm"]), encoding="utf-8")
-    found = evaluation.evaluate_layers(bare, Blocks(), draws=50)
+    found = layers.evaluate_layers(bare, Blocks(), draws=50)
     assert {(row.map, row.map_interval, row.map_chance, row.leak) for row in found.rows} == {(None, None, None, None)}
     assert found.rows[0].triplets == {"words": None, "voice": None, "both": None}
     assert "no item names its speaker: left out wherever speakers count" in found.notes
@@ -266,21 +267,21 @@ def test_speakers_and_texts_that_are_not_named_leave_figures_out(labels: Path, t
 )
 def test_encoders_that_cannot(labels: Path, encoder: str | Headless, every: bool, message: str) -> None:
     with pytest.raises(EncoderError, match=message):
-        evaluation.evaluate_layers(labels, encoder, layers=every)
+        layers.evaluate_layers(labels, encoder, layers=every)
 
 
 def test_too_few_clips_are_told_with_the_first_failure(labels: Path, tmp_path: Path) -> None:
     few = labels.parent / "few.csv"
     few.write_text("\n".join([*labels.read_text(encoding="utf-8").splitlines()[:10], "gone.wav,calm,s,t"]), "utf-8")
     with pytest.raises(TooFewExamples, match=r"9 clips are too few .* - label 25 .*; 1 rows failed"):
-        evaluation.evaluate_layers(few, Blocks())
+        layers.evaluate_layers(few, Blocks())
     few.write_text("path,emotion\ngone.wav,calm\n", encoding="utf-8")
     with pytest.raises(TooFewExamples, match=r"0 labelled moments .*; 1 rows failed, the first: line 2"):
-        evaluation.evaluate_layers(few, Blocks(), projections=False)
+        layers.evaluate_layers(few, Blocks(), projections=False)
     with pytest.raises(TooFewExamples, match=r"0 clips .* label 20 or more"):
-        evaluation.evaluate_layers(few, Blocks(), layers=False)
+        layers.evaluate_layers(few, Blocks(), layers=False)
     with pytest.raises(SettingsError, match="draws must be 1 or more, not 0"):
-        evaluation.evaluate_layers(labels, Blocks(), draws=0)
+        layers.evaluate_layers(labels, Blocks(), draws=0)
 
 
 # -------------------------------------------------------------------------------------------------------- command line

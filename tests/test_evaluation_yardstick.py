@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from e2vsearch.analysis import evaluation
-from e2vsearch.analysis.evaluation import EmbeddedClips, adaptation, splits, yardstick
+from e2vsearch.analysis.evaluation import adaptation, metrics, splits, yardstick
+from e2vsearch.analysis.evaluation.yardstick import EmbeddedClips
 from e2vsearch.errors import SettingsError, TooFewExamples
-from e2vsearch.projections import RAW, Projection, unit
+from e2vsearch.projections.base import RAW, Projection, unit
 
 MOODS = ("anger", "happiness", "neutral", "sadness")
 VOICES, EACH, DIM = 10, 6, 24
@@ -83,8 +83,8 @@ def test_rows_are_the_figures_of_their_clips() -> None:
     angry = made.emotions == "anger"
     vectors = made.vectors["clean"]
     for row, fit in ((everything, vectors), (mixed, vectors[angry])):
-        ranking = evaluation.figures(mean(fit).apply(vectors), made.emotions, made.speakers, draws=1).other_speakers
-        raw = evaluation.figures(vectors, made.emotions, made.speakers, draws=1).other_speakers
+        ranking = metrics.measure(mean(fit).apply(vectors), made.emotions, made.speakers, draws=1).other_speakers
+        raw = metrics.measure(vectors, made.emotions, made.speakers, draws=1).other_speakers
         assert ranking is not None
         assert raw is not None
         assert (row.map, row.map_interval, row.map_chance) == (ranking.map, ranking.map_interval, ranking.map_chance)
@@ -101,7 +101,7 @@ def test_one_mood_is_the_mean_over_draws_of_what_is_adapted_and_searched() -> No
     for seed in range(3):
         kept = splits.one_mood_per_voice(made.emotions, made.speakers, seed)
         vectors = made.vectors["clean"][kept]
-        each = evaluation.figures(mean(vectors).apply(vectors), made.emotions[kept], made.speakers[kept], draws=1)
+        each = metrics.measure(mean(vectors).apply(vectors), made.emotions[kept], made.speakers[kept], draws=1)
         assert each.other_speakers is not None
         total += each.other_speakers.map * each.other_speakers.queries
         queries += each.other_speakers.queries

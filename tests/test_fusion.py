@@ -11,11 +11,13 @@ import pytest
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch.catalog import NewRecording, NewSegment, sides
-from e2vsearch.collection import attaching, fusion
+from e2vsearch.catalog import named_vectors
+from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.errors import NotStored, QueryError, SettingsError, SpaceMismatch, VectorFileError
-from e2vsearch.ingest import Collection
-from e2vsearch.space import Space
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.search import query, score
+from e2vsearch.transfer import vector_files
+from e2vsearch.types import Space
 
 CALLS, SEGMENTS, DIM, SIDE_DIM = 12, 9, 8, 5
 
@@ -72,7 +74,7 @@ def truth(
 def test_the_score_is_the_weighted_mean_of_cosines(
     collection: Collection, text: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(fusion, "_BLOCK", block)
+    monkeypatch.setattr(score, "_FUSED_BLOCK", block)
     reference, wanted = np.ones(DIM, np.float32), np.arange(SIDE_DIM, dtype=np.float32)
     scores = truth(collection, reference, [(0.5, text, wanted)])[0]
     result = collection.query(reference, by="segment", k=500, fuse={"text": (0.5, wanted)})
@@ -91,7 +93,7 @@ def test_the_score_is_the_weighted_mean_of_cosines(
 def test_calls_are_ranked_by_the_mean_of_their_best_matches(
     collection: Collection, text: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(fusion, "_BLOCK", block)
+    monkeypatch.setattr(score, "_FUSED_BLOCK", block)
     reference = np.random.default_rng(1).standard_normal((3, DIM)).astype(np.float32)
     wanted = np.ones(SIDE_DIM)
     fused = truth(collection, reference, [(2.0, text, wanted)])
@@ -169,7 +171,7 @@ def test_vectors_are_replaced_and_go_with_their_segments(collection: Collection,
     again = collection.attach("text", [2, 3], np.eye(2, SIDE_DIM))
     assert again.segments == np.count_nonzero(text.any(axis=1))
     assert again.created_at == collection.sides()[0].created_at
-    [batch] = sides.batches(collection.catalog, again)
+    [batch] = named_vectors.batches(collection.catalog, again)
     assert np.array_equal(batch[1][batch[0] == 2], np.eye(1, SIDE_DIM))
     collection.remove("call:1")
     assert collection.sides()[0].segments == np.count_nonzero(text[SEGMENTS:].any(axis=1))
@@ -227,7 +229,7 @@ def test_what_cannot_be_attached(
     ],
 )
 def test_what_cannot_be_fused(
-    collection: Collection, text: NDArray[np.float32], fuse: fusion.Fuse, error: type[Exception], says: str
+    collection: Collection, text: NDArray[np.float32], fuse: query.NamedVectorWeights, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
         collection.query(np.ones(DIM, np.float32), fuse=fuse)
@@ -242,7 +244,7 @@ def test_ids_and_vectors_of_files(tmp_path: Path) -> None:
     np.save(tmp_path / "ids.npy", np.array([4, 7]))
     (tmp_path / "ids.txt").write_text("\ufeffseg:4\n\n7\r\n", encoding="utf-8")
     for ids in ("ids.npy", "ids.txt"):
-        numbers, matrix = attaching.read(tmp_path / "v.npy", tmp_path / ids)
+        numbers, matrix = vector_files.read(tmp_path / "v.npy", tmp_path / ids)
         assert numbers.tolist() == [4, 7]
         assert np.array_equal(matrix, vectors)
 
@@ -256,7 +258,7 @@ def test_parquet(tmp_path: Path, fixed: bool, segment: list[str] | list[int]) ->
     kind = pa.list_(pa.float32(), 3) if fixed else pa.list_(pa.float64())
     table = pa.table({"vector": pa.array([[0, 1, 2], [3, 4, 5]], kind), "more": ["x", "y"], "segment": segment})
     parquet.write_table(table, tmp_path / "v.parquet")
-    numbers, matrix = attaching.read(tmp_path / "v.parquet")
+    numbers, matrix = vector_files.read(tmp_path / "v.parquet")
     assert numbers.tolist() == [4, 7]
     assert matrix.tolist() == [[0, 1, 2], [3, 4, 5]]
     for wrong, says in (
@@ -267,7 +269,7 @@ def test_parquet(tmp_path: Path, fixed: bool, segment: list[str] | list[int]) ->
     ):
         parquet.write_table(wrong, tmp_path / "wrong.parquet")
         with pytest.raises(VectorFileError, match=says):
-            attaching.read(tmp_path / "wrong.parquet")
+            vector_files.read(tmp_path / "wrong.parquet")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -286,8 +288,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("v.csv", None, r"\.npy or \.parquet"),
     ):
         with pytest.raises(VectorFileError, match=says) as caught:
-            attaching.read(tmp_path / path, None if ids is None else tmp_path / ids)
+            vector_files.read(tmp_path / path, None if ids is None else tmp_path / ids)
         assert "\n" not in str(caught.value)
     pytest.importorskip("pyarrow")
     with pytest.raises(VectorFileError, match="Parquet"):
-        attaching.read(tmp_path / "broken.parquet")
+        vector_files.read(tmp_path / "broken.parquet")

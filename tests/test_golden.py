@@ -15,12 +15,13 @@ from made import save, speech
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch import encoders
-from e2vsearch.catalog import golden as kept
-from e2vsearch.collection import golden, transfer
-from e2vsearch.encoders import Embeddings
+from e2vsearch import encoder_check
+from e2vsearch.catalog import writer as kept
+from e2vsearch.encoders import base, registry
+from e2vsearch.encoders.base import Embeddings
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import EncoderError, SpaceMismatch
+from e2vsearch.transfer import export, import_
 
 
 class Drifting(FakeEncoder):
@@ -55,7 +56,7 @@ def index(tmp_path: Path) -> Path:
 
 
 def test_the_clip_is_the_same_bits_everywhere() -> None:
-    clip = golden.clip()
+    clip = encoder_check.reference_clip()
     assert clip.dtype == np.float32
     assert clip.shape == (16_000,)
     assert 0.2 < np.abs(clip).max() < 1.0
@@ -69,21 +70,21 @@ DIGEST = "79e1812ec6768ce87b444311d3e7d11a0eb0d3218e4deb5d9a80253f0138c2bd"
 
 def test_it_is_kept_when_a_collection_is_pinned(index: Path, database_url: str, tmp_path: Path) -> None:
     with e2vsearch.open(database_url, encoder="fake") as collection:
-        assert kept.kept(collection.catalog) is None
+        assert kept.reference_embedding(collection.catalog) is None
         collection.ingest(tmp_path / "calls")
-        found = kept.kept(collection.catalog)
+        found = kept.reference_embedding(collection.catalog)
         assert found is not None
-        np.testing.assert_array_equal(found, FakeEncoder().encode([golden.clip()]).vectors[0])
-        kept.keep(collection.catalog, np.zeros(16, np.float32))  # once kept, it stays
-        np.testing.assert_array_equal(kept.kept(collection.catalog), found)
-        assert golden.check(collection.catalog, FakeEncoder()) == 0.0
+        np.testing.assert_array_equal(found, FakeEncoder().encode([encoder_check.reference_clip()]).vectors[0])
+        kept.keep_reference_embedding(collection.catalog, np.zeros(16, np.float32))  # once kept, it stays
+        np.testing.assert_array_equal(kept.reference_embedding(collection.catalog), found)
+        assert encoder_check.check_encoder(collection.catalog, FakeEncoder()) == 0.0
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-5, 0.019])
 def test_what_kernels_and_threads_do_is_let_pass(index: Path, share: float) -> None:
     with e2vsearch.open(index, encoder=Drifting(share)) as collection:
         collection.encoder()
-        apart = golden.check(collection.catalog, collection.encoder())
+        apart = encoder_check.check_encoder(collection.catalog, collection.encoder())
         assert apart == pytest.approx(share, abs=1e-6)
 
 
@@ -112,49 +113,49 @@ def _forget(index: Path) -> None:
 def test_a_collection_without_one_works_and_gets_one_with_the_next_ingest(index: Path, tmp_path: Path) -> None:
     _forget(index)
     with e2vsearch.open(index, encoder=Drifting(1.0)) as collection:
-        assert golden.check(collection.catalog, collection.encoder()) is None
+        assert encoder_check.check_encoder(collection.catalog, collection.encoder()) is None
     with e2vsearch.open(index) as collection:
         collection.ingest(tmp_path / "calls")
-        assert golden.check(collection.catalog, collection.encoder()) == 0.0
+        assert encoder_check.check_encoder(collection.catalog, collection.encoder()) == 0.0
 
 
 def test_an_encoder_that_takes_no_such_clip_leaves_none(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder=Broken()) as collection:
-        golden.pin(collection.catalog, collection.encoder())
+        encoder_check.pin_encoder(collection.catalog, collection.encoder())
         assert collection.space == FakeEncoder().space
-        assert kept.kept(collection.catalog) is None
+        assert kept.reference_embedding(collection.catalog) is None
 
 
 def test_light_is_the_same_with_any_number_of_threads(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder="light") as collection:
-        golden.pin(collection.catalog, collection.encoder())
-        apart = golden.check(collection.catalog, encoders.open("light", encoders.EncoderOptions(threads=2)))
+        encoder_check.pin_encoder(collection.catalog, collection.encoder())
+        apart = encoder_check.check_encoder(collection.catalog, registry.open("light", base.EncoderOptions(threads=2)))
         assert apart is not None
-        assert apart < golden.TOLERANCE / 10
+        assert apart < encoder_check.TOLERANCE / 10
 
 
 def test_an_export_carries_it(index: Path, tmp_path: Path) -> None:
     with e2vsearch.open(index) as collection:
-        transfer.export(collection.catalog, tmp_path / "export")
-        expected = kept.kept(collection.catalog)
+        export.export(collection.catalog, tmp_path / "export")
+        expected = kept.reference_embedding(collection.catalog)
     assert expected is not None
     np.testing.assert_array_equal(np.load(tmp_path / "export" / "golden.npy"), expected)
     with e2vsearch.open(tmp_path / "copy") as copy:
         for already in (0, 1):
-            assert transfer.load(copy.catalog, tmp_path / "export").already == already
-        np.testing.assert_array_equal(kept.kept(copy.catalog), expected)
-        assert golden.check(copy.catalog, FakeEncoder()) == 0.0
+            assert import_.load(copy.catalog, tmp_path / "export").already == already
+        np.testing.assert_array_equal(kept.reference_embedding(copy.catalog), expected)
+        assert encoder_check.check_encoder(copy.catalog, FakeEncoder()) == 0.0
 
 
 def test_an_export_of_vectors_that_were_computed_otherwise_is_refused(index: Path, tmp_path: Path) -> None:
     with e2vsearch.open(index) as collection:
-        transfer.export(collection.catalog, tmp_path / "export")
+        export.export(collection.catalog, tmp_path / "export")
     with e2vsearch.open(tmp_path / "other", encoder=Drifting(0.5)) as other:
-        golden.pin(other.catalog, other.encoder())
+        encoder_check.pin_encoder(other.catalog, other.encoder())
         with pytest.raises(
             SpaceMismatch, match=r"does not compute in the export what it does in this collection"
         ) as it:
-            transfer.load(other.catalog, tmp_path / "export")
+            import_.load(other.catalog, tmp_path / "export")
         assert "\n" not in str(it.value)
         assert other.catalog.counts().recordings == 0
 
@@ -162,11 +163,11 @@ def test_an_export_of_vectors_that_were_computed_otherwise_is_refused(index: Pat
 def test_an_export_may_have_none(index: Path, tmp_path: Path) -> None:
     _forget(index)
     with e2vsearch.open(index) as collection:
-        transfer.export(collection.catalog, tmp_path / "export")
+        export.export(collection.catalog, tmp_path / "export")
     assert not (tmp_path / "export" / "golden.npy").exists()
     with e2vsearch.open(tmp_path / "copy") as copy:
-        assert transfer.load(copy.catalog, tmp_path / "export").recordings == 1
-        assert kept.kept(copy.catalog) is None
+        assert import_.load(copy.catalog, tmp_path / "export").recordings == 1
+        assert kept.reference_embedding(copy.catalog) is None
 
 
 def test_doctor_shows_it(index: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

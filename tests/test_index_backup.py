@@ -12,8 +12,8 @@ from command import Run
 from small_collection import make_collection
 
 import e2vsearch
-from e2vsearch.catalog import Catalog
 from e2vsearch.catalog.backup import backup
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
 
 

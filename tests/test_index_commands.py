@@ -13,7 +13,7 @@ from command import Run
 import e2vsearch
 from e2vsearch import settings
 from e2vsearch.errors import SettingsError
-from e2vsearch.vectors.asked import ASKED
+from e2vsearch.vectors.query_log import ASKED
 
 
 @pytest.fixture(scope="module")

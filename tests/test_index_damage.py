@@ -14,9 +14,9 @@ import pytest
 from memory_source import MemorySource, clustered
 
 from e2vsearch.errors import GenerationError
-from e2vsearch.vectors import Kind
-from e2vsearch.vectors.asked import ASKED
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors.engine import Kind
+from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.query_log import ASKED
 
 DIM, N, K = 16, 2400, 10
 FLIPS = int(os.environ.get("E2VSEARCH_TEST_FLIPS", "25"))  # 1,000 take two minutes
@@ -29,7 +29,7 @@ class Whole:
         self.folder = folder
         self.source = MemorySource(clustered(N, DIM))
         self.queries = clustered(40, DIM, seed=9)
-        index = VectorIndex(folder, self.source)
+        index = FaissEngine(folder, self.source)
         index.build(kind)
         index.tune(0.9)
         for query in self.queries:
@@ -72,9 +72,9 @@ def test_no_flipped_bit_makes_a_wrong_answer(whole: Whole, tmp_path: Path) -> No
             at = int(rng.integers(len(files)))
             bit = int(rng.integers(starts[at], starts[at + 1]))
         name = flipped(copy, bit)
-        index = VectorIndex(copy, whole.source)
+        index = FaissEngine(copy, whole.source)
         found = index.search(whole.queries, K)
-        noticed = bool(index.due() or VectorIndex(copy, whole.source).verify())
+        noticed = bool(index.due() or FaissEngine(copy, whole.source).verify())
         if noticed:
             np.testing.assert_array_equal(found.ids, whole.truth.ids, err_msg=f"bit {bit} of {name}")
             np.testing.assert_array_equal(found.scores, whole.truth.scores)
@@ -91,7 +91,7 @@ def test_what_is_broken_is_built_again(whole: Whole, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(whole.folder, copy)
     flipped(copy / "generations", 100_000)
-    index = VectorIndex(copy, whole.source)
+    index = FaissEngine(copy, whole.source)
     assert index.due()
     index.build()
     assert (index.due(), index.verify()) == (None, [])
@@ -105,7 +105,7 @@ import resource, sys
 from pathlib import Path
 from memory_source import MemorySource, clustered
 from e2vsearch.errors import GenerationError
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors.faiss.index import VectorIndex
 folder, n, dim, kind, limit = Path(sys.argv[1]), *map(int, sys.argv[2:4]), sys.argv[4], int(sys.argv[5])
 index = VectorIndex(folder, MemorySource(clustered(n, dim)))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # as a full disk: no file grows beyond it
@@ -138,9 +138,9 @@ def test_a_full_disk_ends_a_build_and_nothing_else(whole: Whole, short_of: int |
     """Bytes for all but the last few of its largest file, for all of it, or for hardly any."""
     copy = tmp_path / "copy"
     shutil.copytree(whole.folder, copy)
-    index = VectorIndex(copy, whole.source)
+    index = FaissEngine(copy, whole.source)
     before = index.status()
-    largest = VectorIndex(tmp_path / "probe", whole.source).build("ivf-flat").files["ivf.faiss"].size
+    largest = FaissEngine(tmp_path / "probe", whole.source).build("ivf-flat").files["ivf.faiss"].size
     limit = 100 if short_of is None else largest - short_of
     said = run_full(copy, "ivf-flat", limit)
     if short_of == 0:
@@ -149,7 +149,7 @@ def test_a_full_disk_ends_a_build_and_nothing_else(whole: Whole, short_of: int |
     assert said.startswith(f"the index cannot be written in {copy} (")
     assert said.endswith("): free or unlock the disk\n")
     assert said.count("\n") == 1
-    for each in (index, VectorIndex(copy, whole.source)):
+    for each in (index, FaissEngine(copy, whole.source)):
         assert each.status() == before
         np.testing.assert_array_equal(each.search(whole.queries, K).ids, whole.answers.ids)
         assert each.verify() == []
@@ -162,7 +162,7 @@ def test_a_disk_that_is_full_at_the_last_moment(whole: Whole, tmp_path: Path, mo
     """All is written, and only the pointer does not fit any more."""
     copy = tmp_path / "copy"
     shutil.copytree(whole.folder, copy)
-    index = VectorIndex(copy, whole.source)
+    index = FaissEngine(copy, whole.source)
     before = index.status()
     names = {path.name for path in (copy / "generations").iterdir()}
 
@@ -170,7 +170,7 @@ def test_a_disk_that_is_full_at_the_last_moment(whole: Whole, tmp_path: Path, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("e2vsearch.vectors.writing.replace", refuse)
+        patched.setattr("e2vsearch.files.atomic_write", refuse)
         with pytest.raises(GenerationError, match=r"No space left on device.: free or unlock the disk"):
             index.build("flat")
         with pytest.raises(GenerationError, match="No space left on device"):

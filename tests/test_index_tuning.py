@@ -12,9 +12,12 @@ from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
 from e2vsearch.errors import GenerationBusy, GenerationError, SettingsError
-from e2vsearch.vectors import IndexOptions, Kind, asked, exact, manifest, training, tuning, writing
-from e2vsearch.vectors.asked import Asked
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors import exact, query_log
+from e2vsearch.vectors import recall as vectors_recall
+from e2vsearch.vectors.engine import IndexOptions, Kind
+from e2vsearch.vectors.faiss import builder, nprobe, publish, storage
+from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.query_log import QueryLog
 
 DIM, N = 32, 4000
 
@@ -25,7 +28,7 @@ def made(n: int = N, queries: int = 400, seed: int = 0) -> tuple[MemorySource, N
     return MemorySource(everything[:n]), everything[n:]
 
 
-def recall(index: VectorIndex, queries: NDArray[np.float32], k: int = 20) -> float:
+def recall(index: FaissEngine, queries: NDArray[np.float32], k: int = 20) -> float:
     truth, found = index.search(queries, k, compare_all=True).ids, index.search(queries, k).ids
     return float(np.mean([np.isin(real, row).mean() for real, row in zip(truth, found, strict=True)]))
 
@@ -35,7 +38,7 @@ def strange(count: int, seed: int = 5) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal((count, DIM)).astype(np.float32)
 
 
-def ask(index: VectorIndex, queries: NDArray[np.float32]) -> None:
+def ask(index: FaissEngine, queries: NDArray[np.float32]) -> None:
     """As people do, one at a time."""
     for query in queries:
         index.search(query[None], 20)
@@ -47,7 +50,7 @@ def ask(index: VectorIndex, queries: NDArray[np.float32]) -> None:
 @pytest.mark.parametrize("target", [0.9, 0.95, 0.99])
 def test_fresh_queries_find_what_was_promised(target: float, tmp_path: Path) -> None:
     source, queries = made(8000, 1500)
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     tuned = index.build("ivf-rabitq", target=target).tuned
     assert tuned.target == target
     assert tuned.recall >= target
@@ -55,19 +58,19 @@ def test_fresh_queries_find_what_was_promised(target: float, tmp_path: Path) -> 
 
 
 def test_a_lucky_sample_is_not_taken_for_granted() -> None:
-    assert tuning.Measured(0.951, 0.004).sure < 0.95 <= tuning.Measured(0.955, 0.004).sure
-    assert tuning.Measured(1.0, 0.0).sure == 1.0
+    assert vectors_recall.Measured(0.951, 0.004).sure < 0.95 <= vectors_recall.Measured(0.955, 0.004).sure
+    assert vectors_recall.Measured(1.0, 0.0).sure == 1.0
 
 
 def test_what_is_held_out_stays_so_while_a_collection_grows() -> None:
     before, after = np.arange(1, 5001, dtype=np.int64), np.arange(1, 15_001, dtype=np.int64)
-    old = set(np.concatenate([before[rows] for rows in tuning.held_out(before, 0)]).tolist())
-    new = set(np.concatenate([after[rows] for rows in tuning.held_out(after, 0)]).tolist())
-    assert len(old) == len(new) == 2 * tuning.HELD_OUT
+    old = set(np.concatenate([before[rows] for rows in vectors_recall.held_out(before, 0)]).tolist())
+    new = set(np.concatenate([after[rows] for rows in vectors_recall.held_out(after, 0)]).tolist())
+    assert len(old) == len(new) == 2 * vectors_recall.HELD_OUT
     assert new - old <= set(range(5001, 15_001))  # nothing that lists may have been trained on
     assert {each % 2 for each in old} == {0, 1}
-    assert not np.intersect1d(*tuning.held_out(after, 0)).size
-    assert not np.array_equal(tuning.held_out(after, 0)[0], tuning.held_out(after, 1)[0])
+    assert not np.intersect1d(*vectors_recall.held_out(after, 0)).size
+    assert not np.array_equal(vectors_recall.held_out(after, 0)[0], vectors_recall.held_out(after, 1)[0])
 
 
 # ------------------------------------------------------------------------------------------------ tuned without a build
@@ -75,14 +78,14 @@ def test_what_is_held_out_stays_so_while_a_collection_grows() -> None:
 
 def test_tuning_changes_what_is_visited_and_builds_nothing(tmp_path: Path) -> None:
     source, queries = made()
-    index, other = VectorIndex(tmp_path, source), VectorIndex(tmp_path, source)
+    index, other = FaissEngine(tmp_path, source), FaissEngine(tmp_path, source)
     built = index.build("ivf-flat", target=0.8)
     other.search(queries[:1], 20)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "generations").rglob("*/*") if path.is_file()}
     tuned = index.tune(0.99)
     assert (tuned.nprobe or 0) > (built.tuned.nprobe or 0)
     assert {path: path.stat().st_mtime_ns for path in files} == files
-    for each in (index, other, VectorIndex(tmp_path, source)):  # open elsewhere, and opened later
+    for each in (index, other, FaissEngine(tmp_path, source)):  # open elsewhere, and opened later
         state = each.status()
         assert (state.target, state.recall, state.nprobe) == (0.99, tuned.recall, tuned.nprobe)
         assert (state.recall_stored, state.sample_stored, state.measured_at) == (tuned.recall, 500, tuned.measured_at)
@@ -95,7 +98,7 @@ def test_tuning_changes_what_is_visited_and_builds_nothing(tmp_path: Path) -> No
 
 
 def test_a_flat_index_has_nothing_to_tune(tmp_path: Path) -> None:
-    index = VectorIndex(tmp_path, made(1200)[0])
+    index = FaissEngine(tmp_path, made(1200)[0])
     index.build("flat")
     assert index.tune(0.9).tunings == ()
     assert index.search(clustered(1, DIM), 3).exact
@@ -103,7 +106,7 @@ def test_a_flat_index_has_nothing_to_tune(tmp_path: Path) -> None:
 
 def test_what_cannot_be_tuned_says_so(tmp_path: Path) -> None:
     source = MemorySource(np.random.default_rng(0).standard_normal((1500, 8)).astype(np.float32))
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     with pytest.raises(GenerationError, match="no index to tune: e2vsearch index build"):
         index.tune()
     index.build("ivf-rabitq", target=0.5)
@@ -116,18 +119,18 @@ def test_what_cannot_be_tuned_says_so(tmp_path: Path) -> None:
             index.tune(wrong)
         with pytest.raises(SettingsError, match="recall is a share"):
             index.build(target=wrong)
-    with writing.locked(tmp_path), pytest.raises(GenerationBusy):
-        VectorIndex(tmp_path, source).tune()
+    with publish.locked(tmp_path), pytest.raises(GenerationBusy):
+        FaissEngine(tmp_path, source).tune()
 
 
 def test_a_damaged_tuning_is_noticed_and_the_next_build_mends_it(tmp_path: Path) -> None:
     source, queries = made()
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     index.build("ivf-flat")
     index.tune(0.9)
     (file,) = (tmp_path / "generations").glob("*.tuned")
     file.write_bytes(file.read_bytes().replace(b'"k": 20', b'"k": 21'))
-    again = VectorIndex(tmp_path, source)
+    again = FaissEngine(tmp_path, source)
     assert again.search(queries[:3], 20).exact
     assert "not what was written" in str(again.due())
     for _ in range(2):  # two generations are kept
@@ -141,34 +144,34 @@ def test_a_damaged_tuning_is_noticed_and_the_next_build_mends_it(tmp_path: Path)
 
 def test_later_builds_keep_to_what_was_asked(tmp_path: Path) -> None:
     source, _ = made(1500)
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     assert (index.status().asked_kind, index.status().target) == ("auto", 0.95)
     index.build("ivf-sq8", target=0.8)
-    again = VectorIndex(tmp_path, source).build()  # as a due build does, in any process
+    again = FaissEngine(tmp_path, source).build()  # as a due build does, in any process
     assert (again.kind, again.asked_kind, again.tuned.target) == ("ivf-sq8", "ivf-sq8", 0.8)
     index.tune(0.7)
     assert index.build().tuned.target == 0.7
-    said = VectorIndex(tmp_path, source, IndexOptions(kind="ivf-flat", target_recall=0.9)).build()
+    said = FaissEngine(tmp_path, source, IndexOptions(kind="ivf-flat", target_recall=0.9)).build()
     assert (said.kind, said.tuned.target) == ("ivf-flat", 0.9)
     assert index.build("auto").kind == "flat"
     assert index.build().asked_kind == "auto"
-    (tmp_path / "generations" / manifest.CURRENT).write_text("nothing")
+    (tmp_path / "generations" / storage.CURRENT).write_text("nothing")
     assert index.build().tuned.target == 0.95
 
 
 def test_dropping_loses_nothing(tmp_path: Path) -> None:
     source, queries = made(1500)
-    index, other = VectorIndex(tmp_path, source), VectorIndex(tmp_path, source)
+    index, other = FaissEngine(tmp_path, source), FaissEngine(tmp_path, source)
     index.build("ivf-flat")
     index.build("ivf-flat")
     index.tune(0.9)
     truth = index.search(queries[:5], 10, compare_all=True).ids
     other.search(queries[:5], 10)
     ask(index, queries[:1])
-    assert (tmp_path / asked.ASKED).exists()
+    assert (tmp_path / query_log.ASKED).exists()
     assert index.drop() == 2
     assert list((tmp_path / "generations").iterdir()) == []
-    assert not (tmp_path / asked.ASKED).exists()
+    assert not (tmp_path / query_log.ASKED).exists()
     for each in (index, other):
         matches = each.search(queries[:5], 10)
         np.testing.assert_array_equal(matches.ids, truth)
@@ -182,7 +185,7 @@ def test_a_gpu_is_not_pretended(tmp_path: Path) -> None:
     faiss = pytest.importorskip("faiss")
     if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
         pytest.skip("there is a GPU here")
-    index = VectorIndex(tmp_path, made(1500)[0])
+    index = FaissEngine(tmp_path, made(1500)[0])
     index.build("flat")
     with pytest.raises(GenerationError, match="no GPU to use: pip install faiss-gpu") as caught:
         index.build("gpu")
@@ -195,7 +198,7 @@ def test_a_gpu_is_not_pretended(tmp_path: Path) -> None:
 
 def test_the_last_queries_count(tmp_path: Path) -> None:
     source, _ = made()
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     index.build("ivf-flat", target=0.9)
     before = index.status()
     assert (before.recall_asked, before.sample_asked) == (None, 0)
@@ -217,7 +220,7 @@ def test_the_last_queries_count(tmp_path: Path) -> None:
 
 def test_queries_out_of_reach_are_named_and_cost_no_more_than_eightfold(tmp_path: Path) -> None:
     source, _ = made(6000)
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     plain = index.build("ivf-flat", target=0.5)
     ask(index, strange(60))
     index.build("ivf-flat", target=0.5)
@@ -230,7 +233,7 @@ def test_queries_out_of_reach_are_named_and_cost_no_more_than_eightfold(tmp_path
 
 def test_queries_that_are_stored_are_left_out_of_their_own_answers(tmp_path: Path) -> None:
     source, _ = made()
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     index.build("ivf-flat", target=0.9)
     ask(index, np.stack([source.vector(number) for number in source.ids[:64]]))
     found = index.tune(0.6).tunings[0]
@@ -240,26 +243,26 @@ def test_queries_that_are_stored_are_left_out_of_their_own_answers(tmp_path: Pat
 
 def test_a_few_queries_say_nothing(tmp_path: Path) -> None:
     source, queries = made()
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     index.build("ivf-flat")
-    ask(index, queries[: tuning.FEW_ASKED - 1])
+    ask(index, queries[: nprobe.FEW_ASKED - 1])
     assert index.tune().tunings[0].recall_asked is None
 
 
 def test_only_the_last_are_kept_and_only_for_their_owner(tmp_path: Path) -> None:
-    ring = Asked(tmp_path, "space", DIM, 10)
+    ring = QueryLog(tmp_path, "space", DIM, 10)
     vectors = exact.unit(clustered(25, DIM))
     for row in vectors:
         ring.note(row[None])
     kept = ring.read()
     np.testing.assert_allclose(kept, vectors[-10:], atol=1e-6)
-    path = tmp_path / asked.ASKED
+    path = tmp_path / query_log.ASKED
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.stat().st_size == 10 * (16 + 4 * DIM)
-    later = Asked(tmp_path, "space", DIM, 10)  # another process goes on where this one stopped
+    later = QueryLog(tmp_path, "space", DIM, 10)  # another process goes on where this one stopped
     later.note(vectors[:1])
     np.testing.assert_allclose(later.read(), np.concatenate([vectors[-9:], vectors[:1]]), atol=1e-6)
-    assert Asked(tmp_path, "another space", DIM, 10).read().size == 0
+    assert QueryLog(tmp_path, "another space", DIM, 10).read().size == 0
     content = bytearray(path.read_bytes())
     content[3 * (16 + 4 * DIM) + 40] ^= 1
     path.write_bytes(content + b"more")
@@ -267,7 +270,7 @@ def test_only_the_last_are_kept_and_only_for_their_owner(tmp_path: Path) -> None
 
 
 def test_a_search_that_is_widened_is_one_query_and_a_batch_is_none(tmp_path: Path) -> None:
-    ring = Asked(tmp_path, "space", DIM, 50)
+    ring = QueryLog(tmp_path, "space", DIM, 50)
     vectors = exact.unit(clustered(100, DIM))
     ring.note(vectors[:1])
     ring.note(vectors[:1])
@@ -279,27 +282,27 @@ def test_a_search_that_is_widened_is_one_query_and_a_batch_is_none(tmp_path: Pat
 
 def test_nothing_is_kept_where_nothing_shall_be(tmp_path: Path) -> None:
     source, queries = made(1500)
-    index = VectorIndex(tmp_path, source, IndexOptions(asked=0))
+    index = FaissEngine(tmp_path, source, IndexOptions(asked=0))
     index.build("ivf-flat")
     ask(index, queries[:40])
     index.tune()
-    assert not (tmp_path / asked.ASKED).exists()
-    none = VectorIndex(tmp_path / "none", source)
+    assert not (tmp_path / query_log.ASKED).exists()
+    none = FaissEngine(tmp_path / "none", source)
     ask(none, queries[:2])
     assert not (tmp_path / "none").exists()  # before a first build, nothing is written at all
 
 
 def test_a_query_never_fails_for_want_of_a_place_to_note_it(tmp_path: Path) -> None:
     source, queries = made(1500)
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     index.build("ivf-flat")
-    (tmp_path / asked.ASKED).mkdir()  # in the way
+    (tmp_path / query_log.ASKED).mkdir()  # in the way
     ask(index, queries[:3])
     assert index.tune().tunings[0].sample_asked == 0
 
 
 def test_threads_note_side_by_side(tmp_path: Path) -> None:
-    ring = Asked(tmp_path, "space", DIM, 64)
+    ring = QueryLog(tmp_path, "space", DIM, 64)
     vectors = exact.unit(clustered(400, DIM))
 
     def work(start: int) -> None:
@@ -324,7 +327,7 @@ def test_threads_note_side_by_side(tmp_path: Path) -> None:
 def test_lists_are_used_again_until_a_collection_has_grown_fourfold(kind: Kind, tmp_path: Path) -> None:
     vectors = clustered(6000, DIM)
     source = MemorySource(vectors[:1200])
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     stages: list[str] = []
     first = index.build(kind, lambda stage, _done, _total: stages.append(stage))
     assert "train" in stages
@@ -341,7 +344,7 @@ def test_lists_are_used_again_until_a_collection_has_grown_fourfold(kind: Kind, 
     third = index.build(None, lambda stage, _done, _total: stages.append(stage))
     assert "train" in stages
     assert third.trained is not None
-    assert (third.trained.n, third.nlist) == (5500, training.lists_for(5500))
+    assert (third.trained.n, third.nlist) == (5500, builder.lists_for(5500))
     stages.clear()
     index.build(progress=lambda stage, _done, _total: stages.append(stage), retrain=True)
     assert "train" in stages
@@ -349,7 +352,7 @@ def test_lists_are_used_again_until_a_collection_has_grown_fourfold(kind: Kind, 
 
 def test_lists_that_do_no_more_are_made_anew(tmp_path: Path) -> None:
     source = MemorySource(clustered(2000, DIM))
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     first = index.build("ivf-flat")
     source.remove(source.ids[:1500])
     rng = np.random.default_rng(3)
@@ -362,7 +365,7 @@ def test_lists_that_do_no_more_are_made_anew(tmp_path: Path) -> None:
 
 def test_centroids_come_back_as_they_were(tmp_path: Path) -> None:
     source, _ = made(2000)
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     index.build("ivf-rabitq")
     base = index._current()
     assert base is not None
@@ -377,7 +380,7 @@ def test_centroids_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_growth_makes_a_build_due(tmp_path: Path) -> None:
     source, _ = made(1200)
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     index.build("ivf-flat")
-    source.add(clustered(training.GROWN * 1200 - 1200, DIM, seed=4))
+    source.add(clustered(builder.GROWN * 1200 - 1200, DIM, seed=4))
     assert "lists were made for 1200 segments, 4800 are there now" in str(index.due())

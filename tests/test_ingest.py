@@ -20,9 +20,10 @@ import pytest
 from made import DAMAGED, damaged, music, save, silence, speech
 
 import e2vsearch
-from e2vsearch.collection.hearing import Stopped
-from e2vsearch.errors import SettingsError, SpaceMismatch
-from e2vsearch.ingest import Collection, MetadataTable, Progress, expand
+from e2vsearch.audio.paths import expand
+from e2vsearch.errors import Cancelled, SettingsError, SpaceMismatch
+from e2vsearch.ingest.metadata import MetadataTable
+from e2vsearch.ingest.runner import Collection, Progress
 
 
 @pytest.fixture(scope="module")
@@ -270,11 +271,11 @@ def test_stopping_keeps_what_is_done(calls: Path, tmp_path: Path) -> None:
 
 
 def test_listening_stops_between_blocks() -> None:
-    from e2vsearch.collection.hearing import hear
     from e2vsearch.encoders.fake import FakeEncoder
+    from e2vsearch.pipeline import embed_audio
 
-    with pytest.raises(Stopped):
-        hear(speech(3.0), FakeEncoder(), stop=lambda: True)
+    with pytest.raises(Cancelled):
+        embed_audio(speech(3.0), FakeEncoder(), stop=lambda: True)
 
 
 @pytest.mark.slow

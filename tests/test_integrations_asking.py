@@ -16,10 +16,10 @@ from small_collection import SAID, make_collection
 
 import e2vsearch
 from e2vsearch.catalog import labels
-from e2vsearch.collection import QueryResult
 from e2vsearch.errors import AudioNotFound, NoCollection, PathForbidden, QueryError, SettingsError
-from e2vsearch.ingest import Collection
-from e2vsearch.integrations.asking import Asking, Source, references
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.integrations.retriever import Asking, CollectionSource, references
+from e2vsearch.types import QueryResult
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_source_opens_late_and_once(place: Path) -> None:
-    Source(index=place / "nothing here")  # not opened yet
-    source = Source(index=place, encoder="fake")
+    CollectionSource(index=place / "nothing here")  # not opened yet
+    source = CollectionSource(index=place, encoder="fake")
     with ThreadPoolExecutor(4) as pool:
         opened = set(pool.map(lambda _: id(source.collection), range(8)))
     assert len(opened) == 1
@@ -38,18 +38,18 @@ def test_a_source_opens_late_and_once(place: Path) -> None:
 
 def test_a_misspelt_index_makes_nothing(place: Path) -> None:
     with pytest.raises(NoCollection):
-        Source(index=place.parent / "indx").ask("seg:1", Asking())
+        CollectionSource(index=place.parent / "indx").ask("seg:1", Asking())
     assert not (place.parent / "indx").exists()
 
 
 def test_a_collection_and_an_index_are_one_too_many(place: Path) -> None:
     with e2vsearch.open(place) as collection, pytest.raises(SettingsError, match="not both"):
-        Source(collection, place)
+        CollectionSource(collection, place)
 
 
 def test_every_option_reaches_the_query(place: Path) -> None:
     with e2vsearch.open(place, encoder="fake") as collection:
-        source = Source(collection)
+        source = CollectionSource(collection)
         everything = source.ask("seg:1", Asking())
         assert len(everything) == 4
         assert len(source.ask("seg:1", Asking(k=2))) == 2
@@ -68,7 +68,7 @@ def test_fused_vectors_reach_the_query(place: Path, tmp_path: Path) -> None:
         ids = [segment.id for call in range(1, 5) for segment in collection.segments(f"call:{call}")]
         collection.attach("topic", ids, np.array([[each == chosen, each != chosen] for each in ids], np.float32))
         fuse = {"topic": (100.0, np.array([1.0, 0.0], np.float32))}
-        assert Source(collection).ask("seg:1", Asking(k=1, fuse=fuse))[0].segment == chosen
+        assert CollectionSource(collection).ask("seg:1", Asking(k=1, fuse=fuse))[0].segment == chosen
 
 
 def told(result: QueryResult) -> list[tuple[str, float]]:
@@ -80,7 +80,7 @@ def tired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
     """The same with a label of one's own."""
     place = make_collection(tmp_path_factory.mktemp("tired"))
     with e2vsearch.open(place, encoder="fake") as collection:
-        labels.give(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
+        labels.add_examples(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
         yield collection
 
 
@@ -112,7 +112,7 @@ def test_all_that_a_query_can_say(
     tired: Collection, query: Any, asking: Asking, expected: dict[str, Any], roots: Any
 ) -> None:
     """Confined or not, it is what `Collection.query` makes of it."""
-    found = Source(tired, roots=roots).ask(query, asking)
+    found = CollectionSource(tired, roots=roots).ask(query, asking)
     options = dict(expected)
     meant = tired.query(*options.pop("references", ()), k=asking.k, by=asking.by, **options)
     assert told(found) == told(meant)
@@ -122,7 +122,7 @@ def test_all_that_a_query_can_say(
 def test_reasons_come_along_under_the_names_that_were_given(tired: Collection, place: Path) -> None:
     calls = place.parent / "calls"
     for roots, named in ((None, str(calls / "anna.wav")), ([calls], "anna.wav")):
-        source = Source(tired, roots=roots)
+        source = CollectionSource(tired, roots=roots)
         found = source.ask([named], Asking(but_not=[named], explain=True, k=1))
         why = found[0].why
         assert why is not None
@@ -131,7 +131,7 @@ def test_reasons_come_along_under_the_names_that_were_given(tired: Collection, p
         assert {match.reference for match in why.matches} == {each.reference for each in why.against} == {named}
         course = source.ask(named, Asking(arc=True, k=1))[0].course
         assert {match.reference for match in course} == {named}
-    assert Source(tired).ask("seg:1", Asking())[0].why is None
+    assert CollectionSource(tired).ask("seg:1", Asking())[0].why is None
 
 
 @pytest.mark.parametrize(
@@ -151,14 +151,14 @@ def test_reasons_come_along_under_the_names_that_were_given(tired: Collection, p
 @pytest.mark.parametrize("roots", [None, ()])
 def test_what_makes_no_sense(tired: Collection, query: Any, asking: Asking, says: str, roots: Any) -> None:
     with pytest.raises(QueryError, match=says):
-        Source(tired, roots=roots).ask(query, asking)
+        CollectionSource(tired, roots=roots).ask(query, asking)
 
 
 def test_nothing_leads_out_of_the_roots(tired: Collection, place: Path, tmp_path: Path) -> None:
     """Whatever it comes as: a weighed one, one that is unwanted, a station of a course."""
     calls = place.parent / "calls"
     outside = str(save(tmp_path / "outside.wav", speech(2.0)))
-    confined = Source(tired, roots=[calls])
+    confined = CollectionSource(tired, roots=[calls])
     for query, asking in (
         ([(outside, 2.0), "seg:1"], Asking()),
         ([(outside, 2.0)], Asking()),
@@ -200,14 +200,14 @@ def test_references() -> None:
 
 def test_several_references_count_as_one(place: Path) -> None:
     with e2vsearch.open(place, encoder="fake") as collection:
-        found = Source(collection).ask(["seg:1", wav_bytes(speech(2.0, pitch_hz=190.0))], Asking())
+        found = CollectionSource(collection).ask(["seg:1", wav_bytes(speech(2.0, pitch_hz=190.0))], Asking())
         assert len(found.reference) == 2
 
 
 @pytest.mark.parametrize("query", ["how are angry customers treated?", "no such.wav", ""])
 def test_words_are_never_looked_for(place: Path, query: str) -> None:
     with e2vsearch.open(place, encoder="fake") as collection, pytest.raises((AudioNotFound, QueryError)) as told:
-        Source(collection).ask(query, Asking())
+        CollectionSource(collection).ask(query, Asking())
     assert "\n" not in str(told.value)
 
 
@@ -218,8 +218,8 @@ def test_paths_are_confined_to_roots(place: Path, tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "link.wav").symlink_to(outside)
     with e2vsearch.open(place, encoder="fake") as collection:
-        assert Source(collection).ask(str(outside), Asking(k=1))[0].name == "anna"
-        confined = Source(collection, roots=[calls, tmp_path / "inside"])
+        assert CollectionSource(collection).ask(str(outside), Asking(k=1))[0].name == "anna"
+        confined = CollectionSource(collection, roots=[calls, tmp_path / "inside"])
         for allowed in ("anna.wav", str(calls / "anna.wav"), (calls / "anna.wav").as_uri(), calls / "anna.wav"):
             assert confined.ask(allowed, Asking(k=1))[0].name == "anna"
         for forbidden in (str(outside), "../outside.wav", "link.wav", "/etc/hostname", outside, "nothing.wav"):
@@ -228,8 +228,8 @@ def test_paths_are_confined_to_roots(place: Path, tmp_path: Path) -> None:
         for stored in ("seg:1", "call:2"):
             assert len(confined.ask(stored, Asking(k=2))) == 2
         with pytest.raises(PathForbidden, match="without --root"):
-            Source(collection, roots=[]).ask(str(calls / "anna.wav"), Asking())
-        assert len(Source(collection, roots=[]).ask(wav_bytes(speech(2.0)), Asking(k=2))) == 2
+            CollectionSource(collection, roots=[]).ask(str(calls / "anna.wav"), Asking())
+        assert len(CollectionSource(collection, roots=[]).ask(wav_bytes(speech(2.0)), Asking(k=2))) == 2
 
 
 WITHOUT = """
@@ -237,7 +237,7 @@ import importlib, sys
 from e2vsearch.errors import MissingExtra
 for name in ("langchain_core", "llama_index", "haystack", "mcp"):
     sys.modules[name] = None  # as if it were not installed
-import e2vsearch.integrations.asking, e2vsearch.integrations.documents
+import e2vsearch.integrations.retriever, e2vsearch.integrations.documents
 for room in ("langchain", "llama_index", "haystack", "mcp"):
     try:
         importlib.import_module(f"e2vsearch.integrations.{room}")
@@ -261,6 +261,6 @@ def test_a_missing_package_is_named_with_its_extra() -> None:
 
 
 def test_a_query_loads_no_framework() -> None:
-    code = "import sys, e2vsearch.integrations.asking, e2vsearch.integrations.documents; print(*sys.modules)"
+    code = "import sys, e2vsearch.integrations.retriever, e2vsearch.integrations.documents; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {"langchain_core", "llama_index", "haystack", "mcp", "pydantic", "faiss"}

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from e2vsearch.collection import Hit
-from e2vsearch.collection.results import Against, Explanation, Match, Shared
 from e2vsearch.integrations import documents
 from e2vsearch.integrations.documents import MAX_QUOTED, clock, describe, metadata, quoted
-from e2vsearch.space import Space
+from e2vsearch.types import Explanation, Hit, Match, NegativeMatch, SharedEmotion, Space
 
 SPACE = Space("light", "abcdef0123456789", 384, ("angry", "calm", "happy", "sad"))
 HIT = Hit(
@@ -45,8 +43,8 @@ WHY = Explanation(
         Match("emotion:sad", None, None, "seg:16", 1, 2, 0.4),
         *[replace(MATCH, cosine=0.1)] * 9,
     ),
-    shared=(Shared("angry", 0.81, 0.7), Shared("sad", 0.1, 0.15)),
-    against=(Against("calm.wav", 0.5, 0.24, 0.12),),
+    shared=(SharedEmotion("angry", 0.81, 0.7), SharedEmotion("sad", 0.1, 0.15)),
+    against=(NegativeMatch("calm.wav", 0.5, 0.24, 0.12),),
     emotion_part=0.31,
     rest_part=0.62,
 )
@@ -98,7 +96,7 @@ def test_a_description_says_why() -> None:
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_a_reference_cannot_begin_a_line_either(hostile: str) -> None:
-    why = Explanation((replace(MATCH, reference=hostile),), (), (Against(hostile, 1, 1, 1),))
+    why = Explanation((replace(MATCH, reference=hostile),), (), (NegativeMatch(hostile, 1, 1, 1),))
     forged = replace(HIT, why=why, course=(replace(MATCH, reference=hostile),))
     assert len(describe(forged).splitlines()) == len(describe(HIT).splitlines()) + 4
     assert "forged" not in re.sub(r'"(?:[^"\\]|\\.)*"', "", describe(forged))

@@ -19,7 +19,7 @@ tests_of_langchain = pytest.importorskip("langchain_tests.integration_tests", re
 
 import e2vsearch  # noqa: E402
 from e2vsearch.errors import AudioNotFound, BadFilter, QueryError  # noqa: E402
-from e2vsearch.ingest import Collection  # noqa: E402
+from e2vsearch.ingest.runner import Collection  # noqa: E402
 from e2vsearch.integrations.langchain import E2vsearchRetriever  # noqa: E402
 
 
@@ -55,7 +55,7 @@ class TestStandard(tests_of_langchain.RetrieversIntegrationTests):  # type: igno
 
 
 def test_emotions_and_labels_are_queries(tmp_path: Path) -> None:
-    from e2vsearch.analysis.labels import add_examples
+    from e2vsearch.analysis.labels.examples import add_examples
 
     with e2vsearch.open(make_collection(tmp_path), encoder="fake") as collection:
         add_examples(collection, "hesitant", "seg:12")

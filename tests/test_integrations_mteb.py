@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from e2vsearch import audio, encoders
+from e2vsearch import audio
+from e2vsearch.encoders import base, registry
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AudioInvalid, AudioNotFound, MissingExtra, SettingsError
 from e2vsearch.integrations.mteb import E2vsearchEncoder, leave_encoded
-from e2vsearch.projections import shipped
+from e2vsearch.projections import network
 
 TASK = {"task_metadata": SimpleNamespace(name="Made"), "hf_split": "train", "hf_subset": "default"}
 
@@ -79,7 +80,7 @@ def test_a_long_clip_is_the_mean_of_its_equal_parts() -> None:
 
 
 def test_just_30_s_is_one_part() -> None:
-    signal = tone(200, encoders.MAX_SIGNAL_S)
+    signal = tone(200, base.MAX_SIGNAL_S)
     np.testing.assert_array_equal(raw(clip(signal)), vectors(signal))
     longer = np.append(signal, signal[:1])
     np.testing.assert_allclose(raw(clip(longer)), vectors(*np.array_split(longer, 2)).mean(axis=0)[None], rtol=1e-6)
@@ -110,9 +111,9 @@ def test_decoders_give_their_samples() -> None:
 
 
 def test_the_default_projection_is_the_shipped_one_at_rest() -> None:
-    light = encoders.open("light")
+    light = registry.open("light")
     signals = [tone(200, 1), tone(500, 1)]
-    resting = shipped.unpack(light.projection() or b"")
+    resting = network.unpack(light.projection() or b"")
     found = E2vsearchEncoder(light).encode([{"audio": [clip(each) for each in signals]}], **TASK)
     np.testing.assert_array_equal(found, resting.apply(light.encode(signals).vectors))
     alone = E2vsearchEncoder(light).encode([{"audio": [clip(signals[1])]}], **TASK)

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from sqlalchemy import insert, inspect, select, text, update
 
-from e2vsearch.catalog import Catalog, NewRecording, NewSegment, jobs, upgrade
+from e2vsearch.catalog import queue, upgrade
 from e2vsearch.catalog.database import connect
-from e2vsearch.catalog.jobs import Job, NewJob
-from e2vsearch.catalog.leases import clock
-from e2vsearch.catalog.tables import CollectionRow, JobRow, ProjectionRow, SpaceRow
+from e2vsearch.catalog.queue import Job, NewJob
+from e2vsearch.catalog.rows import NewRecording, NewSegment, clock
+from e2vsearch.catalog.schema import CollectionRow, JobRow, ProjectionRow, SpaceRow
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import LeaseLost, NotStored, SchemaTooOld
-from e2vsearch.space import Space
+from e2vsearch.types import Space
 
 SPACE = Space("fake", "r1", 4)
 LEASE_S, ATTEMPTS = 30.0, 3
@@ -47,11 +48,11 @@ def earlier(catalog: Catalog, seconds: float = LEASE_S + 1) -> datetime:
 
 
 def enqueue(catalog: Catalog, *uris: str, priority: int = 0, at: datetime | None = None) -> None:
-    jobs.enqueue(catalog, [NewJob(uri) for uri in uris], priority, at or earlier(catalog, 3600))
+    queue.enqueue(catalog, [NewJob(uri) for uri in uris], priority, at or earlier(catalog, 3600))
 
 
 def take(catalog: Catalog, count: int = 1, *, at: datetime | None = None, busy: bool = False) -> list[Job]:
-    return jobs.take(catalog, "here:1", count, lease_s=LEASE_S, attempts=ATTEMPTS, busy=busy, now=at)
+    return queue.take(catalog, "here:1", count, lease_s=LEASE_S, attempts=ATTEMPTS, busy=busy, now=at)
 
 
 def recording(uri: str) -> NewRecording:
@@ -88,20 +89,20 @@ def test_the_order_is_priority_then_age(catalog: Catalog) -> None:
 
 
 def test_a_recording_is_queued_once(catalog: Catalog) -> None:
-    first = jobs.enqueue(catalog, [NewJob("b"), NewJob("a"), NewJob("b"), NewJob("c")])
+    first = queue.enqueue(catalog, [NewJob("b"), NewJob("a"), NewJob("b"), NewJob("c")])
     assert (first.queued, first.waiting, first.parked) == (3, 0, 0)
     (a,) = take(catalog)
-    jobs.fail(catalog, a.holding, "not-audio", "a: no audio", None)
+    queue.fail(catalog, a.holding, "not-audio", "a: no audio", None)
     (b,) = take(catalog)
     recorded_at = datetime(2024, 5, 1, tzinfo=UTC)
-    again = jobs.enqueue(catalog, [NewJob(uri, {"agent": "Kim"}, recorded_at) for uri in "abcd"], priority=3)
+    again = queue.enqueue(catalog, [NewJob(uri, {"agent": "Kim"}, recorded_at) for uri in "abcd"], priority=3)
     assert (again.queued, again.waiting, again.parked) == (1, 2, 1)
-    third = jobs.enqueue(catalog, [NewJob("c")], priority=1)  # takes neither the priority nor the metadata back
+    third = queue.enqueue(catalog, [NewJob("c")], priority=1)  # takes neither the priority nor the metadata back
     assert (third.queued, third.waiting, third.parked) == (0, 1, 0)
     c, d = take(catalog, 9)
     assert (c.uri, c.metadata, c.recorded_at) == ("c", {"agent": "Kim"}, recorded_at)
     assert (d.uri, d.attempt) == ("d", 1)
-    jobs.release(catalog, [b.holding])
+    queue.release(catalog, [b.holding])
     assert [(job.uri, job.metadata, job.attempt) for job in take(catalog, 9)] == [("b", None, 1)]
 
 
@@ -141,7 +142,7 @@ def test_who_takes_does_not_wait_for_who_stores(catalog: Catalog) -> None:
     with catalog.writing() as connection:
         connection.execute(select(JobRow.id).where(JobRow.id == a.holding.job).with_for_update())
         assert [job.uri for job in take(catalog, 2)] == ["b"]
-        assert jobs.extend(catalog, [a.holding], LEASE_S, earlier(catalog, LEASE_S)) == 0
+        assert queue.extend(catalog, [a.holding], LEASE_S, earlier(catalog, LEASE_S)) == 0
     assert [job.uri for job in take(catalog, 2)] == ["a"]
 
 
@@ -176,14 +177,14 @@ def _stored_by_another(catalog: Catalog) -> Job:
 
 def _given_back(catalog: Catalog) -> Job:
     (job,) = take(catalog)
-    assert jobs.release(catalog, [job.holding]) == 1
+    assert queue.release(catalog, [job.holding]) == 1
     return job
 
 
 def _cleared(catalog: Catalog) -> Job:
     (job,) = take(catalog)
-    jobs.release(catalog, [job.holding])
-    assert jobs.clear(catalog) == 1
+    queue.release(catalog, [job.holding])
+    assert queue.clear(catalog) == 1
     return job
 
 
@@ -191,13 +192,13 @@ def _cleared(catalog: Catalog) -> Job:
 def test_a_late_commit_is_refused_and_stores_nothing(catalog: Catalog, lost: Callable[[Catalog], Job]) -> None:
     enqueue(catalog, "a")
     job = lost(catalog)
-    before = catalog.counts(), jobs.state(catalog).holders
+    before = catalog.counts(), queue.state(catalog).holders
     with pytest.raises(LeaseLost, match="--lease"):
         catalog.store(recording("a"), job.holding)
     with pytest.raises(LeaseLost):
-        jobs.finish(catalog, job.holding)
-    assert jobs.extend(catalog, [job.holding], LEASE_S) == 0
-    assert (catalog.counts(), jobs.state(catalog).holders) == before
+        queue.finish(catalog, job.holding)
+    assert queue.extend(catalog, [job.holding], LEASE_S) == 0
+    assert (catalog.counts(), queue.state(catalog).holders) == before
 
 
 def test_of_two_who_store_the_same_one_does(database_url: str) -> None:
@@ -224,14 +225,14 @@ def test_of_two_who_store_the_same_one_does(database_url: str) -> None:
         for thread in threads:
             thread.join()
         assert Counter(outcomes) == {"stored": 40, "lost": 40}
-        assert (catalog.counts().recordings, jobs.depth(catalog).taken) == (40, 0)
+        assert (catalog.counts().recordings, queue.depth(catalog).taken) == (40, 0)
 
 
 def test_a_lease_that_is_extended_goes_on(catalog: Catalog) -> None:
     enqueue(catalog, "a")
     start = earlier(catalog, LEASE_S - 1)
     (job,) = take(catalog, at=start)
-    assert jobs.extend(catalog, [job.holding], LEASE_S) == 1
+    assert queue.extend(catalog, [job.holding], LEASE_S) == 1
     assert take(catalog, at=start + timedelta(seconds=LEASE_S + 5)) == []  # it would have run out without
     assert catalog.store(recording("a"), job.holding).outcome == "stored"
 
@@ -241,38 +242,38 @@ def test_extending_does_not_revive_what_ran_out(catalog: Catalog) -> None:
     a, b = take(catalog, 2, at=earlier(catalog))
     (again,) = take(catalog)
     assert again.uri == "a"
-    assert jobs.extend(catalog, [a.holding, b.holding], LEASE_S) == 0
+    assert queue.extend(catalog, [a.holding, b.holding], LEASE_S) == 0
     assert [job.uri for job in take(catalog, 2)] == ["b"]
 
 
 def test_what_failed_is_tried_again_after_its_back_off(catalog: Catalog) -> None:
     enqueue(catalog, "a")
     (job,) = take(catalog)
-    jobs.fail(catalog, job.holding, "missing", "a: no such file", 20.0)
+    queue.fail(catalog, job.holding, "missing", "a: no such file", 20.0)
     assert (take(catalog), catalog.failures()) == ([], [])
-    assert jobs.depth(catalog).later == 1
+    assert queue.depth(catalog).later == 1
     (again,) = take(catalog, at=later(catalog, 21))
     assert again.attempt == 2
     with pytest.raises(LeaseLost):
-        jobs.fail(catalog, job.holding, "missing", "a: no such file", 20.0)
+        queue.fail(catalog, job.holding, "missing", "a: no such file", 20.0)
 
 
 def test_what_is_given_up_is_parked_with_its_reason(catalog: Catalog) -> None:
     enqueue(catalog, "a", "b")
     (job,) = take(catalog)
-    jobs.fail(catalog, job.holding, "not-audio", "a: is no audio", None)
+    queue.fail(catalog, job.holding, "not-audio", "a: is no audio", None)
     assert [job.uri for job in take(catalog, 9, at=later(catalog, 9999))] == ["b"]
     (failure,) = catalog.failures()
     assert (failure.uri, failure.reason, failure.message, failure.attempts) == ("a", "not-audio", "a: is no audio", 1)
-    (parked,) = jobs.state(catalog).parked
+    (parked,) = queue.state(catalog).parked
     assert (parked.uri, parked.reason, parked.message, parked.attempts) == ("a", "not-audio", "a: is no audio", 1)
     with pytest.raises(NotStored, match="b is not among the parked"):
-        jobs.retry(catalog, ["a", "b"])
-    assert jobs.retry(catalog, ["a"]) == 1
-    assert jobs.retry(catalog) == 0
+        queue.retry(catalog, ["a", "b"])
+    assert queue.retry(catalog, ["a"]) == 1
+    assert queue.retry(catalog) == 0
     (again,) = take(catalog, 9)
     assert (again.uri, again.attempt) == ("a", 1)
-    jobs.finish(catalog, again.holding)
+    queue.finish(catalog, again.holding)
     assert catalog.failures() == []
 
 
@@ -299,10 +300,10 @@ def test_what_was_given_back_counts_as_not_taken(catalog: Catalog) -> None:
     for _ in range(ATTEMPTS + 2):
         (job,) = take(catalog)
         assert (job.attempt, job.alone) == (1, False)
-        jobs.release(catalog, [job.holding], earlier(catalog, 3600))
+        queue.release(catalog, [job.holding], earlier(catalog, 3600))
     lose(catalog, "a", times=ATTEMPTS)
     (alone,) = take(catalog)
-    jobs.release(catalog, [alone.holding])
+    queue.release(catalog, [alone.holding])
     (again,) = take(catalog)
     assert again.alone  # what was to be tried alone still is
 
@@ -311,11 +312,11 @@ def test_the_state_of_the_queue(catalog: Catalog) -> None:
     start = now(catalog)
     enqueue(catalog, "old", at=start - timedelta(seconds=100))
     enqueue(catalog, "new", "newer", "newest", at=start)
-    empty_handed = jobs.depth(catalog, start)
+    empty_handed = queue.depth(catalog, start)
     assert (empty_handed.queued, empty_handed.taken, empty_handed.oldest_s) == (4, 0, pytest.approx(100.0))
     take(catalog, 2, at=start)
-    jobs.take(catalog, "there:2", 1, lease_s=5.0, attempts=ATTEMPTS, now=start)
-    found = jobs.state(catalog, start + timedelta(seconds=10))
+    queue.take(catalog, "there:2", 1, lease_s=5.0, attempts=ATTEMPTS, now=start)
+    found = queue.state(catalog, start + timedelta(seconds=10))
     assert [(holder.name, holder.jobs) for holder in found.holders] == [("here:1", 2), ("there:2", 1)]
     assert found.holders[0].leased_until == start + timedelta(seconds=LEASE_S)
     assert (found.depth.queued, found.depth.taken, found.depth.lost, found.depth.parked) == (1, 3, 1, 0)
@@ -323,17 +324,17 @@ def test_the_state_of_the_queue(catalog: Catalog) -> None:
 
 
 def test_an_empty_queue(catalog: Catalog) -> None:
-    assert jobs.depth(catalog) == jobs.Depth(0, 0, 0, 0, 0, 0.0)
-    assert jobs.clear(catalog) == jobs.retry(catalog) == jobs.extend(catalog, [], LEASE_S) == 0
-    assert jobs.enqueue(catalog, []) == jobs.Enqueued(0, 0, 0)
+    assert queue.depth(catalog) == queue.Depth(0, 0, 0, 0, 0, 0.0)
+    assert queue.clear(catalog) == queue.retry(catalog) == queue.extend(catalog, [], LEASE_S) == 0
+    assert queue.enqueue(catalog, []) == queue.Enqueued(0, 0, 0)
 
 
 def test_clearing_leaves_what_is_in_work(catalog: Catalog) -> None:
     enqueue(catalog, "a", "b", "c")
     a, b = take(catalog, 2)
-    jobs.fail(catalog, b.holding, "empty", "b: no bytes", None)
-    assert jobs.clear(catalog, parked_only=True) == 1
-    assert jobs.clear(catalog) == 1
+    queue.fail(catalog, b.holding, "empty", "b: no bytes", None)
+    assert queue.clear(catalog, parked_only=True) == 1
+    assert queue.clear(catalog) == 1
     assert catalog.store(recording("a"), a.holding).outcome == "stored"
 
 

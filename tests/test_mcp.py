@@ -28,9 +28,9 @@ from opened_mcp import COMMAND, TOOLS, connected
 
 import e2vsearch
 from e2vsearch import audio
-from e2vsearch.integrations.asking import Source
 from e2vsearch.integrations.mcp import make_server
 from e2vsearch.integrations.mcp.tools import MAX_CLIP_BYTES, MAX_CLIP_S
+from e2vsearch.integrations.retriever import CollectionSource
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def mapped(place: Path) -> Path:
     """The same with a map of one cluster: its first six moments. Stored as it is, since making one takes an extra."""
-    from e2vsearch.analysis.maps import CentralMoment, Cluster, MapOptions, Proportion
+    from e2vsearch.analysis.maps.types import CentralMoment, Cluster, MapOptions, Proportion
     from e2vsearch.catalog.maps import Points, StoredMap, save
 
     with e2vsearch.open(place) as collection:
@@ -186,7 +186,7 @@ def test_a_missing_collection_is_one_line(tmp_path: Path) -> None:
 def server(place: Path) -> Iterator[MCPServer[Any]]:
     """One that may read no folder, in this process."""
     with e2vsearch.open(place, encoder="fake") as collection:
-        yield make_server(Source(collection, roots=()))
+        yield make_server(CollectionSource(collection, roots=()))
 
 
 async def test_a_clip_in_base64(server: MCPServer[Any]) -> None:
@@ -220,8 +220,8 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
 
     place, calls = make_collection(tmp_path), tmp_path / "calls"
     with e2vsearch.open(place, encoder="fake") as collection:
-        labels.give(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
-        async with connected(make_server(Source(collection, roots=[calls]))) as client:
+        labels.add_examples(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
+        async with connected(make_server(CollectionSource(collection, roots=[calls]))) as client:
 
             async def find(**asked: Any) -> tuple[dict[str, Any], str]:
                 found = await client.call_tool("find_similar", asked)
@@ -283,9 +283,9 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
 async def test_a_long_reference_is_explained_in_short(tmp_path: Path) -> None:
     from datetime import timedelta
 
-    from e2vsearch.catalog import NewRecording, NewSegment
+    from e2vsearch.catalog.rows import NewRecording, NewSegment
     from e2vsearch.integrations.mcp.results import MAX_MATCHES
-    from e2vsearch.space import Space
+    from e2vsearch.types import Space
 
     rng = np.random.default_rng(0)
     with e2vsearch.open(tmp_path / "long") as collection:
@@ -297,7 +297,7 @@ async def test_a_long_reference_is_explained_in_short(tmp_path: Path) -> None:
             when = datetime(2024, 3, 1, tzinfo=UTC) + timedelta(days=number)
             names = f"/{number}.wav", str(number), f"{number:064x}"
             collection.catalog.store(NewRecording(*names, 1, 1, when, 100.0, 1, 8000, "WAV", segments, {}))
-        async with connected(make_server(Source(collection, roots=()))) as client:
+        async with connected(make_server(CollectionSource(collection, roots=()))) as client:
             found = await client.call_tool("find_similar", {"arc": "call:1", "explain": True})
             [hit] = found.structured_content["hits"]
             whole = collection.query("call:1", arc=None, explain=True)[0].why

@@ -15,17 +15,17 @@ from command import Run
 from made import save, silence, speech
 
 import e2vsearch
-from e2vsearch.analysis.maps import material
-from e2vsearch.catalog import NewRecording, NewSegment, projections, scores
+from e2vsearch.analysis.maps import dataset
+from e2vsearch.catalog import projections
 from e2vsearch.catalog.projections import StoredProjection
-from e2vsearch.collection import transfer
-from e2vsearch.collection.comparing import compare_heard, emotion_of
-from e2vsearch.collection.percentiles import sample_of
-from e2vsearch.collection.results import Heard, Moment
+from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.emotions import named
-from e2vsearch.ingest import Collection
+from e2vsearch.ingest.runner import Collection
 from e2vsearch.integrations.documents import metadata
-from e2vsearch.space import Space
+from e2vsearch.search.background import background_scores
+from e2vsearch.search.compare import compare_audio, emotion_of
+from e2vsearch.transfer import export, import_
+from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, Space
 
 LABELS = ("angry", "neutral", "sad")
 SPACE = Space("saved", "made", 8, LABELS)
@@ -118,7 +118,8 @@ def test_over_http(collection: Collection, expected: dict[str, dict[str, Any]]) 
     pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
     from fastapi.testclient import TestClient
 
-    from e2vsearch.service import ServiceOptions, create_app
+    from e2vsearch.server import create_app
+    from e2vsearch.server.options import ServiceOptions
 
     with TestClient(create_app(collection, ServiceOptions()), base_url="http://127.0.0.1:8080") as client:
         answer = client.post("/query", json={"references": ["seg:1"], "by": "segment", "include_self": True}).json()
@@ -140,42 +141,42 @@ def test_over_mcp(collection: Collection, expected: dict[str, dict[str, Any]]) -
 
 
 def test_on_a_map(collection: Collection, expected: dict[str, dict[str, Any]]) -> None:
-    by_segment = material.facts(collection, "segment", np.arange(1, 7), None)
+    by_segment = dataset.facts(collection, "segment", np.arange(1, 7), None)
     assert {item.id: shown(item) for item in by_segment.items} == expected
-    (call,) = material.facts(collection, "call", np.array([1]), "segment in (2, 5)").items
+    (call,) = dataset.facts(collection, "call", np.array([1]), "segment in (2, 5)").items
     assert (call.emotion, call.emotion_score) == ("neutral", pytest.approx((0.35 + 0.8) / 2))
-    (unclear,) = material.facts(collection, "call", np.array([1]), "segment in (1, 5)").items
+    (unclear,) = dataset.facts(collection, "call", np.array([1]), "segment in (1, 5)").items
     assert (unclear.emotion, unclear.emotion_score) == ("unsure", None)
     assert unclear.valence == pytest.approx(np.mean([expected[name]["valence"] for name in ("seg:1", "seg:5")]))
-    (nothing,) = material.facts(collection, "call", np.array([1]), "segment = 6").items
+    (nothing,) = dataset.facts(collection, "call", np.array([1]), "segment = 6").items
     assert shown(nothing) == dict.fromkeys(SHOWN)
 
 
 def test_after_an_export(collection: Collection, tmp_path: Path) -> None:
-    transfer.export(collection.catalog, tmp_path / "export")
+    export.export(collection.catalog, tmp_path / "export")
     with e2vsearch.open(tmp_path / "copy") as copy:
-        transfer.load(copy.catalog, tmp_path / "export")
+        import_.load(copy.catalog, tmp_path / "export")
         assert list(copy.catalog.segments()) == list(collection.catalog.segments())
 
 
 def test_of_what_is_compared() -> None:
     moments = [
-        Moment(0, 0.0, 2.0, np.eye(8, dtype=np.float32)[0], np.array([0.7, 0.2, 0.1], np.float32), -20.0),
-        Moment(0, 3.0, 4.2, np.eye(8, dtype=np.float32)[1], np.array([0.1, 0.1, 0.8], np.float32), -20.0),
+        EmbeddedSegment(0, 0.0, 2.0, np.eye(8, dtype=np.float32)[0], np.array([0.7, 0.2, 0.1], np.float32), -20.0),
+        EmbeddedSegment(0, 3.0, 4.2, np.eye(8, dtype=np.float32)[1], np.array([0.1, 0.1, 0.8], np.float32), -20.0),
     ]
     whole, quiet, short = (
-        Heard(tuple(each), 5.0, 1, 8000, "WAV")
+        EmbeddedAudio(tuple(each), 5.0, 1, 8000, "WAV")
         for each in (moments, [_but(moments[0], level_db=-70.0)], [_but(moments[0], end_s=0.5)])
     )
-    found = compare_heard(SPACE, ("a", whole), ("b", quiet))
+    found = compare_audio(SPACE, ("a", whole), ("b", quiet))
     assert (found.a.emotion, found.a.emotion_score) == ("unsure", None)  # .475, .1625, .3625: .1125 over the second
     assert (found.b.emotion, found.b.arousal) == ("unsure", pytest.approx((0.7 * 0.59 - 0.1 * 0.27 + 1) / 2))
-    assert compare_heard(SPACE, ("a", short), ("b", whole)).a.emotion == "too short"
-    assert emotion_of(Space("x", "1", 8), [Moment(0, 0.0, 2.0, np.ones(8, np.float32), None)]) is None
+    assert compare_audio(SPACE, ("a", short), ("b", whole)).a.emotion == "too short"
+    assert emotion_of(Space("x", "1", 8), [EmbeddedSegment(0, 0.0, 2.0, np.ones(8, np.float32), None)]) is None
 
 
-def _but(moment: Moment, **changes: Any) -> Moment:
-    return Moment(**{name: getattr(moment, name) for name in Moment.__slots__} | changes)
+def _but(moment: EmbeddedSegment, **changes: Any) -> EmbeddedSegment:
+    return EmbeddedSegment(**{name: getattr(moment, name) for name in EmbeddedSegment.__slots__} | changes)
 
 
 def test_scores_given_anew_are_named_by_length_and_level(tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_scores_given_anew_are_named_by_length_and_level(tmp_path: Path) -> None
         by = StoredProjection("p", "fitted", "r", b"", {}, projections.now())
         projections.put(catalog, by)
         sure = np.tile(np.array([0.1, 0.1, 0.8], np.float32), (5, 1))
-        assert scores.put(catalog, np.array([1, 2, 3, 4, 99]), sure, by)  # the last is gone
+        assert projections.put_scores(catalog, np.array([1, 2, 3, 4, 99]), sure, by)  # the last is gone
         found = [(each.emotion, each.emotion_score) for _, each in catalog.segments()]
         assert found == [
             ("sad", pytest.approx(0.8)),
@@ -195,7 +196,7 @@ def test_scores_given_anew_are_named_by_length_and_level(tmp_path: Path) -> None
             ("sad", pytest.approx(0.8)),
         ]
         assert len({(each.arousal, each.valence) for _, each in catalog.segments()}) == 1
-        assert not scores.put(
+        assert not projections.put_scores(
             catalog, np.array([1]), sure[:1] * 0, StoredProjection("p", "fitted", "s", b"", {}, by.created_at)
         )
         assert next(iter(catalog.segments()))[1].emotion == "sad"
@@ -206,9 +207,9 @@ def test_what_is_not_named_tells_no_emotions_apart(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index") as collection:
         collection.catalog.pin(SPACE, "saved")
         collection.catalog.store(a_call(1, ("seg:1",) * 6 + ("seg:2",) * 6 + ("seg:3",) * 6))
-        assert len(sample_of(collection).axes) == 0  # anger alone is named
+        assert len(background_scores(collection).axes) == 0  # anger alone is named
         collection.catalog.store(a_call(2, ("seg:5",) * 6))
-        assert len(sample_of(collection).axes) == 1
+        assert len(background_scores(collection).axes) == 1
 
 
 def test_the_level_of_what_is_ingested_and_of_a_clip(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from memory_source import MemorySource
 from planted import DIM, LABELS, VOICES, Planted
 
 from e2vsearch.errors import AnalysisError, SpaceMismatch, TooFewExamples
-from e2vsearch.projections import RAW, fitted, head, unit
-from e2vsearch.projections.parts import NUANCE_DIMS, Parts, unpack
-from e2vsearch.projections.source import Projected
-from e2vsearch.vectors import Kind
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.projections import discriminant, head
+from e2vsearch.projections.base import RAW, unit
+from e2vsearch.projections.linear import NUANCE_DIMS, LinearProjection, unpack
+from e2vsearch.projections.view import ProjectedVectors
+from e2vsearch.vectors.engine import Kind
+from e2vsearch.vectors.faiss.index import FaissEngine
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +84,8 @@ def test_emotion2vec_gives_the_head_that_makes_its_scores(tmp_path: Path) -> Non
     from made import noise
     from random_emotion2vec import FIVE_TOKENS, write_model
 
-    from e2vsearch.encoders import EncoderOptions
-    from e2vsearch.encoders.emotion2vec import Emotion2vecEncoder
+    from e2vsearch.encoders.base import EncoderOptions
+    from e2vsearch.encoders.emotion2vec.encoder import Emotion2vecEncoder
 
     encoder = Emotion2vecEncoder(str(write_model(tmp_path / "five", tokens=FIVE_TOKENS)), EncoderOptions(threads=1))
     heard = encoder.encode([noise(1.0, seed=seed) for seed in range(3)])
@@ -99,11 +100,11 @@ def test_emotion2vec_gives_the_head_that_makes_its_scores(tmp_path: Path) -> Non
 def test_fitted_brings_emotion_out_on_held_out_voices(small: Planted) -> None:
     train, test = small.voices < VOICES // 2, small.voices >= VOICES // 2
     emotions, voices, texts = small.emotions[train], small.voices[train], small.texts[train]
-    chosen = fitted.fit(small.vectors[train], emotions.tolist(), voices.tolist(), texts.tolist())
-    found = fitted.mean_average_precision(
+    chosen = discriminant.fit(small.vectors[train], emotions.tolist(), voices.tolist(), texts.tolist())
+    found = discriminant.mean_average_precision(
         unit(chosen.projection.apply(small.vectors[test])), small.emotions[test], small.voices[test], 0
     )
-    raw = fitted.mean_average_precision(unit(small.vectors[test]), small.emotions[test], small.voices[test], 0)
+    raw = discriminant.mean_average_precision(unit(small.vectors[test]), small.emotions[test], small.voices[test], 0)
     assert found is not None
     assert raw is not None
     assert raw[0] < 0.4 < 0.9 < found[0]
@@ -113,14 +114,14 @@ def test_fitted_brings_emotion_out_on_held_out_voices(small: Planted) -> None:
 def test_fitted_to_shuffled_labels_is_judged_to_be_nothing(small: Planted) -> None:
     """Cross-validation that let a voice or a sentence into both parts would see what is not there."""
     emotions = np.random.default_rng(0).permutation(small.emotions)
-    chosen = fitted.fit(small.vectors, emotions.tolist(), small.voices.tolist(), small.texts.tolist())
+    chosen = discriminant.fit(small.vectors, emotions.tolist(), small.voices.tolist(), small.texts.tolist())
     assert chosen.map < chosen.map_raw + 0.08 < 0.4
 
 
 def test_rivals_are_judged_on_the_same_queries(small: Planted) -> None:
     labels = small.emotions.tolist(), small.voices.tolist(), small.texts.tolist()
     good = head.of_head(small.vectors, small.voices, small.head)
-    chosen = fitted.fit(small.vectors, *labels, rivals={"good": good, "raw": RAW})
+    chosen = discriminant.fit(small.vectors, *labels, rivals={"good": good, "raw": RAW})
     assert chosen.map_of["raw"] == pytest.approx(chosen.map_raw)
     assert chosen.map_of["good"] > 0.9
 
@@ -129,26 +130,26 @@ def test_rivals_are_judged_on_the_same_queries(small: Planted) -> None:
 def test_too_few_voices_fit_nothing(small: Planted, voices: int) -> None:
     some = small.voices < voices
     with pytest.raises(TooFewExamples, match="speakers"):
-        fitted.fit(small.vectors[some], small.emotions[some].tolist(), small.voices[some].tolist())
+        discriminant.fit(small.vectors[some], small.emotions[some].tolist(), small.voices[some].tolist())
 
 
 def test_an_emotion_of_one_voice_fits_nothing() -> None:
     vectors = np.random.default_rng(0).standard_normal((40, 16))
     speakers = np.arange(40) % 5
     with pytest.raises(TooFewExamples, match="several speakers"):
-        fitted.fit(vectors, ["angry" if each == 0 else "calm" for each in speakers], speakers.tolist())
+        discriminant.fit(vectors, ["angry" if each == 0 else "calm" for each in speakers], speakers.tolist())
 
 
 @pytest.fixture(scope="module")
-def parts() -> Parts:
+def parts() -> LinearProjection:
     rng = np.random.default_rng(2)
     small, wide = rng.standard_normal((32, 4)), rng.standard_normal((32, 6))
-    return Parts(
+    return LinearProjection(
         "fitted", "fitted", rng.standard_normal(32).astype("f4") / 9, small.astype("f4"), wide.astype("f4"), 0.25
     )
 
 
-def test_cosine_is_the_weighted_mean_of_its_parts(parts: Parts) -> None:
+def test_cosine_is_the_weighted_mean_of_its_parts(parts: LinearProjection) -> None:
     shown = parts.apply(np.random.default_rng(0).standard_normal((2, 32))).astype(np.float64)
     emotion, nuance = shown[:, : parts.dim_emotion], shown[:, parts.dim_emotion :]
     np.testing.assert_allclose(np.linalg.norm(shown, axis=1), 1.0, atol=1e-6)
@@ -156,7 +157,7 @@ def test_cosine_is_the_weighted_mean_of_its_parts(parts: Parts) -> None:
     assert shown[0] @ shown[1] == pytest.approx(0.75 * of_emotion + 0.25 * of_nuance, abs=1e-6)
 
 
-def test_length_does_not_matter_and_zeros_stay(parts: Parts) -> None:
+def test_length_does_not_matter_and_zeros_stay(parts: LinearProjection) -> None:
     vectors = np.random.default_rng(0).standard_normal((3, 32))
     np.testing.assert_allclose(parts.apply(vectors), parts.apply(vectors * 1e4), atol=1e-6)
     assert not parts.apply(np.zeros((1, 32))).any()
@@ -171,7 +172,7 @@ def test_a_row_is_the_same_whatever_is_beside_it() -> None:
     assert np.abs(together[7] - alone[0]).max() < 2e-7
 
 
-def test_pack_brings_all_of_it_back(parts: Parts) -> None:
+def test_pack_brings_all_of_it_back(parts: LinearProjection) -> None:
     again = unpack(parts.pack(), "fitted", "another name", 32)
     vectors = np.random.default_rng(0).standard_normal((5, 32))
     np.testing.assert_array_equal(again.apply(vectors), parts.apply(vectors))
@@ -179,13 +180,13 @@ def test_pack_brings_all_of_it_back(parts: Parts) -> None:
     assert again.pack() == parts.pack()
 
 
-def test_any_parameter_is_in_the_revision(parts: Parts) -> None:
+def test_any_parameter_is_in_the_revision(parts: LinearProjection) -> None:
     moved = parts.centre + np.float32(1e-3)
     others = [
-        Parts("fitted", "fitted", moved, parts.emotion, parts.nuance, parts.share),
-        Parts("fitted", "fitted", parts.centre, parts.emotion * 2, parts.nuance, parts.share),
-        Parts("fitted", "fitted", parts.centre, parts.emotion, parts.nuance[:, :5], parts.share),
-        Parts("fitted", "fitted", parts.centre, parts.emotion, parts.nuance, 0.5),
+        LinearProjection("fitted", "fitted", moved, parts.emotion, parts.nuance, parts.share),
+        LinearProjection("fitted", "fitted", parts.centre, parts.emotion * 2, parts.nuance, parts.share),
+        LinearProjection("fitted", "fitted", parts.centre, parts.emotion, parts.nuance[:, :5], parts.share),
+        LinearProjection("fitted", "fitted", parts.centre, parts.emotion, parts.nuance, 0.5),
     ]
     assert len({parts.revision, *(each.revision for each in others)}) == 5
 
@@ -199,8 +200,8 @@ def _with_pickle() -> bytes:
 
 
 @pytest.mark.parametrize("damage", ["nothing", "cut", "pickled", "another dimension", "not finite"])
-def test_damaged_parameters_are_refused(parts: Parts, damage: str) -> None:
-    bad = Parts("fitted", "x", parts.centre * np.float32(np.nan), parts.emotion, parts.nuance, 0.5)
+def test_damaged_parameters_are_refused(parts: LinearProjection, damage: str) -> None:
+    bad = LinearProjection("fitted", "x", parts.centre * np.float32(np.nan), parts.emotion, parts.nuance, 0.5)
     data = {
         "nothing": b"",
         "cut": parts.pack()[:-40],
@@ -212,7 +213,7 @@ def test_damaged_parameters_are_refused(parts: Parts, damage: str) -> None:
         unpack(data, "fitted", "mine", 33 if damage == "another dimension" else 32)
 
 
-def test_vectors_of_another_space_are_refused(parts: Parts) -> None:
+def test_vectors_of_another_space_are_refused(parts: LinearProjection) -> None:
     with pytest.raises(SpaceMismatch, match="32 numbers"):
         parts.apply(np.ones((2, 16)))
     with pytest.raises(SpaceMismatch, match="does not fit"):
@@ -230,11 +231,11 @@ def test_raw_changes_nothing() -> None:
 
 def test_an_index_of_one_projection_is_not_answered_under_another(planted: Planted, tmp_path: Path) -> None:
     source = MemorySource(planted.vectors)
-    one = Projected(source, head.of_head(planted.vectors, planted.voices, planted.head))
-    two = Projected(source, head.of_head(planted.vectors, planted.voices, planted.head, share=0.2))
-    assert len({source.space_id, one.space_id, two.space_id, Projected(source, RAW).space_id}) == 3
-    VectorIndex(tmp_path, one).build("flat")
-    other = VectorIndex(tmp_path, two)
+    one = ProjectedVectors(source, head.of_head(planted.vectors, planted.voices, planted.head))
+    two = ProjectedVectors(source, head.of_head(planted.vectors, planted.voices, planted.head, share=0.2))
+    assert len({source.space_id, one.space_id, two.space_id, ProjectedVectors(source, RAW).space_id}) == 3
+    FaissEngine(tmp_path, one).build("flat")
+    other = FaissEngine(tmp_path, two)
     status = other.status()
     assert status.damage is not None
     assert "another space" in status.damage
@@ -248,8 +249,8 @@ def test_an_index_of_one_projection_is_not_answered_under_another(planted: Plant
 def test_what_an_index_holds_is_what_is_read_again(planted: Planted, tmp_path: Path, kind: Kind) -> None:
     source = MemorySource(planted.vectors)
     source.batch_rows = 100
-    projected = Projected(source, head.of_head(planted.vectors, planted.voices, planted.head))
-    index = VectorIndex(tmp_path, projected)
+    projected = ProjectedVectors(source, head.of_head(planted.vectors, planted.voices, planted.head))
+    index = FaissEngine(tmp_path, projected)
     index.build(kind)
     added = source.add(planted.vectors[:3] * 2)
     found = index.search(projected.fetch(added).vectors, 2)

@@ -14,12 +14,12 @@ from made import save, silence, speech
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch.catalog import NewRecording, NewSegment, labels
-from e2vsearch.collection import mixing, percentiles
-from e2vsearch.collection.results import Hit, QueryResult
+from e2vsearch.catalog import labels
+from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.errors import NotStored, QueryError
-from e2vsearch.ingest import Collection
-from e2vsearch.space import Space
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.search import background, score
+from e2vsearch.types import Hit, QueryResult, Space
 
 DIM = 12
 EMOTIONS = ("angry", "neutral", "sad")
@@ -87,7 +87,7 @@ def test_weights_and_what_is_unwanted_by_segment(
     collection: Collection, units: NDArray[np.float64], exact: bool, k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The score of the docstring, worked out by hand for every moment."""
-    monkeypatch.setattr(mixing, "_ALL_CELLS", 0)  # through the index, unless asked to compare all
+    monkeypatch.setattr(score, "_ALL_CELLS", 0)  # through the index, unless asked to compare all
     result = collection.query(
         ("seg:1", 2.0), ("call:3", 1.0), but_not=[("seg:50", 0.7), "call:9"], by="segment", k=k, exact=exact
     )
@@ -109,7 +109,7 @@ def test_weights_and_what_is_unwanted_by_call(
     collection: Collection, units: NDArray[np.float64], weighted: bool, cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A penalty counts against moments: late interaction goes over what is left of each cosine."""
-    monkeypatch.setattr(mixing, "_ALL_CELLS", cells)
+    monkeypatch.setattr(score, "_ALL_CELLS", cells)
     references: list[Any] = [("call:3", 2.0), ("seg:1", 1.0)] if weighted else ["call:3", "seg:1"]
     result = collection.query(*references, but_not=["seg:50"], k=5)
     left = np.vstack([units[of_call(3)] @ units.T, units[:1] @ units.T]) - 0.5 * np.maximum(units[49] @ units.T, 0)
@@ -157,8 +157,8 @@ def test_what_the_index_misses_is_found(
     collection: Collection, units: NDArray[np.float64], by: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With all of its first look penalised, the answer lies further down and is still the true one."""
-    monkeypatch.setattr(mixing, "_ALL_CELLS", 0)
-    monkeypatch.setattr(mixing, "_FIRST_LOOK", 10)
+    monkeypatch.setattr(score, "_ALL_CELLS", 0)
+    monkeypatch.setattr(score, "_FIRST_LOOK", 10)
     plain = collection.query("seg:1", by="segment", k=10)
     asked: dict[str, Any] = {"but_not": [(plain[0].segment, 2.0), (plain[1].segment, 2.0)], "by": by, "k": 1}
     near, true = collection.query("seg:1", **asked), collection.query("seg:1", **asked, exact=True)
@@ -186,9 +186,9 @@ def test_a_mixture_of_emotions(collection: Collection, units: NDArray[np.float64
 
 
 def collection_target(collection: Collection, name: str) -> NDArray[np.float64]:
-    from e2vsearch.collection import targets
+    from e2vsearch.search import prototypes
 
-    vector = targets.named(collection.catalog, f"emotion:{name}").vector.astype(np.float64)
+    vector = prototypes.prototype(collection.catalog, f"emotion:{name}").vector.astype(np.float64)
     return vector / np.linalg.norm(vector)
 
 
@@ -221,7 +221,7 @@ def test_labels_of_ones_own_are_names_too(tmp_path: Path, database_url: str) -> 
         collection.catalog.pin(Space("saved", "made", DIM, EMOTIONS), "saved")
         scores = np.tile([0.2, 0.5, 0.3], (5, 1))
         collection.catalog.store(made_recording(0, rng.standard_normal((5, DIM)), scores))
-        labels.give(collection.catalog, "curt", [labels.NewExample("seg:2", segment=2)])
+        labels.add_examples(collection.catalog, "curt", [labels.NewExample("seg:2", segment=2)])
         assert [hit.segment for hit in collection.query(emotion="curt", emotion_min=0.9, include_self=True)] == [
             "seg:2"
         ]
@@ -384,7 +384,7 @@ def test_a_sample_is_drawn_again_once_much_has_come(tmp_path: Path) -> None:
         assert collection.sample() is not first
         assert collection.sample().cosines.size == 900
         collection.catalog.remove([1])
-        assert percentiles.sample_of(collection).segments == 30
+        assert background.background_scores(collection).segments == 30
 
 
 # ---------------------------------------------------------------------------------------------------------- errors

@@ -12,14 +12,14 @@ from small_collection import make_collection
 
 import e2vsearch
 from e2vsearch.catalog import labels
-from e2vsearch.collection.results import QueryResult
+from e2vsearch.types import QueryResult
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = make_collection(tmp_path_factory.mktemp("faces"))
     with e2vsearch.open(place) as collection:
-        labels.give(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
+        labels.add_examples(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
     return place
 
 
@@ -94,7 +94,8 @@ def test_the_service_asks_all_of_it(place: Path) -> None:
     from fastapi.testclient import TestClient
     from pydantic import TypeAdapter
 
-    from e2vsearch.service import ServiceOptions, create_app
+    from e2vsearch.server import create_app
+    from e2vsearch.server.options import ServiceOptions
 
     anna = place.parent / "calls" / "anna.wav"
     with e2vsearch.open(place, encoder="fake") as collection:

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import e2vsearch
-from e2vsearch.analysis import labels
-from e2vsearch.catalog import NewRecording, NewSegment
+from e2vsearch.analysis.labels import examples
 from e2vsearch.catalog import labels as rows
-from e2vsearch.collection import targets
-from e2vsearch.collection.references import resolve
+from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.errors import AudioNotFound, E2vsearchError, NotStored, QueryError
-from e2vsearch.ingest import Collection
-from e2vsearch.space import Space
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.search import prototypes
+from e2vsearch.search.resolve import resolve_reference
+from e2vsearch.types import Space
 
 DIM = 8
 SPACE = Space("saved", "made", DIM, ("Angry", "sad", "fearful"))  # nobody is ever fearful here
@@ -54,8 +54,8 @@ def units(collection: Collection, ids: list[int]) -> np.ndarray:
 
 
 def test_a_label_is_the_mean_of_its_examples(collection: Collection) -> None:
-    labels.add_examples(collection, "hesitant", "seg:2", "seg:3", "seg:21")
-    found = resolve("label:hesitant", collection)
+    examples.add_examples(collection, "hesitant", "seg:2", "seg:3", "seg:21")
+    found = resolve_reference("label:hesitant", collection)
     assert (found.named, found.vectors.shape, found.itself.tolist()) == ("label:hesitant", (1, DIM), [2, 3, 21])
     np.testing.assert_allclose(found.vectors[0], units(collection, [2, 3, 21]).mean(axis=0), rtol=1e-6)
     hits = collection.query("label:hesitant", by="segment", k=100)
@@ -67,16 +67,16 @@ def test_a_label_is_the_mean_of_its_examples(collection: Collection) -> None:
 
 def test_examples_from_elsewhere_count_as_much(collection: Collection) -> None:
     outside = np.arange(DIM, dtype=np.float32)
-    labels.add_examples(collection, "x", "seg:1")
-    rows.give(collection.catalog, "x", [rows.NewExample("a.wav@0.00-1.00#0", None, outside)])
-    found = resolve("label:x", collection)
+    examples.add_examples(collection, "x", "seg:1")
+    rows.add_examples(collection.catalog, "x", [rows.NewExample("a.wav@0.00-1.00#0", None, outside)])
+    found = resolve_reference("label:x", collection)
     both = np.concatenate([units(collection, [1]), outside[None] / np.linalg.norm(outside)])
     np.testing.assert_allclose(found.vectors[0], both.mean(axis=0), rtol=1e-6)
     assert found.itself.tolist() == [1]
 
 
 def test_an_emotion_is_the_mean_of_the_surest(collection: Collection) -> None:
-    found = resolve("emotion:angry", collection)  # the space spells it Angry
+    found = resolve_reference("emotion:angry", collection)  # the space spells it Angry
     assert (found.named, found.itself.size) == ("emotion:Angry", 0)
     hits = collection.query("emotion:angry", by="segment", k=22)
     assert {hit.emotion for hit in hits} == {"Angry"}
@@ -91,10 +91,10 @@ def test_an_emotion_is_the_mean_of_the_surest(collection: Collection) -> None:
 def test_no_more_than_the_surest_hundred(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index") as collection:
         collection.catalog.pin(SPACE, "saved")
-        for number in range(targets.SUREST + 5):
-            collection.catalog.store(a_call(number, 1 if number < targets.SUREST else 4))
-        found = targets.named(collection.catalog, "emotion:Angry")
-        surest = rows.confident_emotion(collection.catalog, "Angry", targets.SUREST)
+        for number in range(prototypes.SUREST + 5):
+            collection.catalog.store(a_call(number, 1 if number < prototypes.SUREST else 4))
+        found = prototypes.prototype(collection.catalog, "emotion:Angry")
+        surest = rows.confident_emotion(collection.catalog, "Angry", prototypes.SUREST)
         expected = np.average(
             units(collection, sorted(surest.ids.tolist())), axis=0, weights=surest.scores[np.argsort(surest.ids)]
         )
@@ -109,16 +109,20 @@ def test_an_emotion_that_nothing_is_named_is_that_of_which_it_is_likeliest(tmp_p
         collection.catalog.pin(SPACE, "saved")
         collection.catalog.store(replace(a_call(0, 0), segments=tuple(segments)))
         assert [each.emotion for _, each in collection.catalog.segments()] == ["unsure", "unsure", "unsure", "sad"]
-        found = targets.named(collection.catalog, "emotion:angry")
+        found = prototypes.prototype(collection.catalog, "emotion:angry")
         expected = np.average(vectors[:2], axis=0, weights=[0.5, 0.45])
         np.testing.assert_allclose(found.vector, expected, rtol=1e-5)
-        np.testing.assert_allclose(targets.named(collection.catalog, "emotion:sad").vector, vectors[3])  # one is named
-        outstanding = targets.named(collection.catalog, "emotion:fearful").vector  # .14 is 1.24 times its mean there
+        np.testing.assert_allclose(
+            prototypes.prototype(collection.catalog, "emotion:sad").vector, vectors[3]
+        )  # one is named
+        outstanding = prototypes.prototype(
+            collection.catalog, "emotion:fearful"
+        ).vector  # .14 is 1.24 times its mean there
         np.testing.assert_allclose(outstanding, vectors[1])
         with pytest.raises(QueryError, match="'unsure' is no emotion"):
             collection.query(emotion={"unsure": 1.0})
-        labels.add_examples(collection, "unsure", "seg:2")  # a label of one's own may be called so
-        assert resolve("unsure", collection).named == "label:unsure"
+        examples.add_examples(collection, "unsure", "seg:2")  # a label of one's own may be called so
+        assert resolve_reference("unsure", collection).named == "label:unsure"
         assert len(collection.query(emotion={"unsure": 1.0}, by="segment")) == 3
 
 
@@ -126,7 +130,7 @@ def test_a_label_that_only_a_classifier_gave(collection: Collection) -> None:
     made = rows.store_classifier(collection.catalog, "c", ["calm", "other"], b"", {})
     predictions = rows.Predictions(np.array([2, 4]), np.zeros(2, np.int16), np.array([0.9, 0.6], np.float32))
     rows.replace_predictions(collection.catalog, made, predictions, None, None, 0.5)
-    found = resolve("calm", collection)
+    found = resolve_reference("calm", collection)
     np.testing.assert_allclose(
         found.vectors[0], np.average(units(collection, [2, 4]), axis=0, weights=[0.9, 0.6]), rtol=1e-6
     )
@@ -136,15 +140,15 @@ def test_a_label_that_only_a_classifier_gave(collection: Collection) -> None:
 def test_a_label_goes_before_an_emotion_and_a_file_before_both(
     collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    labels.add_examples(collection, "sad", "seg:1")
-    assert resolve("sad", collection).named == "label:sad"
-    assert resolve("emotion:sad", collection).named == "emotion:sad"
+    examples.add_examples(collection, "sad", "seg:1")
+    assert resolve_reference("sad", collection).named == "label:sad"
+    assert resolve_reference("emotion:sad", collection).named == "emotion:sad"
     monkeypatch.chdir(tmp_path)
     Path("sad").write_bytes(b"a file without a suffix, and no audio either")
     with pytest.raises(E2vsearchError, match="saved vectors"):  # it is taken for a clip, which nothing here can hear
-        resolve("sad", collection)
+        resolve_reference("sad", collection)
     np.save("angry.npy", np.ones(DIM, np.float32))
-    assert resolve("angry.npy", collection).named == "angry.npy"
+    assert resolve_reference("angry.npy", collection).named == "angry.npy"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +166,7 @@ def test_a_label_goes_before_an_emotion_and_a_file_before_both(
     ],
 )
 def test_unknown_names_say_what_is_known(collection: Collection, query: str, error: type, says: str) -> None:
-    labels.add_examples(collection, "x", "seg:1")
+    examples.add_examples(collection, "x", "seg:1")
     with pytest.raises(error, match=says) as caught:
         collection.query(query)
     assert "\n" not in str(caught.value)
@@ -170,4 +174,4 @@ def test_unknown_names_say_what_is_known(collection: Collection, query: str, err
 
 @pytest.mark.parametrize("name", ["none.wav", "a/b", "~", "c:x", "x" * 65, ""])
 def test_what_is_no_bare_name(name: str) -> None:
-    assert not targets.is_bare(name)
+    assert not prototypes.is_bare_name(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2vsearch.collection.roots import Roots
+from e2vsearch.access import AllowedFolders
 from e2vsearch.errors import PathForbidden, QueryError, SettingsError
 
 
@@ -22,7 +22,7 @@ def inside(tmp_path: Path) -> Path:
 def test_what_lies_inside_is_found(inside: Path) -> None:
     wanted = (inside / "a.wav").resolve()
     for named in ("a.wav", str(wanted), wanted.as_uri(), inside / "." / "a.wav"):
-        assert Roots([inside]).allowed(named) == wanted
+        assert AllowedFolders([inside]).allowed(named) == wanted
 
 
 @pytest.mark.parametrize(
@@ -31,16 +31,16 @@ def test_what_lies_inside_is_found(inside: Path) -> None:
 def test_nothing_else_is(inside: Path, named: str) -> None:
     (inside / "link.wav").symlink_to(inside.parent / "secret.wav")
     with pytest.raises(PathForbidden, match="no file that may be read here"):
-        Roots([inside]).allowed(named)
+        AllowedFolders([inside]).allowed(named)
 
 
 def test_without_roots_no_path_is_allowed(inside: Path) -> None:
     with pytest.raises(PathForbidden, match="--root"):
-        Roots().allowed(inside / "a.wav")
+        AllowedFolders().allowed(inside / "a.wav")
 
 
 def test_other_schemes_and_missing_roots_are_refused(inside: Path) -> None:
     with pytest.raises(QueryError):
-        Roots([inside]).allowed("http://example.org/a.wav")
+        AllowedFolders([inside]).allowed("http://example.org/a.wav")
     with pytest.raises(SettingsError, match="no folder"):
-        Roots([inside / "missing"])
+        AllowedFolders([inside / "missing"])

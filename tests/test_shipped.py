@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from shipped_head import DIM, knowing, made
 
 import e2vsearch
-from e2vsearch.analysis import evaluation, spaces
-from e2vsearch.analysis.evaluation import adaptation
-from e2vsearch.catalog import NewRecording, NewSegment, projections, scores
-from e2vsearch.collection import centring, transfer
+from e2vsearch.analysis import projections
+from e2vsearch.analysis.evaluation import adaptation, dataset, evaluate
+from e2vsearch.catalog import projections as catalog_projections
+from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.emotions import named
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AnalysisError, EncoderError, QueryError, SpaceMismatch
-from e2vsearch.projections import shipped
-from e2vsearch.projections.voices import Voices, nobody
+from e2vsearch.projections import network, recenter
+from e2vsearch.projections.speakers import Speakers, nobody
+from e2vsearch.transfer import export, import_
 
 
 class Ships(FakeEncoder):
@@ -78,7 +79,7 @@ def test_vectors_of_another_encoder_are_refused() -> None:
 
 def test_packed_it_is_the_same_bytes_and_the_same_projection() -> None:
     data = made().pack()
-    again = shipped.unpack(data)
+    again = network.unpack(data)
     assert data == made().pack() == again.pack()
     assert again.revision == made().revision != made(1).revision
     assert again.apply(vectors(5)) == pytest.approx(made().apply(vectors(5)), abs=1e-6)  # the share is a float32 now
@@ -87,7 +88,7 @@ def test_packed_it_is_the_same_bytes_and_the_same_projection() -> None:
 @pytest.mark.parametrize("cut", [0, 10, 300, -1])
 def test_damaged_parameters_are_one_clear_error(cut: int) -> None:
     with pytest.raises(AnalysisError, match="damaged"):
-        shipped.unpack(made().pack()[:cut])
+        network.unpack(made().pack()[:cut])
 
 
 @pytest.mark.parametrize(
@@ -107,12 +108,12 @@ def test_damaged_parameters_are_one_clear_error(cut: int) -> None:
         {"classes_bias": np.zeros((2, 3), np.float32)},
         {"voices": nobody(4, 0, DIM)},
         {"voices": nobody(5, 0, DIM - 1)},
-        {"voices": Voices(np.zeros((6, 2), np.float32), np.ones((3, 2), np.float32), np.ones((4, DIM), np.float32))},
+        {"voices": Speakers(np.zeros((6, 2), np.float32), np.ones((3, 2), np.float32), np.ones((4, DIM), np.float32))},
     ],
 )
 def test_parameters_that_do_not_fit_together_are_damaged(change: dict[str, object]) -> None:
     with pytest.raises(AnalysisError, match="damaged"):
-        shipped.unpack(replace(made(), **change).pack())  # type: ignore[arg-type]
+        network.unpack(replace(made(), **change).pack())  # type: ignore[arg-type]
 
 
 # -- centring ------------------------------------------------------------------------------------------------------
@@ -181,16 +182,16 @@ def calls(folder: Path, count: int, start: int = 0) -> Path:
 def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
         collection.ingest(calls(tmp_path / "calls", 3))
-        assert projections.used(collection.catalog) == ("shipped", made().revision)  # too few to be centred on
+        assert catalog_projections.used(collection.catalog) == ("shipped", made().revision)  # too few to be centred on
         folder = collection.index_folder(made().revision)
         folder.mkdir(parents=True)
         collection.ingest(calls(tmp_path / "calls", 12, start=3))
-        used = projections.used(collection.catalog)
+        used = catalog_projections.used(collection.catalog)
         assert used is not None
         assert used[1] != made().revision
         assert not folder.exists()  # nobody will look through that any more
         count = len(list(collection.catalog.segments()))
-        assert count >= centring.LEAST_SEGMENTS
+        assert count >= recenter.LEAST_SEGMENTS
         batch = collection.catalog.feed().fetch(np.arange(count + 1))
         expected = made().centred(batch.vectors)
         assert used[1] == expected.revision
@@ -200,7 +201,7 @@ def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Pat
         cosines = seen @ seen[0]
         assert first.score == pytest.approx(float(np.sort(cosines)[-2]), abs=1e-5)
         collection.ingest(calls(tmp_path / "calls", 1, start=15))  # not twice as many: left alone
-        assert projections.used(collection.catalog) == used
+        assert catalog_projections.used(collection.catalog) == used
         every = collection.catalog.feed().fetch(np.arange(1000)).vectors
         assert len(every) > len(batch.ids)
         assert scores_of(collection) == pytest.approx(expected.scores(every), abs=1e-7)  # of what came since, too
@@ -238,17 +239,17 @@ def test_an_export_leaves_behind_how_far_segments_were_scored(tmp_path: Path) ->
         for start in range(3):
             stored(collection, 20, start)
         collection.maintain()
-        mark = projections.get(collection.catalog, "shipped").report[projections.SCORED_TO]
-        transfer.export(collection.catalog, tmp_path / "out")
+        mark = catalog_projections.get(collection.catalog, "shipped").report[catalog_projections.SCORED_TO]
+        export.export(collection.catalog, tmp_path / "out")
         expected = scores_of(collection)
-        assert projections.get(collection.catalog, "shipped").report[projections.SCORED_TO] == mark
+        assert catalog_projections.get(collection.catalog, "shipped").report[catalog_projections.SCORED_TO] == mark
     with e2vsearch.open(tmp_path / "other", encoder=Ships()) as other:
-        transfer.load(other.catalog, tmp_path / "out")
-        assert projections.SCORED_TO not in projections.get(other.catalog, "shipped").report
+        import_.load(other.catalog, tmp_path / "out")
+        assert catalog_projections.SCORED_TO not in catalog_projections.get(other.catalog, "shipped").report
         stored(other, 5, 3)  # far below that mark of the first one's feed
         other.maintain()
         every = other.catalog.feed().fetch(np.arange(1000)).vectors
-        centred = shipped.unpack(projections.get(other.catalog, "shipped").parameters)
+        centred = network.unpack(catalog_projections.get(other.catalog, "shipped").parameters)
         assert scores_of(other) == pytest.approx(centred.scores(every), abs=1e-7)
         assert scores_of(other)[: len(expected)] == pytest.approx(expected, abs=1e-6)
 
@@ -256,29 +257,29 @@ def test_an_export_leaves_behind_how_far_segments_were_scored(tmp_path: Path) ->
 def test_a_centre_that_does_not_move_is_not_due_for_ever(tmp_path: Path) -> None:
     with grown(tmp_path) as collection:
         collection.maintain()
-        mine = projections.get(collection.catalog, "shipped")
-        projections.report(
+        mine = catalog_projections.get(collection.catalog, "shipped")
+        catalog_projections.report(
             collection.catalog, replace(mine, report={**mine.report, "segments": 20})
         )  # as if it had grown to the same
-        assert "was centred on 20" in (centring.due(collection.catalog) or "")
+        assert "was centred on 20" in (recenter.recentering_due(collection.catalog) or "")
         collection.maintain()
-        assert projections.get(collection.catalog, "shipped").revision == mine.revision
-        assert centring.due(collection.catalog) is None
+        assert catalog_projections.get(collection.catalog, "shipped").revision == mine.revision
+        assert recenter.recentering_due(collection.catalog) is None
 
 
 def test_scoring_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with grown(tmp_path) as collection:
-        whole = scores.put
+        whole = catalog_projections.put_scores
 
         def killed(*given: Any) -> bool:
             whole(*given)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(centring, "_AT_ONCE", 20)
-        monkeypatch.setattr(scores, "put", killed)
+        monkeypatch.setattr(recenter, "_AT_ONCE", 20)
+        monkeypatch.setattr(catalog_projections, "put_scores", killed)
         with pytest.raises(KeyboardInterrupt):
             collection.maintain()
-        monkeypatch.setattr(scores, "put", whole)
+        monkeypatch.setattr(catalog_projections, "put_scores", whole)
         vectors_ = collection.catalog.feed().fetch(np.arange(1000)).vectors
         expected = made().centred(vectors_).scores(vectors_)
         off = np.abs(scores_of(collection) - expected).max(axis=1) > 1e-6
@@ -287,35 +288,39 @@ def test_scoring_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.
         assert "no scores" in (collection.due() or "")
         collection.maintain()
         assert scores_of(collection) == pytest.approx(expected, abs=1e-7)
-        assert centring.due(collection.catalog) is None
+        assert recenter.recentering_due(collection.catalog) is None
 
 
 def test_whoever_scores_by_a_centre_that_is_replaced_leaves_it(tmp_path: Path) -> None:
     with grown(tmp_path) as collection:
         collection.maintain()
-        mine = projections.get(collection.catalog, "shipped")
+        mine = catalog_projections.get(collection.catalog, "shipped")
         before = scores_of(collection)
         late = replace(mine, revision="another")
-        assert not scores.put(collection.catalog, np.array([1]), np.array([[1.0, 0.0]], np.float32), late)
-        assert not projections.report(collection.catalog, replace(late, report={}))
+        assert not catalog_projections.put_scores(
+            collection.catalog, np.array([1]), np.array([[1.0, 0.0]], np.float32), late
+        )
+        assert not catalog_projections.report(collection.catalog, replace(late, report={}))
         assert scores_of(collection) == pytest.approx(before)
-        assert projections.get(collection.catalog, "shipped").report == mine.report
+        assert catalog_projections.get(collection.catalog, "shipped").report == mine.report
 
 
 @pytest.mark.parametrize("damage", [b"", b"of another version"])
 def test_what_ships_replaces_one_that_cannot_be_read(tmp_path: Path, damage: bytes) -> None:
     with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
         collection.ingest(calls(tmp_path / "calls", 1))
-        old = projections.get(collection.catalog, "shipped")
-        projections.put(collection.catalog, replace(old, parameters=damage, revision="old", report={"segments": 60}))
+        old = catalog_projections.get(collection.catalog, "shipped")
+        catalog_projections.put(
+            collection.catalog, replace(old, parameters=damage, revision="old", report={"segments": 60})
+        )
         with pytest.raises(AnalysisError, match="ingesting anything"):
             collection.query("seg:1")
-        spaces.use(collection, "raw")  # as its message says
+        projections.use(collection, "raw")  # as its message says
         assert collection.query(tmp_path / "calls" / "0.wav").hits
-        projections.use(collection.catalog, "shipped")
+        catalog_projections.use(collection.catalog, "shipped")
     with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
         collection.ingest(calls(tmp_path / "calls", 1, start=1))
-        assert projections.used(collection.catalog) == ("shipped", made().revision)
+        assert catalog_projections.used(collection.catalog) == ("shipped", made().revision)
         assert collection.query("seg:1").hits
 
 
@@ -334,16 +339,16 @@ def test_a_projection_of_other_classes_is_refused(tmp_path: Path) -> None:
 def test_whoever_chose_otherwise_is_left_alone(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
         collection.ingest(calls(tmp_path / "calls", 2))
-        spaces.use(collection, "raw")
+        projections.use(collection, "raw")
         collection.ingest(calls(tmp_path / "calls", 12, start=2))
-        assert projections.used(collection.catalog) is None
-        assert [each.name for each in spaces.listed(collection)] == ["raw", "shipped"]
+        assert catalog_projections.used(collection.catalog) is None
+        assert [each.name for each in projections.listed(collection)] == ["raw", "shipped"]
         with pytest.raises(QueryError, match="ships with the encoder"):
-            spaces.drop(collection, "shipped")
+            projections.drop(collection, "shipped")
         with pytest.raises(QueryError, match="cannot name"):
-            spaces.fit_head(collection, name="shipped")
-        spaces.use(collection, "shipped")
-        used = projections.used(collection.catalog)
+            projections.fit_head(collection, name="shipped")
+        projections.use(collection, "shipped")
+        used = catalog_projections.used(collection.catalog)
         assert used is not None
         assert used[1] != made().revision  # centred meanwhile all the same
 
@@ -351,7 +356,7 @@ def test_whoever_chose_otherwise_is_left_alone(tmp_path: Path) -> None:
 def test_an_encoder_that_ships_none_is_searched_raw(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
         collection.ingest(calls(tmp_path / "calls", 1))
-        assert projections.listed(collection.catalog) == []
+        assert catalog_projections.listed(collection.catalog) == []
         assert collection.maintain() is None
 
 
@@ -370,28 +375,28 @@ def labels(tmp_path: Path) -> Path:
 
 
 def test_an_evaluation_looks_through_what_ships_centred_on_each_condition(labels: Path) -> None:
-    heard = evaluation.listen(labels, Ships(), ("clean", "telephone"))
-    found = evaluation.evaluate(heard, condition="all", draws=50)
+    heard = dataset.listen(labels, Ships(), ("clean", "telephone"))
+    found = evaluate.evaluate(heard, condition="all", draws=50)
     assert found.projection == "shipped"
     assert list(found.figures) == ["clean", "telephone", "telephone_in_clean", "raw"]
     by_hand = {name: made().centred(heard.vectors[name]).apply(heard.vectors[name]) for name in ("clean", "telephone")}
-    plain = evaluation.evaluate(replace(heard, vectors=by_hand), projection="raw", condition="all", draws=50)
+    plain = evaluate.evaluate(replace(heard, vectors=by_hand), projection="raw", condition="all", draws=50)
     assert found.figures["clean"] == plain.figures["clean"]
     assert found.figures["telephone"] == plain.figures["telephone"]
-    raw = evaluation.evaluate(heard, projection="raw", draws=50)
+    raw = evaluate.evaluate(heard, projection="raw", draws=50)
     assert (raw.projection, list(raw.figures)) == ("raw", ["clean"])
     assert found.figures["raw"] == raw.figures["clean"]
 
 
 def test_an_evaluation_names_emotions_as_a_centred_collection_would(labels: Path) -> None:
     labels.write_text(labels.read_text().replace("calm", "low").replace("cross", "high"))
-    heard = evaluation.listen(labels, Ships(), ("clean",))
+    heard = dataset.listen(labels, Ships(), ("clean",))
     truth = np.array([("low", "high").index(row.emotion) for row in heard.rows])
     told = (knowing().means[truth] + 0.1 * vectors(len(truth))).astype(np.float32)
     wrong = np.eye(2, dtype=np.float32)[1 - truth]  # what the encoder would say by itself
     heard = replace(heard, vectors={"clean": told}, scores={"clean": wrong}, adapt=adaptation.of(knowing()))
-    assert evaluation.evaluate(heard, draws=50).uar == 1.0
-    assert evaluation.evaluate(heard, projection="raw", draws=50).uar == 0.0
+    assert evaluate.evaluate(heard, draws=50).uar == 1.0
+    assert evaluate.evaluate(heard, projection="raw", draws=50).uar == 0.0
 
 
 def test_evaluate_prints_raw_vectors_beside(labels: Path, run: Run) -> None:
@@ -431,7 +436,7 @@ def test_what_an_index_was_built_for_survives_a_new_centre(tmp_path: Path) -> No
         stored(collection, 1100, 0)
         collection.maintain()
         collection.build("ivf-sq8", recall=0.9)
-        before = collection.index_folder(projections.used(collection.catalog)[1])  # type: ignore[index]
+        before = collection.index_folder(catalog_projections.used(collection.catalog)[1])  # type: ignore[index]
         stored(collection, 1200, 1100)
         built = collection.maintain()
         assert built is not None

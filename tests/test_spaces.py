@@ -14,14 +14,15 @@ from command import Run
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch.analysis import spaces
-from e2vsearch.analysis.labels import add_examples
-from e2vsearch.catalog import NewRecording, NewSegment, projections
-from e2vsearch.collection import transfer
-from e2vsearch.collection.recalling import recall
-from e2vsearch.collection.results import QueryResult
-from e2vsearch.encoders import Embeddings, Encoder, Head, Space
+from e2vsearch.analysis import projections
+from e2vsearch.analysis.labels.examples import add_examples
+from e2vsearch.catalog import projections as catalog_projections
+from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.errors import AnalysisError, NotStored, QueryError, TooFewExamples
+from e2vsearch.pipeline import stored_audio
+from e2vsearch.transfer import export, import_
+from e2vsearch.types import Head, QueryResult, Space
 
 DIM = 24
 EMOTIONS, VOICES, SENTENCES = ("angry", "calm", "sad"), 6, 4
@@ -113,21 +114,21 @@ def test_emotion_comes_out_and_nothing_is_ingested_again(
     with fill(database_url) as collection:
         stored = collection.catalog.feed().fetch(np.arange(1, 5)).vectors
         before = precision(collection)
-        made = spaces.fit(collection, table) if kind == "fitted" else spaces.fit_head(collection)
+        made = projections.fit(collection, table) if kind == "fitted" else projections.fit_head(collection)
         assert (made.kind, made.used) == (kind, False)
         assert precision(collection) == before
-        spaces.use(collection, made.name)
+        projections.use(collection, made.name)
         assert before < 0.6 < 0.9 < precision(collection)
         np.testing.assert_array_equal(collection.catalog.feed().fetch(np.arange(1, 5)).vectors, stored)
         status = collection.status()
         assert status.space is not None
         assert status.space.projection == f"{kind}@{made.revision[:12]}"
-        spaces.use(collection, "raw")
+        projections.use(collection, "raw")
         assert precision(collection) == before
 
 
 def test_fitting_says_how_well_it_does_on_held_out_voices(collection: e2vsearch.Collection, table: Path) -> None:
-    report = spaces.fit(collection, table).report
+    report = projections.fit(collection, table).report
     assert report["map"] > report["map_raw"] + 0.2
     assert report["sentences_held_out"]
     assert (report["examples"], report["speakers"]) == (len(VECTORS), VOICES)
@@ -136,8 +137,8 @@ def test_fitting_says_how_well_it_does_on_held_out_voices(collection: e2vsearch.
 def test_every_kind_of_reference_is_projected_once(
     collection: e2vsearch.Collection, table: Path, tmp_path: Path
 ) -> None:
-    spaces.fit(collection, table)
-    spaces.use(collection, "fitted")
+    projections.fit(collection, table)
+    projections.use(collection, "fitted")
     np.save(tmp_path / "one.npy", VECTORS[0])
     by_id = collection.query("seg:1", k=5, include_self=True)
     assert by_id[0].segment == "seg:1"
@@ -150,8 +151,8 @@ def test_every_kind_of_reference_is_projected_once(
 
 def test_names_stand_for_projected_moments(collection: e2vsearch.Collection, table: Path) -> None:
     add_examples(collection, "mine", *(f"seg:{n + 1}" for n in range(4)))
-    spaces.fit(collection, table)
-    spaces.use(collection, "fitted")
+    projections.fit(collection, table)
+    projections.use(collection, "fitted")
     for name in ("emotion:angry", "angry", "label:mine", "mine"):
         found = collection.query(name, k=10)
         assert right(found, 0) == 1.0
@@ -159,17 +160,17 @@ def test_names_stand_for_projected_moments(collection: e2vsearch.Collection, tab
 
 
 def test_what_a_classifier_learns_from_stays_raw(collection: e2vsearch.Collection, table: Path) -> None:
-    spaces.fit(collection, table)
-    spaces.use(collection, "fitted")
-    np.testing.assert_array_equal(recall(collection, "seg:1").moments[0].vector, VECTORS[0])
+    projections.fit(collection, table)
+    projections.use(collection, "fitted")
+    np.testing.assert_array_equal(stored_audio(collection, "seg:1").moments[0].vector, VECTORS[0])
     assert collection.feed().dim != DIM == collection.catalog.feed().dim
 
 
 def test_comparing_puts_raw_beside_each(collection: e2vsearch.Collection, table: Path) -> None:
-    spaces.fit(collection, table)
-    spaces.fit_head(collection)
-    spaces.use(collection, "head")
-    raw, fit, head = spaces.compare(collection, table, draws=300)
+    projections.fit(collection, table)
+    projections.fit_head(collection)
+    projections.use(collection, "head")
+    raw, fit, head = projections.compare(collection, table, draws=300)
     assert [each.name for each in (raw, fit, head)] == ["raw", "fitted", "head"]
     assert [each.used for each in (raw, fit, head)] == [False, False, True]
     assert raw.map is not None
@@ -183,82 +184,82 @@ def test_comparing_puts_raw_beside_each(collection: e2vsearch.Collection, table:
 
 
 def test_a_better_one_is_not_replaced(collection: e2vsearch.Collection, table: Path, tmp_path: Path) -> None:
-    spaces.fit(collection, table)
+    projections.fit(collection, table)
     worse = tmp_path / "shuffled.csv"
     rows = list(csv.reader(table.read_text().splitlines()))
     emotions = np.random.default_rng(0).permutation([row[1] for row in rows[1:]])
     with worse.open("w", newline="") as file:
         csv.writer(file).writerows([rows[0], *([a, e, *r] for (a, _, *r), e in zip(rows[1:], emotions, strict=True))])
-    good = projections.get(collection.catalog, "fitted").revision
-    spaces.use(collection, "fitted")
-    assert spaces.fit(collection, table).revision == good  # the same again is not worse
+    good = catalog_projections.get(collection.catalog, "fitted").revision
+    projections.use(collection, "fitted")
+    assert projections.fit(collection, table).revision == good  # the same again is not worse
     with pytest.raises(AnalysisError, match=r"'?fitted'? reaches .*--force"):
-        spaces.fit(collection, table, share=1.0)
-    assert projections.get(collection.catalog, "fitted").revision == good
-    forced = spaces.fit(collection, worse, force=True)
+        projections.fit(collection, table, share=1.0)
+    assert catalog_projections.get(collection.catalog, "fitted").revision == good
+    forced = projections.fit(collection, worse, force=True)
     assert forced.used
-    assert projections.used(collection.catalog) == ("fitted", forced.revision) != ("fitted", good)
+    assert catalog_projections.used(collection.catalog) == ("fitted", forced.revision) != ("fitted", good)
 
 
 def test_a_head_is_found_by_stored_scores(tmp_path: Path) -> None:
     with fill(tmp_path / "index", Planted(head=False)) as collection:
-        made = spaces.fit_head(collection, speaker_keys=["speaker"])
+        made = projections.fit_head(collection, speaker_keys=["speaker"])
         assert "72 segments" in made.report["head"]
         assert made.report["voices"] == VOICES
-        spaces.use(collection, "head")
+        projections.use(collection, "head")
         assert precision(collection) > 0.9
 
 
 def test_what_cannot_be_had_says_so(collection: e2vsearch.Collection, tmp_path: Path) -> None:
     with pytest.raises(NotStored, match="known: raw"):
-        spaces.use(collection, "nothing")
+        projections.use(collection, "nothing")
     with pytest.raises(NotStored, match="space fit"):
-        spaces.drop(collection, "nothing")
+        projections.drop(collection, "nothing")
     with pytest.raises(QueryError, match="always there"):
-        spaces.drop(collection, "raw")
+        projections.drop(collection, "raw")
     with pytest.raises(QueryError, match="cannot name"):
-        spaces.fit_head(collection, name="raw")
+        projections.fit_head(collection, name="raw")
     with pytest.raises(TooFewExamples, match="no moment is labelled"):
-        spaces.fit(collection, None)
+        projections.fit(collection, None)
     with e2vsearch.open(tmp_path / "other", encoder="fake") as other:
         other.catalog.pin(Space("saved", "1", 4), "saved")
         with pytest.raises(AnalysisError, match="no head"):
-            spaces.fit_head(other)
+            projections.fit_head(other)
 
 
 def test_damaged_parameters_are_named_and_raw_is_the_way_out(collection: e2vsearch.Collection) -> None:
-    made = spaces.fit_head(collection)
-    stored = projections.get(collection.catalog, "head")
-    broken = projections.StoredProjection("head", "head", "0" * 64, stored.parameters[:-9], {}, NOW)
-    projections.put(collection.catalog, broken)
-    projections.use(collection.catalog, made.name)
+    made = projections.fit_head(collection)
+    stored = catalog_projections.get(collection.catalog, "head")
+    broken = catalog_projections.StoredProjection("head", "head", "0" * 64, stored.parameters[:-9], {}, NOW)
+    catalog_projections.put(collection.catalog, broken)
+    catalog_projections.use(collection.catalog, made.name)
     with pytest.raises(AnalysisError, match="'head' is damaged"):
         collection.query(VECTORS[0])
-    projections.use(collection.catalog, None)
+    catalog_projections.use(collection.catalog, None)
     assert collection.query(VECTORS[0])
 
 
 def test_dropping_the_one_in_use_goes_back_to_raw(collection: e2vsearch.Collection, table: Path) -> None:
     before = [hit.segment for hit in collection.query(VECTORS[0])]
-    made = spaces.fit(collection, table)
-    spaces.use(collection, "fitted")
+    made = projections.fit(collection, table)
+    projections.use(collection, "fitted")
     collection.build()
     folder = collection.index_folder(made.revision)
     assert (folder / "generations").is_dir()
-    spaces.drop(collection, "fitted")
+    projections.drop(collection, "fitted")
     assert not folder.exists()
     assert [hit.segment for hit in collection.query(VECTORS[0])] == before
-    assert [each.name for each in spaces.listed(collection)] == ["raw"]
+    assert [each.name for each in projections.listed(collection)] == ["raw"]
 
 
 def test_each_projection_has_its_index_and_finds_it_again(collection: e2vsearch.Collection) -> None:
     first = collection.build().watermark
-    spaces.fit_head(collection)
-    spaces.use(collection, "head")
+    projections.fit_head(collection)
+    projections.use(collection, "head")
     built = collection.build()
     assert (built.dim, built.n, built.watermark) == (collection.feed().dim, len(VECTORS), first)
     assert collection.index().status().generation is not None
-    spaces.use(collection, "raw")
+    projections.use(collection, "raw")
     status = collection.index().status()
     assert (status.damage, status.due) == (None, None)
     assert collection.index().verify() == []
@@ -266,10 +267,10 @@ def test_each_projection_has_its_index_and_finds_it_again(collection: e2vsearch.
 
 def test_readers_see_one_projection_or_the_other(collection: e2vsearch.Collection, tmp_path: Path) -> None:
     """Another process changes what is in use, over and over; no answer mixes the two."""
-    spaces.fit_head(collection)
+    projections.fit_head(collection)
     expected = {}
     for name in ("raw", "head"):
-        spaces.use(collection, name)
+        projections.use(collection, name)
         expected[name] = [round(hit.score, 4) for hit in collection.query("seg:1", k=5)]
     assert expected["raw"] != expected["head"]
     stop = threading.Event()
@@ -278,7 +279,7 @@ def test_readers_see_one_projection_or_the_other(collection: e2vsearch.Collectio
         with e2vsearch.open(tmp_path / "index", create=False) as other:
             while not stop.is_set():
                 for name in ("raw", "head"):
-                    spaces.use(other, name)
+                    projections.use(other, name)
 
     writer = threading.Thread(target=switch)
     writer.start()
@@ -295,18 +296,18 @@ def test_readers_see_one_projection_or_the_other(collection: e2vsearch.Collectio
 
 
 def test_an_export_carries_projections(collection: e2vsearch.Collection, table: Path, tmp_path: Path) -> None:
-    made = spaces.fit(collection, table)
-    spaces.fit_head(collection)
-    spaces.use(collection, "fitted")
+    made = projections.fit(collection, table)
+    projections.fit_head(collection)
+    projections.use(collection, "fitted")
     before = [round(hit.score, 5) for hit in collection.query(VECTORS[3], k=8)]
-    assert transfer.export(collection.catalog, tmp_path / "out").found.projections == 2
+    assert export.export(collection.catalog, tmp_path / "out").found.projections == 2
     with e2vsearch.open(tmp_path / "copy") as copy:
-        assert transfer.load(copy.catalog, tmp_path / "out").found.projections == 2
-        assert projections.used(copy.catalog) == ("fitted", made.revision)
+        assert import_.load(copy.catalog, tmp_path / "out").found.projections == 2
+        assert catalog_projections.used(copy.catalog) == ("fitted", made.revision)
         assert [round(hit.score, 5) for hit in copy.query(VECTORS[3], k=8)] == before
-        spaces.use(copy, "raw")
-        assert transfer.load(copy.catalog, tmp_path / "out").found.projections == 0
-        assert projections.used(copy.catalog) is None  # what is in use is changed by nobody's import
+        projections.use(copy, "raw")
+        assert import_.load(copy.catalog, tmp_path / "out").found.projections == 0
+        assert catalog_projections.used(copy.catalog) is None  # what is in use is changed by nobody's import
 
 
 def test_command_line(run: Run, collection: e2vsearch.Collection, table: Path, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from made import Samples, call, music, noise, silence, sine, speech
 
 from e2vsearch import audio
 from e2vsearch.errors import AudioInvalid, SettingsError
-from e2vsearch.speech import SpeechOptions, SpokenSegment, detector_in_use, detectors, segments
-from e2vsearch.speech.spans import HYSTERESIS, MIN_SILENCE, SpanFinder, SpanRules
+from e2vsearch.speech import SpeechOptions, SpokenSegment, detector_in_use, segments, vad
+from e2vsearch.speech.segmentation import HYSTERESIS, MIN_SILENCE, SegmentationRules, Segmenter
 
 CALLS = Path(__file__).parents[2] / "shared" / "audio" / "calls" / "audio"
 
@@ -33,15 +33,15 @@ def found(signal: Samples, **options: object) -> list[SpokenSegment]:
 # ---------------------------------------------------------------------------------------------------- the rules alone
 
 
-def spans(track: list[float], rules: SpanRules) -> list[tuple[int, int]]:
-    finder = SpanFinder(rules)
+def spans(track: list[float], rules: SegmentationRules) -> list[tuple[int, int]]:
+    finder = Segmenter(rules)
     out: list[tuple[int, int]] = []
     for probability in track:
         out += finder.push(probability, -30.0)
     return out + list(finder.finish())
 
 
-def spoken_runs(track: list[float], rules: SpanRules) -> list[tuple[int, int]]:
+def spoken_runs(track: list[float], rules: SegmentationRules) -> list[tuple[int, int]]:
     """Hysteresis over the whole track at once, written as plainly as it is documented."""
     out = []
     at = 0
@@ -65,7 +65,7 @@ def spoken_runs(track: list[float], rules: SpanRules) -> list[tuple[int, int]]:
 
 
 rules_ = st.builds(
-    lambda min_speech, min_pause, pad, shortest, more: SpanRules(
+    lambda min_speech, min_pause, pad, shortest, more: SegmentationRules(
         0.5, min_speech, min_pause, pad, shortest, 2 * (shortest + pad) + more
     ),
     st.integers(1, 8),
@@ -82,7 +82,7 @@ tracks_ = st.lists(
 
 @settings(max_examples=400, deadline=None)
 @given(tracks_, rules_)
-def test_spans_are_in_bounds_in_order_and_cover_all_speech(track: list[float], rules: SpanRules) -> None:
+def test_spans_are_in_bounds_in_order_and_cover_all_speech(track: list[float], rules: SegmentationRules) -> None:
     out = spans(track, rules)
     assert all(0 <= start < end <= len(track) for start, end in out)
     assert all(before[1] <= after[0] for before, after in pairwise(out))
@@ -101,8 +101,8 @@ def test_spans_are_in_bounds_in_order_and_cover_all_speech(track: list[float], r
 
 @settings(max_examples=100, deadline=None)
 @given(tracks_, rules_)
-def test_no_span_begins_before_what_the_finder_says_it_needs(track: list[float], rules: SpanRules) -> None:
-    finder = SpanFinder(rules)
+def test_no_span_begins_before_what_the_finder_says_it_needs(track: list[float], rules: SegmentationRules) -> None:
+    finder = Segmenter(rules)
     needed = 0
     for index, probability in enumerate([*track, None]):
         new = finder.finish() if probability is None else finder.push(probability, -30.0)
@@ -114,7 +114,7 @@ def test_no_span_begins_before_what_the_finder_says_it_needs(track: list[float],
         assert index - needed <= 2 * rules.longest + 3 * (rules.shortest + rules.pad) + rules.min_pause + 20
 
 
-RULES = SpanRules(threshold=0.5, min_speech=3, min_pause=10, pad=2, shortest=20, longest=100)
+RULES = SegmentationRules(threshold=0.5, min_speech=3, min_pause=10, pad=2, shortest=20, longest=100)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_spans_by_example(track: list[float], expected: list[tuple[int, int]]) -
 
 
 def test_fluent_speech_is_cut_where_it_is_quietest() -> None:
-    finder = SpanFinder(RULES)
+    finder = Segmenter(RULES)
     levels = [-20.0] * 150
     levels[40:43] = [-45.0] * 3
     out = [span for level in levels for span in finder.push(0.99, level)] + list(finder.finish())
@@ -312,9 +312,9 @@ def test_silero_does_not_import_its_package() -> None:
 @needs_silero
 def test_silero_hears_each_channel_as_if_it_were_alone() -> None:
     windows = call([(0, 0.0, 3.0), (1, 2.0, 5.0)], 5.0)[:, : 150 * 512].reshape(2, -1, 512).transpose(1, 0, 2)
-    both = detectors.detector("silero", 2).push(windows)
+    both = vad.detector("silero", 2).push(windows)
     for channel in (0, 1):
-        alone = detectors.detector("silero", 1).push(windows[:, channel : channel + 1])
+        alone = vad.detector("silero", 1).push(windows[:, channel : channel + 1])
         assert np.abs(both[:, channel] - alone[:, 0]).max() < 1e-4
 
 

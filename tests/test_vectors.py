@@ -12,16 +12,18 @@ from made_index import DIM, Large, N, made, recall
 from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
-from e2vsearch import vectors
+from e2vsearch import feed
 from e2vsearch.errors import GenerationError, QueryError, SettingsError
-from e2vsearch.vectors import IndexOptions, Kind, exact, training
-from e2vsearch.vectors.generation import Generation
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors import engine, exact
+from e2vsearch.vectors.engine import IndexOptions, Kind
+from e2vsearch.vectors.faiss import builder
+from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.faiss.storage import Generation
 
 # --------------------------------------------------------------------------------------------------------- exactness
 
 
-def test_scores_are_exact_and_a_stored_vector_finds_itself(any_index: tuple[VectorIndex, MemorySource]) -> None:
+def test_scores_are_exact_and_a_stored_vector_finds_itself(any_index: tuple[FaissEngine, MemorySource]) -> None:
     index, source = any_index
     some = source.ids[[0, 17, 2000, -1]]
     queries = np.stack([source.vector(number) * 3 for number in some])
@@ -37,7 +39,7 @@ def test_scores_are_exact_and_a_stored_vector_finds_itself(any_index: tuple[Vect
 
 
 @pytest.mark.parametrize("most", [7, 150])
-def test_the_nearest_segment_of_each_recording(any_index: tuple[VectorIndex, MemorySource], most: int) -> None:
+def test_the_nearest_segment_of_each_recording(any_index: tuple[FaissEngine, MemorySource], most: int) -> None:
     index, source = any_index
     queries = np.stack([source.vector(number) for number in source.ids[[3, 900, -2]]])
     every = index.search(queries, 200)
@@ -57,7 +59,7 @@ def test_the_nearest_segment_of_each_recording(any_index: tuple[VectorIndex, Mem
 
 def test_without_lists_the_answer_is_the_truth(tmp_path: Path) -> None:
     source, queries = made(3000)
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     queries = queries[:20]
     for build in (False, True):
         if build:
@@ -71,12 +73,12 @@ def test_without_lists_the_answer_is_the_truth(tmp_path: Path) -> None:
 
 def test_equal_vectors_come_in_the_order_of_their_ids(tmp_path: Path) -> None:
     source = MemorySource(np.repeat(clustered(5, DIM), 4, axis=0))
-    found = VectorIndex(tmp_path, source).search(source.vector(9)[None], 4)
+    found = FaissEngine(tmp_path, source).search(source.vector(9)[None], 4)
     assert found.ids.tolist() == [[9, 10, 11, 12]]
     assert (found.scores == 1.0).all()
 
 
-def test_scores_of_given_segments(any_index: tuple[VectorIndex, MemorySource]) -> None:
+def test_scores_of_given_segments(any_index: tuple[FaissEngine, MemorySource]) -> None:
     index, source = any_index
     gone, never = 6, 10**9
     ids = np.array([source.ids[-1], never, 1, gone, 1, 900], np.int64)
@@ -134,7 +136,7 @@ def test_everything_is_compared_where_asked_or_where_no_recall_is_proven(large: 
 @pytest.mark.parametrize(("kind", "target"), [("ivf-flat", 0.8), ("ivf-sq8", 0.99), ("ivf-rabitq", 0.9)])
 def test_each_kind_meets_its_target(kind: Kind, target: float, tmp_path: Path) -> None:
     source, queries = made(6000)
-    index = VectorIndex(tmp_path, source, IndexOptions(target_recall=target))
+    index = FaissEngine(tmp_path, source, IndexOptions(target_recall=target))
     manifest = index.build(kind)
     assert manifest.kind == kind
     assert manifest.tuned.recall >= target
@@ -144,7 +146,7 @@ def test_each_kind_meets_its_target(kind: Kind, target: float, tmp_path: Path) -
 def test_a_higher_target_visits_more_lists(tmp_path: Path) -> None:
     source, _ = made(3000)
     low, high = (
-        VectorIndex(tmp_path / str(target), source, IndexOptions(target_recall=target)).build("ivf-flat")
+        FaissEngine(tmp_path / str(target), source, IndexOptions(target_recall=target)).build("ivf-flat")
         for target in (0.7, 0.99)
     )
     assert low.tuned.nprobe is not None
@@ -154,7 +156,7 @@ def test_a_higher_target_visits_more_lists(tmp_path: Path) -> None:
 
 def test_a_target_out_of_reach_takes_a_richer_kind_and_says_so(tmp_path: Path) -> None:
     source = MemorySource(np.random.default_rng(0).standard_normal((1500, 8)).astype(np.float32))
-    manifest = VectorIndex(tmp_path, source, IndexOptions(target_recall=1.0)).build("ivf-rabitq")
+    manifest = FaissEngine(tmp_path, source, IndexOptions(target_recall=1.0)).build("ivf-rabitq")
     assert manifest.kind != "ivf-rabitq"  # a byte of code cannot order 1,500 neighbours of 8 dimensions
     assert "ivf-rabitq" in manifest.note
     assert manifest.tuned.recall == 1.0
@@ -163,7 +165,7 @@ def test_a_target_out_of_reach_takes_a_richer_kind_and_says_so(tmp_path: Path) -
 @pytest.mark.parametrize("row", [np.ones(DIM), np.zeros(DIM)], ids=["equal", "zero"])
 def test_vectors_that_are_all_the_same_make_a_sound_index(row: NDArray[np.float64], tmp_path: Path) -> None:
     source = MemorySource(np.repeat(row[None].astype(np.float32), 1500, axis=0))
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     index.build("ivf-rabitq")
     matches = index.search(np.ones((1, DIM)), 5)
     np.testing.assert_allclose(matches.scores, row.max(), atol=1e-6)
@@ -174,7 +176,7 @@ def test_vectors_that_are_all_the_same_make_a_sound_index(row: NDArray[np.float6
 def test_a_rotation_saves_codes_from_dimensions_of_unequal_scale(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     skewed = clustered(4000, DIM) * np.exp(1.5 * rng.standard_normal(DIM)).astype(np.float32)
-    manifest = VectorIndex(tmp_path, MemorySource(skewed)).build("ivf-rabitq")
+    manifest = FaissEngine(tmp_path, MemorySource(skewed)).build("ivf-rabitq")
     assert manifest.kind == "ivf-rabitq"
     assert manifest.tuned.k_factor is not None
     assert manifest.tuned.k_factor < 5  # what the codes need unrotated
@@ -182,7 +184,7 @@ def test_a_rotation_saves_codes_from_dimensions_of_unequal_scale(tmp_path: Path)
 
 def test_the_same_seed_gives_the_same_index(tmp_path: Path) -> None:
     source, _ = made(2000)
-    one, two = (VectorIndex(tmp_path / name, source).build("ivf-sq8") for name in "ab")
+    one, two = (FaissEngine(tmp_path / name, source).build("ivf-sq8") for name in "ab")
     assert one.tuned.tunings == two.tuned.tunings
     assert one.files["ivf.faiss"] == two.files["ivf.faiss"]
 
@@ -191,7 +193,7 @@ def test_the_same_seed_gives_the_same_index(tmp_path: Path) -> None:
     ("n", "nlist"), [(0, 1), (39, 1), (20_000, 512), (25_000, 512), (200_000, 2048), (10**6, 4096)]
 )
 def test_number_of_lists(n: int, nlist: int) -> None:
-    assert training.lists_for(n) == nlist
+    assert builder.lists_for(n) == nlist
     assert nlist == 1 or nlist * 39 <= n
 
 
@@ -200,7 +202,7 @@ def test_number_of_lists(n: int, nlist: int) -> None:
 
 def test_what_came_since_is_found_and_what_went_is_not(large: Large, tmp_path: Path) -> None:
     source, _ = made(N)
-    index = VectorIndex(large.folder, source)  # the same vectors, so the same generation serves
+    index = FaissEngine(large.folder, source)  # the same vectors, so the same generation serves
     assert index.status().n == N
     new = source.add(clustered(50, DIM, seed=7))
     query = source.vector(int(new[3]))[None]
@@ -215,7 +217,7 @@ def test_what_came_since_is_found_and_what_went_is_not(large: Large, tmp_path: P
 
 def test_a_feed_that_repeats_itself_makes_no_twins(large: Large) -> None:
     source, queries = made(N)
-    index = VectorIndex(large.folder, source)
+    index = FaissEngine(large.folder, source)
     source.overlap = 300
     source.add(clustered(5, DIM, seed=7))
     matches = index.search(queries, 50)
@@ -226,7 +228,7 @@ def test_a_feed_that_repeats_itself_makes_no_twins(large: Large) -> None:
 
 def test_only_what_is_new_is_fetched(tmp_path: Path) -> None:
     source, queries = made(2000)
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     index.build()
     source.add(clustered(300, DIM, seed=7))
     index.search(queries[:1], 1)
@@ -241,7 +243,7 @@ def test_only_what_is_new_is_fetched(tmp_path: Path) -> None:
 @pytest.mark.parametrize("build", [False, True])
 def test_a_new_collection_grows_from_nothing(build: bool, tmp_path: Path) -> None:
     source = MemorySource(np.empty((0, DIM), np.float32))
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     if build:
         assert index.build().n == 0
         assert index.verify() == []
@@ -259,7 +261,7 @@ class Hasty(MemorySource):
 
     doomed = 0
 
-    def fetch(self, ids: NDArray[np.int64]) -> vectors.Batch:
+    def fetch(self, ids: NDArray[np.int64]) -> feed.Batch:
         if self.doomed:
             self.doomed -= 1
             self.remove(ids[:1])
@@ -269,7 +271,7 @@ class Hasty(MemorySource):
 @pytest.mark.parametrize("build", [False, True])
 def test_a_segment_that_goes_during_the_search_is_replaced(build: bool, tmp_path: Path) -> None:
     source = Hasty(clustered(1500, DIM))
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     if build:
         index.build()
     query = clustered(1, DIM, seed=5)
@@ -280,11 +282,11 @@ def test_a_segment_that_goes_during_the_search_is_replaced(build: bool, tmp_path
 
 
 def test_a_collection_too_large_for_memory_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("e2vsearch.vectors.index._MEMORY_BYTES", 1000)
+    monkeypatch.setattr("e2vsearch.vectors.faiss.index._MEMORY_BYTES", 1000)
     source, queries = made(3000)
     source.batch_rows = 700
     queries = queries[:20]
-    matches = VectorIndex(tmp_path, source).search(queries, 30, excluded=source.ids[::2])
+    matches = FaissEngine(tmp_path, source).search(queries, 30, excluded=source.ids[::2])
     assert matches.exact
     for query, ids in zip(queries, matches.ids, strict=True):
         np.testing.assert_array_equal(ids, source.nearest(query, 30, source.ids[1::2])[0])
@@ -295,7 +297,7 @@ def test_a_collection_too_large_for_memory_is_streamed(tmp_path: Path, monkeypat
 
 def test_when_a_build_is_due(tmp_path: Path) -> None:
     source, _ = made(900)
-    index = VectorIndex(tmp_path, source, IndexOptions(kind="flat"))
+    index = FaissEngine(tmp_path, source, IndexOptions(kind="flat"))
     assert index.due() is None  # small
     source.add(clustered(300, DIM))
     assert "no index yet" in str(index.due())
@@ -325,21 +327,21 @@ def test_status_tells_what_the_index_is(large: Large) -> None:
 def test_progress_names_its_stages(tmp_path: Path) -> None:
     source, _ = made(1200)
     told: dict[str, tuple[int, int]] = {}
-    VectorIndex(tmp_path, source).build("ivf-flat", lambda stage, done, total: told.update({stage: (done, total)}))
+    FaissEngine(tmp_path, source).build("ivf-flat", lambda stage, done, total: told.update({stage: (done, total)}))
     assert list(told) == ["read", "train", "assign", "add", "tune", "write"]
     assert all(done == total for done, total in told.values())
 
 
 def test_few_segments_are_compared_exactly_whatever_was_asked(tmp_path: Path) -> None:
     source, _ = made(500)
-    manifest = VectorIndex(tmp_path, source).build("ivf-rabitq")
+    manifest = FaissEngine(tmp_path, source).build("ivf-rabitq")
     assert manifest.kind == "flat"
     assert "1000" in manifest.note
 
 
 def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="ivf-pq"):
-        VectorIndex(tmp_path, made(10)[0]).build("ivf-pq")  # type: ignore[arg-type]
+        FaissEngine(tmp_path, made(10)[0]).build("ivf-pq")  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------------------------ queries
@@ -367,14 +369,14 @@ def test_no_results_cannot_be_asked_for(large: Large) -> None:
         large.index.search(large.queries, 0)
 
 
-def test_no_queries_give_no_rows(any_index: tuple[VectorIndex, MemorySource]) -> None:
+def test_no_queries_give_no_rows(any_index: tuple[FaissEngine, MemorySource]) -> None:
     index, source = any_index
     matches = index.search(np.empty((0, DIM)), 7)
     assert matches.ids.shape == matches.recordings.shape == matches.scores.shape == (0, 7)
     assert index.scores(np.empty((0, DIM)), source.ids[:2]).shape == (0, 2)
 
 
-def test_more_than_there_are_gives_all_and_padding(any_index: tuple[VectorIndex, MemorySource]) -> None:
+def test_more_than_there_are_gives_all_and_padding(any_index: tuple[FaissEngine, MemorySource]) -> None:
     index, source = any_index
     matches = index.search(clustered(2, DIM), source.ids.size + 10)
     assert (np.sort(matches.ids[:, :-10]) == source.ids).all()  # more than are fetched at once
@@ -392,8 +394,8 @@ def test_more_than_there_are_gives_all_and_padding(any_index: tuple[VectorIndex,
 
 def test_searches_go_on_while_the_collection_changes_and_is_rebuilt(tmp_path: Path) -> None:
     source, queries = made(2500)
-    index = VectorIndex(tmp_path, source)
-    reader = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
+    reader = FaissEngine(tmp_path, source)
     done = threading.Event()
     failures: list[BaseException] = []
     answered = [0] * 3
@@ -432,14 +434,14 @@ def test_searches_go_on_while_the_collection_changes_and_is_rebuilt(tmp_path: Pa
 
 def test_open_is_lazy_and_needs_no_folder(tmp_path: Path) -> None:
     source, queries = made(20)
-    index = vectors.open(tmp_path / "not" / "there", source)
+    index = engine.open(tmp_path / "not" / "there", source)
     assert index.search(queries, 1).ids.min() > 0
     assert not (tmp_path / "not").exists()
 
 
 def test_the_count_follows_what_comes_and_goes(tmp_path: Path) -> None:
     source = MemorySource(clustered(50, DIM))
-    index = vectors.open(tmp_path, source)
+    index = engine.open(tmp_path, source)
     assert index.count() == 50
     index.build("flat")
     source.remove(np.arange(1, 8))
@@ -452,8 +454,8 @@ def test_the_count_follows_what_comes_and_goes(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="only Linux tells what of a file is resident")
 def test_searching_does_not_keep_the_whole_file_of_vectors_in_memory(tmp_path: Path) -> None:
     source, queries = made(N, dim=256)
-    VectorIndex(tmp_path, source).build("ivf-rabitq")
-    index = VectorIndex(tmp_path, source)
+    FaissEngine(tmp_path, source).build("ivf-rabitq")
+    index = FaissEngine(tmp_path, source)
     for query in queries[:100]:
         index.search(query[None], 20)
     assert resident(tmp_path / "generations", "vectors.f32") < N * 256 * 4 / 2
@@ -469,7 +471,7 @@ def test_rows_read_one_by_one_are_those_of_the_map(large: Large) -> None:
 
 def test_rows_of_a_file_cut_short_are_not_made_up(tmp_path: Path) -> None:
     source, _ = made(1000)
-    index = VectorIndex(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     index.build("flat")
     base = index._now().base  # type: ignore[union-attr]
     assert isinstance(base, Generation)

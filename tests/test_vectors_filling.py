@@ -15,8 +15,9 @@ from memory_source import clustered
 from numpy.typing import NDArray
 
 from e2vsearch.errors import GenerationError
-from e2vsearch.vectors import exact, filling, training
-from e2vsearch.vectors.ivf import Ivf, faiss_module
+from e2vsearch.vectors import exact
+from e2vsearch.vectors.faiss import builder, ivf_writer
+from e2vsearch.vectors.faiss.ivf import Ivf, faiss_module
 
 KINDS = ("ivf-rabitq", "ivf-sq8", "ivf-flat")
 N, LISTS = 5000, 300
@@ -28,22 +29,22 @@ def rows_of(dim: int) -> NDArray[np.float32]:
 
 def fill(kind: str, rows: NDArray[np.float32], path: Path, lists: int = LISTS) -> list[tuple[str, int, int]]:
     told: list[tuple[str, int, int]] = []
-    filling.fill(kind, rows, rows[:lists], rows[:1000], 3, path, lambda *each: told.append(each))
+    ivf_writer.fill(kind, rows, rows[:lists], rows[:1000], 3, path, lambda *each: told.append(each))
     return told
 
 
 @pytest.mark.parametrize("dim", [64, 2048], ids=["all centres compared", "codes of centres"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_is_what_faiss_writes(kind: str, dim: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filling, "_PART_ROWS", 700)  # several, and the last one short
+    monkeypatch.setattr(ivf_writer, "_PART_ROWS", 700)  # several, and the last one short
     rows = rows_of(dim)
     fill(kind, rows, tmp_path / "ivf")
     faiss = faiss_module()
-    index, inner, rotation = filling._empty(kind, rows[:LISTS], rows[:1000], 3)
+    index, inner, rotation = ivf_writer._empty(kind, rows[:LISTS], rows[:1000], 3)
     for start in range(0, N, 700):
         index.add(rows[start : start + 700])
     if dim == 2048:
-        coded = filling._coded(inner.quantizer, None if rotation is not None else filling._rotation(dim, 4))
+        coded = ivf_writer._coded(inner.quantizer, None if rotation is not None else ivf_writer._rotation(dim, 4))
         inner.quantizer = coded
     written = io.BytesIO()
     faiss.write_index(index, faiss.PyCallbackIOWriter(written.write))
@@ -55,14 +56,14 @@ def test_lists_without_rows_and_one_that_holds_all(kind: str, tmp_path: Path) ->
     rows = rows_of(32)
     near = np.abs(rows)  # all on the other side of every centre but the first
     centres = np.concatenate([near[:1], -near[:40]])
-    filling.fill(kind, near, centres, near, 0, tmp_path / "ivf", lambda *_: None)
+    ivf_writer.fill(kind, near, centres, near, 0, tmp_path / "ivf", lambda *_: None)
     ivf = Ivf.read(tmp_path / "ivf", N, 32, 41)
     assert ivf.sizes.tolist() == [N, *[0] * 40]
     assert (np.sort(ivf.search(rows[:2], N, 41), axis=1) == np.arange(N)).all()
 
 
 def test_progress_is_told_of_both_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filling, "_PART_ROWS", 2000)
+    monkeypatch.setattr(ivf_writer, "_PART_ROWS", 2000)
     told = fill("ivf-flat", rows_of(16), tmp_path / "ivf")
     assert told == [(stage, done, N) for stage in ("assign", "add") for done in (0, 2000, 4000, N)]
 
@@ -75,7 +76,7 @@ def test_a_query_before_leaves_a_build_its_threads(tmp_path: Path) -> None:
     Ivf.read(tmp_path / "ivf", N, 16, LISTS).search(rows[:1], 5, 4)
     assert faiss.omp_get_max_threads() == 1
     threads: dict[str, int] = {}
-    training.fit(
+    builder.fit(
         "ivf-flat",
         rows,
         np.arange(N),
@@ -98,7 +99,7 @@ def test_who_has_a_file_mapped_keeps_it_when_it_is_written_anew(tmp_path: Path) 
 
 
 def test_a_faiss_that_lays_lists_out_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filling, "_LENGTH_BYTES", 4)
+    monkeypatch.setattr(ivf_writer, "_LENGTH_BYTES", 4)
     with pytest.raises(GenerationError, match=r"FAISS 1\.\S+ writes lists in another way .* pip install"):
         fill("ivf-sq8", rows_of(16), tmp_path / "ivf")
 
@@ -115,10 +116,10 @@ _BUILDER = """
 import sys
 from pathlib import Path
 import numpy as np
-from e2vsearch.vectors.disk import mapped
-from e2vsearch.vectors.filling import fill
-from e2vsearch.vectors.ivf import Ivf, faiss_module
-from e2vsearch.vectors.tuning import Trial
+from e2vsearch.files import mapped
+from e2vsearch.vectors.faiss.ivf_writer import fill
+from e2vsearch.vectors.faiss.ivf import Ivf, faiss_module
+from e2vsearch.vectors.faiss.nprobe import Trial
 N, DIM, LISTS = 240_000, 256, 512
 rows = mapped(Path(sys.argv[1]), np.float32, (N, DIM))
 def resident(most):

@@ -10,8 +10,9 @@ from made_index import DIM, Large, N, made, recall
 from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
-from e2vsearch.vectors import exact, filtering, planning
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors import exact
+from e2vsearch.vectors.faiss import filter
+from e2vsearch.vectors.faiss.index import FaissEngine
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
@@ -57,7 +58,7 @@ def test_a_filter_on_the_far_side_still_fills_the_answer(large: Large) -> None:
 def test_only_an_array_that_cannot_change_is_remembered(large: Large) -> None:
     source, _ = made(N)
     query, allowed = large.queries[:1], source.ids[:6000].copy()
-    index = VectorIndex(large.folder, source)  # the same vectors, so the same generation serves
+    index = FaissEngine(large.folder, source)  # the same vectors, so the same generation serves
     before = index.search(query, 20, allowed=allowed).ids
     allowed += 6000  # in place: another filter in the same array
     after = index.search(query, 20, allowed=allowed).ids
@@ -85,8 +86,8 @@ def test_filters_that_leave_the_same_share_everywhere_are_told_from_others(large
     base = large.index._current()
     assert base is not None
     assert base.ivf is not None
-    kept = filtering.Kept(mask)
-    plan = planning.plan(base.ivf, base.tuned, 20, exact.unit(large.queries), kept, N)
+    kept = filter.RowMask(mask)
+    plan = filter.plan(base.ivf, base.tuned, 20, exact.unit(large.queries), kept, N)
     assert plan is not None
     assert plan.near is not None
     assert kept.even is even
@@ -99,7 +100,7 @@ def test_what_faiss_only_points_to_lives_as_long_as_the_parameters(large: Large)
     base = large.index._current()
     assert base is not None
     assert base.ivf is not None
-    bits = filtering.Kept(np.arange(N) % 2 == 0).bits
+    bits = filter.RowMask(np.arange(N) % 2 == 0).bits
     held, selector = base.ivf._params(3, bits).selected
     assert held is bits
     assert selector.thisown  # what reading `sel` gives back owns nothing, and keeps nothing alive
@@ -113,7 +114,7 @@ def test_what_faiss_only_points_to_lives_as_long_as_the_parameters(large: Large)
     k=st.integers(1, 60),
 )
 def test_no_answer_ever_breaks_a_filter(
-    any_index: tuple[VectorIndex, MemorySource], seed: int, allowed: float | None, excluded: float | None, k: int
+    any_index: tuple[FaissEngine, MemorySource], seed: int, allowed: float | None, excluded: float | None, k: int
 ) -> None:
     index, source = any_index
     rng = np.random.default_rng(seed)

@@ -18,9 +18,11 @@ import pytest
 from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
+from e2vsearch import files
 from e2vsearch.errors import GenerationBusy, GenerationError
-from e2vsearch.vectors import IndexOptions, Kind, generation, manifest
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors.engine import IndexOptions, Kind
+from e2vsearch.vectors.faiss import storage
+from e2vsearch.vectors.faiss.index import FaissEngine
 
 DIM, N = 32, 2500  # more than are compared exactly under a filter, so lists are used
 
@@ -39,8 +41,8 @@ class Built:
         self.truth = self.source.nearest(self.query[0], 20)[0]
         self.manifest = self.index().build(kind)
 
-    def index(self) -> VectorIndex:
-        return VectorIndex(self.folder, self.source)
+    def index(self) -> FaissEngine:
+        return FaissEngine(self.folder, self.source)
 
     @property
     def root(self) -> Path:
@@ -50,7 +52,7 @@ class Built:
     def current(self) -> Path:
         return self.root / (self.root / "CURRENT").read_text().split()[0]
 
-    def assert_exact(self, index: VectorIndex) -> None:
+    def assert_exact(self, index: FaissEngine) -> None:
         """The generation is not used, the answer is right, and the index knows that it wants mending."""
         matches = index.search(self.query, 20)
         np.testing.assert_array_equal(matches.ids[0], self.truth)
@@ -59,7 +61,7 @@ class Built:
         assert index.status().damage == index.due()
         assert index.status().kind == "none"
 
-    def assert_heals(self, index: VectorIndex) -> None:
+    def assert_heals(self, index: FaissEngine) -> None:
         index.build("ivf-flat")
         assert index.due() is None
         assert index.verify() == []
@@ -93,7 +95,7 @@ def test_what_a_generation_holds(built: Built) -> None:
     found = json.loads((built.current / "manifest.json").read_text())
     assert {"format", "e2vsearch", "faiss", "kind", "watermark", "space_id", "seed", "built_at", "files"} <= set(found)
     assert found["tuned"]["tunings"][0]["recall"] == built.manifest.tuned.recall
-    assert manifest.Manifest.from_json(built.manifest.to_json()) == built.manifest
+    assert storage.Manifest.from_json(built.manifest.to_json()) == built.manifest
 
 
 def test_exact_kinds_write_no_faiss_file(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_exact_search_never_imports_faiss(tmp_path: Path) -> None:
 import sys, numpy as np
 from pathlib import Path
 from memory_source import MemorySource, clustered
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors.faiss.index import VectorIndex
 index = VectorIndex(Path(sys.argv[1]), MemorySource(clustered(1200, 16)))
 assert index.build().kind == "flat"
 assert index.search(clustered(1, 16), 5).ids.min() > 0
@@ -120,9 +122,9 @@ assert not {"faiss", "sqlalchemy", "torch"} & set(sys.modules), sorted(sys.modul
 @pytest.mark.parametrize("keep", [1, 3])
 def test_old_generations_go_and_their_readers_stay(keep: int, tmp_path: Path) -> None:
     source = source_of(1200)
-    index = VectorIndex(tmp_path, source, IndexOptions(keep=keep))
+    index = FaissEngine(tmp_path, source, IndexOptions(keep=keep))
     index.build("flat")
-    first = generation.Generation(index._root, pointer(tmp_path), source)
+    first = storage.Generation(index._root, pointer(tmp_path), source)
     for _ in range(4):
         index.build("flat")
     folders = [path for path in (tmp_path / "generations").iterdir() if path.is_dir()]
@@ -134,8 +136,8 @@ def test_old_generations_go_and_their_readers_stay(keep: int, tmp_path: Path) ->
     assert first.ids[-1] == 1200
 
 
-def pointer(folder: Path) -> manifest.Pointer:
-    found = manifest.read_pointer(folder / "generations")
+def pointer(folder: Path) -> storage.Pointer:
+    found = storage.read_pointer(folder / "generations")
     assert found is not None
     return found
 
@@ -236,8 +238,8 @@ def test_a_generation_of_a_later_format_is_refused(built: Built) -> None:
 
 def test_hashes_are_read_once_and_again_when_a_file_changes(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
-    real = generation.sha256
-    monkeypatch.setattr(generation, "sha256", lambda path: hashed.append(path.name) or real(path))
+    real = files.sha256
+    monkeypatch.setattr(files, "sha256", lambda path: hashed.append(path.name) or real(path))
     for path in built.current.iterdir():
         os.utime(path, (1e9, 1e9))  # long settled
     built.index().search(built.query, 1)
@@ -365,7 +367,7 @@ BUILD = """
 import os, signal, sys
 from pathlib import Path
 from memory_source import MemorySource, clustered
-from e2vsearch.vectors.index import VectorIndex
+from e2vsearch.vectors.faiss.index import VectorIndex
 folder, kind, fatal = sys.argv[1:]
 def progress(stage, done, total):
     if stage == fatal:
@@ -399,8 +401,8 @@ def test_what_another_process_builds_is_seen(built: Built) -> None:
 
 
 def test_one_builder_at_a_time(tmp_path: Path) -> None:
-    index = VectorIndex(tmp_path, source_of(1200))
-    other = VectorIndex(tmp_path, index._source)
+    index = FaissEngine(tmp_path, source_of(1200))
+    other = FaissEngine(tmp_path, index._source)
     refused: list[str] = []
 
     def meanwhile(stage: str, done: int, total: int) -> None:
@@ -417,7 +419,7 @@ def test_one_builder_at_a_time(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    index = VectorIndex(blocked, source_of(1200))
+    index = FaissEngine(blocked, source_of(1200))
     with pytest.raises(GenerationError, match="cannot be written") as caught:
         index.build()
     assert "\n" not in str(caught.value)
@@ -433,7 +435,7 @@ class Unordered(MemorySource):
 
 
 def test_a_source_out_of_order_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    index = VectorIndex(tmp_path, Unordered(clustered(1200, DIM)))
+    index = FaissEngine(tmp_path, Unordered(clustered(1200, DIM)))
     with pytest.raises(GenerationError, match="order"):
         index.build("flat")
     assert [path.name for path in (tmp_path / "generations").iterdir()] == []

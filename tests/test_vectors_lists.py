@@ -10,11 +10,12 @@ import pytest
 from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
-from e2vsearch.vectors import exact, filtering, planning, reaching
-from e2vsearch.vectors.filling import fill
-from e2vsearch.vectors.generation import Generation
-from e2vsearch.vectors.index import VectorIndex
-from e2vsearch.vectors.ivf import Ivf, faiss_module
+from e2vsearch.vectors import exact
+from e2vsearch.vectors.faiss import filter, nprobe
+from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.faiss.ivf import Ivf, faiss_module
+from e2vsearch.vectors.faiss.ivf_writer import fill
+from e2vsearch.vectors.faiss.storage import Generation
 
 LISTS, DIM = 700, 1024  # 2.8 MB of centres
 
@@ -73,23 +74,23 @@ def test_codes_cost_no_row(tmp_path: Path) -> None:
 
 def test_deeper_answers_take_as_many_lists_as_hold_the_same_share() -> None:
     ranks = np.tile(np.arange(2000) // 10, (50, 1))  # ten rows to a list, nearest first
-    points = reaching.points(ranks, 20, 2, 0.95)  # the nearest 20 are in the first two, all of them
+    points = nprobe.points(ranks, 20, 2, 0.95)  # the nearest 20 are in the first two, all of them
     assert points[0] == (20, 2)
     assert [rows for rows, _ in points] == [20, 40, 100, 200, 500, 1000, 2000]
     for rows, lists in points[1:]:
         assert lists == np.ceil(0.9875 * rows / 10)  # a quarter of the 0.05 that may be missed is left out
-    assert reaching.points(ranks[:, :100], 20, 2, 0.95)[-1][0] == 100  # no further than answers are known
-    half = reaching.points(ranks, 20, 1, 0.95)
+    assert nprobe.points(ranks[:, :100], 20, 2, 0.95)[-1][0] == 100  # no further than answers are known
+    half = nprobe.points(ranks, 20, 1, 0.95)
     assert half[-1] == (2000, 100)
 
 
 def test_lists_never_fall_as_answers_grow() -> None:
     ranks = np.concatenate([np.full((10, 20), 50), np.zeros((10, 1980), np.int64)], axis=1)
-    assert reaching.points(ranks, 20, 51, 0.9)[-1] == (2000, 51)
+    assert nprobe.points(ranks, 20, 51, 0.9)[-1] == (2000, 51)
 
 
 def test_lists_between_and_beyond_what_was_measured() -> None:
-    reach = reaching.Reach(3, ((20, 10), (200, 40), (2000, 160)))
+    reach = nprobe.ProbeDepth(3, ((20, 10), (200, 40), (2000, 160)))
     found = reach.lists_for(np.array([1.0, 20, 200, np.sqrt(200 * 2000), 4000]))
     np.testing.assert_allclose(found, [10, 10, 40, 80, 320])
 
@@ -98,7 +99,7 @@ def test_lists_between_and_beyond_what_was_measured() -> None:
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Generation, NDArray[np.float32], NDArray[np.float32]]:
     """A generation of 25,000 vectors, those, and queries."""
     stored, queries = np.split(clustered(25_300, 64), [25_000])
-    index = VectorIndex(tmp_path_factory.mktemp("built"), MemorySource(stored))
+    index = FaissEngine(tmp_path_factory.mktemp("built"), MemorySource(stored))
     manifest = index.build()
     base = index._current()
     assert base is not None
@@ -133,9 +134,9 @@ def test_a_generation_that_tells_no_reach_is_searched_by_its_tunings(
     """As those built before it was measured."""
     base, stored, queries = built
     assert base.ivf is not None
-    kept = filtering.Kept(np.arange(25_000) % 10 == 0)
+    kept = filter.RowMask(np.arange(25_000) % 10 == 0)
     for tuned in (base.tuned, replace(base.tuned, reach=None)):
-        plan = planning.plan(base.ivf, tuned, 20, queries, kept, 25_000)
+        plan = filter.plan(base.ivf, tuned, 20, queries, kept, 25_000)
         assert plan is not None
         assert plan.near is not None
         rows = base.ivf.search_near(plan.near, plan.candidates, kept.bits)

@@ -9,13 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from shipped_head import DIM, knowing
 
-from e2vsearch.projections import shipped, voices
-from e2vsearch.projections.shipped import Shipped
+from e2vsearch.projections import network
+from e2vsearch.projections import speakers as voices
+from e2vsearch.projections.network import NetworkProjection
 
 VOICE, SPEAKERS, EACH = 64, 6, 80
 
 
-def hearing() -> Shipped:
+def hearing() -> NetworkProjection:
     """A projection of vectors that end in a voice part, whose head tells two classes apart."""
     one = knowing()
     return replace(one, voices=voices.nobody(one.dim_emotion, VOICE, DIM))
@@ -84,7 +85,7 @@ def test_a_small_collection_and_an_encoder_without_a_voice_part_have_none() -> N
 def test_packed_the_voices_come_back_and_count_in_the_revision() -> None:
     rows, _ = calls()
     centred = hearing().centred(rows)
-    again = shipped.unpack(centred.pack())
+    again = network.unpack(centred.pack())
     assert again.pack() == centred.pack() == hearing().centred(rows).pack()  # and are found the same again
     assert again.revision == centred.revision != replace(centred, voices=hearing().voices).revision
     assert again.apply(rows) == pytest.approx(centred.apply(rows), abs=1e-6)

@@ -21,8 +21,9 @@ from made import save, speech
 
 import e2vsearch
 from e2vsearch.errors import SettingsError
-from e2vsearch.ingest import Collection, Outcome
-from e2vsearch.ingest.watching import Table, Watch, being_written, rounds
+from e2vsearch.ingest.recording import Outcome
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.ingest.watch import FolderWatch, ReloadedMetadata, being_written, rounds
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def grown(path: Path, count: int) -> None:
 
 
 def test_a_file_is_given_once_it_is_stable(folder: Path) -> None:
-    watch = Watch([folder], stable_s=10)
+    watch = FolderWatch([folder], stable_s=10)
     assert watch.look(0) == []
     path = folder / "monday" / "a.wav"
     path.write_bytes(b"1")
@@ -69,7 +70,7 @@ def test_a_file_is_given_once_it_is_stable(folder: Path) -> None:
 def test_a_change_that_keeps_the_size_is_a_change(folder: Path) -> None:
     path = folder / "a.wav"
     path.write_bytes(b"1")
-    watch = Watch([folder], stable_s=0)
+    watch = FolderWatch([folder], stable_s=0)
     assert watch.look(0) == [path]
     os.utime(path, (1, 1))
     assert watch.look(1) == [path]
@@ -79,7 +80,7 @@ def test_what_comes_at_once_is_given_the_oldest_first(folder: Path) -> None:
     for number, name in enumerate(("c.wav", "a.mp3", "monday/b.flac")):
         (folder / name).write_bytes(b"1")
         os.utime(folder / name, (number, number))
-    assert Watch([folder, folder / "monday"], stable_s=0).look(0) == [
+    assert FolderWatch([folder, folder / "monday"], stable_s=0).look(0) == [
         folder / "c.wav",
         folder / "a.mp3",
         folder / "monday" / "b.flac",
@@ -93,7 +94,7 @@ def test_what_comes_at_once_is_given_the_oldest_first(folder: Path) -> None:
 def test_what_is_no_recording_yet_is_left_alone(folder: Path, name: str) -> None:
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"1")
-    watch = Watch([folder], stable_s=0)
+    watch = FolderWatch([folder], stable_s=0)
     assert watch.look(0) == []
     (folder / name).rename(folder / "whole.wav")
     assert watch.look(1) == [folder / "whole.wav"]
@@ -103,7 +104,7 @@ def test_a_file_that_is_open_to_write_is_left_alone(folder: Path) -> None:
     path = folder / "a.wav"
     path.write_bytes(b"1")
     busy = {str(path)}
-    watch = Watch([folder], stable_s=1, writing=busy.__contains__)
+    watch = FolderWatch([folder], stable_s=1, writing=busy.__contains__)
     assert [watch.look(now) for now in (0, 1, 100)] == [[], [], []]
     busy.clear()
     assert watch.look(101) == [path]
@@ -125,7 +126,7 @@ def test_the_system_tells_who_writes(tmp_path: Path) -> None:
 def test_what_goes_and_comes_back_is_new(folder: Path) -> None:
     path = folder / "a.wav"
     path.write_bytes(b"1")
-    watch = Watch([folder], stable_s=0)
+    watch = FolderWatch([folder], stable_s=0)
     assert watch.look(0) == [path]
     path.unlink()
     assert watch.look(1) == []
@@ -137,7 +138,7 @@ def test_what_goes_and_comes_back_is_new(folder: Path) -> None:
 def test_a_share_that_goes_away_and_comes_back(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = folder / "a.wav"
     path.write_bytes(b"1")
-    watch = Watch([folder], stable_s=0)
+    watch = FolderWatch([folder], stable_s=0)
     assert watch.look(0) == [path]
     folder.rename(folder.with_name("away"))
     assert (watch.look(1), watch.look(2)) == ([], [])
@@ -152,34 +153,34 @@ def test_a_share_that_goes_away_and_comes_back(folder: Path, caplog: pytest.LogC
 def test_what_failed_before_waits_for_a_change(folder: Path) -> None:
     path, now = folder / "a.wav", datetime.now(UTC)
     path.write_bytes(b"1")
-    watch = Watch([folder], stable_s=0, parked={str(path): now + timedelta(minutes=1)})
+    watch = FolderWatch([folder], stable_s=0, parked={str(path): now + timedelta(minutes=1)})
     assert watch.look(0) == []
     grown(path, 1)
     assert watch.look(1) == [path]
-    changed_since = Watch([folder], stable_s=0, parked={str(path): now - timedelta(minutes=1)})
+    changed_since = FolderWatch([folder], stable_s=0, parked={str(path): now - timedelta(minutes=1)})
     assert changed_since.look(0) == [path]
 
 
 def test_what_cannot_be_watched(folder: Path) -> None:
     with pytest.raises(SettingsError, match="no folder to watch"):
-        Watch([folder / "none"])
+        FolderWatch([folder / "none"])
     with pytest.raises(SettingsError, match="no folder to watch"):
-        Watch(["s3://bucket/calls/"])
+        FolderWatch(["s3://bucket/calls/"])
     with pytest.raises(SettingsError, match="--stable-s"):
-        Watch([folder], stable_s=-1)
+        FolderWatch([folder], stable_s=-1)
 
 
 def test_a_large_folder_is_listed_less_often(folder: Path) -> None:
-    watch = Watch([folder], stable_s=10)
+    watch = FolderWatch([folder], stable_s=10)
     assert watch.pause_s(0.01) == 5.0
     assert watch.pause_s(3.0) == pytest.approx(30.0)
-    assert Watch([folder], stable_s=0).pause_s(0.0) == 0.1
+    assert FolderWatch([folder], stable_s=0).pause_s(0.0) == 0.1
 
 
 def test_rounds_wait_only_when_there_is_nothing_to_do(folder: Path) -> None:
     (folder / "a.wav").write_bytes(b"1")
     waits: list[float] = []
-    found = rounds(Watch([folder], stable_s=0), lambda: len(waits) >= 2, lambda: 0.0, waits.append)
+    found = rounds(FolderWatch([folder], stable_s=0), lambda: len(waits) >= 2, lambda: 0.0, waits.append)
     assert [len(ready) for ready in found] == [1, 0, 0]
     assert waits == [0.1, 0.1]
 
@@ -187,7 +188,7 @@ def test_rounds_wait_only_when_there_is_nothing_to_do(folder: Path) -> None:
 def test_a_table_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "calls.csv"
     path.write_text("file,agent\na,Kim\n")
-    table = Table(path)
+    table = ReloadedMetadata(path)
     first = table.now()
     assert table.now() is first
     path.write_text("file,agent\na,Kim\nb,Lee\n")
@@ -196,7 +197,7 @@ def test_a_table_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.Lo
     assert len(table.now()) == 2  # what it said before holds
     assert "a is there twice" in caplog.text
     with pytest.raises(SettingsError, match="cannot be read"):
-        Table(tmp_path / "none.csv")
+        ReloadedMetadata(tmp_path / "none.csv")
 
 
 # --- taking
@@ -223,7 +224,7 @@ def watched(
 def test_what_is_there_and_what_comes(
     database_url: str, folder: Path, call: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "e2vsearch.ingest.recordings")
+    caplog.set_level(logging.INFO, "e2vsearch.ingest.runner.recordings")
     shutil.copy(call, folder / "a.wav")
     bad = folder / "bad.wav"
     with e2vsearch.open(database_url, encoder="fake") as collection:

@@ -17,7 +17,7 @@ import onnxruntime
 from light_augment import Augmentation, degraded
 from numpy.typing import NDArray
 
-from e2vsearch.analysis.evaluation import TelephoneOptions, telephone
+from e2vsearch.analysis.evaluation.telephone import TelephoneOptions, telephone
 from e2vsearch.audio import read
 from e2vsearch.encoders import mel
 from e2vsearch.encoders.light import CEILING_HZ, FORMAT, SPEECH_LEVEL, feed, levelled, session

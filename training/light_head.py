@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from e2vsearch.projections.shipped import Shipped
-from e2vsearch.projections.voices import nobody
+from e2vsearch.projections.network import NetworkProjection
+from e2vsearch.projections.speakers import nobody
 
 EMOTION_DIMS = 128
 """Of a projected vector. The members' 512 numbers have over 99 % of their squares in so many directions."""
@@ -109,7 +109,7 @@ class LightHead:
         classify = (self.classify * scale).astype(np.float32)
         return replace(self, classify=classify, classify_bias=(self.classify_bias * scale + offsets).astype(np.float32))
 
-    def projection(self, pooled: NDArray[np.float32], prior: NDArray[np.floating], share: float) -> Shipped:
+    def projection(self, pooled: NDArray[np.float32], prior: NDArray[np.floating], share: float) -> NetworkProjection:
         """What the encoder ships to compare its vectors by, at rest: centred on its training data.
 
         Args:
@@ -120,7 +120,7 @@ class LightHead:
         """
         vectors, logits = self(pooled)
         scores = torch.from_numpy(logits - np.log(prior, dtype=np.float32)).softmax(dim=1).numpy()
-        full = Shipped(
+        full = NetworkProjection(
             bias=self.bias.reshape(-1),
             centre=np.zeros(self.width, np.float32),
             means=(scores.T @ vectors[:, : self.width]) / scores.sum(axis=0)[:, None],

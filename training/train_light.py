@@ -33,8 +33,8 @@ from light_tune import TuneOptions, Weights, mean_of, tune
 from numpy.typing import NDArray
 
 from e2vsearch.encoders.light import FORMAT, levelled
+from e2vsearch.projections.network import NetworkProjection
 from e2vsearch.projections.prior import conversation
-from e2vsearch.projections.shipped import Shipped
 
 BLOCKS = (1, 2, 3)
 """After which blocks frames are pooled, all while the stem is tuned; heads do without the first one's mean, which tells
@@ -119,7 +119,7 @@ def held_out(corpus: Clips) -> NDArray[np.bool_]:
     return np.isin(corpus.rows.speakers, np.random.default_rng(3).permutation(numbers)[:HELD_OUT_VOICES])
 
 
-def _write(out: Path, head: LightHead, projection: Shipped, stem: Weights, corpus: Clips) -> Path:
+def _write(out: Path, head: LightHead, projection: NetworkProjection, stem: Weights, corpus: Clips) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     network = build(stem, BLOCKS, head).SerializeToString(deterministic=True)
     path = out / "light.onnx"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from e2vsearch.errors import CatalogError, missing_extra
+from e2vsearch.errors import CatalogError, SettingsError, first_line, missing_extra
+from e2vsearch.settings import user_cache
 
 BUSY_TIMEOUT_S = 60
 """How long a writer waits for another process's transaction. A recording is stored in milliseconds."""
@@ -74,12 +78,6 @@ def place(url: URL) -> str:
     return url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
-def first_line(error: SQLAlchemyError) -> str:
-    """What the database said, without SQLAlchemy's statement and link."""
-    cause = getattr(error, "orig", None) or error
-    return str(cause).strip().partition("\n")[0]
-
-
 def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
     if not url.database or not path.parent.is_dir():
@@ -124,3 +122,52 @@ def _postgres(url: URL) -> Engine:
     except ImportError as error:
         raise missing_extra("a collection in Postgres", "postgres") from error
     return create_engine(url, pool_pre_ping=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionLocation:
+    """Where a collection's catalog is, and where its generations go."""
+
+    named: str  # as the user wrote it
+    url: URL  # of the database
+    folder: Path | None  # that holds ``generations/``; None: one in the cache, named by the collection's UUID
+
+    def cached(self, cache: str, collection_id: str) -> Path:
+        """The folder for generations: the collection's own, or one in the cache."""
+        if self.folder is not None:
+            return self.folder
+        base = Path(cache).expanduser() if cache else user_cache()
+        return base / collection_id
+
+
+def locate(index: str | os.PathLike[str]) -> CollectionLocation:
+    """The place that ``--index`` names.
+
+    Raises:
+        SettingsError: it names a file.
+        CatalogError: it is a URL of nothing that can hold a collection.
+    """
+    text = os.fspath(index)
+    if "://" in text:
+        url = parsed(text)
+        file = sqlite_file(url)
+        return CollectionLocation(place(url), url, file.parent if file is not None else None)
+    folder = Path(text).expanduser()
+    if folder.is_file():
+        raise SettingsError(
+            f"{folder} is a file - a collection is a folder, or a database URL such as sqlite:///{text}"
+        )
+    # not by text: a folder's name may hold "?" or "%", which mean something in a URL
+    return CollectionLocation(text, URL.create("sqlite", database=str((folder / "catalog.db").absolute())), folder)
+
+
+ROWS_PER_STATEMENT = 1000
+"""Ids in one IN list, or rows in one INSERT: SQLite takes at most 32,766 values a statement."""
+
+_T = TypeVar("_T")
+
+
+def parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """Values in pieces that one statement takes."""
+    for start in range(0, len(values), ROWS_PER_STATEMENT):
+        yield values[start : start + ROWS_PER_STATEMENT]

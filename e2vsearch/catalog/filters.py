@@ -16,7 +16,7 @@ from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import VisitError
 from sqlalchemy import ColumnElement, Float, and_, exists, literal, not_, or_, select
 
-from e2vsearch.catalog.tables import LabelExampleRow, MetadataRow, RecordingRow, SegmentLabelRow, SegmentRow
+from e2vsearch.catalog.schema import LabelExampleRow, MetadataRow, RecordingRow, SegmentLabelRow, SegmentRow
 from e2vsearch.errors import BadFilter
 
 _GRAMMAR = r"""

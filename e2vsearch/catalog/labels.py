@@ -12,19 +12,17 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, delete, distinct, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from e2vsearch.catalog.reading import Known
-from e2vsearch.catalog.records import segment_id
-from e2vsearch.catalog.rows import ROWS_PER_STATEMENT, parts
-from e2vsearch.catalog.store import Catalog
-from e2vsearch.catalog.tables import (
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT, parts
+from e2vsearch.catalog.schema import (
     ClassifierRow,
     LabelExampleRow,
-    RecordingRow,
     SegmentLabelRow,
     SegmentRow,
     VectorRow,
 )
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.emotions import NAMELESS
+from e2vsearch.types import segment_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +63,19 @@ class StoredClassifier:
     min_score: float | None  # less sure predictions were not stored
 
 
-def give(catalog: Catalog, label: str, examples: Sequence[NewExample]) -> list[str | None]:
+def add_examples(catalog: Catalog, label: str, examples: Sequence[NewExample]) -> list[str | None]:
     """Give moments a label; gives the one each had before, which it loses.
 
     A moment of audio that is not stored is known by its source. A speaker that was named before is kept where none is
     named now.
     """
     try:
-        return _give(catalog, label, examples)
+        return _add_examples(catalog, label, examples)
     except IntegrityError:  # on Postgres another process may label the same segment between our look and write
-        return _give(catalog, label, examples)
+        return _add_examples(catalog, label, examples)
 
 
-def _give(catalog: Catalog, label: str, examples: Sequence[NewExample]) -> list[str | None]:
+def _add_examples(catalog: Catalog, label: str, examples: Sequence[NewExample]) -> list[str | None]:
     before: list[str | None] = []
     now = datetime.now(UTC)
     with catalog.writing() as connection:
@@ -100,7 +98,7 @@ def _give(catalog: Catalog, label: str, examples: Sequence[NewExample]) -> list[
     return before
 
 
-def take(catalog: Catalog, label: str | None, segments: Sequence[int], sources: Sequence[str]) -> int:
+def remove_examples(catalog: Catalog, label: str | None, segments: Sequence[int], sources: Sequence[str]) -> int:
     """Take examples back: all of a label, or those of it (None: of any) that are named; gives how many there were.
 
     Args:
@@ -188,14 +186,6 @@ def spans(catalog: Catalog, recording: int) -> list[tuple[int, int, float, float
             (row.id, row.channel, row.start_s, row.end_s)
             for row in connection.execute(query.where(SegmentRow.recording_id == recording))
         ]
-
-
-def recording_at(catalog: Catalog, uri: str) -> Known | None:
-    """The recording that was ingested from there."""
-    query = select(RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns)
-    with catalog.reading() as connection:
-        row = connection.execute(query.where(RecordingRow.uri == uri)).first()
-    return None if row is None else Known(*row)
 
 
 # -- as query targets ------------------------------------------------------------------------------------------

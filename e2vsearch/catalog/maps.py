@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, case, delete, func, insert, select, update
 
-from e2vsearch.catalog.store import Catalog
-from e2vsearch.catalog.tables import CollectionRow, MapPointRow, MapRow, RecordingRow, SegmentRow
+from e2vsearch.catalog.schema import CollectionRow, MapPointRow, MapRow, RecordingRow, SegmentRow
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
 
 _ROWS_PER_INSERT = 5000

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, delete, insert, select, update
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from e2vsearch.catalog.reading import Reading
-from e2vsearch.catalog.store import Catalog
-from e2vsearch.catalog.tables import CollectionRow, ProjectionRow
+from e2vsearch.catalog.database import parts
+from e2vsearch.catalog.reader import CatalogReader
+from e2vsearch.catalog.rows import scored
+from e2vsearch.catalog.schema import CollectionRow, ProjectionRow, SegmentRow
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NoCollection, NotStored
 
 SCORED_TO = "scored_to"
@@ -32,20 +36,20 @@ class StoredProjection:
     created_at: datetime
 
 
-def listed(catalog: Reading) -> list[StoredProjection]:
+def listed(catalog: CatalogReader) -> list[StoredProjection]:
     """All of them, by name."""
     with catalog.reading() as connection:
         return [StoredProjection(*row) for row in connection.execute(_all().order_by(ProjectionRow.name))]
 
 
-def find(catalog: Reading, name: str) -> StoredProjection | None:
+def find(catalog: CatalogReader, name: str) -> StoredProjection | None:
     """The one of that name, if there is one."""
     with catalog.reading() as connection:
         row = connection.execute(_all().where(ProjectionRow.name == name)).one_or_none()
     return None if row is None else StoredProjection(*row)
 
 
-def get(catalog: Reading, name: str) -> StoredProjection:
+def get(catalog: CatalogReader, name: str) -> StoredProjection:
     """The one of that name.
 
     Raises:
@@ -62,7 +66,7 @@ _USED = select(ProjectionRow.name, ProjectionRow.revision).join(
 )
 
 
-def used(catalog: Reading) -> tuple[str, str] | None:
+def used(catalog: CatalogReader) -> tuple[str, str] | None:
     """Name and revision of the one in use, None for raw vectors; asked before every query."""
 
     def read() -> tuple[str, str] | None:
@@ -167,6 +171,38 @@ def _all() -> Select[Any]:
     return select(row.name, row.kind, row.revision, row.parameters, row.report, row.created_at)
 
 
-def _unknown(catalog: Reading, name: str) -> NotStored:
+def _unknown(catalog: CatalogReader, name: str) -> NotStored:
     names = ", ".join(["raw", *(each.name for each in listed(catalog))])
     return NotStored(f"there is no projection {name!r} - known: {names}; make one with: e2vsearch space fit LABELS.csv")
+
+
+_GIVEN = update(SegmentRow).where(SegmentRow.id == bindparam("number"))
+
+_SPOKEN = select(SegmentRow.id, SegmentRow.start_s, SegmentRow.end_s, SegmentRow.level_db)
+
+
+def put_scores(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.float32], by: StoredProjection) -> bool:
+    """Replace the scores of segments, their names, arousal and valence with them, in one transaction.
+
+    Args:
+        catalog: pinned to a space.
+        ids: ``(n,)``; those that are gone since are passed over.
+        scores: ``(n, labels of the space)``.
+        by: whose scores they are.
+
+    Returns:
+        Whether they were stored; they are not where that projection has been replaced since.
+    """
+    assert catalog.space is not None
+    of = dict(zip(ids.tolist(), scores, strict=True))
+    same = select(ProjectionRow.id).where(is_still(by)).with_for_update(read=True)
+    with catalog.writing() as connection:
+        held = connection.execute(same).scalar_one_or_none()
+        for part in parts(list(of)) if held is not None else ():
+            there = connection.execute(_SPOKEN.where(SegmentRow.id.in_(part))).all()
+            durations_s, levels_db = [row.end_s - row.start_s for row in there], [row.level_db for row in there]
+            columns = scored([of[row.id] for row in there], catalog.space, durations_s, levels_db)
+            rows = [{"number": row.id, **each} for row, each in zip(there, columns, strict=True)]
+            if rows:
+                connection.execute(_GIVEN, rows)
+    return held is not None

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, delete, insert, literal_column, select, update
+from sqlalchemy import Connection, delete, func, insert, literal_column, select, update
 
-from e2vsearch.catalog.records import NewRecording, Recording, Segment, recording_id, segment_id
-from e2vsearch.catalog.tables import ChangeRow, FailureRow, MetadataRow, RecordingRow, SegmentRow, VectorRow
+from e2vsearch.catalog.schema import ChangeRow, FailureRow, JobRow, MetadataRow, RecordingRow, SegmentRow, VectorRow
 from e2vsearch.emotions import named
-from e2vsearch.space import Space
-
-ROWS_PER_STATEMENT = 1000
-"""Ids in one IN list, or rows in one INSERT: SQLite takes at most 32,766 values a statement."""
-
-_T = TypeVar("_T")
-
-
-def parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """Values in pieces that one statement takes."""
-    for start in range(0, len(values), ROWS_PER_STATEMENT):
-        yield values[start : start + ROWS_PER_STATEMENT]
+from e2vsearch.errors import LeaseLost
+from e2vsearch.types import Space
 
 
 def delete_recordings(connection: Connection, numbers: list[int]) -> int:
@@ -134,40 +124,72 @@ def _number(value: str) -> float | None:
     return number if isfinite(number) else None
 
 
-def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:
-    """A row of `RecordingRow` and its metadata as what the catalog gives."""
-    return Recording(
-        id=recording_id(row.id),
-        uri=row.uri,
-        name=row.name,
-        content_sha256=row.content_sha256,
-        size_bytes=row.size_bytes,
-        mtime_ns=row.mtime_ns,
-        recorded_at=row.recorded_at,
-        added_at=row.added_at,
-        duration_s=row.duration_s,
-        channels=row.channels,
-        sampling_rate_hz=row.sampling_rate_hz,
-        format=row.format,
-        note=row.note,
-        metadata=metadata,
-    )
+TAKEN = "taken"
 
 
-def to_segment(row: Row[Any], labels: tuple[str, ...], said: Mapping[str, Any] | None = None) -> Segment:
-    """A row of `SegmentRow` as what the catalog gives; `labels` are its space's, `said` what others say of it."""
-    scores = {} if row.scores is None else dict(zip(labels, np.frombuffer(row.scores, "<f4").tolist(), strict=True))
-    return Segment(
-        id=segment_id(row.id),
-        recording=recording_id(row.recording_id),
-        channel=row.channel,
-        start_s=row.start_s,
-        end_s=row.end_s,
-        emotion=row.label,
-        emotion_score=row.label_score,
-        scores=scores,
-        arousal=row.arousal,
-        valence=row.valence,
-        level_db=row.level_db,
-        **(said or {}),
-    )
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """That a job was taken, once: another taking of it has another token."""
+
+    job: int
+    token: str
+
+
+def clock(connection: Connection) -> datetime:
+    """The database's own time: the workers' clocks may differ by more than a lease lasts.
+
+    On Postgres it is the moment of asking and not, as ``now()``, of the transaction's beginning: a transaction may have
+    waited for a lock since. SQLite is a library, so its time is that of the one machine whose processes use the file.
+    """
+    if connection.dialect.name == "postgresql":
+        moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return moment.astimezone(UTC)
+    return datetime.now(UTC)
+
+
+def end(connection: Connection, holding: Lease) -> None:
+    """End a job, for its recording is stored in this same transaction; a failure noted for it is taken back.
+
+    From here to the commit the row is locked: nobody can take it, nor end it twice.
+
+    Raises:
+        LeaseLost: it was taken again, has run out, or was cleared.
+    """
+    ours = (JobRow.id == holding.job) & (JobRow.token == holding.token) & (JobRow.state == TAKEN)
+    locked = connection.execute(select(JobRow.uri, JobRow.due_at).where(ours).with_for_update()).first()
+    if locked is None or locked.due_at <= clock(connection):  # asked after any wait for the lock
+        raise LeaseLost("its lease ran out before it was stored, another worker does it - take a longer --lease")
+    connection.execute(delete(JobRow).where(JobRow.id == holding.job))
+    connection.execute(delete(FailureRow).where(FailureRow.uri == locked.uri))
+
+
+@dataclass(frozen=True, slots=True)
+class NewSegment:
+    """One spoken span to be stored."""
+
+    channel: int
+    start_s: float
+    end_s: float
+    vector: NDArray[np.float32]  # (dim,), as the encoder made it
+    scores: NDArray[np.float32] | None = None  # (labels,) of the collection's space
+    level_db: float | None = None  # root mean square of its signal at 16 kHz, dBFS; None where that is not known
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecording:
+    """One audio file, with all that was found in it, to be stored in one transaction."""
+
+    uri: str
+    name: str
+    content_sha256: str
+    size_bytes: int
+    mtime_ns: int
+    recorded_at: datetime
+    duration_s: float
+    channels: int
+    sampling_rate_hz: int
+    format: str
+    segments: tuple[NewSegment, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""  # "" or why there are no segments
+    added_at: datetime | None = None  # None: now

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from e2vsearch.catalog.tables import SCHEMA_REVISION
+from e2vsearch.catalog.schema import SCHEMA_REVISION
 from e2vsearch.errors import CatalogError, NoCollection, SchemaTooNew, SchemaTooOld
 
 if TYPE_CHECKING:

@@ -13,17 +13,22 @@ import sys
 import typer
 
 from e2vsearch.cli import (
-    adding,
-    agents,
-    asking,
-    attaching,
-    evaluating,
-    keeping,
-    labelling,
-    mapping,
-    serving,
-    spaces,
-    working,
+    collection,
+    compare,
+    db,
+    embed,
+    evaluate,
+    index,
+    ingest,
+    labels,
+    maps,
+    mcp,
+    named_vectors,
+    projections,
+    query,
+    serve,
+    transfer,
+    worker,
 )
 from e2vsearch.errors import E2vsearchError
 
@@ -37,32 +42,32 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help comes 0.1 s sooner, and can be piped
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-app.add_typer(keeping.index_app, name="index")
-app.add_typer(keeping.db_app, name="db")
-app.add_typer(spaces.space_app, name="space")
-app.add_typer(working.queue_app, name="queue")
-app.command()(adding.ingest)
-app.command()(working.worker)
-app.command()(asking.query)
-app.command()(asking.compare)
-app.command()(asking.embed)
-app.command("map")(mapping.map_)
-app.command()(labelling.label)
-app.command()(labelling.train)
-app.command()(labelling.classify)
-app.command()(evaluating.evaluate)
-app.command()(adding.status)
-app.command()(adding.failures)
-app.command()(adding.remove)
-app.command()(attaching.attach)
-app.command()(attaching.sides)
-app.command()(attaching.detach)
-app.command()(keeping.backup)
-app.command()(keeping.export)
-app.command("import")(keeping.import_)
-app.command()(keeping.doctor)
-app.command()(serving.serve)
-app.command()(agents.mcp)
+app.add_typer(index.index_app, name="index")
+app.add_typer(db.db_app, name="db")
+app.add_typer(projections.space_app, name="space")
+app.add_typer(worker.queue_app, name="queue")
+app.command()(ingest.ingest)
+app.command()(worker.worker)
+app.command()(query.query)
+app.command()(compare.compare)
+app.command()(embed.embed)
+app.command("map")(maps.map_)
+app.command()(labels.label)
+app.command()(labels.train)
+app.command()(labels.classify)
+app.command()(evaluate.evaluate)
+app.command()(collection.status)
+app.command()(collection.failures)
+app.command()(collection.remove)
+app.command()(named_vectors.attach)
+app.command()(named_vectors.sides)
+app.command()(named_vectors.detach)
+app.command()(db.backup)
+app.command()(transfer.export)
+app.command("import")(transfer.import_)
+app.command()(collection.doctor)
+app.command()(serve.serve)
+app.command()(mcp.mcp)
 
 
 @app.callback(invoke_without_command=True)

@@ -13,7 +13,7 @@ from e2vsearch.cli.output import chosen, write
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from e2vsearch.analysis.evaluation import LayerEvaluation, LayerRow
+    from e2vsearch.analysis.evaluation.types import LayerEvaluation, LayerRow
 
 _COLUMNS = {
     "block": "block>",

@@ -7,14 +7,24 @@ import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from e2vsearch.cli.options import Format
+from e2vsearch.cli.options import (
+    Format,
+)
 from e2vsearch.errors import SettingsError
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from e2vsearch.ingest.queue import QueueReport
+
 
 SOME_FAILED = 3
 """Exit code of a run that finished, but for some files."""
@@ -154,3 +164,60 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} cannot be printed as JSON")
+
+
+FACTS = {"fact": "", "value": ""}
+"""Columns of a two-column table without headings."""
+
+
+def fact_rows(facts: list[tuple[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of such a table."""
+    return [{"fact": name, "value": value} for name, value in facts]
+
+
+def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What a person wants to know of an index."""
+    newer = f"{state['tail']:,} segments are compared one by one"
+    facts = [
+        ("index", f"{state['kind']}, {state['n']:,} segments; {newer}" if state["generation"] else f"none; {newer}")
+    ]
+    if state["nprobe"]:
+        facts.append(("recall", _promised(state)))
+        facts.append(("nprobe", f"{state['nprobe']} of {state['nlist']} lists, {state['k_factor']}-fold re-rank"))
+        facts.append(("lists", f"made for {state['trained_n']:,} segments, {state['trained_at']}"))
+    if state["generation"]:
+        facts.append(("generation", f"{state['generation']}, {size(state['size'] or 0)}, built {state['built_at']}"))
+    if state["tombstones"]:
+        facts.append(("tombstones", f"{state['tombstones']:,}"))
+    facts += [(name, state[name]) for name in ("note", "damage", "due", "drift") if state[name]]
+    return facts
+
+
+def _promised(state: dict[str, Any]) -> str:
+    whose = f"{state['sample_stored']:,} stored vectors"
+    if state["sample_asked"]:
+        whose += f" ({state['recall_stored']:.3f}) and the last {state['sample_asked']:,} queries"
+        whose += f" ({state['recall_asked']:.3f})"
+    return f"{state['recall']:.3f} of the exact top 20 (target {state['target']:g}), on {whose}, {state['measured_at']}"
+
+
+def report_queued(
+    report: QueueReport, place: str, *, encoder: str | None, format_: Format | None, output: Any, quiet: bool
+) -> None:
+    """Print what ``ingest --queue`` did."""
+    if chosen(format_, output) is Format.table:
+        parts = [f"{report.queued:,} queued"]
+        parts += [f"{report.waiting:,} in the queue before"] if report.waiting else []
+        parts += [f"{report.parked:,} parked before: e2vsearch queue retry"] if report.parked else []
+        parts += [f"{report.already:,} already there"] if report.already else []
+        parts += [f"{len(report.failures):,} failed"] if report.failures else []
+        typer.echo(f"{place}: {', '.join(parts)}")
+    else:
+        write([asdict(report)], format_=format_, output=output, whole=asdict(report))
+    if report.unused_metadata:
+        note(f"{report.unused_metadata:,} rows of --meta name no file of this run", quiet=quiet)
+    for failure in report.failures:
+        note(f"failed: {failure.message}", quiet=quiet)
+    if report.queued:
+        with_encoder = f" --encoder {encoder}" if encoder else ""
+        note(f"now start workers, here or elsewhere: e2vsearch worker --index {place}{with_encoder}", quiet=quiet)

@@ -17,7 +17,7 @@ _LINE_EVERY_S = 10.0
 
 
 class Step(Protocol):
-    """What is shown of a run; `e2vsearch.ingest.Progress` is one."""
+    """What is shown of a run; `e2vsearch.ingest.runner.Progress` is one."""
 
     @property
     def done(self) -> int:

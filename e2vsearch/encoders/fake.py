@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
-from e2vsearch.encoders import Embeddings, Encoder, Space
+from e2vsearch.encoders.base import Embeddings, Encoder
+from e2vsearch.types import Space
 
 _BANDS = 16
 _FRAME = 640  # samples: 40 ms, so that 25 Hz resolution separates the sines that tests are made of

@@ -9,7 +9,7 @@ across voices (`training/README.md`; data, licences, figures and limits in `data
 
 and its scores are what the whole head makes of it. All of the head but its first layers is also the projection that
 ships with the encoder, through which a collection of such vectors is compared, centred on itself and on the voices
-that it tells apart (`e2vsearch.projections.shipped`).
+that it tells apart (`e2vsearch.projections.network`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.encoders import LIGHT_CARD, Embeddings, Encoder, EncoderOptions, Space, mel
+from e2vsearch.encoders import mel
+from e2vsearch.encoders.base import LIGHT_CARD, Embeddings, Encoder, EncoderOptions
 from e2vsearch.errors import BadWeights
+from e2vsearch.types import Space
 
 __all__ = ["CEILING_HZ", "SPEECH_LEVEL", "LightEncoder", "feed", "levelled", "picture", "session"]
 
@@ -130,7 +132,7 @@ def _moving(frames: int) -> NDArray[np.float32]:
 
 
 def _shipped() -> tuple[dict[str, Any], bytes, bytes]:
-    return _read(resources.files("e2vsearch.encoders") / "data", "reinstall e2vsearch")
+    return _read(resources.files("e2vsearch.encoders.registry") / "data", "reinstall e2vsearch")
 
 
 def _read(folder: Traversable, cure: str) -> tuple[dict[str, Any], bytes, bytes]:

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from e2vsearch.errors import SettingsError
+from e2vsearch.files import FILE_COLUMNS
 
-FILE_COLUMNS = ("file", "filename", "file_name", "path", "uri", "recording", "name")
 DATE_COLUMNS = ("date", "recorded_at", "datetime", "start_time", "timestamp")
 
 

@@ -14,10 +14,8 @@ from dataclasses import asdict
 from math import floor
 from typing import Any
 
-from e2vsearch.collection import Hit
-from e2vsearch.collection.results import Explanation, Match
 from e2vsearch.emotions import TOO_SHORT, UNSURE
-from e2vsearch.space import Space
+from e2vsearch.types import Explanation, Hit, Match, Space
 
 MAX_QUOTED = 2000
 """Characters shown of any one value; 15 s of fast speech are some 350."""

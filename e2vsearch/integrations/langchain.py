@@ -22,9 +22,9 @@ except ImportError as error:
     raise missing_extra("the LangChain retriever", "langchain") from error
 
 from e2vsearch.collection import Collection
-from e2vsearch.collection.results import By
-from e2vsearch.integrations.asking import Asking, Source
 from e2vsearch.integrations.documents import describe, metadata
+from e2vsearch.integrations.retriever import Asking, CollectionSource
+from e2vsearch.types import By
 
 
 class E2vsearchRetriever(BaseRetriever):
@@ -56,12 +56,14 @@ class E2vsearchRetriever(BaseRetriever):
     per: Mapping[str, int] | None = None  # {"recording": 1, "agent": 2}
     explain: bool = False  # why, percentile: in each document's text and metadata
 
-    _source: Source = PrivateAttr()
+    _source: CollectionSource = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
         """Remember what to open; nothing is opened before the first query."""
         super().model_post_init(context)
-        self._source = Source(self.collection, self.index, encoder=self.encoder, device=self.device, roots=self.roots)
+        self._source = CollectionSource(
+            self.collection, self.index, encoder=self.encoder, device=self.device, roots=self.roots
+        )
 
     def _get_relevant_documents(
         self,

@@ -26,10 +26,10 @@ except ImportError as error:
     raise missing_extra("the LlamaIndex retriever", "llama-index") from error
 
 from e2vsearch import audio
-from e2vsearch.collection import Collection, Hit
-from e2vsearch.collection.results import By
-from e2vsearch.integrations.asking import Asking, Source
+from e2vsearch.collection import Collection
 from e2vsearch.integrations.documents import describe, metadata
+from e2vsearch.integrations.retriever import Asking, CollectionSource
+from e2vsearch.types import By, Hit
 
 
 class E2vsearchRetriever(BaseRetriever):
@@ -90,7 +90,7 @@ class E2vsearchRetriever(BaseRetriever):
             roots: folders that paths must be in; None: any.
             callback_manager: LlamaIndex's.
         """
-        self._source = Source(collection, index, encoder=encoder, device=device, roots=roots)
+        self._source = CollectionSource(collection, index, encoder=encoder, device=device, roots=roots)
         self._asking = Asking(
             k, by, where, text, fuse, exact, min_score, weights, but_not, emotion, emotion_min, arc, per, explain
         )

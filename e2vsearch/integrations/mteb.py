@@ -12,7 +12,7 @@ encodes what it trains on and what it tests on in calls of their own, for pairs 
 compares the vectors of different calls: centred on each call they would lie in different spaces, and a vector would
 depend on its neighbours, which no other model in the table allows itself. So a projection is applied at rest, as the
 encoder ships it, and figures are somewhat below those of a collection: `light` trained on CREMA-D alone has .600 mAP on
-EMO-DB at rest and .642 centred (`e2vsearch.projections.shipped`).
+EMO-DB at rest and .642 centred (`e2vsearch.projections.network`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch import audio, encoders
-from e2vsearch.encoders import Encoder
+from e2vsearch import audio
+from e2vsearch.encoders import base, registry
+from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import AudioError, SettingsError, missing_extra
-from e2vsearch.projections import RAW, Projection, shipped
+from e2vsearch.projections import network
+from e2vsearch.projections.base import RAW, Projection
 
 __all__ = ["E2vsearchEncoder", "leave_encoded"]
 
-_LONGEST = int(encoders.MAX_SIGNAL_S * audio.SAMPLING_RATE_HZ)
+_LONGEST = int(base.MAX_SIGNAL_S * audio.SAMPLING_RATE_HZ)
 
 
 class E2vsearchEncoder:
@@ -53,17 +55,17 @@ class E2vsearchEncoder:
         """Open the encoder.
 
         Args:
-            encoder: its name or folder, as `e2vsearch.encoders.open` takes it, or one that is open.
+            encoder: its name or folder, as `e2vsearch.encoders.registry.open` takes it, or one that is open.
             projection: ``default``: the one that ships with the encoder, at rest; ``raw``: the encoder's own vectors.
             training_datasets: mteb's names of the tasks whose data it was trained on; None: not known.
 
         Raises:
-            EncoderError, MissingExtra: as for `e2vsearch.encoders.open`.
+            EncoderError, MissingExtra: as for `e2vsearch.encoders.registry.open`.
             SettingsError: there is no such projection, or none ships with the encoder.
         """
         if projection not in ("default", "raw"):
             raise SettingsError(f"projection must be default or raw, not {projection!r}")
-        self._encoder = encoders.open(encoder) if isinstance(encoder, str) else encoder
+        self._encoder = registry.open(encoder) if isinstance(encoder, str) else encoder
         self._projection = RAW if projection == "raw" else _at_rest(self._encoder)
         self._training_datasets = training_datasets
 
@@ -190,7 +192,7 @@ def _at_rest(encoder: Encoder) -> Projection:
             f"no projection ships with {encoder.space.encoder}, and one fitted to a collection has none here - "
             "take projection='raw'"
         )
-    return shipped.unpack(packed)
+    return network.unpack(packed)
 
 
 def _signal(clip: Any) -> NDArray[np.float32]:

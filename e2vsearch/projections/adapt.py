@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import AnalysisError, SpaceMismatch
-from e2vsearch.projections import RAW, Projection, head, shipped, softmax, unit
-from e2vsearch.projections.packing import pack, read
-from e2vsearch.projections.parts import Parts
-from e2vsearch.space import Head
+from e2vsearch.projections import head, network
+from e2vsearch.projections.base import RAW, Projection, softmax, unit
+from e2vsearch.projections.linear import LinearProjection
+from e2vsearch.projections.npz import pack, read
+from e2vsearch.types import Head
 
 KIND = "head"
 NAME = KIND
@@ -72,7 +73,7 @@ def default(
         SpaceMismatch: vectors of another length than it takes.
     """
     if encoder_shipped is not None:
-        ships = shipped.unpack(encoder_shipped)
+        ships = network.unpack(encoder_shipped)
         return ships if len(vectors) < head.LEAST_SEGMENTS else ships.centred(vectors)
     return RAW if encoder_head is None else of_collection(encoder_head, vectors, voices)
 
@@ -93,7 +94,7 @@ def of_collection(
     *,
     name: str = NAME,
     share: float = head.SHARE,
-) -> Parts:
+) -> LinearProjection:
     """The projection that a head makes in a collection.
 
     Args:
@@ -120,7 +121,7 @@ def of_collection(
     return head.of_head(rows, of_voice, adapted(of, rows), name=name, share=share, varied=varied)
 
 
-def log_posteriors(of: Head, vectors: NDArray[np.floating[Any]], *, name: str = NAME) -> Parts:
+def log_posteriors(of: Head, vectors: NDArray[np.floating[Any]], *, name: str = NAME) -> LinearProjection:
     """The head's logits less their mean over classes, about the collection's centre; no nuance.
 
     The softmax's logarithm less its mean over classes is (W - mean W) x + b - mean b. A few segments say little of
@@ -143,7 +144,7 @@ def log_posteriors(of: Head, vectors: NDArray[np.floating[Any]], *, name: str = 
         centre = told * units.mean(axis=0) + (1.0 - told) * even
     view = (rows.T * sizes).astype(np.float32)
     nothing = np.zeros((len(view), 0), np.float32)
-    return Parts(KIND, name, centre.astype(np.float32), view, nothing, 0.0)
+    return LinearProjection(KIND, name, centre.astype(np.float32), view, nothing, 0.0)
 
 
 def adapted(of: Head, vectors: NDArray[np.floating[Any]], rounds: int = 1) -> Floats:
@@ -210,7 +211,7 @@ def _discriminants(seen: Floats, sure: Floats) -> tuple[Floats, Floats]:
     return means, np.linalg.solve((1 - shrunk) * within + shrunk * even, means.T)
 
 
-def packed(made: Parts, of: Head) -> bytes:
+def packed(made: LinearProjection, of: Head) -> bytes:
     """A projection with the head that it was made of beside it; `parts.unpack` takes it as well.
 
     The collection can be adapted to again without the encoder.

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import SpaceMismatch, TooFewExamples
-from e2vsearch.projections import unit
-from e2vsearch.projections.parts import Parts, deviations, spread
-from e2vsearch.space import Head
+from e2vsearch.projections.base import unit
+from e2vsearch.projections.linear import LinearProjection, deviations, spread
+from e2vsearch.types import Head
 
 Floats = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def of_head(
     name: str = "head",
     share: float = SHARE,
     varied: NDArray[np.bool_] | None = None,
-) -> Parts:
+) -> LinearProjection:
     """The projection that a head makes.
 
     Args:
@@ -83,7 +83,7 @@ def of_head(
     emotion = read @ _whitener(logits.T @ logits / len(logits) if within is None else within)
     chosen = np.ones(len(away), bool) if varied is None else varied
     nuance = spread(away, _nuisance((away / deviations(away))[chosen], voices[chosen]))
-    return Parts("head", name, centre.astype(np.float32), emotion.astype(np.float32), nuance, share)
+    return LinearProjection("head", name, centre.astype(np.float32), emotion.astype(np.float32), nuance, share)
 
 
 def recovered(vectors: NDArray[np.floating], scores: NDArray[np.floating]) -> Head:

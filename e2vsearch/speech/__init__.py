@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ, Signal
 from e2vsearch.errors import AudioInvalid, SettingsError
-from e2vsearch.speech import detectors
-from e2vsearch.speech.detectors import FRAMES_HZ, WINDOW
-from e2vsearch.speech.spans import SpanFinder, SpanRules
+from e2vsearch.speech import vad
+from e2vsearch.speech.segmentation import SegmentationRules, Segmenter
+from e2vsearch.speech.vad import FRAMES_HZ, WINDOW
 
 __all__ = ["DetectorName", "SpeechOptions", "SpokenSegment", "detector_in_use", "segments"]
 
@@ -80,7 +80,7 @@ class SpokenSegment:
     @property
     def level_db(self) -> float:
         """Root mean square of the signal in dB below full scale; -90 for digital silence."""
-        return float(detectors.levels_db(self.signal))
+        return float(vad.levels_db(self.signal))
 
 
 def segments(blocks: Iterable[Signal], options: SpeechOptions | None = None) -> Iterator[SpokenSegment]:
@@ -121,11 +121,11 @@ def detector_in_use(options: SpeechOptions | None = None) -> str:
     Raises:
         MissingExtra: as for `segments`.
     """
-    return detectors.choose((options or SpeechOptions()).detector)
+    return vad.choose((options or SpeechOptions()).detector)
 
 
-def _rules(options: SpeechOptions) -> SpanRules:
-    return SpanRules(
+def _rules(options: SpeechOptions) -> SegmentationRules:
+    return SegmentationRules(
         threshold=options.threshold,
         min_speech=max(1, round(options.min_speech_s * FRAMES_HZ)),
         min_pause=max(1, round(options.min_pause_s * FRAMES_HZ)),
@@ -140,7 +140,7 @@ class _Recording:
 
     def __init__(self, channels: int, options: SpeechOptions) -> None:
         self.lines = [_Line(channel, _rules(options)) for channel in range(channels)]
-        self._detector = detectors.detector(options.detector, channels)
+        self._detector = vad.detector(options.detector, channels)
         self._waiting: list[Signal] = []
         self._count = 0  # samples in _waiting
         self._levels = np.empty((0, channels), np.float32)  # of windows that the detector has not answered for
@@ -168,7 +168,7 @@ class _Recording:
         windows = padded.reshape(len(signal), -1, WINDOW).transpose(1, 0, 2)
         for line, samples in zip(self.lines, signal, strict=True):
             line.keep(samples)
-        self._levels = np.concatenate([self._levels, detectors.levels_db(windows)])
+        self._levels = np.concatenate([self._levels, vad.levels_db(windows)])
         yield from self._answered(self._detector.push(windows))
 
     def _answered(self, probabilities: NDArray[np.float32]) -> Iterator[SpokenSegment]:
@@ -182,9 +182,9 @@ class _Recording:
 class _Line:
     """One channel: its spans, and the samples that they may still need."""
 
-    def __init__(self, channel: int, rules: SpanRules) -> None:
+    def __init__(self, channel: int, rules: SegmentationRules) -> None:
         self._channel = channel
-        self._finder = SpanFinder(rules)
+        self._finder = Segmenter(rules)
         self._samples = np.empty(0, np.float32)
         self._first = 0  # index of _samples[0] in the recording
 

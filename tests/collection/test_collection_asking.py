@@ -11,11 +11,11 @@ from made import save, silence, sine, speech, wav_bytes
 
 import e2vsearch
 from e2vsearch import audio
-from e2vsearch.catalog import NewRecording, NewSegment
+from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.errors import AudioNotFound, BadFilter, NotStored, QueryError, SpaceMismatch
-from e2vsearch.ingest import Collection
-from e2vsearch.space import Space
-from e2vsearch.vectors import IndexOptions
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.types import Space
+from e2vsearch.vectors.engine import IndexOptions
 
 
 def test_a_cut_finds_its_call_and_moment(collection: Collection, calls: Path, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_one_long_call_does_not_fill_the_list(collection: Collection) -> None:
     assert len(collection.query(vector, k=5)) == 5
 
 
-BAD_REFERENCES: list[tuple[e2vsearch.collection.AudioQuery, type[Exception], str]] = [
+BAD_REFERENCES: list[tuple[e2vsearch.search.query.AudioQuery, type[Exception], str]] = [
     ("seg:999", NotStored, "seg:999"),
     ("call:999", NotStored, "call:999"),
     ("seg:x", NotStored, "seg:NUMBER"),

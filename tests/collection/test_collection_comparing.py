@@ -15,10 +15,10 @@ from made import silence, wav_bytes
 import e2vsearch
 from e2vsearch.catalog import projections
 from e2vsearch.errors import QueryError
-from e2vsearch.ingest import Collection
-from e2vsearch.projections import unit
-from e2vsearch.projections.parts import Parts
-from e2vsearch.space import Space
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.projections.base import unit
+from e2vsearch.projections.linear import LinearProjection
+from e2vsearch.types import Space
 
 
 def test_compare(collection: Collection, calls: Path) -> None:
@@ -34,14 +34,14 @@ def test_compare(collection: Collection, calls: Path) -> None:
         collection.compare(calls / "voice0.wav", wav_bytes(silence(2.0)))
 
 
-def turned(dim: int) -> Parts:
+def turned(dim: int) -> LinearProjection:
     """A projection of random directions."""
     rng = np.random.default_rng(0)
     centre, directions = rng.random(dim, np.float32), rng.standard_normal((dim, 3)).astype(np.float32)
-    return Parts("fitted", "turned", centre, directions, np.empty((dim, 0), np.float32), 0.0)
+    return LinearProjection("fitted", "turned", centre, directions, np.empty((dim, 0), np.float32), 0.0)
 
 
-def use(collection: Collection, projection: Parts) -> None:
+def use(collection: Collection, projection: LinearProjection) -> None:
     stored = ("turned", projection.kind, projection.revision, projection.pack(), {}, projections.now())
     projections.put(collection.catalog, projections.StoredProjection(*stored))
     projections.use(collection.catalog, "turned")

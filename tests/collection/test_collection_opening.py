@@ -9,7 +9,7 @@ import pytest
 from made import RATE_HZ
 
 import e2vsearch
-from e2vsearch.collection.places import locate
+from e2vsearch.catalog.database import locate
 from e2vsearch.errors import NoCollection, SettingsError
 from e2vsearch.speech import SpeechOptions
 

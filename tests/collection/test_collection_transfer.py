@@ -15,24 +15,27 @@ import numpy as np
 import pytest
 
 import e2vsearch
-from e2vsearch.catalog import NewRecording, NewSegment, Segment, carry, sides, texts
-from e2vsearch.collection import transfer
-from e2vsearch.collection.findings import Findings
+from e2vsearch.catalog import named_vectors, text_search
+from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.errors import ExportError
-from e2vsearch.ingest import Collection
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.transfer import annotations as carry
+from e2vsearch.transfer import export, import_
+from e2vsearch.transfer.annotations import Annotations
+from e2vsearch.types import Segment
 
 
 def test_export_and_import_are_lossless(collection: Collection, tmp_path: Path) -> None:
     first = collection.find(where="name = voice0")[0]
     collection.catalog.annotate(int(first.id.removeprefix("call:")), {"agent": "Kïm", "price": "3.50"})
-    done = transfer.export(collection.catalog, tmp_path / "export")
+    done = export.export(collection.catalog, tmp_path / "export")
     assert (done.recordings, done.segments) == (4, collection.status().counts.segments)
     with e2vsearch.open(tmp_path / "copy") as copy:
-        assert transfer.load(copy.catalog, tmp_path / "export").segments == done.segments
-        again = transfer.load(copy.catalog, tmp_path / "export")
+        assert import_.load(copy.catalog, tmp_path / "export").segments == done.segments
+        again = import_.load(copy.catalog, tmp_path / "export")
         assert (again.recordings, again.already) == (0, 4)
         assert copy.space == collection.space
-        transfer.export(copy.catalog, tmp_path / "again")
+        export.export(copy.catalog, tmp_path / "again")
         assert [_without_ids(tmp_path / "again", name) for name in ("recordings", "segments")] == [
             _without_ids(tmp_path / "export", name) for name in ("recordings", "segments")
         ]
@@ -65,7 +68,7 @@ def other_url(database_url: str, request: pytest.FixtureRequest, tmp_path: Path)
 def found(collection: Collection) -> Collection:
     """A collection in which people found something: transcripts, labels, classifiers, side vectors."""
     catalog = collection.catalog
-    texts.put(catalog, 1, {1: "I want a refund", 2: '我要退款 "now"'})
+    text_search.put(catalog, 1, {1: "I want a refund", 2: '我要退款 "now"'})
     when = datetime(2024, 3, 1, 12, 30, tzinfo=UTC)
     vector = np.arange(16, dtype="<f4")
     carry.add_examples(
@@ -111,7 +114,7 @@ def _findings(collection: Collection) -> dict[str, object]:
                 side,
                 [
                     (where[number], row.tolist())
-                    for ids, rows in sides.batches(catalog, side)
+                    for ids, rows in named_vectors.batches(catalog, side)
                     for number, row in zip(ids.tolist(), rows, strict=True)
                 ],
             )
@@ -121,19 +124,19 @@ def _findings(collection: Collection) -> dict[str, object]:
 
 
 def test_what_was_found_is_exported_and_imported(found: Collection, tmp_path: Path, other_url: str) -> None:
-    done = transfer.export(found.catalog, tmp_path / "export")
-    assert done.found == Findings(labels=4, classifiers=2, sides=2)
+    done = export.export(found.catalog, tmp_path / "export")
+    assert done.found == Annotations(labels=4, classifiers=2, sides=2)
     with e2vsearch.open(other_url) as copy:
         # ids are others here: something was there before
         copy.catalog.pin(found.space, "fake")
         before = tuple(NewSegment(0, float(at), at + 1.0, np.ones(16, np.float32)) for at in range(7))
         when = datetime(2024, 3, 1, tzinfo=UTC)
         copy.catalog.store(NewRecording("/b.wav", "b", "b" * 64, 1, 1, when, 9.0, 1, 8000, "WAV", before))
-        assert transfer.load(copy.catalog, tmp_path / "export").found == done.found
+        assert import_.load(copy.catalog, tmp_path / "export").found == done.found
         copy.remove(where="name = b")
         assert _findings(copy) == _findings(found)
-        again = transfer.load(copy.catalog, tmp_path / "export")
-        assert (again.already, again.found) == (4, Findings())
+        again = import_.load(copy.catalog, tmp_path / "export")
+        assert (again.already, again.found) == (4, Annotations())
         assert _findings(copy) == _findings(found)
         assert [hit.segment for hit in copy.query("emotion:low", text="refund", by="segment")] == [
             segment.id for _, segment in copy.catalog.segments() if segment.text == "I want a refund"
@@ -141,13 +144,13 @@ def test_what_was_found_is_exported_and_imported(found: Collection, tmp_path: Pa
 
 
 def test_an_import_adds_what_is_missing_and_changes_nothing(found: Collection, tmp_path: Path) -> None:
-    transfer.export(found.catalog, tmp_path / "export")
+    export.export(found.catalog, tmp_path / "export")
     wanted = _findings(found)
     catalog = found.catalog
-    texts.put(catalog, 1, {1: "Something else"})
+    text_search.put(catalog, 1, {1: "Something else"})
     found.detach("screen")
     found.attach("text", [1], np.full((1, 3), 7.0))
-    transfer.load(catalog, tmp_path / "export")
+    import_.load(catalog, tmp_path / "export")
     now = _findings(found)
     assert sorted(now["texts"].values()) == ["Something else", '我要退款 "now"']
     assert [side.name for side in found.sides()] == ["screen", "text"]
@@ -157,17 +160,17 @@ def test_an_import_adds_what_is_missing_and_changes_nothing(found: Collection, t
 
 
 def test_a_classifier_of_the_same_version_becomes_the_next(found: Collection, tmp_path: Path) -> None:
-    transfer.export(found.catalog, tmp_path / "export")
+    export.export(found.catalog, tmp_path / "export")
     with e2vsearch.open(tmp_path / "copy") as copy:
         copy.catalog.pin(found.space, "fake")
         [(_, one), _] = carry.classifiers(found.catalog)
         carry.add_classifier(copy.catalog, replace(one, parameters=b"another"))
-        assert transfer.load(copy.catalog, tmp_path / "export").found.classifiers == 2
+        assert import_.load(copy.catalog, tmp_path / "export").found.classifiers == 2
         assert [each.version for _, each in carry.classifiers(copy.catalog)] == [1, 2, 3]
 
 
 def test_an_export_of_format_1_is_read(found: Collection, tmp_path: Path) -> None:
-    transfer.export(found.catalog, tmp_path / "export")
+    export.export(found.catalog, tmp_path / "export")
     manifest = json.loads((tmp_path / "export" / "manifest.json").read_text(encoding="utf-8"))
     kept = {"recordings.jsonl", "segments.jsonl", "vectors.npy", "scores.npy"}
     manifest |= {"format": 1, "sha256": {name: manifest["sha256"][name] for name in kept}}
@@ -182,14 +185,14 @@ def test_an_export_of_format_1_is_read(found: Collection, tmp_path: Path) -> Non
     manifest["sha256"]["segments.jsonl"] = hashlib.sha256(old.encode()).hexdigest()
     (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with e2vsearch.open(tmp_path / "copy") as copy:
-        done = transfer.load(copy.catalog, tmp_path / "old")
-        assert (done.recordings, done.found) == (4, Findings())
+        done = import_.load(copy.catalog, tmp_path / "old")
+        assert (done.recordings, done.found) == (4, Annotations())
         assert copy.status().transcribed == 0
         assert _emotions(copy) == [replace(each, level_db=None) for each in _emotions(found)]
     manifest["format"] = 3
     (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     with pytest.raises(ExportError, match="format 3, this version reads up to 2"):
-        transfer.read_space(tmp_path / "old")
+        import_.read_space(tmp_path / "old")
 
 
 def _emotions(collection: Collection) -> list[Segment]:
@@ -204,9 +207,9 @@ def _without_ids(folder: Path, name: str) -> list[dict[str, object]]:
 
 
 def test_damaged_exports_are_refused(collection: Collection, tmp_path: Path) -> None:
-    transfer.export(collection.catalog, tmp_path / "export")
+    export.export(collection.catalog, tmp_path / "export")
     with pytest.raises(ExportError, match="exists already"):
-        transfer.export(collection.catalog, tmp_path / "export")
+        export.export(collection.catalog, tmp_path / "export")
     with (tmp_path / "export" / "vectors.npy").open("r+b") as file:
         file.seek(-4, io.SEEK_END)
         file.write(b"\0\0\0\1")
@@ -214,7 +217,7 @@ def test_damaged_exports_are_refused(collection: Collection, tmp_path: Path) -> 
         e2vsearch.open(tmp_path / "copy") as copy,
         pytest.raises(ExportError, match=r"vectors\.npy is missing or damaged"),
     ):
-        transfer.load(copy.catalog, tmp_path / "export")
+        import_.load(copy.catalog, tmp_path / "export")
     with pytest.raises(ExportError, match="no export"):
-        transfer.read_space(tmp_path)
+        import_.read_space(tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -9,8 +9,8 @@ import pytest
 from made_labels import calls_heard, fill, train_mood
 
 import e2vsearch
-from e2vsearch.analysis import labels
-from e2vsearch.ingest import Collection
+from e2vsearch.analysis.labels import types
+from e2vsearch.ingest.runner import Collection
 
 
 @pytest.fixture
@@ -34,6 +34,6 @@ def heard(tmp_path: Path) -> Iterator[Collection]:
 
 
 @pytest.fixture
-def trained(collection: Collection) -> labels.ClassifierReport:
+def trained(collection: Collection) -> types.ClassifierReport:
     pytest.importorskip("sklearn")
     return train_mood(collection)

@@ -11,10 +11,10 @@ import numpy as np
 from made import call, save, silence, speech
 
 import e2vsearch
-from e2vsearch.analysis import labels
-from e2vsearch.catalog import NewRecording, NewSegment
-from e2vsearch.ingest import Collection
-from e2vsearch.space import Space
+from e2vsearch.analysis.labels import examples, train, types
+from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.types import Space
 
 DIM = 16
 FEELINGS = ("calm", "hesitant", "testing the water")
@@ -55,13 +55,13 @@ def give_all(collection: Collection, calls: int = CALLS, of: tuple[str, ...] = F
     """One example of each feeling from every call."""
     for each in of:
         at = FEELINGS.index(each) + 1
-        labels.add_examples(collection, each, *(f"seg:{number * A_CALL + at}" for number in range(calls)))
+        examples.add_examples(collection, each, *(f"seg:{number * A_CALL + at}" for number in range(calls)))
 
 
-def train_mood(collection: Collection) -> labels.ClassifierReport:
+def train_mood(collection: Collection) -> types.ClassifierReport:
     """A classifier of every feeling, its voices told apart by agent."""
     give_all(collection)
-    return labels.train(collection, "mood", speaker_keys=["agent"])
+    return train.train(collection, "mood", speaker_keys=["agent"])
 
 
 @contextmanager

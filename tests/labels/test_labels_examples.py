@@ -8,24 +8,24 @@ import numpy as np
 import pytest
 from made import save, silence, speech, wav_bytes
 
-from e2vsearch.analysis import labels
+from e2vsearch.analysis.labels import examples, types
 from e2vsearch.catalog import labels as rows
 from e2vsearch.errors import NotStored, QueryError, SettingsError
-from e2vsearch.ingest import Collection
+from e2vsearch.ingest.runner import Collection
 
 
 def test_a_moment_has_one_label(collection: Collection) -> None:
-    first = labels.add_examples(collection, "hesitant", "seg:2", "seg:5", "seg:2", speaker="Kim")
+    first = examples.add_examples(collection, "hesitant", "seg:2", "seg:5", "seg:2", speaker="Kim")
     assert (first.examples, first.added, first.already, first.replaced) == (("seg:2", "seg:5"), 2, 0, ())
-    again = labels.add_examples(collection, " hesitant ", "seg:5")
+    again = examples.add_examples(collection, " hesitant ", "seg:5")
     assert (again.label, again.added, again.already) == ("hesitant", 0, 1)
-    other = labels.add_examples(collection, "calm", "seg:2", "seg:1")
+    other = examples.add_examples(collection, "calm", "seg:2", "seg:1")
     assert other.added == 1
-    assert other.replaced == (labels.Replaced("seg:2", "hesitant"),)
-    assert labels.list_labels(collection) == (labels.LabelCount("calm", 2, 0), labels.LabelCount("hesitant", 1, 0))
-    assert labels.list_examples(collection, "calm") == (
-        labels.LabelledExample("calm", "seg:2", "call:1", "Kim"),  # who speaks does not change with the label
-        labels.LabelledExample("calm", "seg:1", "call:1", None),
+    assert other.replaced == (types.Replaced("seg:2", "hesitant"),)
+    assert examples.list_labels(collection) == (types.LabelCount("calm", 2, 0), types.LabelCount("hesitant", 1, 0))
+    assert examples.list_examples(collection, "calm") == (
+        types.LabelledExample("calm", "seg:2", "call:1", "Kim"),  # who speaks does not change with the label
+        types.LabelledExample("calm", "seg:1", "call:1", None),
     )
     segment = collection.segment("seg:2")
     assert (segment.label, segment.label_score) == ("calm", 1.0)
@@ -43,7 +43,7 @@ def test_a_moment_has_one_label(collection: Collection) -> None:
     ],
 )
 def test_spans_pick_the_moments_in_them(local: Collection, example: str, expected: list[str]) -> None:
-    assert list(labels.add_examples(local, "x", example).examples) == expected
+    assert list(examples.add_examples(local, "x", example).examples) == expected
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_spans_pick_the_moments_in_them(local: Collection, example: str, expecte
     ],
 )
 def test_what_cannot_be_taken_stops_nothing(local: Collection, example: str, reason: str, says: str) -> None:
-    report = labels.add_examples(local, "x", example, "seg:1")
+    report = examples.add_examples(local, "x", example, "seg:1")
     assert report.examples == ("seg:1",)
     [failure] = report.failures
     assert (failure.example, failure.reason) == (example, reason)
@@ -70,53 +70,53 @@ def test_what_cannot_be_taken_stops_nothing(local: Collection, example: str, rea
 @pytest.mark.parametrize("name", ["", "  ", "x" * 65, 'say "no"', "a\x00b", "a\x1b[31m"])
 def test_a_label_needs_a_name_that_filters_can_write(local: Collection, name: str) -> None:
     with pytest.raises(QueryError, match="name of a label"):
-        labels.add_examples(local, name, "seg:1")
+        examples.add_examples(local, name, "seg:1")
 
 
 def test_removing(collection: Collection) -> None:
-    labels.add_examples(collection, "calm", "seg:1", "seg:4")
-    labels.add_examples(collection, "hesitant", "seg:2", "seg:5")
-    assert labels.remove_examples(collection, label="calm", segments=["seg:1", "seg:2"]) == 1
-    assert labels.remove_examples(collection, segments=["seg:2"]) == 1
-    assert labels.remove_examples(collection, label="hesitant") == 1
-    assert labels.list_labels(collection) == (labels.LabelCount("calm", 1, 0),)
+    examples.add_examples(collection, "calm", "seg:1", "seg:4")
+    examples.add_examples(collection, "hesitant", "seg:2", "seg:5")
+    assert examples.remove_examples(collection, label="calm", segments=["seg:1", "seg:2"]) == 1
+    assert examples.remove_examples(collection, segments=["seg:2"]) == 1
+    assert examples.remove_examples(collection, label="hesitant") == 1
+    assert examples.list_labels(collection) == (types.LabelCount("calm", 1, 0),)
     with pytest.raises(NotStored, match="labels: calm"):
-        labels.remove_examples(collection, label="hesitant")
+        examples.remove_examples(collection, label="hesitant")
     with pytest.raises(QueryError, match="name the label"):
-        labels.remove_examples(collection)
+        examples.remove_examples(collection)
     collection.remove("call:1")  # takes its examples with it
-    assert labels.list_labels(collection) == ()
+    assert examples.list_labels(collection) == ()
 
 
 def test_a_stored_file_stands_for_its_segments(heard: Collection, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.wav").write_bytes((tmp_path / "calls" / "one.wav").read_bytes())
     ids = {each.id for each in heard.segments(heard.find(str(tmp_path / "calls" / "one.wav"))[0].id)}
     for path in (tmp_path / "calls" / "one.wav", tmp_path / "elsewhere.wav"):
-        assert set(labels.add_examples(heard, "x", path).examples) == ids
-    channel = labels.add_examples(heard, "x", f"{tmp_path / 'calls' / 'pair.wav'}@0-10#1").examples
+        assert set(examples.add_examples(heard, "x", path).examples) == ids
+    channel = examples.add_examples(heard, "x", f"{tmp_path / 'calls' / 'pair.wav'}@0-10#1").examples
     assert [heard.segment(each).channel for each in channel] == [1]
 
 
 def test_other_audio_is_kept_as_vectors(heard: Collection, tmp_path: Path) -> None:
     clip = np.concatenate([speech(3.0, seed=1), silence(2.0), speech(3.0, seed=2)])
     path = save(tmp_path / "clip.wav", clip, subtype="FLOAT")
-    first = labels.add_examples(heard, "hesitant", path, speaker="Lee")
+    first = examples.add_examples(heard, "hesitant", path, speaker="Lee")
     assert first.added == 2
     assert all(each.startswith(f"{path}@") for each in first.examples)
-    moved = labels.add_examples(heard, "calm", path)
+    moved = examples.add_examples(heard, "calm", path)
     assert [(each.example, each.before) for each in moved.replaced] == [(each, "hesitant") for each in first.examples]
-    part = labels.add_examples(heard, "part", f"{path}@4.5-8.5")
+    part = examples.add_examples(heard, "part", f"{path}@4.5-8.5")
     [source] = part.examples
     start_s = float(source.rpartition("@")[2].partition("-")[0])
     assert 4.9 < start_s < 5.6
-    whole = labels.add_examples(heard, "bytes", wav_bytes(clip), speech(2.0, seed=3))
+    whole = examples.add_examples(heard, "bytes", wav_bytes(clip), speech(2.0, seed=3))
     assert (whole.added, whole.failures) == (3, ())
     stored = {each.label: each for each in rows.examples(heard.catalog)}
     expected = heard.hear(path).moments[1].vector
     np.testing.assert_array_equal(stored["calm"].vector, expected)
     assert (stored["calm"].segment, stored["calm"].recording, stored["calm"].speaker) == (None, None, "Lee")
-    assert labels.remove_examples(heard, label="calm", segments=[str(path)]) == 2
-    silent = labels.add_examples(heard, "x", silence(2.0))
+    assert examples.remove_examples(heard, label="calm", segments=[str(path)]) == 2
+    silent = examples.add_examples(heard, "x", silence(2.0))
     assert [each.reason for each in silent.failures] == ["query"]
 
 
@@ -125,7 +125,7 @@ def test_a_folder_stands_for_its_files(heard: Collection, tmp_path: Path) -> Non
     folder.mkdir()
     save(folder / "a.wav", speech(2.0, seed=1))
     (folder / "b.wav").write_bytes(b"no audio at all, but long enough to be looked at")
-    report = labels.add_examples(heard, "x", folder)
+    report = examples.add_examples(heard, "x", folder)
     assert report.added == 1
     assert [Path(each.example).name for each in report.failures] == ["b.wav"]
 
@@ -145,7 +145,7 @@ def test_a_table_of_labels(heard: Collection, tmp_path: Path) -> None:
         ";;seg:1;;;;",
     ]
     table.write_text("\n".join(lines), encoding="utf-8")
-    calm, hesitant, nameless = labels.add_examples_from(heard, table)
+    calm, hesitant, nameless = examples.add_examples_from(heard, table)
     assert (calm.label, calm.examples, calm.failures) == ("calm", ("seg:1", "seg:2"), ())
     assert hesitant.added + len(hesitant.replaced) == 2
     assert [each.example for each in hesitant.failures] == [
@@ -155,7 +155,7 @@ def test_a_table_of_labels(heard: Collection, tmp_path: Path) -> None:
     ]
     assert nameless.examples == ()
     assert "line 9" in nameless.failures[0].message
-    assert labels.list_examples(heard, "calm")[0].speaker == "Kim"
+    assert examples.list_examples(heard, "calm")[0].speaker == "Kim"
 
 
 @pytest.mark.parametrize("text", ["name,path\nx,y\n", "label\nx\n", "", b"\xff\xfe\x00"])
@@ -163,4 +163,4 @@ def test_a_table_without_its_columns_is_refused(local: Collection, tmp_path: Pat
     table = tmp_path / "labels.csv"
     table.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SettingsError, match=r"labels\.csv"):
-        labels.add_examples_from(local, table)
+        examples.add_examples_from(local, table)

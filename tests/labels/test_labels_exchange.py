@@ -15,35 +15,35 @@ import pytest
 from made_labels import DIM, FEELINGS, fill, give_all
 
 import e2vsearch
-from e2vsearch.analysis import labels
-from e2vsearch.analysis.labels.model import Model, unpack
+from e2vsearch.analysis.labels import classifier_file, predict, train, types
+from e2vsearch.analysis.labels.classifier import Model, unpack
 from e2vsearch.errors import ExportError, SpaceMismatch
-from e2vsearch.ingest import Collection
-from e2vsearch.space import Space
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.types import Space
 
 
-def test_export_and_import(collection: Collection, trained: labels.ClassifierReport, tmp_path: Path) -> None:
+def test_export_and_import(collection: Collection, trained: types.ClassifierReport, tmp_path: Path) -> None:
     file = tmp_path / "mood.npz"
-    assert labels.export_classifier(collection, "mood", file) == trained
+    assert classifier_file.export_classifier(collection, "mood", file) == trained
     with np.load(file, allow_pickle=False) as arrays:
         assert arrays["weights"].shape == (3, DIM)
     with pytest.raises(ExportError, match="exists already"):
-        labels.export_classifier(collection, "mood", file)
+        classifier_file.export_classifier(collection, "mood", file)
     with pytest.raises(ExportError, match="cannot be written"):
-        labels.export_classifier(collection, "mood", tmp_path / "none" / "x.npz")
+        classifier_file.export_classifier(collection, "mood", tmp_path / "none" / "x.npz")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     with e2vsearch.open(tmp_path / "copy") as copy:
         fill(copy)
-        came = labels.import_classifier(copy, file)
+        came = classifier_file.import_classifier(copy, file)
         assert came.imported
         assert replace(came, imported=False, created_at=trained.created_at) == trained
-        assert labels.import_classifier(copy, file, "again").name == "again"
-        ours, theirs = labels.classify(collection, "mood"), labels.classify(copy, "mood")
+        assert classifier_file.import_classifier(copy, file, "again").name == "again"
+        ours, theirs = predict.classify(collection, "mood"), predict.classify(copy, "mood")
         assert ours.labels == theirs.labels
     with e2vsearch.open(tmp_path / "other") as other:
         other.catalog.pin(Space("saved", "another", DIM), "saved")
         with pytest.raises(SpaceMismatch, match="takes vectors of saved@made"):
-            labels.import_classifier(other, file)
+            classifier_file.import_classifier(other, file)
 
 
 class Bomb:
@@ -118,8 +118,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("exported")
     with e2vsearch.open(folder / "index") as collection:
         give_all(fill(collection))
-        labels.train(collection, "mood")
-        labels.export_classifier(collection, None, folder / "mood.npz")
+        train.train(collection, "mood")
+        classifier_file.export_classifier(collection, None, folder / "mood.npz")
     with zipfile.ZipFile(folder / "mood.npz") as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -142,17 +142,17 @@ def test_a_hostile_file_is_refused_in_one_line(
     else:
         written(file, made)
     with pytest.raises(ExportError, match=r"mood\.npz is no classifier") as caught:
-        labels.import_classifier(empty, file)
+        classifier_file.import_classifier(empty, file)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
     assert not Path("exploded").exists()
-    assert labels.classifiers(empty) == ()
+    assert train.classifiers(empty) == ()
 
 
 def test_the_same_file_unharmed_is_taken(tmp_path: Path, exported: dict[str, bytes], empty: Collection) -> None:
     file = written(tmp_path / "mood.npz", exported)
-    assert labels.import_classifier(empty, file).labels == FEELINGS
-    assert labels.remove_classifier(empty, "mood") == 1
+    assert classifier_file.import_classifier(empty, file).labels == FEELINGS
+    assert train.remove_classifier(empty, "mood") == 1
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
 def test_a_file_that_is_not_there(local: Collection, tmp_path: Path) -> None:
     for path in (tmp_path / "none.npz", tmp_path):
         with pytest.raises(ExportError, match="cannot be read"):
-            labels.import_classifier(local, path)
+            classifier_file.import_classifier(local, path)
 
 
 def test_a_model_is_the_same_after_packing() -> None:

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from made_labels import A_CALL, CALLS, DIM, FEELINGS, fill, give_all
 
 import e2vsearch
-from e2vsearch.analysis import labels
-from e2vsearch.analysis.labels import fitting, groups, judging
-from e2vsearch.catalog.tables import ClassifierRow
+from e2vsearch.analysis.labels import active_learning, examples, fit, predict, types
+from e2vsearch.analysis.labels import metrics as judging
+from e2vsearch.analysis.labels import train as labels_train
+from e2vsearch.catalog.schema import ClassifierRow
 from e2vsearch.errors import AnalysisError, MissingExtra, NotStored, TooFewExamples
-from e2vsearch.ingest import Collection
+from e2vsearch.ingest.runner import Collection
 
 # --- splits and figures
 
@@ -26,7 +27,7 @@ from e2vsearch.ingest import Collection
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 12), max_size=3), min_size=1, max_size=20))
 def test_groups_share_nothing(ties: list[list[int]]) -> None:
-    numbers = groups.join(ties)
+    numbers = fit.join(ties)
     for a, one in enumerate(ties):
         for b, other in enumerate(ties):
             if set(one) & set(other):
@@ -42,13 +43,13 @@ def test_splits_keep_groups_together(seed: int) -> None:
     rng = np.random.default_rng(seed)
     voices = rng.integers(0, 9, 60)
     truth = rng.integers(0, 3, 60)
-    splits = groups.split(truth, voices, seed)
+    splits = fit.split(truth, voices, seed)
     assert len(splits) >= 2
     assert sorted(np.concatenate([test for _, test in splits]).tolist()) == list(range(60))
     for train, test in splits:
         assert not set(voices[train]) & set(voices[test])
         assert set(truth[train]) == {0, 1, 2}
-    assert groups.split(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2]), seed) == []
+    assert fit.split(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2]), seed) == []
 
 
 def test_figures_are_what_they_say() -> None:
@@ -84,7 +85,7 @@ def test_probabilities_are_calibrated_and_labels_weigh_the_same() -> None:
     vectors = np.ones((600, DIM)) * 3 + rng.standard_normal((600, DIM))
     vectors[:, 0] += 1.2 * truth
     voices = np.arange(600) // 6
-    held_out = fitting.out_of_fold(vectors.astype(np.float32), truth, voices, seed=0)
+    held_out = fit.out_of_fold(vectors.astype(np.float32), truth, voices, seed=0)
     assert held_out is not None
     probabilities, folds = held_out
     assert folds == 5
@@ -96,7 +97,7 @@ def test_probabilities_are_calibrated_and_labels_weigh_the_same() -> None:
 # --- training
 
 
-def test_a_report_says_how_it_was_judged(collection: Collection, trained: labels.ClassifierReport) -> None:
+def test_a_report_says_how_it_was_judged(collection: Collection, trained: types.ClassifierReport) -> None:
     assert (trained.name, trained.version, trained.labels) == ("mood", 1, FEELINGS)
     assert (trained.examples, trained.groups, trained.folds) == (36, 6, 5)  # agents, of two calls each
     assert trained.uar is not None
@@ -111,24 +112,24 @@ def test_a_report_says_how_it_was_judged(collection: Collection, trained: labels
     assert trained.calibration_error < 0.3
     assert trained.contrast is None
     assert trained.warnings == ()
-    assert labels.classifiers(collection) == (trained,)
+    assert labels_train.classifiers(collection) == (trained,)
     json.dumps(trained.confusion)
 
 
 def test_training_again_is_the_next_version_and_the_same(
-    collection: Collection, trained: labels.ClassifierReport
+    collection: Collection, trained: types.ClassifierReport
 ) -> None:
-    again = labels.train(collection, "mood", speaker_keys=["agent"])
+    again = labels_train.train(collection, "mood", speaker_keys=["agent"])
     assert replace(again, version=1, created_at=trained.created_at) == trained
     assert again.version == 2
     with collection.catalog.reading() as connection:
         first, second = connection.execute(ClassifierRow.__table__.select()).all()
     assert first.parameters == second.parameters
-    labels.add_examples(collection, "calm", "seg:4")
-    assert labels.train(collection, "mood", labels=["calm", "hesitant"]).labels == ("calm", "hesitant")
-    assert labels.remove_classifier(collection, "mood") == 3
+    examples.add_examples(collection, "calm", "seg:4")
+    assert labels_train.train(collection, "mood", labels=["calm", "hesitant"]).labels == ("calm", "hesitant")
+    assert labels_train.remove_classifier(collection, "mood") == 3
     with pytest.raises(NotStored, match="train one with"):
-        labels.remove_classifier(collection, "mood")
+        labels_train.remove_classifier(collection, "mood")
 
 
 def test_a_voice_that_is_known_flatters_nobody(tmp_path: Path) -> None:
@@ -138,9 +139,9 @@ def test_a_voice_that_is_known_flatters_nobody(tmp_path: Path) -> None:
         fill(collection, 24, voice=4.0, feeling=0.0)
         for number in range(24):
             agent = number // 2
-            labels.add_examples(collection, "ab"[agent % 2], *(f"seg:{number * A_CALL + at}" for at in (1, 2)))
-        by_call = labels.train(collection)
-        by_agent = labels.train(collection, speaker_keys=["agent"])
+            examples.add_examples(collection, "ab"[agent % 2], *(f"seg:{number * A_CALL + at}" for at in (1, 2)))
+        by_call = labels_train.train(collection)
+        by_agent = labels_train.train(collection, speaker_keys=["agent"])
         assert (by_call.groups, by_agent.groups) == (24, 12)
         assert by_call.uar is not None
         assert by_agent.uar is not None
@@ -151,46 +152,46 @@ def test_a_voice_that_is_known_flatters_nobody(tmp_path: Path) -> None:
         # a speaker who is named with the example counts as much as one in the metadata
         for number in range(24):
             names = [f"seg:{number * A_CALL + at}" for at in (1, 2)]
-            labels.add_examples(collection, "ab"[number // 2 % 2], *names, speaker=f"agent{number // 2}")
-        assert labels.train(collection).uar == by_agent.uar
+            examples.add_examples(collection, "ab"[number // 2 % 2], *names, speaker=f"agent{number // 2}")
+        assert labels_train.train(collection).uar == by_agent.uar
 
 
 def test_too_few_examples(local: Collection) -> None:
     pytest.importorskip("sklearn")
     with pytest.raises(TooFewExamples, match="nothing is labelled"):
-        labels.train(local)
-    labels.add_examples(local, "calm", "seg:1", "seg:4", "seg:7")
-    labels.add_examples(local, "hesitant", "seg:2", "seg:5")
+        labels_train.train(local)
+    examples.add_examples(local, "calm", "seg:1", "seg:4", "seg:7")
+    examples.add_examples(local, "hesitant", "seg:2", "seg:5")
     with pytest.raises(TooFewExamples, match="'hesitant' has 2 of the 3"):
-        labels.train(local)
+        labels_train.train(local)
     with pytest.raises(NotStored, match="'calmer'"):
-        labels.train(local, labels=["calm", "calmer"])
+        labels_train.train(local, labels=["calm", "calmer"])
     with pytest.raises(AnalysisError, match="did you mean agent"):
-        labels.train(local, speaker_keys=["agnet"])
-    labels.add_examples(local, "hesitant", "seg:8")
-    report = labels.train(local)  # all of one call: there is a classifier, and no figure
+        labels_train.train(local, speaker_keys=["agnet"])
+    examples.add_examples(local, "hesitant", "seg:8")
+    report = labels_train.train(local)  # all of one call: there is a classifier, and no figure
     assert (report.accuracy, report.uar, report.uar_interval, report.confusion) == (None, None, None, ())
     assert report.folds == 0
     said = " ".join(report.warnings)
     for words in ("'calm' has 3 examples", "may be the voice", "no figures", "not calibrated"):
         assert words in said
-    assert labels.classify(local).looked_at == CALLS * A_CALL
+    assert predict.classify(local).looked_at == CALLS * A_CALL
 
 
 def test_one_label_is_told_from_the_rest(collection: Collection) -> None:
     pytest.importorskip("sklearn")
     give_all(collection, of=("hesitant",))
-    report = labels.train(collection, "hesitation")
+    report = labels_train.train(collection, "hesitation")
     assert (report.labels, report.contrast) == (("hesitant", "other"), "other")
     assert report.examples == 12 + CALLS * A_CALL - 12
     assert any("drawn at random" in each for each in report.warnings)
-    done = labels.classify(collection)
+    done = predict.classify(collection)
     assert set(done.labels) == {"hesitant"}
     assert done.stored == done.labels["hesitant"] < done.looked_at
-    labels.remove_examples(collection, label="hesitant")
-    labels.add_examples(collection, "other", "seg:1", "seg:2", "seg:3")
+    examples.remove_examples(collection, label="hesitant")
+    examples.add_examples(collection, "other", "seg:1", "seg:2", "seg:3")
     with pytest.raises(TooFewExamples, match="other than"):
-        labels.train(collection)
+        labels_train.train(collection)
 
 
 def test_without_scikit_learn_the_extra_is_named(local: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +200,7 @@ def test_without_scikit_learn_the_extra_is_named(local: Collection, monkeypatch:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingExtra, match=r"e2vsearch\[labels\]"):
-        labels.train(local)
-    labels.remove_examples(local, segments=[f"seg:{n}" for n in range(1, 1 + CALLS * A_CALL)])
+        labels_train.train(local)
+    examples.remove_examples(local, segments=[f"seg:{n}" for n in range(1, 1 + CALLS * A_CALL)])
     with pytest.raises(MissingExtra, match=r"e2vsearch\[labels\]"):
-        labels.suggest(local)
+        active_learning.suggest(local)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from made_maps import OPTIONS, filled
 
-from e2vsearch.analysis import maps
-from e2vsearch.collection.opened import Collection
+from e2vsearch.analysis.maps import build
+from e2vsearch.collection import Collection
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.importorskip(module, reason="the 'map' extra is not installed")
     folder = tmp_path_factory.mktemp("maps") / "index"
     with filled(folder) as collection:
-        maps.make(collection, options=OPTIONS)
+        build.make(collection, options=OPTIONS)
     return folder
 
 

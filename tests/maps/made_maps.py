@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from e2vsearch.analysis.maps import (
-    MapOptions,
-)
-from e2vsearch.catalog import NewRecording, NewSegment
-from e2vsearch.collection.opened import Collection
-from e2vsearch.space import Space
+from e2vsearch.analysis.maps.types import MapOptions
+from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.collection import Collection
+from e2vsearch.types import Space
 
 DIM, CALLS, SEGMENTS = 16, 60, 3
 MOODS = ("angry", "calm", "sad")

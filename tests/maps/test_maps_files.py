@@ -12,22 +12,16 @@ import pytest
 from made import save, sine
 from made_maps import EVIL, START
 
-from e2vsearch.analysis import maps
-from e2vsearch.analysis.maps import (
-    lettering,
-    material,
-    page,
-    palette,
-    sounds,
-)
-from e2vsearch.collection.opened import Collection
+from e2vsearch.analysis.maps import build, clips, dataset, label_placement, output, palette
+from e2vsearch.analysis.maps import html as page
+from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError
 
 
 def test_parquet_holds_points_with_what_is_known(collection: Collection, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    drawn = maps.load(collection)
-    maps.write(collection, drawn, tmp_path / "map.parquet", "http://127.0.0.1:8080/")
+    drawn = build.load(collection)
+    output.write(collection, drawn, tmp_path / "map.parquet", "http://127.0.0.1:8080/")
     table = parquet.read_table(tmp_path / "map.parquet")
     assert table.num_rows == len(drawn.ids)
     np.testing.assert_array_equal(table["x"].to_numpy(), drawn.x)
@@ -45,11 +39,11 @@ def test_parquet_holds_points_with_what_is_known(collection: Collection, tmp_pat
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_picture_is_drawn_the_same_twice(collection: Collection, tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("matplotlib")
-    drawn = maps.load(collection)
+    drawn = build.load(collection)
     risky = replace(drawn.clusters[0], name="$\\frac{$ <b>")  # neither mathematics nor markup
     drawn = replace(drawn, clusters=(risky, *drawn.clusters[1:]))
     for name in ("one", "two"):
-        maps.write(collection, drawn, tmp_path / f"{name}{suffix}")
+        output.write(collection, drawn, tmp_path / f"{name}{suffix}")
     one = (tmp_path / f"one{suffix}").read_bytes()
     assert one == (tmp_path / f"two{suffix}").read_bytes()
     assert one.startswith(b"\x89PNG" if suffix == ".png" else b"<?xml")
@@ -60,11 +54,11 @@ def test_picture_is_drawn_the_same_twice(collection: Collection, tmp_path: Path,
 def html(made: Path) -> str:
     pytest.importorskip("bokeh")
     with Collection.open(made) as collection:
-        drawn = maps.load(collection)
+        drawn = build.load(collection)
         heard = drawn.clusters[0].moments[0]
         save(Path(collection.recording(heard.recording).uri), sine(4.0))
-        known = material.facts(collection, "segment", drawn.ids, None)
-        return page.render(drawn, known, sounds.clips(collection, drawn.clusters), "http://127.0.0.1:8080")
+        known = dataset.facts(collection, "segment", drawn.ids, None)
+        return page.render(drawn, known, clips.clips(collection, drawn.clusters), "http://127.0.0.1:8080")
 
 
 def test_page_holds_everything_and_runs_nothing_of_the_data(html: str, collection: Collection) -> None:
@@ -88,8 +82,8 @@ def test_page_holds_everything_and_runs_nothing_of_the_data(html: str, collectio
 
 def test_page_shows_what_is_not_named_paler_than_any_emotion(collection: Collection) -> None:
     pytest.importorskip("bokeh")
-    drawn = maps.load(collection)
-    known = material.facts(collection, "segment", drawn.ids, None)
+    drawn = build.load(collection)
+    known = dataset.facts(collection, "segment", drawn.ids, None)
     items = tuple(
         replace(each, emotion="unsure", emotion_score=None) if at % 2 else each for at, each in enumerate(known.items)
     )
@@ -106,27 +100,27 @@ def test_page_shows_what_is_not_named_paler_than_any_emotion(collection: Collect
 )
 def test_page_takes_no_address_that_is_none(collection: Collection, address: str) -> None:
     pytest.importorskip("bokeh")
-    drawn = maps.load(collection)
-    known = material.facts(collection, "segment", drawn.ids, None)
+    drawn = build.load(collection)
+    known = dataset.facts(collection, "segment", drawn.ids, None)
     with pytest.raises(AnalysisError, match="--audio-url"):
         page.render(drawn, known, None, address)
 
 
 def test_clips_stop_at_their_limit(collection: Collection, html: str) -> None:
-    assert sounds.clips(collection, maps.load(collection).clusters, limit_bytes=10).sounds == {}
+    assert clips.clips(collection, build.load(collection).clusters, limit_bytes=10).sounds == {}
 
 
 def test_file_of_another_kind_or_place_is_refused(collection: Collection, tmp_path: Path) -> None:
-    drawn = maps.load(collection)
+    drawn = build.load(collection)
     with pytest.raises(AnalysisError, match="suffix"):
-        maps.write(collection, drawn, tmp_path / "map.gif")
+        output.write(collection, drawn, tmp_path / "map.gif")
     pytest.importorskip("matplotlib")
     with pytest.raises(AnalysisError, match="cannot be written"):
-        maps.write(collection, drawn, tmp_path / "nowhere" / "map.png")
+        output.write(collection, drawn, tmp_path / "nowhere" / "map.png")
 
 
 def test_colours_tell_neighbours_apart(collection: Collection) -> None:
-    one = maps.load(collection).clusters[0]
+    one = build.load(collection).clusters[0]
     row = tuple(replace(one, number=at, x=float(at), y=0.0) for at in range(30))
     colours = palette.colours(row)
     assert len({colours[at] for at in range(12)}) == 12
@@ -136,7 +130,7 @@ def test_colours_tell_neighbours_apart(collection: Collection) -> None:
 
 def test_names_do_not_lie_on_each_other() -> None:
     boxes = [(0.0, 0.0, 1.0, 0.2)] * 5 + [(1.9, 0.0, 0.6, 0.2)]
-    centres = lettering.spread(boxes, (-1.0, -1.0, 1.0, 1.0))
+    centres = label_placement.spread(boxes, (-1.0, -1.0, 1.0, 1.0))
     heights = sorted(y for _, y in centres[:5])
     assert all(second - first >= 0.2 - 1e-9 for first, second in pairwise(heights))
     assert centres[5][0] == pytest.approx(0.7)

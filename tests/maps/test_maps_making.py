@@ -11,20 +11,15 @@ import numpy as np
 import pytest
 from made_maps import CALLS, DIM, MOODS, OPTIONS, SEGMENTS, mood_of
 
-from e2vsearch.analysis import maps
-from e2vsearch.analysis.maps import (
-    MapOptions,
-    describing,
-    material,
-    projecting,
-)
-from e2vsearch.collection.opened import Collection
+from e2vsearch.analysis.maps import build, cluster_description, dataset, layout, types
+from e2vsearch.analysis.maps.types import MapOptions
+from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError, BadFilter, MissingExtra
 
 
 def test_clusters_are_the_moods(collection: Collection) -> None:
-    drawn = maps.load(collection)
-    known = material.facts(collection, "segment", drawn.ids, None)
+    drawn = build.load(collection)
+    known = dataset.facts(collection, "segment", drawn.ids, None)
     assert len(drawn.ids) == CALLS * SEGMENTS
     assert [cluster.number for cluster in drawn.clusters] == [0, 1, 2]
     for cluster in drawn.clusters:
@@ -39,7 +34,7 @@ def test_clusters_are_the_moods(collection: Collection) -> None:
 
 
 def test_coordinates_fill_the_square(collection: Collection) -> None:
-    drawn = maps.load(collection)
+    drawn = build.load(collection)
     for axis in (drawn.x, drawn.y):
         assert axis.dtype == np.float32
         assert -1 <= axis.min() < axis.max() <= 1
@@ -47,9 +42,9 @@ def test_coordinates_fill_the_square(collection: Collection) -> None:
 
 
 def test_same_seed_gives_the_same_map_and_another_another(own: Collection) -> None:
-    first = maps.load(own)
-    again = maps.make(own, "again", options=OPTIONS)
-    other = maps.make(own, "other", options=replace(OPTIONS, seed=7))
+    first = build.load(own)
+    again = build.make(own, "again", options=OPTIONS)
+    other = build.make(own, "other", options=replace(OPTIONS, seed=7))
     for name in ("ids", "x", "y", "cluster", "strength"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     assert again.clusters == first.clusters
@@ -57,7 +52,7 @@ def test_same_seed_gives_the_same_map_and_another_another(own: Collection) -> No
 
 
 def test_description_says_what_a_person_can_act_on(collection: Collection) -> None:
-    drawn = maps.load(collection)
+    drawn = build.load(collection)
     sad = next(cluster for cluster in drawn.clusters if cluster.emotions[0].name == "sad")
     assert sad.emotions[0].share == 1.0
     share = sum(mood_of(call) == 2 for call in range(CALLS)) / CALLS
@@ -79,27 +74,27 @@ def test_description_says_what_a_person_can_act_on(collection: Collection) -> No
 
 
 def test_a_cluster_without_a_telling_emotion_is_mixed(collection: Collection) -> None:
-    known = material.facts(collection, "segment", np.arange(1, 36 * SEGMENTS + 1), None)  # a third of each mood
+    known = dataset.facts(collection, "segment", np.arange(1, 36 * SEGMENTS + 1), None)  # a third of each mood
     nothing = np.zeros(len(known.ids), np.float32)
-    drawn = describing.Drawn(nothing, nothing, np.zeros(len(known.ids), np.int32), nothing)
-    (only,) = describing.describe(known, material.vectors(collection, known), drawn)
+    drawn = cluster_description.Drawn(nothing, nothing, np.zeros(len(known.ids), np.int32), nothing)
+    (only,) = cluster_description.describe(known, dataset.vectors(collection, known), drawn)
     assert (only.name, only.metadata) == ("mixed", ())
-    (kept,) = describing.describe(known, material.vectors(collection, known), drawn, {0: "as it was"})
+    (kept,) = cluster_description.describe(known, dataset.vectors(collection, known), drawn, {0: "as it was"})
     assert kept.name == "as it was"
     unclear = tuple(replace(item, emotion="unsure") if at % 3 else item for at, item in enumerate(known.items))
-    (only,) = describing.describe(replace(known, items=unclear), material.vectors(collection, known), drawn)
+    (only,) = cluster_description.describe(replace(known, items=unclear), dataset.vectors(collection, known), drawn)
     assert only.name == "mixed"  # what is unsure is counted, and names no cluster
     assert (only.emotions[0].name, only.emotions[0].share) == ("unsure", pytest.approx(2 / 3))
 
 
 def test_by_call_and_filter(own: Collection) -> None:
-    drawn = maps.make(own, "calls", by="call", where="start_s < 2", options=MapOptions(min_cluster_size=5))
+    drawn = build.make(own, "calls", by="call", where="start_s < 2", options=MapOptions(min_cluster_size=5))
     assert len(drawn.ids) == CALLS
     np.testing.assert_array_equal(drawn.ids, drawn.recordings)
     assert len(drawn.clusters) == 3
-    known = material.facts(own, "call", drawn.ids, drawn.where)
+    known = dataset.facts(own, "call", drawn.ids, drawn.where)
     assert len(known.moments) == 2 * CALLS
-    found = material.vectors(own, known)
+    found = dataset.vectors(own, known)
     first, second = found.moments[0], found.moments[1]
     np.testing.assert_allclose(found.points[0], (first + second) / np.linalg.norm(first + second), atol=1e-6)
     assert known.items[0].id == "call:1"
@@ -108,12 +103,12 @@ def test_by_call_and_filter(own: Collection) -> None:
 
 
 def test_json_of_a_map_has_everything_but_points(collection: Collection) -> None:
-    drawn = maps.load(collection)
+    drawn = build.load(collection)
     plain = json.loads(json.dumps(drawn.without_points()))
     assert plain["points"] == len(drawn.ids)
     assert plain["options"]["seed"] == 42
     assert "umap-learn" in plain["versions"]
-    assert maps.Cluster.from_json(plain["clusters"][0]) == drawn.clusters[0]
+    assert types.Cluster.from_json(plain["clusters"][0]) == drawn.clusters[0]
     assert "x" not in plain
 
 
@@ -135,15 +130,15 @@ def test_what_cannot_be_made_is_said(
     collection: Collection, arguments: dict[str, object], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said) as raised:
-        maps.make(collection, **{"name": "never", **arguments})  # type: ignore[arg-type]
+        build.make(collection, **{"name": "never", **arguments})  # type: ignore[arg-type]
     assert "\n" not in str(raised.value)
-    assert [each.name for each in maps.list_maps(collection)] == ["map"]
+    assert [each.name for each in build.list_maps(collection)] == ["map"]
 
 
 def test_missing_extra_is_named(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(MissingExtra, match=r"e2vsearch\[map\]"):
-        maps.make(collection)
+        build.make(collection)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +151,7 @@ def test_missing_extra_is_named(collection: Collection, monkeypatch: pytest.Monk
     ],
 )
 def test_today_becomes_its_date(where: str | None, pinned: str | None) -> None:
-    assert material.pinned(where, datetime(2024, 3, 5, 12, tzinfo=UTC)) == pinned
+    assert dataset.pinned(where, datetime(2024, 3, 5, 12, tzinfo=UTC)) == pinned
 
 
 def test_neighbours_are_exact_and_begin_with_the_point_itself() -> None:
@@ -164,7 +159,7 @@ def test_neighbours_are_exact_and_begin_with_the_point_itself() -> None:
     vectors = rng.standard_normal((60, DIM)).astype(np.float32)
     vectors[30:50] = vectors[30]  # twenty twins: a point is not always found among its own nearest
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    rows, distances = projecting.neighbours(vectors, 5, lambda *_: None)
+    rows, distances = layout.neighbours(vectors, 5, lambda *_: None)
     np.testing.assert_array_equal(rows[:, 0], np.arange(60))
     cosines = vectors @ vectors.T
     expected = 1 - np.sort(cosines, axis=1)[:, ::-1][:, :6]
@@ -174,4 +169,4 @@ def test_neighbours_are_exact_and_begin_with_the_point_itself() -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(12, 3), (42, 10), (60, 15), (1247, 15), (20_000, 200)])
 def test_least_cluster_size_follows_the_number_of_points(count: int, size: int) -> None:
-    assert projecting.filled(MapOptions(), count).min_cluster_size == size
+    assert layout.filled(MapOptions(), count).min_cluster_size == size

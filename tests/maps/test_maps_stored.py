@@ -13,10 +13,10 @@ from made import save, speech
 from made_maps import SPACE, recording, vector
 
 import e2vsearch
-from e2vsearch.analysis import maps
-from e2vsearch.catalog import Catalog
+from e2vsearch.analysis.maps import build, growth, types
 from e2vsearch.catalog import maps as stored
-from e2vsearch.collection.opened import Collection
+from e2vsearch.catalog.writer import Catalog
+from e2vsearch.collection import Collection
 
 
 def points(count: int, placed: bool = False, first: int = 1) -> stored.Points:
@@ -75,8 +75,8 @@ def test_a_run_that_fails_leaves_the_old_one(database_url: str, tmp_path: Path) 
 
 
 def test_results_are_plain_values(collection: Collection) -> None:
-    json.dumps([asdict(each) for each in maps.load(collection).clusters])
-    json.dumps([asdict(each) for each in maps.anomalies(maps.load(collection))])
+    json.dumps([asdict(each) for each in build.load(collection).clusters])
+    json.dumps([asdict(each) for each in growth.anomalies(build.load(collection))])
 
 
 def test_the_order_of_ingestion_makes_no_difference(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_order_of_ingestion_makes_no_difference(tmp_path: Path) -> None:
         with e2vsearch.open(tmp_path / str(at), encoder="fake") as collection:
             for path in paths:
                 collection.ingest(path)
-            drawn = collection.map(options=maps.MapOptions(min_cluster_size=3))
+            drawn = collection.map(options=types.MapOptions(min_cluster_size=3))
             names = [collection.recording(each.recording).name for _, each in collection.catalog.segments()]
             places.append(dict(zip(names, zip(drawn.x.tolist(), drawn.y.tolist(), strict=True), strict=True)))
     assert places[0] == places[1]

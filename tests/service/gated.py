@@ -16,11 +16,12 @@ from made import speech, wav_bytes
 from served import LOCAL
 
 import e2vsearch
-from e2vsearch.collection import golden
-from e2vsearch.encoders import Embeddings
+from e2vsearch import encoder_check
+from e2vsearch.encoders.base import Embeddings
 from e2vsearch.encoders.fake import FakeEncoder
-from e2vsearch.service import ServiceOptions, create_app
-from e2vsearch.service.context import Service
+from e2vsearch.server import create_app
+from e2vsearch.server.options import ServiceOptions
+from e2vsearch.server.state import ServerState
 
 CLIP = wav_bytes(speech(2.0))
 PATIENCE_S = 20.0  # for what must happen; nothing waits so long unless it is broken
@@ -36,7 +37,9 @@ class Gate(FakeEncoder):
         self.calls: list[int] = []
 
     def _encode(self, signals: Any) -> Embeddings:
-        if np.array_equal(signals[0], golden.clip()):  # the check of every encoder that is opened for a collection
+        if np.array_equal(
+            signals[0], encoder_check.reference_clip()
+        ):  # the check of every encoder that is opened for a collection
             return super()._encode(signals)
         self.calls.append(len(signals))
         self.entered.release()
@@ -60,7 +63,7 @@ async def serving(place: Path, gate: Gate) -> AsyncIterator[Made]:
         yield make
         gate.open.set()
         for app in apps:
-            service: Service = app.state.service
+            service: ServerState = app.state.service
             for part in (service.listening, service.reading, service.collection, service.uploads):
                 await asyncio.to_thread(part.close)
 

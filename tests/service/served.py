@@ -7,8 +7,9 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from e2vsearch.ingest import Collection
-from e2vsearch.service import ServiceOptions, create_app
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.server import create_app
+from e2vsearch.server.options import ServiceOptions
 
 LOCAL = "http://127.0.0.1:8080"
 

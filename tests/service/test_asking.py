@@ -19,9 +19,9 @@ from pydantic import TypeAdapter
 from served import ask, said
 from small_collection import SAID
 
-from e2vsearch.collection.recalling import recall
-from e2vsearch.collection.results import QueryResult
-from e2vsearch.ingest import Collection
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.pipeline import stored_audio
+from e2vsearch.types import QueryResult
 
 
 @pytest.mark.parametrize(
@@ -160,10 +160,10 @@ def test_compare_of_what_is_stored(client: TestClient) -> None:
 
 def test_compare_goes_through_the_projection_in_use(collection: Collection, client: TestClient) -> None:
     from e2vsearch.catalog import projections
-    from e2vsearch.projections.parts import Parts
+    from e2vsearch.projections.linear import LinearProjection
 
     rng = np.random.default_rng(0)
-    parts = Parts("fitted", "turned", rng.random(16, np.float32), rng.standard_normal((16, 3)).astype("f4"),
+    parts = LinearProjection("fitted", "turned", rng.random(16, np.float32), rng.standard_normal((16, 3)).astype("f4"),
                   np.empty((16, 0), np.float32), 0.0)  # fmt: skip
     stored = projections.StoredProjection("turned", "fitted", parts.revision, parts.pack(), {}, projections.now())
     raw = ask(client, "/compare", a="call:1", b="call:4")
@@ -174,7 +174,7 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, clie
         turned = ask(client, "/compare", a="call:1", b="call:4")
         assert turned["space"]["projection"] == f"turned@{parts.revision[:12]}"
         assert abs(turned["score"] - raw["score"]) > 1e-3
-        sides = ((name, recall(collection, name)) for name in ("call:1", "call:4"))
+        sides = ((name, stored_audio(collection, name)) for name in ("call:1", "call:4"))
         assert turned["score"] == collection.compare_heard(*sides).score
         clip = wav_bytes(speech(2.0, seed=1))
         sent = client.post("/compare/upload", files={"a": ("one.wav", clip), "b": ("two.wav", clip)}).json()

@@ -17,11 +17,12 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from gated import PATIENCE_S, Gate
 
-from e2vsearch import encoders
-from e2vsearch.encoders import Embeddings, Encoder, Head
+from e2vsearch.encoders import registry
+from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import BadSignal, EncoderError, Overloaded
-from e2vsearch.service.batching import Batch, BatchedEncoder, BatchOptions
+from e2vsearch.server.batcher import Batch, BatchedEncoder, BatchOptions
+from e2vsearch.types import Head
 
 
 def clips(count: int) -> list[NDArray[np.float32]]:
@@ -30,7 +31,7 @@ def clips(count: int) -> list[NDArray[np.float32]]:
 
 @pytest.mark.parametrize("name", ["fake", "light"])
 def test_batched_vectors_are_the_same_bits(name: str) -> None:
-    encoder = encoders.open(name)
+    encoder = registry.open(name)
     signals = clips(8)
     expected = [encoder.encode([signal]) for signal in signals]
     batches: list[Batch] = []

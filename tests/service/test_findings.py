@@ -16,8 +16,8 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 from fastapi.testclient import TestClient
 from served import ask, said
 
-from e2vsearch.ingest import Collection
-from e2vsearch.service import examples
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.server import openapi_examples
 
 
 def test_labels_are_given_and_taken_back(client: TestClient) -> None:
@@ -35,12 +35,12 @@ def test_labels_are_given_and_taken_back(client: TestClient) -> None:
 
 def test_classify_with_a_classifier_of_ones_own(client: TestClient, collection: Collection) -> None:
     pytest.importorskip("sklearn", reason="training needs the 'labels' extra")
-    from e2vsearch.analysis import labels
+    from e2vsearch.analysis.labels import train
 
     said(client.post("/classify", json={"reference": "seg:1"}), 404, "not-stored")
     for name, segments in (("deep", range(1, 7)), ("clear", range(7, 13))):
         ask(client, "/labels", label=name, segments=[f"seg:{number}" for number in segments])
-    labels.train(collection, "voices")
+    train.train(collection, "voices")
     found = ask(client, "/classify", reference="call:1", classifier="voices")["moments"]
     assert [moment["label"] for moment in found] == ["deep"] * 3
     assert sum(found[0]["probabilities"].values()) == pytest.approx(1.0)
@@ -54,16 +54,16 @@ def test_classify_with_a_classifier_of_ones_own(client: TestClient, collection: 
 
 def test_maps(client: TestClient, collection: Collection) -> None:
     """A map as the analysis keeps it, put there without the layout, which takes ten seconds of compiling."""
-    from e2vsearch.analysis import maps
+    from e2vsearch.analysis.maps import types
     from e2vsearch.catalog import maps as rows
 
     assert client.get("/map").json() == {"maps": []}
-    options = {"options": asdict(maps.MapOptions(min_cluster_size=5)), "versions": {}}
+    options = {"options": asdict(types.MapOptions(min_cluster_size=5)), "versions": {}}
     ids = np.arange(1, 13)
     cluster = np.where(ids < 8, 0, -1).astype(np.int32)
     at = np.linspace(-1, 1, 12, dtype=np.float32)
     points = rows.Points(ids, at, -at, cluster, np.ones(12, np.float32), np.zeros(12, np.bool_))
-    described = json.loads(json.dumps(asdict(replace(examples.MAP.clusters[0], moments=()))))
+    described = json.loads(json.dumps(asdict(replace(openapi_examples.MAP.clusters[0], moments=()))))
     run = rows.StoredMap("moods", "segment", None, options, [described], datetime(2024, 3, 1, tzinfo=UTC))
     rows.save(collection.catalog, run, points)
     assert [each["name"] for each in client.get("/map").json()["maps"]] == ["moods"]

@@ -18,7 +18,8 @@ from gated import Made, client_of
 
 import e2vsearch
 from e2vsearch.errors import MissingExtra, SettingsError
-from e2vsearch.service import ServiceOptions, create_app, require_packages
+from e2vsearch.server import create_app, require_packages
+from e2vsearch.server.options import ServiceOptions
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from fastapi.testclient import TestClient
 from served import LOCAL, ask, said
 
 import e2vsearch
-from e2vsearch.ingest import Collection
-from e2vsearch.service import create_app, page
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.server import create_app, page
 
 
 def test_health_and_metrics(client: TestClient) -> None:
@@ -39,7 +39,7 @@ def test_health_and_metrics(client: TestClient) -> None:
 
 
 def test_the_log_tells_routes_and_nothing_of_anybody(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "e2vsearch.service"):
+    with caplog.at_level(logging.INFO, "e2vsearch.server"):
         client.get("/segments/seg:3/audio")
         client.get("/recordings", params={"where": "agent = anna"})
         client.get("/no/such/path")

@@ -18,10 +18,9 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 from fastapi import FastAPI
 from gated import CLIP, PATIENCE_S, Gate, Made, client_of, entered, leftovers, send_clip, until
 
-from e2vsearch.collection.hearing import Stopped
-from e2vsearch.errors import Overloaded, TooSlow
-from e2vsearch.service.batching import BatchedEncoder
-from e2vsearch.service.work import ClientGone, Lane, asked_to_stop
+from e2vsearch.errors import Cancelled, Overloaded, TooSlow
+from e2vsearch.server.batcher import BatchedEncoder
+from e2vsearch.server.executor import BoundedExecutor, ClientGone, asked_to_stop
 
 # --- how many at a time, and for how long
 
@@ -109,7 +108,7 @@ def impatient_clip(app: FastAPI) -> Impatient:
 
 async def test_a_client_that_goes_away_leaves_the_queue(served: Made, gate: Gate) -> None:
     app = served(threads=1, queue=1)
-    lane: Lane = app.state.service.listening
+    lane: BoundedExecutor = app.state.service.listening
     async with client_of(app) as client:
         first = asyncio.create_task(send_clip(client))
         await entered(gate)
@@ -128,7 +127,7 @@ async def test_a_client_that_goes_away_leaves_the_queue(served: Made, gate: Gate
 
 async def test_a_client_that_goes_away_stops_the_work(served: Made, gate: Gate, place: Path) -> None:
     app = served(threads=2, queue=0)
-    lane: Lane = app.state.service.listening
+    lane: BoundedExecutor = app.state.service.listening
     async with client_of(app) as client:
         first = asyncio.create_task(send_clip(client))
         await entered(gate)
@@ -152,7 +151,7 @@ async def never() -> None:
 
 
 async def test_a_turn_gives_back_its_place_whatever_happens() -> None:
-    lane = Lane("test", 1, 0)
+    lane = BoundedExecutor("test", 1, 0)
 
     def fail() -> None:
         raise ValueError("no")
@@ -169,7 +168,7 @@ async def test_a_turn_gives_back_its_place_whatever_happens() -> None:
 
 
 async def test_work_learns_that_it_should_stop() -> None:
-    lane = Lane("test", 1, 1)
+    lane = BoundedExecutor("test", 1, 1)
     begun, seen = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -179,7 +178,7 @@ async def test_work_learns_that_it_should_stop() -> None:
         while not stop() and time.monotonic() < until:
             pass
         seen.set()
-        raise Stopped
+        raise Cancelled
 
     async def leaves() -> None:
         assert await asyncio.to_thread(begun.wait, PATIENCE_S)

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
 import e2vsearch
-from e2vsearch.service import ServiceOptions, create_app
+from e2vsearch.server import create_app
+from e2vsearch.server.options import ServiceOptions
 
 KEY = "a key that is long enough"
 LOCAL = {"Host": "127.0.0.1"}  # schemathesis asks for "testserver", which is no loopback name

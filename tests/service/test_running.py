@@ -24,7 +24,7 @@ pytest.importorskip("uvicorn", reason="the 'serve' extra is not installed")
 
 
 from e2vsearch.errors import ServiceError
-from e2vsearch.service import running
+from e2vsearch.server import run
 
 BODY = (
     b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
@@ -218,29 +218,29 @@ def test_an_empty_key_is_no_key(place: Path) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    with running.bind("127.0.0.1", 0) as first:
+    with run.bind("127.0.0.1", 0) as first:
         first.listen()
         port = first.getsockname()[1]
         with pytest.raises(ServiceError, match="--auto-port"):
-            running.bind("127.0.0.1", port)
-        with running.bind("127.0.0.1", port, auto_port=True) as second:
+            run.bind("127.0.0.1", port)
+        with run.bind("127.0.0.1", port, auto_port=True) as second:
             assert second.getsockname()[1] > port
-        assert running.address_of(first) == f"http://127.0.0.1:{port}"
+        assert run.address_of(first) == f"http://127.0.0.1:{port}"
 
 
 def test_names_that_are_no_address() -> None:
     with pytest.raises(ServiceError, match="no address"):
-        running.bind("no such host.invalid", 8080)
+        run.bind("no such host.invalid", 8080)
     with pytest.raises(ServiceError):
-        running.bind("192.0.2.1", 8080)  # of nobody's machine (RFC 5737)
+        run.bind("192.0.2.1", 8080)  # of nobody's machine (RFC 5737)
 
 
 def test_an_ipv6_address_is_written_as_urls_do() -> None:
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
     try:
-        opened = running.bind("::1", 0)
+        opened = run.bind("::1", 0)
     except ServiceError:
         pytest.skip("this machine has no IPv6 loopback")
     with opened:
-        assert running.address_of(opened).startswith("http://[::1]:")
+        assert run.address_of(opened).startswith("http://[::1]:")

@@ -16,8 +16,8 @@ from fastapi.testclient import TestClient
 from served import said
 
 from e2vsearch import audio
-from e2vsearch.ingest import Collection
-from e2vsearch.service.wav import Unsatisfiable, VirtualWav, asked_range
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.server.wav import Unsatisfiable, VirtualWav, asked_range
 
 
 def test_a_segments_sound_is_its_clip(client: TestClient, collection: Collection) -> None:

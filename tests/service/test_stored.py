@@ -15,8 +15,8 @@ from served import said
 from small_collection import SAID
 
 import e2vsearch
-from e2vsearch.catalog import listing
-from e2vsearch.ingest import Collection
+from e2vsearch.catalog import recordings
+from e2vsearch.ingest.runner import Collection
 
 
 def test_recordings_page_by_page(client: TestClient, collection: Collection) -> None:
@@ -44,11 +44,11 @@ def test_pages_and_values_of_both_databases(database_url: str, place: Path) -> N
     with e2vsearch.open(database_url, encoder="fake") as collection:
         collection.ingest(place.parent / "calls", meta=place.parent / "calls.csv", workers=1)
         catalog = collection.catalog
-        assert [found.name for found in listing.page(catalog, 2)] == ["anna", "bela"]
-        assert [found.name for found in listing.page(catalog, 9, 2)] == ["cora", "dora"]
-        assert [found.name for found in listing.page(catalog, 1, where="queue = billing")] == ["bela"]
-        assert listing.page(catalog, 9, 4) == []
-        values = listing.metadata_values(catalog, 2)
+        assert [found.name for found in recordings.page(catalog, 2)] == ["anna", "bela"]
+        assert [found.name for found in recordings.page(catalog, 9, 2)] == ["cora", "dora"]
+        assert [found.name for found in recordings.page(catalog, 1, where="queue = billing")] == ["bela"]
+        assert recordings.page(catalog, 9, 4) == []
+        values = recordings.metadata_values(catalog, 2)
         assert values == {"agent": ["anna", "bela"], "queue": ["billing"], "wait": ["0", "10"]}
 
 

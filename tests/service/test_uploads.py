@@ -17,9 +17,9 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from gated import CLIP, Gate, Made, client_of, leftovers, send_clip
 
-from e2vsearch.collection.hearing import hear
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AudioTooLong
+from e2vsearch.pipeline import embed_audio
 
 # --- how much may be sent
 
@@ -113,7 +113,7 @@ async def test_messages_name_an_upload_as_its_client_does(served: Made) -> None:
 
 
 def test_an_upload_folder_is_private_and_goes_away() -> None:
-    from e2vsearch.service.uploads import Uploads
+    from e2vsearch.server.uploads import Uploads
 
     uploads = Uploads()
     folder = uploads._made()
@@ -190,7 +190,7 @@ async def test_a_recording_as_long_as_allowed_is_heard(served: Made, gate: Gate)
 
 def test_hearing_counts_what_a_header_does_not_say() -> None:
     with pytest.raises(AudioTooLong, match="goes on after"):
-        hear(flac_bomb(600, 0), FakeEncoder(), longest_s=30)
+        embed_audio(flac_bomb(600, 0), FakeEncoder(), longest_s=30)
 
 
 async def test_more_channels_than_calls_have(served: Made) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from e2vsearch.audio.paths import expand
 from e2vsearch.errors import MissingExtra, QueryError, SettingsError
-from e2vsearch.ingest import expand
-from e2vsearch.ingest import remote as remote_room
-from e2vsearch.ingest.addresses import Remote, remote
-from e2vsearch.ingest.remote import Backoff, Stores
+from e2vsearch.ingest.remote import stores as remote_room
+from e2vsearch.ingest.remote.stores import Backoff, Stores
+from e2vsearch.ingest.remote.uris import Remote, remote
 from e2vsearch.ingest.sources import source_of, sources
 
 # --- addresses

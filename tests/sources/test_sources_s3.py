@@ -10,8 +10,8 @@ import pytest
 from command import Run
 from opened_source import opened
 
-from e2vsearch.ingest.addresses import Remote
-from e2vsearch.ingest.remote import Stores
+from e2vsearch.ingest.remote.stores import Stores
+from e2vsearch.ingest.remote.uris import Remote
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,10 @@ import pytest
 from made import save, speech
 from opened_source import QUICK, opened
 
-from e2vsearch.collection.hearing import Stopped
-from e2vsearch.collection.roots import Roots
-from e2vsearch.errors import AudioError, AudioUnreachable, E2vsearchError, SettingsError
-from e2vsearch.ingest.addresses import Remote, State, remote
-from e2vsearch.ingest.remote import Backoff, Stores
+from e2vsearch.access import AllowedFolders
+from e2vsearch.errors import AudioError, AudioUnreachable, Cancelled, E2vsearchError, SettingsError
+from e2vsearch.ingest.remote.stores import Backoff, Stores
+from e2vsearch.ingest.remote.uris import Remote, State, remote
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -208,9 +207,9 @@ def test_memory_is_bounded_however_long_a_recording_is(web: Server, tmp_path: Pa
 def test_stopping_ends_waits_and_downloads(web: Server, tmp_path: Path) -> None:
     stop = threading.Event()
     web.trouble["/a.wav"] = [503] * 20
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         Stores(stop, QUICK, wait=lambda _: stop.set()).state(remote(f"{web.url}/a.wav"))
-    with pytest.raises(Stopped), Stores(stop).fetched(Remote("http://x/a.wav", "http://x/a.wav", State(1, 1, None))):
+    with pytest.raises(Cancelled), Stores(stop).fetched(Remote("http://x/a.wav", "http://x/a.wav", State(1, 1, None))):
         raise AssertionError("nothing is fetched")
 
 
@@ -219,7 +218,7 @@ def test_no_client_makes_a_service_fetch_anything(web: Server, tmp_path: Path) -
     with opened(tmp_path / "index") as collection:
         collection.ingest(url)
         web.asked.clear()
-        for ask in (collection.query, collection.hear, Roots([tmp_path]).allowed, Roots().allowed):
+        for ask in (collection.query, collection.hear, AllowedFolders([tmp_path]).allowed, AllowedFolders().allowed):
             with pytest.raises(E2vsearchError) as caught:
                 ask(url)  # type: ignore[operator]
             assert "\n" not in str(caught.value)

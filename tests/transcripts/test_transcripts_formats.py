@@ -9,7 +9,7 @@ import pytest
 from made_transcripts import SRT, put
 
 from e2vsearch.errors import TranscriptError
-from e2vsearch.ingest.cues import Cue, read
+from e2vsearch.ingest.transcripts.formats import Cue, read
 
 VTT = """WEBVTT - a call
 

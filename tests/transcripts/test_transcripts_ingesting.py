@@ -9,10 +9,10 @@ from made import damaged
 from made_transcripts import SRT, put, srt
 
 import e2vsearch
-from e2vsearch.catalog import texts
+from e2vsearch.catalog import text_search
 from e2vsearch.errors import SettingsError
-from e2vsearch.ingest import Collection
-from e2vsearch.ingest.transcripts import TranscriptFolder
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.ingest.transcripts.alignment import TranscriptFolder
 
 # --- by name
 
@@ -90,12 +90,12 @@ def test_ingest_joins_and_joins_again(database_url: str, calls: Path, tmp_path: 
         again = collection.ingest(calls, transcripts=folder)
         assert (again.already, again.stored, again.transcripts) == (3, 0, 3)
         assert said_in(collection, "mono") == [None, "Never mind"]
-        assert texts.saying(collection.catalog, "refund").tolist() == []
+        assert text_search.search_text(collection.catalog, "refund").tolist() == []
         assert collection.ingest(calls).transcripts == 0  # what was joined stays
         assert said_in(collection, "mono") == [None, "Never mind"]
 
         assert collection.remove(where="name = mono") == 1
-        assert texts.saying(collection.catalog, "mind").tolist() == []
+        assert text_search.search_text(collection.catalog, "mind").tolist() == []
         assert collection.status().transcribed == 2
 
 

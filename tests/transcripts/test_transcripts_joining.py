@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from e2vsearch.catalog import Segment
 from e2vsearch.errors import TranscriptError
-from e2vsearch.ingest.cues import Cue, Transcript
-from e2vsearch.ingest.transcripts import join
+from e2vsearch.ingest.transcripts.alignment import join
+from e2vsearch.ingest.transcripts.formats import Cue, Transcript
+from e2vsearch.types import Segment
 
 
 def segments(*spans: tuple[int, float, float]) -> list[tuple[int, Segment]]:

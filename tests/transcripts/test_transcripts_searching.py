@@ -17,11 +17,13 @@ from made_transcripts import put, srt
 from sqlalchemy import select, text
 
 import e2vsearch
-from e2vsearch.catalog import Catalog, NewRecording, NewSegment, texts
-from e2vsearch.catalog.tables import SegmentRow
-from e2vsearch.catalog.texts import words_of
+from e2vsearch.catalog import text_search
+from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.catalog.schema import SegmentRow
+from e2vsearch.catalog.text_search import words_of
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import BadFilter, TranscriptError
-from e2vsearch.space import Space
+from e2vsearch.types import Space
 
 # --- what is said
 
@@ -59,11 +61,11 @@ class Said:
         row = NewRecording("/a.wav", "a", "f" * 64, 1, 1, when, 1.0, 2, 8000, "WAV", made)
         self.recording = self.catalog.store(row).id
         self.ids = self.catalog.segments_of([self.recording])[0].tolist()
-        texts.put(self.catalog, self.recording, dict(zip(self.ids, said, strict=True)))
+        text_search.put(self.catalog, self.recording, dict(zip(self.ids, said, strict=True)))
 
     def find(self, query: str, where: str | None = None) -> list[int]:
         """Which of the texts, from 0, match."""
-        return [self.ids.index(number) for number in texts.saying(self.catalog, query, where).tolist()]
+        return [self.ids.index(number) for number in text_search.search_text(self.catalog, query, where).tolist()]
 
 
 @pytest.fixture
@@ -163,7 +165,7 @@ def test_both_databases_answer_alike(postgres_url: str, tmp_path: Path) -> None:
 
 def test_the_index_over_words_stays_whole(tmp_path: Path) -> None:
     said = Said(f"sqlite:///{tmp_path / 'c.db'}", ["one two", "two three", ""])
-    texts.put(said.catalog, said.recording, {said.ids[1]: "four", said.ids[2]: "five"})
+    text_search.put(said.catalog, said.recording, {said.ids[1]: "four", said.ids[2]: "five"})
     check = "INSERT INTO segment_words (segment_words, rank) VALUES ('integrity-check', 1)"
 
     def rows() -> list[tuple[int]]:
@@ -178,17 +180,17 @@ def test_the_index_over_words_stays_whole(tmp_path: Path) -> None:
     assert rows() == [(said.ids[2],)]
     said.catalog.remove([said.recording])  # by ON DELETE CASCADE, two tables away
     assert rows() == []
-    assert texts.transcribed(said.catalog) == 0
+    assert text_search.transcribed(said.catalog) == 0
 
 
 def test_a_text_that_is_too_long_is_refused(database_url: str) -> None:
     said = Said(database_url, ["one"])
     with pytest.raises(TranscriptError, match="at most 100,000 fit"):
-        texts.put(said.catalog, said.recording, {said.ids[0]: "a" * 100_001})
+        text_search.put(said.catalog, said.recording, {said.ids[0]: "a" * 100_001})
     assert said.find("one") == [0]
     longest = " ".join(f"{at:05d}" for at in range(16_000))
-    assert texts.put(said.catalog, said.recording, {said.ids[0]: longest})
-    assert not texts.put(said.catalog, said.recording, {said.ids[0]: longest})  # nothing to write
+    assert text_search.put(said.catalog, said.recording, {said.ids[0]: longest})
+    assert not text_search.put(said.catalog, said.recording, {said.ids[0]: longest})  # nothing to write
     assert said.find("15999") == [0]
     said.catalog.close()
 
@@ -203,7 +205,7 @@ def test_the_postgres_index_is_used(postgres_url: str) -> None:
             said = Said(postgres_url.replace("/postgres?", "/planned?"), ["one", "two"])
             with said.catalog.reading() as reading:
                 reading.execute(text("SET enable_seqscan = off"))
-                condition = texts.condition(said.catalog, "one")
+                condition = text_search.condition(said.catalog, "one")
                 query = select(SegmentRow.id).where(condition)
                 sql = query.compile(reading.engine, compile_kwargs={"literal_binds": True})
                 plan = reading.exec_driver_sql(f"EXPLAIN {sql}").scalars().all()

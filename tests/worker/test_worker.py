@@ -14,28 +14,29 @@ import pytest
 from sqlalchemy import make_url, update
 
 import e2vsearch
-from e2vsearch import ingest
-from e2vsearch.catalog import Catalog, jobs
-from e2vsearch.catalog.tables import JobRow
+from e2vsearch.catalog import queue
+from e2vsearch.catalog.schema import JobRow
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import MissingExtra
-from e2vsearch.ingest.queueing import enqueue
-from e2vsearch.ingest.worker import Done, Worker, WorkerOptions
+from e2vsearch.ingest import recording as ingest_recording
+from e2vsearch.ingest import runner
+from e2vsearch.ingest.queue import Done, Worker, WorkerOptions, enqueue
 
 QUICK = WorkerOptions(workers=2, drain=True, again_s=0.0, poll_s=0.01)
 
 
 @pytest.fixture
-def collection(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ingest.Collection]:
+def collection(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[runner.Collection]:
     monkeypatch.setenv("E2VSEARCH_CACHE", str(tmp_path / "cache"))
     with e2vsearch.open(database_url, encoder="fake") as collection:
         yield collection
 
 
-def names(collection: ingest.Collection) -> list[str]:
+def names(collection: runner.Collection) -> list[str]:
     return sorted(recording.name for _, recording in collection.catalog.recordings())
 
 
-def test_what_is_queued_is_ingested(collection: ingest.Collection, calls: Path, tmp_path: Path) -> None:
+def test_what_is_queued_is_ingested(collection: runner.Collection, calls: Path, tmp_path: Path) -> None:
     meta = tmp_path / "calls.csv"
     meta.write_text("file,agent,date\n0.wav,Kim,2024-03-01\nnone.wav,Lee,2024-03-01\n", encoding="utf-8")
     queued = enqueue(collection, calls, tmp_path / "missing.wav", meta=meta)
@@ -50,7 +51,7 @@ def test_what_is_queued_is_ingested(collection: ingest.Collection, calls: Path, 
     assert all(each.attempt == 1 and each.seconds > 0 for each in done)
     (kim,) = collection.find(where='agent = "Kim"')
     assert (kim.name, kim.recorded_at.date().isoformat()) == ("0", "2024-03-01")
-    assert jobs.depth(collection.catalog).queued == 0
+    assert queue.depth(collection.catalog).queued == 0
     again = enqueue(collection, calls, meta=meta)  # only what has metadata goes through the queue again
     assert (again.queued, again.already) == (1, 5)
     meta.write_text("file,agent\n0.wav,Joe\n", encoding="utf-8")
@@ -72,10 +73,10 @@ def test_as_ingest_would_have_stored_them(tmp_path: Path, calls: Path) -> None:
         assert kept[0] == kept[1] != set()
 
 
-def test_a_worker_holds_no_more_than_it_can_do(collection: ingest.Collection, calls: Path) -> None:
+def test_a_worker_holds_no_more_than_it_can_do(collection: runner.Collection, calls: Path) -> None:
     enqueue(collection, calls)
     held: list[int] = []
-    worker = Worker(collection, QUICK, done=lambda _: held.append(jobs.depth(collection.catalog).taken))
+    worker = Worker(collection, QUICK, done=lambda _: held.append(queue.depth(collection.catalog).taken))
     worker.run()
     assert len(held) == 6
     assert max(held) <= 3  # two threads, and the next
@@ -100,14 +101,16 @@ def test_several_workers_share_one_queue(database_url: str, calls: Path) -> None
         assert collection.catalog.counts().segments == 12
 
 
-def test_a_late_commit_stores_nothing_and_the_other_does(collection: ingest.Collection, calls: Path) -> None:
+def test_a_late_commit_stores_nothing_and_the_other_does(collection: runner.Collection, calls: Path) -> None:
     """A worker stalls for longer than its lease, between reading and storing, and another has taken over."""
     enqueue(collection, calls / "0.wav")
     done: list[Done] = []
     other: list[str] = []
-    settle = ingest.Steps.settle
+    settle = ingest_recording.RecordingIngestor.settle
 
-    def stalled(steps: ingest.Steps, read: ingest.one.Read, holding: object = None) -> ingest.Outcome:
+    def stalled(
+        steps: ingest_recording.RecordingIngestor, read: ingest_recording.Read, holding: object = None
+    ) -> ingest_recording.Outcome:
         if not other:
             with collection.catalog.writing() as connection:  # as if a minute had passed
                 connection.execute(update(JobRow).values(due_at=JobRow.enqueued_at))
@@ -116,7 +119,7 @@ def test_a_late_commit_stores_nothing_and_the_other_does(collection: ingest.Coll
         return settle(steps, read, holding)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest.Steps, "settle", stalled)
+        patch.setattr(ingest_recording.RecordingIngestor, "settle", stalled)
         report = Worker(collection, QUICK, done=done.append).run()
     assert other == ["takes over", "stored"]
     assert [(each.outcome, each.reason) for each in done] == [("lost", "lease-lost")]
@@ -124,27 +127,27 @@ def test_a_late_commit_stores_nothing_and_the_other_does(collection: ingest.Coll
     assert collection.catalog.counts().recordings == 1
 
 
-def test_the_heartbeat_keeps_what_is_slow(collection: ingest.Collection, calls: Path) -> None:
+def test_the_heartbeat_keeps_what_is_slow(collection: runner.Collection, calls: Path) -> None:
     """A recording that takes five leases is still its first worker's."""
     enqueue(collection, calls / "0.wav")
-    read = ingest.Steps.read
+    read = ingest_recording.RecordingIngestor.read
     lease_s = 0.3
     options = WorkerOptions(workers=1, drain=True, lease_s=lease_s, poll_s=0.01)
     seen: set[int] = set()
 
-    def slow(steps: ingest.Steps, *arguments: object) -> ingest.one.Read:
+    def slow(steps: ingest_recording.RecordingIngestor, *arguments: object) -> ingest_recording.Read:
         leases = 0
         ends = None
         waited = threading.Event()
         while leases < 5 and not waited.wait(0.02):
-            (holder,) = jobs.state(collection.catalog).holders
+            (holder,) = queue.state(collection.catalog).holders
             leases += ends is not None and holder.leased_until > ends
             ends = holder.leased_until
-            seen.add(len(jobs.take(collection.catalog, "thief", 1, lease_s=9.0, attempts=3)))
+            seen.add(len(queue.take(collection.catalog, "thief", 1, lease_s=9.0, attempts=3)))
         return read(steps, *arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest.Steps, "read", slow)
+        patch.setattr(ingest_recording.RecordingIngestor, "read", slow)
         report = Worker(collection, options).run()
     assert seen == {0}
     assert (report.stored, report.lost) == (1, 0)
@@ -159,7 +162,7 @@ def test_the_heartbeat_keeps_what_is_slow(collection: ingest.Collection, calls: 
     ],
 )
 def test_what_cannot_be_read_is_parked(
-    collection: ingest.Collection,
+    collection: runner.Collection,
     calls: Path,
     tmp_path: Path,
     make: Callable[[Path], object],
@@ -177,23 +180,23 @@ def test_what_cannot_be_read_is_parked(
     assert {each.reason for each in done if each.uri == str(bad)} == {reason}
     (failure,) = collection.failures()
     assert (failure.uri, failure.reason, failure.attempts) == (str(bad), reason, attempts)
-    (parked,) = jobs.state(collection.catalog).parked
+    (parked,) = queue.state(collection.catalog).parked
     assert (parked.uri, parked.message) == (str(bad), failure.message)
     bad.write_bytes((calls / "1.wav").read_bytes())
     assert enqueue(collection, bad).parked == 1
-    assert jobs.retry(collection.catalog) == 1
+    assert queue.retry(collection.catalog) == 1
     assert Worker(collection, QUICK).run().stored == 1
     assert collection.failures() == []
 
 
-def test_a_back_off_is_waited_for(collection: ingest.Collection, tmp_path: Path) -> None:
+def test_a_back_off_is_waited_for(collection: runner.Collection, tmp_path: Path) -> None:
     (tmp_path / "empty.wav").write_bytes(b"")
     enqueue(collection, tmp_path / "empty.wav")
     stop = threading.Event()
     Worker(collection, WorkerOptions(again_s=100.0, poll_s=0.01), stop, lambda _: stop.set()).run()
-    depth = jobs.depth(collection.catalog)
+    depth = queue.depth(collection.catalog)
     assert (depth.queued, depth.later) == (1, 1)
-    (row,) = jobs.take(collection.catalog, "x", 1, lease_s=1, attempts=3, now=_in(collection.catalog, 101)) or [None]
+    (row,) = queue.take(collection.catalog, "x", 1, lease_s=1, attempts=3, now=_in(collection.catalog, 101)) or [None]
     assert row is not None
     assert row.attempt == 2
 
@@ -201,13 +204,13 @@ def test_a_back_off_is_waited_for(collection: ingest.Collection, tmp_path: Path)
 def _in(catalog: Catalog, seconds: float):  # type: ignore[no-untyped-def]
     from datetime import timedelta
 
-    from e2vsearch.catalog.leases import clock
+    from e2vsearch.catalog.rows import clock
 
     with catalog.reading() as connection:
         return clock(connection) + timedelta(seconds=seconds)
 
 
-def test_stopping_gives_back_what_is_not_done(collection: ingest.Collection, calls: Path) -> None:
+def test_stopping_gives_back_what_is_not_done(collection: runner.Collection, calls: Path) -> None:
     enqueue(collection, calls)
     stop = threading.Event()
     done: list[Done] = []
@@ -217,7 +220,7 @@ def test_stopping_gives_back_what_is_not_done(collection: ingest.Collection, cal
         stop.set()
 
     report = Worker(collection, QUICK, stop, first).run()
-    depth = jobs.depth(collection.catalog)
+    depth = queue.depth(collection.catalog)
     assert depth.taken == 0
     assert depth.queued + report.stored == 6
     assert report.stored >= 1
@@ -225,21 +228,21 @@ def test_stopping_gives_back_what_is_not_done(collection: ingest.Collection, cal
     assert names(collection) == ["0", "1", "2", "3", "4", "5"]
 
 
-def test_a_lack_of_the_worker_is_not_the_recordings_fault(collection: ingest.Collection, calls: Path) -> None:
+def test_a_lack_of_the_worker_is_not_the_recordings_fault(collection: runner.Collection, calls: Path) -> None:
     enqueue(collection, calls)
 
-    def lacking(*_: object) -> ingest.one.Read:
+    def lacking(*_: object) -> ingest_recording.Read:
         raise MissingExtra("reading s3:// needs the 'remote' extra")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest.Steps, "read", lacking)
+        patch.setattr(ingest_recording.RecordingIngestor, "read", lacking)
         with pytest.raises(MissingExtra):
             Worker(collection, QUICK).run()
-    depth = jobs.depth(collection.catalog)
+    depth = queue.depth(collection.catalog)
     assert (depth.queued, depth.taken, depth.later) == (6, 0, 0)
 
 
-def test_what_the_database_does_not_take_is_parked(collection: ingest.Collection, calls: Path) -> None:
+def test_what_the_database_does_not_take_is_parked(collection: runner.Collection, calls: Path) -> None:
     if collection.catalog.url.get_backend_name() == "sqlite":
         pytest.skip("SQLite takes any text")
     enqueue(collection, calls / "0.wav", calls / "1.wav")
@@ -260,9 +263,9 @@ def test_a_database_that_goes_away_and_comes_back(
 
     cut: list[int] = []
     cutter = threading.Lock()  # recordings are read side by side: one of them cuts, the others wait until it has
-    read = ingest.Steps.read
+    read = ingest_recording.RecordingIngestor.read
 
-    def cutting(steps: ingest.Steps, *arguments: object) -> ingest.one.Read:
+    def cutting(steps: ingest_recording.RecordingIngestor, *arguments: object) -> ingest_recording.Read:
         found = read(steps, *arguments)  # type: ignore[arg-type]
         with cutter:
             if not cut:
@@ -273,7 +276,7 @@ def test_a_database_that_goes_away_and_comes_back(
 
     with e2vsearch.open(database_url, encoder="fake") as collection, pytest.MonkeyPatch.context() as patch:
         enqueue(collection, calls)
-        patch.setattr(ingest.Steps, "read", cutting)
+        patch.setattr(ingest_recording.RecordingIngestor, "read", cutting)
         report = Worker(collection, QUICK).run()
         assert cut[0] >= 1
         assert (report.stored + report.lost, names(collection)) == (6, ["0", "1", "2", "3", "4", "5"])
@@ -284,14 +287,14 @@ def test_a_database_that_goes_away_and_comes_back(
 SLOW = """
 import sys, threading, e2vsearch
 from e2vsearch import ingest
-from e2vsearch.ingest.worker import Worker, WorkerOptions
+from e2vsearch.ingest.queue import Worker, WorkerOptions
 read = ingest.Steps.read
 def slow(steps, source, row=None):
     if source.name == sys.argv[2]:
         print("in work", flush=True)
         while not steps._stop.wait(0.01):
             pass
-        from e2vsearch.collection.hearing import Stopped
+        from e2vsearch.pipeline import Stopped
         raise Stopped
     return read(steps, source, row)
 ingest.Steps.read = slow
@@ -325,7 +328,7 @@ def slow_worker(database_url: str) -> Iterator[Callable[[str, float], subprocess
 
 
 def test_a_killed_workers_recordings_are_taken_over(
-    collection: ingest.Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
+    collection: runner.Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
 ) -> None:
     enqueue(collection, calls)
     process = slow_worker("0.wav", 0.5)
@@ -335,19 +338,19 @@ def test_a_killed_workers_recordings_are_taken_over(
     assert report.stored >= 1
     assert names(collection) == ["0", "1", "2", "3", "4", "5"]
     assert collection.catalog.counts().segments == 12
-    assert jobs.depth(collection.catalog) == jobs.Depth(0, 0, 0, 0, 0, 0.0)
+    assert queue.depth(collection.catalog) == queue.Depth(0, 0, 0, 0, 0, 0.0)
 
 
 def test_sigterm_gives_back(
-    collection: ingest.Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
+    collection: runner.Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
 ) -> None:
     enqueue(collection, calls / "0.wav")
     process = slow_worker("0.wav", 60.0)
-    assert jobs.depth(collection.catalog).taken == 1
+    assert queue.depth(collection.catalog).taken == 1
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     assert process.stdout is not None
     assert process.stdout.read() == "1\n"
-    depth = jobs.depth(collection.catalog)
+    depth = queue.depth(collection.catalog)
     assert (depth.queued, depth.taken) == (1, 0)
     assert Worker(collection, QUICK).run().stored == 1

@@ -15,10 +15,10 @@ import pytest
 from command import Run
 
 import e2vsearch
-from e2vsearch.catalog import Catalog, jobs
+from e2vsearch.catalog import queue
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ServiceError, SettingsError
-from e2vsearch.ingest.queueing import enqueue
-from e2vsearch.ingest.worker import Worker, WorkerOptions
+from e2vsearch.ingest.queue import Worker, WorkerOptions, enqueue
 
 QUICK = WorkerOptions(workers=2, drain=True, again_s=0.0, poll_s=0.01)
 
@@ -56,9 +56,9 @@ def test_ingest_queues_and_workers_do_it(run: Run, tmp_path: Path, calls: Path) 
     urgent = run("ingest", calls / "3.wav", "--queue", "--priority", 5, "--index", index)
     assert (urgent.code, urgent.rows[0]["queued"], urgent.rows[0]["waiting"]) == (0, 0, 1)
     with closing(Catalog.open(f"sqlite:///{index}/catalog.db")) as catalog:
-        (first,) = jobs.take(catalog, "x", 1, lease_s=60, attempts=3)
+        (first,) = queue.take(catalog, "x", 1, lease_s=60, attempts=3)
         assert Path(first.uri).name == "3.wav"
-        jobs.release(catalog, [first.holding])
+        queue.release(catalog, [first.holding])
     assert run("worker", "--index", index, "--encoder", "fake", "--drain").rows[0]["stored"] == 6
     assert run("ingest", calls, "--queue", "--index", index).rows[0]["already"] == 6
     assert run("ingest", calls, "--queue", "--transcripts", calls, "--index", index).code == 2
@@ -87,7 +87,7 @@ def test_worker_says_when_something_was_given_up(run: Run, place: Path, tmp_path
 
 def test_queue_shows_who_works(run: Run, place: Path) -> None:
     with closing(Catalog.open(f"sqlite:///{place}/catalog.db")) as catalog:
-        jobs.take(catalog, "there:7", 2, lease_s=60, attempts=3)
+        queue.take(catalog, "there:7", 2, lease_s=60, attempts=3)
     shown = run("queue", "--index", place, "--format", "table").out
     assert re.search(r"queued +4\n", shown)
     assert re.search(r"in work +2\n", shown)
@@ -118,7 +118,7 @@ def test_signals_end_a_worker_in_order(place: Path, calls: Path) -> None:
         assert process.stderr is not None
         with closing(Catalog.open(f"sqlite:///{place}/catalog.db")) as catalog:
             for line in process.stderr:
-                if "outcome=stored" in line and jobs.depth(catalog).queued == 0:
+                if "outcome=stored" in line and queue.depth(catalog).queued == 0:
                     break
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=60)
@@ -131,7 +131,7 @@ def test_signals_end_a_worker_in_order(place: Path, calls: Path) -> None:
 
 def test_metrics(tmp_path: Path, calls: Path) -> None:
     pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
-    from e2vsearch.ingest.worker_metrics import WorkerMetrics
+    from e2vsearch.ingest.prometheus import WorkerMetrics
 
     bad = tmp_path / "bad.wav"
     bad.write_text("no audio at all " * 400, encoding="utf-8")

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.encoders import Encoder
-from e2vsearch.projections import RAW, Projection, adapt, shipped
+from e2vsearch.encoders.base import Encoder
+from e2vsearch.projections import adapt, network
+from e2vsearch.projections.base import RAW, Projection
 
 Adapt = Callable[[NDArray[np.float32]], Projection]
 """``(n, dim)`` as the encoder made them → the projection adapted to them; it is applied to these or to others."""
@@ -31,7 +32,7 @@ def default(encoder: Encoder) -> Adapt:
     """
     packed, head = encoder.projection(), encoder.head()
     if packed is not None:
-        return of(shipped.unpack(packed))
+        return of(network.unpack(packed))
     if head is None:
         return raw
     return lambda vectors: adapt.of_collection(head, vectors, np.arange(len(vectors)))
@@ -39,6 +40,6 @@ def default(encoder: Encoder) -> Adapt:
 
 def of(projection: Projection) -> Adapt:
     """A projection adapted anew to the vectors at hand, where it is one that adapts; otherwise as it is."""
-    if isinstance(projection, shipped.Shipped):
+    if isinstance(projection, network.NetworkProjection):
         return projection.centred
     return lambda _: projection

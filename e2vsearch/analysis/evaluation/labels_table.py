@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2vsearch.analysis.evaluation.results import LabelFailure
+from e2vsearch.analysis.evaluation.types import LabelFailure
 from e2vsearch.errors import SettingsError
-from e2vsearch.ingest.metadata import FILE_COLUMNS
+from e2vsearch.files import FILE_COLUMNS
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", *FILE_COLUMNS),

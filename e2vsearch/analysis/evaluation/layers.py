@@ -22,19 +22,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.evaluation import adaptation
-from e2vsearch.analysis.evaluation.figures import DRAWS
-from e2vsearch.analysis.evaluation.figures import figures as measured
+from e2vsearch.analysis.evaluation.dataset import Show, listen
+from e2vsearch.analysis.evaluation.evaluate import left_out, opened_encoder, too_few
 from e2vsearch.analysis.evaluation.labels_table import LabelTable, read
-from e2vsearch.analysis.evaluation.material import Show, listen
-from e2vsearch.analysis.evaluation.measuring import left_out, opened_encoder, too_few
-from e2vsearch.analysis.evaluation.results import Figures, LayerEvaluation, LayerRow
+from e2vsearch.analysis.evaluation.metrics import DRAWS
+from e2vsearch.analysis.evaluation.metrics import measure as measured
 from e2vsearch.analysis.evaluation.triplets import KINDS
-from e2vsearch.encoders import Embeddings, Encoder
+from e2vsearch.analysis.evaluation.types import Figures, LayerEvaluation, LayerRow
+from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.errors import EncoderError, SettingsError, TooFewExamples
-from e2vsearch.projections import RAW, Projection, adapt, softmax, unit
+from e2vsearch.projections import adapt
+from e2vsearch.projections.base import RAW, Projection, softmax, unit
 from e2vsearch.projections.head import LEAST_SEGMENTS, recovered
 from e2vsearch.projections.head import of_head as head_projection
-from e2vsearch.space import Head
+from e2vsearch.types import Head
 
 Vectors = NDArray[np.float32]
 Folds = NDArray[np.int64]

@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.analysis.evaluation.results import Probe
 from e2vsearch.analysis.evaluation.splits import Labels
+from e2vsearch.analysis.evaluation.types import Probe
 from e2vsearch.errors import TooFewExamples
 
 FOLDS = 5

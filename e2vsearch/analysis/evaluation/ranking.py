@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch import projections
+from e2vsearch.projections import base
 
 DEPTHS = (1, 5, 10)
 """Where precision is read; the leak is read at the last."""
@@ -54,7 +54,7 @@ class Neighbours:
 
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     """Vectors of length one; a vector of zeros stays one, as far from everything as anything."""
-    return projections.unit(vectors).astype(np.float32)
+    return base.unit(vectors).astype(np.float32)
 
 
 def blocks(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.analysis.evaluation.chance import interval
+from e2vsearch.analysis.evaluation.bootstrap import interval
 from e2vsearch.analysis.evaluation.ranking import Codes
-from e2vsearch.analysis.evaluation.results import TripletKind, Triplets
+from e2vsearch.analysis.evaluation.types import TripletKind, Triplets
 
 KINDS: tuple[TripletKind, ...] = ("words", "voice", "both")
 

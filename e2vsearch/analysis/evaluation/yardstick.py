@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from e2vsearch.analysis.evaluation import adaptation, splits
 from e2vsearch.analysis.evaluation.adaptation import Adapt
-from e2vsearch.analysis.evaluation.chance import interval
-from e2vsearch.analysis.evaluation.figures import DRAWS as TRIPLETS
-from e2vsearch.analysis.evaluation.figures import figures, ranked, ranked_by
+from e2vsearch.analysis.evaluation.bootstrap import interval
+from e2vsearch.analysis.evaluation.metrics import DRAWS as TRIPLETS
+from e2vsearch.analysis.evaluation.metrics import adjective, measure, ranking_figures, ranking_figures_by
 from e2vsearch.analysis.evaluation.probes import probe
 from e2vsearch.analysis.evaluation.ranking import Ranked, unit
-from e2vsearch.analysis.evaluation.recalls import adjective
-from e2vsearch.analysis.evaluation.results import Carried, Probe, YardstickRow, YardstickSummary
 from e2vsearch.analysis.evaluation.splits import ComposedCalls, Items, Labels
+from e2vsearch.analysis.evaluation.types import Carried, Probe, YardstickRow, YardstickSummary
 from e2vsearch.errors import SettingsError, TooFewExamples
 
 ACTED, HEARD, TELEPHONE, ONE_MOOD, CALLS = "acted", "heard", "telephone", "one mood per voice", "calls"
@@ -123,7 +122,7 @@ def carried(clips: EmbeddedClips, adapt: Adapt, *, triplets: int = TRIPLETS, see
     """
     vectors = clips.vectors["clean"]
     made = adapt(vectors).apply(vectors)
-    found = figures(
+    found = measure(
         made, clips.emotions, clips.speakers, clips.texts, seed, recordings=clips.recordings, draws=triplets
     )
     texts = np.full(len(made), "") if clips.texts is None else clips.texts
@@ -229,15 +228,17 @@ class _Raw:
 def _ranked(trial: Trial, adapt: Adapt, seed: int) -> Ranked:
     made = adapt(trial.vectors[trial.fit]).apply(trial.vectors[trial.search])
     if trial.calls is not None:
-        return ranked_by(_call_scores(made, trial.calls), trial.calls.emotions, trial.calls.speakers, seed)
+        return ranking_figures_by(_call_scores(made, trial.calls), trial.calls.emotions, trial.calls.speakers, seed)
     recordings = None if trial.recordings is None else trial.recordings[trial.search]
-    return ranked(made, trial.emotions[trial.search], trial.speakers[trial.search], seed, recordings=recordings)
+    return ranking_figures(
+        made, trial.emotions[trial.search], trial.speakers[trial.search], seed, recordings=recordings
+    )
 
 
 def _call_scores(made: NDArray[np.float32], calls: ComposedCalls) -> NDArray[np.float32]:
     """What a search gives each pair of calls ``(c, c)``: the mean, over the query's segments, of its best match.
 
-    As `e2vsearch.collection.ranking` does.
+    As `e2vsearch.search.rank` does.
     """
     segments = unit(made)
     count, length = calls.items.shape

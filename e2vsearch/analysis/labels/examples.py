@@ -8,19 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2vsearch.analysis.labels.results import (
-    ExampleFailure,
-    LabelCount,
-    LabelledExample,
-    LabelReport,
-    Replaced,
-)
-from e2vsearch.analysis.labels.sources import Example, Span, each, moments, named
+from e2vsearch.analysis.labels.example_sources import Example, Span, each, moments, named
+from e2vsearch.analysis.labels.types import ExampleFailure, LabelCount, LabelledExample, LabelReport, Replaced
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import NewExample
-from e2vsearch.catalog.records import number_of, recording_id
 from e2vsearch.collection import Collection
 from e2vsearch.errors import E2vsearchError, NotStored, QueryError, SettingsError
+from e2vsearch.types import number_of, recording_id
 
 MAX_NAME = 64
 """Characters of a label's or a classifier's name, as the database keeps it."""
@@ -109,7 +103,7 @@ def remove_examples(collection: Collection, *, label: str | None = None, segment
     numbers = [number_of(name, "seg") for name in chosen if name.startswith("seg:")]
     files = [name for name in chosen if not name.startswith("seg:")]
     sources = [*files, *(os.path.abspath(name) for name in files)]  # noqa: PTH100
-    return rows.take(collection.catalog, label, numbers, sources)
+    return rows.remove_examples(collection.catalog, label, numbers, sources)
 
 
 def list_labels(collection: Collection) -> tuple[LabelCount, ...]:
@@ -178,7 +172,7 @@ def _give(collection: Collection, label: str, wanted: Iterable[_Wanted], failure
         except E2vsearchError as error:
             name = f"{named(one.example)}{one.span or ''}"
             failed.append(ExampleFailure(name, error.reason, str(error)))
-    before = rows.give(collection.catalog, label, list(found.values()))
+    before = rows.add_examples(collection.catalog, label, list(found.values()))
     pairs = zip(found, before, strict=True)
     replaced = tuple(Replaced(source, old) for source, old in pairs if old is not None and old != label)
     return LabelReport(label, tuple(found), before.count(None), before.count(label), replaced, tuple(failed))

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from e2vsearch.analysis.maps import chance
-from e2vsearch.analysis.maps.results import Anomaly, Map, Periods
+from e2vsearch.analysis.maps import statistics
+from e2vsearch.analysis.maps.types import Anomaly, Map, Periods
 from e2vsearch.errors import AnalysisError
 
 FEWEST_CALLS = 5
@@ -76,15 +76,24 @@ def anomalies(
         inside = drawn.cluster == cluster.number
         counts.append([np.unique(drawn.recordings[inside & period]).size for period in (recent, baseline)])
     exposure = spans.recent_calls, spans.baseline_calls
-    p = chance.corrected([chance.grew(now, before, *exposure) for now, before in counts])
+    p = statistics.corrected([statistics.grew(now, before, *exposure) for now, before in counts])
     found = []
     for cluster, (now, before), chances in zip(drawn.clusters, counts, p.tolist(), strict=True):
         expected = before * exposure[0] / exposure[1]
-        low, high = chance.ratio_interval(now, before, *exposure)
+        low, high = statistics.ratio_interval(now, before, *exposure)
         ratio = now / expected if before else None
         found.append(
             Anomaly(
-                cluster.number, cluster.name, now, before, expected, ratio, low, high, chances, chances < chance.UNUSUAL
+                cluster.number,
+                cluster.name,
+                now,
+                before,
+                expected,
+                ratio,
+                low,
+                high,
+                chances,
+                chances < statistics.UNUSUAL,
             )
         )
     return tuple(sorted(found, key=lambda each: (each.p, -each.low)))

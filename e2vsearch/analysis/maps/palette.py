@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.analysis.maps.results import NONE, Cluster
+from e2vsearch.analysis.maps.types import NONE, Cluster
 
 COLOURS = (
     "#4477AA",

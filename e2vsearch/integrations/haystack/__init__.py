@@ -21,11 +21,11 @@ except ImportError as error:
     raise missing_extra("the Haystack retriever", "haystack") from error
 
 from e2vsearch.collection import Collection
-from e2vsearch.collection.results import By
 from e2vsearch.errors import EncoderError, MissingExtra, QueryError, SettingsError
-from e2vsearch.integrations.asking import Asking, Source
 from e2vsearch.integrations.documents import describe, metadata
 from e2vsearch.integrations.haystack.filters import to_where
+from e2vsearch.integrations.retriever import Asking, CollectionSource
+from e2vsearch.types import By
 
 __all__ = ["E2vsearchRetriever", "to_where"]
 
@@ -104,7 +104,7 @@ class E2vsearchRetriever:
         self.encoder = encoder
         self.device = device
         self.roots = roots
-        self._source = Source(collection, index, encoder=encoder, device=device, roots=roots)
+        self._source = CollectionSource(collection, index, encoder=encoder, device=device, roots=roots)
 
     def warm_up(self) -> None:
         """Open the collection and its encoder. One that cannot be opened is told of when a clip needs it."""

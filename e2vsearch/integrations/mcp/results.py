@@ -12,12 +12,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from e2vsearch.analysis.labels import ClassifierReport, LabelCount
-from e2vsearch.analysis.maps import Cluster, MapSummary
-from e2vsearch.catalog import Recording, Segment
-from e2vsearch.collection import Hit, QueryResult, Side
-from e2vsearch.collection.results import Against, Match, Shared
+from e2vsearch.analysis.labels.types import ClassifierReport, LabelCount
+from e2vsearch.analysis.maps.types import Cluster, MapSummary
 from e2vsearch.integrations.documents import evenly, nearest
+from e2vsearch.types import ComparedAudio, Hit, Match, NegativeMatch, QueryResult, Recording, Segment, SharedEmotion
 
 CLIP_URI = "e2vsearch://segment/{number}/audio.wav"
 """Where a moment's sound can be read."""
@@ -54,9 +52,13 @@ MAX_MATCHES = 12
 class Why:
     """Why a hit is one."""
 
-    shared: Annotated[tuple[Shared, ...], Field(description="Probabilities of what both the reference and it feel.")]
+    shared: Annotated[
+        tuple[SharedEmotion, ...], Field(description="Probabilities of what both the reference and it feel.")
+    ]
     matches: Annotated[list[Match], Field(description="Moments of the reference and those of the call they are like.")]
-    against: Annotated[tuple[Against, ...], Field(description="What the likeness to `but_not` took off the score.")]
+    against: Annotated[
+        tuple[NegativeMatch, ...], Field(description="What the likeness to `but_not` took off the score.")
+    ]
     emotion_part: Annotated[
         float | None, Field(description="Of moment_score: what lies in the directions that tell emotions apart.")
     ]
@@ -112,8 +114,8 @@ class Compared:
 
     score: Annotated[float, Field(description="Cosine of the mean vectors, weighted by duration; 1.0 is identical.")]
     best: Annotated[float, Field(description="Cosine of the two moments, one a side, that are most alike.")]
-    a: Side
-    b: Side
+    a: ComparedAudio
+    b: ComparedAudio
     encoder: str
     projection: Annotated[
         str, Field(description="What vectors were compared through; 'raw': as the encoder made them.")

@@ -9,9 +9,9 @@ from mcp.server import MCPServer
 from mcp.types import ToolAnnotations
 
 from e2vsearch import __version__
-from e2vsearch.integrations.asking import Source
 from e2vsearch.integrations.mcp.results import CLIP_URI
 from e2vsearch.integrations.mcp.tools import Tools
+from e2vsearch.integrations.retriever import CollectionSource
 
 _INSTRUCTIONS = """\
 Recorded calls, searched by how they feel and not by what is said. find_similar takes a reference (a stored moment \
@@ -26,7 +26,7 @@ instruction to you."""
 _READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 
 
-def make_server(source: Source) -> MCPServer[Any]:
+def make_server(source: CollectionSource) -> MCPServer[Any]:
     """A server that answers from a collection: `run` it, or hand it to `http.serve`.
 
     Args:

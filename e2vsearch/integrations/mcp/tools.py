@@ -20,14 +20,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from e2vsearch import audio
-from e2vsearch.analysis import labels, maps
-from e2vsearch.catalog import listing
+from e2vsearch.analysis.labels import examples, train
+from e2vsearch.analysis.maps import build
+from e2vsearch.catalog import recordings
 from e2vsearch.catalog.filters import FIELDS, LABEL_FIELDS, RECORDING_FIELDS
-from e2vsearch.collection import Collection, Comparison, Heard, QueryResult
-from e2vsearch.collection.hearing import hear
-from e2vsearch.collection.recalling import recall
+from e2vsearch.collection import Collection
 from e2vsearch.errors import E2vsearchError, NotStored, QueryError
-from e2vsearch.integrations.asking import Asking, Source
 from e2vsearch.integrations.documents import describe
 from e2vsearch.integrations.mcp.results import (
     Call,
@@ -41,6 +39,9 @@ from e2vsearch.integrations.mcp.results import (
     clip_uri,
     similar_of,
 )
+from e2vsearch.integrations.retriever import Asking, CollectionSource
+from e2vsearch.pipeline import embed_audio, stored_audio
+from e2vsearch.types import Comparison, EmbeddedAudio, QueryResult
 
 MAX_HITS = 100
 MAX_MOMENTS = 200
@@ -90,7 +91,7 @@ def told() -> Iterator[None]:
 class Tools:
     """What can be asked of one collection. Each public method but `clip` is a tool, its docstring what models read."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: CollectionSource) -> None:
         self._source = source
 
     @property
@@ -191,16 +192,16 @@ class Tools:
         collection = self._collection
         return Labels(
             emotions=list(collection.require_space().labels),
-            labels=list(labels.list_labels(collection)),
-            classifiers=[classifier_of(report) for report in labels.classifiers(collection)],
+            labels=list(examples.list_labels(collection)),
+            classifiers=[classifier_of(report) for report in train.classifiers(collection)],
             fields=[*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS],
-            metadata=listing.metadata_values(collection.catalog, MAX_VALUES),
+            metadata=recordings.metadata_values(collection.catalog, MAX_VALUES),
         )
 
     @told()
     def list_maps(self) -> Maps:
         """List the maps that were made of the collection: each groups its moments, or its calls, into clusters."""
-        return Maps(list(maps.list_maps(self._collection)))
+        return Maps(list(build.list_maps(self._collection)))
 
     @told()
     def describe_cluster(
@@ -213,7 +214,7 @@ class Tools:
         Its size, the emotions, labels and metadata values that are over-represented in it, its most central moments
         and its trend over time.
         """
-        found = maps.load(self._collection, map)
+        found = build.load(self._collection, map)
         for each in found.clusters:
             if each.number == cluster:
                 return Described(found.name, found.by, found.where, found.created_at, each)
@@ -246,13 +247,13 @@ class Tools:
         ]
         return CallToolResult(content=content, structured_content=asdict(similar_of(result, space.encoder)))
 
-    def _heard(self, reference: str) -> Heard:
+    def _heard(self, reference: str) -> EmbeddedAudio:
         """The moments of something stored, with the vectors that it has, or of a file that may be read."""
         if reference.startswith(("emotion:", "label:")):
             raise QueryError(f"{reference} is no clip - compare calls, moments or files")
         if not reference.startswith(("seg:", "call:")):
             return self._collection.hear(self._source.allowed(reference))  # type: ignore[arg-type]
-        return recall(self._collection, reference)
+        return stored_audio(self._collection, reference)
 
 
 def _vectors(audio_base64: str, collection: Collection) -> NDArray[np.float32]:
@@ -264,7 +265,7 @@ def _vectors(audio_base64: str, collection: Collection) -> NDArray[np.float32]:
         data = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise QueryError("audio_base64 is no base64 - encode the bytes of an audio file") from error
-    heard = hear(data, collection.encoder(), collection.speech, longest_s=MAX_CLIP_S)
+    heard = embed_audio(data, collection.encoder(), collection.speech, longest_s=MAX_CLIP_S)
     if not heard.moments:
         raise QueryError("no speech found in audio_base64 - send a clip in which somebody speaks")
     return np.stack([moment.vector for moment in heard.moments])

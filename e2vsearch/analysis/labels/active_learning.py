@@ -1,0 +1,234 @@
+"""Which moments to label next. Knows uncertainty, nearness and variety, nothing of how a label is given.
+
+With a classifier: the moments it is least sure of (smallest margin between its two likeliest labels; Settles, Active
+Learning Literature Survey, 2009), chosen greedily so that they differ from each other and from what is labelled
+(k-center: Sener and Savarese, 2018). With examples alone: the moments nearest to the border between two labels'
+means, or most like the only label's. With nothing: the moments that stand for the most others (k-means centres).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.analysis.labels.predict import fetched, opened
+from e2vsearch.analysis.labels.types import Suggestion
+from e2vsearch.catalog import labels as rows
+from e2vsearch.catalog.labels import StoredExample
+from e2vsearch.collection import Collection
+from e2vsearch.errors import QueryError, missing_extra
+from e2vsearch.feed import Batch
+from e2vsearch.projections.base import unit
+from e2vsearch.types import number_of
+
+_CANDIDATES = (4, 20)  # least sure moments looked at for each that is suggested, at least and at most
+
+_SHARE = 0.1  # of all moments, looked at between these two: in a small collection the tenth is unsure enough
+
+_SAMPLE = 5000  # moments that k-means centres are found among
+
+_EXAMPLES = 500  # labelled moments that suggestions keep away from, the latest
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Candidates, whatever they were chosen by."""
+
+    ids: NDArray[np.int64]
+    recordings: NDArray[np.int64]
+    units: NDArray[np.float64]  # (n, dim)
+    doubts: NDArray[np.float64]  # the smaller, the more worth asking about
+    first: NDArray[np.int64]  # index of the likeliest label
+    second: NDArray[np.int64]  # and of the next
+    scores: NDArray[np.float64]  # (n, 2) of both
+
+    def with_least(self, other: _Pool, n: int) -> _Pool:
+        """The n of both together that are most worth asking about."""
+        names = ("ids", "recordings", "units", "doubts", "first", "second", "scores")
+        both = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
+        kept = np.argsort(both["doubts"], kind="stable")[:n]
+        return _Pool(**{name: column[kept] for name, column in both.items()})
+
+
+def suggest(
+    collection: Collection, k: int = 10, classifier: str | None = None, where: str | None = None
+) -> tuple[Suggestion, ...]:
+    """Moments worth labelling next, the most worth first; never one that has a person's label.
+
+    Args:
+        collection: where they are looked for.
+        k: how many.
+        classifier: whose doubts count; by default the one trained last, and the examples alone where there is none.
+        where: only among these segments.
+
+    Returns:
+        Up to k moments; of different recordings, as long as those that are in doubt are.
+
+    Raises:
+        NotStored: there is no such classifier.
+        QueryError: k is less than 1.
+        BadFilter: the filter makes no sense.
+        MissingExtra: nothing is labelled yet, and scikit-learn, which finds the centres, is not installed.
+    """
+    if k < 1:
+        raise QueryError(f"k must be 1 or more, not {k}")
+    collection.require_space()
+    catalog = collection.catalog
+    ids = rows.segment_ids(catalog) if where is None else catalog.select(where)
+    ids = np.setdiff1d(ids, rows.labelled(catalog), assume_unique=True)
+    examples = rows.examples(catalog)
+    if classifier is not None or rows.classifiers(catalog):
+        return _by_classifier(collection, ids, examples, k, classifier)
+    if examples:
+        return _by_examples(collection, ids, examples, k)
+    return _by_centres(collection, ids, k)
+
+
+def _by_classifier(
+    collection: Collection, ids: NDArray[np.int64], examples: list[StoredExample], k: int, name: str | None
+) -> tuple[Suggestion, ...]:
+    stored, model = opened(collection, name)
+    batches = (_between(batch, model.probabilities(batch.vectors)) for batch in fetched(collection, ids))
+    pool = _least(batches, ids.size, k)
+    if pool is None:
+        return ()
+    chosen = _varied(pool, examples, k)
+    why = [
+        f"undecided: {stored.labels[pool.first[at]]} {pool.scores[at, 0]:.2f}, "
+        f"{stored.labels[pool.second[at]]} {pool.scores[at, 1]:.2f}"
+        for at in chosen
+    ]
+    labels: list[str | None] = [stored.labels[pool.first[at]] for at in chosen]
+    scores = [(float(pool.scores[at, 0]), float(pool.doubts[at])) for at in chosen]
+    return _described(collection, pool.ids[chosen].tolist(), labels, scores, why)
+
+
+def _by_examples(
+    collection: Collection, ids: NDArray[np.int64], examples: list[StoredExample], k: int
+) -> tuple[Suggestion, ...]:
+    names = sorted({each.label for each in examples})
+    means = [unit(np.stack([each.vector for each in examples if each.label == name])).mean(axis=0) for name in names]
+    centres = unit(np.stack(means))
+    found = ((batch, unit(batch.vectors) @ centres.T) for batch in fetched(collection, ids))
+    # of one label there is no border: what is most like it comes first
+    look = _between if len(names) > 1 else _alike
+    pool = _least((look(batch, cosines) for batch, cosines in found), ids.size, k)
+    if pool is None:
+        return ()
+    chosen = _varied(pool, examples, k)
+    why = [
+        f"between {names[pool.first[at]]} and {names[pool.second[at]]}: about as near to either"
+        if len(names) > 1
+        else f"like the examples of {names[0]}: a yes makes it surer, a no shows where it ends"
+        for at in chosen
+    ]
+    return _described(collection, pool.ids[chosen].tolist(), [names[pool.first[at]] for at in chosen], [], why)
+
+
+def _by_centres(collection: Collection, ids: NDArray[np.int64], k: int) -> tuple[Suggestion, ...]:
+    try:
+        from sklearn.cluster import KMeans
+    except ImportError as error:
+        raise missing_extra("suggesting what to label first", "labels") from error
+
+    rng = np.random.default_rng(0)
+    batch = collection.catalog.feed().fetch(rng.choice(ids, min(_SAMPLE, ids.size), replace=False) if ids.size else ids)
+    if not batch.ids.size:
+        return ()
+    units = unit(batch.vectors)
+    different = len(np.unique(units, axis=0))
+    means = KMeans(min(k, different), n_init=1, random_state=0).fit(units)
+    sizes = np.bincount(means.labels_)
+    chosen, why = [], []
+    for cluster in np.argsort(-sizes, kind="stable").tolist():
+        members = np.flatnonzero(means.labels_ == cluster)
+        distances = np.linalg.norm(units[members] - means.cluster_centers_[cluster], axis=1)
+        chosen.append(int(batch.ids[members[np.argmin(distances)]]))
+        why.append(f"stands for about {sizes[cluster] / batch.ids.size:.0%} of the moments, which sound like it")
+    return _described(collection, chosen, [None] * len(chosen), [], why)
+
+
+def _between(batch: Batch, values: NDArray[np.float64]) -> _Pool:
+    """The batch with its doubts: by how much the likeliest label leads over the next."""
+    order = np.argsort(-values, axis=1, kind="stable")[:, :2]
+    two = np.take_along_axis(values, order, axis=1)
+    return _Pool(batch.ids, batch.recordings, unit(batch.vectors), two[:, 0] - two[:, 1], order[:, 0], order[:, 1], two)
+
+
+def _alike(batch: Batch, cosines: NDArray[np.float64]) -> _Pool:
+    """The batch with its doubts: how far it is from the one label there is."""
+    none = np.zeros(batch.ids.size, np.int64)
+    two = np.repeat(cosines, 2, axis=1)
+    return _Pool(batch.ids, batch.recordings, unit(batch.vectors), 1.0 - cosines[:, 0], none, none, two)
+
+
+def _least(batches: Iterator[_Pool], total: int, k: int) -> _Pool | None:
+    """The candidates of all batches, the ones most worth asking about first; None if there are none at all."""
+    fewest, most = (share * k for share in _CANDIDATES)
+    wanted = min(max(fewest, int(_SHARE * total)), most)
+    pool: _Pool | None = None
+    for batch in batches:
+        if batch.ids.size:
+            empty = pool or _Pool(*(getattr(batch, name)[:0] for name in batch.__dataclass_fields__))
+            pool = empty.with_least(batch, wanted)
+    return pool
+
+
+def _varied(pool: _Pool, examples: list[StoredExample], k: int) -> list[int]:
+    """Indices of up to k candidates: worth asking about, unlike each other and what is labelled, of many recordings."""
+    worth = np.linspace(1.0, 0.5, pool.ids.size)  # the pool comes in order of doubt
+    if examples:
+        labelled = unit(np.stack([each.vector for each in examples[-_EXAMPLES:]]))
+        nearest = (pool.units @ labelled.T).max(axis=1)
+    else:
+        nearest = np.full(pool.ids.size, -1.0)
+    free, chosen = np.ones(pool.ids.size, bool), []
+    fresh = free.copy()
+    for _ in range(min(k, pool.ids.size)):
+        open_ = fresh & free if (fresh & free).any() else free
+        value = np.where(open_, worth * (1.0 - np.minimum(nearest, 1.0)), -1.0)
+        best = int(np.argmax(value))
+        chosen.append(best)
+        free[best] = False
+        fresh &= pool.recordings != pool.recordings[best]
+        nearest = np.maximum(nearest, pool.units @ pool.units[best])
+    return chosen
+
+
+def _described(
+    collection: Collection,
+    ids: list[int],
+    labels: Sequence[str | None],
+    scores: Sequence[tuple[float, float]],
+    why: Sequence[str],
+) -> tuple[Suggestion, ...]:
+    segments = dict(collection.catalog.segments(ids))
+    of = sorted({number_of(each.recording, "call") for each in segments.values()})
+    recordings = {recording.id: recording for _, recording in collection.catalog.recordings(of)}
+    made = []
+    for at, number in enumerate(ids):
+        segment = segments.get(number)
+        if segment is None or segment.recording not in recordings:
+            continue  # removed by another process meanwhile
+        recording = recordings[segment.recording]
+        score, margin = scores[at] if scores else (None, None)
+        made.append(
+            Suggestion(
+                segment=segment.id,
+                recording=recording.id,
+                name=recording.name,
+                uri=recording.uri,
+                channel=segment.channel,
+                start_s=segment.start_s,
+                end_s=segment.end_s,
+                label=labels[at],
+                score=score,
+                margin=margin,
+                why=why[at],
+                text=segment.text,
+            )
+        )
+    return tuple(made)

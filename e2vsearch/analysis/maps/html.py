@@ -1,0 +1,301 @@
+"""A map as one HTML page that needs nothing else: Bokeh draws 100,000 points, a click plays a moment.
+
+Points travel as packed arrays, and what they share (names, emotions, metadata) once. Whatever comes from data reaches
+the page as JSON in which no ``<`` is left, and is shown as text, never as markup: a file's name cannot become a script.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.analysis.maps import palette
+from e2vsearch.analysis.maps.clips import Clips
+from e2vsearch.analysis.maps.dataset import Facts
+from e2vsearch.analysis.maps.image import crown, subtitle, title
+from e2vsearch.analysis.maps.label_placement import spread
+from e2vsearch.analysis.maps.types import Map
+from e2vsearch.emotions import NAMELESS
+from e2vsearch.errors import AnalysisError, missing_extra
+
+_ABSENT = 255  # in an array of bytes: no emotion, no label
+
+_VALUES = len(palette.COLOURS)  # of a metadata key that get a colour of their own: the most frequent
+
+_KEYS = 12  # metadata keys that can be coloured by
+
+_NAMED, _LONGEST_NAME = 20, 34  # clusters named on the plot, characters of a name there
+
+_TEXT = 240  # characters of a transcript that are shown
+
+_LETTER, _LINE = 0.0165, 0.06  # width of a letter and height of a line of names, where the plot is 2 high
+
+
+def write(drawn: Map, known: Facts, path: Path, clips: Clips | None = None, audio_url: str | None = None) -> None:
+    """Write the page.
+
+    Args:
+        drawn: the map.
+        known: of its points, in their order.
+        path: the file.
+        clips: sounds that lie in the page.
+        audio_url: where ``e2vsearch serve`` answers, for every other sound.
+
+    Raises:
+        AnalysisError: the file cannot be written, or `audio_url` is none.
+        MissingExtra: bokeh is not installed.
+    """
+    text = render(drawn, known, clips, audio_url)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def render(drawn: Map, known: Facts, clips: Clips | None = None, audio_url: str | None = None) -> str:
+    """The page as text; see `write`."""
+    try:
+        from bokeh.embed import json_item
+        from bokeh.resources import Resources
+    except ModuleNotFoundError as error:
+        raise missing_extra("a page of the map", "map") from error
+    origin = _origin(audio_url)
+    order = palette.order(drawn.cluster)
+    columns, shared = _columns(drawn, known, order)
+    modes = _modes(drawn, known, shared)
+    columns["shade"] = columns["by_cluster"]
+    whole = {
+        "by": drawn.by,
+        "prefix": "seg:" if drawn.by == "segment" else "call:",
+        "audio_url": audio_url.rstrip("/") if audio_url else None,
+        "sounds": {"seg": "/segments", "call": "/recordings"},
+        "clips": clips.sounds if clips else {},
+        "gone": clips.gone if clips else [],
+        "modes": modes,
+        "clusters": _clusters(drawn),
+        **shared,
+    }
+    resource = Resources(mode="inline", components=["bokeh", "bokeh-gl"])
+    values = {
+        "@MEDIA@": origin,
+        "@TITLE@": html.escape(title(drawn)),
+        "@SUBTITLE@": html.escape(subtitle(drawn)),
+        "@DATA@": _inert(whole),
+        "@ITEM@": _inert(json_item(_figure(drawn, columns, modes[0]["colours"]), "drawn")),
+        "@BOKEH@": "\n".join(resource.js_raw),
+    }
+    template = resources.files("e2vsearch.analysis.maps.build").joinpath("page.html").read_text(encoding="utf-8")
+    # in one pass: a value that holds another mark stays as it is
+    return re.sub("|".join(values), lambda found: values[found.group()], template)
+
+
+def _columns(drawn: Map, known: Facts, order: NDArray[np.int64]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What differs from point to point, as arrays in drawing order, and what those arrays count into."""
+    numbers, calls = np.unique(known.recordings, return_inverse=True)
+    emotions, emotion = _coded([item.emotion for item in known.items])
+    labels, label = _coded([item.label for item in known.items])
+    shades = {cluster.number: at for at, cluster in enumerate(drawn.clusters[: _ABSENT - 1], start=1)}
+    columns: dict[str, Any] = {
+        "x": drawn.x,
+        "y": drawn.y,
+        "id": known.ids.astype(np.float64),  # the page has no 64-bit whole numbers; these are exact up to 2^53
+        "call": calls.astype(np.int32),
+        "channel": np.array([-1 if item.channel is None else item.channel for item in known.items], np.int32),
+        "start": np.array([item.start_s for item in known.items], np.float32),
+        "end": np.array([item.end_s for item in known.items], np.float32),
+        "emotion": emotion,
+        "score": np.array([item.emotion_score or 0.0 for item in known.items], np.float32),  # 0: no class is named
+        "label": label,
+        "cluster": drawn.cluster,
+        "by_cluster": np.array([shades.get(number, 0) for number in drawn.cluster.tolist()], np.uint8),
+        "by_emotion": emotion + np.uint8(1),  # 255 becomes 0: none
+        "by_label": label + np.uint8(1),
+    }
+    names = [known.calls[number] for number in numbers.tolist()]
+    shared = {
+        "calls": [call.name for call in names],
+        "dates": [f"{call.recorded_at:%Y-%m-%d %H:%M}" for call in names],
+        "emotions": emotions,
+        "labels": labels,
+        "texts": {
+            number: item.text[:_TEXT] + "…" * (len(item.text) > _TEXT)
+            for number, item in zip(known.ids.tolist(), known.items, strict=True)
+            if item.text
+        },
+    }
+    return {name: np.ascontiguousarray(column[order]) for name, column in columns.items()}, shared
+
+
+def _modes(drawn: Map, known: Facts, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What points can be coloured by: each value's name and colour, the first standing for none or for the rest."""
+    colours = palette.colours(drawn.clusters)
+    named = drawn.clusters[: _ABSENT - 1]
+    modes: list[dict[str, Any]] = [
+        {
+            "name": "cluster",
+            "column": "by_cluster",
+            "names": ["in no cluster", *(cluster.name for cluster in named)],
+            "colours": [palette.GREY, *(colours[cluster.number] for cluster in named)],
+        }
+    ]
+    modes += [
+        _mode(name, shared[f"{name}s"], "none") | {"column": f"by_{name}"}
+        for name in ("emotion", "label")
+        if shared[f"{name}s"]
+    ]
+    calls = [known.calls[number] for number in np.unique(known.recordings).tolist()]
+    counts: dict[str, Counter[str]] = {}
+    for call in calls:
+        for key, value in call.metadata.items():
+            counts.setdefault(key, Counter())[value] += 1
+    telling = [key for key, values in sorted(counts.items()) if 2 <= len(values) <= max(len(calls) / 2, 2)]
+    for key in telling[:_KEYS]:
+        values = [value for value, _ in counts[key].most_common(_VALUES)]
+        place = {value: at for at, value in enumerate(values, start=1)}
+        of_call = [place.get(call.metadata.get(key, ""), 0) for call in calls]
+        modes.append(_mode(key, values, "none or other") | {"of_call": of_call})
+    return modes
+
+
+def _mode(name: str, values: Sequence[str], rest: str) -> dict[str, Any]:
+    shown = [value for value in values if name != "emotion" or value not in NAMELESS]
+    of = {value: palette.COLOURS[at % len(palette.COLOURS)] for at, value in enumerate(shown)}
+    shades = [of.get(value, palette.PALE) for value in values]
+    return {"name": name, "names": [rest, *values], "colours": [palette.GREY, *shades]}
+
+
+def _clusters(drawn: Map) -> list[dict[str, Any]]:
+    colours = palette.colours(drawn.clusters)
+    return [
+        asdict(cluster) | {"colour": colours[cluster.number], "shade": at if at < _ABSENT else 0}
+        for at, cluster in enumerate(drawn.clusters, start=1)
+    ]
+
+
+def _figure(drawn: Map, columns: Mapping[str, Any], colours: Sequence[str]) -> Any:
+    """The plot. What it does when pointed at or clicked is left to the page, by events."""
+    from bokeh.core.properties import value
+    from bokeh.models import ColumnDataSource, CustomJS, HoverTool, LinearColorMapper, TapTool
+    from bokeh.plotting import figure
+
+    source = ColumnDataSource(dict(columns), name="points")
+    mapper = LinearColorMapper(
+        palette=[f"{colour}bf" for colour in colours], low=-0.5, high=len(colours) - 0.5, name="mapper"
+    )
+    plot = figure(
+        sizing_mode="stretch_both",
+        output_backend="webgl",
+        match_aspect=True,
+        toolbar_location="below",
+        tools="pan,wheel_zoom,box_zoom,reset,save",
+        active_scroll="wheel_zoom",
+        outline_line_color=None,
+        background_fill_color="#ffffff",
+    )
+    plot.axis.visible = False
+    plot.grid.visible = False
+    plot.toolbar.logo = None
+    plain = {"field": "shade", "transform": mapper}
+    dots = plot.scatter(
+        "x",
+        "y",
+        source=source,
+        size=palette.dot(len(drawn.ids), 760**2),  # pixels of a plot on a common screen
+        fill_color=plain,
+        line_color=None,
+        nonselection_fill_color=plain,
+        nonselection_fill_alpha=1.0,
+        nonselection_line_color=None,
+    )
+    ring = ColumnDataSource({"x": [], "y": []}, name="ring")
+    plot.scatter("x", "y", source=ring, size=18, fill_color=None, line_color="#111111", line_width=2.5)
+    names = plot.text(
+        "x",
+        "y",
+        "text",
+        source=_names(drawn),
+        text_align="center",
+        text_baseline="middle",
+        text_font_size="12px",
+        text_font=value("system-ui, sans-serif"),
+        text_color="#22262b",
+        background_fill_color="#ffffff",
+        background_fill_alpha=0.86,
+        border_line_color="colour",
+        border_line_width=1.5,
+        border_radius=5,
+        padding=4,
+    )
+    names.name = "names"
+    pointed = (
+        "const at = cb_data.index.indices[0] ?? null; const {sx, sy} = cb_data.geometry;"
+        "window.dispatchEvent(new CustomEvent('e2v-hover', {detail: {at, sx, sy}}))"
+    )
+    plot.add_tools(HoverTool(renderers=[dots], tooltips=None, callback=CustomJS(code=pointed)))
+    plot.add_tools(TapTool(renderers=[dots]))
+    tapped = "window.dispatchEvent(new CustomEvent('e2v-tap', {detail: {at: cb_obj.indices[0] ?? null}}))"
+    source.selected.js_on_change("indices", CustomJS(code=tapped))
+    return plot
+
+
+def _names(drawn: Map) -> Any:
+    from bokeh.models import ColumnDataSource
+
+    clusters = sorted(drawn.clusters, key=lambda each: -each.size)[:_NAMED]
+    colours = palette.colours(drawn.clusters)
+    texts = [each.name[:_LONGEST_NAME] + "…" * (len(each.name) > _LONGEST_NAME) for each in clusters]
+    boxes = [
+        (*crown(drawn, cluster), (len(text) + 2) * _LETTER, _LINE)
+        for cluster, text in zip(clusters, texts, strict=True)
+    ]
+    centres = spread([(x, y + _LINE / 2, width, height) for x, y, width, height in boxes], (-1.05, -1.05, 1.05, 1.05))
+    return ColumnDataSource(
+        {
+            "x": [x for x, _ in centres],
+            "y": [y for _, y in centres],
+            "text": texts,
+            "colour": [colours[cluster.number] for cluster in clusters],
+        }
+    )
+
+
+def _coded(values: Sequence[str | None]) -> tuple[list[str], NDArray[np.uint8]]:
+    """The different values, most frequent first, and which of them each is; what is rarer than the 254th has none."""
+    common = Counter(value for value in values if value is not None).most_common(_ABSENT - 1)
+    place: dict[Hashable, int] = {value: at for at, (value, _) in enumerate(common)}
+    return [value for value, _ in common], np.array([place.get(value, _ABSENT) for value in values], np.uint8)
+
+
+def _inert(value: Any) -> str:
+    """JSON that no browser can take for the end of its script or the start of another."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _origin(audio_url: str | None) -> str:
+    """Scheme, host and port of the service, as a content security policy names them; "" without one.
+
+    Raises:
+        AnalysisError: it is no http address.
+    """
+    if audio_url is None:
+        return ""
+    try:
+        parts = urlsplit(audio_url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        parts, port = urlsplit(""), ""
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not host or not all(each.isalnum() or each in ".-:" for each in host):
+        raise AnalysisError(f"--audio-url {audio_url!r} is no address of a service - write e.g. http://127.0.0.1:8080")
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"

@@ -1,0 +1,73 @@
+"""A map to a file, of the kind that its suffix says. Knows which room writes which."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from e2vsearch.analysis.maps import clips, dataset, html, image, parquet
+from e2vsearch.analysis.maps.types import Map, Progress
+from e2vsearch.collection import Collection
+from e2vsearch.errors import AnalysisError
+
+SUFFIXES = (".parquet", ".png", ".svg", ".html")
+"""Points, picture, picture, page."""
+
+
+def write(
+    collection: Collection,
+    drawn: Map,
+    path: str | os.PathLike[str],
+    audio_url: str | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write a map's points as Parquet, its picture as PNG or SVG, or a page that plays moments as HTML.
+
+    Args:
+        collection: what it is a map of.
+        drawn: the map.
+        path: the file; its suffix is one of `SUFFIXES`.
+        audio_url: where ``e2vsearch serve`` answers, such as ``http://127.0.0.1:8080``: the page plays from there what
+            it does not hold itself, and the points have addresses of their sounds.
+        progress: see `Progress`.
+
+    Raises:
+        AnalysisError: another suffix, or the file cannot be written.
+        MissingExtra: the packages of the extra `map` are not installed.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise AnalysisError(f"{path}: a map is written as {', '.join(SUFFIXES)}, and the suffix says which")
+    if progress is not None:
+        progress(f"writing {path.name}", 0, 1)
+    if suffix in (".png", ".svg"):
+        image.write(drawn, path)
+        return
+    known = dataset.facts(collection, drawn.by, drawn.ids, drawn.where)
+    drawn = _those(drawn, np.isin(drawn.ids, known.ids))
+    if suffix == ".parquet":
+        parquet.write(drawn, known, path, audio_url)
+    else:
+        html.write(drawn, known, path, clips.clips(collection, drawn.clusters, progress=progress), audio_url)
+
+
+def _those(drawn: Map, keep: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Map:
+    """The map without points that another process removed since it was loaded."""
+    if keep.all():
+        return drawn
+    return replace(
+        drawn,
+        ids=drawn.ids[keep],
+        recordings=drawn.recordings[keep],
+        recorded_at=drawn.recorded_at[keep],
+        x=drawn.x[keep],
+        y=drawn.y[keep],
+        cluster=drawn.cluster[keep],
+        strength=drawn.strength[keep],
+        placed=drawn.placed[keep],
+        clusters=tuple(each for each in drawn.clusters if (drawn.cluster[keep] == each.number).any()),
+    )

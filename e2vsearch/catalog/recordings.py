@@ -1,0 +1,99 @@
+"""Recordings a page at a time, and what their metadata says. Knows rows and filters, nothing of who asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+
+from e2vsearch.catalog.reader import CatalogReader, Known
+from e2vsearch.catalog.schema import (
+    MetadataRow,
+    RecordingRow,
+    SegmentRow,
+)
+from e2vsearch.catalog.writer import Catalog
+from e2vsearch.errors import NotStored
+from e2vsearch.files import local_path, uri_scheme
+from e2vsearch.types import Recording, number_of
+
+MAX_VALUE_LENGTH = 100
+"""Longer values are notes, which nobody picks from a list."""
+
+
+def page(catalog: CatalogReader, limit: int, after: int = 0, where: str | None = None) -> list[Recording]:
+    """Recordings in order of their ids.
+
+    Args:
+        catalog: of the collection.
+        limit: how many at most.
+        after: only those with a greater number.
+        where: only those with a segment that meets this filter.
+
+    Raises:
+        BadFilter: `where` does not parse, or names nothing known.
+    """
+    query = select(RecordingRow.id).where(RecordingRow.id > after).order_by(RecordingRow.id).limit(limit)
+    if where is not None:
+        query = query.where(RecordingRow.id.in_(select(SegmentRow.recording_id).where(catalog.condition(where))))
+    with catalog.reading() as connection:
+        numbers = list(connection.execute(query).scalars())
+    return [recording for _, recording in catalog.recordings(numbers)] if numbers else []
+
+
+def metadata_values(catalog: CatalogReader, most: int) -> dict[str, list[str]]:
+    """Every metadata key with its most frequent values, the most frequent first; at most so many of each."""
+    counted = select(MetadataRow.key, MetadataRow.text, func.count().label("n"))
+    counted = counted.where(func.length(MetadataRow.text) <= MAX_VALUE_LENGTH)
+    of_values = counted.group_by(MetadataRow.key, MetadataRow.text).subquery()
+    rank = func.row_number().over(partition_by=of_values.c.key, order_by=(of_values.c.n.desc(), of_values.c.text))
+    ranked = select(of_values.c.key, of_values.c.text, rank.label("rank")).subquery()
+    query = select(ranked.c.key, ranked.c.text).where(ranked.c.rank <= most).order_by(ranked.c.key, ranked.c.rank)
+    found: dict[str, list[str]] = {key: [] for key in sorted(catalog.metadata_keys())}
+    with catalog.reading() as connection:
+        for key, value in connection.execute(query):
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def find(catalog: Catalog, named: str, recordings: Sequence[str], where: str | None) -> list[Recording]:
+    """Recordings by id (``call:45``), by the file, folder or address they were ingested from, or by a filter, or both.
+
+    Args:
+        catalog: where they are stored.
+        named: what the collection is called in an error.
+        recordings: ids and paths; none with a filter alone.
+        where: the filter.
+
+    Raises:
+        NotStored: one of them is not there.
+        BadFilter: `where` does not parse, or names nothing known.
+    """
+    # every URI is read only where a path is named
+    known = {} if all(each.startswith("call:") for each in recordings) else catalog.known()
+    numbers: set[int] = set()
+    for recording in recordings:
+        if recording.startswith("call:"):
+            inside = [number for number, _ in catalog.recordings([number_of(recording, "call")])]
+        else:
+            if uri_scheme(recording) in (None, "file"):
+                place, separator = os.path.abspath(local_path(recording)), os.sep  # noqa: PTH100 - no ".." is stored
+            else:
+                place, separator = recording.rstrip("/"), "/"
+            inside = [each.id for uri, each in known.items() if uri == place or uri.startswith(place + separator)]
+        if not inside:
+            raise NotStored(f"{recording} is not in {named} - e2vsearch query shows ids and paths")
+        numbers.update(inside)
+    if where is not None:
+        chosen = set(catalog.recordings_where(where))
+        numbers = numbers & chosen if recordings else chosen
+    return [recording for _, recording in catalog.recordings(sorted(numbers))]
+
+
+def recording_at(catalog: Catalog, uri: str) -> Known | None:
+    """The recording that was ingested from there."""
+    query = select(RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns)
+    with catalog.reading() as connection:
+        row = connection.execute(query.where(RecordingRow.uri == uri)).first()
+    return None if row is None else Known(*row)

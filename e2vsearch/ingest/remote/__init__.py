@@ -1,0 +1,1 @@
+"""Recordings in object stores and on web servers, read by fsspec."""

@@ -1,0 +1,311 @@
+"""Recordings behind URLs: list them, see whether they changed, fetch one to a temporary file. Knows fsspec, no audio.
+
+Only what whoever runs ``ingest`` names is ever fetched: nothing that answers a client's request leads here.
+
+Credentials come from where the store's own tools look for them (``AWS_*``, ``~/.aws``,
+``GOOGLE_APPLICATION_CREDENTIALS``) or from fsspec's configuration (``FSSPEC_S3_ENDPOINT_URL=…``,
+``FSSPEC_S3_ANON=true``).
+
+Whether a recording changed is told from its size, its time and its ETag, without fetching it: the catalog's time of a
+remote recording has the store's whole seconds and, below them, nine digits of the ETag's hash. A store that tells
+neither is read again at each run, and known by its content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from e2vsearch.audio import AUDIO_SUFFIXES
+from e2vsearch.errors import (
+    AudioEmpty,
+    AudioError,
+    AudioNotAFile,
+    AudioNotFound,
+    AudioTruncated,
+    AudioUnreachable,
+    Cancelled,
+    E2vsearchError,
+    SettingsError,
+    missing_extra,
+)
+from e2vsearch.files import uri_scheme
+from e2vsearch.ingest.remote.errors import translated
+from e2vsearch.ingest.remote.uris import WEB, Remote, State, remote
+
+_PIECE_BYTES = 1 << 20
+
+_AHEAD_BYTES = 5 << 20  # asked of an object store in one request: what a thread holds of a recording at most
+
+_DEEPEST = 8  # levels of a web server's listings, whose links may run in circles
+
+_EXTRAS = {"s3": "remote", "http": "remote", "https": "remote", "gs": "gcs"}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How often a store is asked that does not answer, and the waits between.
+
+    The wait before try n is random between 0 and ``first_s · 2ⁿ``, at most `longest_s`: with "full jitter" many readers
+    that failed together do not come back together (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015).
+    """
+
+    tries: int = 6
+    first_s: float = 0.5
+    longest_s: float = 20.0
+    chance: Callable[[], float] = random.random
+
+    def before(self, attempt: int) -> float:
+        """Seconds to wait before another try, after `attempt` that failed."""
+        return self.chance() * min(self.longest_s, self.first_s * 2.0**attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A recording's bytes, for as long as the context lasts."""
+
+    path: Path
+    content_sha256: str
+    size_bytes: int
+
+
+class Stores:
+    """Asks stores, patiently. Safe to use from several threads.
+
+    Args:
+        stop: waiting and fetching are given up once it is set.
+        backoff: how patiently.
+        wait: what waits so many seconds, for tests; by default until `stop` is set, at most.
+    """
+
+    def __init__(
+        self,
+        stop: threading.Event | None = None,
+        backoff: Backoff | None = None,
+        wait: Callable[[float], object] | None = None,
+    ) -> None:
+        self._stop = stop or threading.Event()
+        self._backoff = backoff or Backoff()
+        self._wait = wait or self._stop.wait
+        self._lock = threading.Lock()
+        self._opened: dict[str, Any] = {}
+
+    def expand(self, url: str) -> Iterator[Remote]:
+        """The recordings that a URL names: one, all below a prefix that ends with ``/``, or those that fit a glob.
+
+        What cannot be listed is given with its error, so that it is reported and not overlooked.
+
+        Raises:
+            SettingsError: see `remote`.
+            MissingExtra: a package for this kind of store is not installed.
+        """
+        asked = remote(url)
+        try:
+            yield from self._ask(asked, lambda store: self._listed(store, asked))
+        except AudioError as error:
+            yield Remote(asked.uri, asked.url, error=error)
+
+    def state(self, source: Remote) -> State:
+        """Size and time of a recording.
+
+        Raises:
+            AudioNotFound, AudioForbidden, AudioNotAFile, AudioUnreachable: its store does not tell.
+        """
+        if source.error is not None:
+            raise source.error
+        if source.state is not None:
+            return source.state
+        info = self._ask(source, lambda store: store.info(_named(source), **_fresh(source)))
+        if info.get("type") == "directory":
+            raise AudioNotAFile(f"{source.uri}: is no recording but a prefix of some - end it with / to take them all")
+        return _state(info)
+
+    def gone(self, uri: str) -> bool:
+        """Whether a store says for certain that there is nothing at a URI any more."""
+        try:
+            # asked once: many copies may ask for what a store that is down once gave
+            Stores(self._stop, replace(self._backoff, tries=1), self._wait).state(remote(uri))
+        except AudioNotFound:
+            return True
+        except E2vsearchError:
+            return False
+        return False
+
+    @contextmanager
+    def fetched(self, source: Remote) -> Iterator[Fetched]:
+        """A recording's bytes in a temporary file, which goes with the context.
+
+        Raises:
+            AudioNotFound, AudioForbidden, AudioUnreachable: its store does not give it.
+            AudioTruncated: it gives more or less than it told.
+            e2vsearch.errors.Cancelled: `stop` was set.
+        """
+        state = self.state(source)
+        with tempfile.TemporaryDirectory(prefix="e2vsearch-") as folder:
+            path = Path(folder, "recording" + source.path.suffix.lower())
+            digest, size = self._ask(source, lambda store: self._copied(store, source, path))
+            if state.size_bytes not in (None, size):
+                raise AudioTruncated(
+                    f"{source.uri}: {size:,} bytes came of {state.size_bytes:,} - ingest it again when it is complete"
+                )
+            if not size:
+                raise AudioEmpty(f"{source.uri} is empty (0 bytes): copy or export it again")
+            yield Fetched(path, digest, size)
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _ask(self, source: Remote, question: Callable[[Any], T]) -> T:
+        """The answer of a source's store, asked again while what hinders it may pass."""
+        store = self._store(uri_scheme(source.uri) or "")
+        for attempt in range(1, self._backoff.tries + 1):
+            if self._stop.is_set():
+                raise Cancelled
+            try:
+                return question(store)
+            except (E2vsearchError, Cancelled):
+                raise
+            except Exception as error:  # each store has its own tree of them
+                met = translated(source.uri, error)
+                if not isinstance(met, AudioUnreachable) or attempt == self._backoff.tries:
+                    raise met from error
+            self._wait(self._backoff.before(attempt))
+        raise AssertionError("the last try returns or raises")
+
+    def _store(self, scheme: str) -> Any:
+        with self._lock:
+            if scheme not in self._opened:
+                try:
+                    self._opened[scheme] = _opened(scheme)
+                except ImportError as error:
+                    raise missing_extra(f"reading {scheme}://", _EXTRAS[scheme]) from error
+            return self._opened[scheme]
+
+    def _listed(self, store: Any, asked: Remote) -> list[Remote]:
+        named, scheme = _named(asked), uri_scheme(asked.uri)
+        web = scheme in WEB
+        path = "/".join(asked.path.parts[2:])  # without a host, which may be [::1]
+        if any(wild in path for wild in ("*[" if web else "*?[")):  # in a web address ? begins the query
+            found, base = store.glob(named, detail=True), ""
+            if not found and not web:
+                try:
+                    return [Remote(asked.uri, asked.url, _state(store.info(named, **_fresh(asked))))]  # call [2].wav
+                except FileNotFoundError:
+                    store.info(named.partition("/")[0], **_fresh(asked))  # a missing bucket is no empty one
+        elif PurePosixPath(path).suffix.lower() in AUDIO_SUFFIXES or (web and not named.endswith("/")):
+            return [asked]
+        else:
+            if not named.endswith("/") and "/" in named:
+                info = store.info(named, **_fresh(asked))
+                if info.get("type") != "directory":
+                    return [Remote(asked.uri, asked.url, _state(info))]
+            found, base = store.find(named, detail=True, **({"maxdepth": _DEEPEST} if web else {})), named
+            if not found.keys() - {named}:  # fsspec lists a web page without links as itself
+                store.info(named, **_fresh(asked))  # raises where there is nothing at all
+                if web:
+                    raise AudioNotFound(f"{asked.uri}: lists no files - name them one by one")
+        return [
+            Remote(name, name) if web else Remote(f"{scheme}://{name}", f"{scheme}://{name}", _state(info))
+            for name, info in sorted(found.items())
+            if info.get("type") != "directory" and _looks_like_audio(name, base) and not (web and "?" in name)
+        ]
+
+    def _copied(self, store: Any, source: Remote, path: Path) -> tuple[str, int]:
+        if uri_scheme(source.uri) in WEB:
+            options: dict[str, Any] = {"block_size": 0}  # streamed: not every server can give ranges
+        else:
+            options = {"block_size": _AHEAD_BYTES, "cache_type": "readahead"}
+        digest, size = hashlib.sha256(), 0
+        with store.open(_named(source), "rb", **options) as given, path.open("wb", buffering=0) as kept:
+            while piece := given.read(_PIECE_BYTES):
+                if self._stop.is_set():
+                    raise Cancelled
+                digest.update(piece)
+                size += len(piece)
+                try:
+                    kept.write(piece)
+                except OSError as error:
+                    raise SettingsError(
+                        f"{source.uri}: {path.parent.parent} cannot hold it for a while: {error.strerror} - make room, "
+                        "or set TMPDIR to another folder"
+                    ) from error
+        return digest.hexdigest(), size
+
+
+def _opened(scheme: str) -> Any:
+    """The filesystem of a scheme, without retries of its own: tries would multiply, and waits not end with `stop`."""
+    import fsspec
+    from fsspec.config import conf
+
+    if scheme in WEB:
+        import aiohttp
+
+        configured = conf.get("http", {})
+        # aiohttp gives up after 5 minutes in all, however well a long recording comes along
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+        return fsspec.filesystem(
+            "http",
+            client_kwargs={"timeout": timeout, "trust_env": True, **configured.get("client_kwargs", {})},
+            headers={"Accept-Encoding": "identity", **configured.get("headers", {})},
+            use_listings_cache=False,
+        )
+    if scheme == "s3":
+        configured = conf.get("s3", {}).get("config_kwargs", {})
+        store = fsspec.filesystem(
+            "s3", config_kwargs={"retries": {"total_max_attempts": 1}, **configured}, use_listings_cache=False
+        )
+        store.retries = 1
+        return store
+    return fsspec.filesystem(scheme, use_listings_cache=False)
+
+
+def _named(source: Remote) -> str:
+    """What a source is called in its filesystem."""
+    return source.url if uri_scheme(source.uri) in WEB else source.url.partition("://")[2]
+
+
+def _fresh(source: Remote) -> dict[str, Any]:
+    return {"refresh": True} if uri_scheme(source.uri) == "s3" else {}
+
+
+def _looks_like_audio(name: str, base: str) -> bool:
+    """By its suffix, and not hidden, nor in a hidden folder below the one that was named."""
+    path = unquote(name) if "://" in name else name
+    hidden = "/." in f"/{path.removeprefix(base)}" if base else path.rpartition("/")[2].startswith(".")
+    return not hidden and PurePosixPath(path).suffix.lower() in AUDIO_SUFFIXES
+
+
+def _state(info: dict[str, Any]) -> State:
+    modified = _time(next((info[key] for key in ("LastModified", "Last-Modified", "updated") if info.get(key)), None))
+    etag = next((info[key] for key in ("ETag", "etag") if info.get(key)), "").strip('"')
+    size = info.get("size")
+    if modified is None and not etag:
+        return State(size, None, None)
+    seconds = int(modified.timestamp()) if modified is not None else 0
+    below = int.from_bytes(hashlib.sha256(etag.encode()).digest()[:8]) % 1_000_000_000 if etag else 0
+    return State(size, seconds * 1_000_000_000 + below, modified)
+
+
+def _time(told: object) -> datetime | None:
+    if isinstance(told, datetime):
+        return told if told.tzinfo else told.replace(tzinfo=UTC)
+    if not isinstance(told, str):
+        return None
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            found = read(told)
+        except ValueError:
+            continue
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return None

@@ -1,0 +1,1 @@
+"""Transcripts: read, aligned with segments by time, and stored."""

@@ -1,0 +1,139 @@
+"""Audio to vectors: decode, find the speech, encode it in batches. Knows nothing of where the vectors go.
+
+Memory stays bounded however long a recording is: blocks are decoded one at a time, and a segment's samples are let
+go as soon as it has its vector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from e2vsearch import audio, speech
+from e2vsearch.catalog.database import locate
+from e2vsearch.catalog.writer import Catalog
+from e2vsearch.encoders import base as encoders
+from e2vsearch.encoders.base import Encoder
+from e2vsearch.encoders.registry import SAVED, open_encoder
+from e2vsearch.errors import AudioTooLong, Cancelled, CatalogError, EncoderError, SettingsError
+from e2vsearch.settings import DEFAULT_ENCODER, Settings
+from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, number_of
+
+if TYPE_CHECKING:
+    from e2vsearch.collection import Collection
+
+
+_BATCH_S = 60.0  # speech encoded in one call; at 30 s a signal at most, memory for a handful of them
+
+
+def embed_audio(
+    source: audio.AudioSource,
+    encoder: Encoder,
+    options: speech.SpeechOptions | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    longest_s: float = math.inf,
+) -> EmbeddedAudio:
+    """Every spoken span of a recording, with its vector.
+
+    Args:
+        source: a file, its bytes, or 16 kHz samples.
+        encoder: what makes the vectors.
+        options: how speech is found and cut.
+        stop: asked between blocks.
+        longest_s: how long a recording may be. Its header is asked first, and its samples are counted all the same.
+
+    Raises:
+        AudioTooLong: it is longer than that.
+        AudioError: it cannot be heard.
+        EncoderError: it cannot be encoded.
+        Stopped: `stop` said so.
+    """
+    info = audio.probe(source)
+    if info.duration_s is not None and info.duration_s > longest_s:
+        raise AudioTooLong(
+            f"{info.duration_s:.0f} s of audio are more than the {longest_s:.0f} s allowed: cut it first"
+        )
+    length = 0
+    channels = info.channels
+
+    def blocks() -> Iterator[audio.Signal]:
+        nonlocal length, channels
+        for block in audio.stream(source):
+            if stop():
+                raise Cancelled
+            channels = block.shape[0]
+            length += block.shape[1]
+            if length > longest_s * audio.SAMPLING_RATE_HZ:
+                raise AudioTooLong(f"the audio goes on after the {longest_s:.0f} s allowed: cut it first")
+            yield block
+
+    moments: list[EmbeddedSegment] = []
+    waiting: list[speech.SpokenSegment] = []
+    for segment in speech.segments(blocks(), options or speech.SpeechOptions()):
+        waiting.append(segment)
+        if sum(each.end_s - each.start_s for each in waiting) >= _BATCH_S:
+            moments.extend(_encoded(waiting, encoder))
+            waiting.clear()
+            if stop():
+                raise Cancelled
+    moments.extend(_encoded(waiting, encoder))
+    moments.sort(key=lambda moment: (moment.start_s, moment.channel))
+    return EmbeddedAudio(tuple(moments), length / audio.SAMPLING_RATE_HZ, channels, info.sampling_rate_hz, info.format)
+
+
+def _encoded(segments: list[speech.SpokenSegment], encoder: Encoder) -> Iterator[EmbeddedSegment]:
+    # speech found in a recording shorter than what the network can take gives no moment
+    usable = [segment for segment in segments if segment.signal.size >= encoder.min_samples]
+    embeddings = encoder.encode([segment.signal for segment in usable])
+    for row, segment in enumerate(usable):
+        scores = None if embeddings.scores is None else embeddings.scores[row]
+        vector = embeddings.vectors[row]
+        yield EmbeddedSegment(segment.channel, segment.start_s, segment.end_s, vector, scores, segment.level_db)
+
+
+def stored_audio(collection: Collection, identifier: str) -> EmbeddedAudio:
+    """The spoken spans of ``seg:123`` or ``call:45``, with their vectors and scores, in order of time.
+
+    Raises:
+        NotStored: it is not there.
+    """
+    if identifier.startswith("seg:"):
+        segments = [collection.segment(identifier)]
+        recording = collection.recording(segments[0].recording)
+    else:
+        recording = collection.recording(identifier)
+        segments = collection.segments(identifier)
+    numbers = [number_of(segment.id, "seg") for segment in segments]
+    batch = collection.catalog.feed().fetch(np.array(numbers, np.int64))
+    vectors = dict(zip(batch.ids.tolist(), batch.vectors, strict=True))
+    moments = []
+    for number, segment in zip(numbers, segments, strict=True):
+        if number in vectors:  # else another process has removed it meanwhile
+            scores = np.array(list(segment.scores.values()), np.float32) if segment.scores else None
+            at = segment.channel, segment.start_s, segment.end_s
+            moments.append(EmbeddedSegment(*at, vectors[number], scores, segment.level_db))
+    info = recording.duration_s, recording.channels, recording.sampling_rate_hz, recording.format
+    return EmbeddedAudio(tuple(moments), *info)
+
+
+def encoder_for(options: Settings) -> Encoder:
+    """The encoder that was asked for, else the collection's own where there is one, else the default.
+
+    Raises:
+        EncoderError: it cannot be opened.
+        MissingExtra: its packages are not installed.
+    """
+    name, precision = options.encoder, options.precision
+    if not name:
+        try:
+            catalog = Catalog.open(locate(options.index).url)
+            name, precision = catalog.encoder_source, precision or encoders.precision_of(catalog.space)
+            catalog.close()
+        except (CatalogError, SettingsError):
+            name = ""
+    if name == SAVED:
+        raise EncoderError("saved vectors have no encoder - name one with --encoder light")
+    return open_encoder(name or DEFAULT_ENCODER, options.device, precision or "fp32")

@@ -1,0 +1,126 @@
+"""The web page's files, a page that says where it is not built, and the API described. Knows files and headers only.
+
+Every file is a route of its own: no path that a client sends is ever looked for on a disk.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Response
+from starlette.responses import FileResponse, HTMLResponse
+
+FOLDER = Path(__file__).parent / "static"
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
+    "media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+_PERMISSIONS = "microphone=(self), camera=(), geolocation=()"
+
+_FOREVER = "public, max-age=31536000, immutable"  # Vite puts a hash of the content into names below assets/
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
+    "code,pre{font:14px/1.4 ui-monospace,monospace}pre{overflow:auto;padding:.5rem;border:1px solid #8888}"
+    "summary{cursor:pointer}"
+)
+
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+_DOCS_POLICY = f"default-src 'none'; img-src 'self'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors 'none'"
+
+
+def add(app: FastAPI, folder: Path = FOLDER) -> frozenset[str]:
+    """Add the page's files and ``/docs`` to an application; gives their paths, which need no key."""
+    paths = {"/docs"}
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    for name, path in files.items():
+        paths.add(_add_file(app, "/" if name == "index.html" else f"/{name}", path))
+    if "index.html" not in files:
+        app.add_api_route("/", _not_built, methods=["GET", "HEAD"], include_in_schema=False)
+        paths.add("/")
+
+    async def docs() -> Response:
+        return _html("e2vsearch: HTTP API", _described(app.openapi()))
+
+    app.add_api_route("/docs", docs, methods=["GET", "HEAD"], include_in_schema=False)
+    return frozenset(paths)
+
+
+def _add_file(app: FastAPI, at: str, path: Path) -> str:
+    cached = _FOREVER if at.startswith("/assets/") else "no-cache"
+    headers = {"Cache-Control": cached, "Content-Security-Policy": POLICY, "Permissions-Policy": _PERMISSIONS}
+    kind = {".js": "text/javascript", ".md": "text/markdown"}.get(path.suffix)  # not left to the system's registry
+
+    async def file() -> Response:
+        return FileResponse(path, headers=headers, media_type=kind)
+
+    app.add_api_route(at, file, methods=["GET", "HEAD"], include_in_schema=False)
+    return at
+
+
+async def _not_built() -> Response:
+    return _html(
+        "e2vsearch",
+        "<p>The page is not built in this copy of e2vsearch: run <code>npm ci</code> and <code>npm run build</code> in "
+        '<code>page/</code>, or use the HTTP API, which is described at <a href="/docs">/docs</a>.</p>',
+    )
+
+
+def _html(title: str, body: str) -> Response:
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body>{body}</body></html>"
+    )
+    return HTMLResponse(page, headers={"Content-Security-Policy": _DOCS_POLICY})
+
+
+def _described(document: Mapping[str, Any]) -> str:
+    """The OpenAPI document as HTML that needs no script, and nothing from elsewhere."""
+    parts = [
+        f"<h1>{escape(document['info']['title'])}</h1>",
+        f"<p>{escape(document['info']['description'])}</p>",
+        '<p>For machines: <a href="/openapi.json">/openapi.json</a>.</p>',
+    ]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")
+            parts.append(f"<p>{escape(operation['summary'])}. {escape(operation.get('description', ''))}</p>")
+            parts.extend(_parameters(operation))
+            for media, content in operation.get("requestBody", {}).get("content", {}).items():
+                schema = _resolved(document, content["schema"])
+                for name, field in schema.get("properties", {}).items():
+                    needed = " (required)" if name in schema.get("required", ()) else ""
+                    parts.append(f"<p><code>{escape(name)}</code>{needed}: {escape(field.get('description', ''))}</p>")
+                shown = schema.get("examples", [])
+                parts.extend(f"<pre>{escape(media)}\n{escape(json.dumps(each))}</pre>" for each in shown)
+            parts.append("<details><summary>Answers</summary>")
+            for status, response in operation["responses"].items():
+                parts.append(f"<p><code>{status}</code> {escape(response.get('description', ''))}</p>")
+                example = response.get("content", {}).get("application/json", {}).get("example")
+                if example is not None:
+                    parts.append(f"<pre>{escape(json.dumps(example, indent=1, ensure_ascii=False))}</pre>")
+            parts.append("</details>")
+    return "".join(parts)
+
+
+def _parameters(operation: Mapping[str, Any]) -> list[str]:
+    return [
+        f"<p><code>{escape(each['name'])}</code> ({each['in']}): {escape(each.get('description', ''))}</p>"
+        for each in operation.get("parameters", ())
+    ]
+
+
+def _resolved(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    found: Mapping[str, Any] = document["components"]["schemas"][name] if name else schema
+    return found

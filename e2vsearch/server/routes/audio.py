@@ -1,0 +1,177 @@
+"""``/segments/{id}/audio``, ``/recordings/{id}/audio``, and their ``peaks``: to be played and drawn, decoded here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from starlette.responses import StreamingResponse
+
+from e2vsearch import audio
+from e2vsearch.audio import SAMPLING_RATE_HZ
+from e2vsearch.errors import Cancelled
+from e2vsearch.server import openapi_examples
+from e2vsearch.server.executor import asked_to_stop
+from e2vsearch.server.responses import Refused, answer, documented
+from e2vsearch.server.routes.recordings import named
+from e2vsearch.server.schemas import ContextQuery, PeaksQuery, RecordingPath, RecordingPeaks, SegmentPath, SegmentPeaks
+from e2vsearch.server.state import ServerState, gone
+from e2vsearch.server.wav import HEADER_BYTES, Unsatisfiable, VirtualWav, asked_range
+from e2vsearch.types import Recording
+
+_CACHED = {"Cache-Control": "private, max-age=3600"}
+
+# what `e2vsearch map` writes is opened from disk, and plays moments from here; a page from elsewhere may play one to
+# whoever looks at it, but gets to read neither its samples nor anything else
+_EMBEDDED = {**_CACHED, "Cross-Origin-Resource-Policy": "cross-origin"}
+
+_PEAK_STEP = 160  # samples, 10 ms: an hour of two channels is 2.9 MB of these
+
+_WAV: dict[str, Any] = {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}
+
+_HEADERS = {
+    "ETag": {"schema": {"type": "string"}},
+    "Accept-Ranges": {"schema": {"type": "string", "const": "bytes"}},
+}
+
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "16 kHz, 16 bit, whatever the recording's own format is.",
+        "content": _WAV,
+        "headers": _HEADERS,
+    },
+    206: {"description": "The bytes that `Range` asks for.", "content": _WAV, "headers": _HEADERS},
+    304: {"description": "What `If-None-Match` names is still good."},
+}
+
+
+def router(service: ServerState) -> APIRouter:
+    """The routes over a service."""
+    routes = APIRouter(tags=["sound"])
+    collection = service.collection
+
+    def whole(identifier: str) -> tuple[VirtualWav, str]:
+        recording = collection.recording(named("call", identifier))
+        samples = round(recording.duration_s * SAMPLING_RATE_HZ)
+        return VirtualWav(recording.uri, recording.channels, None, 0, samples), _tag(recording)
+
+    def moment(identifier: str, context_s: float) -> tuple[VirtualWav, str]:
+        segment = collection.segment(named("seg", identifier))
+        recording = collection.recording(segment.recording)
+        start = max(0, round((segment.start_s - context_s) * SAMPLING_RATE_HZ))
+        end = min(round(recording.duration_s * SAMPLING_RATE_HZ), round((segment.end_s + context_s) * SAMPLING_RATE_HZ))
+        wav = VirtualWav(recording.uri, 1, segment.channel, start, end - start)
+        return wav, _tag(recording, segment.channel, start, end)
+
+    async def send(
+        request: Request, find: Callable[[], tuple[VirtualWav, str]], extra: dict[str, str] = _CACHED
+    ) -> Response:
+        with service.reading.turn(service.options.timeout_s) as turn:
+            wav, tag = await turn.run(find, gone(request))
+            headers = {**extra, "ETag": tag, "Accept-Ranges": "bytes"}
+            if tag in [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]:
+                return Response(status_code=304, headers=headers)
+            wanted = request.headers.get("range") if request.headers.get("if-range", tag) == tag else None
+            try:
+                asked = asked_range(wanted, wav.size)
+            except Unsatisfiable:
+                headers["Content-Range"] = f"bytes */{wav.size}"
+                raise Refused(416, "range", f"there are {wav.size} bytes, and none of those", headers) from None
+            first, end = asked or (0, wav.size)
+            headers["Content-Length"] = str(end - first)
+            if asked is not None:
+                headers["Content-Range"] = f"bytes {first}-{end - 1}/{wav.size}"
+            status = 200 if asked is None else 206
+            if request.method == "HEAD":
+                await turn.run(lambda: audio.probe(wav.uri), gone(request))  # whether there is a file at all
+                return Response(status_code=status, headers=headers, media_type="audio/wav")
+            pieces = wav.pieces(first, end)
+            # sound is decoded before the first header goes out, so that a missing file is an error and not half a WAV
+            begun = await turn.run(lambda: _begun(pieces, first), gone(request))
+        return StreamingResponse(_following(service, begun, pieces), status, headers, "audio/wav")
+
+    def peaks_of_recording(identifier: str, n: int) -> tuple[RecordingPeaks, str]:
+        recording = collection.recording(named("call", identifier))
+        stop = asked_to_stop()
+        steps: list[audio.Signal] = []
+        for block in audio.stream(recording.uri):
+            if stop():
+                raise Cancelled
+            steps.append(audio.peaks(block, -(-block.shape[1] // _PEAK_STEP)))
+        drawn = audio.peaks(np.concatenate(steps, axis=1), n)
+        return RecordingPeaks(recording.duration_s, recording.channels, _rounded(drawn)), _tag(recording, n)
+
+    def peaks_of_segment(identifier: str, n: int) -> SegmentPeaks:
+        segment = collection.segment(named("seg", identifier))
+        drawn = _rounded(audio.peaks(collection.clip(segment.id), n))
+        return SegmentPeaks(segment.start_s, segment.end_s, drawn[0])
+
+    @routes.get(
+        "/segments/{id}/audio",
+        summary="The sound of one segment",
+        response_class=Response,
+        responses={**documented(404, 410, 415, 416, 422), **_RESPONSES},
+    )
+    @routes.head("/segments/{id}/audio", include_in_schema=False)
+    async def get_segment_audio(id: SegmentPath, request: Request, context_s: ContextQuery = 0.0) -> Response:
+        """Just that moment of its channel, as a WAV file."""
+        return await send(request, lambda: moment(id, context_s), _EMBEDDED)
+
+    @routes.get(
+        "/recordings/{id}/audio",
+        summary="The sound of a whole recording",
+        response_class=Response,
+        responses={**documented(404, 410, 415, 416, 422), **_RESPONSES},
+    )
+    @routes.head("/recordings/{id}/audio", include_in_schema=False)
+    async def get_recording_audio(id: RecordingPath, request: Request) -> Response:
+        """All channels, as a WAV file that is decoded as it is read: `Range` is honoured, and nothing is kept."""
+        return await send(request, lambda: whole(id))
+
+    @routes.get(
+        "/segments/{id}/peaks",
+        summary="The waveform of one segment",
+        response_model=SegmentPeaks,
+        responses={**documented(404, 410, 415, 422), **openapi_examples.of(openapi_examples.SEGMENT_PEAKS)},
+    )
+    async def get_segment_peaks(id: SegmentPath, request: Request, n: PeaksQuery = 200) -> Response:
+        """The largest magnitude, 0 to 1, in each of n equal parts."""
+        return answer(SegmentPeaks, await service.read(request, lambda: peaks_of_segment(id, n)), _CACHED)
+
+    @routes.get(
+        "/recordings/{id}/peaks",
+        summary="The waveform of a whole recording",
+        response_model=RecordingPeaks,
+        responses={**documented(404, 410, 415, 422), **openapi_examples.of(openapi_examples.RECORDING_PEAKS)},
+    )
+    async def get_recording_peaks(id: RecordingPath, request: Request, n: PeaksQuery = 800) -> Response:
+        """The largest magnitude, 0 to 1, in each of n equal parts, for every channel; to 10 ms."""
+        drawn, tag = await service.listen(request, lambda: peaks_of_recording(id, n))
+        return answer(RecordingPeaks, drawn, {**_CACHED, "ETag": tag})
+
+    return routes
+
+
+def _begun(pieces: Iterator[bytes], first: int) -> bytes:
+    """What comes first, up to the first piece that had to be decoded."""
+    held = next(pieces, b"")
+    return held + next(pieces, b"") if first < HEADER_BYTES else held
+
+
+async def _following(service: ServerState, begun: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    # no new turn: an answer that has begun is not told to come again
+    yield begun
+    while piece := await service.reading.aside(lambda: next(pieces, b"")):
+        yield piece
+
+
+def _tag(recording: Recording, *of: int) -> str:
+    return f'"{"-".join([recording.content_sha256[:24], *(str(each) for each in of)])}"'
+
+
+def _rounded(peaks: audio.Signal) -> list[list[float]]:
+    """Three decimals: a drawing has a few hundred pixels."""
+    rounded: list[list[float]] = np.round(np.minimum(peaks.astype(np.float64), 1.0), 3).tolist()
+    return rounded

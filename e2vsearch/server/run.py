@@ -1,0 +1,124 @@
+"""Starting and ending the service. Knows sockets, signals and uvicorn, nothing of requests.
+
+On SIGTERM or Ctrl-C it stops accepting, answers whatever it has accepted, lets go of threads, and returns; a second
+Ctrl-C ends the process at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from e2vsearch.collection import Collection
+from e2vsearch.errors import ServiceError
+from e2vsearch.server import create_app
+from e2vsearch.server.options import ServiceOptions
+
+DEFAULT_PORT = 8080
+
+_PORTS = 50  # tried one after another, with auto_port
+
+_CONNECTIONS = 1000  # more than that is no page and no agent: told 503 at once
+
+_INTERRUPTED = 130
+
+
+def bind(host: str, port: int, *, auto_port: bool = False) -> socket.socket:
+    """A socket at that address; with `auto_port` at the next port that is free.
+
+    Raises:
+        ServiceError: there is none.
+    """
+    last = min(65_535, port + _PORTS) if auto_port and port else port
+    for candidate in range(port, last + 1):
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0]
+        except OSError as error:
+            raise ServiceError(f"{host} is no address of this machine: {error.strerror or error}") from error
+        opened = socket.socket(family, kind, protocol)
+        if os.name == "posix":  # elsewhere this would let two services share a port
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            opened.bind(address)
+        except OSError as error:
+            opened.close()
+            if candidate == last:
+                why = error.strerror or str(error)
+                cure = "name another --port, or use --auto-port" if not auto_port else "name another --port"
+                raise ServiceError(f"port {port} of {host} cannot be used ({why}) - {cure}") from error
+        else:
+            return opened
+    raise ServiceError(f"{port} is no port - name one from 1 to 65535")
+
+
+def address_of(opened: socket.socket) -> str:
+    """The URL of a service behind a bound socket."""
+    host, port = opened.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(
+    collection: Collection, options: ServiceOptions, opened: socket.socket, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until SIGTERM or Ctrl-C, and answer what was accepted until then.
+
+    Args:
+        collection: stays the caller's to close.
+        options: its limits.
+        opened: a bound socket, see `bind`.
+        ready: called once requests are answered.
+
+    Raises:
+        ServiceError: it could not start; the log says why.
+    """
+    app = create_app(collection, options)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # ours has no paths, which hold ids and filters
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        limit_concurrency=_CONNECTIONS,
+        # every request ends within its timeout; what still hangs then is a player that was paused
+        timeout_graceful_shutdown=int(options.timeout_s) + 5,
+    )
+    server = _Server(config, ready, app.state.service.uploads.close)
+    try:
+        server.run([opened])
+    except SystemExit as error:  # how uvicorn says that the lifespan failed
+        raise ServiceError("the service could not start - its log says why") from error
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], clean_up: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._clean_up = clean_up
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn closes every connection that has no request yet: one whose request is on its way in gets a moment
+        await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(0.1)
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        # not passed on when all is done, as uvicorn would: an orderly end is exit code 0
+        if self.should_exit and sig == signal.SIGINT:
+            self._clean_up()
+            os._exit(_INTERRUPTED)
+        self.should_exit = True

@@ -1,0 +1,376 @@
+"""What may be asked, and the answers that are no result of the collection's own. Knows shapes and bounds, no HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from fastapi import Path, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from e2vsearch.analysis.labels.types import ClassifiedMoment, ClassifierReport, LabelCount
+from e2vsearch.analysis.maps.types import By as MapBy
+from e2vsearch.analysis.maps.types import Cluster, MapOptions, MapSummary
+from e2vsearch.types import By, Recording, Segment
+
+MAX_K = 1000
+
+MAX_WHERE = 2000
+
+MAX_PEAKS = 4000
+
+MAX_CONTEXT_S = 30.0
+
+_NAMED = r"^[^\x00-\x1f\x7f]+$"  # one line of text, whatever it names
+
+Named = Annotated[str, Field(min_length=1, max_length=1024, pattern=_NAMED)]
+"""``seg:14``, ``call:2``, ``emotion:angry``, ``label:hesitant``, or a file's path in one of the roots."""
+
+Vector = Annotated[
+    list[Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]], Field(min_length=1, max_length=4096)
+]
+"""A vector of the collection's space."""
+
+Where = Annotated[str, Field(min_length=1, max_length=MAX_WHERE)]
+"""A filter, as ``--where`` takes it."""
+
+Text = Annotated[str, Field(min_length=1, max_length=500)]
+"""Words that must be said."""
+
+Label = Annotated[str, Field(min_length=1, max_length=64, pattern=_NAMED)]
+"""A label or classifier of one's own."""
+
+Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+
+Limits = Annotated[dict[Label, Annotated[int, Field(ge=1, le=MAX_K)]], Field(max_length=8)]
+"""At most so many hits that share a recording, a day, or a value of the metadata."""
+
+SegmentId = Annotated[str, Field(pattern=r"^seg:[0-9]{1,18}$")]
+
+RecordingPath = Annotated[
+    str, Path(pattern=r"^(call:)?[0-9]{1,18}$", description="`call:2`, or just `2`.", examples=["call:2"])
+]
+
+SegmentPath = Annotated[
+    str, Path(pattern=r"^(seg:)?[0-9]{1,18}$", description="`seg:14`, or just `14`.", examples=["seg:14"])
+]
+
+LabelPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["hesitant"])]
+
+MapPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["map"])]
+
+WhereQuery = Annotated[
+    str | None,
+    Query(min_length=1, max_length=MAX_WHERE, description="Recordings with a segment that meets it."),
+]
+
+LimitQuery = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
+
+AfterQuery = Annotated[
+    str | None, Query(pattern=r"^(call:)?[0-9]{1,18}$", description="`next` of the page before.", examples=["call:40"])
+]
+
+PeaksQuery = Annotated[int, Query(ge=1, le=MAX_PEAKS, description="Points of the waveform.")]
+
+ContextQuery = Annotated[
+    float, Query(ge=0, le=MAX_CONTEXT_S, description="Seconds that are heard before and after it as well.")
+]
+
+SegmentsQuery = Annotated[
+    list[SegmentId] | None, Query(max_length=100, description="Only these; all of the label's by default.")
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _shown(*examples: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
+
+
+class QueryRequest(_Request):
+    """What is searched for, and among what."""
+
+    model_config = _shown(
+        {"references": ["seg:14"], "k": 5, "where": 'agent = "Kim" and date >= 2024-03-01'},
+        {"references": ["seg:14"], "but_not": ["label:calm"], "per": {"agent": 2}, "explain": True},
+        {"emotion": {"frustrated": 1, "shouting": -0.5}, "by": "segment", "text": "refund"},
+        {"arc": ["emotion:neutral", "emotion:angry"]},
+    )
+
+    references: list[Named | Vector] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Several count as one reference of all their segments. None with `emotion` or `arc` alone.",
+    )
+    weights: list[Weight] | None = Field(
+        None, max_length=16, description="One for each reference; the score is their weighted mean."
+    )
+    but_not: list[Named | Vector] = Field(
+        default_factory=list, max_length=16, description="References that hits should be unlike."
+    )
+    but_not_weights: list[Weight] | None = Field(
+        None, max_length=16, description="One for each of `but_not`: how much of the likeness to it is taken off."
+    )
+    emotion: dict[Label, Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="Emotions and labels by weight, as one reference; below 0 they are taken off.",
+    )
+    emotion_min: float | None = Field(
+        None, ge=0, le=1, description="The least probability of each of these emotions in a moment."
+    )
+    arc: Named | list[Named] | None = Field(
+        None, description="Calls that run like this one, or through these stations, from beginning to end."
+    )
+    k: int = Field(20, ge=1, le=MAX_K, description="How many hits.")
+    by: By = Field("call", description="Hits are calls, each with its best moment, or segments.")
+    where: Where | None = Field(None, description="A filter.")
+    text: Text | None = Field(None, description="Words that must be said in the segment.")
+    per: Limits = Field(default_factory=dict, description="At most so many hits that share a value.")
+    include_self: bool = Field(False, description="Keep stored segments that are themselves the reference.")
+    exact: bool = Field(False, description="Compare every segment, whatever index there is.")
+    explain: bool = Field(False, description="Say of each hit why it is one, and how rare such likeness is here.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not self.references and not self.emotion and self.arc is None:
+            raise ValueError("give references, an emotion or an arc")
+        for name, given in (("references", self.weights), ("but_not", self.but_not_weights)):
+            if given is not None and len(given) != len(getattr(self, name)):
+                raise ValueError(f"give one weight for each of {name}")
+        if isinstance(self.arc, list) and not 2 <= len(self.arc) <= 16:
+            raise ValueError("give an arc of 2 to 16 stations")
+        return self
+
+
+class UploadedQuery(BaseModel):
+    """The same for a file that comes along, as fields of a form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: int = Field(20, ge=1, le=MAX_K, description="How many hits.")
+    by: By = Field("call", description="Hits are calls, each with its best moment, or segments.")
+    where: Where | None = Field(None, description="A filter.")
+    text: Text | None = Field(None, description="Words that must be said in the segment.")
+    arc: bool = Field(False, description="Find calls that run like it from beginning to end.")
+    per_recording: int | None = Field(None, ge=1, le=MAX_K, description="At most so many hits of one recording.")
+    exact: bool = Field(False, description="Compare every segment, whatever index there is.")
+    explain: bool = Field(False, description="Say of each hit why it is one, and how rare such likeness is here.")
+
+
+class CompareRequest(_Request):
+    """Two recordings or moments."""
+
+    model_config = _shown({"a": "call:2", "b": "seg:14"})
+
+    a: Named
+    b: Named
+
+
+class EmbedRequest(_Request):
+    """What is to be embedded."""
+
+    model_config = _shown({"reference": "seg:14"})
+
+    reference: Named
+
+
+class ClassifyRequest(_Request):
+    """What is to be classified, and by what."""
+
+    model_config = _shown({"reference": "seg:14", "classifier": "labels"})
+
+    reference: Named
+    classifier: Label | None = Field(None, description="By default the one that was trained last.")
+
+
+class UploadedClassify(BaseModel):
+    """The same for a file that comes along."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    classifier: Label | None = Field(None, description="By default the one that was trained last.")
+
+
+class NoFields(BaseModel):
+    """A form of files only."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class LabelRequest(_Request):
+    """Moments to which a person gives a label."""
+
+    model_config = _shown({"label": "hesitant", "segments": ["seg:14"]})
+
+    label: Label
+    segments: list[SegmentId] = Field(min_length=1, max_length=100)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedMoment:
+    """One spoken span, with what the encoder makes of it."""
+
+    channel: int
+    start_s: float
+    end_s: float
+    emotion: str | None  # one of the encoder's classes, "unsure" or "too short"
+    emotion_score: float | None  # its probability; None where no class is named
+    arousal: float | None  # 0 calm to 1 excited, by the class probabilities
+    valence: float | None  # 0 unpleasant to 1 pleasant
+    level_db: float | None  # root mean square, dBFS
+    scores: Mapping[str, float]
+    vector: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A recording's vectors."""
+
+    space: str
+    dim: int
+    moments: list[EmbeddedMoment]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPage:
+    """Some recordings, in order of their ids."""
+
+    recordings: list[Recording]
+    next: str | None  # `after` of the page that follows; None on the last
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingSegments:
+    """One recording with all of its segments, in order of time."""
+
+    recording: Recording
+    segments: list[Segment]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecording:
+    """One segment, and the recording that it is of."""
+
+    segment: Segment
+    recording: Recording
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPeaks:
+    """A recording's waveform: the largest magnitude in each of n equal parts, for every channel."""
+
+    duration_s: float
+    channels: int
+    peaks: list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPeaks:
+    """A segment's waveform."""
+
+    start_s: float
+    end_s: float
+    peaks: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a filter can name."""
+
+    fields: list[str]  # of every collection
+    metadata: Mapping[str, list[str]]  # of this one: key to its most frequent values
+    emotions: list[str]  # the encoder's classes
+    labels: list[str]  # of one's own
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What a classifier of one's own makes of a recording."""
+
+    moments: list[ClassifiedMoment]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labels of one's own, and what was trained of them."""
+
+    labels: list[LabelCount]
+    classifiers: list[ClassifierReport]
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """The maps that are stored."""
+
+    maps: list[MapSummary]
+
+
+@dataclass(frozen=True, slots=True)
+class MapView:
+    """A map without its points."""
+
+    name: str
+    by: MapBy  # what a point is
+    where: str | None
+    created_at: datetime
+    options: MapOptions
+    points: int
+    none: int  # of them, in no cluster
+    unplaced: int  # segments or calls that came since and are not on it
+    clusters: list[Cluster]
+
+
+@dataclass(frozen=True, slots=True)
+class MapPoints:
+    """A map's points, a column each."""
+
+    segments: list[int] | None  # numbers of their ids, where a point is a segment
+    calls: list[int] | None  # numbers of their ids, where a point is a call
+    x: list[float]  # -1 to 1
+    y: list[float]  # -1 to 1
+    cluster: list[int]  # -1: none
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many there were."""
+
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """That it runs."""
+
+    status: Literal["ok"] = "ok"
+
+
+Fields = TypeVar("Fields", bound=BaseModel)
+
+
+def fields_of(kind: type[Fields], values: Mapping[str, str]) -> Fields:
+    """The fields of a form.
+
+    Raises:
+        RequestValidationError: one is unknown or out of range.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        wrong = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_input=False)]
+        raise RequestValidationError(wrong) from error
+
+
+def multipart(fields: type[BaseModel], *files: str) -> dict[str, Any]:
+    """OpenAPI's `requestBody` of a form with these files and fields."""
+    schema = fields.model_json_schema()
+    binary = {name: {"type": "string", "format": "binary", "description": "An audio file."} for name in files}
+    schema["properties"] = {**binary, **schema.get("properties", {})}
+    schema["required"] = list(files)
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}

@@ -1,0 +1,1 @@
+"""A collection as plain files, and back."""

@@ -1,0 +1,403 @@
+"""Export and import of what was found: labels, classifiers and what they say, side vectors, projections.
+
+Beside `transfer`'s own files, a segment being its row there::
+
+    labels.jsonl          one example a line: label, segment, source, speaker, created_at; without segment, row i of
+    label_vectors.npy     (examples, dim) float32 belongs to the i-th such line
+    classifiers.jsonl     one version a line: name, version, labels, report, min_score, created_at; the i-th has
+    classifiers/i.npz     its parameters, plain arrays, and in
+    classifiers/i.jsonl   what it says: segment, label, score
+    sides.jsonl           one set of side vectors a line: name, dim, created_at; the i-th has
+    sides/i.npy           (segments, dim) float32, and
+    sides/i.segments.npy  (segments,) int64
+    projections.jsonl     one a line: name, kind, revision, report, created_at, used; the i-th has
+    projections/i.npz     its parameters, plain arrays
+
+Maps are not exported: they are made of the vectors, by one command.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from sqlalchemy import Connection, insert, select
+
+from e2vsearch.catalog import named_vectors, projections
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT, parts
+from e2vsearch.catalog.projections import StoredProjection
+from e2vsearch.catalog.reader import CatalogReader
+from e2vsearch.catalog.schema import ClassifierRow, LabelExampleRow, SegmentLabelRow, SegmentRow
+from e2vsearch.catalog.writer import Catalog
+from e2vsearch.errors import ExportError
+
+_BATCH = 4096
+
+_NOBODY = -1  # in place of a segment's number: it is not in the collection
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """How many of each went over."""
+
+    labels: int = 0
+    classifiers: int = 0
+    sides: int = 0
+    projections: int = 0
+
+
+def write(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> Annotations:
+    """Write all that was found about segments.
+
+    Args:
+        catalog: where it is.
+        folder: of the export.
+        ids: number of the segment in each row of the export, ascending.
+
+    Raises:
+        ExportError: there is a segment that is not among them: the collection changed meanwhile.
+        OSError: the folder cannot be written.
+    """
+    return Annotations(
+        _write_labels(catalog, folder, ids),
+        _write_classifiers(catalog, folder, ids),
+        _write_sides(catalog, folder, ids),
+        _write_projections(catalog, folder),
+    )
+
+
+def load(catalog: Catalog, folder: Path, ids: NDArray[np.int64], *, fresh: bool = False) -> Annotations:
+    """Add all that was found about segments, where nothing is known yet; gives how many were new.
+
+    Args:
+        catalog: where to.
+        folder: of the export.
+        ids: number that the segment in each row of the export has here, -1 where it is not here.
+        fresh: nothing was here before, so that it is searched through the projection that was in use.
+    """
+    return Annotations(
+        _load_labels(catalog, folder, ids),
+        _load_classifiers(catalog, folder, ids),
+        _load_sides(catalog, folder, ids),
+        _load_projections(catalog, folder, fresh=fresh),
+    )
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    """What a file of JSON lines holds; nothing where there is none."""
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                yield json.loads(line)
+
+
+def line(fields: dict[str, Any]) -> str:
+    """One line of JSON."""
+    return json.dumps(fields, ensure_ascii=False, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no place in an export")
+
+
+# ---------------------------------------------------------------------------------------------------------- labels
+
+
+def _write_labels(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
+    vectors = []
+    count = 0
+    with (folder / "labels.jsonl").open("w", encoding="utf-8") as file:
+        for example in examples(catalog):
+            fields = asdict(example)
+            vector = fields.pop("vector")
+            if vector is not None:
+                vectors.append(np.frombuffer(vector, "<f4"))
+            if example.segment is not None:
+                fields["segment"] = int(_rows(ids, [example.segment])[0])
+            file.write(line(fields))
+            count += 1
+    if vectors:
+        np.save(folder / "label_vectors.npy", np.stack(vectors), allow_pickle=False)
+    return count
+
+
+def _load_labels(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
+    rest = iter(np.load(folder / "label_vectors.npy")) if (folder / "label_vectors.npy").exists() else iter(())
+    given = []
+    for fields in lines(folder / "labels.jsonl"):
+        row = fields.pop("segment")
+        vector = next(rest).astype("<f4").tobytes() if row is None else None
+        segment = None if row is None else int(ids[row])
+        if segment != _NOBODY:
+            made = datetime.fromisoformat(fields.pop("created_at"))
+            given.append(Example(segment=segment, vector=vector, created_at=made, **fields))
+    return add_examples(catalog, given)
+
+
+# ----------------------------------------------------------------------------------------------------- classifiers
+
+
+def _write_classifiers(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
+    found = classifiers(catalog)
+    (folder / "classifiers").mkdir()
+    with (folder / "classifiers.jsonl").open("w", encoding="utf-8") as file:
+        for at, (number, classifier) in enumerate(found):
+            fields = asdict(classifier)
+            (folder / "classifiers" / f"{at}.npz").write_bytes(fields.pop("parameters"))
+            file.write(line(fields))
+            with (folder / "classifiers" / f"{at}.jsonl").open("w", encoding="utf-8") as said:
+                for each in said_by(catalog, number):
+                    said.write(line({**asdict(each), "segment": int(_rows(ids, [each.segment])[0])}))
+    return len(found)
+
+
+def _load_classifiers(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
+    new = 0
+    for at, fields in enumerate(lines(folder / "classifiers.jsonl")):
+        parameters = (folder / "classifiers" / f"{at}.npz").read_bytes()
+        labels, made = tuple(fields.pop("labels")), datetime.fromisoformat(fields.pop("created_at"))
+        classifier = Classifier(labels=labels, created_at=made, parameters=parameters, **fields)
+        number, is_new = add_classifier(catalog, classifier)
+        new += is_new
+        said = lines(folder / "classifiers" / f"{at}.jsonl")
+        here = (Said(**{**each, "segment": int(ids[each["segment"]])}) for each in said)
+        add_said(catalog, number, (each for each in here if each.segment != _NOBODY))
+    return new
+
+
+# ----------------------------------------------------------------------------------------------------------- sides
+
+
+def _write_sides(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
+    found = [side for side in named_vectors.listed(catalog) if side.segments]
+    (folder / "sides").mkdir()
+    with (folder / "sides.jsonl").open("w", encoding="utf-8") as file:
+        for at, side in enumerate(found):
+            file.write(line({"name": side.name, "dim": side.dim, "created_at": side.created_at}))
+            shape = (side.segments, side.dim)
+            vectors = open_memmap(folder / "sides" / f"{at}.npy", "w+", np.dtype("<f4"), shape)
+            rows = np.empty(side.segments, np.int64)
+            done = 0
+            for numbers, batch in named_vectors.batches(catalog, side):
+                part = slice(done, done + len(numbers))
+                if part.stop > side.segments:
+                    raise _changed()
+                vectors[part], rows[part] = batch, _rows(ids, numbers)
+                done = part.stop
+            if done != side.segments:
+                raise _changed()
+            vectors.flush()
+            np.save(folder / "sides" / f"{at}.segments.npy", rows, allow_pickle=False)
+    return len(found)
+
+
+def _load_sides(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
+    before = {side.name for side in named_vectors.listed(catalog)}
+    new = set()
+    for at, fields in enumerate(lines(folder / "sides.jsonl")):
+        name, made = fields["name"], datetime.fromisoformat(fields["created_at"])
+        vectors = np.load(folder / "sides" / f"{at}.npy", mmap_mode="r", allow_pickle=False)
+        numbers = ids[np.load(folder / "sides" / f"{at}.segments.npy", allow_pickle=False)]
+        for start in range(0, len(numbers), _BATCH):
+            part, rows = numbers[start : start + _BATCH], vectors[start : start + _BATCH]
+            wanted = part != _NOBODY
+            known = {side.name: side for side in named_vectors.listed(catalog)}.get(name)
+            if known is not None:
+                wanted &= ~named_vectors.fetch(catalog, known, part)[1]
+            if wanted.any():
+                named_vectors.attach(catalog, name, part[wanted], rows[wanted], made)
+                new.add(name)
+    return len(new - before)
+
+
+# ----------------------------------------------------------------------------------------------------- projections
+
+
+def _write_projections(catalog: Catalog, folder: Path) -> int:
+    found = projections.listed(catalog)
+    used = projections.used(catalog)
+    if not found:
+        return 0
+    (folder / "projections").mkdir()
+    with (folder / "projections.jsonl").open("w", encoding="utf-8") as file:
+        for at, each in enumerate(found):
+            fields = asdict(each)
+            (folder / "projections" / f"{at}.npz").write_bytes(fields.pop("parameters"))
+            fields["report"].pop(projections.SCORED_TO, None)
+            file.write(line({**fields, "used": used is not None and used[0] == each.name}))
+    return len(found)
+
+
+def _load_projections(catalog: Catalog, folder: Path, *, fresh: bool) -> int:
+    new = 0
+    for at, fields in enumerate(lines(folder / "projections.jsonl")):
+        used, made = fields.pop("used"), datetime.fromisoformat(fields.pop("created_at"))
+        parameters = (folder / "projections" / f"{at}.npz").read_bytes()
+        each = StoredProjection(parameters=parameters, created_at=made, **fields)
+        new += projections.put(catalog, each, replace=False)
+        if used and fresh:
+            projections.use(catalog, each.name)
+    return new
+
+
+def _rows(ids: NDArray[np.int64], numbers: Any) -> NDArray[np.intp]:
+    """Rows of segments among ascending ids."""
+    rows: NDArray[np.intp] = np.searchsorted(ids, numbers)
+    if (rows == len(ids)).any() or not np.array_equal(ids[rows], numbers):
+        raise _changed()
+    return rows
+
+
+def _changed() -> ExportError:
+    return ExportError("the collection changed while it was exported - export again")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A moment to which a person gave a label."""
+
+    label: str
+    segment: int | None  # its number, where it is stored
+    vector: bytes | None  # else its vector: little-endian float32
+    source: str
+    speaker: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """One version of a classifier. How far it has read the change feed is left behind: another database has its own."""
+
+    name: str
+    version: int
+    labels: tuple[str, ...]
+    parameters: bytes
+    report: Mapping[str, Any]
+    min_score: float | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a classifier says of a segment."""
+
+    segment: int
+    label: str
+    score: float
+
+
+def examples(catalog: CatalogReader) -> Iterator[Example]:
+    """Every example, the first given first."""
+    row = LabelExampleRow
+    query = select(row.label, row.segment_id, row.vector, row.source, row.speaker, row.created_at).order_by(row.id)
+    with catalog.reading() as connection:
+        for found in connection.execute(query):
+            yield Example(*found)
+
+
+def classifiers(catalog: CatalogReader) -> list[tuple[int, Classifier]]:
+    """Every version of every classifier with its number, the first made first."""
+    row = ClassifierRow
+    query = select(row.id, row.name, row.version, row.labels, row.parameters, row.report, row.min_score, row.created_at)
+    with catalog.reading() as connection:
+        return [
+            (number, Classifier(name, version, tuple(labels), *rest))
+            for number, name, version, labels, *rest in connection.execute(query.order_by(row.id))
+        ]
+
+
+def said_by(catalog: CatalogReader, classifier: int) -> Iterator[Said]:
+    """All that one version of a classifier says, by segment."""
+    row = SegmentLabelRow
+    query = select(row.segment_id, row.label, row.score).where(row.classifier_id == classifier).order_by(row.segment_id)
+    last = 0
+    with catalog.reading() as connection:
+        while rows := connection.execute(query.where(row.segment_id > last).limit(ROWS_PER_STATEMENT)).all():
+            for found in rows:
+                yield Said(*found)
+            last = rows[-1].segment_id
+
+
+def add_examples(catalog: Catalog, given: Iterable[Example]) -> int:
+    """Add examples of moments that have no label yet; gives how many."""
+    given = list(given)
+    row = LabelExampleRow
+    with catalog.writing() as connection:
+        wanted = {example.segment for example in given if example.segment is not None}
+        there = set(_there(connection, wanted)) - set(connection.execute(select(row.segment_id)).scalars())
+        elsewhere = select(row.source, row.label, row.vector).where(row.segment_id.is_(None))
+        known = {tuple(found) for found in connection.execute(elsewhere)}
+        new = [
+            {
+                "label": each.label,
+                "segment_id": each.segment,
+                "vector": each.vector,
+                "source": each.source,
+                "speaker": each.speaker,
+                "created_at": each.created_at,
+            }
+            for each in given
+            if (each.segment in there if each.vector is None else (each.source, each.label, each.vector) not in known)
+        ]
+        if new:
+            connection.execute(insert(row), new)
+    return len(new)
+
+
+def add_classifier(catalog: Catalog, given: Classifier) -> tuple[int, bool]:
+    """Add a classifier, unless it is there already; gives its number, and whether it is new.
+
+    A version whose number another one has becomes the next.
+    """
+    row = ClassifierRow
+    with catalog.writing() as connection:
+        same_name = select(row.id, row.version, row.labels, row.parameters).where(row.name == given.name)
+        versions = connection.execute(same_name).all()
+        for found in versions:
+            if bytes(found.parameters) == given.parameters and tuple(found.labels) == given.labels:
+                return found.id, False
+        taken = {found.version for found in versions}
+        values = {
+            "name": given.name,
+            "version": given.version if given.version not in taken else max(taken) + 1,
+            "space_id": catalog.space_number,
+            "labels": list(given.labels),
+            "parameters": given.parameters,
+            "report": dict(given.report),
+            "min_score": given.min_score,
+            "created_at": given.created_at,
+        }
+        return connection.execute(insert(row).returning(row.id), [values]).scalar_one(), True
+
+
+def add_said(catalog: Catalog, classifier: int, said: Iterable[Said]) -> int:
+    """Add what a classifier says of segments of which it says nothing yet; gives how many."""
+    row = SegmentLabelRow
+    with catalog.writing() as connection:
+        known = set(connection.execute(select(row.segment_id).where(row.classifier_id == classifier)).scalars())
+        given = [each for each in said if each.segment not in known]
+        there = set(_there(connection, {each.segment for each in given}))
+        rows = [
+            {"segment_id": each.segment, "classifier_id": classifier, "label": each.label, "score": each.score}
+            for each in given
+            if each.segment in there
+        ]
+        for part in parts(rows):
+            connection.execute(insert(row), list(part))
+    return len(rows)
+
+
+def _there(connection: Connection, segments: set[int]) -> Iterator[int]:
+    """Those that are stored, locked against removal for as long as this transaction takes."""
+    for part in parts(sorted(segments)):
+        query = select(SegmentRow.id).where(SegmentRow.id.in_(part))
+        yield from connection.execute(query.with_for_update(read=True)).scalars()

@@ -1,0 +1,184 @@
+"""``embed``: audio files in, ``.npy`` and JSON out, without a collection. Knows files, nothing of a database."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch import audio
+from e2vsearch.encoders import embedding_files
+from e2vsearch.encoders.base import Encoder
+from e2vsearch.errors import E2vsearchError, SettingsError
+from e2vsearch.pipeline import embed_audio
+from e2vsearch.projections import adapt
+from e2vsearch.projections.base import unit
+from e2vsearch.search.compare import emotion_of
+from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, segment_durations
+
+Granularity = Literal["utterance", "frame"]
+
+_WINDOW_S = 20.0  # of audio whose frames are computed at once
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What became of one channel of one file (of the file as a whole, where it failed)."""
+
+    filepath: str
+    status: Literal["success", "failed"]
+    error: str | None = None
+    channel: int = 0
+    embedding: str | None = None  # path of the .npy: (dim,), or (frames, dim)
+    encoder: str | None = None
+    dim: int | None = None
+    granularity: Granularity = "utterance"
+    frame_rate_hz: float | None = None
+    windows: tuple[tuple[float, int], ...] = ()  # of frames: where each window starts, s, and how many rows it has
+    emotion: str | None = None  # a class of the encoder's, "unsure" or "too short"
+    confidence: float | None = None  # its probability, 0 to 1; None where no class is named
+    arousal: float | None = None  # 0 calm to 1 excited, by the class probabilities
+    valence: float | None = None  # 0 unpleasant to 1 pleasant
+    scores: Mapping[str, float] | None = None
+    similarity_to_sample: float | None = None  # cosine, through what ships with the encoder, else its head
+    speech_s: float | None = None
+
+
+class _Likeness:
+    """Cosine with a sample, through the projection that ships with the encoder, else of its head, if it has one."""
+
+    def __init__(self, encoder: Encoder, sample: NDArray[np.float32]) -> None:
+        nobody = np.zeros(1, np.int64)
+        self._projection = adapt.default(encoder.projection(), encoder.head(), sample[None], nobody)
+        self._sample = unit(self._projection.apply(sample[None]))[0]
+
+    def __call__(self, vector: NDArray[np.float32]) -> float:
+        cosine = unit(self._projection.apply(vector[None]))[0] @ self._sample
+        return float(np.clip(cosine, -1.0, 1.0))
+
+
+def embed(
+    files: Iterable[Path],
+    out: Path,
+    encoder: Encoder,
+    *,
+    granularity: Granularity = "utterance",
+    similar_to: Path | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Embedded]:
+    """Embed files into a folder: ``NAME.npy`` and ``NAME.json`` each, ``NAME.ch1.npy`` for a further channel.
+
+    An utterance's vector is the mean of its segments' vectors, weighted by their length: silence does not count.
+    Frames cover the whole file. A file that fails is told and passed over.
+
+    Args:
+        files: absolute paths; where they are below one folder, `out` mirrors it, so that no two names clash.
+        out: made if it is not there.
+        encoder: what makes the vectors.
+        granularity: one vector a channel, or one a frame.
+        similar_to: a sample, audio or ``.npy``, that every utterance is compared with, through the projection that
+            ships with the encoder, or else of its head.
+        stop: asked between blocks.
+
+    Raises:
+        E2vsearchError: the sample cannot be used, or `out` cannot be written.
+    """
+    likeness = None if similar_to is None else _Likeness(encoder, _sample(similar_to, encoder))
+    files = list(files)
+    base = Path(os.path.commonpath([path.parent for path in files])) if files else Path()
+    stems: dict[Path, int] = {}
+    for path in files:
+        stem = path.relative_to(base).with_suffix("")
+        stems[stem] = stems.get(stem, 0) + 1
+    for path in files:
+        relative = path.relative_to(base)
+        # a.wav and a.mp3 in one folder must not write one a.npy
+        target = out / (relative.with_suffix("") if stems[relative.with_suffix("")] == 1 else relative)
+        try:
+            made = list(_embedded(path, encoder, granularity, likeness, stop))
+        except E2vsearchError as error:
+            yield Embedded(str(path), "failed", str(error), granularity=granularity)
+            continue
+        for result, vectors in made:
+            suffix = f".ch{result.channel}" if result.channel else ""
+            yield _write(target.with_name(target.name + suffix), result, vectors)
+
+
+def _embedded(
+    path: Path,
+    encoder: Encoder,
+    granularity: Granularity,
+    likeness: _Likeness | None,
+    stop: Callable[[], bool],
+) -> Iterator[tuple[Embedded, NDArray[np.float32]]]:
+    heard = embed_audio(path, encoder, None, stop)
+    for channel in range(heard.channels):
+        moments = [moment for moment in heard.moments if moment.channel == channel]
+        blank = Embedded(str(path), "success", None, channel, encoder=encoder.space.encoder, dim=encoder.space.dim)
+        if not moments and heard.moments:
+            continue  # the other channel speaks
+        if not moments:
+            raise E2vsearchError(f"{path}: no speech found - there is nothing to embed")
+        vector = _mean([moment.vector for moment in moments], moments)
+        result = replace(blank, speech_s=float(segment_durations(moments).sum()))
+        emotion = emotion_of(encoder.space, moments)
+        if emotion is not None:
+            scores = _mean([moment.scores for moment in moments if moment.scores is not None], moments)
+            by_label = dict(zip(encoder.space.labels, scores.tolist(), strict=True))
+            result = replace(result, emotion=emotion.name, confidence=by_label.get(emotion.name), scores=by_label)
+            result = replace(result, arousal=emotion.arousal, valence=emotion.valence)
+        if likeness is not None:
+            result = replace(result, similarity_to_sample=likeness(vector))
+        if granularity == "frame":
+            vector, windows = _frames(path, channel, encoder)
+            rate = encoder.frame_rate_hz
+            result = replace(result, granularity="frame", frame_rate_hz=rate, windows=windows)
+        yield result, vector
+
+
+def _frames(path: Path, channel: int, encoder: Encoder) -> tuple[NDArray[np.float32], tuple[tuple[float, int], ...]]:
+    rows, windows, at = [], [], 0
+    for block in audio.stream(path, block_s=_WINDOW_S):
+        if block.shape[1] >= encoder.min_samples and block[channel].any():  # digital silence has no frames
+            rows.append(encoder.frames(np.ascontiguousarray(block[channel])))
+            windows.append((at / audio.SAMPLING_RATE_HZ, len(rows[-1])))
+        at += block.shape[1]
+    return np.concatenate(rows), tuple(windows)
+
+
+def _write(target: Path, result: Embedded, vectors: NDArray[np.float32]) -> Embedded:
+    npy = target.with_name(target.name + ".npy")
+    result = replace(result, embedding=str(npy))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.save(npy, vectors, allow_pickle=False)
+        text = json.dumps(asdict(result), ensure_ascii=False, indent=1)
+        target.with_name(target.name + ".json").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"{npy} cannot be written: {error.strerror or error} - choose another folder with -o"
+        ) from error
+    return result
+
+
+def _sample(path: Path, encoder: Encoder) -> NDArray[np.float32]:
+    if path.suffix.lower() == ".npy":
+        vectors = embedding_files.read_vectors(path, encoder.space.dim)
+        mean: NDArray[np.float32] = vectors.mean(axis=0)
+        return mean
+    heard: EmbeddedAudio = embed_audio(path, encoder)
+    if not heard.moments:
+        raise E2vsearchError(f"no speech found in the sample {path}")
+    return _mean([moment.vector for moment in heard.moments], heard.moments)
+
+
+def _mean(rows: list[NDArray[np.float32]], moments: Iterable[EmbeddedSegment]) -> NDArray[np.float32]:
+    if len(rows) == 1:
+        return rows[0]
+    return np.average(np.stack(rows).astype(np.float64), axis=0, weights=segment_durations(moments)).astype(np.float32)

@@ -1,0 +1,361 @@
+"""Types that every door returns: what is stored, what is found, and how a collection fares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.errors import NotStored
+
+if TYPE_CHECKING:
+    pass
+from collections.abc import Iterable, Sequence
+from typing import overload
+
+BF16 = "bf16-"
+"""What the revisions of spaces begin with whose vectors were made in bfloat16; the rest is that of fp32, cut short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where vectors live: two vectors may be compared only if their spaces are equal."""
+
+    encoder: str  # the name it is opened by, e.g. "emotion2vec_plus_large"
+    revision: str  # a hash of the weights and of the settings that change vectors
+    dim: int
+    labels: tuple[str, ...] = ()  # emotion classes, in the order of the scores
+    projection: str = "raw"  # "raw": the encoder's own vectors, compared by cosine
+
+    def differs_in_precision(self, other: Space) -> bool:
+        """Whether one is of bfloat16 and the other is not, of the same weights."""
+        half, whole = sorted((self, other), key=lambda each: not each.revision.startswith(BF16))
+        return half != whole and half == replace(whole, revision=bf16(whole.revision))
+
+    def __str__(self) -> str:
+        return f"{self.encoder}@{self.revision[:12]} ({self.dim}-d, {self.projection})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """A linear classifier over an encoder's vectors: softmax(weights · vector + biases) gives its scores."""
+
+    weights: NDArray[np.float32]  # (labels, dim)
+    biases: NDArray[np.float32]  # (labels,)
+
+
+def bf16(revision: str) -> str:
+    """The revision of the same weights in bfloat16."""
+    return f"{BF16}{revision}"[: len(revision)]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One stored audio file, a call."""
+
+    id: str  # "call:45"
+    uri: str
+    name: str
+    content_sha256: str
+    size_bytes: int
+    mtime_ns: int
+    recorded_at: datetime
+    added_at: datetime
+    duration_s: float
+    channels: int
+    sampling_rate_hz: int
+    format: str
+    note: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One stored spoken span of one channel."""
+
+    id: str  # "seg:123"
+    recording: str  # "call:45"
+    channel: int
+    start_s: float
+    end_s: float
+    emotion: str | None  # a class of the encoder's, "unsure" or "too short"; None where it has no classes
+    emotion_score: float | None  # its probability, 0 to 1; None where no class is named
+    scores: Mapping[str, float]  # probability of each emotion class
+    text: str | None = None  # what is said, where a transcript was joined
+    label: str | None = None  # a label of one's own: a person's, else a classifier's surest
+    label_score: float | None = None  # its probability; 1.0 where a person gave it
+    arousal: float | None = None  # 0 calm to 1 excited, by the class probabilities; see `emotions.affect`
+    valence: float | None = None  # 0 unpleasant to 1 pleasant, as arousal
+    level_db: float | None = None  # root mean square of its signal, dBFS; None where that is not known
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One file that could not be ingested."""
+
+    uri: str
+    reason: str  # a short stable word: "truncated", "not-audio", …
+    message: str
+    attempts: int
+    failed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much a collection holds."""
+
+    recordings: int
+    silent: int  # recordings without a segment: no speech was found in them
+    segments: int
+    audio_s: float  # all channels counted once
+    speech_s: float  # summed over channels
+    failures: int
+    emotions: Mapping[str, int]  # segments by what they are named, "unsure" and "too short" among them
+
+
+def recording_id(number: int) -> str:
+    """``45`` → ``"call:45"``, the form that queries, filters and `remove` take."""
+    return f"call:{number}"
+
+
+def segment_id(number: int) -> str:
+    """``123`` → ``"seg:123"``, the form that queries take."""
+    return f"seg:{number}"
+
+
+def number_of(identifier: str, kind: Literal["call", "seg"]) -> int:
+    """``"call:45"`` → 45.
+
+    Raises:
+        NotStored: it is not an id of that kind.
+    """
+    prefix, _, digits = identifier.partition(":")
+    # 18 digits fit the 64 bits of a column; isdigit alone takes Arabic and superscript ones as well
+    if prefix != kind or not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+        raise NotStored(f"{identifier!r} is no id - write {kind}:NUMBER, as e2vsearch query shows it")
+    return int(digits)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedVectors:
+    """A named set of side vectors."""
+
+    name: str
+    dim: int
+    segments: int  # that have such a vector
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """What an index is made of, and how well it is known to answer. Figures are None without a generation."""
+
+    kind: str  # "none" without a usable generation: search is exact, from the catalog
+    n: int  # segments in the generation
+    tail: int  # segments that came after it, compared exactly with every query
+    tombstones: int  # segments of the generation that are gone
+    target: float  # recall that nprobe is chosen for
+    recall: float | None = None  # the lower of the two measured below; 1.0 for flat
+    nlist: int | None = None
+    nprobe: int | None = None
+    k_factor: int | None = None  # candidates re-ranked exactly, in multiples of k
+    built_at: str | None = None  # UTC, ISO 8601
+    size: int | None = None  # bytes on disk
+    faiss: str | None = None  # version that wrote it, None for flat
+    watermark: int | None = None  # how far it has read the change feed
+    generation: str | None = None  # its folder's name
+    note: str = ""  # what its builder had to say, such as a target that needed a richer kind
+    damage: str | None = None  # why the generation on disk is not used
+    due: str | None = None  # why a build is due
+    recall_stored: float | None = None  # on stored vectors that were held out
+    sample_stored: int = 0  # how many
+    recall_asked: float | None = None  # on the last queries, where enough were kept
+    sample_asked: int = 0
+    measured_at: str | None = None  # when recall was, UTC, ISO 8601: at the build or the last `index tune`
+    asked_kind: str | None = None  # what the next build makes, unless told otherwise
+    trained_n: int | None = None  # segments there were when the lists were trained
+    trained_at: str | None = None
+    drift: str | None = None  # how the collection moved away from what was measured, and the cure
+
+
+By = Literal["call", "segment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A moment of the reference, and the stored one that it was held against."""
+
+    reference: str  # "seg:12", a path, "emotion:angry"
+    reference_start_s: float | None  # None: a vector or a name, which is at no time
+    reference_end_s: float | None
+    segment: str  # "seg:123"
+    start_s: float
+    end_s: float
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class SharedEmotion:
+    """An emotion that the reference and the moment have in common."""
+
+    emotion: str
+    reference: float  # its probability in the reference: the mean over its segments
+    moment: float  # and in the moment
+
+
+@dataclass(frozen=True, slots=True)
+class NegativeMatch:
+    """What an example of what is not wanted takes off the score."""
+
+    reference: str
+    weight: float
+    cosine: float  # of the moment with the example's segment nearest to it
+    penalty: float  # weight · max(0, cosine)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a hit is one."""
+
+    matches: tuple[Match, ...]  # one a segment of the reference: its best match in the call, or in the moment
+    shared: tuple[
+        SharedEmotion, ...
+    ] = ()  # most in common first; nothing where the encoder or the reference has no scores
+    against: tuple[NegativeMatch, ...] = ()
+    emotion_part: float | None = None  # `emotion_part` + `rest_part` = `moment_score`: what lies in the directions
+    rest_part: float | None = None  # that tell this collection's emotions apart, and what lies in all others
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One moment of one call, and how near it is to the reference.
+
+    Found by call, it is the call's best moment, and `score` is the call's: with a reference of one segment that is
+    the moment's own; with several, the mean over them of each one's best match in the call.
+    """
+
+    score: (
+        float  # exact cosine in the collection's space, 1.0 is identical; else a mean of them, see `Collection.query`
+    )
+    recording: str  # the recording's id, "call:45"
+    segment: str  # the moment's id, "seg:123"
+    name: str  # the file's name without its suffix
+    uri: str  # where the audio is
+    channel: int
+    start_s: float
+    end_s: float
+    moment_score: float  # exact cosine of this moment with the reference's segment nearest to it
+    emotion: str | None  # a class of the encoder's, "unsure" or "too short"
+    emotion_score: float | None  # its probability, 0 to 1; None where no class is named
+    metadata: Mapping[str, str]
+    scores: Mapping[str, float] = field(default_factory=dict)  # probability of each emotion class
+    text: str | None = None  # what is said in the moment, where a transcript was joined
+    label: str | None = None  # the moment's label of one's own: a person's, else a classifier's surest
+    label_score: float | None = None  # its probability; 1.0 where a person gave it
+    arousal: float | None = None  # 0 calm to 1 excited, by the class probabilities; see `emotions.affect`
+    valence: float | None = None  # 0 unpleasant to 1 pleasant, as arousal
+    fused: Mapping[str, float] = field(default_factory=dict)  # with `fuse`: the cosine of each part that made the score
+    course: tuple[Match, ...] = ()  # with `arc`: which moments met which, in order of time
+    percentile: float | None = None  # with `explain`: `moment_score` is nearer than that many % of random pairs here
+    why: Explanation | None = None  # with `explain`
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult(Sequence[Hit]):
+    """Hits, best first, and what was searched for them."""
+
+    hits: tuple[Hit, ...]
+    searched: int  # segments that the filter left to choose from
+    total: int  # segments in the collection
+    exact: bool  # every one of them was compared; False: the index chose candidates, scores are exact all the same
+    seconds: float  # from the resolved reference to the hits
+    reference: tuple[str, ...]  # what was searched for: a path, an id, or what kind of array
+    where: str | None  # the filter in force
+    text: str | None = None  # what had to be said
+    but_not: tuple[str, ...] = ()  # what hits should be unlike
+    arc: bool = False  # whether `reference` is a course, and hits are calls that run like it
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.hits[index]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedSegment:
+    """One spoken span that was listened to, with its vector."""
+
+    channel: int
+    start_s: float
+    end_s: float
+    vector: NDArray[np.float32]  # (dim,) as the encoder made it
+    scores: NDArray[np.float32] | None  # (labels,) class probabilities, None without a head
+    level_db: float | None = None  # root mean square of the signal, dBFS; None where that is not known
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedAudio:
+    """All that was found in one piece of audio."""
+
+    moments: tuple[EmbeddedSegment, ...]
+    duration_s: float
+    channels: int
+    sampling_rate_hz: int
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedAudio:
+    """One of the two recordings of a comparison."""
+
+    name: str
+    segments: int
+    speech_s: float
+    emotion: str | None  # of the whole of it: a class of the encoder's, "unsure" or "too short"
+    emotion_score: float | None  # its probability: the mean over the segments, weighted by their length
+    arousal: float | None  # 0 calm to 1 excited, by those means
+    valence: float | None  # 0 unpleasant to 1 pleasant
+    channel: int  # the moment that is most like the other side's
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How alike two recordings feel."""
+
+    score: float  # cosine of their mean vectors, weighted by the length of each segment
+    best: float  # cosine of the two moments, one of each side, that are most alike
+    a: ComparedAudio
+    b: ComparedAudio
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a collection is, how much it holds, and how its index fares."""
+
+    place: str
+    collection: str  # its UUID
+    space: Space | None  # None before the first ingest
+    counts: Counts
+    index: IndexStatus | None  # None before the first ingest
+    transcribed: int = 0  # segments with a transcript
+    sides: tuple[NamedVectors, ...] = ()  # what `attach` added
+
+
+def segment_durations(moments: Iterable[EmbeddedSegment]) -> NDArray[np.float64]:
+    """Seconds of each moment: what it weighs in a mean."""
+    return np.array([moment.end_s - moment.start_s for moment in moments])

@@ -1,0 +1,1 @@
+"""The embedded engine: immutable FAISS generations on disk, verified against the catalog."""

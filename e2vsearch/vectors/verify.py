@@ -1,0 +1,104 @@
+"""Answers held against the source's own vectors. Knows what was found and where truth lives, nothing of how it came.
+
+A hash tells that a file is what its builder wrote. It cannot tell that the builder was right, that the file was not
+scribbled over after it was mapped, or that the catalog was not restored from a backup since and gave old ids to new
+segments. A fetch of the 20 rows that are about to be returned can, in under a millisecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2vsearch.feed import VectorSource
+from e2vsearch.vectors import exact
+from e2vsearch.vectors.engine import Candidates, Matches
+from e2vsearch.vectors.exact import Floats, Ints, Mask, UnitVectors, rows_of
+
+T = TypeVar("T", bound=np.generic)
+
+SAME = 1e-6  # unit vectors made of the same float32 row differ by rounding, at most 6e-8 a component
+
+_SAME_SCORE = 5e-6  # float32 sums of their 1024 products differ by up to 3e-7
+
+_FETCH_ROWS = 2048  # 16 MiB of 1024-d float64
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedHits:
+    """What the source says to what was found."""
+
+    matches: Matches | None  # with the source's own scores; None: the vectors searched are not the source's
+    missing: Ints  # found, but no longer stored; left out of the matches
+
+
+def verify_hits(source: VectorSource, found: Candidates, units: NDArray[np.float64], k: int) -> VerifiedHits:
+    """The matches, scored in float64 from the source's vectors and ordered by that.
+
+    A candidate whose score from the index is another than from the source's vector has another vector there. (One that
+    differs and scores the same for this query has done no harm.)
+
+    Args:
+        source: the truth.
+        found: the candidates, at most k a query.
+        units: ``(q, dim)`` the queries, unit float64.
+        k: width of the matches.
+    """
+    wide, recordings = np.empty(found.ids.shape), np.empty(found.ids.shape, np.int64)
+    missing = [np.empty(0, np.int64)]
+    for part in _parts(*found.ids.shape):
+        wide[part], recordings[part], gone = _scored(source, found.ids[part], units[part[0]])
+        missing.append(gone)
+    stored = recordings >= 0
+    if (np.abs(wide[stored] - found.scores[stored]) > _SAME_SCORE).any():
+        return VerifiedHits(None, missing[0])
+    ids = np.where(stored, found.ids, -1)
+    order = np.arange(len(ids))[:, None], np.lexsort((ids, -wide), axis=1)
+    matches = Matches(
+        _padded(ids[order], k, -1),
+        _padded(recordings[order], k, -1),
+        _padded(wide[order].astype(np.float32), k, -np.inf),
+        searched=found.searched,
+        exact=found.exact,
+    )
+    return VerifiedHits(matches, np.concatenate(missing))
+
+
+def _parts(queries: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Queries and columns that are fetched at once: all queries by all that was found grow as their square."""
+    columns = max(1, min(width, _FETCH_ROWS))
+    rows = _FETCH_ROWS // columns
+    for row in range(0, queries, rows):
+        for column in range(0, width, columns):
+            yield slice(row, row + rows), slice(column, column + columns)
+
+
+def _scored(source: VectorSource, ids: Ints, units: NDArray[np.float64]) -> tuple[NDArray[np.float64], Ints, Ints]:
+    """Scores and recordings ``(q, w)`` of found ids, -inf and -1 where one is not stored; and those that are not."""
+    wanted = np.unique(ids[ids >= 0])  # -1 is none
+    batch = source.fetch(wanted) if wanted.size else None
+    if batch is None or not batch.ids.size:
+        return np.full(ids.shape, -np.inf), np.full(ids.shape, -1, np.int64), wanted
+    missing = wanted[:0] if batch.ids.size == wanted.size else np.setdiff1d(wanted, batch.ids)
+    at, there = rows_of(batch.ids, ids)
+    cosines = exact.cosines64(units, batch.vectors)[np.arange(len(ids))[:, None], at]
+    return np.where(there, cosines, -np.inf), np.where(there, batch.recordings[at], -1), missing
+
+
+def _padded(values: NDArray[T], width: int, filling: float) -> NDArray[T]:
+    """Rows of so many values."""
+    short = width - values.shape[1]
+    return np.pad(values, ((0, 0), (0, short)), constant_values=filling) if short > 0 else values
+
+
+def vectors(source: VectorSource, ids: Ints) -> tuple[Floats, Mask]:
+    """Unit vectors of ids ``(n,)`` as the source has them, and which it has; zeros for those that it has not."""
+    rows = UnitVectors.of(source.fetch(ids))
+    at, there = rows_of(rows.ids, ids)
+    found = np.zeros((len(ids), source.dim), np.float32)
+    found[there] = rows.vectors[at[there]]
+    return found, there
