@@ -17,13 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from e2vsearch import encoder_check, settings
 from e2vsearch.audio import AudioSource, Signal, cut
 from e2vsearch.catalog import named_vectors
+from e2vsearch.catalog import recordings as stored
 from e2vsearch.catalog.database import CollectionLocation, locate
 from e2vsearch.catalog.recordings import find
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders import base
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.registry import SAVED, open_encoder
-from e2vsearch.errors import EncoderError, GenerationBusy, NoCollection, NotStored
+from e2vsearch.errors import EncoderError, GenerationBusy
 from e2vsearch.pipeline import embed_audio
 from e2vsearch.projections import recenter
 from e2vsearch.projections.view import ProjectedVectors, SearchView, Views
@@ -148,10 +149,7 @@ class Collection:
         Raises:
             NoCollection: nothing has been ingested yet.
         """
-        self.catalog.feed()
-        if self.catalog.space is None:
-            raise NoCollection(f"{self.place.named} holds no recordings yet - add some with: e2vsearch ingest FOLDER")
-        return self.catalog.space
+        return self.catalog.require_space()
 
     def encoder(self) -> Encoder:
         """What makes vectors of this collection's space, opened once.
@@ -294,14 +292,11 @@ class Collection:
         Raises:
             NotStored: there is none.
         """
-        for _, recording in self.catalog.recordings([number_of(identifier, "call")]):
-            return recording
-        raise NotStored(f"{identifier} is not in {self.place.named}")
+        return stored.recording(self.catalog, identifier)
 
     def segments(self, identifier: str) -> list[Segment]:
         """The segments of one stored recording, in order of time."""
-        ids, _ = self.catalog.segments_of([number_of(identifier, "call")])
-        return sorted((segment for _, segment in self.catalog.segments(ids.tolist())), key=lambda each: each.start_s)
+        return stored.segments(self.catalog, identifier)
 
     def segment(self, identifier: str) -> Segment:
         """One stored segment by its id, ``seg:123``.
@@ -309,9 +304,7 @@ class Collection:
         Raises:
             NotStored: there is none.
         """
-        for _, segment in self.catalog.segments([number_of(identifier, "seg")]):
-            return segment
-        raise NotStored(f"{identifier} is not in {self.place.named}")
+        return stored.segment(self.catalog, identifier)
 
     def clip(self, identifier: str, context_s: float = 0.0) -> Signal:
         """The sound of one stored segment, decoded from its recording: ``(1, samples)`` at 16 kHz.
@@ -338,7 +331,7 @@ class Collection:
             NotStored: one of them is not there.
             BadFilter: `where` does not parse, or names nothing known.
         """
-        return find(self.catalog, self.place.named, recordings, where)
+        return find(self.catalog, recordings, where)
 
     def remove(self, *recordings: str, where: str | None = None) -> int:
         """Remove recordings, named as for `find`, with all that belongs to them; gives how many there were."""

@@ -26,7 +26,6 @@ from e2vsearch.errors import AudioForbidden, AudioNotAFile
 if TYPE_CHECKING:
     pass
 
-from e2vsearch.encoders.embedding_files import content_of
 
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not whole yet; after a crash it may be removed."""
@@ -121,7 +120,7 @@ def stat_of(path: Path) -> os.stat_result:
         AudioNotFound, AudioForbidden: it is not there, or may not be looked at.
     """
     with _readable(path):
-        return content_of(path).stat()
+        return path.stat()
 
 
 def sha256_of(path: Path) -> str:
@@ -130,7 +129,7 @@ def sha256_of(path: Path) -> str:
     Raises:
         AudioNotFound, AudioForbidden, AudioNotAFile: it cannot be read.
     """
-    with _readable(path), content_of(path).open("rb") as file:
+    with _readable(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from e2vsearch import audio, speech
+from e2vsearch.catalog import recordings
 from e2vsearch.catalog.database import locate
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders import base as encoders
@@ -21,10 +21,6 @@ from e2vsearch.encoders.registry import SAVED, open_encoder
 from e2vsearch.errors import AudioTooLong, Cancelled, CatalogError, EncoderError, SettingsError
 from e2vsearch.settings import DEFAULT_ENCODER, Settings
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, number_of
-
-if TYPE_CHECKING:
-    from e2vsearch.collection import Collection
-
 
 _BATCH_S = 60.0  # speech encoded in one call; at 30 s a signal at most, memory for a handful of them
 
@@ -94,20 +90,20 @@ def _encoded(segments: list[speech.SpokenSegment], encoder: Encoder) -> Iterator
         yield EmbeddedSegment(segment.channel, segment.start_s, segment.end_s, vector, scores, segment.level_db)
 
 
-def stored_audio(collection: Collection, identifier: str) -> EmbeddedAudio:
+def stored_audio(catalog: Catalog, identifier: str) -> EmbeddedAudio:
     """The spoken spans of ``seg:123`` or ``call:45``, with their vectors and scores, in order of time.
 
     Raises:
         NotStored: it is not there.
     """
     if identifier.startswith("seg:"):
-        segments = [collection.segment(identifier)]
-        recording = collection.recording(segments[0].recording)
+        segments = [recordings.segment(catalog, identifier)]
+        recording = recordings.recording(catalog, segments[0].recording)
     else:
-        recording = collection.recording(identifier)
-        segments = collection.segments(identifier)
+        recording = recordings.recording(catalog, identifier)
+        segments = recordings.segments(catalog, identifier)
     numbers = [number_of(segment.id, "seg") for segment in segments]
-    batch = collection.catalog.feed().fetch(np.array(numbers, np.int64))
+    batch = catalog.feed().fetch(np.array(numbers, np.int64))
     vectors = dict(zip(batch.ids.tolist(), batch.vectors, strict=True))
     moments = []
     for number, segment in zip(numbers, segments, strict=True):

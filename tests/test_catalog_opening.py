@@ -173,7 +173,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 def test_processes_may_make_one_collection_at_the_same_moment(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/catalog.db"
-    code = f"from e2vsearch.catalog import Catalog; print(Catalog.open({url!r}, create=True).collection_id)"
+    code = f"from e2vsearch.catalog.writer import Catalog; print(Catalog.open({url!r}, create=True).collection_id)"
     processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
     said = {process.communicate(timeout=120)[0] for process in processes}
     assert [process.returncode for process in processes] == [0] * 4

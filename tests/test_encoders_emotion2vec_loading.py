@@ -351,7 +351,8 @@ def test_while_another_process_writes_the_copy_loading_goes_on(model: Path, copi
 _LOAD = """
 import sys
 from pathlib import Path
-from e2vsearch.encoders.registry import EncoderOptions, _emotion2vec_folder as folders, _emotion2vec_weights as weights
+from e2vsearch.encoders.base import EncoderOptions
+from e2vsearch.encoders.emotion2vec import checkpoint as weights, model_folder as folders
 from e2vsearch.encoders.emotion2vec.loader import load
 
 def loaded(folder):

@@ -118,7 +118,7 @@ def test_what_lies_above_the_training_band_changes_nothing(encoder):
 
 
 def test_card_describes_the_weights():
-    folder = resources.files("e2vsearch.encoders.registry") / "data"
+    folder = resources.files("e2vsearch.encoders") / "data"
     card = json.loads((folder / "light.json").read_text(encoding="utf-8"))
     weights = (folder / "light.onnx").read_bytes()
     projection = (folder / "light.npz").read_bytes()
@@ -136,7 +136,7 @@ def test_how_loud_a_clip_is_changes_nothing(encoder, gain):
 
 
 def test_weights_trained_anew_are_opened_from_their_folder(encoder, tmp_path):
-    ours = resources.files("e2vsearch.encoders.registry") / "data"
+    ours = resources.files("e2vsearch.encoders") / "data"
     for name in ("light.json", "light.onnx", "light.npz"):
         (tmp_path / name).write_bytes((ours / name).read_bytes())
     opened = registry.open(str(tmp_path))
@@ -151,7 +151,7 @@ def test_weights_trained_anew_are_opened_from_their_folder(encoder, tmp_path):
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "projection", "not-json"])
 def test_damaged_files_are_bad_weights(tmp_path, monkeypatch, damage):
-    ours = resources.files("e2vsearch.encoders.registry") / "data"
+    ours = resources.files("e2vsearch.encoders") / "data"
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("light.json", "light.onnx", "light.npz"):

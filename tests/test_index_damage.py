@@ -105,9 +105,9 @@ import resource, sys
 from pathlib import Path
 from memory_source import MemorySource, clustered
 from e2vsearch.errors import GenerationError
-from e2vsearch.vectors.faiss.index import VectorIndex
+from e2vsearch.vectors.faiss.index import FaissEngine
 folder, n, dim, kind, limit = Path(sys.argv[1]), *map(int, sys.argv[2:4]), sys.argv[4], int(sys.argv[5])
-index = VectorIndex(folder, MemorySource(clustered(n, dim)))
+index = FaissEngine(folder, MemorySource(clustered(n, dim)))
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # as a full disk: no file grows beyond it
 try:
     index.build(kind)

@@ -116,7 +116,7 @@ _BUILDER = """
 import sys
 from pathlib import Path
 import numpy as np
-from e2vsearch.files import mapped
+from e2vsearch.files import open_mapped as mapped
 from e2vsearch.vectors.faiss.ivf_writer import fill
 from e2vsearch.vectors.faiss.ivf import Ivf, faiss_module
 from e2vsearch.vectors.faiss.nprobe import Trial

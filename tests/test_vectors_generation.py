@@ -110,8 +110,8 @@ def test_exact_search_never_imports_faiss(tmp_path: Path) -> None:
 import sys, numpy as np
 from pathlib import Path
 from memory_source import MemorySource, clustered
-from e2vsearch.vectors.faiss.index import VectorIndex
-index = VectorIndex(Path(sys.argv[1]), MemorySource(clustered(1200, 16)))
+from e2vsearch.vectors.faiss.index import FaissEngine
+index = FaissEngine(Path(sys.argv[1]), MemorySource(clustered(1200, 16)))
 assert index.build().kind == "flat"
 assert index.search(clustered(1, 16), 5).ids.min() > 0
 assert not {"faiss", "sqlalchemy", "torch"} & set(sys.modules), sorted(sys.modules)
@@ -367,12 +367,12 @@ BUILD = """
 import os, signal, sys
 from pathlib import Path
 from memory_source import MemorySource, clustered
-from e2vsearch.vectors.faiss.index import VectorIndex
+from e2vsearch.vectors.faiss.index import FaissEngine
 folder, kind, fatal = sys.argv[1:]
 def progress(stage, done, total):
     if stage == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
-print(VectorIndex(Path(folder), MemorySource(clustered(2500, 32))).build(kind, progress).kind)
+print(FaissEngine(Path(folder), MemorySource(clustered(2500, 32))).build(kind, progress).kind)
 """
 
 

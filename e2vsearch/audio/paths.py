@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from e2vsearch.audio import AUDIO_SUFFIXES
-from e2vsearch.encoders import embedding_files
 from e2vsearch.files import local_path
 
 _WILD = frozenset("*?[")
 
 
-def expand(paths: Iterable[str | os.PathLike[str]], *, of_vectors: bool = False) -> Iterator[Path]:
-    """Every file that the paths name, absolute, each once.
+def audio_files(folder: Path) -> Iterator[Path]:
+    """Yield what looks like audio by its suffix, in a folder and all below it; hidden files are left out."""
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+                yield Path(root) / name
+
+
+def expand(
+    paths: Iterable[str | os.PathLike[str]], walk: Callable[[Path], Iterator[Path]] = audio_files
+) -> Iterator[Path]:
+    """Yield every file that the paths name, absolute, each once.
 
     A file that is named is taken whatever it is called; of a folder, and of all below it, what looks like audio by its
     suffix, hidden files left out. A name that does not exist but has ``* ? [`` in it is a glob, ``**`` included. What
@@ -23,34 +33,26 @@ def expand(paths: Iterable[str | os.PathLike[str]], *, of_vectors: bool = False)
 
     Args:
         paths: files, folders and globs, as ``file://`` URIs too.
-        of_vectors: take saved embeddings (see `e2vsearch.encoders.embedding_files`) instead of audio.
+        walk: yields the files of a folder.
 
     Raises:
         QueryError: a URL.
     """
     seen: set[str] = set()
     for named in paths:
-        for path in _under(local_path(named), of_vectors):
+        for path in _under(local_path(named), walk):
             absolute = os.path.abspath(path)  # noqa: PTH100 - Path.absolute leaves ".." in, and resolve follows links
             if absolute not in seen:
                 seen.add(absolute)
                 yield Path(absolute)
 
 
-def _under(path: Path, of_vectors: bool) -> Iterator[Path]:
+def _under(path: Path, walk: Callable[[Path], Iterator[Path]]) -> Iterator[Path]:
     if path.is_dir():
-        yield from embedding_files.find(path) if of_vectors else _walk(path)
+        yield from walk(path)
     elif not path.exists() and _WILD & set(str(path)):
         for name in sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 - pathlib's refuses absolute patterns
             if not (Path(name).is_dir() and "**" in str(path)):  # "**" lists folders beside the files in them
-                yield from _under(Path(name), of_vectors)
+                yield from _under(Path(name), walk)
     else:
         yield path
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
-                yield Path(root) / name

@@ -16,10 +16,38 @@ from e2vsearch.catalog.schema import (
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NotStored
 from e2vsearch.files import local_path, uri_scheme
-from e2vsearch.types import Recording, number_of
+from e2vsearch.types import Recording, Segment, number_of
 
 MAX_VALUE_LENGTH = 100
 """Longer values are notes, which nobody picks from a list."""
+
+
+def recording(catalog: Catalog, identifier: str) -> Recording:
+    """Return one stored recording by its id, ``call:45``.
+
+    Raises:
+        NotStored: there is none.
+    """
+    for _, found in catalog.recordings([number_of(identifier, "call")]):
+        return found
+    raise NotStored(f"{identifier} is not in {catalog.named}")
+
+
+def segment(catalog: Catalog, identifier: str) -> Segment:
+    """Return one stored segment by its id, ``seg:123``.
+
+    Raises:
+        NotStored: there is none.
+    """
+    for _, found in catalog.segments([number_of(identifier, "seg")]):
+        return found
+    raise NotStored(f"{identifier} is not in {catalog.named}")
+
+
+def segments(catalog: Catalog, identifier: str) -> list[Segment]:
+    """Return the segments of one stored recording, in order of time."""
+    ids, _ = catalog.segments_of([number_of(identifier, "call")])
+    return sorted((found for _, found in catalog.segments(ids.tolist())), key=lambda each: each.start_s)
 
 
 def page(catalog: CatalogReader, limit: int, after: int = 0, where: str | None = None) -> list[Recording]:
@@ -39,7 +67,7 @@ def page(catalog: CatalogReader, limit: int, after: int = 0, where: str | None =
         query = query.where(RecordingRow.id.in_(select(SegmentRow.recording_id).where(catalog.condition(where))))
     with catalog.reading() as connection:
         numbers = list(connection.execute(query).scalars())
-    return [recording for _, recording in catalog.recordings(numbers)] if numbers else []
+    return [found for _, found in catalog.recordings(numbers)] if numbers else []
 
 
 def metadata_values(catalog: CatalogReader, most: int) -> dict[str, list[str]]:
@@ -57,12 +85,11 @@ def metadata_values(catalog: CatalogReader, most: int) -> dict[str, list[str]]:
     return found
 
 
-def find(catalog: Catalog, named: str, recordings: Sequence[str], where: str | None) -> list[Recording]:
+def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list[Recording]:
     """Recordings by id (``call:45``), by the file, folder or address they were ingested from, or by a filter, or both.
 
     Args:
         catalog: where they are stored.
-        named: what the collection is called in an error.
         recordings: ids and paths; none with a filter alone.
         where: the filter.
 
@@ -73,22 +100,22 @@ def find(catalog: Catalog, named: str, recordings: Sequence[str], where: str | N
     # every URI is read only where a path is named
     known = {} if all(each.startswith("call:") for each in recordings) else catalog.known()
     numbers: set[int] = set()
-    for recording in recordings:
-        if recording.startswith("call:"):
-            inside = [number for number, _ in catalog.recordings([number_of(recording, "call")])]
+    for wanted in recordings:
+        if wanted.startswith("call:"):
+            inside = [number for number, _ in catalog.recordings([number_of(wanted, "call")])]
         else:
-            if uri_scheme(recording) in (None, "file"):
-                place, separator = os.path.abspath(local_path(recording)), os.sep  # noqa: PTH100 - no ".." is stored
+            if uri_scheme(wanted) in (None, "file"):
+                place, separator = os.path.abspath(local_path(wanted)), os.sep  # noqa: PTH100 - no ".." is stored
             else:
-                place, separator = recording.rstrip("/"), "/"
+                place, separator = wanted.rstrip("/"), "/"
             inside = [each.id for uri, each in known.items() if uri == place or uri.startswith(place + separator)]
         if not inside:
-            raise NotStored(f"{recording} is not in {named} - e2vsearch query shows ids and paths")
+            raise NotStored(f"{wanted} is not in {catalog.named} - e2vsearch query shows ids and paths")
         numbers.update(inside)
     if where is not None:
         chosen = set(catalog.recordings_where(where))
         numbers = numbers & chosen if recordings else chosen
-    return [recording for _, recording in catalog.recordings(sorted(numbers))]
+    return [found for _, found in catalog.recordings(sorted(numbers))]
 
 
 def recording_at(catalog: Catalog, uri: str) -> Known | None:

@@ -44,8 +44,9 @@ class Stored:
 class Catalog(CatalogReader):
     """One collection's database, to read and to write. Safe to use from several threads and processes at once."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, named: str) -> None:
         super().__init__(engine)
+        self.named = named
         self._feed: Feed | None = None
 
     @classmethod
@@ -85,7 +86,7 @@ class Catalog(CatalogReader):
             # another process that makes the collection at the same moment has written its row first
             with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
                 connection.execute(insert(CollectionRow), [row])
-        return cls(engine)
+        return cls(engine, named)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -93,6 +94,17 @@ class Catalog(CatalogReader):
         self._engine.dispose()
 
     # -- the space ---------------------------------------------------------------------------------------------
+
+    def require_space(self) -> Space:
+        """Return the space that the collection is pinned to.
+
+        Raises:
+            NoCollection: nothing has been ingested yet.
+        """
+        self.feed()  # reads the space again where another process has pinned it meanwhile
+        if self.space is None:
+            raise NoCollection(f"{self.named} holds no recordings yet - add some with: e2vsearch ingest FOLDER")
+        return self.space
 
     def pin(self, space: Space, source: str) -> None:
         """Pin the collection to a space, at its first ingest; later calls only check.

@@ -132,7 +132,7 @@ def _moving(frames: int) -> NDArray[np.float32]:
 
 
 def _shipped() -> tuple[dict[str, Any], bytes, bytes]:
-    return _read(resources.files("e2vsearch.encoders.registry") / "data", "reinstall e2vsearch")
+    return _read(resources.files("e2vsearch.encoders") / "data", "reinstall e2vsearch")
 
 
 def _read(folder: Traversable, cure: str) -> tuple[dict[str, Any], bytes, bytes]:

@@ -1,7 +1,7 @@
 """One recording, from where it is to where it is stored. Knows the two halves of that, and no order between recordings.
 
-`RecordingIngestor.read` does all that takes long, in any thread, and writes nothing; `RecordingIngestor.settle` writes what was found, in the
-calling thread, one transaction a recording. A run, a folder that is watched and a queue of jobs are built of them.
+`RecordingIngestor.read` does all that takes long, in any thread, and writes nothing; `settle` writes what was found, in
+the calling thread, one transaction a recording. A run, a folder that is watched and a queue of jobs are built of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from e2vsearch.catalog.recordings import recording_at
 from e2vsearch.catalog.rows import Lease, NewRecording
 from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import Encoder
-from e2vsearch.encoders.embedding_files import uri_of
+from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import AudioError, Cancelled, CatalogError, E2vsearchError, SettingsError, TranscriptError
 from e2vsearch.files import sha256_of, stat_of, uri_scheme
@@ -217,7 +217,7 @@ class RecordingIngestor:
     def _state(self, source: Path | Remote) -> State:
         if isinstance(source, Remote):
             return self._stores.state(source)
-        stat = stat_of(source)
+        stat = stat_of(content_of(source))
         return State(stat.st_size, stat.st_mtime_ns, None)
 
     def row_of(self, source: Path | Remote) -> Row | None:
@@ -253,7 +253,7 @@ class RecordingIngestor:
                     heard = read_remote(source, state, fetched, encoder, speech, row, stopped)
                     return replace(read, recording=heard)
         else:
-            digest = sha256_of(source)
+            digest = sha256_of(content_of(source))
             known = self._catalog.known_content(digest)
             if known is None and self._encoder is None:
                 recording, space = read_saved(source, digest, row)

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from e2vsearch.audio.paths import expand
+from e2vsearch.audio.paths import audio_files, expand
+from e2vsearch.encoders import embedding_files
 from e2vsearch.errors import SettingsError
 from e2vsearch.files import local_path, uri_scheme
 from e2vsearch.ingest.remote.stores import Stores
@@ -26,7 +27,7 @@ def sources(
     for named in paths:
         text = os.fspath(named)
         if uri_scheme(text) in (None, "file"):
-            found: Iterator[Path | Remote] = expand([text], of_vectors=of_vectors)
+            found: Iterator[Path | Remote] = expand([text], embedding_files.find if of_vectors else audio_files)
         elif of_vectors:
             raise SettingsError(
                 f"saved vectors are read from files, not from {uri_scheme(text)}:// - download them first"

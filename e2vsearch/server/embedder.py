@@ -1,6 +1,6 @@
 """A collection as requests may use it. Knows the limits of listening, nothing of HTTP.
 
-Whatever a route calls (`query`, `compare`, a classifier), audio is heard through `LimitedCollection.hear`: within the limits of
+Whatever a route calls (`query`, `compare`, a classifier), audio is embedded within the limits of
 the service, for no longer than the request in hand may take, and with the one encoder that all requests share.
 """
 

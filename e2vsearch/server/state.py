@@ -93,7 +93,7 @@ class ServerState:
                 return self.collection.hear(found)
         if found.startswith(NAMES):
             raise QueryError(f"{named} is no recording - name seg:NUMBER, call:NUMBER or a file")
-        return stored_audio(self.collection, found)
+        return stored_audio(self.collection.catalog, found)
 
 
 def gone(request: Request) -> Gone:

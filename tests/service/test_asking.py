@@ -174,7 +174,7 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, clie
         turned = ask(client, "/compare", a="call:1", b="call:4")
         assert turned["space"]["projection"] == f"turned@{parts.revision[:12]}"
         assert abs(turned["score"] - raw["score"]) > 1e-3
-        sides = ((name, stored_audio(collection, name)) for name in ("call:1", "call:4"))
+        sides = ((name, stored_audio(collection.catalog, name)) for name in ("call:1", "call:4"))
         assert turned["score"] == collection.compare_heard(*sides).score
         clip = wav_bytes(speech(2.0, seed=1))
         sent = client.post("/compare/upload", files={"a": ("one.wav", clip), "b": ("two.wav", clip)}).json()

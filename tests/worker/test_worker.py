@@ -286,18 +286,18 @@ def test_a_database_that_goes_away_and_comes_back(
 
 SLOW = """
 import sys, threading, e2vsearch
-from e2vsearch import ingest
 from e2vsearch.ingest.queue import Worker, WorkerOptions
-read = ingest.Steps.read
+from e2vsearch.ingest.recording import RecordingIngestor
+read = RecordingIngestor.read
 def slow(steps, source, row=None):
     if source.name == sys.argv[2]:
         print("in work", flush=True)
         while not steps._stop.wait(0.01):
             pass
-        from e2vsearch.pipeline import Stopped
-        raise Stopped
+        from e2vsearch.errors import Cancelled
+        raise Cancelled
     return read(steps, source, row)
-ingest.Steps.read = slow
+RecordingIngestor.read = slow
 import signal
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -23,7 +23,7 @@ from e2vsearch.catalog import labels, recordings
 from e2vsearch.catalog.labels import NewExample
 from e2vsearch.collection import Collection
 from e2vsearch.encoders import embedding_files
-from e2vsearch.encoders.embedding_files import uri_of
+from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.errors import NotStored, QueryError
 from e2vsearch.files import local_path, sha256_of, stat_of
 from e2vsearch.types import number_of, segment_id
@@ -113,10 +113,10 @@ def _of_file(collection: Collection, path: Path, span: Span | None, speaker: str
     path = Path(os.path.abspath(path))  # noqa: PTH100 - as `expand` does, so that URIs are the same
     catalog = collection.catalog
     known = recordings.recording_at(catalog, uri_of(path))
-    if known is not None and path.exists() and not known.is_as(stat_of(path)):
+    if known is not None and path.exists() and not known.is_as(stat_of(content_of(path))):
         known = None  # changed since: what is stored there is not what lies there
     if known is None:
-        known = catalog.known_content(sha256_of(path))
+        known = catalog.known_content(sha256_of(content_of(path)))
     if known is not None:
         return _stored(collection, known.id, span, speaker)
     if embedding_files.is_saved(path):

@@ -172,7 +172,7 @@ def _predict(
 
 def _heard(collection: Collection, source: AudioSource) -> EmbeddedAudio:
     if isinstance(source, str) and source.startswith(("seg:", "call:")):
-        heard, named = stored_audio(collection, source), source
+        heard, named = stored_audio(collection.catalog, source), source
     else:
         heard, named = collection.hear(local_path(source) if isinstance(source, str) else source), "that clip"
     if not heard.moments:

@@ -95,7 +95,7 @@ def render(drawn: Map, known: Facts, clips: Clips | None = None, audio_url: str 
         "@ITEM@": _inert(json_item(_figure(drawn, columns, modes[0]["colours"]), "drawn")),
         "@BOKEH@": "\n".join(resource.js_raw),
     }
-    template = resources.files("e2vsearch.analysis.maps.build").joinpath("page.html").read_text(encoding="utf-8")
+    template = resources.files("e2vsearch.analysis.maps").joinpath("page.html").read_text(encoding="utf-8")
     # in one pass: a value that holds another mark stays as it is
     return re.sub("|".join(values), lambda found: values[found.group()], template)
 

@@ -48,9 +48,7 @@ def _made(found: Classes, folder: folders.ModelFolder) -> tuple[list[str] | None
     except (ImportError, BadWeights):
         raise
     except Exception as error:  # FunASR's constructors raise whatever a config makes them raise
-        raise BadWeights(
-            f"FunASR cannot open {folder.path}: {type(error).__name__}: {folders.first_line(error)}"
-        ) from error
+        raise BadWeights(f"FunASR cannot open {folder.path}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _device(name: str) -> Any:

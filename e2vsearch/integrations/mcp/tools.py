@@ -253,7 +253,7 @@ class Tools:
             raise QueryError(f"{reference} is no clip - compare calls, moments or files")
         if not reference.startswith(("seg:", "call:")):
             return self._collection.hear(self._source.allowed(reference))  # type: ignore[arg-type]
-        return stored_audio(self._collection, reference)
+        return stored_audio(self._collection.catalog, reference)
 
 
 def _vectors(audio_base64: str, collection: Collection) -> NDArray[np.float32]:
