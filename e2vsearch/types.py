@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -14,8 +14,7 @@ from e2vsearch.errors import NotStored
 
 if TYPE_CHECKING:
     pass
-from collections.abc import Iterable, Sequence
-from typing import overload
+from collections.abc import Iterable
 
 BF16 = "bf16-"
 """What the revisions of spaces begin with whose vectors were made in bfloat16; the rest is that of fp32, cut short."""
@@ -182,12 +181,12 @@ class IndexStatus:
     drift: str | None = None  # how the collection moved away from what was measured, and the cure
 
 
-By = Literal["call", "segment"]
+By = Literal["recording", "segment"]
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A moment of the reference, and the stored one that it was held against."""
+    """A segment of the reference, and the stored one that it is compared with."""
 
     reference: str  # "seg:12", a path, "emotion:angry"
     reference_start_s: float | None  # None: a vector or a name, which is at no time
@@ -200,20 +199,20 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class SharedEmotion:
-    """An emotion that the reference and the moment have in common."""
+    """An emotion that the reference and the hit's segment have in common."""
 
     emotion: str
     reference: float  # its probability in the reference: the mean over its segments
-    moment: float  # and in the moment
+    segment: float  # and in the hit's segment
 
 
 @dataclass(frozen=True, slots=True)
 class NegativeMatch:
-    """What an example of what is not wanted takes off the score."""
+    """What a reference to avoid takes off the score."""
 
     reference: str
     weight: float
-    cosine: float  # of the moment with the example's segment nearest to it
+    cosine: float  # of the hit's segment with the reference's segment nearest to it
     penalty: float  # weight · max(0, cosine)
 
 
@@ -221,76 +220,45 @@ class NegativeMatch:
 class Explanation:
     """Why a hit is one."""
 
-    matches: tuple[Match, ...]  # one a segment of the reference: its best match in the call, or in the moment
-    shared: tuple[
-        SharedEmotion, ...
-    ] = ()  # most in common first; nothing where the encoder or the reference has no scores
-    against: tuple[NegativeMatch, ...] = ()
-    emotion_part: float | None = None  # `emotion_part` + `rest_part` = `moment_score`: what lies in the directions
-    rest_part: float | None = None  # that tell this collection's emotions apart, and what lies in all others
+    matches: tuple[
+        Match, ...
+    ]  # one a segment of the reference: its best match in the recording, or in the hit's segment
+    shared: tuple[SharedEmotion, ...] = ()  # most in common first; empty where the encoder or reference has no classes
+    avoided: tuple[NegativeMatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One moment of one call, and how near it is to the reference.
+    """One segment of one recording, and how near it is to the reference.
 
-    Found by call, it is the call's best moment, and `score` is the call's: with a reference of one segment that is
-    the moment's own; with several, the mean over them of each one's best match in the call.
+    Found by recording, it is the recording's best segment, and `score` is the recording's: with a reference of one
+    segment that is the segment's own; with several, the mean over them of each one's best match in the recording.
     """
 
     score: (
         float  # exact cosine in the collection's space, 1.0 is identical; else a mean of them, see `Collection.query`
     )
     recording: str  # the recording's id, "call:45"
-    segment: str  # the moment's id, "seg:123"
+    segment: str  # the segment's id, "seg:123"
     name: str  # the file's name without its suffix
     uri: str  # where the audio is
     channel: int
     start_s: float
     end_s: float
-    moment_score: float  # exact cosine of this moment with the reference's segment nearest to it
+    segment_score: float  # exact cosine of this segment with the reference's segment nearest to it
     emotion: str | None  # a class of the encoder's, "unsure" or "too short"
     emotion_score: float | None  # its probability, 0 to 1; None where no class is named
     metadata: Mapping[str, str]
     scores: Mapping[str, float] = field(default_factory=dict)  # probability of each emotion class
-    text: str | None = None  # what is said in the moment, where a transcript was joined
-    label: str | None = None  # the moment's label of one's own: a person's, else a classifier's surest
+    text: str | None = None  # what is said in the segment, where a transcript was joined
+    label: str | None = None  # the segment's label of one's own: a person's, else a classifier's surest
     label_score: float | None = None  # its probability; 1.0 where a person gave it
     arousal: float | None = None  # 0 calm to 1 excited, by the class probabilities; see `emotions.affect`
     valence: float | None = None  # 0 unpleasant to 1 pleasant, as arousal
-    fused: Mapping[str, float] = field(default_factory=dict)  # with `fuse`: the cosine of each part that made the score
-    course: tuple[Match, ...] = ()  # with `arc`: which moments met which, in order of time
-    percentile: float | None = None  # with `explain`: `moment_score` is nearer than that many % of random pairs here
+    named_vector_scores: Mapping[str, float] = field(default_factory=dict)  # the cosine of each part of the score
+    alignment: tuple[Match, ...] = ()  # of a trajectory: which segments the best path aligns, in order of time
+    percentile: float | None = None  # with `explain`: `segment_score` is nearer than that many % of random pairs here
     why: Explanation | None = None  # with `explain`
-
-
-@dataclass(frozen=True, slots=True)
-class QueryResult(Sequence[Hit]):
-    """Hits, best first, and what was searched for them."""
-
-    hits: tuple[Hit, ...]
-    searched: int  # segments that the filter left to choose from
-    total: int  # segments in the collection
-    exact: bool  # every one of them was compared; False: the index chose candidates, scores are exact all the same
-    seconds: float  # from the resolved reference to the hits
-    reference: tuple[str, ...]  # what was searched for: a path, an id, or what kind of array
-    where: str | None  # the filter in force
-    text: str | None = None  # what had to be said
-    but_not: tuple[str, ...] = ()  # what hits should be unlike
-    arc: bool = False  # whether `reference` is a course, and hits are calls that run like it
-
-    @overload
-    def __getitem__(self, index: int) -> Hit: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
-    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
-        return self.hits[index]
-
-    def __len__(self) -> int:
-        return len(self.hits)
-
-    def __iter__(self) -> Iterator[Hit]:
-        return iter(self.hits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +308,8 @@ class Comparison:
     best: float  # cosine of the two moments, one of each side, that are most alike
     a: ComparedAudio
     b: ComparedAudio
-    space: Space
+    space: Space  # with the projection that they were compared through
+    reason: str  # for people: whose projection it is, or why there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +322,7 @@ class Status:
     counts: Counts
     index: IndexStatus | None  # None before the first ingest
     transcribed: int = 0  # segments with a transcript
-    sides: tuple[NamedVectors, ...] = ()  # what `attach` added
+    named_vectors: tuple[NamedVectors, ...] = ()
 
 
 def segment_durations(moments: Iterable[EmbeddedSegment]) -> NDArray[np.float64]:

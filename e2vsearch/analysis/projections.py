@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.evaluation import dataset, labels_table, metrics
 from e2vsearch.analysis.evaluation.dataset import Show
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog import projections as stored
 from e2vsearch.catalog import segments
 from e2vsearch.catalog.projections import StoredProjection
-from e2vsearch.collection import Collection
 from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import AnalysisError, E2vsearchError, QueryError, TooFewExamples
 from e2vsearch.projections import adapt, discriminant, network, refit
@@ -83,20 +83,20 @@ class _Material:
     named: bool  # speakers are known of all
 
 
-def listed(collection: Collection) -> tuple[ProjectionReport, ...]:
+def list_projections(context: AnalysisContext) -> tuple[ProjectionReport, ...]:
     """Every projection, the raw vectors first.
 
     Raises:
         NoCollection: nothing has been ingested yet.
     """
-    dim = collection.require_space().dim
-    used = stored.used(collection.catalog)
+    dim = context.catalog.require_space().dim
+    used = stored.used(context.catalog)
     raw = ProjectionReport(RAW.name, RAW.kind, RAW.revision, dim, used is None, None, {})
-    return (raw, *(_report(collection, each) for each in stored.listed(collection.catalog)))
+    return (raw, *(_report(context, each) for each in stored.listed(context.catalog)))
 
 
 def fit(
-    collection: Collection,
+    context: AnalysisContext,
     labels: str | os.PathLike[str] | None,
     *,
     name: str = "fitted",
@@ -108,7 +108,7 @@ def fit(
     """Fit a projection to labelled moments, and store it.
 
     Args:
-        collection: whose space it is of. Labelled files that it holds are taken from it, others are heard.
+        context: whose space it is of. Labelled files that it holds are taken from it, others are heard.
         labels: a CSV file as `evaluation.read_labels` takes it; None: the collection's own labels (`label`).
         name: of the projection; one of that name is replaced.
         share: of the plain view beside the emotion's, 0 to 1; chosen by cross-validation if None.
@@ -126,14 +126,14 @@ def fit(
         QueryError: a name or share that cannot be.
     """
     name = _checked(name, share)
-    found = _own(collection) if labels is None else _labelled(collection, labels, progress)
+    found = _own(context) if labels is None else _labelled(context, labels, progress)
     digest = _digest(found)
-    dim = collection.require_space().dim
-    on = collection.lens().projection.name
-    there = [each for each in stored.listed(collection.catalog) if each.name in (name, on)]
+    dim = context.catalog.require_space().dim
+    on = context.view().projection.name
+    there = [each for each in stored.listed(context.catalog) if each.name in (name, on)]
     # fitted to the same moments, it has seen what is held out here, and its own report is what it can do
     known = {each.name: each.report["map"] for each in there if each.report.get("data") == digest}
-    centre, _ = _sample(collection, seed)
+    centre, _ = _sample(context, seed)
     chosen = discriminant.fit(
         found.vectors,
         found.emotions,
@@ -153,7 +153,7 @@ def fit(
             "label more, or store it all the same with --force"
         )
     return _store(
-        collection,
+        context,
         chosen.projection,
         {
             "labels": None if labels is None else os.fspath(labels),
@@ -173,7 +173,7 @@ def fit(
 
 
 def fit_head(
-    collection: Collection,
+    context: AnalysisContext,
     *,
     name: str = "head",
     share: float = heads.SHARE,
@@ -187,7 +187,7 @@ def fit_head(
     said of the stored segments.
 
     Args:
-        collection: with 20 segments or more.
+        context: with 20 segments or more.
         name: of the projection; one of that name is replaced.
         share: of nuance, 0 to 1.
         speaker_keys: columns of the metadata that name who speaks; a channel of a recording is one voice anyway.
@@ -199,16 +199,16 @@ def fit_head(
         QueryError: a name or share that cannot be.
     """
     name = _checked(name, share)
-    vectors, ids = _sample(collection, seed)
-    head, source = _head(collection, vectors, ids)
-    voices = _voices(collection, ids, speaker_keys)
+    vectors, ids = _sample(context, seed)
+    head, source = _head(context, vectors, ids)
+    voices = _voices(context, ids, speaker_keys)
     projection = adapt.of_collection(head, vectors, voices, name=name, share=share)
     report = {"segments": len(ids), "voices": int(np.unique(voices).size), "head": source, "share": share}
-    return _store(collection, projection, report)
+    return _store(context, projection, report)
 
 
 def compare(
-    collection: Collection,
+    context: AnalysisContext,
     labels: str | os.PathLike[str],
     *,
     seed: int = 0,
@@ -220,7 +220,7 @@ def compare(
     One that was fitted to these very files looks better than it is; its report has the figures on held-out speakers.
 
     Args:
-        collection: whose projections they are. Labelled files that it holds are taken from it, others are heard.
+        context: whose projections they are. Labelled files that it holds are taken from it, others are heard.
         labels: a CSV file as `evaluation.read_labels` takes it.
         seed: of triplets and intervals.
         draws: triplets of each kind.
@@ -230,14 +230,14 @@ def compare(
         TooFewExamples: too few labelled moments or emotions.
         SettingsError: the table cannot be read.
     """
-    found = _labelled(collection, labels, progress)
-    used = collection.lens().projection.name
-    dim = collection.require_space().dim
-    projections = [RAW, *(load_projection(each, dim) for each in stored.listed(collection.catalog))]
+    found = _labelled(context, labels, progress)
+    used = context.view().projection.name
+    dim = context.catalog.require_space().dim
+    projections = [RAW, *(load_projection(each, dim) for each in stored.listed(context.catalog))]
     return tuple(_compared(found, each, each.name == used, seed, draws) for each in projections)
 
 
-def use(collection: Collection, name: str) -> Manifest | None:
+def use(context: AnalysisContext, name: str) -> Manifest | None:
     """Search through a projection from now on, here and in every other process; ``raw`` for none.
 
     Its index is built first where one is due, so that no query waits. Nothing is ingested again.
@@ -250,14 +250,14 @@ def use(collection: Collection, name: str) -> Manifest | None:
         GenerationBusy: another process is building its index.
     """
     if name == RAW.name:
-        refit.install_found(collection.catalog)  # or the next ingest would take raw vectors for nobody's choice
-    lens = collection.through(name)
+        refit.install_found(context.catalog)  # or the next ingest would take raw vectors for nobody's choice
+    lens = context.view_of(name)
     built = lens.index.build() if lens.index.due() else None
-    stored.use(collection.catalog, None if name == RAW.name else name)
+    stored.use(context.catalog, None if name == RAW.name else name)
     return built
 
 
-def drop(collection: Collection, name: str) -> None:
+def drop(context: AnalysisContext, name: str) -> None:
     """Forget a projection and its index; raw vectors are searched from then on if it was in use.
 
     Raises:
@@ -266,13 +266,13 @@ def drop(collection: Collection, name: str) -> None:
     """
     if name == RAW.name:
         raise QueryError("raw vectors are always there - name another projection: e2vsearch space list")
-    found = stored.get(collection.catalog, name)
+    found = stored.get(context.catalog, name)
     if found.kind == network.KIND:
         raise QueryError(f"{name} ships with the encoder - put another to use instead: e2vsearch space use raw")
     if found.report.get(refit.ADOPTED):
         raise QueryError(f"{name} is made by itself - put another to use instead: e2vsearch space use raw")
-    stored.drop(collection.catalog, name)
-    shutil.rmtree(collection.index_folder(found.revision), ignore_errors=True)
+    stored.drop(context.catalog, name)
+    shutil.rmtree(context.index_folder(found.revision), ignore_errors=True)
 
 
 def _compared(found: _Material, projection: Projection, used: bool, seed: int, draws: int) -> Compared:
@@ -301,15 +301,15 @@ def _compared(found: _Material, projection: Projection, used: bool, seed: int, d
     )
 
 
-def _labelled(collection: Collection, labels: str | os.PathLike[str], progress: Show | None) -> _Material:
+def _labelled(context: AnalysisContext, labels: str | os.PathLike[str], progress: Show | None) -> _Material:
     """Labelled files, from the collection where it holds them, else heard."""
     table = labels_table.read(labels)
-    material = dataset.recall(table, collection)
+    material = dataset.recall(table, context)
     parts, failed = [material], len(material.failures)
     stored_rows = set(material.rows)
     rest = tuple(row for row in table.rows if row not in stored_rows)
-    if rest and collection.catalog.encoder_source != SAVED:
-        heard = dataset.listen(replace(table, rows=rest, failures=()), collection.encoder(), progress=progress)
+    if rest and context.catalog.encoder_source != SAVED:
+        heard = dataset.listen(replace(table, rows=rest, failures=()), context.encoder(), progress=progress)
         parts, failed = [*parts, heard], len(table.failures) + len(heard.failures)
     items = [item for part in parts for item in part.rows]
     if not items:
@@ -335,10 +335,10 @@ def _digest(found: _Material) -> str:
     return digest.hexdigest()[:16]
 
 
-def _own(collection: Collection) -> _Material:
+def _own(context: AnalysisContext) -> _Material:
     """The moments that a person labelled here."""
-    collection.require_space()
-    examples = rows.examples(collection.catalog)
+    context.catalog.require_space()
+    examples = rows.examples(context.catalog)
     if not examples:
         raise TooFewExamples("no moment is labelled yet - give examples with: e2vsearch label NAME EXAMPLE...")
     files = [each.source if each.recording is None else f"call:{each.recording}" for each in examples]
@@ -353,51 +353,51 @@ def _own(collection: Collection) -> _Material:
     )
 
 
-def _sample(collection: Collection, seed: int) -> tuple[Vectors, NDArray[np.int64]]:
+def _sample(context: AnalysisContext, seed: int) -> tuple[Vectors, NDArray[np.int64]]:
     """Vectors of the collection as the encoder made them, and their ids; of many, a sample."""
-    collection.require_space()
-    batch = sampled(collection.catalog, seed)
+    context.catalog.require_space()
+    batch = sampled(context.catalog, seed)
     return batch.vectors, batch.ids
 
 
-def _head(collection: Collection, vectors: Vectors, ids: NDArray[np.int64]) -> tuple[Head, str]:
+def _head(context: AnalysisContext, vectors: Vectors, ids: NDArray[np.int64]) -> tuple[Head, str]:
     """The encoder's head, and where it comes from."""
-    space = collection.require_space()
+    space = context.catalog.require_space()
     if not space.labels:
         raise AnalysisError(f"{space.encoder} has no classes, and so no head - fit one to labels: e2vsearch space fit")
-    if collection.catalog.encoder_source != SAVED:
+    if context.catalog.encoder_source != SAVED:
         try:
-            head = collection.encoder().head()
+            head = context.encoder().head()
         except E2vsearchError:  # not to be opened here; what it said is stored all the same
             head = None
         if head is not None:
             return head, refit.OWN
-    scored, said = segments.scores(collection.catalog, ids)
+    scored, said = segments.scores(context.catalog, ids)
     if not len(scored):
         raise AnalysisError(f"no segment has {space.encoder}'s scores to find its head by - fit one to labels instead")
     return heads.recovered(vectors[np.isin(ids, scored)], said), f"found by the scores of {len(said)} segments"
 
 
-def _voices(collection: Collection, ids: NDArray[np.int64], keys: Sequence[str]) -> NDArray[np.int64]:
+def _voices(context: AnalysisContext, ids: NDArray[np.int64], keys: Sequence[str]) -> NDArray[np.int64]:
     """Which segments are surely of one voice: of a speaker that metadata names, else of a recording's channel."""
     speakers: dict[int, tuple[str, ...]] = {}
     if keys:
-        for number, recording in collection.catalog.recordings():
+        for number, recording in context.catalog.recordings():
             speakers[number] = tuple(recording.metadata.get(key, "") for key in keys)
-    return voices_of(collection.catalog, ids, speakers)
+    return voices_of(context.catalog, ids, speakers)
 
 
-def _store(collection: Collection, projection: LinearProjection, report: Mapping[str, Any]) -> ProjectionReport:
+def _store(context: AnalysisContext, projection: LinearProjection, report: Mapping[str, Any]) -> ProjectionReport:
     made = StoredProjection(
         projection.name, projection.kind, projection.revision, projection.pack(), dict(report), stored.now()
     )
-    stored.put(collection.catalog, made)
-    return _report(collection, made)
+    stored.put(context.catalog, made)
+    return _report(context, made)
 
 
-def _report(collection: Collection, each: StoredProjection) -> ProjectionReport:
-    used = stored.used(collection.catalog)
-    dim = load_projection(each, collection.require_space().dim).dim_out(0)
+def _report(context: AnalysisContext, each: StoredProjection) -> ProjectionReport:
+    used = stored.used(context.catalog)
+    dim = load_projection(each, context.catalog.require_space().dim).dim_out(0)
     on = used is not None and used[0] == each.name
     return ProjectionReport(each.name, each.kind, each.revision, dim, on, each.created_at, each.report)
 
@@ -411,3 +411,14 @@ def _checked(name: str, share: float | None) -> str:
     if share is not None and not 0.0 <= share <= 1.0:
         raise QueryError(f"the share of the plain view runs from 0 to 1, not {share:g}")
     return plain
+
+
+class Projections(AnalysisContext):
+    """The facet `Collection.projections`."""
+
+    list = list_projections
+    fit = fit
+    fit_head = fit_head
+    compare = compare
+    use = use
+    drop = drop

@@ -118,6 +118,27 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
     return [found for _, found in catalog.recordings(sorted(numbers))]
 
 
+def find_segments(catalog: Catalog, names: Sequence[str], where: str | None) -> list[Segment]:
+    """Return segments by id (``seg:123``), by recording as `find` takes it, or by a filter, or both; all by default.
+
+    Raises:
+        NotStored: one of them is not there.
+        BadFilter: `where` does not parse, or names nothing known.
+    """
+    numbers: list[int] | None = None
+    if names:
+        of_segments = [number_of(segment(catalog, name).id, "seg") for name in names if name.startswith("seg:")]
+        rest = [name for name in names if not name.startswith("seg:")]
+        of_recordings = find(catalog, rest, None) if rest else []
+        ids, _ = catalog.segments_of([number_of(each.id, "call") for each in of_recordings])
+        numbers = [*of_segments, *ids.tolist()]
+    if where is not None:
+        chosen = set(catalog.select(where).tolist())
+        numbers = sorted(chosen) if numbers is None else [number for number in numbers if number in chosen]
+    found = (each for _, each in catalog.segments(numbers))
+    return sorted(found, key=lambda each: (number_of(each.recording, "call"), each.start_s, each.channel))
+
+
 def recording_at(catalog: Catalog, uri: str) -> Known | None:
     """The recording that was ingested from there."""
     query = select(RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns)

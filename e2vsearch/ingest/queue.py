@@ -17,10 +17,8 @@ from typing import Literal
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from e2vsearch import encoder_check
-from e2vsearch.catalog import queue
+from e2vsearch.catalog import queue as jobs
 from e2vsearch.catalog.queue import Job, NewJob
-from e2vsearch.collection import Collection
-from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import (
     AudioInvalid,
     AudioNotAFile,
@@ -36,6 +34,7 @@ from e2vsearch.errors import (
     SpaceMismatch,
     VectorFileError,
 )
+from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import MetadataTable, Row
 from e2vsearch.ingest.recording import (
     FileFailure,
@@ -66,7 +65,7 @@ class QueueReport:
 
 
 def enqueue(
-    collection: Collection,
+    context: IngestContext,
     *paths: str | os.PathLike[str],
     priority: int = 0,
     meta: str | os.PathLike[str] | None = None,
@@ -74,7 +73,7 @@ def enqueue(
     """Queue recordings for workers, see `e2vsearch.ingest.queue`.
 
     Args:
-        collection: whose queue.
+        context: whose queue.
         paths: files, folders, globs and URLs; workers find them by the same names.
         priority: those of a higher one are taken first.
         meta: a CSV whose columns are joined by file name, see `MetadataTable`.
@@ -84,10 +83,10 @@ def enqueue(
             be kept with it.
         CatalogError: the database cannot be written.
     """
-    of_vectors = (collection.settings.encoder or collection.catalog.encoder_source) == SAVED
+    of_vectors = context.of_vectors
     table = MetadataTable(meta) if meta is not None else None
     stores = Stores()
-    steps = RecordingIngestor(collection, None, table)
+    steps = RecordingIngestor(context, None, table)
     steps.look_ahead()
     already = 0
     failures: list[FileFailure] = []
@@ -107,7 +106,7 @@ def enqueue(
                 uri = str(source) if isinstance(source, Path) else source.uri
                 yield NewJob(uri, row.metadata if row else None, row.recorded_at if row else None)
 
-    done = queue.enqueue(collection.catalog, new(), priority)
+    done = jobs.enqueue(context.catalog, new(), priority)
     unused = table.unused() if table is not None else 0
     return QueueReport(done.queued, done.waiting, done.parked, already, unused, tuple(failures))
 
@@ -199,7 +198,7 @@ class Worker:
     """Takes recordings from a collection's queue, several at a time, until it is stopped or the queue is empty.
 
     Args:
-        collection: whose queue; stays the caller's to close.
+        context: whose queue; stays the caller's to close.
         options: how it goes about it.
         stop: set it, from a signal or another thread, to end: what is not done is given back.
         done: called after each recording, in the thread that runs the worker.
@@ -207,19 +206,19 @@ class Worker:
 
     def __init__(
         self,
-        collection: Collection,
+        context: IngestContext,
         options: WorkerOptions | None = None,
         stop: threading.Event | None = None,
         done: Callable[[Done], None] | None = None,
     ) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
-        self._collection = collection
-        self._catalog = collection.catalog
+        self._context = context
+        self._catalog = context.catalog
         self._options = options or WorkerOptions()
         self._stop = stop or threading.Event()
         self._done = done
         self._threads = 1  # until it is known what keeps the encoder busy
-        self._mender = BackgroundBuilder(collection.maintain)
+        self._mender = BackgroundBuilder(context.maintain)
         self._hand: dict[Future[Read], Job] = {}
         self._outcomes: Counter[End] = Counter()
         self._segments = 0
@@ -240,13 +239,13 @@ class Worker:
             CatalogError: the database was away for longer than a lease.
         """
         started = time.monotonic()
-        of_vectors = (self._collection.settings.encoder or self._catalog.encoder_source) == SAVED
+        of_vectors = self._context.of_vectors
         encoder = None
         if not of_vectors:
-            encoder = self._collection.encoder()
+            encoder = self._context.encoder()
             encoder_check.pin_encoder(self._catalog, encoder)
-        self._threads = workers_of(self._collection, encoder, self._options.workers)
-        steps = RecordingIngestor(self._collection, encoder, stop=self._stop)
+        self._threads = workers_of(self._context, encoder, self._options.workers)
+        steps = RecordingIngestor(self._context, encoder, stop=self._stop)
         with (
             ThreadPoolExecutor(self._threads, thread_name_prefix="e2vsearch-read") as pool,
             _Heartbeat(self._beat, self._options.lease_s / 3),
@@ -285,7 +284,7 @@ class Worker:
         if free <= 0 or any(job.alone for job in self._hand.values()):
             return
         options = self._options
-        for job in queue.take(
+        for job in jobs.take(
             self._catalog, self.name, free, lease_s=options.lease_s, attempts=options.attempts, busy=bool(self._hand)
         ):
             self._hand[pool.submit(_read, steps, job)] = job
@@ -330,14 +329,14 @@ class Worker:
         given_up = isinstance(error, _HOPELESS) or job.attempt >= self._options.attempts
         again_s = min(_LONGEST_BACK_OFF_S, self._options.again_s * 4.0 ** (job.attempt - 1))
         try:
-            queue.fail(self._catalog, job.holding, error.reason, str(error), None if given_up else again_s)
+            jobs.fail(self._catalog, job.holding, error.reason, str(error), None if given_up else again_s)
         except LeaseLost as lost:
             self._note(job, "lost", error=lost)
         else:
             self._note(job, "parked" if given_up else "again", error=error)
 
     def _give(self, job: Job) -> None:
-        if queue.release(self._catalog, [job.holding]):
+        if jobs.release(self._catalog, [job.holding]):
             self._note(job, "given-back")
 
     def _give_back(self, steps: RecordingIngestor) -> None:
@@ -371,7 +370,7 @@ class Worker:
             self._done(done)
 
     def _empty(self) -> bool:
-        depth = queue.depth(self._catalog)
+        depth = jobs.depth(self._catalog)
         return depth.queued + depth.taken == 0
 
     def _mend(self) -> None:
@@ -380,16 +379,16 @@ class Worker:
         Only where the index lies with the collection: of a database by URL, each machine that searches it has an index
         of its own, and builds it itself.
         """
-        if self._stored_since_built and self._collection.place.folder is not None:
+        if self._stored_since_built and self._context.owns_index:
             self._stored_since_built = False
-            self._mender.mend(self._collection.due)
+            self._mender.mend(self._context.due)
 
     def _beat(self) -> None:
         holdings = [job.holding for job in list(self._hand.values())]
         if not holdings:
             return
         try:
-            queue.extend(self._catalog, holdings, self._options.lease_s)
+            jobs.extend(self._catalog, holdings, self._options.lease_s)
         except (CatalogError, SQLAlchemyError) as error:  # another beat may reach it; if none does, the leases run out
             _log.warning("the leases were not extended: %s", error)
 
@@ -444,3 +443,38 @@ class _Heartbeat:
     def _run(self) -> None:
         while not self._ended.wait(self._every_s):
             self._beat()
+
+
+class Queue:
+    """The facet `Collection.queue`: recordings that wait for workers, on any number of machines."""
+
+    def __init__(self, context: IngestContext) -> None:
+        self._context = context
+
+    def add(
+        self, *paths: str | os.PathLike[str], priority: int = 0, meta: str | os.PathLike[str] | None = None
+    ) -> QueueReport:
+        """Queue recordings for workers, see `enqueue`."""
+        return enqueue(self._context, *paths, priority=priority, meta=meta)
+
+    def work(
+        self,
+        options: WorkerOptions | None = None,
+        *,
+        stop: threading.Event | None = None,
+        done: Callable[[Done], None] | None = None,
+    ) -> WorkReport:
+        """Ingest what is queued, until told to stop, see `Worker`."""
+        return Worker(self._context, options, stop, done).run()
+
+    def state(self) -> jobs.QueueState:
+        """Return what waits, what is being worked on, and what failed too often."""
+        return jobs.state(self._context.catalog)
+
+    def retry(self, *uris: str) -> int:
+        """Queue dead letters again, all by default, and return how many."""
+        return jobs.retry(self._context.catalog, *uris)
+
+    def clear(self) -> int:
+        """Delete what waits, and return how many."""
+        return jobs.clear(self._context.catalog)

@@ -21,12 +21,12 @@ from e2vsearch.catalog.queue import finish
 from e2vsearch.catalog.reader import Known
 from e2vsearch.catalog.recordings import recording_at
 from e2vsearch.catalog.rows import Lease, NewRecording
-from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import AudioError, Cancelled, CatalogError, E2vsearchError, SettingsError, TranscriptError
 from e2vsearch.files import sha256_of, stat_of, uri_scheme
+from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.load import read_audio, read_remote, read_saved
 from e2vsearch.ingest.metadata import MetadataTable, Row
 from e2vsearch.ingest.remote.stores import Stores
@@ -115,7 +115,7 @@ class RecordingIngestor:
     """Reads recordings and stores them.
 
     Args:
-        collection: what they are added to.
+        context: what they are added to.
         encoder: of the collection's space; None where the sources are saved vectors.
         table: metadata, joined by file name.
         folder: transcripts, joined by file name.
@@ -124,14 +124,14 @@ class RecordingIngestor:
 
     def __init__(
         self,
-        collection: Collection,
+        context: IngestContext,
         encoder: Encoder | None,
         table: MetadataTable | None = None,
         folder: TranscriptFolder | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        self._collection = collection
-        self._catalog = collection.catalog
+        self._context = context
+        self._catalog = context.catalog
         # where as many read as there are cores, that is bound enough
         self._stop = stop or threading.Event()
         self._encoder = (
@@ -239,7 +239,7 @@ class RecordingIngestor:
 
     def _found(self, read: Read) -> Read:
         """Stored already, by name, size and time or else by content; or new."""
-        source, row, speech, stopped = read.source, read.row, self._collection.speech, self._stop.is_set
+        source, row, speech, stopped = read.source, read.row, self._context.speech, self._stop.is_set
         state = self._state(source)
         read = replace(read, mtime_ns=state.mtime_ns or 0)
         known = self._known_at(read.uri)
@@ -249,7 +249,7 @@ class RecordingIngestor:
             with self._stores.fetched(source) as fetched:
                 known = self._catalog.known_content(fetched.content_sha256)
                 if known is None:
-                    encoder = self._encoder or self._collection.encoder()
+                    encoder = self._encoder or self._context.encoder()
                     heard = read_remote(source, state, fetched, encoder, speech, row, stopped)
                     return replace(read, recording=heard)
         else:
@@ -321,13 +321,13 @@ class RecordingIngestor:
         return Outcome(read.uri, "failed", failure=FileFailure(read.uri, error.reason, str(error)))
 
 
-def workers_of(collection: Collection, encoder: Encoder | None, asked: int | None = None) -> int:
+def workers_of(context: IngestContext, encoder: Encoder | None, asked: int | None = None) -> int:
     """How many recordings are in work at a time: as asked for or set, else as many as keep the encoder busy.
 
     Raises:
         SettingsError: less than one.
     """
-    count = asked or collection.settings.workers or (encoder.calls_at_once if encoder else 0) or cores()
+    count = asked or context.settings.workers or (encoder.calls_at_once if encoder else 0) or cores()
     if count < 1:
         raise SettingsError(f"--workers must be 1 or more, not {count}")
     return count

@@ -18,20 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from e2vsearch import collection as _collection
-from e2vsearch import encoder_check
-from e2vsearch.encoders.base import Encoder
-from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import Cancelled, SettingsError
+from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import MetadataTable
 from e2vsearch.ingest.recording import FileFailure, Kind, Outcome, Read, RecordingIngestor, path_of, workers_of
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote
 from e2vsearch.ingest.sources import sources
 from e2vsearch.ingest.watch import STABLE_S, FolderWatch, ReloadedMetadata, rounds
+from e2vsearch.vectors.background import BackgroundBuilder
 
 if TYPE_CHECKING:
-    from e2vsearch.ingest.queue import Done, QueueReport, WorkerOptions, WorkReport
     from e2vsearch.ingest.transcripts.alignment import TranscriptFolder
 
 
@@ -73,154 +70,115 @@ class IngestReport:
     left_out_words: int = 0  # of transcripts, said where no speech was found
 
 
-class Collection(_collection.Collection):
-    """A collection that can be added to: what `e2vsearch.open` gives."""
+def ingest(
+    context: IngestContext,
+    *paths: str | os.PathLike[str],
+    workers: int | None = None,
+    meta: str | os.PathLike[str] | None = None,
+    transcripts: str | os.PathLike[str] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+    stop: threading.Event | None = None,
+) -> IngestReport:
+    """Add recordings: files, folders and globs. What is stored already is not read again.
 
-    def ingest(
-        self,
-        *paths: str | os.PathLike[str],
-        workers: int | None = None,
-        meta: str | os.PathLike[str] | None = None,
-        transcripts: str | os.PathLike[str] | None = None,
-        dry_run: bool = False,
-        progress: Callable[[Progress], None] = lambda _: None,
-        stop: threading.Event | None = None,
-    ) -> IngestReport:
-        """Add recordings: files, folders and globs. What is stored already is not read again.
+    Args:
+        context: of the collection.
+        paths: files, folders and globs, see `e2vsearch.audio.paths.expand`; and ``s3://``, ``gs://`` and ``http(s)://``
+            URLs, prefixes that end with ``/`` and globs, see `e2vsearch.ingest.remote.stores`.
+        workers: recordings in work at a time, by default as many as keep the encoder busy: one a core, and four a
+            core with emotion2vec, which joins their segments.
+        meta: a CSV whose columns are joined by file name, see `MetadataTable`.
+        transcripts: a folder of ``.srt``, ``.vtt``, ``.json`` or ``.txt``, joined by file name and by time, see
+            `e2vsearch.ingest.transcripts`; to recordings stored before as well, without reading their audio.
+        dry_run: say what would be done; nothing is written, and no encoder is opened.
+        progress: called after each file.
+        stop: set it from another thread to end early, as Ctrl-C does.
 
-        Args:
-            paths: files, folders and globs, see `e2vsearch.audio.paths.expand`; and ``s3://``, ``gs://`` and ``http(s)://``
-                URLs, prefixes that end with ``/`` and globs, see `e2vsearch.ingest.remote.stores`.
-            workers: recordings in work at a time, by default as many as keep the encoder busy: one a core, and four a
-                core with emotion2vec, which joins their segments.
-            meta: a CSV whose columns are joined by file name, see `MetadataTable`.
-            transcripts: a folder of ``.srt``, ``.vtt``, ``.json`` or ``.txt``, joined by file name and by time, see
-                `e2vsearch.ingest.transcripts`; to recordings stored before as well, without reading their audio.
-            dry_run: say what would be done; nothing is written, and no encoder is opened.
-            progress: called after each file.
-            stop: set it from another thread to end early, as Ctrl-C does.
+    Returns:
+        What was done, failures included: one bad file never stops the rest.
 
-        Returns:
-            What was done, failures included: one bad file never stops the rest.
+    Raises:
+        EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded at all.
+        SettingsError: the metadata cannot be read, or there is no folder of transcripts.
+        CatalogError: the database cannot be written.
+    """
+    stop = stop or threading.Event()
+    of_vectors = context.of_vectors
+    files = list(sources(paths, Stores(stop), of_vectors=of_vectors))
+    table = MetadataTable(meta) if meta is not None else None
+    folder = _transcripts(transcripts, files)
+    run = IngestRunner(progress=progress, stop=stop)
+    if dry_run:
+        return run.rehearse(RecordingIngestor(context, None, table, folder, stop), files).report(table, folder)
+    encoder = None if of_vectors else context.pinned_encoder()
+    count = workers_of(context, encoder, workers)
+    report = run.work(RecordingIngestor(context, encoder, table, folder, stop), files, count).report(table, folder)
+    if context.catalog.space is not None and not report.interrupted:
+        context.maintain()
+    return report
 
-        Raises:
-            EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded at all.
-            SettingsError: the metadata cannot be read, or there is no folder of transcripts.
-            CatalogError: the database cannot be written.
-        """
-        stop = stop or threading.Event()
-        of_vectors = self._of_vectors
-        files = list(sources(paths, Stores(stop), of_vectors=of_vectors))
-        table = MetadataTable(meta) if meta is not None else None
-        folder = _transcripts(transcripts, files)
-        run = IngestRunner(progress=progress, stop=stop)
-        if dry_run:
-            return run.rehearse(RecordingIngestor(self, None, table, folder, stop), files).report(table, folder)
-        encoder = None if of_vectors else self._pinned()
-        count = workers_of(self, encoder, workers)
-        report = run.work(RecordingIngestor(self, encoder, table, folder, stop), files, count).report(table, folder)
-        if self.catalog.space is not None and not report.interrupted:
-            self.maintain()
-        return report
 
-    def watch(
-        self,
-        *folders: str | os.PathLike[str],
-        workers: int | None = None,
-        meta: str | os.PathLike[str] | None = None,
-        transcripts: str | os.PathLike[str] | None = None,
-        stable_s: float = STABLE_S,
-        each: Callable[[Outcome], None] = lambda _: None,
-        stop: threading.Event | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[float], object] | None = None,
-    ) -> IngestReport:
-        """Add the recordings of some folders, and go on adding those that come or change, until told to stop.
+def watch(
+    context: IngestContext,
+    *folders: str | os.PathLike[str],
+    workers: int | None = None,
+    meta: str | os.PathLike[str] | None = None,
+    transcripts: str | os.PathLike[str] | None = None,
+    stable_s: float = STABLE_S,
+    each: Callable[[Outcome], None] = lambda _: None,
+    stop: threading.Event | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    wait: Callable[[float], object] | None = None,
+) -> IngestReport:
+    """Add the recordings of some folders, and go on adding those that come or change, until told to stop.
 
-        A file is taken once it has stayed as it is for a while and nobody has it open to write. One that fails is
-        noted, and tried again when it changes, after a restart too. One that goes stays in the collection.
+    A file is taken once it has stayed as it is for a while and nobody has it open to write. One that fails is
+    noted, and tried again when it changes, after a restart too. One that goes stays in the collection.
 
-        Args:
-            folders: watched with all below them.
-            workers: as for `ingest`.
-            meta: as for `ingest`; the table is read again when it has changed.
-            transcripts: as for `ingest`; one is joined if it is there when its recording is taken.
-            stable_s: how long a file must have stayed as it is.
-            each: called after each recording.
-            stop: set it from another thread to end it, as Ctrl-C does.
-            clock: seconds, never going back.
-            wait: what waits between two looks, by default until `stop` is set, at most.
+    Args:
+        context: of the collection.
+        folders: watched with all below them.
+        workers: as for `ingest`.
+        meta: as for `ingest`; the table is read again when it has changed.
+        transcripts: as for `ingest`; one is joined if it is there when its recording is taken.
+        stable_s: how long a file must have stayed as it is.
+        each: called after each recording.
+        stop: set it from another thread to end it, as Ctrl-C does.
+        clock: seconds, never going back.
+        wait: what waits between two looks, by default until `stop` is set, at most.
 
-        Returns:
-            What was done, when it has been stopped.
+    Returns:
+        What was done, when it has been stopped.
 
-        Raises:
-            EncoderError, MissingExtra, SpaceMismatch, SettingsError, CatalogError: as `ingest`.
-        """
-        if self._of_vectors:
-            raise SettingsError("saved vectors cannot be watched - run e2vsearch ingest when there are new ones")
-        stop = stop or threading.Event()
-        parked = {failure.uri: failure.failed_at for failure in self.catalog.failures()}
-        watched = FolderWatch(folders, stable_s=stable_s, parked=parked)
-        table = ReloadedMetadata(meta) if meta is not None else None
-        _transcripts(transcripts, ())  # a folder that is none is said now, and not with the first recording
-        encoder = self._pinned()
-        count = workers_of(self, encoder, workers)
-        run = IngestRunner(each=each, stop=stop)
-        with suppress(KeyboardInterrupt):
-            tended_s = clock() - _TEND_EVERY_S
-            for ready in rounds(watched, stop.is_set, clock, wait or stop.wait):
-                if ready:
-                    folder = _transcripts(transcripts, watched.files)
-                    run.work(
-                        RecordingIngestor(self, encoder, table.now() if table else None, folder, stop), ready, count
-                    )
-                if run.changed and not stop.is_set() and clock() - tended_s >= _TEND_EVERY_S:
-                    self._mender.mend(self.due)  # in a thread of its own: recordings go on being taken
-                    run.changed, tended_s = False, clock()
-        stop.set()
-        return run.report()
-
-    def enqueue(
-        self, *paths: str | os.PathLike[str], priority: int = 0, meta: str | os.PathLike[str] | None = None
-    ) -> QueueReport:
-        """Queue recordings for workers: see `e2vsearch.ingest.queue.enqueue`."""
-        from e2vsearch.ingest.queue import enqueue
-
-        return enqueue(self, *paths, priority=priority, meta=meta)
-
-    def work(
-        self,
-        options: WorkerOptions | None = None,
-        *,
-        stop: threading.Event | None = None,
-        done: Callable[[Done], None] | None = None,
-    ) -> WorkReport:
-        """Ingest what is queued, until told to stop: see `e2vsearch.ingest.queue.Worker`.
-
-        Any number of processes may do so at a time, on any number of machines.
-
-        Args:
-            options: how it goes about it; ``WorkerOptions(drain=True)`` ends when nothing is left.
-            stop: set it from another thread to end it: what it has not done goes back into the queue.
-            done: called after each recording.
-
-        Raises:
-            EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded at all.
-            CatalogError: the database was away for longer than a lease.
-        """
-        from e2vsearch.ingest.queue import Worker
-
-        return Worker(self, options, stop, done).run()
-
-    @property
-    def _of_vectors(self) -> bool:
-        return (self.settings.encoder or self.catalog.encoder_source) == SAVED
-
-    def _pinned(self) -> Encoder:
-        encoder = self.encoder()
-        encoder_check.pin_encoder(self.catalog, encoder)
-        return encoder
+    Raises:
+        EncoderError, MissingExtra, SpaceMismatch, SettingsError, CatalogError: as `ingest`.
+    """
+    if context.of_vectors:
+        raise SettingsError("saved vectors cannot be watched - run e2vsearch ingest when there are new ones")
+    stop = stop or threading.Event()
+    parked = {failure.uri: failure.failed_at for failure in context.catalog.failures()}
+    watched = FolderWatch(folders, stable_s=stable_s, parked=parked)
+    table = ReloadedMetadata(meta) if meta is not None else None
+    _transcripts(transcripts, ())  # a folder that is none is said now, and not with the first recording
+    encoder = context.pinned_encoder()
+    count = workers_of(context, encoder, workers)
+    run = IngestRunner(each=each, stop=stop)
+    builder = BackgroundBuilder(context.maintain)
+    with suppress(KeyboardInterrupt):
+        tended_s = clock() - _TEND_EVERY_S
+        for ready in rounds(watched, stop.is_set, clock, wait or stop.wait):
+            if ready:
+                folder = _transcripts(transcripts, watched.files)
+                run.work(
+                    RecordingIngestor(context, encoder, table.now() if table else None, folder, stop), ready, count
+                )
+            if run.changed and not stop.is_set() and clock() - tended_s >= _TEND_EVERY_S:
+                builder.mend(context.due)  # in a thread of its own: recordings go on being taken
+                run.changed, tended_s = False, clock()
+    stop.set()
+    builder.join()
+    return run.report()
 
 
 def _transcripts(folder: str | os.PathLike[str] | None, recordings: Iterable[Path | Remote]) -> TranscriptFolder | None:

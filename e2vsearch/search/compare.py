@@ -1,4 +1,4 @@
-"""How alike two recordings feel, from what was heard in each. Knows moments, nothing of files or of a database."""
+"""Compares two embedded recordings: how alike they feel, and which of their segments are most alike."""
 
 from __future__ import annotations
 
@@ -9,107 +9,101 @@ import numpy as np
 
 from e2vsearch.emotions import Emotion, named_as_one
 from e2vsearch.encoders.base import Encoder
-from e2vsearch.errors import CatalogError, QueryError, SettingsError
+from e2vsearch.errors import QueryError
 from e2vsearch.projections import adapt, network
 from e2vsearch.projections.base import RAW, Projection, unit
-from e2vsearch.projections.view import projected_space
-from e2vsearch.settings import Settings
+from e2vsearch.projections.view import SearchView, projected_space
 from e2vsearch.types import ComparedAudio, Comparison, EmbeddedAudio, EmbeddedSegment, Space, segment_durations
 
 
-def compare_audio(
-    space: Space, a: tuple[str, EmbeddedAudio], b: tuple[str, EmbeddedAudio], projection: Projection = RAW
-) -> Comparison:
-    """The comparison of two recordings that were listened to, each with its name.
+@dataclass(frozen=True, slots=True)
+class ComparisonView:
+    """The projection that two clips are compared through.
+
+    Attributes:
+        projection: applied to each segment's vector.
+        space: the encoder's, with the projection's name.
+        reason: for people: whose projection it is, or why there is none.
+    """
+
+    projection: Projection
+    space: Space
+    reason: str
+
+
+def compare_audio(view: ComparisonView, a: tuple[str, EmbeddedAudio], b: tuple[str, EmbeddedAudio]) -> Comparison:
+    """Return the comparison of two embedded recordings.
 
     Args:
-        space: that they were heard in.
-        a: one of them.
-        b: the other.
-        projection: of each moment's vector, before any mean is taken.
+        view: the projection of each segment's vector, before any mean is taken.
+        a: one of them, with its name.
+        b: the other, with its name.
 
     Raises:
         QueryError: one of them has no speech.
     """
-    for name, heard in (a, b):
-        if not heard.moments:
+    for name, embedded in (a, b):
+        if not embedded.segments:
             raise QueryError(f"no speech found in {name} - compare clips in which somebody speaks")
-    units = [unit(projection.apply(np.stack([moment.vector for moment in heard.moments]))) for _, heard in (a, b)]
+    vectors = [np.stack([segment.vector for segment in embedded.segments]) for _, embedded in (a, b)]
+    units = [unit(view.projection.apply(each)) for each in vectors]
     cosines = np.clip(units[0] @ units[1].T, -1.0, 1.0)
     best = np.unravel_index(int(np.argmax(cosines)), cosines.shape)
     means = [
-        unit((vectors * segment_durations(heard.moments)[:, None]).sum(axis=0))
-        for vectors, (_, heard) in zip(units, (a, b), strict=True)
+        unit((rows * segment_durations(embedded.segments)[:, None]).sum(axis=0))
+        for rows, (_, embedded) in zip(units, (a, b), strict=True)
     ]
-    sides = [_side(space, name, heard, int(at)) for (name, heard), at in zip((a, b), best, strict=True)]
+    compared = [
+        _compared(view.space, name, embedded, int(at)) for (name, embedded), at in zip((a, b), best, strict=True)
+    ]
     score = float(np.clip(means[0] @ means[1], -1.0, 1.0))
-    return Comparison(score, float(cosines[best]), sides[0], sides[1], space)
+    return Comparison(score, float(cosines[best]), compared[0], compared[1], view.space, view.reason)
 
 
-def _side(space: Space, name: str, heard: EmbeddedAudio, best: int) -> ComparedAudio:
-    moment, emotion = heard.moments[best], emotion_of(space, heard.moments)
+def _compared(space: Space, name: str, embedded: EmbeddedAudio, best: int) -> ComparedAudio:
+    segment, emotion = embedded.segments[best], emotion_of(space, embedded.segments)
     return ComparedAudio(
         name=name,
-        segments=len(heard.moments),
-        speech_s=float(segment_durations(heard.moments).sum()),
+        segments=len(embedded.segments),
+        speech_s=float(segment_durations(embedded.segments).sum()),
         emotion=None if emotion is None else emotion.name,
         emotion_score=None if emotion is None else emotion.score,
         arousal=None if emotion is None else emotion.arousal,
         valence=None if emotion is None else emotion.valence,
-        channel=moment.channel,
-        start_s=moment.start_s,
-        end_s=moment.end_s,
+        channel=segment.channel,
+        start_s=segment.start_s,
+        end_s=segment.end_s,
     )
 
 
-def emotion_of(space: Space, moments: Sequence[EmbeddedSegment]) -> Emotion | None:
-    """What moments are named as a whole; None where the encoder has no classes."""
-    scores = [each.scores for each in moments if each.scores is not None]
-    if len(scores) < len(moments):
+def emotion_of(space: Space, segments: Sequence[EmbeddedSegment]) -> Emotion | None:
+    """Return the emotion of several segments as a whole; None where the encoder has no classes."""
+    scores = [each.scores for each in segments if each.scores is not None]
+    if len(scores) < len(segments):
         return None
-    levels_db = [moment.level_db for moment in moments]
-    return named_as_one(np.stack(scores), space.labels, segment_durations(moments).tolist(), levels_db)
+    levels_db = [segment.level_db for segment in segments]
+    return named_as_one(np.stack(scores), space.labels, segment_durations(segments).tolist(), levels_db)
 
 
-@dataclass(frozen=True, slots=True)
-class AtHand:
-    """A projection, and where it comes from."""
-
-    projection: Projection
-    space: Space  # the encoder's, with the projection's name
-    why: str  # for people: whose projection it is, or why it is none
-
-
-def at_hand(options: Settings, encoder: Encoder) -> AtHand:
-    """What vectors of a space are compared through.
+def comparison_view(
+    encoder: Encoder | None, view: SearchView | None, space: Space | None, reason: str
+) -> ComparisonView:
+    """Return the projection for comparing clips that are not stored.
 
     Args:
-        options: they name a collection, whether it is there or not.
-        encoder: what they were made with. What ships with it, or its head, is taken where the collection is of no help.
-
-    Raises:
-        AnalysisError: the projection in use is damaged.
+        encoder: that embeds the clips; None for the collection's own.
+        view: of the open collection; None where there is none, or it is empty.
+        space: that the collection is pinned to.
+        reason: which collection it is, or why there is none.
     """
-    space = encoder.space
-    try:
-        from e2vsearch.collection import Collection
-
-        collection = Collection.open(options.index, create=False)
-    except (CatalogError, SettingsError) as error:  # two clips can be compared without one
-        return _alone(encoder, str(error).partition(" - ")[0])
-    with collection:
-        if collection.space is None:
-            return _alone(encoder, f"{collection.place.named} holds no recordings yet")
-        if collection.space != space:
-            return _alone(encoder, f"{collection.place.named} holds vectors of another space: {collection.space}")
-        lens = collection.lens()
-        uses = "" if lens.projection.kind == RAW.kind else f" the projection {lens.projection.name}"
-        return AtHand(lens.projection, lens.named(space), f"{collection.place.named} uses{uses or ' no projection'}")
-
-
-def _alone(encoder: Encoder, why: str) -> AtHand:
+    if view is not None and space is not None and (encoder is None or space == encoder.space):
+        uses = "no projection" if view.projection.kind == RAW.kind else f"the projection {view.projection.name}"
+        return ComparisonView(view.projection, view.named(space), f"{reason} uses {uses}")
+    assert encoder is not None, "an empty collection has no view of its own"
+    if space is not None:
+        reason = f"{reason} holds vectors of another space: {space}"
     found = adapt.alone(encoder.projection(), encoder.head(), encoder.space.dim)
     if found is RAW:
-        return AtHand(RAW, encoder.space, why)
+        return ComparisonView(RAW, encoder.space, reason)
     source = "it ships with" if found.kind == network.KIND else "it is the head of"
-    return AtHand(found, projected_space(encoder.space, found), f"{source} {encoder.space.encoder}; {why}")
+    return ComparisonView(found, projected_space(encoder.space, found), f"{source} {encoder.space.encoder}; {reason}")

@@ -1,9 +1,9 @@
-"""Emotions and labels as queries: a name → the one vector that stands for it here. Knows the catalog, no audio.
+"""Prototypes: the one vector that stands for an emotion or a label in a collection.
 
-A label is the mean of its examples. What only a classifier or the encoder says of segments, a label that came with an
-imported classifier or an emotion, is the mean of the segments that are surest to be it, weighted by how sure they are.
-Of an emotion these are the ones that are named so or, where none is, those without a name that it is likeliest of or
-stands out in.
+A label's is the mean of its examples. Where only a classifier or the encoder names segments (a label that came with an
+imported classifier, or an emotion), it is the mean of the segments of the highest probability, weighted by it. Of an
+emotion these are the ones named so or, where none is, those without a name whose likeliest class it is or in which it
+stands out.
 """
 
 from __future__ import annotations
@@ -28,27 +28,25 @@ SUREST = 100
 """Segments that stand for an emotion, at most."""
 
 A_RECORDING = 3
-"""Of these, from one recording at most: one long call must not be what an emotion sounds like."""
+"""Of these, from one recording at most: one long call must not define an emotion."""
 
 _LOOKED_AT = 10 * SUREST  # the surest segments, before each recording's are cut down
-
-_LONGEST = 64  # characters of a label
 
 
 @dataclass(frozen=True, slots=True)
 class Prototype:
-    """A name, resolved."""
+    """An emotion or label, resolved."""
 
-    named: str  # "label:hesitant"
+    name: str  # "label:hesitant"
     vector: NDArray[np.float32]  # (dim,), a mean of unit vectors
     examples: NDArray[np.int64]  # stored segments that a person gave the label to: they are the query itself
 
 
 def prototype(catalog: Catalog, query: str, projection: Projection = RAW) -> Prototype:
-    """What ``label:NAME`` or ``emotion:NAME`` stands for, as a projection shows it.
+    """Return what ``label:NAME`` or ``emotion:NAME`` stands for, projected.
 
     Raises:
-        NotStored: there is no such label or emotion, or nothing here sounds like it.
+        NotStored: there is no such label or emotion, or no segment is named so.
         QueryError: it is what stands for no emotion, "unsure" or "too short".
     """
     kind, _, name = query.partition(":")
@@ -56,33 +54,15 @@ def prototype(catalog: Catalog, query: str, projection: Projection = RAW) -> Pro
     if found is not None:
         return found
     if kind == "emotion" and _spelt(catalog, name) is not None:
-        raise NotStored(f"no segment sounds {name.strip()!r} here - query with a clip of it instead")
+        raise NotStored(f"no segment is named {name.strip()!r} here - query with a clip of it instead")
     if kind == "emotion":
         refuse_nameless(name)
     there = [each for each in known_names(catalog) if each.startswith(f"{kind}:")]
     raise NotStored(f"there is no {kind} {name.strip()!r} - known: {', '.join(there) or f'no {kind} at all'}")
 
 
-def bare_prototype(catalog: Catalog, word: str, projection: Projection = RAW) -> Prototype | None:
-    """What a word stands for: a label, else an emotion; None if neither is called so.
-
-    Raises:
-        NotStored: it is an emotion, and nothing here sounds like it.
-        QueryError: it is what stands for no emotion, "unsure" or "too short".
-    """
-    if (found := _label(catalog, word, projection)) is not None:
-        return found
-    refuse_nameless(word)
-    return None if _spelt(catalog, word) is None else prototype(catalog, f"emotion:{word}", projection)
-
-
-def is_bare_name(query: str) -> bool:
-    """Whether a query may be such a word: no folder in it, no suffix, no scheme."""
-    return 0 < len(query) <= _LONGEST and not set("/\\:.~") & set(query) and query.isprintable()
-
-
 def refuse_nameless(name: str) -> None:
-    """See that a name is not what stands for none.
+    """See that a name is an emotion's, not "unsure" or "too short".
 
     Raises:
         QueryError: it is.
@@ -90,13 +70,13 @@ def refuse_nameless(name: str) -> None:
     plain = name.strip().casefold()
     if plain in NAMELESS:
         raise QueryError(
-            f"{plain!r} is no emotion to search by, it names moments of which none is clear - "
+            f"{plain!r} is no emotion to search by, it names segments without a clear one - "
             f"list them with --where 'emotion = \"{plain}\"'"
         )
 
 
 def known_names(catalog: Catalog) -> tuple[str, ...]:
-    """Every emotion and label that can be asked for, as ``emotion:angry``."""
+    """Return every emotion and label of the collection, as ``emotion:angry``."""
     emotions = catalog.space.labels if catalog.space is not None else ()
     return (*(f"emotion:{name}" for name in emotions), *(f"label:{name}" for name in rows.names(catalog)))
 
@@ -118,7 +98,7 @@ def _emotion(catalog: Catalog, name: str, projection: Projection) -> Prototype |
 
 
 def _spelt(catalog: Catalog, name: str) -> str | None:
-    """The space's own spelling of an emotion."""
+    """Return the space's own spelling of an emotion."""
     emotions = catalog.space.labels if catalog.space is not None else ()
     return next((each for each in emotions if each.casefold() == name.strip().casefold()), None)
 
@@ -140,7 +120,7 @@ def _surest(catalog: Catalog, name: str, found: rows.Confident, projection: Proj
 
 
 def canonical_name(catalog: Catalog, name: str) -> str:
-    """``angry`` → ``emotion:angry``; a label of one's own comes before an emotion of that name.
+    """Return ``emotion:angry`` for ``angry``; a label of one's own comes before an emotion of that name.
 
     Raises:
         NotStored: it is neither.

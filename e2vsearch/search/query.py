@@ -3,98 +3,189 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import Any, cast
 
 from numpy.typing import NDArray
 
 from e2vsearch.errors import QueryError
+from e2vsearch.types import By, Hit, Recording, Segment
 
-if TYPE_CHECKING:
-    pass
-from collections.abc import Mapping
-from dataclasses import field
-from math import isfinite
-from typing import TYPE_CHECKING
-
-from e2vsearch.types import By
-
-if TYPE_CHECKING:
-    pass
+AudioQuery = str | os.PathLike[str] | bytes | NDArray[Any] | Sequence[float] | Hit | Segment | Recording
+"""A path or ``file://`` URI of audio or of an ``.npy`` vector; ``seg:123``, ``call:45``, ``emotion:angry`` or
+``label:hesitant``; a `Hit`, `Segment` or `Recording`; the bytes of an audio file; 16 kHz samples; or a vector ``(dim,)``
+or vectors ``(n, dim)`` of the collection's space."""
 
 
-AudioQuery = str | os.PathLike[str] | bytes | NDArray[Any] | Sequence[float]
-"""A path or ``file://`` URI of audio or of an ``.npy`` vector, ``seg:123`` or ``call:45``, ``label:hesitant`` or
-``emotion:angry`` (just ``angry`` too, where there is no such file), the bytes of an audio file, 16 kHz samples, or a
-vector ``(dim,)`` or vectors ``(n, dim)`` of the space."""
+def identifier_of(source: AudioQuery) -> str | None:
+    """Return the id, ``seg:123`` or ``call:45``, of a reference that is stored; None for all others."""
+    if isinstance(source, Hit):
+        return source.segment
+    if isinstance(source, Segment | Recording):
+        return source.id
+    return source if isinstance(source, str) and source.startswith(("seg:", "call:")) else None
 
-NamedVectorWeights = Mapping[str, float | tuple[float, str | NDArray[Any] | Sequence[float]]]
-"""Weights of side vectors by name, each alone or with its reference: a vector ``(dim,)`` of that side, or ``seg:12``
-for the one that this segment has. Alone, the reference is what the query's own stored segments have there.
-``emotion`` is the weight of the collection's own vectors, 1 where it is not named."""
 
-WeightedReference = AudioQuery | tuple[AudioQuery, float]
-"""A reference, or one with its weight: ``("angry.wav", 2.0)``."""
+AVOID_WEIGHT = 0.5
+"""Weight of a reference to avoid, unless one is given: half of its likeness is taken off."""
 
 Trajectory = AudioQuery | Sequence[AudioQuery]
-"""A call whose course is looked for, or the stations of one: ``["neutral", "angry"]``, or ``"neutral,angry"``."""
+"""A recording, or two or more references that follow one another; as one string, names of emotions or labels:
+``"neutral,angry"``."""
+
+NamedVectorWeight = float | tuple[float, str | NDArray[Any] | Sequence[float] | None]
+"""The weight of a set of named vectors; with the vector, or the stored segment's id, that its vectors are compared with,
+by default what the references' own segments have there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An example of what to find, or to avoid, with its weight.
+
+    Attributes:
+        source: what the example is, see `AudioQuery`.
+        weight: above 0. Of references to find, weights are relative to one another; None counts all segments of the
+            unweighted references as one reference. Of references to avoid it is absolute, `AVOID_WEIGHT` by default.
+
+    Raises:
+        QueryError: a weight that is not a number above 0.
+    """
+
+    source: AudioQuery
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not (isfinite(self.weight) and self.weight > 0):
+            raise QueryError(f"a weight is above 0, not {self.weight:g} - put what hits should be unlike under avoid")
+
+    @classmethod
+    def of(cls, given: AudioQuery | Reference) -> Reference:
+        """Return `given` if it is a reference already, else the reference to it."""
+        return given if isinstance(given, Reference) else cls(given)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked for; `Collection.query` says what each means."""
+    """What is asked of a collection. Every door, from the command line to a retriever, parses into one.
 
-    references: tuple[WeightedReference, ...] = ()
+    Attributes:
+        references: examples of what to find, see `Reference`; several without weights count as one reference of all
+            their segments, with weights the score is the weighted mean of each.
+        k: how many hits, at least 1.
+        by: ``recording``, each hit with its best segment, or ``segment``.
+        where: a filter, such as ``queue = "billing" and channel = 1``, see `e2vsearch.catalog.filters`.
+        text: words that must be said in the segment, see `e2vsearch.catalog.text_search`: ``refund``,
+            ``"credit card"``, ``refund*``, ``-thanks``.
+        avoid: examples that hits should be unlike; weight · max(0, cosine) is taken off, see `e2vsearch.search.score`.
+        emotion: an emotion or a label of one's own as one more reference, or several in one mixture by weight:
+            ``{"frustrated": 1, "shouting": -0.5}``. A weight below 0 is taken off as `avoid` is; one of 0 only names
+            what `min_probability` is of.
+        min_probability: the least probability, 0 to 1, of these emotions (all whose weight is not below 0) in a segment.
+        trajectory: find recordings whose emotion changes over time in the same way, see `Trajectory` and
+            `e2vsearch.search.trajectory`. It takes no other reference.
+        group_by: ``recording``, ``day``, or keys of the metadata: at most `group_size` hits share one value of each;
+            the list is filled up from further down the ranking.
+        group_size: one limit for all of `group_by`, or one each.
+        named_vectors: weights of other models' vectors in the score, by name, see `NamedVectorWeight`; ``emotion`` is
+            the collection's own, 1.0 by default. Every segment is compared then.
+        explain: say of each hit why it is one (`Hit.why`), and what percentage of random pairs here are less alike.
+        exact: compare every segment, whatever index there is.
+        include_self: keep stored segments that are themselves the reference.
+
+    Raises:
+        QueryError: it makes no sense by itself.
+
+    Example:
+        >>> Query(("angry.wav",), k=5).references
+        (Reference(source='angry.wav', weight=None),)
+        >>> Query(("seg:1",), k=0)
+        Traceback (most recent call last):
+        e2vsearch.errors.QueryError: k must be 1 or more, not 0
+    """
+
+    references: tuple[Reference, ...] = ()
     k: int = 20
-    by: By = "call"
+    by: By = "recording"
     where: str | None = None
-    include_self: bool = False
-    exact: bool = False
     text: str | None = None
-    fuse: NamedVectorWeights | None = None
-    but_not: Sequence[WeightedReference] = ()
+    avoid: tuple[Reference, ...] = ()
     emotion: str | Mapping[str, float] | None = None
-    emotion_min: float | None = None
-    arc: Trajectory | None = None
-    per: Mapping[str, int] = field(default_factory=dict)
+    min_probability: float | None = None
+    trajectory: Trajectory | None = None
+    group_by: tuple[str, ...] = ()
+    group_size: int | tuple[int, ...] = 1
+    named_vectors: Mapping[str, NamedVectorWeight] | None = None
     explain: bool = False
+    exact: bool = False
+    include_self: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("references", "avoid"):
+            given = getattr(self, name)
+            if isinstance(given, str | os.PathLike | bytes):
+                raise QueryError(f"{name} is a list of references, even of one")
+            object.__setattr__(self, name, tuple(Reference.of(each) for each in given))
+        group_by = (self.group_by,) if isinstance(self.group_by, str) else tuple(self.group_by)
+        object.__setattr__(self, "group_by", group_by)
+        self._check()
+
+    @classmethod
+    def of(cls, *references: AudioQuery | Reference | Query, **given: Any) -> Query:
+        """Return the query that is given itself, or build one of references and fields.
+
+        Raises:
+            QueryError: it makes no sense by itself.
+            TypeError: a field that there is not, or fields beside a query.
+        """
+        if len(references) == 1 and isinstance(references[0], Query):
+            if given:
+                raise TypeError("a Query takes no further fields: use dataclasses.replace")
+            return references[0]
+        unknown = set(given) - {each.name for each in fields(cls)} | set(given) & {"references"}
+        if unknown:
+            raise TypeError(f"a query has no field {', '.join(sorted(unknown))}")
+        return cls(cast("tuple[Reference, ...]", references), **given)
 
     @property
     def emotions(self) -> Mapping[str, float]:
-        """Names and their weights."""
+        """Names of emotions and labels, and their weights."""
         return {self.emotion: 1.0} if isinstance(self.emotion, str) else dict(self.emotion or {})
 
-    def check(self) -> None:
-        """Whether it makes sense by itself.
+    @property
+    def group_limits(self) -> Mapping[str, int]:
+        """The most hits that may share one value, by what they share."""
+        sizes = (self.group_size,) * len(self.group_by) if isinstance(self.group_size, int) else self.group_size
+        return dict(zip(self.group_by, sizes, strict=True))
 
-        Raises:
-            QueryError: it does not.
-        """
+    def _check(self) -> None:
         if self.k < 1:
             raise QueryError(f"k must be 1 or more, not {self.k}")
-        if self.by not in ("call", "segment"):
-            raise QueryError(f"hits come by call or by segment, not by {self.by!r}")
-        if isinstance(self.but_not, str | os.PathLike | bytes):
-            raise QueryError("what hits should not be like is a list of references, even of one")
+        if self.by not in ("recording", "segment"):
+            raise QueryError(f"hits come by recording or by segment, not by {self.by!r}")
+        if not isinstance(self.group_size, int) and len(self.group_size) != len(self.group_by):
+            raise QueryError(f"{len(self.group_by)} groups have {len(self.group_size)} sizes: give one, or one each")
+        for name, size in self.group_limits.items():
+            if size < 1:
+                raise QueryError(f"at most {size} hits per {name} leaves nothing: give 1 or more")
         for name, weight in self.emotions.items():
             if not isfinite(weight):
                 raise QueryError(f"the weight of {name} must be a number, not {weight}")
-        if self.emotion_min is not None:
-            if not 0 <= self.emotion_min <= 1:
-                raise QueryError(f"an emotion's probability is between 0 and 1, not {self.emotion_min}")
+        if self.min_probability is not None:
+            if not 0 <= self.min_probability <= 1:
+                raise QueryError(f"an emotion's probability is between 0 and 1, not {self.min_probability}")
             if not any(weight >= 0 for weight in self.emotions.values()):
                 raise QueryError("a least probability needs the emotion it is of: name one, such as angry")
-        if self.arc is not None:
-            self._check_arc()
+        if self.trajectory is not None:
+            self._check_trajectory()
         elif not self.references and not any(weight > 0 for weight in self.emotions.values()):
-            more = "; what is unwanted is only taken off" if self.but_not or self.emotions else ""
+            more = "; what is to be avoided is only taken off" if self.avoid or self.emotions else ""
             raise QueryError(f"a query needs a reference: a clip, an .npy file, or a stored id such as seg:1{more}")
 
-    def _check_arc(self) -> None:
-        if self.by != "call":
-            raise QueryError("calls have a course and segments have none: ask for an arc by call")
-        others = {"references": self.references, "but_not": self.but_not, "emotion": self.emotion, "fuse": self.fuse}
-        for name, value in others.items():
-            if value:
-                raise QueryError(f"an arc is a reference by itself: ask for it without {name.replace('_', ' ')}")
+    def _check_trajectory(self) -> None:
+        if self.by != "recording":
+            raise QueryError("recordings have a trajectory and segments have none: ask for it by recording")
+        for name in ("references", "avoid", "emotion", "named_vectors"):
+            if getattr(self, name):
+                raise QueryError(f"a trajectory is a reference by itself: ask for it without {name.replace('_', ' ')}")

@@ -1,19 +1,20 @@
-"""Calls whose emotion runs the same way over time. Knows vectors in order of time, nothing of audio or of names.
+"""Recordings whose emotion changes over time in the same way, compared by dynamic time warping.
 
-A *course* is one channel's segments in order of time. Two are compared by dynamic time warping (Sakoe and Chiba, 1978,
-its symmetric form): a path that walks both from their first segments to their last, never back, so that the sum of ::
+A *trajectory* is one channel's segments in order of time. Two are compared by dynamic time warping (Sakoe and Chiba,
+1978, its symmetric form): a path that walks both from their first segments to their last, never back, so that the sum
+of ::
 
-    (what the step covers of the one + what it covers of the other) · (1 - cosine)
+    (share of the one that the step covers + share of the other) · (1 - cosine)
 
-is least. Each segment covers its share of its course's spoken time, so every path's weights sum to 2, and ::
+is least. Each segment covers its share of its trajectory's spoken time, so every path's weights sum to 2, and ::
 
     score = 1 - least sum / 2
 
-is the mean cosine along the best path, weighted by time: 1.0 for the same course, whatever its length or pace. A path
-may run ahead of the other by `BAND` of its segments, or else one angry minute could be matched with a whole call.
+is the mean cosine along the best path, weighted by time: 1.0 for the same trajectory, whatever its length or pace. A
+path may run ahead of the other by `BAND` of its segments, or else one angry minute could be matched with a whole call.
 
-A call's score is the mean, over the reference's channels, of its best channel. Up to `_ALL_CELLS` pairs of segments
-every call is compared; beyond, those that hold the best matches of the reference's segments, whatever their order.
+A recording's score is the mean, over the reference's channels, of its best channel. Up to `_ALL_CELLS` pairs of
+segments every recording is compared; beyond, those that hold the best matches of the reference's segments in any order.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from numpy.typing import NDArray
 
 from e2vsearch.catalog.segments import SegmentColumns, segment_columns
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.search.rank import Ranking, shortlist
+from e2vsearch.search.rank import CandidateFilter, Ranking, shortlist
 from e2vsearch.vectors.faiss.index import FaissEngine
 
 BAND = 0.3
-"""How far one course may run ahead of the other, as a share of its segments."""
+"""How far one trajectory may run ahead of the other, as a share of its segments."""
 
 _ALL_CELLS = 2_000_000  # 20 segments against 100,000: 1.6 s of one core
 
-_CANDIDATES = 2000  # calls, beyond that
+_CANDIDATES = 2000  # recordings, beyond that
 
 _LOOK = 2048  # segments asked of the index for each of the reference's
 
@@ -55,7 +56,7 @@ class SegmentSequence:
 
 @dataclass(frozen=True, slots=True)
 class AlignedSegment:
-    """Two segments that a path matched."""
+    """Two segments that the best path aligns."""
 
     row: int  # of the reference
     segment: int
@@ -63,7 +64,7 @@ class AlignedSegment:
 
 
 def shares(lengths_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each segment covers of its course, ``(n,)``; segments without a length count as a millisecond."""
+    """Return what each segment covers of its trajectory, ``(n,)``; segments without a length count as a millisecond."""
     usable = np.maximum(lengths_s, 1e-3)
     covered: NDArray[np.float64] = usable / usable.sum()
     return covered
@@ -74,63 +75,58 @@ def rank_trajectories(
     index: FaissEngine,
     reference: Sequence[SegmentSequence],
     k: int,
-    allowed: NDArray[np.int64] | None,
-    excluded: NDArray[np.int64],
+    candidates: CandidateFilter,
     *,
     exact: bool = False,
-) -> tuple[Ranking, list[tuple[AlignedSegment, ...]]]:
-    """The k calls that run most like the reference, each with its best matched moment and with all that met.
+) -> Ranking:
+    """Return the k recordings of the most similar trajectory, each with its best aligned segment and all alignments.
 
     Args:
         catalog: knows when segments were spoken.
         index: holds their vectors.
-        reference: a course a channel.
+        reference: one sequence a channel.
         k: how many.
-        allowed: the only segments of which courses may be made; all when None.
-        excluded: segments of which none may.
-        exact: compare every call, however many.
+        candidates: segments of which trajectories may be made.
+        exact: compare every recording, however many.
     """
-    queries = np.concatenate([course.vectors for course in reference])
-    total = index.count() if allowed is None else allowed.size
+    queries = np.concatenate([line.vectors for line in reference])
+    total = index.count() if candidates.allowed is None else candidates.allowed.size
     compare_all = exact or total * len(queries) <= _ALL_CELLS
     if compare_all:
         stored = segment_columns(catalog)
     else:
+        allowed, excluded = candidates.allowed, candidates.excluded
         matches = index.search(queries, max(_LOOK, 8 * k), allowed=allowed, excluded=excluded)
-        calls = shortlist(matches.recordings, matches.scores, max(_CANDIDATES, 8 * k))
-        stored = segment_columns(catalog, recordings=calls.tolist())
-    keep = ~np.isin(stored.ids, excluded)
-    if allowed is not None:
-        keep &= np.isin(stored.ids, allowed)
-    stored = stored.where(keep)
+        listed = shortlist(matches.recordings, matches.scores, max(_CANDIDATES, 8 * k))
+        stored = segment_columns(catalog, recordings=listed.tolist())
+    stored = stored.where(candidates.mask(stored.ids))
     if not stored.ids.size:
-        return Ranking([], [], [], [], 0, True), []
+        return Ranking([], [], [], [], 0, True)
     starts = np.flatnonzero(
         np.diff(stored.recordings, prepend=-1).astype(bool) | np.diff(stored.channels, prepend=-1).astype(bool)
     )
     lines = np.stack([starts, np.append(starts[1:], stored.ids.size)], axis=1)
     scores = _scores(index, reference, stored, lines)  # (channels of the reference, lines)
-    calls, firsts = np.unique(stored.recordings[starts], return_index=True)
-    best = np.maximum.reduceat(scores, firsts, axis=1)
-    of_calls = best.mean(axis=0)
-    top = np.argsort(-of_calls, kind="stable")[:k]
-    top = top[np.isfinite(of_calls[top])]
+    recordings, firsts = np.unique(stored.recordings[starts], return_index=True)
+    pooled = np.maximum.reduceat(scores, firsts, axis=1).mean(axis=0)
+    top = np.argsort(-pooled, kind="stable")[:k]
+    top = top[np.isfinite(pooled[top])]
     ends = np.append(firsts[1:], starts.size)
-    met = []
-    for call in top:
-        chosen = [firsts[call] + int(row[firsts[call] : ends[call]].argmax()) for row in scores]
+    alignments = []
+    for at in top:
+        chosen = [firsts[at] + int(row[firsts[at] : ends[at]].argmax()) for row in scores]
         pairs = zip(reference, chosen, strict=True)
-        met.append(tuple(each for course, line in pairs for each in _met(index, course, stored, *lines[line])))
-    moments = [max(each, key=lambda one: one.cosine) for each in met]
-    ranked = Ranking(
-        [moment.segment for moment in moments],
-        calls[top].tolist(),
-        of_calls[top].tolist(),
-        [moment.cosine for moment in moments],
+        alignments.append(tuple(each for of, line in pairs for each in _aligned(index, of, stored, *lines[line])))
+    best = [max(each, key=lambda one: one.cosine) for each in alignments]
+    return Ranking(
+        [each.segment for each in best],
+        recordings[top].tolist(),
+        pooled[top].tolist(),
+        [each.cosine for each in best],
         int(stored.ids.size) if compare_all else matches.searched,
         compare_all,
+        alignments=alignments,
     )
-    return ranked, met
 
 
 def dtw(
@@ -140,7 +136,7 @@ def dtw(
     sizes: NDArray[np.int64],
     band: float,
 ) -> NDArray[np.float64]:
-    """Least sums of paths, for one course against many.
+    """Return the least sums of paths, for one trajectory against many.
 
     A table's row is filled at once: with P the running sum of what going on along the row costs, the recurrence
     ``D[j] = min(A[j], D[j-1] + P[j] - P[j-1])`` is ``P[j] + min over l <= j of (A[l] - P[l])``.
@@ -183,15 +179,15 @@ def dtw(
 def _scores(
     index: FaissEngine, reference: Sequence[SegmentSequence], stored: SegmentColumns, lines: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """How each line, first and last row of `stored`, runs like each of the reference's courses: ``(r, lines)``."""
-    queries = np.concatenate([course.vectors for course in reference])
+    """Return the score of each line, first and last row of `stored`, with each of the reference's: ``(r, lines)``."""
+    queries = np.concatenate([line.vectors for line in reference])
     lengths = lines[:, 1] - lines[:, 0]
     scores = np.empty((len(reference), len(lines)))
     order = np.argsort(lengths, kind="stable")  # those of a length share a table, so little of it is padding
     done = 0
     while done < order.size:
         ahead = lengths[order[done:]]
-        cells = ahead * np.arange(1, ahead.size + 1) * max(len(course.vectors) for course in reference)
+        cells = ahead * np.arange(1, ahead.size + 1) * max(len(line.vectors) for line in reference)
         fits = (cells <= _CELLS) & (np.cumsum(ahead) <= _BLOCK)
         some = order[done : done + max(1, int(fits.sum()))]
         done += some.size
@@ -205,26 +201,26 @@ def _scores(
         for at, row in enumerate(rows):
             times[at, : row.size] = shares(stored.end_s[row] - stored.start_s[row])
         last = 0
-        for number, course in enumerate(reference):
-            first, last = last, last + len(course.vectors)
-            table = dtw(padded[:, first:last], course.shares, times, sizes, course.band)
+        for number, line in enumerate(reference):
+            first, last = last, last + len(line.vectors)
+            table = dtw(padded[:, first:last], line.shares, times, sizes, line.band)
             scores[number, some] = 1.0 - table[np.arange(some.size), -1, sizes - 1] / 2
     return scores
 
 
-def _met(
-    index: FaissEngine, course: SegmentSequence, stored: SegmentColumns, start: int, end: int
+def _aligned(
+    index: FaissEngine, line: SegmentSequence, stored: SegmentColumns, start: int, end: int
 ) -> list[AlignedSegment]:
-    """What meets on the best path between the reference's course and one line, in order of time."""
+    """Return what the best path between the reference's trajectory and one line aligns, in order of time."""
     rows = slice(start, end)
-    cosines = _cosines(index, course.vectors, stored.ids[rows])
+    cosines = _cosines(index, line.vectors, stored.ids[rows])
     times = shares(stored.end_s[rows] - stored.start_s[rows])
-    table = dtw(cosines[None], course.shares, times[None], np.array([end - start]), course.band)[0]
+    table = dtw(cosines[None], line.shares, times[None], np.array([end - start]), line.band)[0]
     costs = np.maximum(1.0 - cosines, 0.0)
-    i, j = len(course.vectors) - 1, end - start - 1
+    i, j = len(line.vectors) - 1, end - start - 1
     path = [(i, j)]
     while i or j:
-        a, b, cost = course.shares[i], times[j], costs[i, j]
+        a, b, cost = line.shares[i], times[j], costs[i, j]
         ways = []  # the diagonal first: where two cost the same, both go on
         if i and j:
             ways.append((table[i - 1, j - 1] + (a + b) * cost, i - 1, j - 1))
@@ -235,7 +231,7 @@ def _met(
         _, i, j = min(ways, key=lambda way: way[0])
         path.append((i, j))
     return [
-        AlignedSegment(int(course.rows[i]), int(stored.ids[start + j]), float(cosines[i, j])) for i, j in reversed(path)
+        AlignedSegment(int(line.rows[i]), int(stored.ids[start + j]), float(cosines[i, j])) for i, j in reversed(path)
     ]
 
 

@@ -30,7 +30,7 @@ from e2vsearch.errors import AudioEmpty, AudioNotFound, E2vsearchError
 from e2vsearch.types import Space
 
 if TYPE_CHECKING:
-    from e2vsearch.collection import Collection
+    from e2vsearch.analysis.context import AnalysisContext
 
 
 _SHORTEST_PART_S = 1.0  # of what is left after the last 30 s of a file: less says nothing by itself
@@ -139,41 +139,41 @@ def listen(
     )
 
 
-def recall(labels: str | os.PathLike[str] | LabelTable, collection: Collection) -> Material:
+def recall(labels: str | os.PathLike[str] | LabelTable, context: AnalysisContext) -> Material:
     """The stored segments of every labelled file, with their vectors as the encoder made them.
 
     A file is found by its path or, where that is stored nowhere, by its name if only one recording has it.
 
     Args:
         labels: the table or its path.
-        collection: where they are stored.
+        context: where they are stored.
 
     Raises:
         NoCollection: it holds nothing yet.
         SettingsError: the table cannot be read.
     """
     table = labels if isinstance(labels, LabelTable) else read(labels)
-    space = collection.require_space()
-    by_path, by_name = _stored_names(collection)
+    space = context.catalog.require_space()
+    by_path, by_name = _stored_names(context)
     found: dict[int, list[Labelled]] = {}
     failures = list(table.failures)
     for row in table.rows:
         exact = [by_path[str(file)] for file in table.files(row) if str(file) in by_path]
         named = exact or by_name.get(Path(row.path).name, [])
         if len(named) == 0:
-            failures.append(_failure(row, AudioNotFound(f"{row.path} is not in {collection.place.named}")))
+            failures.append(_failure(row, AudioNotFound(f"{row.path} is not in {context.catalog.named}")))
         elif len(named) > 1 and not exact:
             message = f"{row.path}: {len(named)} recordings have that name - write the whole path"
             failures.append(_failure(row, AudioNotFound(message)))
         else:
             found.setdefault(named[0], []).append(row)
-    ids, of = collection.catalog.segments_of(sorted(found))
-    batch = collection.catalog.feed().fetch(ids)
+    ids, of = context.catalog.segments_of(sorted(found))
+    batch = context.catalog.feed().fetch(ids)
     recording = dict(zip(ids.tolist(), of.tolist(), strict=True))
     vectors = dict(zip(batch.ids.tolist(), batch.vectors, strict=True))
     items = [
         (row, segment, vectors[number])
-        for number, segment in collection.catalog.segments(ids.tolist())
+        for number, segment in context.catalog.segments(ids.tolist())
         for row in found[recording[number]]
         if number in vectors and row.channel in (None, segment.channel)
     ]
@@ -245,9 +245,9 @@ def _whole(channel: int, made: Mapping[str, list[tuple[float, Embeddings]]]) -> 
     return _Heard(channel, sum(weights), vectors, scores)
 
 
-def _stored_names(collection: Collection) -> tuple[dict[str, int], dict[str, list[int]]]:
+def _stored_names(context: AnalysisContext) -> tuple[dict[str, int], dict[str, list[int]]]:
     """Recordings by path, and by the file's name."""
-    by_path = {uri: known.id for uri, known in collection.catalog.known().items()}
+    by_path = {uri: known.id for uri, known in context.catalog.known().items()}
     by_name: dict[str, list[int]] = {}
     for uri, number in by_path.items():
         by_name.setdefault(Path(uri).name, []).append(number)

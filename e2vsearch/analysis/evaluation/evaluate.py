@@ -30,7 +30,7 @@ from e2vsearch.projections.adapt import NAME as HEAD
 from e2vsearch.projections.base import RAW
 
 if TYPE_CHECKING:
-    from e2vsearch.collection import Collection
+    from e2vsearch.analysis.context import AnalysisContext
 
 
 Project = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -50,7 +50,7 @@ def evaluate(
     encoder: str | Encoder | None = None,
     project: Project | None = None,
     *,
-    collection: Collection | None = None,
+    context: AnalysisContext | None = None,
     projection: str | None = None,
     by: By = "segment",
     condition: Condition = "clean",
@@ -69,7 +69,7 @@ def evaluate(
         encoder: a name or an open encoder that hears every file; without `collection` by default the default
             collection's own, or else the default.
         project: applied to the vectors of each condition before they are compared.
-        collection: its stored segments are taken where no encoder is named, and its projection in any case.
+        context: its stored segments are taken where no encoder is named, and its projection in any case.
         projection: of the collection, by name; ``raw`` is none, and by default it is the one in use. Without a
             collection the one that ships with the encoder, where one does, centred on each condition's items as a
             collection's would be on its segments. With `project`, what to call that.
@@ -92,12 +92,12 @@ def evaluate(
     if draws < 1:
         raise SettingsError(f"draws must be 1 or more, not {draws}")
     names = _CONDITIONS[condition]
-    if projection not in (None, RAW.name, network.NAME, HEAD) and project is None and collection is None:
+    if projection not in (None, RAW.name, network.NAME, HEAD) and project is None and context is None:
         raise SettingsError(f"projection {projection!r} is stored in a collection: name that as well")
-    material = _material(labels, encoder, collection, names, seed, progress)
+    material = _material(labels, encoder, context, names, seed, progress)
     adapt: Adapt | None = None if project is not None else adaptation.raw
-    if project is None and collection is not None:
-        stored = (collection.lens() if projection is None else collection.through(projection)).projection
+    if project is None and context is not None:
+        stored = (context.view() if projection is None else context.view_of(projection)).projection
         projection, project, adapt = stored.name, stored.apply, adaptation.of(stored)
     if missing := [name for name in names if name not in material.vectors]:
         raise SettingsError(f"{missing[0]} recordings are not in these vectors: name an encoder to hear the files with")
@@ -109,7 +109,7 @@ def evaluate(
     scores = {name: material.scores[name] for name in names}
     if len(material.rows):
         if project is not None:
-            beside = collection is not None and projection != RAW.name
+            beside = context is not None and projection != RAW.name
             vectors |= _seen(material, dict.fromkeys(names, project), beside=beside)
         elif adapt is not None and adapt is not adaptation.raw:
             adapted = {name: adapt(vectors[name]) for name in names}
@@ -137,7 +137,7 @@ def evaluate(
 def _material(
     labels: str | os.PathLike[str] | LabelTable | Material,
     encoder: str | Encoder | None,
-    collection: Collection | None,
+    context: AnalysisContext | None,
     conditions: Sequence[str],
     seed: int,
     progress: Show | None,
@@ -147,12 +147,12 @@ def _material(
             raise SettingsError("vectors that are there already need no encoder: name the one or the other")
         return labels
     table = labels if isinstance(labels, LabelTable) else read(labels)  # before an encoder takes its time to open
-    if collection is not None and encoder is None:
-        return recall(table, collection)
+    if context is not None and encoder is None:
+        return recall(table, context)
     opened = opened_encoder(encoder)
-    if collection is not None:
-        collection.require_space()
-        collection.catalog.check_space(opened.space)
+    if context is not None:
+        context.catalog.require_space()
+        context.catalog.check_space(opened.space)
     return listen(table, opened, conditions, seed, progress)
 
 

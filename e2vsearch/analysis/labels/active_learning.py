@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.labels.predict import fetched, opened
 from e2vsearch.analysis.labels.types import Suggestion
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import StoredExample
-from e2vsearch.collection import Collection
 from e2vsearch.errors import QueryError, missing_extra
 from e2vsearch.feed import Batch
 from e2vsearch.projections.base import unit
@@ -54,12 +54,12 @@ class _Pool:
 
 
 def suggest(
-    collection: Collection, k: int = 10, classifier: str | None = None, where: str | None = None
+    context: AnalysisContext, k: int = 10, classifier: str | None = None, where: str | None = None
 ) -> tuple[Suggestion, ...]:
     """Moments worth labelling next, the most worth first; never one that has a person's label.
 
     Args:
-        collection: where they are looked for.
+        context: where they are looked for.
         k: how many.
         classifier: whose doubts count; by default the one trained last, and the examples alone where there is none.
         where: only among these segments.
@@ -75,23 +75,23 @@ def suggest(
     """
     if k < 1:
         raise QueryError(f"k must be 1 or more, not {k}")
-    collection.require_space()
-    catalog = collection.catalog
+    context.catalog.require_space()
+    catalog = context.catalog
     ids = rows.segment_ids(catalog) if where is None else catalog.select(where)
     ids = np.setdiff1d(ids, rows.labelled(catalog), assume_unique=True)
     examples = rows.examples(catalog)
     if classifier is not None or rows.classifiers(catalog):
-        return _by_classifier(collection, ids, examples, k, classifier)
+        return _by_classifier(context, ids, examples, k, classifier)
     if examples:
-        return _by_examples(collection, ids, examples, k)
-    return _by_centres(collection, ids, k)
+        return _by_examples(context, ids, examples, k)
+    return _by_centres(context, ids, k)
 
 
 def _by_classifier(
-    collection: Collection, ids: NDArray[np.int64], examples: list[StoredExample], k: int, name: str | None
+    context: AnalysisContext, ids: NDArray[np.int64], examples: list[StoredExample], k: int, name: str | None
 ) -> tuple[Suggestion, ...]:
-    stored, model = opened(collection, name)
-    batches = (_between(batch, model.probabilities(batch.vectors)) for batch in fetched(collection, ids))
+    stored, model = opened(context, name)
+    batches = (_between(batch, model.probabilities(batch.vectors)) for batch in fetched(context, ids))
     pool = _least(batches, ids.size, k)
     if pool is None:
         return ()
@@ -103,16 +103,16 @@ def _by_classifier(
     ]
     labels: list[str | None] = [stored.labels[pool.first[at]] for at in chosen]
     scores = [(float(pool.scores[at, 0]), float(pool.doubts[at])) for at in chosen]
-    return _described(collection, pool.ids[chosen].tolist(), labels, scores, why)
+    return _described(context, pool.ids[chosen].tolist(), labels, scores, why)
 
 
 def _by_examples(
-    collection: Collection, ids: NDArray[np.int64], examples: list[StoredExample], k: int
+    context: AnalysisContext, ids: NDArray[np.int64], examples: list[StoredExample], k: int
 ) -> tuple[Suggestion, ...]:
     names = sorted({each.label for each in examples})
     means = [unit(np.stack([each.vector for each in examples if each.label == name])).mean(axis=0) for name in names]
     centres = unit(np.stack(means))
-    found = ((batch, unit(batch.vectors) @ centres.T) for batch in fetched(collection, ids))
+    found = ((batch, unit(batch.vectors) @ centres.T) for batch in fetched(context, ids))
     # of one label there is no border: what is most like it comes first
     look = _between if len(names) > 1 else _alike
     pool = _least((look(batch, cosines) for batch, cosines in found), ids.size, k)
@@ -125,17 +125,17 @@ def _by_examples(
         else f"like the examples of {names[0]}: a yes makes it surer, a no shows where it ends"
         for at in chosen
     ]
-    return _described(collection, pool.ids[chosen].tolist(), [names[pool.first[at]] for at in chosen], [], why)
+    return _described(context, pool.ids[chosen].tolist(), [names[pool.first[at]] for at in chosen], [], why)
 
 
-def _by_centres(collection: Collection, ids: NDArray[np.int64], k: int) -> tuple[Suggestion, ...]:
+def _by_centres(context: AnalysisContext, ids: NDArray[np.int64], k: int) -> tuple[Suggestion, ...]:
     try:
         from sklearn.cluster import KMeans
     except ImportError as error:
         raise missing_extra("suggesting what to label first", "labels") from error
 
     rng = np.random.default_rng(0)
-    batch = collection.catalog.feed().fetch(rng.choice(ids, min(_SAMPLE, ids.size), replace=False) if ids.size else ids)
+    batch = context.catalog.feed().fetch(rng.choice(ids, min(_SAMPLE, ids.size), replace=False) if ids.size else ids)
     if not batch.ids.size:
         return ()
     units = unit(batch.vectors)
@@ -148,7 +148,7 @@ def _by_centres(collection: Collection, ids: NDArray[np.int64], k: int) -> tuple
         distances = np.linalg.norm(units[members] - means.cluster_centers_[cluster], axis=1)
         chosen.append(int(batch.ids[members[np.argmin(distances)]]))
         why.append(f"stands for about {sizes[cluster] / batch.ids.size:.0%} of the moments, which sound like it")
-    return _described(collection, chosen, [None] * len(chosen), [], why)
+    return _described(context, chosen, [None] * len(chosen), [], why)
 
 
 def _between(batch: Batch, values: NDArray[np.float64]) -> _Pool:
@@ -199,15 +199,15 @@ def _varied(pool: _Pool, examples: list[StoredExample], k: int) -> list[int]:
 
 
 def _described(
-    collection: Collection,
+    context: AnalysisContext,
     ids: list[int],
     labels: Sequence[str | None],
     scores: Sequence[tuple[float, float]],
     why: Sequence[str],
 ) -> tuple[Suggestion, ...]:
-    segments = dict(collection.catalog.segments(ids))
+    segments = dict(context.catalog.segments(ids))
     of = sorted({number_of(each.recording, "call") for each in segments.values()})
-    recordings = {recording.id: recording for _, recording in collection.catalog.recordings(of)}
+    recordings = {recording.id: recording for _, recording in context.catalog.recordings(of)}
     made = []
     for at, number in enumerate(ids):
         segment = segments.get(number)

@@ -10,13 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.labels.classifier import Model, member, unpack
 from e2vsearch.analysis.labels.examples import checked_name
 from e2vsearch.analysis.labels.predict import opened
 from e2vsearch.analysis.labels.train import report_of
 from e2vsearch.analysis.labels.types import ClassifierReport, from_json, to_json
 from e2vsearch.catalog import labels as rows
-from e2vsearch.collection import Collection
 from e2vsearch.errors import ExportError, QueryError, SpaceMismatch
 from e2vsearch.types import Space
 
@@ -29,11 +29,11 @@ _MAX_LABELS = 1000
 _MAX_BYTES = 64 << 20  # 1000 labels of 1024-d vectors are 4 MB
 
 
-def export_classifier(collection: Collection, name: str | None, path: str | os.PathLike[str]) -> ClassifierReport:
+def export_classifier(context: AnalysisContext, name: str | None, path: str | os.PathLike[str]) -> ClassifierReport:
     """Write the newest version of a classifier to one file, which appears whole or not at all.
 
     Args:
-        collection: where it is.
+        context: where it is.
         name: of the classifier; None: the one trained last.
         path: must not exist yet.
 
@@ -41,8 +41,8 @@ def export_classifier(collection: Collection, name: str | None, path: str | os.P
         NotStored: there is no such classifier.
         ExportError: the file exists, or cannot be written.
     """
-    stored, model = opened(collection, name)
-    space, report = collection.require_space(), report_of(stored)
+    stored, model = opened(context, name)
+    space, report = context.catalog.require_space(), report_of(stored)
     header = {
         "format": FORMAT,
         "name": stored.name,
@@ -72,14 +72,14 @@ def export_classifier(collection: Collection, name: str | None, path: str | os.P
 
 
 def import_classifier(
-    collection: Collection, path: str | os.PathLike[str], name: str | None = None
+    context: AnalysisContext, path: str | os.PathLike[str], name: str | None = None
 ) -> ClassifierReport:
     """Store a classifier that `export_classifier` wrote, as the next version of its name.
 
     Nothing in the file can run code, and every shape, size and value is checked before it is used.
 
     Args:
-        collection: of the same space as the one that it was trained in.
+        context: of the same space as the one that it was trained in.
         path: the file.
         name: to keep it by, the one it had by default.
 
@@ -88,7 +88,7 @@ def import_classifier(
         SpaceMismatch: it takes vectors of another space.
         NoCollection: nothing has been ingested yet.
     """
-    ours = collection.require_space()
+    ours = context.catalog.require_space()
     file = Path(path).expanduser()
     try:
         size = file.stat().st_size
@@ -103,9 +103,9 @@ def import_classifier(
         said = " ".join(str(error).split())[:200]
         raise ExportError(f"{file} is no classifier that can be used: {said} - export it again") from error
     if space != ours:
-        raise SpaceMismatch(f"{file} takes vectors of {space}, and {collection.place.named} holds vectors of {ours}")
+        raise SpaceMismatch(f"{file} takes vectors of {space}, and {context.catalog.named} holds vectors of {ours}")
     stored = rows.store_classifier(
-        collection.catalog, kept_as, labels, model.pack(), {**to_json(report), "imported": True}
+        context.catalog, kept_as, labels, model.pack(), {**to_json(report), "imported": True}
     )
     return report_of(stored)
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch import audio
+from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.audio.paths import expand
 from e2vsearch.catalog import labels, recordings
 from e2vsearch.catalog.labels import NewExample
-from e2vsearch.collection import Collection
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.errors import NotStored, QueryError
@@ -72,12 +72,12 @@ def each(example: Example) -> Iterator[Example]:
 
 
 def moments(
-    collection: Collection, example: Example, span: Span | None = None, speaker: str | None = None
+    context: AnalysisContext, example: Example, span: Span | None = None, speaker: str | None = None
 ) -> list[NewExample]:
     """The moments that an example stands for.
 
     Args:
-        collection: where stored ones are looked for, and whose encoder hears the others.
+        context: where stored ones are looked for, and whose encoder hears the others.
         example: see `Example`; folders go through `each` first.
         span: a part of it, where the example names none itself.
         speaker: who speaks, if that is known.
@@ -88,47 +88,47 @@ def moments(
         AudioError, VectorFileError, EncoderError: a file that cannot be read, heard or encoded.
     """
     if not isinstance(example, str | os.PathLike):
-        return _outside(collection, f"audio {_digest(example)}", example, span, speaker)
+        return _outside(context, f"audio {_digest(example)}", example, span, speaker)
     text = os.fspath(example)
     if not _is_id(text) and local_path(text).exists():
-        return _of_file(collection, local_path(text), span, speaker)
+        return _of_file(context, local_path(text), span, speaker)
     if span is None and (parts := _SPAN.fullmatch(text)):
         text = parts["head"]
         channel = None if parts["channel"] is None else int(parts["channel"])
         span = Span(float(parts["start"]), float(parts["end"]), channel)
     if text.startswith("seg:"):
         number = number_of(text, "seg")
-        collection.segment(text)
+        recordings.segment(context.catalog, text)
         return [NewExample(segment_id(number), number, speaker=speaker)]
     if text.startswith("call:"):
-        return _stored(collection, number_of(text, "call"), span, speaker)
-    return _of_file(collection, local_path(text), span, speaker)
+        return _stored(context, number_of(text, "call"), span, speaker)
+    return _of_file(context, local_path(text), span, speaker)
 
 
 def _is_id(text: str) -> bool:
     return text.startswith(("seg:", "call:"))
 
 
-def _of_file(collection: Collection, path: Path, span: Span | None, speaker: str | None) -> list[NewExample]:
+def _of_file(context: AnalysisContext, path: Path, span: Span | None, speaker: str | None) -> list[NewExample]:
     path = Path(os.path.abspath(path))  # noqa: PTH100 - as `expand` does, so that URIs are the same
-    catalog = collection.catalog
+    catalog = context.catalog
     known = recordings.recording_at(catalog, uri_of(path))
     if known is not None and path.exists() and not known.is_as(stat_of(content_of(path))):
         known = None  # changed since: what is stored there is not what lies there
     if known is None:
         known = catalog.known_content(sha256_of(content_of(path)))
     if known is not None:
-        return _stored(collection, known.id, span, speaker)
+        return _stored(context, known.id, span, speaker)
     if embedding_files.is_saved(path):
-        vectors = embedding_files.read_vectors(path, collection.require_space().dim)
+        vectors = embedding_files.read_vectors(path, context.catalog.require_space().dim)
         return [NewExample(f"{path}@{at}", None, vector, speaker) for at, vector in enumerate(vectors)]
-    return _outside(collection, str(path), path, span, speaker)
+    return _outside(context, str(path), path, span, speaker)
 
 
-def _stored(collection: Collection, recording: int, span: Span | None, speaker: str | None) -> list[NewExample]:
-    found = labels.spans(collection.catalog, recording)
+def _stored(context: AnalysisContext, recording: int, span: Span | None, speaker: str | None) -> list[NewExample]:
+    found = labels.spans(context.catalog, recording)
     if not found:
-        collection.recording(f"call:{recording}")
+        recordings.recording(context.catalog, f"call:{recording}")
         raise QueryError(f"call:{recording} has no speech to label")
     # half of the shorter of the two: a span picks the moments that lie in it, or the one that it lies in
     inside = [
@@ -147,13 +147,13 @@ def _stored(collection: Collection, recording: int, span: Span | None, speaker: 
 
 
 def _outside(
-    collection: Collection, name: str, source: audio.AudioSource, span: Span | None, speaker: str | None
+    context: AnalysisContext, name: str, source: audio.AudioSource, span: Span | None, speaker: str | None
 ) -> list[NewExample]:
     offset_s, channels = 0.0, None
     if span is not None:
         source = audio.cut(source, span.start_s, span.end_s, channel=span.channel)
         offset_s, channels = span.start_s, span.channel
-    heard = collection.hear(source)
+    heard = context.embed(source)
     if not heard.moments:
         raise QueryError(f"no speech found in {name}{span or ''} - give an example in which somebody speaks")
     made = []

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.labels.example_sources import Example, Span, each, moments, named
 from e2vsearch.analysis.labels.types import ExampleFailure, LabelCount, LabelledExample, LabelReport, Replaced
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import NewExample
-from e2vsearch.collection import Collection
 from e2vsearch.errors import E2vsearchError, NotStored, QueryError, SettingsError
 from e2vsearch.types import number_of, recording_id
 
@@ -27,11 +27,11 @@ class _Wanted:
     speaker: str | None
 
 
-def add_examples(collection: Collection, label: str, *examples: Example, speaker: str | None = None) -> LabelReport:
+def add_examples(context: AnalysisContext, label: str, *examples: Example, speaker: str | None = None) -> LabelReport:
     """Give moments a label of one's own. A moment has one label: another that it had is replaced, and reported.
 
     Args:
-        collection: audio that it does not hold is heard with its encoder, and kept as vectors.
+        context: audio that it does not hold is heard with its encoder, and kept as vectors.
         label: such as "hesitant".
         examples: see `sources.Example`.
         speaker: who speaks in all of them, so that training and judging never mix one voice's examples.
@@ -44,13 +44,13 @@ def add_examples(collection: Collection, label: str, *examples: Example, speaker
         NoCollection: nothing has been ingested yet.
     """
     label, speaker = checked_name(label, "label"), _speaker(speaker)
-    collection.require_space()
+    context.catalog.require_space()
     failures: list[ExampleFailure] = []
     wanted = [_Wanted(one, None, speaker) for example in examples for one in _each(example, failures)]
-    return _give(collection, label, wanted, failures)
+    return _give(context, label, wanted, failures)
 
 
-def add_examples_from(collection: Collection, csv_path: str | os.PathLike[str]) -> tuple[LabelReport, ...]:
+def add_examples_from(context: AnalysisContext, csv_path: str | os.PathLike[str]) -> tuple[LabelReport, ...]:
     """Give labels as a CSV says, whose columns are ``label``, and ``segment`` or ``path``.
 
     There may be ``start_s, end_s, channel, speaker`` beside them. Paths are relative to the table, else to the
@@ -63,7 +63,7 @@ def add_examples_from(collection: Collection, csv_path: str | os.PathLike[str]) 
         SettingsError: the table cannot be read, or lacks those columns.
         NoCollection: nothing has been ingested yet.
     """
-    collection.require_space()
+    context.catalog.require_space()
     table = Path(csv_path).expanduser()
     by_label: dict[str, tuple[list[_Wanted], list[ExampleFailure]]] = {}
     for line, cells in _rows(table):
@@ -77,14 +77,14 @@ def add_examples_from(collection: Collection, csv_path: str | os.PathLike[str]) 
             failures.append(ExampleFailure(f"{table} line {line}", error.reason, f"{table} line {line}: {error}"))
             continue
         wanted += [_Wanted(part, one.span, one.speaker) for part in _each(one.example, failures)]
-    return tuple(_give(collection, label, *both) for label, both in by_label.items())
+    return tuple(_give(context, label, *both) for label, both in by_label.items())
 
 
-def remove_examples(collection: Collection, *, label: str | None = None, segments: Iterable[str] = ()) -> int:
+def remove_examples(context: AnalysisContext, *, label: str | None = None, segments: Iterable[str] = ()) -> int:
     """Take labels back.
 
     Args:
-        collection: where they are.
+        context: where they are.
         label: only this one; all of its examples where no `segments` are named.
         segments: ``seg:12``, or a file as `list_examples` names it.
 
@@ -98,28 +98,28 @@ def remove_examples(collection: Collection, *, label: str | None = None, segment
     chosen = list(segments)
     if label is None and not chosen:
         raise QueryError("name the label, or the segments, that examples are to be removed of")
-    if label is not None and not rows.counts(collection.catalog).get(label, (0, 0))[0]:
-        raise NotStored(f"no example is labelled {label!r} - {_known(collection)}")
+    if label is not None and not rows.counts(context.catalog).get(label, (0, 0))[0]:
+        raise NotStored(f"no example is labelled {label!r} - {_known(context)}")
     numbers = [number_of(name, "seg") for name in chosen if name.startswith("seg:")]
     files = [name for name in chosen if not name.startswith("seg:")]
     sources = [*files, *(os.path.abspath(name) for name in files)]  # noqa: PTH100
-    return rows.remove_examples(collection.catalog, label, numbers, sources)
+    return rows.remove_examples(context.catalog, label, numbers, sources)
 
 
-def list_labels(collection: Collection) -> tuple[LabelCount, ...]:
+def list_labels(context: AnalysisContext) -> tuple[LabelCount, ...]:
     """Every label, by name: how many examples it has, and how many segments a classifier gave it to."""
-    return tuple(LabelCount(name, *both) for name, both in rows.counts(collection.catalog).items())
+    return tuple(LabelCount(name, *both) for name, both in rows.counts(context.catalog).items())
 
 
-def list_examples(collection: Collection, label: str) -> tuple[LabelledExample, ...]:
+def list_examples(context: AnalysisContext, label: str) -> tuple[LabelledExample, ...]:
     """The examples of a label, the first given first.
 
     Raises:
         NotStored: it has none.
     """
-    found = rows.examples(collection.catalog, [label])
+    found = rows.examples(context.catalog, [label])
     if not found:
-        raise NotStored(f"no example is labelled {label!r} - {_known(collection)}")
+        raise NotStored(f"no example is labelled {label!r} - {_known(context)}")
     return tuple(
         LabelledExample(
             each.label,
@@ -143,8 +143,8 @@ def checked_name(name: str, kind: str) -> str:
     return plain
 
 
-def _known(collection: Collection) -> str:
-    names = [name for name, (examples, _) in rows.counts(collection.catalog).items() if examples]
+def _known(context: AnalysisContext) -> str:
+    names = [name for name, (examples, _) in rows.counts(context.catalog).items() if examples]
     return f"labels: {', '.join(names)}" if names else "give examples first: e2vsearch label NAME EXAMPLE..."
 
 
@@ -163,16 +163,18 @@ def _each(example: Example, failures: list[ExampleFailure]) -> list[Example]:
         return []
 
 
-def _give(collection: Collection, label: str, wanted: Iterable[_Wanted], failures: list[ExampleFailure]) -> LabelReport:
+def _give(
+    context: AnalysisContext, label: str, wanted: Iterable[_Wanted], failures: list[ExampleFailure]
+) -> LabelReport:
     found: dict[str, NewExample] = {}  # by source: a moment that is named twice counts once
     failed = list(failures)
     for one in wanted:
         try:
-            found |= {each.source: each for each in moments(collection, one.example, one.span, one.speaker)}
+            found |= {each.source: each for each in moments(context, one.example, one.span, one.speaker)}
         except E2vsearchError as error:
             name = f"{named(one.example)}{one.span or ''}"
             failed.append(ExampleFailure(name, error.reason, str(error)))
-    before = rows.add_examples(collection.catalog, label, list(found.values()))
+    before = rows.add_examples(context.catalog, label, list(found.values()))
     pairs = zip(found, before, strict=True)
     replaced = tuple(Replaced(source, old) for source, old in pairs if old is not None and old != label)
     return LabelReport(label, tuple(found), before.count(None), before.count(label), replaced, tuple(failed))

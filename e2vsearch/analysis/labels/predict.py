@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.labels.classifier import Model, unpack
 from e2vsearch.analysis.labels.train import newest, report_of
 from e2vsearch.analysis.labels.types import Classified, ClassifiedMoment
 from e2vsearch.audio import AudioSource
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import Predictions, StoredClassifier
-from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError, QueryError, SpaceMismatch
 from e2vsearch.feed import Batch
 from e2vsearch.files import local_path
@@ -32,7 +32,7 @@ _BATCH = 4096  # segments whose vectors are in memory at once: 16 MB of 1024-d v
 
 
 def classify(
-    collection: Collection,
+    context: AnalysisContext,
     name: str | None = None,
     where: str | None = None,
     *,
@@ -45,7 +45,7 @@ def classify(
     Labels of older versions go in the same transaction. What a person labelled stays, and counts more than this.
 
     Args:
-        collection: what is judged.
+        context: what is judged.
         name: of the classifier; by default the one trained last.
         where: only these segments.
         min_score: of the likeliest label's probability; less sure predictions are not stored, and so none of the
@@ -61,21 +61,21 @@ def classify(
     if not 0.0 <= min_score <= 1.0:
         raise QueryError(f"min_score is a probability from 0 to 1, not {min_score:g}")
     started = time.perf_counter()
-    stored, model = opened(collection, name)
+    stored, model = opened(context, name)
     contrast = report_of(stored).contrast
     refused = stored.labels.index(contrast) if contrast is not None else -1
-    feed = collection.catalog.feed()
+    feed = context.catalog.feed()
     with feed.snapshot() as snapshot:
         watermark, total = snapshot.watermark, snapshot.count
         ids: NDArray[np.int64] | None = None
         if where is not None:
-            ids = collection.catalog.select(where)
+            ids = context.catalog.select(where)
         elif (judged := _judged(stored, min_score, watermark)) is not None:
             ids = feed.changes_since(judged).added
-        batches = snapshot.batches() if ids is None else fetched(collection, ids)
+        batches = snapshot.batches() if ids is None else fetched(context, ids)
         wanted = total if ids is None else ids.size
         looked_at, predictions = _predict(model, batches, min_score, refused, wanted, progress)
-    catalog = collection.catalog
+    catalog = context.catalog
     upto = watermark if where is None else None
     count = rows.replace_predictions(catalog, stored, predictions, ids, upto, min_score)
     skipped = max(total - looked_at, 0) if where is None else 0
@@ -85,12 +85,12 @@ def classify(
 
 
 def classify_audio(
-    collection: Collection, source: AudioSource, name: str | None = None
+    context: AnalysisContext, source: AudioSource, name: str | None = None
 ) -> tuple[ClassifiedMoment, ...]:
     """What the newest version of a classifier makes of a clip, moment by moment; nothing is stored.
 
     Args:
-        collection: whose classifier and encoder are taken.
+        context: whose classifier and encoder are taken.
         source: a file, its bytes, 16 kHz samples, or what is stored: ``seg:12``, ``call:3``.
         name: of the classifier; by default the one trained last.
 
@@ -100,8 +100,8 @@ def classify_audio(
         AudioError, EncoderError: it cannot be heard or encoded.
         SpaceMismatch, AnalysisError: the classifier does not fit the collection, or is damaged.
     """
-    stored, model = opened(collection, name)
-    moments = _heard(collection, source).moments
+    stored, model = opened(context, name)
+    moments = _heard(context, source).moments
     probabilities = model.probabilities(np.stack([moment.vector for moment in moments]))
     made = []
     for moment, row in zip(moments, probabilities.tolist(), strict=True):
@@ -112,7 +112,7 @@ def classify_audio(
     return tuple(made)
 
 
-def opened(collection: Collection, name: str | None) -> tuple[StoredClassifier, Model]:
+def opened(context: AnalysisContext, name: str | None) -> tuple[StoredClassifier, Model]:
     """The newest version of a classifier, ready to use; without a name, the one trained last.
 
     Raises:
@@ -120,9 +120,9 @@ def opened(collection: Collection, name: str | None) -> tuple[StoredClassifier, 
         SpaceMismatch: it takes vectors of another space.
         AnalysisError: it is damaged.
     """
-    stored = newest(collection, name)
-    space = collection.require_space()
-    if stored.space != collection.catalog.space_number:
+    stored = newest(context, name)
+    space = context.catalog.require_space()
+    if stored.space != context.catalog.space_number:
         raise SpaceMismatch(f"classifier {stored.name!r} takes vectors of another space than {space} - train it again")
     try:
         return stored, unpack(stored.parameters, len(stored.labels), space.dim)
@@ -130,9 +130,9 @@ def opened(collection: Collection, name: str | None) -> tuple[StoredClassifier, 
         raise AnalysisError(f"classifier {stored.name!r} is damaged ({error}) - train it again") from error
 
 
-def fetched(collection: Collection, ids: NDArray[np.int64]) -> Iterator[Batch]:
+def fetched(context: AnalysisContext, ids: NDArray[np.int64]) -> Iterator[Batch]:
     """Those of the segments that are still there, some thousands at a time."""
-    feed = collection.catalog.feed()
+    feed = context.catalog.feed()
     for start in range(0, ids.size, _BATCH):
         yield feed.fetch(ids[start : start + _BATCH])
 
@@ -170,11 +170,11 @@ def _predict(
     return done, Predictions(np.concatenate(ids), np.concatenate(labels), np.concatenate(scores))
 
 
-def _heard(collection: Collection, source: AudioSource) -> EmbeddedAudio:
+def _heard(context: AnalysisContext, source: AudioSource) -> EmbeddedAudio:
     if isinstance(source, str) and source.startswith(("seg:", "call:")):
-        heard, named = stored_audio(collection.catalog, source), source
+        heard, named = stored_audio(context.catalog, source), source
     else:
-        heard, named = collection.hear(local_path(source) if isinstance(source, str) else source), "that clip"
+        heard, named = context.embed(local_path(source) if isinstance(source, str) else source), "that clip"
     if not heard.moments:
         raise QueryError(f"no speech found in {named} - give a clip in which somebody speaks")
     return heard

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.labels.example_sources import recording_of
 from e2vsearch.analysis.labels.examples import checked_name
 from e2vsearch.analysis.labels.fit import Fitted, Indices, counts, fit, join, out_of_fold
@@ -18,7 +19,6 @@ from e2vsearch.analysis.labels.metrics import Judgement, judge
 from e2vsearch.analysis.labels.types import ClassifierReport, ClassReport, from_json, to_json
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import StoredClassifier
-from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError, NotStored, TooFewExamples
 from e2vsearch.feed import Batch
 
@@ -48,7 +48,7 @@ class _Examples:
 
 
 def train(
-    collection: Collection,
+    context: AnalysisContext,
     name: str = DEFAULT_NAME,
     *,
     labels: Sequence[str] | None = None,
@@ -64,7 +64,7 @@ def train(
     collection, drawn at random, stand for "other".
 
     Args:
-        collection: whose examples are taken.
+        context: whose examples are taken.
         name: of the classifier; training again makes its next version.
         labels: only these; by default every label that has examples.
         speaker_keys: columns of ``--meta`` that name who speaks, such as "agent" or "customer".
@@ -77,8 +77,8 @@ def train(
         MissingExtra: scikit-learn is not installed.
     """
     name = checked_name(name, "classifier")
-    space = collection.require_space()
-    found = _examples(collection, labels, speaker_keys, seed)
+    space = context.catalog.require_space()
+    found = _examples(context, labels, speaker_keys, seed)
     held_out = out_of_fold(found.vectors, found.truth, found.groups, seed)
     folds = 0 if held_out is None else held_out[1]
     judgement = None if held_out is None else judge(found.truth, held_out[0], found.groups, seed)
@@ -110,23 +110,23 @@ def train(
         warnings=tuple(_warnings(found, judgement, fitted)),
     )
     parameters = fitted.model.pack()
-    return report_of(rows.store_classifier(collection.catalog, name, found.labels, parameters, to_json(report)))
+    return report_of(rows.store_classifier(context.catalog, name, found.labels, parameters, to_json(report)))
 
 
-def classifiers(collection: Collection) -> tuple[ClassifierReport, ...]:
+def classifiers(context: AnalysisContext) -> tuple[ClassifierReport, ...]:
     """The newest version of every classifier, by name."""
-    return tuple(report_of(stored) for stored in rows.classifiers(collection.catalog))
+    return tuple(report_of(stored) for stored in rows.classifiers(context.catalog))
 
 
-def newest(collection: Collection, name: str | None = None) -> StoredClassifier:
+def newest(context: AnalysisContext, name: str | None = None) -> StoredClassifier:
     """The newest version of a classifier; without a name, of the one trained last.
 
     Raises:
         NotStored: there is none.
     """
-    stored = rows.classifiers(collection.catalog)
+    stored = rows.classifiers(context.catalog)
     if not stored:
-        raise NotStored(f"{collection.place.named} has no classifier yet - train one with: e2vsearch train")
+        raise NotStored(f"{context.catalog.named} has no classifier yet - train one with: e2vsearch train")
     if name is None:
         return max(stored, key=lambda each: each.id)
     for each in stored:
@@ -135,13 +135,13 @@ def newest(collection: Collection, name: str | None = None) -> StoredClassifier:
     raise NotStored(f"there is no classifier {name!r} - known: {', '.join(each.name for each in stored)}")
 
 
-def remove_classifier(collection: Collection, name: str) -> int:
+def remove_classifier(context: AnalysisContext, name: str) -> int:
     """Remove a classifier and what it said of segments; gives how many versions there were.
 
     Raises:
         NotStored: there is none of that name.
     """
-    return rows.drop_classifier(collection.catalog, newest(collection, name).name)
+    return rows.drop_classifier(context.catalog, newest(context, name).name)
 
 
 def report_of(stored: StoredClassifier) -> ClassifierReport:
@@ -163,9 +163,9 @@ def report_of(stored: StoredClassifier) -> ClassifierReport:
 
 
 def _examples(
-    collection: Collection, labels: Sequence[str] | None, speaker_keys: Sequence[str], seed: int
+    context: AnalysisContext, labels: Sequence[str] | None, speaker_keys: Sequence[str], seed: int
 ) -> _Examples:
-    catalog = collection.catalog
+    catalog = context.catalog
     known = catalog.metadata_keys() if speaker_keys else frozenset()
     for key in speaker_keys:
         if key not in known:
@@ -193,30 +193,30 @@ def _examples(
     contrast = OTHER if len(numbers) == 1 else None
     if contrast is not None:
         (only,) = numbers
-        batch = _contrast(collection, only, len(stored), seed)
+        batch = _contrast(context, only, len(stored), seed)
         vectors = np.concatenate([vectors, batch.vectors])
         truth += [contrast] * batch.ids.size
         speakers += [None] * batch.ids.size
         recordings += batch.recordings.tolist()
         files += [""] * batch.ids.size
     names = (*sorted(numbers), *([contrast] if contrast else []))
-    ties = _ties(collection, speakers, recordings, files, speaker_keys)
+    ties = _ties(context, speakers, recordings, files, speaker_keys)
     return _Examples(names, vectors, np.array([names.index(each) for each in truth], np.int64), join(ties), contrast)
 
 
-def _contrast(collection: Collection, only: str, examples: int, seed: int) -> Batch:
+def _contrast(context: AnalysisContext, only: str, examples: int, seed: int) -> Batch:
     if only == OTHER:
         raise TooFewExamples(f"only {OTHER!r} has examples - give some of what it is other than")
-    ids = np.setdiff1d(rows.segment_ids(collection.catalog), rows.labelled(collection.catalog), assume_unique=True)
+    ids = np.setdiff1d(rows.segment_ids(context.catalog), rows.labelled(context.catalog), assume_unique=True)
     least, most = _CONTRAST_LIMITS
     wanted = min(max(least, _CONTRAST_SHARE * examples), most, ids.size)
     if wanted < LEAST_EXAMPLES:
         raise TooFewExamples(f"only {only!r} has examples, and nothing else is stored - label something else as well")
-    return collection.catalog.feed().fetch(np.random.default_rng(seed).choice(ids, wanted, replace=False))
+    return context.catalog.feed().fetch(np.random.default_rng(seed).choice(ids, wanted, replace=False))
 
 
 def _ties(
-    collection: Collection,
+    context: AnalysisContext,
     speakers: Sequence[str | None],
     recordings: Sequence[int | None],
     files: Sequence[str],
@@ -225,7 +225,7 @@ def _ties(
     metadata = {}
     if speaker_keys:
         stored = sorted({number for number in recordings if number is not None})
-        metadata = {number: recording.metadata for number, recording in collection.catalog.recordings(stored)}
+        metadata = {number: recording.metadata for number, recording in context.catalog.recordings(stored)}
     ties: list[list[Hashable]] = []
     for speaker, number, file in zip(speakers, recordings, files, strict=True):
         tied: list[Hashable] = [("file", file) if number is None else ("recording", number)]

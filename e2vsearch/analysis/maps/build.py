@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps import cluster_description, dataset, layout, transform
 from e2vsearch.analysis.maps.types import (
     By,
@@ -27,14 +28,13 @@ from e2vsearch.analysis.maps.types import (
     Progress,
 )
 from e2vsearch.catalog import maps as stored
-from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError, NotStored
 
 _LONGEST_NAME = 64  # characters that the catalog holds
 
 
-def make(
-    collection: Collection,
+def build(
+    context: AnalysisContext,
     name: str = "map",
     by: By = "segment",
     where: str | None = None,
@@ -44,7 +44,7 @@ def make(
     """Make a map and store it; another one of that name is replaced once this one is done.
 
     Args:
-        collection: what is mapped.
+        context: what is mapped.
         name: to find it by.
         by: what a point is: a segment, or a call with the mean of its segments.
         where: a filter; by call, it says which segments of a call count.
@@ -62,14 +62,14 @@ def make(
     if not name or len(name) > _LONGEST_NAME:
         raise AnalysisError(f"a map's name has 1 to {_LONGEST_NAME} characters, not {len(name)}")
     layout.require()
-    collection.require_space()
+    context.catalog.require_space()
     where = dataset.pinned(where)
-    ids = stored.items(collection.catalog, by, where)
+    ids = stored.items(context.catalog, by, where)
     if not ids.size and where is not None:
         raise AnalysisError(f"no segment meets --where {where!r} - widen it")
     chosen = layout.filled(options or MapOptions(), ids.size)
-    known = dataset.facts(collection, by, ids, where)
-    found = dataset.vectors(collection, known, progress)
+    known = dataset.facts(context, by, ids, where)
+    found = dataset.vectors(context, known, progress)
     order = dataset.order(known)
     laid = layout.lay_out(found.points[order], layout.filled(chosen, len(known.ids)), progress).reordered(order)
     _tell(progress, "describing", 0)
@@ -86,11 +86,11 @@ def make(
     )
     nothing_placed = np.zeros(len(known.ids), np.bool_)
     points = stored.Points(known.ids, laid.x, laid.y, laid.cluster, laid.strength, nothing_placed)
-    stored.save(collection.catalog, run, points)
-    return load(collection, name)
+    stored.save(context.catalog, run, points)
+    return load(context, name)
 
 
-def load(collection: Collection, name: str = "map") -> Map:
+def load(context: AnalysisContext, name: str = "map") -> Map:
     """A stored map as it is now: what was removed since is gone from it, and from its clusters' sizes and moments.
 
     Emotions, labels, metadata and trends are as they were described when it was made or last placed into.
@@ -98,11 +98,11 @@ def load(collection: Collection, name: str = "map") -> Map:
     Raises:
         NotStored: there is none of that name.
     """
-    run, points = _stored(collection, name)
+    run, points = _stored(context, name)
     described = [Cluster.from_json(cluster) for cluster in run.clusters]
     named = {moment.segment for cluster in described for moment in cluster.moments}
     numbers = [int(segment.partition(":")[2]) for segment in named]
-    there = {segment.id for _, segment in collection.catalog.segments(numbers)}
+    there = {segment.id for _, segment in context.catalog.segments(numbers)}
     clusters = []
     for cluster in described:
         inside = points.cluster == cluster.number
@@ -127,11 +127,11 @@ def load(collection: Collection, name: str = "map") -> Map:
         strength=points.strength,
         placed=points.placed,
         clusters=tuple(cluster for cluster in clusters if cluster.size),
-        unplaced=int(dataset.unplaced(collection, by, run.where, points.ids).size),
+        unplaced=int(dataset.unplaced(context, by, run.where, points.ids).size),
     )
 
 
-def place(collection: Collection, name: str = "map", progress: Progress | None = None) -> int:
+def place(context: AnalysisContext, name: str = "map", progress: Progress | None = None) -> int:
     """Put what a stored map's filter takes and the map does not have yet onto it, without recomputing it.
 
     Its clusters are described anew, and keep their numbers and names.
@@ -143,15 +143,15 @@ def place(collection: Collection, name: str = "map", progress: Progress | None =
         NotStored: there is no map of that name.
         AnalysisError: nothing is left of what it was made of.
     """
-    run, points = _stored(collection, name)
+    run, points = _stored(context, name)
     by: By = "call" if run.by == "call" else "segment"
-    new = dataset.unplaced(collection, by, run.where, points.ids)
+    new = dataset.unplaced(context, by, run.where, points.ids)
     if not new.size:
         return 0
     if points.placed.all():
         raise AnalysisError(f"nothing is left of what map {name!r} was made of - make it again with: {_again(name)}")
-    known = dataset.facts(collection, by, np.union1d(points.ids, new), run.where)
-    found = dataset.vectors(collection, known, progress)
+    known = dataset.facts(context, by, np.union1d(points.ids, new), run.where)
+    found = dataset.vectors(context, known, progress)
     where_mapped = np.isin(known.ids, points.ids)
     old, fresh = np.flatnonzero(where_mapped), np.flatnonzero(~where_mapped)
     mapped = np.searchsorted(points.ids, known.ids[old])
@@ -177,10 +177,10 @@ def place(collection: Collection, name: str = "map", progress: Progress | None =
     names = {each["number"]: each["name"] for each in run.clusters}
     clusters = cluster_description.describe(known, found, cluster_description.Drawn(x, y, cluster, strength), names)
     added = stored.Points(known.ids[fresh], put.x, put.y, put.cluster, put.strength, np.ones(len(fresh), np.bool_))
-    return stored.add(collection.catalog, name, added, [asdict(each) for each in clusters])
+    return stored.add(context.catalog, name, added, [asdict(each) for each in clusters])
 
 
-def list_maps(collection: Collection) -> tuple[MapSummary, ...]:
+def list_maps(context: AnalysisContext) -> tuple[MapSummary, ...]:
     """Every stored map, by name."""
     return tuple(
         MapSummary(
@@ -193,31 +193,31 @@ def list_maps(collection: Collection) -> tuple[MapSummary, ...]:
             none=each.none,
             clusters=len(each.map.clusters),
         )
-        for each in stored.listing(collection.catalog)
+        for each in stored.listing(context.catalog)
     )
 
 
-def drop(collection: Collection, name: str) -> None:
+def drop(context: AnalysisContext, name: str) -> None:
     """Forget a stored map.
 
     Raises:
         NotStored: there is none of that name.
     """
-    if not stored.drop(collection.catalog, name):
-        raise _unknown(collection, name)
+    if not stored.drop(context.catalog, name):
+        raise _unknown(context, name)
 
 
-def _stored(collection: Collection, name: str) -> tuple[stored.StoredMap, stored.StoredPoints]:
-    found = stored.load(collection.catalog, name)
+def _stored(context: AnalysisContext, name: str) -> tuple[stored.StoredMap, stored.StoredPoints]:
+    found = stored.load(context.catalog, name)
     if found is None:
-        raise _unknown(collection, name)
+        raise _unknown(context, name)
     return found
 
 
-def _unknown(collection: Collection, name: str) -> NotStored:
-    names = [each.map.name for each in stored.listing(collection.catalog)]
+def _unknown(context: AnalysisContext, name: str) -> NotStored:
+    names = [each.map.name for each in stored.listing(context.catalog)]
     known = f" (known: {', '.join(names)})" if names else ""
-    return NotStored(f"{collection.place.named} has no map {name!r}{known} - make it with: {_again(name)}")
+    return NotStored(f"{context.catalog.named} has no map {name!r}{known} - make it with: {_again(name)}")
 
 
 def _again(name: str) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps.types import Cluster, Progress
 from e2vsearch.audio import SAMPLING_RATE_HZ, Signal
-from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioError, NotStored
 
 LIMIT_BYTES = 6_000_000
@@ -28,7 +28,7 @@ class Clips:
 
 
 def clips(
-    collection: Collection,
+    context: AnalysisContext,
     clusters: Sequence[Cluster],
     limit_bytes: int = LIMIT_BYTES,
     progress: Progress | None = None,
@@ -39,7 +39,7 @@ def clips(
     found, spent = Clips(), 0
     for done, moment in enumerate(moments, start=1):
         try:
-            signal = collection.clip(moment.segment)
+            signal = context.clip(moment.segment)
         except (AudioError, NotStored):  # its file was moved or damaged since: the page says so
             found.gone.append(moment.segment)
             continue

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps.types import By, Progress
 from e2vsearch.catalog import maps as stored
-from e2vsearch.collection import Collection
 from e2vsearch.emotions import Emotion, named_as_one
 from e2vsearch.types import Recording, Segment, number_of, recording_id
 from e2vsearch.vectors.exact import unit
@@ -82,16 +82,16 @@ def pinned(where: str | None, now: datetime | None = None) -> str | None:
     )
 
 
-def facts(collection: Collection, by: By, ids: NDArray[np.int64], where: str | None) -> Facts:
+def facts(context: AnalysisContext, by: By, ids: NDArray[np.int64], where: str | None) -> Facts:
     """What is known of segments or recordings, ids ascending; those that are gone are left out.
 
     Args:
-        collection: where they are stored.
+        context: where they are stored.
         by: what `ids` are of.
         ids: ``(n,)`` ascending.
         where: for calls, which of their segments count; a call without such a segment counts with all it has.
     """
-    catalog = collection.catalog
+    catalog = context.catalog
     if by == "segment":
         moments = tuple(segment for _, segment in catalog.segments(ids.tolist()))
         moment_ids = np.array([number_of(segment.id, "seg") for segment in moments], np.int64)
@@ -127,12 +127,12 @@ def order(known: Facts) -> NDArray[np.intp]:
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.intp)
 
 
-def vectors(collection: Collection, known: Facts, progress: Progress | None = None) -> Vectors:
+def vectors(context: AnalysisContext, known: Facts, progress: Progress | None = None) -> Vectors:
     """Unit vectors of points and moments.
 
     A segment that was removed since `known` was read has zeros, which are near to nothing.
     """
-    feed, count = collection.feed(), len(known.moment_ids)
+    feed, count = context.view().source, len(known.moment_ids)
     moments = np.zeros((count, feed.dim), np.float32)
     for start in range(0, count, _ROWS):
         part = known.moment_ids[start : start + _ROWS]
@@ -148,9 +148,9 @@ def vectors(collection: Collection, known: Facts, progress: Progress | None = No
     return Vectors(unit(points), moments)
 
 
-def unplaced(collection: Collection, by: By, where: str | None, placed: NDArray[np.int64]) -> NDArray[np.int64]:
+def unplaced(context: AnalysisContext, by: By, where: str | None, placed: NDArray[np.int64]) -> NDArray[np.int64]:
     """Segments or recordings that a filter takes and that are not among those placed, ascending."""
-    return np.setdiff1d(stored.items(collection.catalog, by, where), placed)
+    return np.setdiff1d(stored.items(context.catalog, by, where), placed)
 
 
 def _of_segment(segment: Segment, call: Recording) -> Item:

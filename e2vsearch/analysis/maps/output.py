@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps import clips, dataset, html, image, parquet
 from e2vsearch.analysis.maps.types import Map, Progress
-from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError
 
 SUFFIXES = (".parquet", ".png", ".svg", ".html")
@@ -18,7 +18,7 @@ SUFFIXES = (".parquet", ".png", ".svg", ".html")
 
 
 def write(
-    collection: Collection,
+    context: AnalysisContext,
     drawn: Map,
     path: str | os.PathLike[str],
     audio_url: str | None = None,
@@ -27,7 +27,7 @@ def write(
     """Write a map's points as Parquet, its picture as PNG or SVG, or a page that plays moments as HTML.
 
     Args:
-        collection: what it is a map of.
+        context: what it is a map of.
         drawn: the map.
         path: the file; its suffix is one of `SUFFIXES`.
         audio_url: where ``e2vsearch serve`` answers, such as ``http://127.0.0.1:8080``: the page plays from there what
@@ -47,12 +47,12 @@ def write(
     if suffix in (".png", ".svg"):
         image.write(drawn, path)
         return
-    known = dataset.facts(collection, drawn.by, drawn.ids, drawn.where)
+    known = dataset.facts(context, drawn.by, drawn.ids, drawn.where)
     drawn = _those(drawn, np.isin(drawn.ids, known.ids))
     if suffix == ".parquet":
         parquet.write(drawn, known, path, audio_url)
     else:
-        html.write(drawn, known, path, clips.clips(collection, drawn.clusters, progress=progress), audio_url)
+        html.write(drawn, known, path, clips.clips(context, drawn.clusters, progress=progress), audio_url)
 
 
 def _those(drawn: Map, keep: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Map:

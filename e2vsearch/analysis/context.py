@@ -1,0 +1,36 @@
+"""What an analysis needs of an open collection, handed down by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2vsearch.audio import AudioSource, Signal
+from e2vsearch.catalog.writer import Catalog
+from e2vsearch.encoders.base import Encoder
+from e2vsearch.projections.view import SearchView
+from e2vsearch.types import EmbeddedAudio
+
+
+@dataclass(frozen=True)
+class AnalysisContext:
+    """An open collection, as far as analyses are concerned; the facets `Labels`, `Maps` and `Projections` are one each.
+
+    Attributes:
+        catalog: holds recordings, segments, labels, maps and projections.
+        view: returns the projection in use, with the projected vectors and the index.
+        view_of: returns that of another projection, by name.
+        index_folder: returns the folder of a projection's index, by the projection's revision.
+        embed: embeds audio as the collection does.
+        encoder: opens the encoder, once.
+        clip: decodes a stored segment.
+    """
+
+    catalog: Catalog
+    view: Callable[[], SearchView]
+    view_of: Callable[[str], SearchView]
+    index_folder: Callable[[str], Path]
+    embed: Callable[[AudioSource], EmbeddedAudio]
+    encoder: Callable[[], Encoder]
+    clip: Callable[[str], Signal]

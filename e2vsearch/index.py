@@ -1,0 +1,99 @@
+"""The facet `Collection.index`: builds, measures, audits and drops the vector index, and keeps it up to date."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from e2vsearch.catalog.writer import Catalog
+from e2vsearch.errors import GenerationBusy
+from e2vsearch.projections import recenter
+from e2vsearch.projections.view import Views
+from e2vsearch.types import IndexStatus
+from e2vsearch.vectors.background import BackgroundBuilder
+from e2vsearch.vectors.engine import IndexOptions, Kind
+from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.faiss.nprobe import Tuned
+from e2vsearch.vectors.faiss.storage import Manifest
+
+Progress = Callable[[str, int, int], None]
+"""Called with the step, how much of it is done, and of how much."""
+
+
+class Index:
+    """The vector index of the projection in use."""
+
+    def __init__(self, catalog: Catalog, views: Views, options: IndexOptions) -> None:
+        self._catalog = catalog
+        self._views = views
+        self._options = options
+        self.builder = BackgroundBuilder(self.maintain)
+
+    @property
+    def engine(self) -> FaissEngine:
+        """The engine, opened once.
+
+        Raises:
+            NoCollection: nothing has been ingested yet.
+        """
+        return self._views.now().index
+
+    def status(self) -> IndexStatus:
+        """Return what the index is made of, how current it is, and the recall measured."""
+        return self.engine.status()
+
+    def build(
+        self,
+        kind: Kind | None = None,
+        progress: Progress | None = None,
+        *,
+        recall: float | None = None,
+        retrain: bool = False,
+    ) -> Manifest:
+        """Build a new generation, see `FaissEngine.build`, where `recall` is the target."""
+        return self.engine.build(kind, progress, target=recall, retrain=retrain)
+
+    def tune(self, target: float | None = None, progress: Progress | None = None) -> Tuned:
+        """Measure recall anew, and choose how many lists a search visits, see `FaissEngine.tune`."""
+        return self.engine.tune(target, progress)
+
+    def verify(self) -> list[str]:
+        """Return what is wrong with the generation on disk, held against the catalog; nothing where it is sound."""
+        return self.engine.verify()
+
+    def drop(self) -> int:
+        """Delete every generation, and return how many; searches are exact until the next build."""
+        return self.engine.drop()
+
+    def due(self) -> str | None:
+        """Return why `maintain` has something to do; None if it has not."""
+        return recenter.recentering_due(self._catalog) or self.engine.due()
+
+    def maintain(self, progress: Progress | None = None) -> Manifest | None:
+        """Fit the projection that was installed, and build a new generation, each if it is due.
+
+        A generation is due after many changes since the last, or if that is damaged; for the projection see
+        `e2vsearch.projections.recenter`.
+        """
+        wanted: tuple[Kind | None, float | None] = (None, None)
+        replaced = recenter.recenter(self._catalog)
+        if replaced is not None:
+            folder = self.folder(replaced)
+            if self._views.now().projection.name in recenter.BY_ITSELF:  # the next index is built as this one was
+                wanted = FaissEngine(folder, self._views.now().source, self._options).wanted()
+            shutil.rmtree(folder, ignore_errors=True)
+        engine = self.engine
+        try:
+            return engine.build(wanted[0], progress, target=wanted[1]) if engine.due() else None
+        except GenerationBusy:  # another process builds it
+            return None
+
+    def folder(self, revision: str) -> Path:
+        """Return the folder of a projection's index, by the projection's revision."""
+        return self._views.folder(revision)
+
+    @property
+    def building(self) -> str | None:
+        """Why the index is being rebuilt in the background; None if it is not."""
+        return self.builder.mending

@@ -1,0 +1,29 @@
+"""What a query needs of an open collection, handed down by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from e2vsearch.audio import AudioSource
+from e2vsearch.catalog.writer import Catalog
+from e2vsearch.projections.view import SearchView
+from e2vsearch.search.background import BackgroundScores
+from e2vsearch.types import EmbeddedAudio
+
+
+@dataclass(frozen=True, slots=True)
+class SearchContext:
+    """One query's view of a collection: the same projection and index from its first step to its last.
+
+    Attributes:
+        catalog: holds recordings, segments and their vectors.
+        view: the projection in use, the projected vectors, and the index over them.
+        embed: embeds the audio of a reference.
+        background: returns the collection's background scores, drawn once and kept.
+    """
+
+    catalog: Catalog
+    view: SearchView
+    embed: Callable[[AudioSource], EmbeddedAudio]
+    background: Callable[[], BackgroundScores]

@@ -1,0 +1,69 @@
+"""What a query returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from e2vsearch.listing import Listing
+from e2vsearch.types import Hit, Match
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class QueryResult(Listing[Hit]):
+    """Hits, best first, and what was searched for them.
+
+    Attributes:
+        hits: best first.
+        searched: segments that the filter left to choose from.
+        total: segments in the collection.
+        exact: whether every one of them was compared; else an index chose candidates, whose scores are exact all the same.
+        seconds: from the resolved references to the hits.
+        references: what was searched for: a path, an id, or what kind of array.
+        where: the filter in force.
+        text: the words in force.
+        avoid: what hits should be unlike.
+        trajectory: whether `references` is a trajectory, and hits are recordings of a similar one.
+    """
+
+    hits: tuple[Hit, ...]
+    searched: int
+    total: int
+    exact: bool
+    seconds: float
+    references: tuple[str, ...]
+    where: str | None
+    text: str | None = None
+    avoid: tuple[str, ...] = ()
+    trajectory: bool = False
+
+    @property
+    def rows(self) -> tuple[Hit, ...]:  # type: ignore[override]
+        """The hits."""
+        return self.hits
+
+    def __repr__(self) -> str:
+        return f"QueryResult({len(self.hits)} hits for {', '.join(self.references)})"
+
+    def with_reference_names(self, names: Mapping[str, str]) -> QueryResult:
+        """Return the result with its references under other names, as a client calls them: paths of a server leak.
+
+        Args:
+            names: the client's name of each path.
+        """
+
+        def new(name: str) -> str:
+            return names.get(name, name)
+
+        def matches(given: Sequence[Match]) -> tuple[Match, ...]:
+            return tuple(replace(each, reference=new(each.reference)) for each in given)
+
+        hits = []
+        for hit in self.hits:
+            why = hit.why
+            if why is not None:
+                avoided = tuple(replace(each, reference=new(each.reference)) for each in why.avoided)
+                why = replace(why, matches=matches(why.matches), avoided=avoided)
+            hits.append(replace(hit, alignment=matches(hit.alignment), why=why))
+        references, avoid = tuple(map(new, self.references)), tuple(map(new, self.avoid))
+        return replace(self, hits=tuple(hits), references=references, avoid=avoid)
