@@ -23,7 +23,7 @@ FILTERS = {"a half": 2, "a tenth": 10, "a hundredth": 100, "a thousandth": 1000}
 
 def fill(made: Made, folder: Path) -> float:
     """A collection of all vectors, a hundred to a recording, with its index; gives the seconds of storing."""
-    with e2vsearch.open(folder) as collection:
+    with e2vsearch.open(folder, create=True) as collection:
         collection.catalog.pin(Space("saved", "made-up", made.dim), "saved")
         started = time.perf_counter()
         for start, part in made.chunks(16_000):
@@ -31,7 +31,7 @@ def fill(made: Made, folder: Path) -> float:
             for number in np.unique(recording_of(rows)).tolist():
                 collection.catalog.store(_recording(number, part[recording_of(rows) == number]))
         stored_s = time.perf_counter() - started
-        collection.build()
+        collection.index.build()
     return stored_s
 
 
@@ -73,7 +73,7 @@ def whole(made: Made, folder: Path, truths: dict[str, Ints]) -> list[Asked]:
     """
     queries = made.queries[: len(truths[""])]
     with e2vsearch.open(folder, create=False) as collection:
-        index = collection.lens().index
+        index = collection.projections.view().index
 
         def moments(name: str, truth: Ints, where: str | None) -> Asked:
             return _asked(name, queries, lambda query: collection.query(query, k=K, by="segment", where=where), truth)

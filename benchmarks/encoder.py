@@ -171,7 +171,7 @@ def service(encoder: Encoder, reference: Any, folder: Path, rounds: int) -> list
     rng = np.random.default_rng(0)
     clip = folder / "clip.wav"
     clip.write_bytes(audio.encode(audio.cut(CHECKOUT / "samples" / "angry.ogg", 0.0, 1.8)))
-    with e2vsearch.open(folder / "index", encoder=encoder) as collection:
+    with e2vsearch.open(folder / "index", encoder=encoder, create=True) as collection:
         collection.catalog.pin(encoder.space, encoder.opened_by)
         for number in range(40):
             vectors = rng.standard_normal((50, encoder.space.dim)).astype(np.float32)
@@ -182,7 +182,7 @@ def service(encoder: Encoder, reference: Any, folder: Path, rounds: int) -> list
             uri = f"/made/{number}.wav"
             made_up = NewRecording(uri, str(number), digest, 0, 0, when, 250.0, 1, 8000, "made up", spans)
             collection.catalog.store(made_up)
-        collection.build()
+        collection.index.build()
         signal = audio.read(clip)[0]
         sides = {"query": lambda: collection.query(clip, k=20), "FunASR": lambda: generated(reference, [signal])}
         spent = {name: times[1:] for name, times in race(sides, rounds + 1).items()}

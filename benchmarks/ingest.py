@@ -43,7 +43,6 @@ from e2vsearch.catalog import queue
 from e2vsearch.catalog.rows import clock
 from e2vsearch.encoders import registry
 from e2vsearch.encoders.base import Encoder
-from e2vsearch.ingest.queue import enqueue
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TELEPHONE_HZ = 8_000
@@ -141,7 +140,7 @@ def speed(name: str, encoder: Encoder, folder: Path, calls: int, seconds: float,
     def whole() -> None:
         with (
             tempfile.TemporaryDirectory(dir=folder) as index,
-            e2vsearch.open(index, encoder=encoder) as collection,
+            e2vsearch.open(index, encoder=encoder, create=True) as collection,
         ):
             report = collection.ingest(folder / "calls")
             if (report.stored, report.failures) != (calls, ()):
@@ -263,7 +262,7 @@ def stress(seconds: float, json_path: Path | None) -> None:
     with tempfile.TemporaryDirectory() as scratch, server() as template, ExitStack() as stack:
         folder = Path(scratch)
         url = template.format(name="postgres")
-        collection = stack.enter_context(e2vsearch.open(url, encoder="light"))
+        collection = stack.enter_context(e2vsearch.open(url, encoder="light", create=True))
         takeovers = Takeovers(collection)
         fleet = Fleet(url, folder / "cache", folder / "log")
         for _ in range(WORKERS):
@@ -278,7 +277,7 @@ def stress(seconds: float, json_path: Path | None) -> None:
                 fleet.check()
                 if spent < seconds and depth.queued < 2 * WORKERS:
                     paths = compose(folder / "calls" / f"{queued:05}", 4 * WORKERS, 20.0, seed=queued)
-                    queued += enqueue(collection, *paths).queued
+                    queued += collection.queue.add(*paths).queued
                 if spent < seconds and time.monotonic() - killed_at > KILL_EVERY_S * rng.uniform(0.5, 1.5):
                     pid = fleet.kill_one(rng, takeovers.at_work())
                     if pid is not None:

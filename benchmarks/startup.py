@@ -33,7 +33,7 @@ def fill(folder: Path, segments: int) -> None:
     """A collection of that many made-up segments, with its index."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((100, DIM))
-    with e2vsearch.open(folder) as collection:
+    with e2vsearch.open(folder, create=True) as collection:
         collection.catalog.pin(Space("saved", "made-up", DIM), "saved")
         for number in range(segments // PER_RECORDING):
             vectors = centres[rng.integers(100, size=PER_RECORDING)] + rng.standard_normal((PER_RECORDING, DIM))
@@ -46,7 +46,7 @@ def fill(folder: Path, segments: int) -> None:
             length = 5.0 * PER_RECORDING
             made = NewRecording(uri, str(number), digest, 0, 0, when, length, 1, 8000, "made up", moments)
             collection.catalog.store(made)
-        collection.build()
+        collection.index.build()
 
 
 def least(command: list[str], runs: int) -> float:

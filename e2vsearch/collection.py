@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +15,8 @@ from e2vsearch.audio import AudioSource, Signal, cut
 from e2vsearch.catalog import recordings
 from e2vsearch.catalog.database import CollectionLocation, locate
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.encoders import registry
-from e2vsearch.encoders.base import Encoder, precision_of
-from e2vsearch.errors import CatalogError, EncoderError, SettingsError
+from e2vsearch.encoders.base import Encoder
+from e2vsearch.errors import CatalogError, SettingsError
 from e2vsearch.files import local_path
 from e2vsearch.index import Index
 from e2vsearch.listing import Listing
@@ -102,9 +101,7 @@ class Collection:
         self._views = Views(catalog, lambda: location.cached(options.cache, catalog.collection_id), index_options)
         self.index = Index(catalog, self._views, index_options)
         self._embed = embed or _embed
-        self._lock = threading.RLock()
-        self._encoder = encoder
-        self._checked: Encoder | None = None  # the one that made the pinned reference embedding again
+        self._encoder = encoder_check.CheckedEncoder(catalog, options, encoder)
         self._background: BackgroundScores | None = None
 
     @classmethod
@@ -157,6 +154,14 @@ class Collection:
     ) -> None:
         self.close()
 
+    def with_embed(self, embed: Embed) -> Self:
+        """Return the same open collection with another way to embed; all else is shared, and closing one closes both."""
+        other = copy(self)
+        other._embed = embed
+        for facet in ("labels", "maps", "projections"):
+            other.__dict__.pop(facet, None)
+        return other
+
     @property
     def space(self) -> Space | None:
         """The space it is pinned to, None before the first ingest."""
@@ -170,21 +175,7 @@ class Collection:
             MissingExtra: its packages are not installed.
             SpaceMismatch: it makes vectors of another space, or not those that it made before.
         """
-        with self._lock:
-            if self._encoder is None:
-                name = self.settings.encoder or self.catalog.encoder_source or settings.DEFAULT_ENCODER
-                if name == registry.SAVED:
-                    raise EncoderError(
-                        f"{self.location.named} holds saved vectors, which no encoder here makes - "
-                        "query it with an .npy file or a stored id such as seg:1"
-                    )
-                precision = self.settings.precision or precision_of(self.space)
-                self._encoder = registry.open_encoder(name, self.settings.device, precision)
-            self.catalog.check_space(self._encoder.space)
-            if self._checked is not self._encoder:
-                encoder_check.check_encoder(self.catalog, self._encoder)
-                self._checked = self._encoder
-            return self._encoder
+        return self._encoder.open()
 
     def status(self) -> Status:
         """Return what the collection is, how much it holds, and how its index fares."""

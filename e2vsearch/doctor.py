@@ -122,22 +122,22 @@ def _collection(index: str | None) -> Iterator[Check]:
         return
     with collection:
         counts = collection.catalog.counts()
-        found = f"{collection.place.named}: {counts.recordings:,} recordings, {counts.segments:,} segments"
+        found = f"{collection.location.named}: {counts.recordings:,} recordings, {counts.segments:,} segments"
         yield Check("collection", True, True, f"{found}, {collection.space or 'no space yet'}")
         if collection.space is None:
             return
         cure = "nothing is lost: e2vsearch index build"
-        problems = collection.index().verify()
+        problems = collection.index.verify()
         yield _golden(collection)
         yield _projection(collection)
-        if not problems and (status := collection.index().status(measure=True)).nprobe is not None:
+        if not problems and (status := collection.index.engine.status(measure=True)).nprobe is not None:
             told = status.drift or f"{status.recall:.3f} of the exact top 20, as when it was measured"
             yield Check("recall", status.drift is None, False, told, "e2vsearch index tune" if status.drift else "")
         yield Check(
             "index",
             not problems,
             True,
-            "; ".join(problems) or collection.index().status().kind,
+            "; ".join(problems) or collection.index.status().kind,
             "" if not problems else cure,
         )
 
@@ -166,7 +166,7 @@ def _golden(collection: Collection) -> Check:
 
 def _projection(collection: Collection) -> Check:
     """What the collection is searched through: cosines of an encoder's own vectors are no likeness of emotion."""
-    used = collection.lens().projection
+    used = collection.projections.view().projection
     if used.kind != RAW.kind:
         return Check("projection", True, False, f"{used.name}@{used.revision[:12]}")
     stored = [each.name for each in projections.listed(collection.catalog)]

@@ -8,15 +8,19 @@ opened for the collection: one second of sound, 20 ms with ``light``, 0.2 s with
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.catalog import writer
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.encoders.base import Encoder
+from e2vsearch.encoders.base import Encoder, precision_of
+from e2vsearch.encoders.registry import SAVED, open_encoder
 from e2vsearch.errors import EncoderError, SpaceMismatch
 from e2vsearch.projections import recenter
+from e2vsearch.settings import DEFAULT_ENCODER, Settings
 from e2vsearch.types import Space
 
 CLIP_S = 1.0
@@ -105,3 +109,45 @@ def _made(encoder: Encoder) -> NDArray[np.float32] | None:
     except EncoderError:  # whatever is wrong with it, its first recording will tell
         return None
     return vector
+
+
+class CheckedEncoder:
+    """A collection's encoder, opened when it is first needed, and held against the collection once."""
+
+    def __init__(self, catalog: Catalog, options: Settings, encoder: Encoder | None = None) -> None:
+        """Open nothing yet.
+
+        Args:
+            catalog: of the collection.
+            options: its encoder, device and precision are used where they are set, else the collection's own.
+            encoder: one that is open already.
+        """
+        self._catalog = catalog
+        self._options = options
+        self._encoder = encoder
+        self._checked: Encoder | None = None
+        self._lock = threading.RLock()
+
+    def open(self) -> Encoder:
+        """Return the encoder.
+
+        Raises:
+            EncoderError: it cannot be opened.
+            MissingExtra: its packages are not installed.
+            SpaceMismatch: it makes vectors of another space, or not those that it made before.
+        """
+        with self._lock:
+            if self._encoder is None:
+                name = self._options.encoder or self._catalog.encoder_source or DEFAULT_ENCODER
+                if name == SAVED:
+                    raise EncoderError(
+                        f"{self._catalog.named} holds saved vectors, which no encoder here makes - "
+                        "query it with an .npy file or a stored id such as seg:1"
+                    )
+                precision = self._options.precision or precision_of(self._catalog.space)
+                self._encoder = open_encoder(name, self._options.device, precision)
+            self._catalog.check_space(self._encoder.space)
+            if self._checked is not self._encoder:
+                check_encoder(self._catalog, self._encoder)
+                self._checked = self._encoder
+            return self._encoder

@@ -277,7 +277,7 @@ class EmbeddedSegment:
 class EmbeddedAudio:
     """All that was found in one piece of audio."""
 
-    moments: tuple[EmbeddedSegment, ...]
+    segments: tuple[EmbeddedSegment, ...]
     duration_s: float
     channels: int
     sampling_rate_hz: int

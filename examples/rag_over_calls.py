@@ -90,7 +90,7 @@ def main() -> None:
     of_samples = asked.calls == SAMPLES / "calls"
     with (
         tempfile.TemporaryDirectory() as aside,
-        e2vsearch.open(asked.index or aside, encoder=asked.encoder) as collection,
+        e2vsearch.open(asked.index or aside, encoder=asked.encoder, create=True) as collection,
     ):
         collection.ingest(
             asked.calls,

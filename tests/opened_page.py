@@ -82,7 +82,7 @@ def make_index(folder: Path) -> Path:
     cue = f"1\n00:00:00,000 --> 00:00:30,000\n{SAID}\n"
     (transcripts / "refund-shouting.srt").write_text(cue, encoding="utf-8")
     calls = [path for path in (SAMPLES / "calls").iterdir() if path.stem in CALLS]
-    with e2vsearch.open(folder / "index", encoder="light") as collection:
+    with e2vsearch.open(folder / "index", encoder="light", create=True) as collection:
         report = collection.ingest(*calls, meta=SAMPLES / "calls.csv", transcripts=transcripts)
     assert (report.stored, report.transcripts, report.failures) == (len(CALLS), 1, ())
     return folder / "index"

@@ -29,10 +29,10 @@ def make_collection(folder: Path) -> Path:
     meta = folder / "calls.csv"
     meta.write_text("\n".join(rows) + "\n", encoding="utf-8")
     place = folder / "index"
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         report = collection.ingest(calls, meta=meta, workers=1)  # in order of their names
         assert (report.stored, report.failures) == (len(PITCHES_HZ), ())
-        (bela,) = collection.find(str(calls / "bela.wav"))
+        (bela,) = collection.recordings(str(calls / "bela.wav"))
         numbers = collection.catalog.segments_of([int(bela.id.removeprefix("call:"))])[0].tolist()
         put(collection.catalog, int(bela.id.removeprefix("call:")), dict.fromkeys(numbers, SAID))
     return place

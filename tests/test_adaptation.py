@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 import e2vsearch
 from e2vsearch import doctor, encoder_check, settings
-from e2vsearch.analysis import projections
 from e2vsearch.catalog import projections as catalog_projections
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.encoders.base import Embeddings, Encoder
@@ -80,7 +79,7 @@ def expected(collection: e2vsearch.Collection, of: Head | None = None) -> str:
 @pytest.fixture
 def collection(tmp_path: Path) -> Iterator[e2vsearch.Collection]:
     encoder = Headed()
-    with e2vsearch.open(tmp_path / "index", encoder=encoder) as opened:
+    with e2vsearch.open(tmp_path / "index", encoder=encoder, create=True) as opened:
         encoder_check.pin_encoder(opened.catalog, encoder)
         yield opened
 
@@ -88,7 +87,7 @@ def collection(tmp_path: Path) -> Iterator[e2vsearch.Collection]:
 @pytest.fixture
 def older(tmp_path: Path) -> Iterator[e2vsearch.Collection]:
     """A collection that was made before heads were adopted: its encoder is not at hand, its scores are."""
-    with e2vsearch.open(tmp_path / "older") as opened:
+    with e2vsearch.open(tmp_path / "older", create=True) as opened:
         opened.catalog.pin(Headed().space, "emotion2vec_plus_base")
         store(opened, 40, 1)
         yield opened
@@ -102,8 +101,8 @@ def test_it_is_in_use_from_the_first_segment_and_adapted_as_the_collection_grows
     for start, (count, adapted) in enumerate([(1, True), (3, True), (3, False), (1, True), (12, True), (19, False)]):
         store(collection, count, start)
         before = catalog_projections.used(collection.catalog)
-        assert (collection.due() is not None) >= adapted
-        collection.maintain()
+        assert (collection.index.due() is not None) >= adapted
+        collection.index.maintain()
         used = catalog_projections.used(collection.catalog)
         assert (used != before) == adapted
         assert used is not None
@@ -118,39 +117,39 @@ def test_it_is_in_use_from_the_first_segment_and_adapted_as_the_collection_grows
 
 def test_hits_are_those_of_the_adapted_head(collection: e2vsearch.Collection) -> None:
     store(collection, 30, 1)
-    collection.maintain()
+    collection.index.maintain()
     batch = collection.catalog.feed().fetch(np.arange(100))
-    seen = collection.lens().projection.apply(batch.vectors)
+    seen = collection.projections.view().projection.apply(batch.vectors)
     (first,) = collection.query("seg:1", k=1, by="segment").hits
     assert first.score == pytest.approx(float(np.sort(seen @ seen[0])[-2]), abs=1e-5)
 
 
 def test_the_index_of_a_projection_that_is_replaced_goes(collection: e2vsearch.Collection) -> None:
     store(collection, 30, 1)
-    collection.maintain()
-    collection.build()
+    collection.index.maintain()
+    collection.index.build()
     used = catalog_projections.used(collection.catalog)
     assert used is not None
-    folder = collection.index_folder(used[1])
+    folder = collection.index.folder(used[1])
     assert folder.is_dir()
     store(collection, 40, 2)
-    collection.maintain()
+    collection.index.maintain()
     assert catalog_projections.used(collection.catalog) == ("head", expected(collection))
     assert not folder.exists()
 
 
 def test_raw_vectors_are_searched_by_name_alone_and_then_for_good(collection: e2vsearch.Collection) -> None:
     store(collection, 20, 1)
-    collection.maintain()
-    projections.use(collection, "raw")
+    collection.index.maintain()
+    collection.projections.use("raw")
     store(collection, 30, 2)
     encoder_check.pin_encoder(collection.catalog, Headed())  # as the next ingest does
-    collection.maintain()
+    collection.index.maintain()
     assert catalog_projections.used(collection.catalog) is None
-    assert [(each.name, each.used) for each in projections.listed(collection)] == [("raw", True), ("head", False)]
+    assert [(each.name, each.used) for each in collection.projections.list()] == [("raw", True), ("head", False)]
     with pytest.raises(QueryError, match="made by itself"):
-        projections.drop(collection, "head")
-    projections.use(collection, "head")
+        collection.projections.drop("head")
+    collection.projections.use("head")
     assert catalog_projections.used(collection.catalog) == (
         "head",
         expected(collection),
@@ -159,33 +158,33 @@ def test_raw_vectors_are_searched_by_name_alone_and_then_for_good(collection: e2
 
 def test_one_made_by_hand_agrees_and_is_not_made_again(collection: e2vsearch.Collection) -> None:
     store(collection, 30, 1)
-    collection.maintain()
-    assert projections.fit_head(collection, name="by-hand").revision == expected(collection)
-    mine = projections.fit_head(collection, share=0.1)
+    collection.index.maintain()
+    assert collection.projections.fit_head(name="by-hand").revision == expected(collection)
+    mine = collection.projections.fit_head(share=0.1)
     assert mine.used
     store(collection, 60, 2)
     encoder_check.pin_encoder(collection.catalog, Headed())
-    collection.maintain()
+    collection.index.maintain()
     assert catalog_projections.used(collection.catalog) == ("head", mine.revision)
-    projections.drop(collection, "head")
+    collection.projections.drop("head")
 
 
 def test_an_older_collection_finds_its_head_by_its_scores(older: e2vsearch.Collection) -> None:
     assert catalog_projections.used(older.catalog) is None
-    assert "not in use yet" in (older.due() or "")
-    older.maintain()
+    assert "not in use yet" in (older.index.due() or "")
+    older.index.maintain()
     report = catalog_projections.get(older.catalog, "head").report
     assert report["head"] == "found by the scores of 40 segments"
     found = catalog_projections.used(older.catalog)
     assert found is not None
     batch = older.catalog.feed().fetch(np.arange(100))
-    shown = older.lens().projection.apply(batch.vectors)
+    shown = older.projections.view().projection.apply(batch.vectors)
     true = adapt.of_collection(head(), batch.vectors, voices_of(older.catalog, batch.ids)).apply(batch.vectors)
     assert shown @ shown.T == pytest.approx(true @ true.T, abs=1e-2)  # 40 vectors of 16 numbers tell all of it
     encoder_check.pin_encoder(older.catalog, Headed())  # the encoder's own replaces it
     assert catalog_projections.get(older.catalog, "head").report["head"] == refit.OWN
     assert catalog_projections.used(older.catalog) == ("head", expected(older))
-    assert older.due() is None or "index" in (older.due() or "")
+    assert older.index.due() is None or "index" in (older.index.due() or "")
 
 
 def test_an_older_collection_adopts_the_encoders_head_at_the_next_ingest(older: e2vsearch.Collection) -> None:
@@ -194,9 +193,9 @@ def test_an_older_collection_adopts_the_encoders_head_at_the_next_ingest(older: 
 
 
 def test_whoever_asks_an_older_collection_for_raw_vectors_keeps_them(older: e2vsearch.Collection) -> None:
-    projections.use(older, "raw")
+    older.projections.use("raw")
     store(older, 60, 2)
-    older.maintain()
+    older.index.maintain()
     encoder_check.pin_encoder(older.catalog, Headed())
     assert catalog_projections.used(older.catalog) is None
 
@@ -206,12 +205,12 @@ def test_a_projection_that_was_stored_before_is_a_choice(older: e2vsearch.Collec
     mine = adapt.of_collection(head(), batch.vectors, batch.ids, name="mine")
     kept = catalog_projections.StoredProjection("mine", "head", mine.revision, mine.pack(), {}, WHEN)
     catalog_projections.put(older.catalog, kept)
-    older.maintain()
+    older.index.maintain()
     encoder_check.pin_encoder(older.catalog, Headed())
     assert catalog_projections.used(older.catalog) is None
     catalog_projections.use(older.catalog, "mine")
     store(older, 60, 2)
-    older.maintain()
+    older.index.maintain()
     assert catalog_projections.used(older.catalog) == ("mine", mine.revision)
 
 
@@ -219,10 +218,10 @@ def test_a_projection_that_was_stored_before_is_a_choice(older: e2vsearch.Collec
 def test_saved_vectors_that_tell_of_no_head_stay_raw_and_doctor_says_so(
     tmp_path: Path, count: int, scored: bool
 ) -> None:
-    with e2vsearch.open(tmp_path / "index") as opened:
+    with e2vsearch.open(tmp_path / "index", create=True) as opened:
         opened.catalog.pin(replace(Headed().space, encoder="saved"), "saved")
         store(opened, count, 1, scored=scored)
-        opened.maintain()
+        opened.index.maintain()
         assert catalog_projections.listed(opened.catalog) == []
     (found,) = [each for each in doctor.examine(str(tmp_path / "index")) if each.name == "projection"]
     assert (found.ok, found.needed) == (False, False)
@@ -231,34 +230,34 @@ def test_saved_vectors_that_tell_of_no_head_stay_raw_and_doctor_says_so(
 
 def test_an_encoder_without_a_linear_head_is_searched_raw(tmp_path: Path) -> None:
     encoder: Encoder = Headed("another", own=False)
-    with e2vsearch.open(tmp_path / "index", encoder=encoder) as opened:
+    with e2vsearch.open(tmp_path / "index", encoder=encoder, create=True) as opened:
         encoder_check.pin_encoder(opened.catalog, encoder)
         store(opened, 40, 1)
-        opened.maintain()
+        opened.index.maintain()
         assert catalog_projections.listed(opened.catalog) == []
 
 
 def test_a_damaged_projection_is_mended_by_its_encoder(collection: e2vsearch.Collection) -> None:
     store(collection, 30, 1)
-    collection.maintain()
+    collection.index.maintain()
     stored = catalog_projections.get(collection.catalog, "head")
     catalog_projections.put(collection.catalog, replace(stored, parameters=stored.parameters[:-9], revision="old"))
     store(collection, 60, 2)
     with pytest.raises(AnalysisError, match="ingesting anything with its encoder mends it"):
-        collection.maintain()
+        collection.index.maintain()
     encoder_check.pin_encoder(collection.catalog, Headed())
     assert catalog_projections.used(collection.catalog) == ("head", expected(collection))
 
 
 def test_an_export_carries_the_head(collection: e2vsearch.Collection, tmp_path: Path) -> None:
     store(collection, 30, 1)
-    collection.maintain()
+    collection.index.maintain()
     export.export(collection.catalog, tmp_path / "out")
-    with e2vsearch.open(tmp_path / "copy") as copy:
+    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         import_.load(copy.catalog, tmp_path / "out")
         assert catalog_projections.used(copy.catalog) == catalog_projections.used(collection.catalog)
         store(copy, 60, 2)
-        copy.maintain()  # without the encoder
+        copy.index.maintain()  # without the encoder
         assert catalog_projections.used(copy.catalog) == ("head", expected(copy))
 
 
@@ -266,7 +265,7 @@ def test_a_head_of_other_classes_is_refused(tmp_path: Path) -> None:
     encoder = Headed()
     encoder.space = replace(encoder.space, labels=("low", "high"))
     with (
-        e2vsearch.open(tmp_path / "index", encoder=encoder) as opened,
+        e2vsearch.open(tmp_path / "index", encoder=encoder, create=True) as opened,
         pytest.raises(EncoderError, match="2 classes and vectors of 16 numbers, and a head of shape"),
     ):
         encoder_check.pin_encoder(opened.catalog, encoder)

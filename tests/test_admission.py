@@ -101,13 +101,13 @@ def test_as_many_recordings_are_in_work_as_the_encoder_joins(tmp_path: Path, by:
     (tmp_path / "calls").mkdir()
     for number in range(5):
         save(tmp_path / "calls" / f"{number}.wav", speech(1.5, seed=number))
-    with e2vsearch.open(tmp_path / "index", encoder=Joining()) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=Joining(), create=True) as collection:
         if by == "ingest":
             assert collection.ingest(tmp_path / "calls").stored == 5
         else:
-            assert collection.enqueue(tmp_path / "calls").queued == 5
+            assert collection.queue.add(tmp_path / "calls").queued == 5
             done: list[str] = []
-            report = collection.work(WorkerOptions(drain=True), done=lambda each: done.append(each.outcome))
+            report = collection.queue.work(WorkerOptions(drain=True), done=lambda each: done.append(each.outcome))
             assert (report.stored, report.parked) == (5, 0)
             assert done == ["stored"] * 5
         assert collection.catalog.counts().recordings == 5

@@ -246,7 +246,7 @@ def test_labels_of_ones_own_are_shown(run: Run, index: Path) -> None:
     from e2vsearch.transfer import annotations as carry
 
     when = datetime(2024, 3, 1, tzinfo=UTC)
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=True) as collection:
         carry.add_examples(collection.catalog, [carry.Example("hesitant", 1, None, "seg:1", None, when)])
         one = carry.Classifier("labels", 1, ("calm", "hesitant"), b"", {}, None, when)
         number, _ = carry.add_classifier(collection.catalog, one)

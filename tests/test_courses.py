@@ -136,7 +136,7 @@ def planted(seed: int, place: Path, noise: float) -> tuple[Collection, str]:
             calls.append(course_of(rng, prototypes, other, noise))
         else:
             calls.append(in_another_order(reference if noise < 0.5 else match, other))
-    collection = e2vsearch.open(place)
+    collection = e2vsearch.open(place, create=True)
     collection.catalog.pin(Space("saved", "made", DIM, EMOTIONS), "saved")
     for number, segments in enumerate(calls, start=1):
         collection.catalog.store(recording_of(number, segments))
@@ -150,9 +150,9 @@ def test_the_planted_course_comes_first(tmp_path: Path, noise: float) -> None:
     for seed in range(DRAWS):
         collection, wanted = planted(seed, tmp_path / str(seed), noise)
         with collection:
-            by_call += collection.query(arc="call:1", k=3)[0].recording == wanted
+            by_call += collection.query(trajectory="call:1", k=3)[0].recording == wanted
             by_moments += collection.query("call:1", k=3)[0].recording == wanted
-            named = [hit.recording for hit in collection.query(arc="neutral,angry,relieved", k=2)]
+            named = [hit.recording for hit in collection.query(trajectory="neutral,angry,relieved", k=2)]
             by_names += set(named) == {"call:1", wanted}
     assert by_call >= 0.95 * DRAWS, by_call
     assert by_names >= 0.95 * DRAWS, by_names
@@ -167,26 +167,26 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
 
 
 def test_the_same_course_scores_one(collection: Collection) -> None:
-    (itself, other, *_) = collection.query(arc="call:1", include_self=True)
+    (itself, other, *_) = collection.query(trajectory="call:1", include_self=True)
     assert itself.recording == "call:1"
     assert itself.score == pytest.approx(1.0, abs=1e-6)
-    assert [match.reference for match in itself.course] == [match.segment for match in itself.course]
+    assert [match.reference for match in itself.alignment] == [match.segment for match in itself.alignment]
     assert other.score < 0.9
-    assert "call:1" not in {hit.recording for hit in collection.query(arc="call:1")}
+    assert "call:1" not in {hit.recording for hit in collection.query(trajectory="call:1")}
 
 
 def test_the_score_is_the_mean_cosine_along_the_path(collection: Collection) -> None:
     """Weighted by what each step covers of both; the path begins and ends with both and never goes back."""
     reference = collection.segments("call:1")
     a = dict(zip((s.id for s in reference), trajectory.shares(lengths(reference)), strict=True))
-    result = collection.query(arc="call:1", k=5, explain=True)
+    result = collection.query(trajectory="call:1", k=5, explain=True)
     assert result.arc
     assert result.reference == ("call:1",)
     for hit in result:
         stored = collection.segments(hit.recording)
         b = dict(zip((s.id for s in stored), trajectory.shares(lengths(stored)), strict=True))
         total, before = 0.0, ("", "")
-        for match in hit.course:
+        for match in hit.alignment:
             weight = (match.reference != before[0]) * a[match.reference] + (match.segment != before[1]) * b[
                 match.segment
             ]
@@ -194,14 +194,14 @@ def test_the_score_is_the_mean_cosine_along_the_path(collection: Collection) -> 
             total += weight * match.cosine
             before = match.reference, match.segment
         assert total / 2 == pytest.approx(hit.score, abs=1e-5)
-        assert (hit.course[0].reference, hit.course[0].segment) == (reference[0].id, stored[0].id)
+        assert (hit.alignment[0].reference, hit.alignment[0].segment) == (reference[0].id, stored[0].id)
         assert before == (reference[-1].id, stored[-1].id)
-        times = [(match.reference_start_s, match.start_s) for match in hit.course]
+        times = [(match.reference_start_s, match.start_s) for match in hit.alignment]
         assert times == sorted(times)
-        assert hit.moment_score == max(match.cosine for match in hit.course)
-        assert hit.segment in {match.segment for match in hit.course}
+        assert hit.segment_score == max(match.cosine for match in hit.alignment)
+        assert hit.segment in {match.segment for match in hit.alignment}
         assert hit.why is not None
-        assert hit.why.matches == hit.course
+        assert hit.why.matches == hit.alignment
         assert hit.percentile is not None
 
 
@@ -213,28 +213,28 @@ def lengths(segments: Sequence[Any]) -> NDArray[np.float64]:
 def test_blocks_and_candidates_change_nothing(
     collection: Collection, monkeypatch: pytest.MonkeyPatch, cells: int
 ) -> None:
-    plain = collection.query(arc="call:1", k=9)
+    plain = collection.query(trajectory="call:1", k=9)
     assert plain.exact
     monkeypatch.setattr(trajectory, "_CELLS", cells)
-    assert collection.query(arc="call:1", k=9).hits == plain.hits
+    assert collection.query(trajectory="call:1", k=9).hits == plain.hits
     monkeypatch.setattr(trajectory, "_ALL_CELLS", 0)
-    through = collection.query(arc="call:1", k=9)
+    through = collection.query(trajectory="call:1", k=9)
     assert not through.exact
     assert through.hits == plain.hits
-    exact = collection.query(arc="call:1", k=9, exact=True)
+    exact = collection.query(trajectory="call:1", k=9, exact=True)
     assert exact.exact
     assert exact.hits == plain.hits
 
 
 def test_filters_limits_and_stations_of_any_kind(collection: Collection) -> None:
-    result = collection.query(arc="call:1", where="recording <= 5", per={"day": 3}, k=9)
+    result = collection.query(trajectory="call:1", where="recording <= 5", group_by=("day",), group_size=3, k=9)
     assert len(result) == 3
     assert {hit.recording for hit in result} <= {f"call:{number}" for number in range(2, 6)}
-    stations = collection.query(arc=["emotion:neutral", "angry", "seg:3"], k=2)
+    stations = collection.query(trajectory=["emotion:neutral", "angry", "seg:3"], k=2)
     assert stations.reference == ("emotion:neutral", "emotion:angry", "seg:3")
-    assert {match.reference for match in stations[0].course} == set(stations.reference)
-    assert collection.query(arc=["neutral", "angry"]).hits == collection.query(arc="neutral, angry").hits
-    assert len(collection.query(arc="call:1", where="recording = 999999")) == 0
+    assert {match.reference for match in stations[0].alignment} == set(stations.reference)
+    assert collection.query(trajectory=["neutral", "angry"]).hits == collection.query(trajectory="neutral, angry").hits
+    assert len(collection.query(trajectory="call:1", where="recording = 999999")) == 0
 
 
 def test_channels_run_by_themselves(tmp_path: Path) -> None:
@@ -249,16 +249,16 @@ def test_channels_run_by_themselves(tmp_path: Path) -> None:
         ]
 
     pairs = [((0, 0, 0), (0, 1, 2)), ((0, 0, 0), (2, 1, 0)), ((0, 1, 2), (0, 0, 0)), ((0, 1, 0), (2, 0, 2))]
-    with e2vsearch.open(tmp_path / "index") as collection:
+    with e2vsearch.open(tmp_path / "index", create=True) as collection:
         collection.catalog.pin(Space("saved", "made", DIM, EMOTIONS), "saved")
         for number, pair in enumerate(pairs, start=1):
             collection.catalog.store(recording_of(number, stereo(*pair)))
-        result = collection.query(arc="call:1")
+        result = collection.query(trajectory="call:1")
         assert result[0].recording == "call:3"  # the same two courses, the other way round
         reference = {s.id: s.channel for s in collection.segments("call:1")}
         stored = {s.id: s.channel for s in collection.segments("call:3")}
-        assert {(reference[m.reference], stored[m.segment]) for m in result[0].course} == {(0, 1), (1, 0)}
-        customers = collection.query(arc="call:1", where="channel = 1")
+        assert {(reference[m.reference], stored[m.segment]) for m in result[0].alignment} == {(0, 1), (1, 0)}
+        customers = collection.query(trajectory="call:1", where="channel = 1")
         assert {hit.channel for hit in customers} == {1}
 
 
@@ -268,14 +268,14 @@ def test_a_file_is_a_course(tmp_path: Path) -> None:
     calls.mkdir()
     for name, order in {"up": (0, 1, 2), "down": (2, 1, 0), "middle": (1, 0, 2)}.items():
         save(calls / f"{name}.wav", np.concatenate([part for at in order for part in (turns[at], silence(1.5))]))
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         collection.ingest(calls)
-        result = collection.query(arc=calls / "up.wav")
+        result = collection.query(trajectory=calls / "up.wav")
         assert result[0].name == "up"
         assert result[0].score == pytest.approx(1.0, abs=1e-5)
         assert result[1].score < result[0].score
-        assert all(match.reference.endswith("up.wav") for match in result[0].course)
-        assert result[0].course[0].reference_start_s == pytest.approx(result[0].course[0].start_s)
+        assert all(match.reference.endswith("up.wav") for match in result[0].alignment)
+        assert result[0].alignment[0].reference_start_s == pytest.approx(result[0].alignment[0].start_s)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_courses_that_make_no_sense(
     collection: Collection, arc: Any, options: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says) as caught:
-        collection.query(arc=arc, **options)
+        collection.query(trajectory=arc, **options)
     assert "\n" not in str(caught.value)
     with pytest.raises(QueryError, match="without references"):
-        collection.query("seg:1", arc="call:1")
+        collection.query("seg:1", trajectory="call:1")

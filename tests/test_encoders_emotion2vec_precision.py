@@ -59,10 +59,10 @@ def test_a_collection_of_fp32_refuses_bf16_and_the_other_way_round(folder: Path,
     both = {precision: opened(folder, precision=precision) for precision in ("fp32", "bf16")}
     made.save(tmp_path / "a.wav", made.speech(3.0))
     for first, second in (("fp32", "bf16"), ("bf16", "fp32")):
-        with e2vsearch.open(tmp_path / first, encoder=both[first]) as collection:
+        with e2vsearch.open(tmp_path / first, encoder=both[first], create=True) as collection:
             collection.ingest(tmp_path / "a.wav")
         with (
-            e2vsearch.open(tmp_path / first, encoder=both[second]) as collection,
+            e2vsearch.open(tmp_path / first, encoder=both[second], create=True) as collection,
             pytest.raises(SpaceMismatch, match=CURES[first]),
         ):
             collection.query(tmp_path / "a.wav")

@@ -134,7 +134,7 @@ def test_by_call_takes_means(material: Material) -> None:
     assert [row.speaker for row in made.rows] == ["s1", "s1", "s2", "s2", "s3", "s3"]
     pair = ranking.unit(material.vectors["clean"][:2])
     assert made.vectors["clean"][0] == pytest.approx(pair.mean(axis=0), abs=1e-6)
-    found = evaluate.evaluate(material, by="call", draws=10)
+    found = evaluate.evaluate(material, by="recording", draws=10)
     assert (found.n, found.texts) == (6, 0)
     assert found.triplets == {"words": None, "voice": None, "both": None}
     assert any("no item names its text" in note for note in found.notes)
@@ -165,7 +165,7 @@ def test_channels_stay_apart_and_bad_files_do_not_stop_the_rest(corpus: Path, tm
 
 @pytest.fixture
 def collection(corpus: Path, tmp_path: Path) -> e2vsearch.Collection:
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as made:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as made:
         made.ingest(corpus, workers=1)
         return made
 
@@ -178,9 +178,9 @@ def test_stored_segments_are_joined_by_path(corpus: Path, collection: e2vsearch.
     batch = collection.catalog.feed().fetch(np.arange(1, 13))
     assert (stored.vectors["clean"] == batch.vectors).all()
     for row, file in zip(stored.rows, stored.files, strict=True):
-        assert Path(collection.recording(file).uri).name == row.path
+        assert Path(collection.recordings(file)[0].uri).name == row.path
     named = dataset.recall(
-        table(collection.place.folder or corpus, "path,emotion\nx/s1_calm_0.wav,a\nno,b\n"), collection
+        table(collection.location.folder or corpus, "path,emotion\nx/s1_calm_0.wav,a\nno,b\n"), collection
     )
     assert [row.path for row in named.rows] == ["x/s1_calm_0.wav"]
     assert [(each.line, each.reason) for each in named.failures] == [(3, "missing")]

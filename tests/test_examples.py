@@ -47,7 +47,7 @@ def test_the_readme_shows_what_a_model_is_given(newcomer: Path) -> None:
     from e2vsearch.integrations.documents import describe
 
     [shown] = blocks("text")
-    with Collection.open(newcomer / "index") as collection:
+    with Collection.open(newcomer / "index", create=True) as collection:
         [hit] = collection.query(newcomer / "samples" / "angry.ogg", k=1, where="name = refund-shouting")
         written = describe(hit, collection.space)
 

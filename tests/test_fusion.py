@@ -30,7 +30,7 @@ def rng() -> np.random.Generator:
 @pytest.fixture
 def collection(database_url: str, rng: np.random.Generator) -> Iterator[Collection]:
     """Twelve calls of nine segments, with vectors of 8 numbers."""
-    with e2vsearch.open(database_url) as collection:
+    with e2vsearch.open(database_url, create=True) as collection:
         collection.catalog.pin(Space("saved", "made", DIM), "saved")
         for call in range(CALLS):
             made = tuple(
@@ -49,7 +49,7 @@ def text(collection: Collection, rng: np.random.Generator) -> NDArray[np.float32
     vectors = rng.standard_normal((CALLS * SEGMENTS, SIDE_DIM)).astype(np.float32)
     vectors[::7] = 0
     ids = np.flatnonzero(vectors.any(axis=1)) + 1
-    attached = collection.attach("text", [f"seg:{number}" for number in ids], vectors[ids - 1])
+    attached = collection.named_vectors.attach("text", [f"seg:{number}" for number in ids], vectors[ids - 1])
     assert (attached.name, attached.dim, attached.segments) == ("text", SIDE_DIM, len(ids))
     return vectors
 
@@ -77,16 +77,20 @@ def test_the_score_is_the_weighted_mean_of_cosines(
     monkeypatch.setattr(score, "_FUSED_BLOCK", block)
     reference, wanted = np.ones(DIM, np.float32), np.arange(SIDE_DIM, dtype=np.float32)
     scores = truth(collection, reference, [(0.5, text, wanted)])[0]
-    result = collection.query(reference, by="segment", k=500, fuse={"text": (0.5, wanted)})
+    result = collection.query(reference, by="segment", k=500, named_vectors={"text": (0.5, wanted)})
     assert len(result) == result.searched == CALLS * SEGMENTS
     assert result.exact
     assert [hit.score for hit in result] == pytest.approx(sorted(scores, reverse=True), abs=1e-6)
     for hit in result:
         number = int(hit.segment.removeprefix("seg:"))
         assert hit.score == pytest.approx(scores[number - 1], abs=1e-6)
-        assert hit.score == pytest.approx((hit.fused["emotion"] + 0.5 * hit.fused["text"]) / 1.5, abs=1e-6)
-        assert hit.moment_score == pytest.approx(hit.fused["emotion"], abs=1e-6)
-        assert (hit.fused["text"] == 0) == (not text[number - 1].any())  # nothing in common, and not left out
+        assert hit.score == pytest.approx(
+            (hit.named_vector_scores["emotion"] + 0.5 * hit.named_vector_scores["text"]) / 1.5, abs=1e-6
+        )
+        assert hit.segment_score == pytest.approx(hit.named_vector_scores["emotion"], abs=1e-6)
+        assert (hit.named_vector_scores["text"] == 0) == (
+            not text[number - 1].any()
+        )  # nothing in common, and not left out
 
 
 @pytest.mark.parametrize("block", [4096, 5])
@@ -99,14 +103,14 @@ def test_calls_are_ranked_by_the_mean_of_their_best_matches(
     fused = truth(collection, reference, [(2.0, text, wanted)])
     of_calls = fused.reshape(3, CALLS, SEGMENTS)
     scores = of_calls.max(axis=2).mean(axis=0)
-    result = collection.query(reference, k=CALLS, fuse={"text": (2, wanted.tolist())})
+    result = collection.query(reference, k=CALLS, named_vectors={"text": (2, wanted.tolist())})
     assert [hit.recording for hit in result] == [f"call:{at + 1}" for at in np.argsort(-scores)]
     for hit in result:
         call = int(hit.recording.removeprefix("call:")) - 1
         assert hit.score == pytest.approx(scores[call], abs=1e-6)
         best = of_calls[:, call].max(axis=0).argmax()
         assert hit.segment == f"seg:{call * SEGMENTS + best + 1}"
-    assert [hit.recording for hit in collection.query(reference, k=3, fuse={"text": (2, wanted)})] == [
+    assert [hit.recording for hit in collection.query(reference, k=3, named_vectors={"text": (2, wanted)})] == [
         hit.recording for hit in result[:3]
     ]
 
@@ -114,29 +118,29 @@ def test_calls_are_ranked_by_the_mean_of_their_best_matches(
 def test_without_weight_nothing_changes(collection: Collection, text: NDArray[np.float32]) -> None:
     for by in ("call", "segment"):
         plain = collection.query("seg:5", by=by, k=20)
-        fused = collection.query("seg:5", by=by, k=20, fuse={"text": (0, np.ones(SIDE_DIM))})
+        fused = collection.query("seg:5", by=by, k=20, named_vectors={"text": (0, np.ones(SIDE_DIM))})
         assert [(hit.segment, pytest.approx(hit.score, abs=1e-6)) for hit in fused] == [
             (hit.segment, hit.score) for hit in plain
         ]
-        assert all(hit.fused == {} for hit in plain)
+        assert all(hit.named_vector_scores == {} for hit in plain)
 
 
 def test_a_side_alone(collection: Collection, text: NDArray[np.float32]) -> None:
-    result = collection.query("seg:5", by="segment", fuse={"emotion": 0, "text": (1, "seg:20")}, k=3)
+    result = collection.query("seg:5", by="segment", named_vectors={"emotion": 0, "text": (1, "seg:20")}, k=3)
     assert result[0].segment == "seg:20"
     assert result[0].score == pytest.approx(1.0, abs=1e-6)
-    assert result[0].fused["text"] == pytest.approx(1.0, abs=1e-6)
+    assert result[0].named_vector_scores["text"] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_stored_references_bring_their_own_side_vectors(collection: Collection, text: NDArray[np.float32]) -> None:
-    one = collection.query("seg:5", by="segment", k=10, fuse={"text": 1})
+    one = collection.query("seg:5", by="segment", k=10, named_vectors={"text": 1})
     assert [hit.segment for hit in one] == [
-        hit.segment for hit in collection.query("seg:5", by="segment", k=10, fuse={"text": (1, text[4])})
+        hit.segment for hit in collection.query("seg:5", by="segment", k=10, named_vectors={"text": (1, text[4])})
     ]
     ids = np.arange(SEGMENTS, 2 * SEGMENTS) + 1  # of call:2, some without a side vector
     reference = collection.catalog.feed().fetch(ids).vectors
     scores = truth(collection, reference, [(1.0, text, text[ids - 1])]).reshape(SEGMENTS, CALLS, SEGMENTS)
-    result = collection.query("call:2", k=CALLS, fuse={"text": 1})
+    result = collection.query("call:2", k=CALLS, named_vectors={"text": 1})
     assert "call:2" not in {hit.recording for hit in result}
     assert {hit.recording: hit.score for hit in result} == pytest.approx(
         {f"call:{at + 1}": scores.max(axis=2).mean(axis=0)[at] for at in range(CALLS) if at != 1}, abs=1e-6
@@ -145,38 +149,38 @@ def test_stored_references_bring_their_own_side_vectors(collection: Collection, 
 
 def test_filters_hold(collection: Collection, text: NDArray[np.float32]) -> None:
     fuse = {"text": (1.0, np.ones(SIDE_DIM))}
-    result = collection.query("seg:1", by="segment", where="channel = 1", k=500, fuse=fuse)
+    result = collection.query("seg:1", by="segment", where="channel = 1", k=500, named_vectors=fuse)
     assert {hit.channel for hit in result} == {1}
     assert result.searched == len(result) == CALLS * (SEGMENTS // 2)
-    assert [hit.name for hit in collection.query("seg:1", where="name = 3", fuse=fuse)] == ["3"]
-    assert len(collection.query("seg:1", where="name = nobody", fuse=fuse)) == 0
-    assert len(collection.query("seg:1", where="name = nobody", fuse=fuse, by="segment")) == 0
+    assert [hit.name for hit in collection.query("seg:1", where="name = 3", named_vectors=fuse)] == ["3"]
+    assert len(collection.query("seg:1", where="name = nobody", named_vectors=fuse)) == 0
+    assert len(collection.query("seg:1", where="name = nobody", named_vectors=fuse, by="segment")) == 0
 
 
 def test_two_sides(collection: Collection, text: NDArray[np.float32], rng: np.random.Generator) -> None:
     screen = rng.standard_normal((CALLS * SEGMENTS, 3)).astype(np.float32)
-    collection.attach("screen", np.arange(1, CALLS * SEGMENTS + 1), screen)
-    assert [(side.name, side.dim) for side in collection.sides()] == [("screen", 3), ("text", SIDE_DIM)]
-    assert collection.status().sides == collection.sides()
+    collection.named_vectors.attach("screen", np.arange(1, CALLS * SEGMENTS + 1), screen)
+    assert [(side.name, side.dim) for side in collection.named_vectors.list()] == [("screen", 3), ("text", SIDE_DIM)]
+    assert collection.status().sides == collection.named_vectors.list()
     reference, a, b = np.ones(DIM, np.float32), np.ones(SIDE_DIM), np.ones(3)
     scores = truth(collection, reference, [(0.5, text, a), (0.25, screen, b)])[0]
-    result = collection.query(reference, by="segment", k=5, fuse={"text": (0.5, a), "screen": (0.25, b)})
+    result = collection.query(reference, by="segment", k=5, named_vectors={"text": (0.5, a), "screen": (0.25, b)})
     assert [hit.score for hit in result] == pytest.approx(np.sort(scores)[::-1][:5], abs=1e-6)
-    assert collection.detach("screen") == CALLS * SEGMENTS
+    assert collection.named_vectors.detach("screen") == CALLS * SEGMENTS
     with pytest.raises(NotStored, match="there are text"):
-        collection.query(reference, fuse={"screen": (1, b)})
+        collection.query(reference, named_vectors={"screen": (1, b)})
 
 
 def test_vectors_are_replaced_and_go_with_their_segments(collection: Collection, text: NDArray[np.float32]) -> None:
-    again = collection.attach("text", [2, 3], np.eye(2, SIDE_DIM))
+    again = collection.named_vectors.attach("text", [2, 3], np.eye(2, SIDE_DIM))
     assert again.segments == np.count_nonzero(text.any(axis=1))
-    assert again.created_at == collection.sides()[0].created_at
+    assert again.created_at == collection.named_vectors.list()[0].created_at
     [batch] = named_vectors.batches(collection.catalog, again)
     assert np.array_equal(batch[1][batch[0] == 2], np.eye(1, SIDE_DIM))
     collection.remove("call:1")
-    assert collection.sides()[0].segments == np.count_nonzero(text[SEGMENTS:].any(axis=1))
+    assert collection.named_vectors.list()[0].segments == np.count_nonzero(text[SEGMENTS:].any(axis=1))
     with pytest.raises(NotStored, match="seg:3"):
-        collection.query("seg:20", fuse={"text": (1, "seg:3")})
+        collection.query("seg:20", named_vectors={"text": (1, "seg:3")})
 
 
 @pytest.mark.parametrize(
@@ -206,10 +210,10 @@ def test_what_cannot_be_attached(
     error: type[Exception],
     says: str,
 ) -> None:
-    before = collection.sides()
+    before = collection.named_vectors.list()
     with pytest.raises(error, match=says):
-        collection.attach(name, ids, vectors)
-    assert collection.sides() == before  # all or nothing
+        collection.named_vectors.attach(name, ids, vectors)
+    assert collection.named_vectors.list() == before  # all or nothing
 
 
 @pytest.mark.parametrize(
@@ -232,7 +236,7 @@ def test_what_cannot_be_fused(
     collection: Collection, text: NDArray[np.float32], fuse: query.NamedVectorWeights, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        collection.query(np.ones(DIM, np.float32), fuse=fuse)
+        collection.query(np.ones(DIM, np.float32), named_vectors=fuse)
 
 
 # ----------------------------------------------------------------------------------------------------------- files

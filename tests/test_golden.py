@@ -50,7 +50,7 @@ class Broken(FakeEncoder):
 def index(tmp_path: Path) -> Path:
     (tmp_path / "calls").mkdir()
     save(tmp_path / "calls" / "a.wav", speech(2.0))
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         collection.ingest(tmp_path / "calls")
     return tmp_path / "index"
 
@@ -69,7 +69,7 @@ DIGEST = "79e1812ec6768ce87b444311d3e7d11a0eb0d3218e4deb5d9a80253f0138c2bd"
 
 
 def test_it_is_kept_when_a_collection_is_pinned(index: Path, database_url: str, tmp_path: Path) -> None:
-    with e2vsearch.open(database_url, encoder="fake") as collection:
+    with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
         assert kept.reference_embedding(collection.catalog) is None
         collection.ingest(tmp_path / "calls")
         found = kept.reference_embedding(collection.catalog)
@@ -82,7 +82,7 @@ def test_it_is_kept_when_a_collection_is_pinned(index: Path, database_url: str, 
 
 @pytest.mark.parametrize("share", [0.0, 1e-5, 0.019])
 def test_what_kernels_and_threads_do_is_let_pass(index: Path, share: float) -> None:
-    with e2vsearch.open(index, encoder=Drifting(share)) as collection:
+    with e2vsearch.open(index, encoder=Drifting(share), create=True) as collection:
         collection.encoder()
         apart = encoder_check.check_encoder(collection.catalog, collection.encoder())
         assert apart == pytest.approx(share, abs=1e-6)
@@ -90,7 +90,7 @@ def test_what_kernels_and_threads_do_is_let_pass(index: Path, share: float) -> N
 
 @pytest.mark.parametrize("share", [0.021, 0.1, 1.0])
 def test_other_vectors_under_the_same_revision_are_refused(index: Path, tmp_path: Path, share: float) -> None:
-    with e2vsearch.open(index, encoder=Drifting(share)) as collection:
+    with e2vsearch.open(index, encoder=Drifting(share), create=True) as collection:
         for use in (collection.encoder, lambda: collection.ingest(tmp_path / "calls")):
             with pytest.raises(SpaceMismatch, match=r"does not compute here what it did .* is off by") as caught:
                 use()
@@ -99,7 +99,7 @@ def test_other_vectors_under_the_same_revision_are_refused(index: Path, tmp_path
 
 def test_an_encoder_is_looked_at_once(index: Path) -> None:
     encoder = Drifting(0.0)
-    with e2vsearch.open(index, encoder=encoder) as collection:
+    with e2vsearch.open(index, encoder=encoder, create=True) as collection:
         for _ in range(3):
             collection.encoder()
     assert encoder.calls == 1
@@ -112,22 +112,22 @@ def _forget(index: Path) -> None:
 
 def test_a_collection_without_one_works_and_gets_one_with_the_next_ingest(index: Path, tmp_path: Path) -> None:
     _forget(index)
-    with e2vsearch.open(index, encoder=Drifting(1.0)) as collection:
+    with e2vsearch.open(index, encoder=Drifting(1.0), create=True) as collection:
         assert encoder_check.check_encoder(collection.catalog, collection.encoder()) is None
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=True) as collection:
         collection.ingest(tmp_path / "calls")
         assert encoder_check.check_encoder(collection.catalog, collection.encoder()) == 0.0
 
 
 def test_an_encoder_that_takes_no_such_clip_leaves_none(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder=Broken()) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=Broken(), create=True) as collection:
         encoder_check.pin_encoder(collection.catalog, collection.encoder())
         assert collection.space == FakeEncoder().space
         assert kept.reference_embedding(collection.catalog) is None
 
 
 def test_light_is_the_same_with_any_number_of_threads(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder="light") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="light", create=True) as collection:
         encoder_check.pin_encoder(collection.catalog, collection.encoder())
         apart = encoder_check.check_encoder(collection.catalog, registry.open("light", base.EncoderOptions(threads=2)))
         assert apart is not None
@@ -135,12 +135,12 @@ def test_light_is_the_same_with_any_number_of_threads(tmp_path: Path) -> None:
 
 
 def test_an_export_carries_it(index: Path, tmp_path: Path) -> None:
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=True) as collection:
         export.export(collection.catalog, tmp_path / "export")
         expected = kept.reference_embedding(collection.catalog)
     assert expected is not None
     np.testing.assert_array_equal(np.load(tmp_path / "export" / "golden.npy"), expected)
-    with e2vsearch.open(tmp_path / "copy") as copy:
+    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         for already in (0, 1):
             assert import_.load(copy.catalog, tmp_path / "export").already == already
         np.testing.assert_array_equal(kept.reference_embedding(copy.catalog), expected)
@@ -148,9 +148,9 @@ def test_an_export_carries_it(index: Path, tmp_path: Path) -> None:
 
 
 def test_an_export_of_vectors_that_were_computed_otherwise_is_refused(index: Path, tmp_path: Path) -> None:
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=True) as collection:
         export.export(collection.catalog, tmp_path / "export")
-    with e2vsearch.open(tmp_path / "other", encoder=Drifting(0.5)) as other:
+    with e2vsearch.open(tmp_path / "other", encoder=Drifting(0.5), create=True) as other:
         encoder_check.pin_encoder(other.catalog, other.encoder())
         with pytest.raises(
             SpaceMismatch, match=r"does not compute in the export what it does in this collection"
@@ -162,10 +162,10 @@ def test_an_export_of_vectors_that_were_computed_otherwise_is_refused(index: Pat
 
 def test_an_export_may_have_none(index: Path, tmp_path: Path) -> None:
     _forget(index)
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=True) as collection:
         export.export(collection.catalog, tmp_path / "export")
     assert not (tmp_path / "export" / "golden.npy").exists()
-    with e2vsearch.open(tmp_path / "copy") as copy:
+    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         assert import_.load(copy.catalog, tmp_path / "export").recordings == 1
         assert kept.reference_embedding(copy.catalog) is None
 

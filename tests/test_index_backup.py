@@ -31,7 +31,7 @@ def test_a_backup_is_a_collection(run: Run, tmp_path: Path) -> None:
     done = run("backup", tmp_path / "copies" / "catalog.db", "--index", index)
     assert (done.code, done.out) == (0, "")
     assert "backed up to" in done.err
-    with e2vsearch.open(index) as one, e2vsearch.open(tmp_path / "copies", create=False) as two:
+    with e2vsearch.open(index, create=True) as one, e2vsearch.open(tmp_path / "copies", create=False) as two:
         asked = one.query("seg:1", k=3, by="segment")
         assert two.query("seg:1", k=3, by="segment").hits == asked.hits
         assert two.catalog.counts() == one.catalog.counts()

@@ -103,12 +103,12 @@ def test_what_was_asked_is_kept_unless_a_setting_says_no(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("E2VSEARCH_ASKED", "0")
-    with e2vsearch.open(index) as collection:
-        collection.build("ivf-flat")
+    with e2vsearch.open(index, create=True) as collection:
+        collection.index.build("ivf-flat")
         collection.query("seg:1", k=3)
     assert not (index / ASKED).exists()
     monkeypatch.delenv("E2VSEARCH_ASKED")
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=True) as collection:
         collection.query("seg:1", k=3)
     assert (index / ASKED).exists()
     monkeypatch.setenv("E2VSEARCH_ASKED", "few")
@@ -117,34 +117,34 @@ def test_what_was_asked_is_kept_unless_a_setting_says_no(
 
 
 def test_lists_find_what_a_query_would(index: Path) -> None:
-    with e2vsearch.open(index) as collection:
-        manifest = collection.build("ivf-rabitq", recall=0.95)
+    with e2vsearch.open(index, create=True) as collection:
+        manifest = collection.index.build("ivf-rabitq", recall=0.95)
         assert manifest.trained is not None
-        assert collection.build().trained == manifest.trained
+        assert collection.index.build().trained == manifest.trained
         stages: list[str] = []
-        collection.build(progress=lambda stage, _done, _total: stages.append(stage), retrain=True)
+        collection.index.build(progress=lambda stage, _done, _total: stages.append(stage), retrain=True)
         assert "train" in stages
         vectors = np.concatenate([stress.vectors_of(number)[:1] for number in range(1, 60)])
-        found, truth = (collection.index().search(vectors, 20, compare_all=exact).ids for exact in (False, True))
+        found, truth = (collection.index.engine.search(vectors, 20, compare_all=exact).ids for exact in (False, True))
         shares = [np.isin(row, real).mean() for row, real in zip(found, truth, strict=True)]
         assert np.mean(shares) >= 0.94
 
 
 def test_a_restored_backup_is_indexed_anew(index: Path, tmp_path: Path) -> None:
     """Ids that the lost days had given out are given out again, to other segments."""
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=True) as collection:
         collection.backup(tmp_path / "kept.db")
         collection.catalog.store(stress.recording(5001))
-        collection.build("ivf-flat")
+        collection.index.build("ivf-flat")
     (tmp_path / "kept.db").replace(index / "catalog.db")
     for left in ("catalog.db-wal", "catalog.db-shm"):
         (index / left).unlink(missing_ok=True)
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=True) as collection:
         number = collection.catalog.store(stress.recording(5002)).id
         ids, _ = collection.catalog.segments_of([number])
-        found = collection.index().search(stress.vectors_of(5002), 5)
+        found = collection.index.engine.search(stress.vectors_of(5002), 5)
         assert found.ids[:, 0].tolist() == np.sort(ids).tolist()
         np.testing.assert_allclose(found.scores[:, 0], 1.0, atol=1e-6)
-        assert collection.index().due()
-        collection.build()
-        assert collection.index().verify() == []
+        assert collection.index.engine.due()
+        collection.index.build()
+        assert collection.index.engine.verify() == []

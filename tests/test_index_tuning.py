@@ -132,9 +132,9 @@ def test_a_damaged_tuning_is_noticed_and_the_next_build_mends_it(tmp_path: Path)
     file.write_bytes(file.read_bytes().replace(b'"k": 20', b'"k": 21'))
     again = FaissEngine(tmp_path, source)
     assert again.search(queries[:3], 20).exact
-    assert "not what was written" in str(again.due())
+    assert "not what was written" in str(again.index.due())
     for _ in range(2):  # two generations are kept
-        again.build()
+        again.index.build()
         assert again.status().damage is None
     assert not list((tmp_path / "generations").glob("*.tuned"))
 

@@ -38,7 +38,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(place: object) -> Collection:
-    return e2vsearch.open(place, encoder="fake")  # type: ignore[arg-type]
+    return e2vsearch.open(place, encoder="fake", create=True)  # type: ignore[arg-type]
 
 
 def names(collection: Collection) -> list[str]:
@@ -80,7 +80,7 @@ def test_copies_moves_and_changes(database_url: str, calls: Path, tmp_path: Path
         report = collection.ingest(folder)
         assert (report.replaced, report.already) == (1, 2)
         assert names(collection) == ["b", "c", "renamed"]
-        assert collection.find(str(folder / "renamed.wav"))[0].duration_s == pytest.approx(3.0)
+        assert collection.recordings(str(folder / "renamed.wav"))[0].duration_s == pytest.approx(3.0)
 
 
 def test_one_bad_file_never_stops_the_rest(database_url: str, calls: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_surprise_in_one_file_is_its_failure(calls: Path, tmp_path: Path) -> N
             return super()._encode(signals)
 
     save(tmp_path / "long.wav", speech(6.0, seed=3))
-    with e2vsearch.open(tmp_path / "index", encoder=Surprising()) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=Surprising(), create=True) as collection:
         report = collection.ingest(calls, tmp_path / "long.wav")
         assert report.stored == 3
         [failure] = report.failures
@@ -166,7 +166,9 @@ def test_metadata_is_joined_by_file_name(database_url: str, calls: Path, tmp_pat
         assert by_name["c"].metadata["agent"] == "Lee"
         assert by_name["c"].recorded_at == datetime(2024, 3, 2, 8, tzinfo=UTC)
         assert by_name["b"].metadata == {}
-        assert [recording.name for recording in collection.find(where="agent = Lee and date >= 2024-03-02")] == ["c"]
+        assert [recording.name for recording in collection.recordings(where="agent = Lee and date >= 2024-03-02")] == [
+            "c"
+        ]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_another_encoder_is_refused_before_anything_is_read(calls: Path, tmp_pat
     with opened(tmp_path / "index") as collection:
         collection.ingest(calls / "a.wav")
     with (
-        e2vsearch.open(tmp_path / "index", encoder=FakeEncoder("fake-2")) as other,
+        e2vsearch.open(tmp_path / "index", encoder=FakeEncoder("fake-2"), create=True) as other,
         pytest.raises(SpaceMismatch, match=r"whose fake made them, or start another collection with --index"),
     ):
         other.ingest(calls)
@@ -242,19 +244,19 @@ def test_saved_vectors_are_a_collection_too(tmp_path: Path) -> None:
     for number in range(3):
         np.save(tmp_path / f"{number}.npy", rng.standard_normal(384).astype(np.float32))
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY")
-    with e2vsearch.open(tmp_path / "index", encoder="saved") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="saved", create=True) as collection:
         report = collection.ingest(tmp_path)
         assert (report.stored, [failure.reason for failure in report.failures]) == (4, ["bad-vector-file"])
         assert collection.ingest(tmp_path).already == 4
         hits = collection.query(tmp_path / "1.npy", k=2)
         assert (hits[0].name, round(hits[0].score, 5)) == ("1", 1.0)
-        [whole] = collection.find(str(folder))
+        [whole] = collection.recordings(str(folder))
         assert whole.uri == str(folder / "processed_audio.wav")
         assert collection.segments(whole.id)[0].emotion == "angry"
         with pytest.raises(e2vsearch.E2vsearchError, match=r"saved vectors.*\.npy"):
             collection.query(folder / "processed_audio.wav")
     np.save(tmp_path / "other.npy", rng.standard_normal(1024).astype(np.float32))
-    with e2vsearch.open(tmp_path / "index") as collection:
+    with e2vsearch.open(tmp_path / "index", create=True) as collection:
         [failure, _] = sorted(collection.ingest(tmp_path).failures, key=lambda each: each.reason, reverse=True)
         assert failure.reason == "space-mismatch"
         assert "384" in failure.message
@@ -314,12 +316,12 @@ def test_kill_9_loses_and_repeats_nothing(tmp_path: Path) -> None:
         process.wait()
     assert killed >= 10
     assert subprocess.run(command, check=False).returncode == 0
-    with e2vsearch.open(index) as collection:
+    with e2vsearch.open(index, create=True) as collection:
         assert names(collection) == [f"{number:02d}" for number in range(60)]
-        for recording in collection.find(where="channel = 0"):
+        for recording in collection.recordings(where="channel = 0"):
             assert collection.segments(recording.id), recording.name
-        collection.build("flat")
-        assert collection.index().verify() == []
+        collection.index.build("flat")
+        assert collection.index.engine.verify() == []
 
 
 def stored_in(database: Path) -> int:
@@ -350,7 +352,7 @@ def test_ctrl_c_ends_cleanly_and_a_rerun_goes_on(tmp_path: Path, signal_: signal
     assert process.returncode == 130
     assert "run it again to go on" in said
     assert "Traceback" not in said
-    with e2vsearch.open(tmp_path / "index") as collection:
+    with e2vsearch.open(tmp_path / "index", create=True) as collection:
         stored = len(names(collection))
         assert 0 < stored < 120
         report = collection.ingest(folder)

@@ -43,12 +43,12 @@ def test_a_misspelt_index_makes_nothing(place: Path) -> None:
 
 
 def test_a_collection_and_an_index_are_one_too_many(place: Path) -> None:
-    with e2vsearch.open(place) as collection, pytest.raises(SettingsError, match="not both"):
+    with e2vsearch.open(place, create=True) as collection, pytest.raises(SettingsError, match="not both"):
         CollectionSource(collection, place)
 
 
 def test_every_option_reaches_the_query(place: Path) -> None:
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         source = CollectionSource(collection)
         everything = source.ask("seg:1", Asking())
         assert len(everything) == 4
@@ -63,10 +63,12 @@ def test_every_option_reaches_the_query(place: Path) -> None:
 
 
 def test_fused_vectors_reach_the_query(place: Path, tmp_path: Path) -> None:
-    with e2vsearch.open(make_collection(tmp_path), encoder="fake") as collection:
+    with e2vsearch.open(make_collection(tmp_path), encoder="fake", create=True) as collection:
         chosen = collection.segments("call:4")[0].id
         ids = [segment.id for call in range(1, 5) for segment in collection.segments(f"call:{call}")]
-        collection.attach("topic", ids, np.array([[each == chosen, each != chosen] for each in ids], np.float32))
+        collection.named_vectors.attach(
+            "topic", ids, np.array([[each == chosen, each != chosen] for each in ids], np.float32)
+        )
         fuse = {"topic": (100.0, np.array([1.0, 0.0], np.float32))}
         assert CollectionSource(collection).ask("seg:1", Asking(k=1, fuse=fuse))[0].segment == chosen
 
@@ -79,7 +81,7 @@ def told(result: QueryResult) -> list[tuple[str, float]]:
 def tired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
     """The same with a label of one's own."""
     place = make_collection(tmp_path_factory.mktemp("tired"))
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         labels.add_examples(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
         yield collection
 
@@ -128,8 +130,8 @@ def test_reasons_come_along_under_the_names_that_were_given(tired: Collection, p
         assert why is not None
         assert found[0].percentile is not None
         assert [found.reference, found.but_not] == [(named,), (named,)]
-        assert {match.reference for match in why.matches} == {each.reference for each in why.against} == {named}
-        course = source.ask(named, Asking(arc=True, k=1))[0].course
+        assert {match.reference for match in why.matches} == {each.reference for each in why.avoided} == {named}
+        course = source.ask(named, Asking(arc=True, k=1))[0].alignment
         assert {match.reference for match in course} == {named}
     assert CollectionSource(tired).ask("seg:1", Asking())[0].why is None
 
@@ -199,14 +201,17 @@ def test_references() -> None:
 
 
 def test_several_references_count_as_one(place: Path) -> None:
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         found = CollectionSource(collection).ask(["seg:1", wav_bytes(speech(2.0, pitch_hz=190.0))], Asking())
         assert len(found.reference) == 2
 
 
 @pytest.mark.parametrize("query", ["how are angry customers treated?", "no such.wav", ""])
 def test_words_are_never_looked_for(place: Path, query: str) -> None:
-    with e2vsearch.open(place, encoder="fake") as collection, pytest.raises((AudioNotFound, QueryError)) as told:
+    with (
+        e2vsearch.open(place, encoder="fake", create=True) as collection,
+        pytest.raises((AudioNotFound, QueryError)) as told,
+    ):
         CollectionSource(collection).ask(query, Asking())
     assert "\n" not in str(told.value)
 
@@ -217,7 +222,7 @@ def test_paths_are_confined_to_roots(place: Path, tmp_path: Path) -> None:
     outside.write_bytes((calls / "anna.wav").read_bytes())
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "link.wav").symlink_to(outside)
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         assert CollectionSource(collection).ask(str(outside), Asking(k=1))[0].name == "anna"
         confined = CollectionSource(collection, roots=[calls, tmp_path / "inside"])
         for allowed in ("anna.wav", str(calls / "anna.wav"), (calls / "anna.wav").as_uri(), calls / "anna.wav"):

@@ -27,6 +27,7 @@ import e2vsearch
 from e2vsearch.errors import AudioNotFound, BadFilter, NoCollection, QueryError, SettingsError
 from e2vsearch.ingest.runner import Collection
 from e2vsearch.integrations.haystack import E2vsearchRetriever, filters, to_where
+from e2vsearch.search.query import Reference
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def collection(place: Path) -> Iterator[Collection]:
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         yield collection
 
 
@@ -57,7 +58,7 @@ def test_a_document_is_a_moment(collection: Collection) -> None:
 
 def test_every_kind_of_reference(collection: Collection) -> None:
     clip = speech(2.0, seed=5, pitch_hz=150.0)
-    vector = collection.hear(clip).moments[0].vector.tolist()
+    vector = collection.embed(clip).moments[0].vector.tolist()
     data = wav_bytes(clip, subtype="FLOAT")
     retriever = E2vsearchRetriever(collection=collection, top_k=3)
     by_vector = [each.id for each in retriever.run(query_embedding=vector)["documents"]]
@@ -77,7 +78,7 @@ async def test_all_that_a_query_can_say(collection: Collection) -> None:
     )  # fmt: skip
     found = retriever.run(query="seg:1")["documents"]
     options: dict[str, Any] = {"per": {"recording": 2}, "k": 9, "by": "segment", "emotion_min": 0.1}
-    expected = collection.query("seg:1", but_not=[("seg:5", 0.3)], emotion={"low": 0}, **options)
+    expected = collection.query("seg:1", avoid=[Reference("seg:5", 0.3)], emotion={"low": 0}, **options)
     assert [each.score for each in found] == [hit.score for hit in expected]
     assert found[0].meta["why"]["against"][0]["reference"] == "seg:5"
     assert "of random pairs of moments" in found[0].content
@@ -91,7 +92,7 @@ async def test_all_that_a_query_can_say(collection: Collection) -> None:
     looped = await by_name.run_async(emotion={"low": 1.0})
     assert [each.score for each in looped["documents"]] == [hit.score for hit in expected]
     course = E2vsearchRetriever(collection=collection, top_k=2, arc=True).run(query="call:2")["documents"]
-    assert [each.score for each in course] == [hit.score for hit in collection.query(arc="call:2", k=2)]
+    assert [each.score for each in course] == [hit.score for hit in collection.query(trajectory="call:2", k=2)]
 
 
 def test_what_is_asked_is_written_down_and_read_back(place: Path) -> None:

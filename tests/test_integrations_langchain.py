@@ -21,6 +21,7 @@ import e2vsearch  # noqa: E402
 from e2vsearch.errors import AudioNotFound, BadFilter, QueryError  # noqa: E402
 from e2vsearch.ingest.runner import Collection  # noqa: E402
 from e2vsearch.integrations.langchain import E2vsearchRetriever  # noqa: E402
+from e2vsearch.search.query import Reference
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def collection(place: Path) -> Iterator[Collection]:
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         yield collection
 
 
@@ -51,14 +52,13 @@ class TestStandard(tests_of_langchain.RetrieversIntegrationTests):  # type: igno
 
     @property
     def retriever_query_example(self) -> str:
-        return str(self.collection.recording("call:1").uri)
+        return str(self.collection.recordings("call:1")[0].uri)
 
 
 def test_emotions_and_labels_are_queries(tmp_path: Path) -> None:
-    from e2vsearch.analysis.labels.examples import add_examples
 
-    with e2vsearch.open(make_collection(tmp_path), encoder="fake") as collection:
-        add_examples(collection, "hesitant", "seg:12")
+    with e2vsearch.open(make_collection(tmp_path), encoder="fake", create=True) as collection:
+        collection.labels.add("hesitant", "seg:12")
         retriever = E2vsearchRetriever(collection=collection, k=4)
         assert len(retriever.invoke("emotion:low")) == 4
         assert [each.id for each in retriever.invoke("low")] == [each.id for each in retriever.invoke("emotion:low")]
@@ -99,8 +99,8 @@ def test_all_that_a_query_can_say(collection: Collection) -> None:
     )
     found = retriever.invoke(["seg:1", "seg:9"], weights=[2, 1], emotion={"low": 0}, emotion_min=0.1)
     expected = collection.query(
-        ("seg:1", 2.0), ("seg:9", 1.0), but_not=[("seg:5", 0.3)], per={"recording": 1}, explain=True, k=9, by="segment",
-        emotion={"low": 0}, emotion_min=0.1,
+        ("seg:1", 2.0), ("seg:9", 1.0), avoid=[Reference("seg:5", 0.3)], group_by=("recording",), group_size=1, explain=True, k=9, by="segment",
+        emotion={"low": 0}, min_probability=0.1,
     )  # fmt: skip
     assert [each.metadata["score"] for each in found] == [hit.score for hit in expected]
     assert [each.metadata["percentile"] for each in found] == [hit.percentile for hit in expected]
@@ -113,7 +113,9 @@ def test_all_that_a_query_can_say(collection: Collection) -> None:
     by_name = E2vsearchRetriever(collection=collection, k=3)
     assert [each.id for each in by_name.invoke("", emotion="low")] == [each.id for each in by_name.invoke("low")]
     course = by_name.invoke("call:2", arc=True)
-    assert [each.metadata["score"] for each in course] == [hit.score for hit in collection.query(arc="call:2", k=3)]
+    assert [each.metadata["score"] for each in course] == [
+        hit.score for hit in collection.query(trajectory="call:2", k=3)
+    ]
     assert course[0].metadata["course"][0]["reference"].startswith("seg:")
     assert by_name.invoke("seg:1")[0].metadata["why"] is None
 
@@ -122,10 +124,10 @@ def test_every_kind_of_query_passes_through(collection: Collection) -> None:
     clip = speech(2.0, seed=5, pitch_hz=150.0)
     retriever = E2vsearchRetriever(collection=collection, k=4)
     expected = [each.id for each in retriever.invoke(clip)]
-    vector = collection.hear(clip).moments[0].vector
+    vector = collection.embed(clip).moments[0].vector
     for query in (wav_bytes(clip, subtype="FLOAT"), vector, vector.tolist(), vector[None], [clip], [clip, vector]):
         assert [each.id for each in retriever.invoke(query)] == expected
-    uri = Path(collection.recording("call:2").uri).as_uri()
+    uri = Path(collection.recordings("call:2")[0].uri).as_uri()
     assert retriever.invoke(uri)[0].metadata["name"] == "bela"
 
 
@@ -176,8 +178,8 @@ def test_it_is_a_link_of_a_chain(collection: Collection) -> None:
 
 
 def test_side_vectors_are_fused(tmp_path: Path) -> None:
-    with e2vsearch.open(make_collection(tmp_path), encoder="fake") as collection:
+    with e2vsearch.open(make_collection(tmp_path), encoder="fake", create=True) as collection:
         last = collection.segments("call:4")[-1].id
-        collection.attach("topic", [last], np.ones((1, 2), np.float32))
+        collection.named_vectors.attach("topic", [last], np.ones((1, 2), np.float32))
         retriever = E2vsearchRetriever(collection=collection, fuse={"topic": (50.0, np.ones(2, np.float32))})
         assert retriever.invoke("seg:1", k=1)[0].id == last

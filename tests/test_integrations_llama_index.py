@@ -33,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def collection(place: Path) -> Iterator[Collection]:
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         yield collection
 
 
@@ -73,7 +73,7 @@ def test_a_question_beside_its_reference(collection: Collection) -> None:
     assert [each.node_id for each in by_reference] == [each.node_id for each in retriever.retrieve("seg:1")]
     several = retriever.retrieve(QueryBundle(question, custom_embedding_strs=["seg:1", "call:2"]))
     assert len(several) == 2
-    vector = collection.hear(speech(2.0)).moments[0].vector.tolist()
+    vector = collection.embed(speech(2.0)).moments[0].vector.tolist()
     assert len(retriever.retrieve(QueryBundle(question, embedding=vector))) == 2
     with pytest.raises((AudioNotFound, QueryError)):
         retriever.retrieve(question)
@@ -88,8 +88,8 @@ def test_all_that_a_query_can_say(collection: Collection) -> None:
     )  # fmt: skip
     found = retriever.retrieve(QueryBundle("Why?", custom_embedding_strs=["seg:1", "seg:9"]))
     expected = collection.query(
-        ("seg:1", 2.0), ("seg:9", 1.0), but_not=["seg:5"], per={"recording": 2}, k=9, by="segment",
-        emotion={"low": 0}, emotion_min=0.1,
+        ("seg:1", 2.0), ("seg:9", 1.0), avoid=["seg:5"], group_by=("recording",), group_size=2, k=9, by="segment",
+        emotion={"low": 0}, min_probability=0.1,
     )  # fmt: skip
     assert [each.score for each in found] == [hit.score for hit in expected]
     node: Any = found[0].node
@@ -99,7 +99,7 @@ def test_all_that_a_query_can_say(collection: Collection) -> None:
     by_name = E2vsearchRetriever(collection, k=2, emotion="low").retrieve("")
     assert [each.score for each in by_name] == [hit.score for hit in collection.query("emotion:low", k=2)]
     course = E2vsearchRetriever(collection, k=2, arc=True).retrieve("call:2")
-    assert [each.score for each in course] == [hit.score for hit in collection.query(arc="call:2", k=2)]
+    assert [each.score for each in course] == [hit.score for hit in collection.query(trajectory="call:2", k=2)]
 
 
 async def test_async_leaves_the_loop_free(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:

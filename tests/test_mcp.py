@@ -44,10 +44,10 @@ def mapped(place: Path) -> Path:
     from e2vsearch.analysis.maps.types import CentralMoment, Cluster, MapOptions, Proportion
     from e2vsearch.catalog.maps import Points, StoredMap, save
 
-    with e2vsearch.open(place) as collection:
+    with e2vsearch.open(place, create=True) as collection:
         ids = collection.catalog.select("segment is not null")
         zeros, inside = np.zeros(ids.size, np.float32), np.where(ids <= 6, 0, -1).astype(np.int32)
-        first = collection.segment("seg:1")
+        first = collection.segments("seg:1")[0]
         moment = CentralMoment("seg:1", "call:1", "anna", 0, first.start_s, first.end_s, "low", 0.8, None, 0.9)
         low = Proportion("low", 6, 1.0, 1.2)
         cluster = Cluster(0, "low", 6, 0.5, 2, 0.0, 0.0, (low,), (), (), (moment,), "day", ())
@@ -185,7 +185,7 @@ def test_a_missing_collection_is_one_line(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def server(place: Path) -> Iterator[MCPServer[Any]]:
     """One that may read no folder, in this process."""
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         yield make_server(CollectionSource(collection, roots=()))
 
 
@@ -219,7 +219,7 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
     from e2vsearch.catalog import labels
 
     place, calls = make_collection(tmp_path), tmp_path / "calls"
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         labels.add_examples(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
         async with connected(make_server(CollectionSource(collection, roots=[calls]))) as client:
 
@@ -237,7 +237,7 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
             }
             found, text = await find(reference="anna.wav", but_not=["seg:8", "bela.wav"], per_recording=2, **more)
             expected = collection.query(
-                calls / "anna.wav", but_not=["seg:8", calls / "bela.wav"], per={"recording": 2}, **more
+                calls / "anna.wav", avoid=["seg:8", calls / "bela.wav"], group_by=("recording",), group_size=2, **more
             )
             assert [hit["score"] for hit in found["hits"]] == [hit.score for hit in expected]
             assert [hit["percentile"] for hit in found["hits"]] == [hit.percentile for hit in expected]
@@ -259,7 +259,7 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
             )
             assert tuple(line.partition(":")[0] for line in first[1:7]) == names
             assert re.search(r": similarity [\d.-]+, nearer than [\d.]+ % of random pairs of moments(;|$)", first[3])
-            assert f'"bela.wav" takes off {best.why.against[1].penalty:.2f}' in first[6]
+            assert f'"bela.wav" takes off {best.why.avoided[1].penalty:.2f}' in first[6]
             assert str(calls) not in text
 
             mixed, _ = await find(emotion={"low": 1, "tired": -0.5}, k=4)
@@ -272,7 +272,7 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
                 assert course["hits"][0]["course"][0]["reference"].startswith("seg:" if arc == "call:2" else "bela.wav")
                 assert "\ncourse: " in text
             stations, text = await find(arc="low, label:tired")
-            expected = collection.query(arc=["low", "label:tired"], k=5)
+            expected = collection.query(trajectory=["low", "label:tired"], k=5)
             assert [each["score"] for each in stations["hits"]] == [hit.score for hit in expected]
             assert '"emotion:low" met at 00:0' in text
             plain, text = await find(reference="seg:1")
@@ -288,7 +288,7 @@ async def test_a_long_reference_is_explained_in_short(tmp_path: Path) -> None:
     from e2vsearch.types import Space
 
     rng = np.random.default_rng(0)
-    with e2vsearch.open(tmp_path / "long") as collection:
+    with e2vsearch.open(tmp_path / "long", create=True) as collection:
         collection.catalog.pin(Space("saved", "made", 8), "saved")
         for number in range(2):
             segments = tuple(
@@ -300,7 +300,7 @@ async def test_a_long_reference_is_explained_in_short(tmp_path: Path) -> None:
         async with connected(make_server(CollectionSource(collection, roots=()))) as client:
             found = await client.call_tool("find_similar", {"arc": "call:1", "explain": True})
             [hit] = found.structured_content["hits"]
-            whole = collection.query("call:1", arc=None, explain=True)[0].why
+            whole = collection.query("call:1", trajectory=None, explain=True)[0].why
             assert whole is not None
             assert len(whole.matches) == 50
             assert [len(hit["course"]), len(hit["why"]["matches"])] == [MAX_MATCHES, MAX_MATCHES]
@@ -384,7 +384,7 @@ async def test_stored_moments_compare_as_their_audio_does(server: MCPServer[Any]
     async with connected(server) as client:
         by_id = (await client.call_tool("compare", {"a": "call:1", "b": "call:2"})).structured_content
         calls = place.parent / "calls"
-        with e2vsearch.open(place, encoder="fake") as collection:
+        with e2vsearch.open(place, encoder="fake", create=True) as collection:
             heard = collection.compare(calls / "anna.wav", calls / "bela.wav")
         assert (by_id["encoder"], by_id["projection"]) == ("fake", "raw")
         assert by_id["score"] == pytest.approx(heard.score, abs=1e-4)

@@ -56,7 +56,7 @@ def a_call(number: int, chosen: tuple[str, ...]) -> NewRecording:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("named") / "index"
-    with e2vsearch.open(place) as collection:
+    with e2vsearch.open(place, create=True) as collection:
         collection.catalog.pin(SPACE, "saved")
         collection.catalog.store(a_call(0, tuple(SEGMENTS)))
     return place
@@ -64,7 +64,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def collection(place: Path) -> Iterator[Collection]:
-    with e2vsearch.open(place) as collection:
+    with e2vsearch.open(place, create=True) as collection:
         yield collection
 
 
@@ -154,7 +154,7 @@ def test_on_a_map(collection: Collection, expected: dict[str, dict[str, Any]]) -
 
 def test_after_an_export(collection: Collection, tmp_path: Path) -> None:
     export.export(collection.catalog, tmp_path / "export")
-    with e2vsearch.open(tmp_path / "copy") as copy:
+    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         import_.load(copy.catalog, tmp_path / "export")
         assert list(copy.catalog.segments()) == list(collection.catalog.segments())
 
@@ -180,7 +180,7 @@ def _but(moment: EmbeddedSegment, **changes: Any) -> EmbeddedSegment:
 
 
 def test_scores_given_anew_are_named_by_length_and_level(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index") as collection:
+    with e2vsearch.open(tmp_path / "index", create=True) as collection:
         catalog = collection.catalog
         catalog.pin(SPACE, "saved")
         catalog.store(a_call(0, ("seg:2", "seg:3", "seg:4", "seg:6")))
@@ -204,7 +204,7 @@ def test_scores_given_anew_are_named_by_length_and_level(tmp_path: Path) -> None
 
 def test_what_is_not_named_tells_no_emotions_apart(tmp_path: Path) -> None:
     """Of the moments that an explanation's directions are found by."""
-    with e2vsearch.open(tmp_path / "index") as collection:
+    with e2vsearch.open(tmp_path / "index", create=True) as collection:
         collection.catalog.pin(SPACE, "saved")
         collection.catalog.store(a_call(1, ("seg:1",) * 6 + ("seg:2",) * 6 + ("seg:3",) * 6))
         assert len(background_scores(collection).axes) == 0  # anger alone is named
@@ -216,15 +216,15 @@ def test_the_level_of_what_is_ingested_and_of_a_clip(tmp_path: Path) -> None:
     voice = speech(2.0)
     save(tmp_path / "loud.wav", np.concatenate([voice, silence(1.0)]))
     save(tmp_path / "far.wav", np.concatenate([voice * 10 ** (-30 / 20), silence(1.0)]), subtype="FLOAT")
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         collection.ingest(tmp_path / "loud.wav")
         (loud,) = collection.segments("call:1")
         cut = voice[round(loud.start_s * 16_000) : round(loud.end_s * 16_000)].astype(np.float64)
         assert loud.level_db is not None
         assert loud.level_db == pytest.approx(10 * np.log10(np.mean(cut**2)), abs=0.5)  # 16 bits, and silence around it
-        (heard,) = collection.hear(tmp_path / "loud.wav").moments
+        (heard,) = collection.embed(tmp_path / "loud.wav").moments
         assert heard.level_db == loud.level_db
-        (far,) = collection.hear(tmp_path / "far.wav").moments
+        (far,) = collection.embed(tmp_path / "far.wav").moments
         assert far.level_db == pytest.approx(loud.level_db - 30, abs=0.5)
 
 
@@ -232,8 +232,8 @@ def test_what_embed_writes(tmp_path: Path, run: Run) -> None:
     save(tmp_path / "a.wav", np.concatenate([speech(2.0), silence(1.0)]))
     (row,) = run("embed", tmp_path / "a.wav", "-o", tmp_path / "out", "--encoder", "fake").rows
     assert json.loads((tmp_path / "out" / "a.json").read_text()) == row
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
-        heard = collection.hear(tmp_path / "a.wav")
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
+        heard = collection.embed(tmp_path / "a.wav")
         emotion = emotion_of(collection.encoder().space, heard.moments)
     assert emotion is not None
     assert (row["emotion"], row["arousal"], row["valence"]) == (emotion.name, None, None)  # low and high have none

@@ -19,6 +19,7 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.errors import NotStored, QueryError
 from e2vsearch.ingest.runner import Collection
 from e2vsearch.search import background, score
+from e2vsearch.search.query import Reference
 from e2vsearch.types import Hit, QueryResult, Space
 
 DIM = 12
@@ -46,7 +47,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
     """240 moments around three emotions' directions; each call belongs to one of four agents, one in five to none."""
     rng = np.random.default_rng(4)
     centres = rng.standard_normal((3, DIM))
-    with e2vsearch.open(tmp_path_factory.mktemp("asked") / "index") as collection:
+    with e2vsearch.open(tmp_path_factory.mktemp("asked") / "index", create=True) as collection:
         collection.catalog.pin(Space("saved", "made", DIM, EMOTIONS), "saved")
         for number in range(CALLS):
             kinds = rng.integers(3, size=TURNS)
@@ -62,7 +63,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
 @pytest.fixture(scope="module")
 def units(collection: Collection) -> NDArray[np.float64]:
     """Unit vectors of all segments; segment n is row n - 1."""
-    vectors = collection.feed().fetch(np.arange(1, CALLS * TURNS + 1)).vectors.astype(np.float64)
+    vectors = collection.projections.view().source.fetch(np.arange(1, CALLS * TURNS + 1)).vectors.astype(np.float64)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -89,7 +90,7 @@ def test_weights_and_what_is_unwanted_by_segment(
     """The score of the docstring, worked out by hand for every moment."""
     monkeypatch.setattr(score, "_ALL_CELLS", 0)  # through the index, unless asked to compare all
     result = collection.query(
-        ("seg:1", 2.0), ("call:3", 1.0), but_not=[("seg:50", 0.7), "call:9"], by="segment", k=k, exact=exact
+        ("seg:1", 2.0), ("call:3", 1.0), avoid=[Reference("seg:50", 0.7), "call:9"], by="segment", k=k, exact=exact
     )
     wanted = (2 * units @ units[0] + (units @ units[of_call(3)].T).max(axis=1)) / 3
     taken = 0.7 * np.maximum(units @ units[49], 0) + 0.5 * np.maximum((units @ units[of_call(9)].T).max(axis=1), 0)
@@ -111,7 +112,7 @@ def test_weights_and_what_is_unwanted_by_call(
     """A penalty counts against moments: late interaction goes over what is left of each cosine."""
     monkeypatch.setattr(score, "_ALL_CELLS", cells)
     references: list[Any] = [("call:3", 2.0), ("seg:1", 1.0)] if weighted else ["call:3", "seg:1"]
-    result = collection.query(*references, but_not=["seg:50"], k=5)
+    result = collection.query(*references, avoid=["seg:50"], k=5)
     left = np.vstack([units[of_call(3)] @ units.T, units[:1] @ units.T]) - 0.5 * np.maximum(units[49] @ units.T, 0)
     left[:, [0, 49, *of_call(3)]] = -np.inf
     best = np.stack([left[:, of_call(call)].max(axis=1) for call in range(1, CALLS + 1)])
@@ -138,17 +139,17 @@ def test_a_heavier_weight_draws_nearer(collection: Collection) -> None:
 
 
 def test_a_pair_of_numbers_is_a_vector(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "flat") as flat:
+    with e2vsearch.open(tmp_path / "flat", create=True) as flat:
         flat.catalog.pin(Space("saved", "made", 2), "saved")
         flat.catalog.store(made_recording(0, np.eye(2)))
         assert flat.query((0.0, 1.0), by="segment")[0].segment == "seg:2"
-        assert flat.query(((0.0, 1.0), 2.0), by="segment")[0].segment == "seg:2"
+        assert flat.query(Reference((0.0, 1.0), 2.0), by="segment")[0].segment == "seg:2"
 
 
 def test_a_penalty_is_never_a_bonus(collection: Collection, units: NDArray[np.float64]) -> None:
     opposite = -units[30]
     plain = collection.query("seg:31", by="segment", k=5)
-    kept = collection.query("seg:31", but_not=[opposite], by="segment", k=5)
+    kept = collection.query("seg:31", avoid=[opposite], by="segment", k=5)
     assert [hit.score for hit in kept] == pytest.approx([hit.score for hit in plain], abs=1e-6)
 
 
@@ -203,7 +204,9 @@ def test_an_emotion_beside_a_reference(collection: Collection, units: NDArray[np
 def test_a_floor_holds_for_any_class(collection: Collection, references: tuple[str, ...]) -> None:
     """Also where the emotion is not the likeliest; with a weight of 0 it is nothing but a floor."""
     emotion = {"angry": 0.0} if references else "angry"
-    result = collection.query(*references, emotion=emotion, emotion_min=0.25, by="segment", k=500, include_self=True)
+    result = collection.query(
+        *references, emotion=emotion, min_probability=0.25, by="segment", k=500, include_self=True
+    )
     expected = {s.id for _, s in collection.catalog.segments() if s.scores["angry"] >= 0.25}
     assert {hit.segment for hit in result} == expected
     assert {hit.emotion for hit in result} > {"angry"}
@@ -211,23 +214,25 @@ def test_a_floor_holds_for_any_class(collection: Collection, references: tuple[s
     if references:
         plain = {hit.segment: hit.score for hit in collection.query("seg:1", by="segment", k=500, include_self=True)}
         assert all(hit.score == pytest.approx(plain[hit.segment], abs=1e-6) for hit in result)
-    narrowed = collection.query(*references, emotion=emotion, emotion_min=0.25, where="agent = a1", by="segment", k=500)
+    narrowed = collection.query(
+        *references, emotion=emotion, min_probability=0.25, where="agent = a1", by="segment", k=500
+    )
     assert {hit.metadata["agent"] for hit in narrowed} == {"a1"}
 
 
 def test_labels_of_ones_own_are_names_too(tmp_path: Path, database_url: str) -> None:
     rng = np.random.default_rng(0)
-    with e2vsearch.open(database_url) as collection:
+    with e2vsearch.open(database_url, create=True) as collection:
         collection.catalog.pin(Space("saved", "made", DIM, EMOTIONS), "saved")
         scores = np.tile([0.2, 0.5, 0.3], (5, 1))
         collection.catalog.store(made_recording(0, rng.standard_normal((5, DIM)), scores))
         labels.add_examples(collection.catalog, "curt", [labels.NewExample("seg:2", segment=2)])
-        assert [hit.segment for hit in collection.query(emotion="curt", emotion_min=0.9, include_self=True)] == [
+        assert [hit.segment for hit in collection.query(emotion="curt", min_probability=0.9, include_self=True)] == [
             "seg:2"
         ]
-        floor = collection.query("seg:1", emotion={"sad": 0}, emotion_min=0.3, by="segment")
+        floor = collection.query("seg:1", emotion={"sad": 0}, min_probability=0.3, by="segment")
         assert len(floor) == 4
-        assert len(collection.query("seg:1", emotion={"sad": 0}, emotion_min=0.31)) == 0
+        assert len(collection.query("seg:1", emotion={"sad": 0}, min_probability=0.31)) == 0
         mixed = collection.query(emotion={"neutral": 1, "label:curt": -1}, by="segment", k=9)
         assert "seg:2" not in [hit.segment for hit in mixed]
 
@@ -283,9 +288,9 @@ def test_reasons_of_a_plain_query(collection: Collection, units: NDArray[np.floa
             cosines = units[of_call(number(hit.recording))] @ units[row]
             assert match.cosine == pytest.approx(cosines.max(), abs=1e-5)
             assert number(match.segment) - 1 == of_call(number(hit.recording))[int(cosines.argmax())]
-            segment = collection.segment(match.segment)
+            segment = collection.segments(match.segment)[0]
             assert (match.start_s, match.end_s) == (segment.start_s, segment.end_s)
-            assert match.reference_start_s == collection.segment(match.reference).start_s
+            assert match.reference_start_s == collection.segments(match.reference)[0].start_s
         for shared in hit.why.shared:
             assert shared.reference == pytest.approx(reference[EMOTIONS.index(shared.emotion)], abs=1e-5)
             assert shared.moment == pytest.approx(hit.scores[shared.emotion])
@@ -293,16 +298,18 @@ def test_reasons_of_a_plain_query(collection: Collection, units: NDArray[np.floa
         assert commonness == sorted(commonness, reverse=True)
         assert hit.why.emotion_part is not None
         assert hit.why.rest_part is not None
-        assert hit.why.emotion_part + hit.why.rest_part == pytest.approx(hit.moment_score, abs=1e-5)
+        assert hit.why.emotion_part + hit.why.rest_part == pytest.approx(hit.segment_score, abs=1e-5)
 
 
 def test_reasons_of_a_mixture(collection: Collection, units: NDArray[np.float64]) -> None:
-    result = collection.query(("seg:1", 2.0), "seg:8", but_not=[("seg:50", 0.3)], by="segment", k=5, explain=True)
+    result = collection.query(
+        ("seg:1", 2.0), "seg:8", avoid=[Reference("seg:50", 0.3)], by="segment", k=5, explain=True
+    )
     for hit in result:
         assert hit.why is not None
         unit = units[number(hit.segment) - 1]
         first, second = (match.cosine for match in hit.why.matches)
-        (against,) = hit.why.against
+        (against,) = hit.why.avoided
         assert against.reference == "seg:50"
         assert against.cosine == pytest.approx(float(unit @ units[49]), abs=1e-5)
         assert against.penalty == pytest.approx(0.3 * max(0, float(unit @ units[49])), abs=1e-5)
@@ -313,7 +320,7 @@ def test_reasons_of_a_mixture(collection: Collection, units: NDArray[np.float64]
 def test_the_emotion_part_is_what_tells_emotions_apart(tmp_path: Path) -> None:
     """Two axes carry emotion, all others a voice: who shares the one or the other shows in the parts."""
     rng = np.random.default_rng(1)
-    with e2vsearch.open(tmp_path / "index") as collection:
+    with e2vsearch.open(tmp_path / "index", create=True) as collection:
         collection.catalog.pin(Space("saved", "made", DIM, EMOTIONS), "saved")
         for at in range(60):
             voice = np.concatenate([np.zeros(2), rng.standard_normal(DIM - 2)])
@@ -323,7 +330,7 @@ def test_the_emotion_part_is_what_tells_emotions_apart(tmp_path: Path) -> None:
             scores = np.eye(3)[kinds] * 0.9 + 0.05
             collection.catalog.store(made_recording(at, feeling + voice, scores))
         result = collection.query("seg:1", by="segment", k=300, explain=True)
-        emotion = collection.segment("seg:1").emotion
+        emotion = collection.segments("seg:1")[0].emotion
         same = [hit.why.emotion_part for hit in result if hit.why and hit.emotion == emotion]
         other = [hit.why.emotion_part for hit in result if hit.why and hit.emotion != emotion]
         assert min(same) > max(other)  # type: ignore[type-var]
@@ -337,7 +344,7 @@ def test_reasons_of_a_clip_and_of_fused_vectors(tmp_path: Path) -> None:
     for name in ("one", "two"):
         save(tmp_path / f"{name}.wav", clip)
         clip = clip[::-1].copy()
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         collection.ingest(tmp_path)
         (hit, *_) = collection.query(tmp_path / "one.wav", explain=True)
         assert hit.score == pytest.approx(1.0, abs=1e-5)
@@ -347,10 +354,10 @@ def test_reasons_of_a_clip_and_of_fused_vectors(tmp_path: Path) -> None:
             assert (match.reference_start_s, match.reference_end_s) == (match.start_s, match.end_s)
         assert {shared.emotion for shared in hit.why.shared} <= {"low", "high"}
         assert hit.why.shared
-        collection.attach("text", [1, 2], np.eye(2))
-        (fused, *_) = collection.query("seg:1", fuse={"text": 0.5}, explain=True)
+        collection.named_vectors.attach("text", [1, 2], np.eye(2))
+        (fused, *_) = collection.query("seg:1", named_vectors={"text": 0.5}, explain=True)
         assert fused.why is not None
-        assert fused.why.matches[0].cosine == pytest.approx(fused.fused["emotion"], abs=1e-5)
+        assert fused.why.matches[0].cosine == pytest.approx(fused.named_vector_scores["emotion"], abs=1e-5)
 
 
 # ----------------------------------------------------------------------------------------------------- percentiles
@@ -364,25 +371,25 @@ def test_a_percentile_is_the_share_of_pairs_that_are_less_alike(
     apart = calls[one] != calls[other]
     cosines = np.sort((units @ units.T)[one, other][apart])
     result = collection.query("seg:1", by="segment", k=200, explain=True)
-    true = [100 * np.searchsorted(cosines, hit.moment_score) / cosines.size for hit in result]
+    true = [100 * np.searchsorted(cosines, hit.segment_score) / cosines.size for hit in result]
     assert [hit.percentile for hit in result] == pytest.approx(true, abs=3.0)  # 240 moments are few to sample
     assert collection.query("seg:1", include_self=True, explain=True)[0].percentile == 100.0
-    assert collection.sample() is collection.sample()
+    assert collection._background_scores() is collection._background_scores()
 
 
 def test_a_sample_is_drawn_again_once_much_has_come(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    with e2vsearch.open(tmp_path / "index") as collection:
+    with e2vsearch.open(tmp_path / "index", create=True) as collection:
         collection.catalog.pin(Space("saved", "made", DIM), "saved")
         collection.catalog.store(made_recording(0, rng.standard_normal((30, DIM))))
         (hit, *_) = collection.query("seg:1", by="segment", explain=True)
         assert hit.percentile is None  # one recording: no pair to compare with
         assert hit.why is not None
         assert (hit.why.emotion_part, hit.why.shared) == (None, ())
-        first = collection.sample()
+        first = collection._background_scores()
         collection.catalog.store(made_recording(1, rng.standard_normal((30, DIM))))
-        assert collection.sample() is not first
-        assert collection.sample().cosines.size == 900
+        assert collection._background_scores() is not first
+        assert collection._background_scores().cosines.size == 900
         collection.catalog.remove([1])
         assert background.background_scores(collection).segments == 30
 
@@ -423,4 +430,4 @@ def test_a_plain_result_says_nothing_new(collection: Collection) -> None:
     result = collection.query("seg:1", k=2)
     assert isinstance(result, QueryResult)
     assert (result.but_not, result.arc) == ((), False)
-    assert all(hit.course == () for hit in result)
+    assert all(hit.alignment == () for hit in result)

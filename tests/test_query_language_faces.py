@@ -12,13 +12,14 @@ from small_collection import make_collection
 
 import e2vsearch
 from e2vsearch.catalog import labels
+from e2vsearch.search.query import Reference
 from e2vsearch.types import QueryResult
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = make_collection(tmp_path_factory.mktemp("faces"))
-    with e2vsearch.open(place) as collection:
+    with e2vsearch.open(place, create=True) as collection:
         labels.add_examples(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
     return place
 
@@ -30,14 +31,14 @@ def test_the_command_line_is_the_method(run: Run, place: Path) -> None:
         "--by", "segment", "--per-recording", "1", "--per", "queue=2", "--explain", "--emotion", "low=0", "--min", "0",
     )  # fmt: skip
     assert done.code == 0, done.err
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         expected = collection.query(
-            (anna, 2.0), ("seg:5", 1.0), but_not=[("seg:9", 0.3)], by="segment", per={"recording": 1, "queue": 2},
-            explain=True, emotion={"low": 0}, emotion_min=0,
+            Reference(anna, 2.0), ("seg:5", 1.0), avoid=[Reference("seg:9", 0.3)], by="segment", group_by=("recording", "queue"), group_size=(1, 2),
+            explain=True, emotion={"low": 0}, min_probability=0,
         )  # fmt: skip
     assert [row["score"] for row in done.rows] == [hit.score for hit in expected]
     assert [row["why"]["against"][0]["penalty"] for row in done.rows] == [
-        hit.why.against[0].penalty for hit in expected if hit.why
+        hit.why.avoided[0].penalty for hit in expected if hit.why
     ]
     assert [row["percentile"] for row in done.rows] == [hit.percentile for hit in expected]
     assert "course" not in done.rows[0]
@@ -98,7 +99,7 @@ def test_the_service_asks_all_of_it(place: Path) -> None:
     from e2vsearch.server.options import ServiceOptions
 
     anna = place.parent / "calls" / "anna.wav"
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         app = create_app(collection, ServiceOptions(roots=(anna.parent,)))
         with TestClient(app, base_url="http://127.0.0.1:8080") as client:
 
@@ -115,22 +116,22 @@ def test_the_service_asks_all_of_it(place: Path) -> None:
                 but_not_weights=[0.3, 0.1], per={"recording": 1}, explain=True, by="segment",
             )  # fmt: skip
             expected = collection.query(
-                (anna, 2), ("seg:5", 1), but_not=[("seg:9", 0.3), (anna.parent / "bela.wav", 0.1)],
-                per={"recording": 1}, explain=True, by="segment",
+                Reference(anna, 2), ("seg:5", 1), avoid=[Reference("seg:9", 0.3), Reference(anna.parent / "bela.wav", 0.1)],
+                group_by=("recording",), group_size=1, explain=True, by="segment",
             )  # fmt: skip
             assert [hit.score for hit in found] == [hit.score for hit in expected]
             assert (found.reference, found.but_not) == (("anna.wav", "seg:5"), ("seg:9", "bela.wav"))
             assert found[0].why is not None
-            assert [each.reference for each in found[0].why.against] == ["seg:9", "bela.wav"]
+            assert [each.reference for each in found[0].why.avoided] == ["seg:9", "bela.wav"]
             assert found[0].why.matches[0].reference == "anna.wav"
             mixed = ask(emotion={"low": 1, "tired": -0.5}, emotion_min=0.2)
-            assert mixed.hits == collection.query(emotion={"low": 1, "tired": -0.5}, emotion_min=0.2).hits
-            assert ask(arc="call:2").hits == collection.query(arc="call:2").hits
+            assert mixed.hits == collection.query(emotion={"low": 1, "tired": -0.5}, min_probability=0.2).hits
+            assert ask(arc="call:2").hits == collection.query(trajectory="call:2").hits
             stations = ask(arc="emotion:low,label:tired")
             assert stations.hits == ask(arc=["emotion:low", "label:tired"]).hits
             assert stations.arc
             heard = ask(arc="anna.wav")
-            assert (heard.reference, heard[0].name, heard[0].course[0].reference) == (
+            assert (heard.reference, heard[0].name, heard[0].alignment[0].reference) == (
                 ("anna.wav",), "anna", "anna.wav",
             )  # fmt: skip
             sent = {"file": ("mine.wav", anna.read_bytes(), "audio/wav")}

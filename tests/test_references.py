@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import e2vsearch
-from e2vsearch.analysis.labels import examples
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.errors import AudioNotFound, E2vsearchError, NotStored, QueryError
@@ -41,7 +40,7 @@ def a_call(number: int, moments: int) -> NewRecording:
 
 @pytest.fixture
 def collection(database_url: str) -> Iterator[Collection]:
-    with e2vsearch.open(database_url) as collection:
+    with e2vsearch.open(database_url, create=True) as collection:
         collection.catalog.pin(SPACE, "saved")
         for number in range(5):
             collection.catalog.store(a_call(number, 20 if number == 0 else 6))
@@ -49,12 +48,12 @@ def collection(database_url: str) -> Iterator[Collection]:
 
 
 def units(collection: Collection, ids: list[int]) -> np.ndarray:
-    vectors = collection.feed().fetch(np.array(ids)).vectors.astype(np.float64)
+    vectors = collection.projections.view().source.fetch(np.array(ids)).vectors.astype(np.float64)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def test_a_label_is_the_mean_of_its_examples(collection: Collection) -> None:
-    examples.add_examples(collection, "hesitant", "seg:2", "seg:3", "seg:21")
+    collection.labels.add("hesitant", "seg:2", "seg:3", "seg:21")
     found = resolve_reference("label:hesitant", collection)
     assert (found.named, found.vectors.shape, found.itself.tolist()) == ("label:hesitant", (1, DIM), [2, 3, 21])
     np.testing.assert_allclose(found.vectors[0], units(collection, [2, 3, 21]).mean(axis=0), rtol=1e-6)
@@ -67,7 +66,7 @@ def test_a_label_is_the_mean_of_its_examples(collection: Collection) -> None:
 
 def test_examples_from_elsewhere_count_as_much(collection: Collection) -> None:
     outside = np.arange(DIM, dtype=np.float32)
-    examples.add_examples(collection, "x", "seg:1")
+    collection.labels.add("x", "seg:1")
     rows.add_examples(collection.catalog, "x", [rows.NewExample("a.wav@0.00-1.00#0", None, outside)])
     found = resolve_reference("label:x", collection)
     both = np.concatenate([units(collection, [1]), outside[None] / np.linalg.norm(outside)])
@@ -82,14 +81,14 @@ def test_an_emotion_is_the_mean_of_the_surest(collection: Collection) -> None:
     assert {hit.emotion for hit in hits} == {"Angry"}
     # the long call has ten angry moments, and its three surest stand for it; the others have three each
     chosen = [15, 17, 19, 21, 23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43]
-    scores = [collection.segment(f"seg:{number}").scores["Angry"] for number in chosen]
+    scores = [collection.segments(f"seg:{number}")[0].scores["Angry"] for number in chosen]
     expected = np.average(units(collection, chosen), axis=0, weights=scores)
     np.testing.assert_allclose(found.vectors[0], expected, rtol=1e-5)
     assert collection.query("ANGRY", by="segment", k=3).hits == hits.hits[:3]
 
 
 def test_no_more_than_the_surest_hundred(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index") as collection:
+    with e2vsearch.open(tmp_path / "index", create=True) as collection:
         collection.catalog.pin(SPACE, "saved")
         for number in range(prototypes.SUREST + 5):
             collection.catalog.store(a_call(number, 1 if number < prototypes.SUREST else 4))
@@ -105,7 +104,7 @@ def test_an_emotion_that_nothing_is_named_is_that_of_which_it_is_likeliest(tmp_p
     probabilities = np.array([[0.5, 0.4, 0.1], [0.45, 0.41, 0.14], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1]], np.float32)
     vectors = np.eye(4, DIM, dtype=np.float32)
     segments = [NewSegment(0, 2.0 * at, 2.0 * at + 1.5, vectors[at], probabilities[at]) for at in range(4)]
-    with e2vsearch.open(tmp_path / "index") as collection:
+    with e2vsearch.open(tmp_path / "index", create=True) as collection:
         collection.catalog.pin(SPACE, "saved")
         collection.catalog.store(replace(a_call(0, 0), segments=tuple(segments)))
         assert [each.emotion for _, each in collection.catalog.segments()] == ["unsure", "unsure", "unsure", "sad"]
@@ -121,7 +120,7 @@ def test_an_emotion_that_nothing_is_named_is_that_of_which_it_is_likeliest(tmp_p
         np.testing.assert_allclose(outstanding, vectors[1])
         with pytest.raises(QueryError, match="'unsure' is no emotion"):
             collection.query(emotion={"unsure": 1.0})
-        examples.add_examples(collection, "unsure", "seg:2")  # a label of one's own may be called so
+        collection.labels.add("unsure", "seg:2")  # a label of one's own may be called so
         assert resolve_reference("unsure", collection).named == "label:unsure"
         assert len(collection.query(emotion={"unsure": 1.0}, by="segment")) == 3
 
@@ -140,7 +139,7 @@ def test_a_label_that_only_a_classifier_gave(collection: Collection) -> None:
 def test_a_label_goes_before_an_emotion_and_a_file_before_both(
     collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examples.add_examples(collection, "sad", "seg:1")
+    collection.labels.add("sad", "seg:1")
     assert resolve_reference("sad", collection).named == "label:sad"
     assert resolve_reference("emotion:sad", collection).named == "emotion:sad"
     monkeypatch.chdir(tmp_path)
@@ -166,7 +165,7 @@ def test_a_label_goes_before_an_emotion_and_a_file_before_both(
     ],
 )
 def test_unknown_names_say_what_is_known(collection: Collection, query: str, error: type, says: str) -> None:
-    examples.add_examples(collection, "x", "seg:1")
+    collection.labels.add("x", "seg:1")
     with pytest.raises(error, match=says) as caught:
         collection.query(query)
     assert "\n" not in str(caught.value)

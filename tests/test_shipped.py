@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from shipped_head import DIM, knowing, made
 
 import e2vsearch
-from e2vsearch.analysis import projections
 from e2vsearch.analysis.evaluation import adaptation, dataset, evaluate
 from e2vsearch.catalog import projections as catalog_projections
 from e2vsearch.catalog.rows import NewRecording, NewSegment
@@ -180,10 +179,10 @@ def calls(folder: Path, count: int, start: int = 0) -> Path:
 
 
 def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships(), create=True) as collection:
         collection.ingest(calls(tmp_path / "calls", 3))
         assert catalog_projections.used(collection.catalog) == ("shipped", made().revision)  # too few to be centred on
-        folder = collection.index_folder(made().revision)
+        folder = collection.index.folder(made().revision)
         folder.mkdir(parents=True)
         collection.ingest(calls(tmp_path / "calls", 12, start=3))
         used = catalog_projections.used(collection.catalog)
@@ -205,7 +204,7 @@ def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Pat
         every = collection.catalog.feed().fetch(np.arange(1000)).vectors
         assert len(every) > len(batch.ids)
         assert scores_of(collection) == pytest.approx(expected.scores(every), abs=1e-7)  # of what came since, too
-        heard = collection.hear(tmp_path / "calls" / "15.wav")
+        heard = collection.embed(tmp_path / "calls" / "15.wav")
         own = [segment.scores for segment in collection.segments(f"call:{max(batch.recordings) + 1}")]
         assert [list(each.values()) for each in own] == pytest.approx(
             np.stack([moment.scores for moment in heard.moments if moment.scores is not None]), abs=1e-6
@@ -227,27 +226,27 @@ def scores_of(collection: e2vsearch.Collection) -> NDArray[np.float64]:
 @contextmanager
 def grown(folder: Path) -> Iterator[e2vsearch.Collection]:
     """A collection with segments enough to be centred on, which it has not been."""
-    with e2vsearch.open(folder / "index", encoder=Ships()) as collection:
+    with e2vsearch.open(folder / "index", encoder=Ships(), create=True) as collection:
         collection.ingest(calls(folder / "calls", 1))
         stored(collection, 50, 0)
         yield collection
 
 
 def test_an_export_leaves_behind_how_far_segments_were_scored(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships(), create=True) as collection:
         collection.ingest(calls(tmp_path / "calls", 1))
         for start in range(3):
             stored(collection, 20, start)
-        collection.maintain()
+        collection.index.maintain()
         mark = catalog_projections.get(collection.catalog, "shipped").report[catalog_projections.SCORED_TO]
         export.export(collection.catalog, tmp_path / "out")
         expected = scores_of(collection)
         assert catalog_projections.get(collection.catalog, "shipped").report[catalog_projections.SCORED_TO] == mark
-    with e2vsearch.open(tmp_path / "other", encoder=Ships()) as other:
+    with e2vsearch.open(tmp_path / "other", encoder=Ships(), create=True) as other:
         import_.load(other.catalog, tmp_path / "out")
         assert catalog_projections.SCORED_TO not in catalog_projections.get(other.catalog, "shipped").report
         stored(other, 5, 3)  # far below that mark of the first one's feed
-        other.maintain()
+        other.index.maintain()
         every = other.catalog.feed().fetch(np.arange(1000)).vectors
         centred = network.unpack(catalog_projections.get(other.catalog, "shipped").parameters)
         assert scores_of(other) == pytest.approx(centred.scores(every), abs=1e-7)
@@ -256,13 +255,13 @@ def test_an_export_leaves_behind_how_far_segments_were_scored(tmp_path: Path) ->
 
 def test_a_centre_that_does_not_move_is_not_due_for_ever(tmp_path: Path) -> None:
     with grown(tmp_path) as collection:
-        collection.maintain()
+        collection.index.maintain()
         mine = catalog_projections.get(collection.catalog, "shipped")
         catalog_projections.report(
             collection.catalog, replace(mine, report={**mine.report, "segments": 20})
         )  # as if it had grown to the same
         assert "was centred on 20" in (recenter.recentering_due(collection.catalog) or "")
-        collection.maintain()
+        collection.index.maintain()
         assert catalog_projections.get(collection.catalog, "shipped").revision == mine.revision
         assert recenter.recentering_due(collection.catalog) is None
 
@@ -278,22 +277,22 @@ def test_scoring_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(recenter, "_AT_ONCE", 20)
         monkeypatch.setattr(catalog_projections, "put_scores", killed)
         with pytest.raises(KeyboardInterrupt):
-            collection.maintain()
+            collection.index.maintain()
         monkeypatch.setattr(catalog_projections, "put_scores", whole)
         vectors_ = collection.catalog.feed().fetch(np.arange(1000)).vectors
         expected = made().centred(vectors_).scores(vectors_)
         off = np.abs(scores_of(collection) - expected).max(axis=1) > 1e-6
         assert not off[:20].any()
         assert off[20:].any()
-        assert "no scores" in (collection.due() or "")
-        collection.maintain()
+        assert "no scores" in (collection.index.due() or "")
+        collection.index.maintain()
         assert scores_of(collection) == pytest.approx(expected, abs=1e-7)
         assert recenter.recentering_due(collection.catalog) is None
 
 
 def test_whoever_scores_by_a_centre_that_is_replaced_leaves_it(tmp_path: Path) -> None:
     with grown(tmp_path) as collection:
-        collection.maintain()
+        collection.index.maintain()
         mine = catalog_projections.get(collection.catalog, "shipped")
         before = scores_of(collection)
         late = replace(mine, revision="another")
@@ -307,7 +306,7 @@ def test_whoever_scores_by_a_centre_that_is_replaced_leaves_it(tmp_path: Path) -
 
 @pytest.mark.parametrize("damage", [b"", b"of another version"])
 def test_what_ships_replaces_one_that_cannot_be_read(tmp_path: Path, damage: bytes) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships(), create=True) as collection:
         collection.ingest(calls(tmp_path / "calls", 1))
         old = catalog_projections.get(collection.catalog, "shipped")
         catalog_projections.put(
@@ -315,10 +314,10 @@ def test_what_ships_replaces_one_that_cannot_be_read(tmp_path: Path, damage: byt
         )
         with pytest.raises(AnalysisError, match="ingesting anything"):
             collection.query("seg:1")
-        projections.use(collection, "raw")  # as its message says
+        collection.projections.use("raw")  # as its message says
         assert collection.query(tmp_path / "calls" / "0.wav").hits
         catalog_projections.use(collection.catalog, "shipped")
-    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships(), create=True) as collection:
         collection.ingest(calls(tmp_path / "calls", 1, start=1))
         assert catalog_projections.used(collection.catalog) == ("shipped", made().revision)
         assert collection.query("seg:1").hits
@@ -330,34 +329,34 @@ def test_a_projection_of_other_classes_is_refused(tmp_path: Path) -> None:
             return made(classes=3).pack()
 
     with (
-        e2vsearch.open(tmp_path / "index", encoder=Wrong()) as collection,
+        e2vsearch.open(tmp_path / "index", encoder=Wrong(), create=True) as collection,
         pytest.raises(EncoderError, match="2 classes, and its projection 3"),
     ):
         collection.ingest(calls(tmp_path / "calls", 1))
 
 
 def test_whoever_chose_otherwise_is_left_alone(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships(), create=True) as collection:
         collection.ingest(calls(tmp_path / "calls", 2))
-        projections.use(collection, "raw")
+        collection.projections.use("raw")
         collection.ingest(calls(tmp_path / "calls", 12, start=2))
         assert catalog_projections.used(collection.catalog) is None
-        assert [each.name for each in projections.listed(collection)] == ["raw", "shipped"]
+        assert [each.name for each in collection.projections.list()] == ["raw", "shipped"]
         with pytest.raises(QueryError, match="ships with the encoder"):
-            projections.drop(collection, "shipped")
+            collection.projections.drop("shipped")
         with pytest.raises(QueryError, match="cannot name"):
-            projections.fit_head(collection, name="shipped")
-        projections.use(collection, "shipped")
+            collection.projections.fit_head(name="shipped")
+        collection.projections.use("shipped")
         used = catalog_projections.used(collection.catalog)
         assert used is not None
         assert used[1] != made().revision  # centred meanwhile all the same
 
 
 def test_an_encoder_that_ships_none_is_searched_raw(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         collection.ingest(calls(tmp_path / "calls", 1))
         assert catalog_projections.listed(collection.catalog) == []
-        assert collection.maintain() is None
+        assert collection.index.maintain() is None
 
 
 # -- evaluation and clips alone ------------------------------------------------------------------------------------
@@ -431,15 +430,15 @@ def stored(collection: e2vsearch.Collection, count: int, start: int) -> None:
 
 
 def test_what_an_index_was_built_for_survives_a_new_centre(tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder=Ships()) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships(), create=True) as collection:
         collection.ingest(calls(tmp_path / "calls", 1))
         stored(collection, 1100, 0)
-        collection.maintain()
-        collection.build("ivf-sq8", recall=0.9)
-        before = collection.index_folder(catalog_projections.used(collection.catalog)[1])  # type: ignore[index]
+        collection.index.maintain()
+        collection.index.build("ivf-sq8", recall=0.9)
+        before = collection.index.folder(catalog_projections.used(collection.catalog)[1])  # type: ignore[index]
         stored(collection, 1200, 1100)
-        built = collection.maintain()
+        built = collection.index.maintain()
         assert built is not None
         assert (built.asked_kind, built.tuned.target) == ("ivf-sq8", 0.9)
         assert not before.exists()
-        assert collection.index().count() == collection.catalog.segment_count()
+        assert collection.index.engine.count() == collection.catalog.segment_count()

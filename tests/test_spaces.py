@@ -14,8 +14,6 @@ from command import Run
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch.analysis import projections
-from e2vsearch.analysis.labels.examples import add_examples
 from e2vsearch.catalog import projections as catalog_projections
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.encoders.base import Embeddings, Encoder
@@ -65,7 +63,7 @@ class Planted(Encoder):
 
 def fill(place: str | Path, encoder: Encoder | None = None) -> e2vsearch.Collection:
     """One recording a moment, as acted corpora have it; a speaker is in the metadata."""
-    collection = e2vsearch.open(str(place), encoder=encoder or Planted())
+    collection = e2vsearch.open(str(place), encoder=encoder or Planted(), create=True)
     collection.catalog.pin(SPACE, "fake")
     logits = VECTORS @ DIRECTIONS.T * 8
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -114,21 +112,21 @@ def test_emotion_comes_out_and_nothing_is_ingested_again(
     with fill(database_url) as collection:
         stored = collection.catalog.feed().fetch(np.arange(1, 5)).vectors
         before = precision(collection)
-        made = projections.fit(collection, table) if kind == "fitted" else projections.fit_head(collection)
+        made = collection.projections.fit(table) if kind == "fitted" else collection.projections.fit_head()
         assert (made.kind, made.used) == (kind, False)
         assert precision(collection) == before
-        projections.use(collection, made.name)
+        collection.projections.use(made.name)
         assert before < 0.6 < 0.9 < precision(collection)
         np.testing.assert_array_equal(collection.catalog.feed().fetch(np.arange(1, 5)).vectors, stored)
         status = collection.status()
         assert status.space is not None
         assert status.space.projection == f"{kind}@{made.revision[:12]}"
-        projections.use(collection, "raw")
+        collection.projections.use("raw")
         assert precision(collection) == before
 
 
 def test_fitting_says_how_well_it_does_on_held_out_voices(collection: e2vsearch.Collection, table: Path) -> None:
-    report = projections.fit(collection, table).report
+    report = collection.projections.fit(table).report
     assert report["map"] > report["map_raw"] + 0.2
     assert report["sentences_held_out"]
     assert (report["examples"], report["speakers"]) == (len(VECTORS), VOICES)
@@ -137,8 +135,8 @@ def test_fitting_says_how_well_it_does_on_held_out_voices(collection: e2vsearch.
 def test_every_kind_of_reference_is_projected_once(
     collection: e2vsearch.Collection, table: Path, tmp_path: Path
 ) -> None:
-    projections.fit(collection, table)
-    projections.use(collection, "fitted")
+    collection.projections.fit(table)
+    collection.projections.use("fitted")
     np.save(tmp_path / "one.npy", VECTORS[0])
     by_id = collection.query("seg:1", k=5, include_self=True)
     assert by_id[0].segment == "seg:1"
@@ -150,9 +148,9 @@ def test_every_kind_of_reference_is_projected_once(
 
 
 def test_names_stand_for_projected_moments(collection: e2vsearch.Collection, table: Path) -> None:
-    add_examples(collection, "mine", *(f"seg:{n + 1}" for n in range(4)))
-    projections.fit(collection, table)
-    projections.use(collection, "fitted")
+    collection.labels.add("mine", *(f"seg:{n + 1}" for n in range(4)))
+    collection.projections.fit(table)
+    collection.projections.use("fitted")
     for name in ("emotion:angry", "angry", "label:mine", "mine"):
         found = collection.query(name, k=10)
         assert right(found, 0) == 1.0
@@ -160,17 +158,17 @@ def test_names_stand_for_projected_moments(collection: e2vsearch.Collection, tab
 
 
 def test_what_a_classifier_learns_from_stays_raw(collection: e2vsearch.Collection, table: Path) -> None:
-    projections.fit(collection, table)
-    projections.use(collection, "fitted")
+    collection.projections.fit(table)
+    collection.projections.use("fitted")
     np.testing.assert_array_equal(stored_audio(collection.catalog, "seg:1").moments[0].vector, VECTORS[0])
-    assert collection.feed().dim != DIM == collection.catalog.feed().dim
+    assert collection.projections.view().source.dim != DIM == collection.catalog.feed().dim
 
 
 def test_comparing_puts_raw_beside_each(collection: e2vsearch.Collection, table: Path) -> None:
-    projections.fit(collection, table)
-    projections.fit_head(collection)
-    projections.use(collection, "head")
-    raw, fit, head = projections.compare(collection, table, draws=300)
+    collection.projections.fit(table)
+    collection.projections.fit_head()
+    collection.projections.use("head")
+    raw, fit, head = collection.projections.compare(table, draws=300)
     assert [each.name for each in (raw, fit, head)] == ["raw", "fitted", "head"]
     assert [each.used for each in (raw, fit, head)] == [False, False, True]
     assert raw.map is not None
@@ -184,51 +182,51 @@ def test_comparing_puts_raw_beside_each(collection: e2vsearch.Collection, table:
 
 
 def test_a_better_one_is_not_replaced(collection: e2vsearch.Collection, table: Path, tmp_path: Path) -> None:
-    projections.fit(collection, table)
+    collection.projections.fit(table)
     worse = tmp_path / "shuffled.csv"
     rows = list(csv.reader(table.read_text().splitlines()))
     emotions = np.random.default_rng(0).permutation([row[1] for row in rows[1:]])
     with worse.open("w", newline="") as file:
         csv.writer(file).writerows([rows[0], *([a, e, *r] for (a, _, *r), e in zip(rows[1:], emotions, strict=True))])
     good = catalog_projections.get(collection.catalog, "fitted").revision
-    projections.use(collection, "fitted")
-    assert projections.fit(collection, table).revision == good  # the same again is not worse
+    collection.projections.use("fitted")
+    assert collection.projections.fit(table).revision == good  # the same again is not worse
     with pytest.raises(AnalysisError, match=r"'?fitted'? reaches .*--force"):
-        projections.fit(collection, table, share=1.0)
+        collection.projections.fit(table, share=1.0)
     assert catalog_projections.get(collection.catalog, "fitted").revision == good
-    forced = projections.fit(collection, worse, force=True)
+    forced = collection.projections.fit(worse, force=True)
     assert forced.used
     assert catalog_projections.used(collection.catalog) == ("fitted", forced.revision) != ("fitted", good)
 
 
 def test_a_head_is_found_by_stored_scores(tmp_path: Path) -> None:
     with fill(tmp_path / "index", Planted(head=False)) as collection:
-        made = projections.fit_head(collection, speaker_keys=["speaker"])
+        made = collection.projections.fit_head(speaker_keys=["speaker"])
         assert "72 segments" in made.report["head"]
         assert made.report["voices"] == VOICES
-        projections.use(collection, "head")
+        collection.projections.use("head")
         assert precision(collection) > 0.9
 
 
 def test_what_cannot_be_had_says_so(collection: e2vsearch.Collection, tmp_path: Path) -> None:
     with pytest.raises(NotStored, match="known: raw"):
-        projections.use(collection, "nothing")
+        collection.projections.use("nothing")
     with pytest.raises(NotStored, match="space fit"):
-        projections.drop(collection, "nothing")
+        collection.projections.drop("nothing")
     with pytest.raises(QueryError, match="always there"):
-        projections.drop(collection, "raw")
+        collection.projections.drop("raw")
     with pytest.raises(QueryError, match="cannot name"):
-        projections.fit_head(collection, name="raw")
+        collection.projections.fit_head(name="raw")
     with pytest.raises(TooFewExamples, match="no moment is labelled"):
-        projections.fit(collection, None)
-    with e2vsearch.open(tmp_path / "other", encoder="fake") as other:
+        collection.projections.fit(None)
+    with e2vsearch.open(tmp_path / "other", encoder="fake", create=True) as other:
         other.catalog.pin(Space("saved", "1", 4), "saved")
         with pytest.raises(AnalysisError, match="no head"):
-            projections.fit_head(other)
+            other.projections.fit_head()
 
 
 def test_damaged_parameters_are_named_and_raw_is_the_way_out(collection: e2vsearch.Collection) -> None:
-    made = projections.fit_head(collection)
+    made = collection.projections.fit_head()
     stored = catalog_projections.get(collection.catalog, "head")
     broken = catalog_projections.StoredProjection("head", "head", "0" * 64, stored.parameters[:-9], {}, NOW)
     catalog_projections.put(collection.catalog, broken)
@@ -241,36 +239,36 @@ def test_damaged_parameters_are_named_and_raw_is_the_way_out(collection: e2vsear
 
 def test_dropping_the_one_in_use_goes_back_to_raw(collection: e2vsearch.Collection, table: Path) -> None:
     before = [hit.segment for hit in collection.query(VECTORS[0])]
-    made = projections.fit(collection, table)
-    projections.use(collection, "fitted")
-    collection.build()
-    folder = collection.index_folder(made.revision)
+    made = collection.projections.fit(table)
+    collection.projections.use("fitted")
+    collection.index.build()
+    folder = collection.index.folder(made.revision)
     assert (folder / "generations").is_dir()
-    projections.drop(collection, "fitted")
+    collection.projections.drop("fitted")
     assert not folder.exists()
     assert [hit.segment for hit in collection.query(VECTORS[0])] == before
-    assert [each.name for each in projections.listed(collection)] == ["raw"]
+    assert [each.name for each in collection.projections.list()] == ["raw"]
 
 
 def test_each_projection_has_its_index_and_finds_it_again(collection: e2vsearch.Collection) -> None:
-    first = collection.build().watermark
-    projections.fit_head(collection)
-    projections.use(collection, "head")
-    built = collection.build()
-    assert (built.dim, built.n, built.watermark) == (collection.feed().dim, len(VECTORS), first)
-    assert collection.index().status().generation is not None
-    projections.use(collection, "raw")
-    status = collection.index().status()
+    first = collection.index.build().watermark
+    collection.projections.fit_head()
+    collection.projections.use("head")
+    built = collection.index.build()
+    assert (built.dim, built.n, built.watermark) == (collection.projections.view().source.dim, len(VECTORS), first)
+    assert collection.index.engine.status().generation is not None
+    collection.projections.use("raw")
+    status = collection.index.engine.status()
     assert (status.damage, status.due) == (None, None)
-    assert collection.index().verify() == []
+    assert collection.index.engine.verify() == []
 
 
 def test_readers_see_one_projection_or_the_other(collection: e2vsearch.Collection, tmp_path: Path) -> None:
     """Another process changes what is in use, over and over; no answer mixes the two."""
-    projections.fit_head(collection)
+    collection.projections.fit_head()
     expected = {}
     for name in ("raw", "head"):
-        projections.use(collection, name)
+        collection.projections.use(name)
         expected[name] = [round(hit.score, 4) for hit in collection.query("seg:1", k=5)]
     assert expected["raw"] != expected["head"]
     stop = threading.Event()
@@ -279,7 +277,7 @@ def test_readers_see_one_projection_or_the_other(collection: e2vsearch.Collectio
         with e2vsearch.open(tmp_path / "index", create=False) as other:
             while not stop.is_set():
                 for name in ("raw", "head"):
-                    projections.use(other, name)
+                    other.projections.use(name)
 
     writer = threading.Thread(target=switch)
     writer.start()
@@ -296,16 +294,16 @@ def test_readers_see_one_projection_or_the_other(collection: e2vsearch.Collectio
 
 
 def test_an_export_carries_projections(collection: e2vsearch.Collection, table: Path, tmp_path: Path) -> None:
-    made = projections.fit(collection, table)
-    projections.fit_head(collection)
-    projections.use(collection, "fitted")
+    made = collection.projections.fit(table)
+    collection.projections.fit_head()
+    collection.projections.use("fitted")
     before = [round(hit.score, 5) for hit in collection.query(VECTORS[3], k=8)]
     assert export.export(collection.catalog, tmp_path / "out").found.projections == 2
-    with e2vsearch.open(tmp_path / "copy") as copy:
+    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         assert import_.load(copy.catalog, tmp_path / "out").found.projections == 2
         assert catalog_projections.used(copy.catalog) == ("fitted", made.revision)
         assert [round(hit.score, 5) for hit in copy.query(VECTORS[3], k=8)] == before
-        projections.use(copy, "raw")
+        copy.projections.use("raw")
         assert import_.load(copy.catalog, tmp_path / "out").found.projections == 0
         assert catalog_projections.used(copy.catalog) is None  # what is in use is changed by nobody's import
 

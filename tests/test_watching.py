@@ -227,7 +227,7 @@ def test_what_is_there_and_what_comes(
     caplog.set_level(logging.INFO, "e2vsearch.ingest.runner.recordings")
     shutil.copy(call, folder / "a.wav")
     bad = folder / "bad.wav"
-    with e2vsearch.open(database_url, encoder="fake") as collection:
+    with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
         seen = watched(
             collection,
             folder,
@@ -256,9 +256,9 @@ def test_what_is_there_and_what_comes(
 def test_a_restart_repeats_nothing(folder: Path, call: Path, tmp_path: Path) -> None:
     shutil.copy(call, folder / "a.wav")
     (folder / "bad.wav").write_text("no audio " * 99)
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         assert {each.outcome for each in watched(collection, folder)} == {"stored", "failed"}
-    with e2vsearch.open(tmp_path / "index") as collection:
+    with e2vsearch.open(tmp_path / "index", create=True) as collection:
         assert [each.outcome for each in watched(collection, folder)] == ["already"]
         [failure] = collection.failures()
         assert failure.attempts == 1
@@ -274,7 +274,7 @@ def test_metadata_and_transcripts_come_along(folder: Path, call: Path, tmp_path:
         table.write_text("file,agent\na.wav,Kim\nb.wav,Lee\n")
         save(folder / "b.wav", speech(1.5, seed=2))
 
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         seen = watched(collection, folder, another, meta=table, transcripts=folder)
         assert [each.transcript for each in seen] == [True, False]
         assert {each.name: each.metadata["agent"] for _, each in collection.catalog.recordings()} == {
@@ -285,7 +285,7 @@ def test_metadata_and_transcripts_come_along(folder: Path, call: Path, tmp_path:
 
 def test_its_index_is_tended(folder: Path, call: Path, tmp_path: Path) -> None:
     shutil.copy(call, folder / "a.wav")
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         due: list[int] = []
         collection._mender.mend = lambda due_: due.append(1)  # type: ignore[method-assign]
         watched(collection, folder, *[lambda: None] * 3, lambda: save(folder / "b.wav", speech(1.5, seed=2)))
@@ -294,7 +294,7 @@ def test_its_index_is_tended(folder: Path, call: Path, tmp_path: Path) -> None:
 
 def test_saved_vectors_are_not_watched(folder: Path, tmp_path: Path) -> None:
     with (
-        e2vsearch.open(tmp_path / "index", encoder="saved") as collection,
+        e2vsearch.open(tmp_path / "index", encoder="saved", create=True) as collection,
         pytest.raises(SettingsError, match="saved vectors cannot be watched"),
     ):
         collection.watch(folder)
@@ -339,5 +339,5 @@ def test_a_watch_ends_in_order(folder: Path, call: Path, tmp_path: Path, signal_
     logged = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     assert [line["uri"] for line in logged] == [str(folder / "a.wav"), str(folder / "b.wav")]
     assert said.splitlines()[-1].startswith("ended: 2 added, 0 failed")
-    with e2vsearch.open(tmp_path / "index") as collection:
+    with e2vsearch.open(tmp_path / "index", create=True) as collection:
         assert collection.status().counts.recordings == 2

@@ -15,13 +15,13 @@ from e2vsearch import audio
 
 def test_a_clip_of_a_real_call_finds_that_call(shared_audio: Path, tmp_path: Path) -> None:
     calls = shared_audio / "calls" / "audio"
-    with e2vsearch.open(tmp_path / "index", encoder="light") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="light", create=True) as collection:
         report = collection.ingest(calls)
         assert report.failures == ()
         assert report.stored == len(list(calls.iterdir()))
         for name in ("aws_lca_auto40_stereo", "aws_pca_auto0_mono", "ms_convo_132ac838"):
             path = calls / f"{name}.flac"
-            [recording] = collection.find(str(path))
+            [recording] = collection.recordings(str(path))
             segments = [each for each in collection.segments(recording.id) if each.end_s - each.start_s >= 3.0]
             segment = segments[len(segments) // 2]
             cut = audio.cut(path, segment.start_s, segment.end_s, channel=segment.channel)
@@ -51,7 +51,7 @@ def test_a_collection_holds_emotion2vecs_own_vectors(shape: str, tmp_path: Path)
     calls.mkdir()
     save(calls / "mono.wav", np.concatenate([speech(2.0, seed=1), np.zeros(20_000, np.float32), speech(3.1, seed=2)]))
     save(calls / "pair.wav", call([(0, 0.2, 3.0), (1, 3.5, 6.0)], 6.5))
-    with e2vsearch.open(tmp_path / "index", encoder=str(folder)) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder=str(folder), create=True) as collection:
         report = collection.ingest(calls)
         assert report.failures == ()
         assert report.segments >= 4
@@ -59,12 +59,12 @@ def test_a_collection_holds_emotion2vecs_own_vectors(shape: str, tmp_path: Path)
         hits = collection.query(calls / "pair.wav", k=2)
         assert (hits[0].name, round(hits[0].score, 5)) == ("pair", 1.0)
         stored = {
-            segment.id: (segment, collection.recording(segment.recording))
+            segment.id: (segment, collection.recordings(segment.recording)[0])
             for _, segment in collection.catalog.segments()
         }
-        assert collection.lens().projection.name == "head"
+        assert collection.projections.view().projection.name == "head"
         batch = collection.catalog.feed().fetch(np.arange(1, len(stored) + 1))
-    with e2vsearch.open(tmp_path / "index") as again:  # the collection knows how to open its encoder
+    with e2vsearch.open(tmp_path / "index", create=True) as again:  # the collection knows how to open its encoder
         assert again.encoder().space == space
 
     from funasr import AutoModel

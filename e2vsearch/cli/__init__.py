@@ -73,7 +73,7 @@ app.command()(mcp.mcp)
 @app.callback(invoke_without_command=True)
 def _version(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
     if version:
-        from e2vsearch import __version__
+        from e2vsearch._version import __version__
 
         typer.echo(f"e2vsearch {__version__}")
         raise typer.Exit

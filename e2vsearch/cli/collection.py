@@ -82,14 +82,14 @@ def remove(
     if not recordings and where is None:
         raise typer.BadParameter("name recordings, or select them with --where")
     with e2vsearch.open(index, create=False) as collection:
-        found = collection.find(*(recordings or []), where=where)
+        found = collection.recordings(*(recordings or []), where=where)
         for recording in found if not quiet or dry_run else []:
             typer.echo(f"{recording.id}  {recording.uri}")
         if dry_run or not found:
             note(f"{len(found):,} recordings would be removed" if dry_run else "nothing to remove", quiet=quiet)
             return
         if not yes:
-            typer.confirm(f"Remove {len(found):,} recordings from {collection.place.named}?", abort=True, err=True)
+            typer.confirm(f"Remove {len(found):,} recordings from {collection.location.named}?", abort=True, err=True)
         removed = collection.remove(*(recording.id for recording in found))
     note(f"removed {removed:,} recordings", quiet=quiet)
 

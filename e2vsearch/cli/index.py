@@ -49,8 +49,8 @@ def index_build(
     import e2vsearch
 
     with e2vsearch.open(index, create=False) as collection:
-        manifest = collection.build(kind.value if kind is not None else None, recall=recall, retrain=retrain)
-        facts = index_facts(asdict(collection.index().status()))
+        manifest = collection.index.build(kind.value if kind is not None else None, recall=recall, retrain=retrain)
+        facts = index_facts(asdict(collection.index.engine.status()))
     write([asdict(manifest)], format_=None, columns=FACTS, table=fact_rows(facts))
     note("built", quiet=quiet)
 
@@ -61,8 +61,8 @@ def index_tune(index: Index = None, recall: Recall = None, quiet: Quiet = False)
     import e2vsearch
 
     with e2vsearch.open(index, create=False) as collection:
-        tuned = collection.index().tune(recall)
-        facts = index_facts(asdict(collection.index().status()))
+        tuned = collection.index.engine.tune(recall)
+        facts = index_facts(asdict(collection.index.engine.status()))
     write([asdict(tuned)], format_=None, columns=FACTS, table=fact_rows(facts))
     note("tuned", quiet=quiet)
 
@@ -80,7 +80,7 @@ def index_status(
     import e2vsearch
 
     with e2vsearch.open(index, create=False) as collection:
-        state = asdict(collection.index().status(measure=measure))
+        state = asdict(collection.index.engine.status(measure=measure))
     write([state], format_=format_, output=output, columns=FACTS, table=fact_rows(index_facts(state)), whole=state)
 
 
@@ -95,8 +95,8 @@ def index_drop(
 
     with e2vsearch.open(index, create=False) as collection:
         if not yes:
-            typer.confirm(f"Remove the index of {collection.place.named}?", abort=True, err=True)
-        dropped = collection.index().drop()
+            typer.confirm(f"Remove the index of {collection.location.named}?", abort=True, err=True)
+        dropped = collection.index.engine.drop()
     note(f"dropped {dropped} generations" if dropped else "there was no index", quiet=quiet)
 
 
@@ -106,7 +106,7 @@ def index_verify(index: Index = None) -> None:
     import e2vsearch
 
     with e2vsearch.open(index, create=False) as collection:
-        problems = collection.index().verify()
+        problems = collection.index.engine.verify()
     for problem in problems:
         typer.echo(problem)
     if problems:

@@ -118,15 +118,14 @@ def ingest(
         collection = _opened(stack, index, encoder, device, precision, dry_run=dry_run)
         if queue:
             from e2vsearch.cli.output import report_queued
-            from e2vsearch.ingest.queue import enqueue
 
-            queued = enqueue(collection, *paths, priority=priority, meta=meta)
-            named = collection.place.named
+            queued = collection.queue.add(*paths, priority=priority, meta=meta)
+            named = collection.location.named
             report_queued(queued, named, encoder=encoder, format_=format_, output=output, quiet=quiet)
             raise typer.Exit(SOME_FAILED if queued.failures else 0)
         if watch:
             where = ", ".join(paths)
-            note(f"watching {where} for {collection.place.named} - Ctrl-C ends it", quiet=quiet)
+            note(f"watching {where} for {collection.location.named} - Ctrl-C ends it", quiet=quiet)
             each = _line if by_lines else _nothing
             report = collection.watch(
                 *paths, workers=workers, meta=meta, transcripts=transcripts, stable_s=stable_s, each=each
@@ -138,7 +137,7 @@ def ingest(
             report = collection.ingest(
                 *paths, workers=workers, meta=meta, transcripts=transcripts, dry_run=dry_run, progress=shown
             )
-        place = collection.place.named
+        place = collection.location.named
     _report(report, place, dry_run=dry_run, format_=format_, output=output, quiet=quiet)
     if report.interrupted:
         note(f"interrupted with {report.left:,} files left - run it again to go on", quiet=quiet)

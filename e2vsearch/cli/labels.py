@@ -109,23 +109,20 @@ def train(
     if sum((list_, remove, export is not None, import_ is not None)) > 1:
         raise typer.BadParameter("--list, --remove, --export and --import exclude each other")
     with e2vsearch.open(index, create=False) as collection:
-        from e2vsearch.analysis.labels import classifier_file
-        from e2vsearch.analysis.labels import train as labels_train
-
         if list_:
-            _list_classifiers(labels_train.classifiers(collection), format_, output)
+            _list_classifiers(collection.labels.classifiers(), format_, output)
             return
         if remove:
-            note(f"removed {labels_train.remove_classifier(collection, name):,} versions of {name}", quiet=quiet)
+            note(f"removed {collection.labels.remove_classifier(name):,} versions of {name}", quiet=quiet)
             return
         if export is not None:
-            report = classifier_file.export_classifier(collection, name, export)
+            report = collection.labels.export_classifier(name, export)
             note(f"wrote {report.name} version {report.version} to {export}", quiet=quiet)
             return
         if import_ is not None:
-            report = classifier_file.import_classifier(collection, import_)
+            report = collection.labels.import_classifier(import_)
         else:
-            report = labels_train.train(collection, name, labels=only, speaker_keys=speaker_key or (), seed=seed)
+            report = collection.labels.train(name, labels=only, speaker_keys=speaker_key or (), seed=seed)
     _report(report, format_, output, quiet=quiet)
 
 
@@ -152,10 +149,8 @@ def classify(
     import e2vsearch
 
     with e2vsearch.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
-        from e2vsearch.analysis.labels import predict
-
         if audio is not None:
-            moments = predict.classify_audio(collection, audio, name)
+            moments = collection.labels.classify_audio(audio, name)
             table = [
                 {
                     "at": span(each.start_s, each.end_s),
@@ -168,7 +163,7 @@ def classify(
             write([asdict(each) for each in moments], format_=format_, output=output, columns=columns, table=table)
             return
         with _Bar(quiet) as bar:
-            result = predict.classify(collection, name, where, min_score=min_score, progress=bar)
+            result = collection.labels.classify(name, where, min_score=min_score, progress=bar)
     rows = [
         {"classifier": result.classifier, "version": result.version, "label": each, "segments": count}
         for each, count in result.labels.items()
@@ -195,7 +190,6 @@ def _give(
     *,
     quiet: bool,
 ) -> None:
-    from e2vsearch.analysis.labels import examples as labels
 
     if table is not None and name:
         raise typer.BadParameter("--csv names the labels itself")
@@ -204,9 +198,9 @@ def _give(
     if table is None and not examples:
         raise typer.BadParameter("write e2vsearch label NAME EXAMPLE..., or --csv, --list, --suggest")
     if table is not None:
-        reports = labels.add_examples_from(collection, table)
+        reports = collection.labels.add_from(table)
     else:
-        reports = (labels.add_examples(collection, name, *examples, speaker=speaker),)
+        reports = (collection.labels.add(name, *examples, speaker=speaker),)
     columns = {"label": "label", "moments": "moments>", "added": "new>", "already": "already>", "replaced": "replaced>"}
     shown = [{**asdict(each), "moments": len(each.examples), "replaced": len(each.replaced)} for each in reports]
     write([asdict(each) for each in reports], format_=format_, output=output, columns=columns, table=shown)
@@ -229,13 +223,12 @@ def _told(reports: Sequence[LabelReport], *, quiet: bool) -> int:
 
 
 def _list(collection: Collection, name: str, format_: Format | None, output: Path | None) -> None:
-    from e2vsearch.analysis.labels import examples as labels
 
     if name:
-        rows = [asdict(each) for each in labels.list_examples(collection, name)]
+        rows = [asdict(each) for each in collection.labels.examples(name)]
         columns = {"example": "example", "recording": "call", "speaker": "speaker"}
     else:
-        rows = [asdict(each) for each in labels.list_labels(collection)]
+        rows = [asdict(each) for each in collection.labels.list()]
         columns = {"name": "label", "examples": "examples>", "classified": "classified>"}
     if not rows and chosen(format_, output) is Format.table:
         note("no labels yet - give some with: e2vsearch label NAME EXAMPLE...")
@@ -244,11 +237,10 @@ def _list(collection: Collection, name: str, format_: Format | None, output: Pat
 
 
 def _remove(collection: Collection, name: str, examples: Sequence[str], *, quiet: bool) -> None:
-    from e2vsearch.analysis.labels import examples as labels
 
     if not name:
         raise typer.BadParameter("write e2vsearch label NAME --remove, or NAME EXAMPLE... --remove")
-    removed = labels.remove_examples(collection, label=name, segments=examples)
+    removed = collection.labels.remove(label=name, segments=examples)
     note(f"took {name} back from {removed:,} moments", quiet=quiet)
 
 
@@ -262,9 +254,8 @@ def _suggest(
     *,
     quiet: bool,
 ) -> None:
-    from e2vsearch.analysis.labels import active_learning
 
-    found = active_learning.suggest(collection, k, classifier, where)
+    found = collection.labels.suggest(k, classifier, where)
     columns = {"segment": "id", "name": "call", "channel": "ch>", "at": "at", "label": "perhaps", "why": "why"}
     table = [{**asdict(each), "at": span(each.start_s, each.end_s)} for each in found]
     write([asdict(each) for each in found], format_=format_, output=output, columns=columns, table=table)

@@ -75,7 +75,7 @@ def map_(
 ) -> None:
     """Lay a collection out in the plane and say what its clusters are: emotions, metadata, moments, trend."""
     import e2vsearch
-    from e2vsearch.analysis.maps import build, growth, output, types
+    from e2vsearch.analysis.maps import growth, output, types
 
     if show + place + list_ + drop > 1:
         raise typer.BadParameter("--show, --place, --list and --drop exclude each other")
@@ -86,18 +86,18 @@ def map_(
             _list(collection, format_, files)
             return
         if drop:
-            build.drop(collection, name)
+            collection.maps.drop(name)
             note(f"forgot map {name}", quiet=quiet)
             return
         if place:
-            placed = build.place(collection, name, stages)
-            note(f"placed {placed:,} new {_points(build.load(collection, name))}", quiet=quiet)
+            placed = collection.maps.place(name, stages)
+            note(f"placed {placed:,} new {_points(collection.maps.load(name))}", quiet=quiet)
         elif not show and not anomalies:
             options = types.MapOptions(
                 min_cluster_size=min_cluster_size, neighbors=neighbors, min_dist=min_dist, seed=seed
             )
-            build.make(collection, name, by.value, where, options, stages)
-        drawn = build.load(collection, name)
+            collection.maps.build(name, by.value, where, options, stages)
+        drawn = collection.maps.load(name)
         for path in files.drawings:
             output.write(collection, drawn, path, audio_url, stages)
         stages.clear()
@@ -195,9 +195,8 @@ def _print_anomalies(
 
 
 def _list(collection: Collection, format_: Format | None, files: _Files) -> None:
-    from e2vsearch.analysis.maps import build
 
-    rows = [asdict(each) for each in build.list_maps(collection)]
+    rows = [asdict(each) for each in collection.maps.list()]
     if not rows and not files.tables and chosen(format_, None) is Format.table:
         note("no maps yet - make one with: e2vsearch map")
         return

@@ -32,7 +32,7 @@ def attach(
 
     numbers, vectors = vector_files.read(file.expanduser(), None if ids is None else ids.expanduser())
     with e2vsearch.open(index, create=False) as collection:
-        side = collection.attach(name, numbers, vectors)
+        side = collection.named_vectors.attach(name, numbers, vectors)
     now = f"{side.name} is now on {side.segments:,}, {side.dim}-d"
     note(f"attached {len(numbers):,} vectors: {now} - e2vsearch query REFERENCE --fuse {side.name}=0.5", quiet=quiet)
 
@@ -42,7 +42,7 @@ def sides(index: Index = None, format_: OutputFormat = None, output: Output = No
     import e2vsearch
 
     with e2vsearch.open(index, create=False) as collection:
-        rows = [asdict(side) for side in collection.sides()]
+        rows = [asdict(side) for side in collection.named_vectors.list()]
     if not rows and chosen(format_, output) is Format.table:
         note("no side vectors - add some with: e2vsearch attach NAME FILE")
         return
@@ -55,5 +55,5 @@ def detach(name: _Name, index: Index = None, quiet: Quiet = False) -> None:
     import e2vsearch
 
     with e2vsearch.open(index, create=False) as collection:
-        dropped = collection.detach(name)
+        dropped = collection.named_vectors.detach(name)
     note(f"dropped {name}, which {dropped:,} segments had", quiet=quiet)

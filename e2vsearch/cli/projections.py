@@ -35,9 +35,7 @@ def space_list(index: Index = None, format_: OutputFormat = None, output: Output
     import e2vsearch
 
     with e2vsearch.open(index, create=False) as collection:
-        from e2vsearch.analysis import projections
-
-        found = projections.listed(collection)
+        found = collection.projections.list()
     write([asdict(each) for each in found], format_=format_, output=output, columns=_LIST, table=_rows(found))
 
 
@@ -89,16 +87,15 @@ def space_fit(
     if speaker_key and not head:
         raise typer.BadParameter("--speaker-key goes with --head: labels name speakers in a column of their own")
     with e2vsearch.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
-        from e2vsearch.analysis import projections
         from e2vsearch.projections.head import SHARE
 
         if head:
             kept = SHARE if share is None else share
-            made = projections.fit_head(
-                collection, name=name or "head", share=kept, speaker_keys=speaker_key or (), seed=seed
+            made = collection.projections.fit_head(
+                name=name or "head", share=kept, speaker_keys=speaker_key or (), seed=seed
             )
         else:
-            made = projections.fit(collection, labels, name=name or "fitted", share=share, force=force, seed=seed)
+            made = collection.projections.fit(labels, name=name or "fitted", share=share, force=force, seed=seed)
     write([asdict(made)], format_=format_, output=output, columns=_LIST, table=_rows([made]), whole=asdict(made))
     if failed := made.report.get("failed"):
         note(f"{failed:,} rows could not be used", quiet=quiet)
@@ -124,9 +121,7 @@ def space_compare(
     import e2vsearch
 
     with e2vsearch.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
-        from e2vsearch.analysis import projections
-
-        found = projections.compare(collection, labels, seed=seed)
+        found = collection.projections.compare(labels, seed=seed)
     rows = [asdict(each) for each in found]
     write(rows, format_=format_, output=output, columns=_COMPARE, table=[_compared(each) for each in found])
     first = found[0]
@@ -147,9 +142,7 @@ def space_use(
     import e2vsearch
 
     with e2vsearch.open(index, create=False) as collection:
-        from e2vsearch.analysis import projections
-
-        built = projections.use(collection, name)
+        built = collection.projections.use(name)
     note(f"searching through {name}" + (f", {built.n:,} segments indexed" if built else ""), quiet=quiet)
 
 
@@ -161,9 +154,7 @@ def space_drop(
     import e2vsearch
 
     with e2vsearch.open(index, create=False) as collection:
-        from e2vsearch.analysis import projections
-
-        projections.drop(collection, name)
+        collection.projections.drop(name)
     note(f"dropped {name}", quiet=quiet)
 
 

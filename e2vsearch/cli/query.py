@@ -123,11 +123,11 @@ def query(
             include_self=include_self,
             exact=exact,
             text=text,
-            fuse=dict(map(_weighed, fuse or ())),
-            but_not=[each if not_weight is None else (each, not_weight) for each in but_not or ()],
+            named_vectors=dict(map(_weighed, fuse or ())),
+            avoid=[each if not_weight is None else (each, not_weight) for each in but_not or ()],
             emotion=dict(map(_emotion_weight, emotion or ())),
-            emotion_min=min_,
-            arc=arc,
+            min_probability=min_,
+            trajectory=arc,
             per=limits,
             explain=explain,
         )
@@ -155,14 +155,14 @@ def query(
         among = f"{result.searched:,} of {result.total:,}" if where or text else f"{result.searched:,}"
         how = "" if result.exact else " through the index"
         filtered = (f" where {where}" if where else "") + (f" saying {text}" if text else "")
-        place = collection.place.named
+        place = collection.location.named
         note(f"searched {among} segments{filtered}{how} in {result.seconds * 1000:.0f} ms, index {place}", quiet=quiet)
         if explain:
             note(
                 "nearer than: so many % of random pairs of moments of this collection, of different calls", quiet=quiet
             )
-        if collection.mending:
-            note(f"rebuilding the index, since {collection.mending}", quiet=quiet)
+        if collection.index.building:
+            note(f"rebuilding the index, since {collection.index.building}", quiet=quiet)
 
 
 def _hit_row(hit: Hit, several: bool) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _hit_row(hit: Hit, several: bool) -> dict[str, Any]:
         "emotion": emotion_cell(hit.emotion, hit.emotion_score),
         "label": f"{hit.label} (yours)" if hit.label_score == 1 else emotion_cell(hit.label, hit.label_score),
         "said": _shortened(hit.text or ""),
-        "fused": ", ".join(f"{name} {cosine:.3f}" for name, cosine in hit.fused.items()),
+        "fused": ", ".join(f"{name} {cosine:.3f}" for name, cosine in hit.named_vector_scores.items()),
         "course": course(hit, several),
         "percentile": percentile(hit),
         "why": why(hit, several),
@@ -248,7 +248,7 @@ def why(hit: Hit, several: bool) -> str:
         parts.append(f"both {shared}")
     nearest = sorted(hit.why.matches, key=lambda match: -match.cosine)[:_MATCHES]
     parts += [f"{_at(match, several)} like {clock(match.start_s)} {match.cosine:.3f}" for match in nearest]
-    parts += [f"not {_name(each.reference)} -{each.penalty:.3f}" for each in hit.why.against]
+    parts += [f"not {_name(each.reference)} -{each.penalty:.3f}" for each in hit.why.avoided]
     if hit.why.emotion_part is not None and hit.why.rest_part is not None:
         parts.append(f"emotion {hit.why.emotion_part:.2f} + rest {hit.why.rest_part:.2f}")
     return "; ".join(parts)

@@ -75,7 +75,7 @@ def serve(
         with e2vsearch.open(index, create=False, device=device, precision=precision) as collection:
 
             def ready() -> None:
-                note(f"serving {collection.place.named} at {address} - Ctrl-C ends it", quiet=quiet)
+                note(f"serving {collection.location.named} at {address} - Ctrl-C ends it", quiet=quiet)
                 if open_:
                     import webbrowser
 

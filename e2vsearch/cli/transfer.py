@@ -40,7 +40,7 @@ def import_(
     transfer_import_.read_space(folder)  # before a collection is made for something that is no export
     with e2vsearch.open(index) as collection:
         done = transfer_import_.load(collection.catalog, folder.expanduser().absolute())
-        collection.maintain()
+        collection.index.maintain()
     already = f", {done.already:,} already there" if done.already else ""
     note(f"imported {_went_over(done)}{already}", quiet=quiet)
 

@@ -74,9 +74,9 @@ def worker(
             port = stack.enter_context(metrics.serving(metrics_port))
             note(f"metrics at http://127.0.0.1:{port}/metrics", quiet=quiet)
         here = Worker(collection, options, stop, metrics)
-        note(f"{here.name} works for {collection.place.named} - Ctrl-C ends it", quiet=quiet)
+        note(f"{here.name} works for {collection.location.named} - Ctrl-C ends it", quiet=quiet)
         report = here.run()
-        place = collection.place.named
+        place = collection.location.named
     parts = [f"{n:,} {name.replace('_', ' ')}" for name, n in asdict(report).items() if n and name in _COUNTED]
     if chosen(format_, output) is Format.table:
         typer.echo(f"{place}: {', '.join(parts) or 'nothing was queued'}")

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -471,10 +471,14 @@ class Queue:
         """Return what waits, what is being worked on, and what failed too often."""
         return jobs.state(self._context.catalog)
 
-    def retry(self, *uris: str) -> int:
-        """Queue dead letters again, all by default, and return how many."""
-        return jobs.retry(self._context.catalog, *uris)
+    def retry(self, uris: Sequence[str] | None = None) -> int:
+        """Queue dead letters again, all by default, and return how many.
 
-    def clear(self) -> int:
-        """Delete what waits, and return how many."""
-        return jobs.clear(self._context.catalog)
+        Raises:
+            NotStored: one that is named is no dead letter.
+        """
+        return jobs.retry(self._context.catalog, uris)
+
+    def clear(self, *, failed_only: bool = False) -> int:
+        """Delete what nobody works on, or the dead letters alone, and return how many."""
+        return jobs.clear(self._context.catalog, parked_only=failed_only)

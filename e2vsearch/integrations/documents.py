@@ -83,7 +83,7 @@ def metadata(hit: Hit, space: Space | None = None, *, exact: bool | None = None)
     """
     return {
         "score": float(hit.score),
-        "moment_score": float(hit.moment_score),
+        "moment_score": float(hit.segment_score),
         "recording": hit.recording,
         "segment": hit.segment,
         "name": _encodable(hit.name),
@@ -157,7 +157,7 @@ def _reasons(hit: Hit, why: Explanation) -> list[str]:
     parts = ""
     if why.emotion_part is not None and why.rest_part is not None:
         parts = f"; {why.emotion_part:.2f} of it by emotion, {why.rest_part:.2f} by all else"
-    lines = [f"this moment: similarity {hit.moment_score:.4f}{rare}{parts}"]
+    lines = [f"this moment: similarity {hit.segment_score:.4f}{rare}{parts}"]
     if why.shared:
         both = (f"{_plain(each.emotion)} {each.reference:.2f} and {each.moment:.2f}" for each in why.shared)
         lines.append(f"in the reference and here: {', '.join(both)}")
@@ -167,8 +167,8 @@ def _reasons(hit: Hit, why: Explanation) -> list[str]:
             for match in nearest(why.matches, _SHOWN_MATCHES)
         )
         lines.append(f"matched: {', '.join(like)}")
-    if why.against:
-        off = (f"{quoted(each.reference)} takes off {each.penalty:.2f}" for each in why.against)
+    if why.avoided:
+        off = (f"{quoted(each.reference)} takes off {each.penalty:.2f}" for each in why.avoided)
         lines.append(f"unwanted: {', '.join(off)}")
     return lines
 

@@ -50,7 +50,7 @@ def compare_audio(view: ComparisonView, a: tuple[str, EmbeddedAudio], b: tuple[s
     cosines = np.clip(units[0] @ units[1].T, -1.0, 1.0)
     best = np.unravel_index(int(np.argmax(cosines)), cosines.shape)
     means = [
-        unit((rows * segment_durations(embedded.segments)[:, None]).sum(axis=0))
+        unit((np.asarray(rows) * segment_durations(embedded.segments)[:, None]).sum(axis=0))
         for rows, (_, embedded) in zip(units, (a, b), strict=True)
     ]
     compared = [

@@ -127,7 +127,8 @@ class Query:
             if isinstance(given, str | os.PathLike | bytes):
                 raise QueryError(f"{name} is a list of references, even of one")
             object.__setattr__(self, name, tuple(Reference.of(each) for each in given))
-        group_by = (self.group_by,) if isinstance(self.group_by, str) else tuple(self.group_by)
+        groups: Any = self.group_by
+        group_by = (groups,) if isinstance(groups, str) else tuple(groups)
         object.__setattr__(self, "group_by", group_by)
         self._check()
 

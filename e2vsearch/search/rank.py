@@ -67,7 +67,8 @@ class Ranking:
             self.segments, self.recordings, self.scores, self.segment_scores, self.named_vector_scores, self.alignments,
         )  # fmt: skip
         kept: list[Any] = [[column[at] for at in positions] if column else [] for column in columns]
-        return Ranking(*kept[:4], self.searched, self.exact, *kept[4:])
+        segments, recordings, scores, segment_scores, named, alignments = kept
+        return Ranking(segments, recordings, scores, segment_scores, self.searched, self.exact, named, alignments)
 
 
 def rank_segments(

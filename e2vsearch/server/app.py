@@ -12,14 +12,14 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from e2vsearch import __version__
+from e2vsearch._version import __version__
 from e2vsearch.access import AllowedFolders
 from e2vsearch.collection import Collection
 from e2vsearch.errors import EncoderError, MissingExtra, NoCollection
 from e2vsearch.server import openapi_examples, page
 from e2vsearch.server.auth import AuthMiddleware
 from e2vsearch.server.batcher import Batch
-from e2vsearch.server.embedder import LimitedCollection
+from e2vsearch.server.embedder import LimitedEmbedder
 from e2vsearch.server.executor import BoundedExecutor
 from e2vsearch.server.options import ServiceOptions
 from e2vsearch.server.prometheus import Metrics, Observed
@@ -56,7 +56,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(service.uploads.sweep)
-        await asyncio.to_thread(_warm, service.collection)
+        await asyncio.to_thread(_warm, service)
         yield
         await asyncio.to_thread(_close, service)
 
@@ -94,9 +94,11 @@ def _service(collection: Collection, options: ServiceOptions) -> ServerState:
     def watch(batch: Batch) -> None:
         metrics.batch(batch)
 
-    served = LimitedCollection(collection, options.max_audio_s, watch)
+    embedder = LimitedEmbedder(collection.encoder, options.max_audio_s, watch)
+    served = collection.with_embed(embedder)
     metrics = Metrics(served, (listening, reading))
-    return ServerState(served, options, AllowedFolders(options.roots), listening, reading, Uploads(), metrics)
+    roots = AllowedFolders(options.roots)
+    return ServerState(served, embedder, options, roots, listening, reading, Uploads(), metrics)
 
 
 def _add_own_routes(app: FastAPI, service: ServerState) -> None:
@@ -123,12 +125,12 @@ def _add_own_routes(app: FastAPI, service: ServerState) -> None:
         return Response(await asyncio.to_thread(service.metrics.text), media_type=CONTENT_TYPE_LATEST)
 
 
-def _warm(collection: LimitedCollection) -> None:
+def _warm(service: ServerState) -> None:
     """Open what the first request would have to wait for."""
     try:
-        collection.require_space()
-        collection.index()
-        collection.encoder()
+        service.collection.catalog.require_space()
+        service.collection.index.status()
+        service.embedder.encoder()
     except (NoCollection, EncoderError, MissingExtra) as error:  # ids and vectors can be asked for all the same
         _log.warning("clips cannot be listened to: %s", error)
 
@@ -136,7 +138,8 @@ def _warm(collection: LimitedCollection) -> None:
 def _close(service: ServerState) -> None:
     service.listening.close()
     service.reading.close()
-    service.collection.close()
+    service.embedder.close()
+    service.collection.index.builder.join()
     service.uploads.close()
 
 

@@ -1,8 +1,4 @@
-"""A collection as requests may use it. Knows the limits of listening, nothing of HTTP.
-
-Whatever a route calls (`query`, `compare`, a classifier), audio is embedded within the limits of
-the service, for no longer than the request in hand may take, and with the one encoder that all requests share.
-"""
+"""Embeds what requests send: within the service's limits, for as long as a request may take, by one shared encoder."""
 
 from __future__ import annotations
 
@@ -11,53 +7,56 @@ from collections.abc import Callable
 
 from e2vsearch import audio
 from e2vsearch.audio import AudioSource
-from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import AudioInvalid
 from e2vsearch.pipeline import embed_audio
 from e2vsearch.server.batcher import Batch, BatchedEncoder
 from e2vsearch.server.executor import asked_to_stop
+from e2vsearch.speech import SpeechOptions
 from e2vsearch.types import EmbeddedAudio
 
 MAX_CHANNELS = 8
 """Call recorders write 1 to 8; every channel costs as much as a recording of its own."""
 
 
-class LimitedCollection(Collection):
-    """An open collection, shared by requests. Closing it leaves the collection it was made of open."""
+class LimitedEmbedder:
+    """The strategy that a served collection embeds with."""
 
-    def __init__(self, collection: Collection, max_audio_s: float, watch: Callable[[Batch], None]) -> None:
-        """Opens nothing yet."""
-        super().__init__(collection.place, collection.catalog, collection.settings, collection.speech)
-        self._shared = collection
-        self._lenses = collection._lenses  # one index for all, whichever projection is in use
+    def __init__(self, encoder: Callable[[], Encoder], max_audio_s: float, watch: Callable[[Batch], None]) -> None:
+        """Open nothing yet.
+
+        Args:
+            encoder: opens the collection's encoder.
+            max_audio_s: how long a clip may be.
+            watch: called after each batch.
+        """
+        self._open = encoder
         self._max_audio_s = max_audio_s
         self._watch = watch
         self._batched: BatchedEncoder | None = None
         self._opening = threading.Lock()
 
     def encoder(self) -> Encoder:
-        """The collection's encoder, behind one queue for all requests."""
+        """Return the collection's encoder, behind one queue for all requests."""
         with self._opening:
             if self._batched is None:
-                self._batched = BatchedEncoder(self._shared.encoder(), watch=self._watch)
+                self._batched = BatchedEncoder(self._open(), watch=self._watch)
             return self._batched
 
-    def hear(self, source: AudioSource) -> EmbeddedAudio:
-        """The spoken spans of a recording, with their vectors, for as long as the request in hand may take.
+    def __call__(self, source: AudioSource, _: Callable[[], Encoder], speech: SpeechOptions) -> EmbeddedAudio:
+        """Return the spoken segments of a clip, for as long as the request in hand may take.
 
         Raises:
             AudioTooLong: it is longer than the service allows, whatever its header says.
             AudioInvalid: it has more channels than calls have.
-            Stopped: nobody waits for it any more.
+            Cancelled: nobody waits for it any more.
         """
         info = audio.probe(source)
         if info.channels > MAX_CHANNELS:
             raise AudioInvalid(f"{info.channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
-        return embed_audio(source, self.encoder(), self.speech, asked_to_stop(), self._max_audio_s)
+        return embed_audio(source, self.encoder(), speech, asked_to_stop(), self._max_audio_s)
 
     def close(self) -> None:
-        """Encode what is waiting, and wait for an index build that is under way."""
+        """Encode what is waiting."""
         if self._batched is not None:
             self._batched.close()
-        self._mender.join()

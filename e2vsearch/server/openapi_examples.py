@@ -19,6 +19,7 @@ from e2vsearch.analysis.maps.types import (
     TrendPoint,
 )
 from e2vsearch.emotions import UNSURE
+from e2vsearch.search.result import QueryResult
 from e2vsearch.server.schemas import (
     Classification,
     EmbeddedMoment,
@@ -42,7 +43,6 @@ from e2vsearch.types import (
     Hit,
     IndexStatus,
     Match,
-    QueryResult,
     Recording,
     Segment,
     SharedEmotion,
@@ -69,7 +69,7 @@ HIT = Hit(
     channel=1,
     start_s=761.2,
     end_s=766.4,
-    moment_score=0.9412,
+    segment_score=0.9412,
     emotion="angry",
     emotion_score=0.81,
     metadata=_META,
@@ -83,9 +83,6 @@ HIT = Hit(
     why=Explanation(
         (Match("angry.wav", 0.4, 4.9, "seg:14", 761.2, 766.4, 0.9412),),
         (SharedEmotion("angry", 0.74, 0.81),),
-        (),
-        0.37,
-        0.5712,
     ),
 )
 
@@ -93,7 +90,14 @@ QUERY_RESULT = QueryResult((HIT,), 184_203, 184_203, False, 0.038, ("angry.wav",
 
 _SIDE = ComparedAudio("a.wav", 3, 12.4, "angry", 0.7, 0.74, 0.27, 0, 4.1, 8.8)
 
-COMPARISON = Comparison(0.8719, 0.9133, _SIDE, replace(_SIDE, name="b.wav", emotion=UNSURE, emotion_score=None), _SPACE)
+COMPARISON = Comparison(
+    0.8719,
+    0.9133,
+    _SIDE,
+    replace(_SIDE, name="b.wav", emotion=UNSURE, emotion_score=None),
+    _SPACE,
+    "index uses no projection",
+)
 
 RECORDING = Recording(
     id="call:2",

@@ -15,10 +15,10 @@ from prometheus_client.registry import Collector
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from e2vsearch.collection import Collection
 from e2vsearch.errors import E2vsearchError
 from e2vsearch.server.auth import HEADERS
 from e2vsearch.server.batcher import Batch
-from e2vsearch.server.embedder import LimitedCollection
 from e2vsearch.server.executor import BoundedExecutor
 from e2vsearch.server.responses import CLIENT_GONE, refusal
 
@@ -38,7 +38,7 @@ _INDEX_FRESH_S = 10.0  # a scrape asks the database for the index's state no mor
 class Metrics:
     """Counters of one application."""
 
-    def __init__(self, collection: LimitedCollection, lanes: Iterable[BoundedExecutor]) -> None:
+    def __init__(self, collection: Collection, lanes: Iterable[BoundedExecutor]) -> None:
         """Registers them in a registry of its own."""
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
@@ -78,7 +78,7 @@ class Metrics:
 class _State(Collector):
     """What is true at the moment of a scrape."""
 
-    def __init__(self, collection: LimitedCollection, lanes: tuple[BoundedExecutor, ...]) -> None:
+    def __init__(self, collection: Collection, lanes: tuple[BoundedExecutor, ...]) -> None:
         self._collection = collection
         self._lanes = lanes
         self._index: list[Metric] = []
@@ -101,9 +101,9 @@ class _State(Collector):
         yield from self._index
 
 
-def _index(collection: LimitedCollection) -> Iterator[Metric]:
+def _index(collection: Collection) -> Iterator[Metric]:
     try:
-        state = collection.index().status()
+        state = collection.index.engine.status()
     except E2vsearchError:  # nothing ingested yet
         return
     for name, value, meaning in (

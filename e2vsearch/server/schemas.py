@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from e2vsearch.analysis.labels.types import ClassifiedMoment, ClassifierReport, LabelCount
 from e2vsearch.analysis.maps.types import By as MapBy
 from e2vsearch.analysis.maps.types import Cluster, MapOptions, MapSummary
+from e2vsearch.search import query as search
+from e2vsearch.search.query import AudioQuery, Reference
 from e2vsearch.types import By, Recording, Segment
 
 MAX_K = 1000
@@ -96,56 +99,105 @@ class QueryRequest(_Request):
     """What is searched for, and among what."""
 
     model_config = _shown(
-        {"references": ["seg:14"], "k": 5, "where": 'agent = "Kim" and date >= 2024-03-01'},
-        {"references": ["seg:14"], "but_not": ["label:calm"], "per": {"agent": 2}, "explain": True},
+        {"references": ["seg:14"], "k": 5, "where": 'queue = "billing" and date >= 2024-03-01'},
+        {"references": ["seg:14"], "avoid": ["label:calm"], "group_by": ["queue"], "group_size": 2, "explain": True},
         {"emotion": {"frustrated": 1, "shouting": -0.5}, "by": "segment", "text": "refund"},
-        {"arc": ["emotion:neutral", "emotion:angry"]},
+        {"trajectory": ["emotion:neutral", "emotion:angry"]},
     )
 
     references: list[Named | Vector] = Field(
         default_factory=list,
         max_length=16,
-        description="Several count as one reference of all their segments. None with `emotion` or `arc` alone.",
+        description="Several count as one reference of all their segments. None with `emotion` or `trajectory` alone.",
     )
     weights: list[Weight] | None = Field(
         None, max_length=16, description="One for each reference; the score is their weighted mean."
     )
-    but_not: list[Named | Vector] = Field(
+    avoid: list[Named | Vector] = Field(
         default_factory=list, max_length=16, description="References that hits should be unlike."
     )
-    but_not_weights: list[Weight] | None = Field(
-        None, max_length=16, description="One for each of `but_not`: how much of the likeness to it is taken off."
+    avoid_weights: list[Weight] | None = Field(
+        None, max_length=16, description="One for each of `avoid`: how much of the likeness to it is taken off."
     )
     emotion: dict[Label, Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]] = Field(
         default_factory=dict,
         max_length=16,
         description="Emotions and labels by weight, as one reference; below 0 they are taken off.",
     )
-    emotion_min: float | None = Field(
+    min_probability: float | None = Field(
         None, ge=0, le=1, description="The least probability of each of these emotions in a moment."
     )
-    arc: Named | list[Named] | None = Field(
-        None, description="Calls that run like this one, or through these stations, from beginning to end."
+    trajectory: Named | list[Named] | None = Field(
+        None,
+        description="Recordings whose emotion changes in the same way: as in this one, or through these references.",
     )
     k: int = Field(20, ge=1, le=MAX_K, description="How many hits.")
-    by: By = Field("call", description="Hits are calls, each with its best moment, or segments.")
+    by: By = Field("recording", description="Hits are recordings, each with its best segment, or segments.")
     where: Where | None = Field(None, description="A filter.")
     text: Text | None = Field(None, description="Words that must be said in the segment.")
-    per: Limits = Field(default_factory=dict, description="At most so many hits that share a value.")
+    group_by: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(
+        default_factory=list,
+        max_length=8,
+        description="`recording`, `day` or metadata keys: cap hits that share a value.",
+    )
+    group_size: Annotated[int, Field(ge=1, le=MAX_K)] | list[Annotated[int, Field(ge=1, le=MAX_K)]] = Field(
+        1, description="At most so many hits for each value: one number, or one for each of `group_by`."
+    )
     include_self: bool = Field(False, description="Keep stored segments that are themselves the reference.")
     exact: bool = Field(False, description="Compare every segment, whatever index there is.")
     explain: bool = Field(False, description="Say of each hit why it is one, and how rare such likeness is here.")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if not self.references and not self.emotion and self.arc is None:
-            raise ValueError("give references, an emotion or an arc")
-        for name, given in (("references", self.weights), ("but_not", self.but_not_weights)):
+        if not self.references and not self.emotion and self.trajectory is None:
+            raise ValueError("give references, an emotion or a trajectory")
+        for name, given in (("references", self.weights), ("avoid", self.avoid_weights)):
             if given is not None and len(given) != len(getattr(self, name)):
                 raise ValueError(f"give one weight for each of {name}")
-        if isinstance(self.arc, list) and not 2 <= len(self.arc) <= 16:
-            raise ValueError("give an arc of 2 to 16 stations")
+        if isinstance(self.trajectory, list) and not 2 <= len(self.trajectory) <= 16:
+            raise ValueError("give a trajectory of 2 to 16 references")
         return self
+
+    def sources(self) -> list[str | list[float]]:
+        """Return every reference that is named, those of a trajectory among them."""
+        return [*self.references, *self.avoid, *_listed(self.trajectory)]
+
+    def query(self, allowed: Callable[[str | list[float]], AudioQuery]) -> search.Query:
+        """Return the query, each reference as the service allows it.
+
+        Raises:
+            QueryError: it makes no sense by itself.
+        """
+        stages = [allowed(each) for each in _listed(self.trajectory)]
+        return search.Query(
+            references=_references(map(allowed, self.references), self.weights),
+            k=self.k,
+            by=self.by,
+            where=self.where,
+            text=self.text,
+            avoid=_references(map(allowed, self.avoid), self.avoid_weights),
+            emotion=self.emotion,
+            min_probability=self.min_probability,
+            trajectory=None if not stages else stages if len(stages) > 1 else stages[0],
+            group_by=tuple(self.group_by),
+            group_size=self.group_size if isinstance(self.group_size, int) else tuple(self.group_size),
+            explain=self.explain,
+            exact=self.exact,
+            include_self=self.include_self,
+        )
+
+
+def _listed(trajectory: str | list[str] | None) -> list[str]:
+    """Return a trajectory's references, whether they come as a list or as ``emotion:a,emotion:b``."""
+    if isinstance(trajectory, str):
+        names = [each.strip() for each in trajectory.split(",")]
+        return names if trajectory.startswith(("emotion:", "label:")) else [trajectory]
+    return trajectory or []
+
+
+def _references(sources: Iterable[AudioQuery], weights: list[float] | None) -> tuple[Reference, ...]:
+    found = list(sources)
+    return tuple(map(Reference, found, weights if weights is not None else [None] * len(found)))
 
 
 class UploadedQuery(BaseModel):
@@ -154,13 +206,29 @@ class UploadedQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     k: int = Field(20, ge=1, le=MAX_K, description="How many hits.")
-    by: By = Field("call", description="Hits are calls, each with its best moment, or segments.")
+    by: By = Field("recording", description="Hits are recordings, each with its best segment, or segments.")
     where: Where | None = Field(None, description="A filter.")
     text: Text | None = Field(None, description="Words that must be said in the segment.")
-    arc: bool = Field(False, description="Find calls that run like it from beginning to end.")
-    per_recording: int | None = Field(None, ge=1, le=MAX_K, description="At most so many hits of one recording.")
+    trajectory: bool = Field(False, description="Find recordings whose emotion changes as in it.")
+    group_by: Annotated[str, Field(max_length=64)] | None = Field(None, description="Cap hits that share a value.")
+    group_size: int = Field(1, ge=1, le=MAX_K, description="At most so many hits for each value of `group_by`.")
     exact: bool = Field(False, description="Compare every segment, whatever index there is.")
     explain: bool = Field(False, description="Say of each hit why it is one, and how rare such likeness is here.")
+
+    def query(self, path: os.PathLike[str]) -> search.Query:
+        """Return the query for a clip that was uploaded to `path`."""
+        return search.Query(
+            references=() if self.trajectory else (Reference(path),),
+            k=self.k,
+            by=self.by,
+            where=self.where,
+            text=self.text,
+            trajectory=path if self.trajectory else None,
+            group_by=() if self.group_by is None else (self.group_by,),
+            group_size=self.group_size,
+            explain=self.explain,
+            exact=self.exact,
+        )
 
 
 class CompareRequest(_Request):

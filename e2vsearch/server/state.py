@@ -12,14 +12,16 @@ from typing import TypeVar
 from fastapi import Request
 
 from e2vsearch.access import AllowedFolders
+from e2vsearch.collection import Collection
 from e2vsearch.errors import E2vsearchError, NotStored, PathForbidden, QueryError
 from e2vsearch.pipeline import stored_audio
-from e2vsearch.server.embedder import LimitedCollection
+from e2vsearch.search.compare import compare_audio
+from e2vsearch.server.embedder import LimitedEmbedder
 from e2vsearch.server.executor import BoundedExecutor, Gone, Ticket
 from e2vsearch.server.options import ServiceOptions
 from e2vsearch.server.prometheus import Metrics
 from e2vsearch.server.uploads import Form, Uploads
-from e2vsearch.types import EmbeddedAudio
+from e2vsearch.types import Comparison, EmbeddedAudio
 
 T = TypeVar("T")
 
@@ -38,7 +40,8 @@ def is_path(named: str) -> bool:
 class ServerState:
     """One application's collection, and all that its requests share."""
 
-    collection: LimitedCollection
+    collection: Collection
+    embedder: LimitedEmbedder
     options: ServiceOptions
     roots: AllowedFolders
     listening: BoundedExecutor
@@ -80,6 +83,10 @@ class ServerState:
         except (OSError, ValueError) as error:  # a name too long for the file system, or one that it cannot write
             raise PathForbidden(f"{named[:100]!r} is no file that may be read here") from error
 
+    def compare(self, a: tuple[str, EmbeddedAudio], b: tuple[str, EmbeddedAudio]) -> Comparison:
+        """Return how alike two embedded clips feel, each with its client's name for it."""
+        return compare_audio(self.collection.comparison_view(self.embedder.encoder()), a, b)
+
     def heard(self, named: str) -> EmbeddedAudio:
         """What is heard in a stored recording or moment, or in a file in one of the roots.
 
@@ -90,7 +97,7 @@ class ServerState:
         found = self.reference(named)
         if isinstance(found, Path):
             with called(found, named):
-                return self.collection.hear(found)
+                return self.collection.embed(found)
         if found.startswith(NAMES):
             raise QueryError(f"{named} is no recording - name seg:NUMBER, call:NUMBER or a file")
         return stored_audio(self.collection.catalog, found)

@@ -26,7 +26,7 @@ def make_calls(folder: Path) -> Path:
 
 @contextmanager
 def ingested(url: str, calls: Path) -> Iterator[Collection]:
-    with e2vsearch.open(url, encoder="fake") as collection:
+    with e2vsearch.open(url, encoder="fake", create=True) as collection:
         report = collection.ingest(calls)
         assert (report.stored, report.failures) == (4, ())
         yield collection

@@ -19,7 +19,7 @@ from e2vsearch.vectors.engine import IndexOptions
 
 
 def test_a_cut_finds_its_call_and_moment(collection: Collection, calls: Path, tmp_path: Path) -> None:
-    segment = collection.segments(collection.find(str(calls / "voice1.wav"))[0].id)[1]
+    segment = collection.segments(collection.recordings(str(calls / "voice1.wav"))[0].id)[1]
     cut = save(tmp_path / "cut.wav", audio.cut(calls / "voice1.wav", segment.start_s, segment.end_s))
     result = collection.query(cut, k=3)
     assert result[0].name == "voice1"
@@ -57,7 +57,7 @@ def test_a_stored_call_leaves_itself_out(collection: Collection) -> None:
 def test_every_kind_of_reference_gives_the_same(collection: Collection, tmp_path: Path) -> None:
     clip = speech(3.0, seed=11, pitch_hz=130.0)
     path = save(tmp_path / "a clip.wav", clip, subtype="FLOAT")
-    vectors = np.stack([moment.vector for moment in collection.hear(path).moments])
+    vectors = np.stack([moment.vector for moment in collection.embed(path).moments])
     assert len(vectors) == 1
     np.save(tmp_path / "ref.npy", vectors[0])
     expected = [(hit.segment, round(hit.score, 5)) for hit in collection.query(path)]
@@ -93,7 +93,7 @@ def test_late_interaction_is_the_mean_of_best_matches(collection: Collection) ->
         own = ids[recordings == int(hit.recording.removeprefix("call:"))]
         best = own[np.argmax(cosines[:, np.isin(ids, own)].max(axis=0))]
         assert hit.segment == f"seg:{best}"
-        assert hit.moment_score == pytest.approx(cosines[:, ids == best].max(), abs=1e-6)
+        assert hit.segment_score == pytest.approx(cosines[:, ids == best].max(), abs=1e-6)
 
 
 def test_late_interaction_keeps_to_the_filter(collection: Collection) -> None:
@@ -102,7 +102,7 @@ def test_late_interaction_keeps_to_the_filter(collection: Collection) -> None:
     assert [hit.channel for hit in hits] == [1]
     [only] = hits
     ids = collection.catalog.select("channel = 1")
-    cosines = collection.index().scores(reference, ids)
+    cosines = collection.index.engine.scores(reference, ids)
     assert only.score == pytest.approx(cosines.max(axis=1).mean(), abs=1e-6)
 
 
@@ -135,7 +135,7 @@ def test_one_long_call_does_not_fill_the_list(collection: Collection) -> None:
         NewSegment(0, float(at), at + 1.0, vector + 0.01 * rng.standard_normal(16).astype(np.float32))
         for at in range(1500)
     )
-    recording = collection.find(where="name = voice0")[0]
+    recording = collection.recordings(where="name = voice0")[0]
     fields = {name: getattr(recording, name) for name in NewRecording.__slots__ if hasattr(recording, name)}
     fields |= {"uri": "/long.wav", "content_sha256": "f" * 64, "segments": near}
     collection.catalog.store(NewRecording(**fields))
@@ -182,7 +182,7 @@ def test_another_encoder_is_refused(collection: Collection, database_url: str) -
     from e2vsearch.encoders.fake import FakeEncoder
 
     with (
-        e2vsearch.open(database_url, encoder=FakeEncoder("fake-2")) as other,
+        e2vsearch.open(database_url, encoder=FakeEncoder("fake-2"), create=True) as other,
         pytest.raises(SpaceMismatch, match=r"the version of e2vsearch whose fake made them, or .*--index"),
     ):
         other.query(sine(2.0))
@@ -204,9 +204,9 @@ def test_removed_calls_are_not_found(collection: Collection, calls: Path) -> Non
 
 def test_the_index_is_built_and_answers_the_same(collection: Collection) -> None:
     before = collection.query("seg:1", by="segment", k=100)
-    collection.build("flat")
+    collection.index.build("flat")
     assert collection.status().index.kind == "flat"
-    assert collection.index().verify() == []
+    assert collection.index.engine.verify() == []
     after = collection.query("seg:1", by="segment", k=100)
     assert [(hit.segment, hit.score) for hit in after] == [(hit.segment, pytest.approx(hit.score)) for hit in before]
 
@@ -223,17 +223,17 @@ def test_a_collection_above_the_threshold_goes_through_the_index(database_url: s
         return NewRecording(f"/{number}.wav", str(number), f"{number:064x}", 1, 1, when, 60.0, 1, 8000, "WAV", segments)
 
     options = IndexOptions(exact_below=2000)
-    with e2vsearch.open(database_url, index_options=options) as collection:
+    with e2vsearch.open(database_url, index_options=options, create=True) as collection:
         collection.catalog.pin(Space("saved", "made", 16), "saved")
         for number in range(100):
             collection.catalog.store(recording(number))
-        assert "no index yet" in str(collection.index().due())
-        manifest = collection.maintain()
+        assert "no index yet" in str(collection.index.engine.due())
+        manifest = collection.index.maintain()
         assert manifest is not None
         assert manifest.kind == "ivf-rabitq"
         assert manifest.tuned.recall >= 0.95
-        assert collection.index().due() is None
-        assert collection.index().verify() == []
+        assert collection.index.engine.due() is None
+        assert collection.index.engine.verify() == []
         for by in ("segment", "call"):
             near = collection.query("seg:7", by=by, k=10)
             true = collection.query("seg:7", by=by, k=10, exact=True)

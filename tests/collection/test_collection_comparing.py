@@ -56,7 +56,7 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, call
     found = collection.compare(*clips)
     assert found.space.projection == f"turned@{projection.revision[:12]}"
     units = [
-        unit(projection.apply(np.stack([moment.vector for moment in collection.hear(clip).moments]))) for clip in clips
+        unit(projection.apply(np.stack([moment.vector for moment in collection.embed(clip).moments]))) for clip in clips
     ]
     assert found.best == pytest.approx((units[0] @ units[1].T).max(), abs=1e-5)
     assert abs(found.score - raw.score) > 1e-3
@@ -75,7 +75,7 @@ def test_clips_are_compared_as_the_collection_at_hand_compares(run: Run, calls: 
     alone, said = compared("--encoder", "fake", "--index", index)
     assert alone["space"]["projection"] == "raw"
     assert said == f"compared raw, as the encoder made the vectors: no collection in {index}"
-    with e2vsearch.open(index, encoder="fake") as collection:
+    with e2vsearch.open(index, encoder="fake", create=True) as collection:
         collection.ingest(calls)
         plain, said = compared("--index", index)
         assert (plain, said) == (alone, f"compared raw, as the encoder made the vectors: {index} uses no projection")
@@ -91,12 +91,12 @@ def test_clips_are_compared_as_the_collection_at_hand_compares(run: Run, calls: 
     assert f"{found['score']:.4f}" in table.out
     assert f", {name})" in table.out.splitlines()[0]
     assert table.err == ""
-    with e2vsearch.open(tmp_path / "other") as other:
+    with e2vsearch.open(tmp_path / "other", create=True) as other:
         other.catalog.pin(Space("fake", "another revision", 16, ("low", "high")), "fake")
     strange, said = compared("--encoder", "fake", "--index", tmp_path / "other")
     assert strange == alone
     assert "other holds vectors of another space: fake@another" in said
-    with e2vsearch.open(tmp_path / "empty"):
+    with e2vsearch.open(tmp_path / "empty", create=True):
         pass
     empty, said = compared("--encoder", "fake", "--index", tmp_path / "empty")
     assert (empty, said.endswith("empty holds no recordings yet")) == (alone, True)

@@ -28,10 +28,10 @@ def test_places(tmp_path: Path) -> None:
 
 def test_a_folder_may_have_any_name(tmp_path: Path, calls: Path) -> None:
     folder = tmp_path / "50% calls? #1 ünïcode"
-    with e2vsearch.open(folder, encoder="fake") as collection:
+    with e2vsearch.open(folder, encoder="fake", create=True) as collection:
         collection.ingest(calls / "voice0.wav")
     assert (folder / "catalog.db").is_file()
-    with e2vsearch.open(folder) as collection:
+    with e2vsearch.open(folder, create=True) as collection:
         assert collection.status().counts.recordings == 1
 
 
@@ -42,7 +42,7 @@ def test_opening_what_is_not_there_makes_nothing(tmp_path: Path) -> None:
 
 
 def test_opening_and_ingesting_makes_a_collection(tmp_path: Path, calls: Path) -> None:
-    collection = e2vsearch.open(tmp_path / "new" / "index", encoder="fake")
+    collection = e2vsearch.open(tmp_path / "new" / "index", encoder="fake", create=True)
     with pytest.raises(NoCollection, match="no recordings yet"):
         collection.query(np.ones(16, np.float32))
     assert collection.ingest(calls / "voice0.wav").stored == 1
@@ -67,7 +67,7 @@ def test_settings_come_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_speech_options_are_the_collections(calls: Path, tmp_path: Path) -> None:
     options = SpeechOptions(max_s=2.5)
-    with e2vsearch.open(tmp_path / "index", encoder="fake", speech=options) as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", speech=options, create=True) as collection:
         collection.ingest(calls / "voice0.wav")
         lengths = [segment.end_s - segment.start_s for segment in collection.segments("call:1")]
         assert len(lengths) > 3

@@ -26,11 +26,11 @@ from e2vsearch.types import Segment
 
 
 def test_export_and_import_are_lossless(collection: Collection, tmp_path: Path) -> None:
-    first = collection.find(where="name = voice0")[0]
+    first = collection.recordings(where="name = voice0")[0]
     collection.catalog.annotate(int(first.id.removeprefix("call:")), {"agent": "Kïm", "price": "3.50"})
     done = export.export(collection.catalog, tmp_path / "export")
     assert (done.recordings, done.segments) == (4, collection.status().counts.segments)
-    with e2vsearch.open(tmp_path / "copy") as copy:
+    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         assert import_.load(copy.catalog, tmp_path / "export").segments == done.segments
         again = import_.load(copy.catalog, tmp_path / "export")
         assert (again.recordings, again.already) == (0, 4)
@@ -88,8 +88,8 @@ def found(collection: Collection) -> Collection:
         )
         number, _ = carry.add_classifier(catalog, classifier)
     carry.add_said(catalog, number, [carry.Said(2, "calm", 0.75), carry.Said(4, "hesitant", 0.5)])
-    collection.attach("text", [1, 2, 5], np.arange(9).reshape(3, 3))
-    collection.attach("screen", [4], np.ones((1, 2)))
+    collection.named_vectors.attach("text", [1, 2, 5], np.arange(9).reshape(3, 3))
+    collection.named_vectors.attach("screen", [4], np.ones((1, 2)))
     return collection
 
 
@@ -97,7 +97,7 @@ def _findings(collection: Collection) -> dict[str, object]:
     """All of it, a segment being called by where it is."""
     catalog = collection.catalog
     where = {
-        number: (collection.recording(segment.recording).name, segment.channel, segment.start_s)
+        number: (collection.recordings(segment.recording)[0].name, segment.channel, segment.start_s)
         for number, segment in catalog.segments()
     }
     classifiers = carry.classifiers(catalog)
@@ -118,7 +118,7 @@ def _findings(collection: Collection) -> dict[str, object]:
                     for number, row in zip(ids.tolist(), rows, strict=True)
                 ],
             )
-            for side in collection.sides()
+            for side in collection.named_vectors.list()
         ],
     }
 
@@ -126,7 +126,7 @@ def _findings(collection: Collection) -> dict[str, object]:
 def test_what_was_found_is_exported_and_imported(found: Collection, tmp_path: Path, other_url: str) -> None:
     done = export.export(found.catalog, tmp_path / "export")
     assert done.found == Annotations(labels=4, classifiers=2, sides=2)
-    with e2vsearch.open(other_url) as copy:
+    with e2vsearch.open(other_url, create=True) as copy:
         # ids are others here: something was there before
         copy.catalog.pin(found.space, "fake")
         before = tuple(NewSegment(0, float(at), at + 1.0, np.ones(16, np.float32)) for at in range(7))
@@ -161,7 +161,7 @@ def test_an_import_adds_what_is_missing_and_changes_nothing(found: Collection, t
 
 def test_a_classifier_of_the_same_version_becomes_the_next(found: Collection, tmp_path: Path) -> None:
     export.export(found.catalog, tmp_path / "export")
-    with e2vsearch.open(tmp_path / "copy") as copy:
+    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         copy.catalog.pin(found.space, "fake")
         [(_, one), _] = carry.classifiers(found.catalog)
         carry.add_classifier(copy.catalog, replace(one, parameters=b"another"))
@@ -184,7 +184,7 @@ def test_an_export_of_format_1_is_read(found: Collection, tmp_path: Path) -> Non
     (tmp_path / "old" / "segments.jsonl").write_text(old, encoding="utf-8")
     manifest["sha256"]["segments.jsonl"] = hashlib.sha256(old.encode()).hexdigest()
     (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    with e2vsearch.open(tmp_path / "copy") as copy:
+    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         done = import_.load(copy.catalog, tmp_path / "old")
         assert (done.recordings, done.found) == (4, Annotations())
         assert copy.status().transcribed == 0
@@ -214,7 +214,7 @@ def test_damaged_exports_are_refused(collection: Collection, tmp_path: Path) -> 
         file.seek(-4, io.SEEK_END)
         file.write(b"\0\0\0\1")
     with (
-        e2vsearch.open(tmp_path / "copy") as copy,
+        e2vsearch.open(tmp_path / "copy", create=True) as copy,
         pytest.raises(ExportError, match=r"vectors\.npy is missing or damaged"),
     ):
         import_.load(copy.catalog, tmp_path / "export")

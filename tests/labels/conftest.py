@@ -15,14 +15,14 @@ from e2vsearch.ingest.runner import Collection
 
 @pytest.fixture
 def collection(database_url: str) -> Iterator[Collection]:
-    with e2vsearch.open(database_url) as collection:
+    with e2vsearch.open(database_url, create=True) as collection:
         yield fill(collection)
 
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[Collection]:
     """The same on SQLite alone, where the database makes no difference."""
-    with e2vsearch.open(tmp_path / "local") as collection:
+    with e2vsearch.open(tmp_path / "local", create=True) as collection:
         yield fill(collection)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from made import call, save, silence, speech
 
 import e2vsearch
-from e2vsearch.analysis.labels import examples, train, types
+from e2vsearch.analysis.labels import types
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.ingest.runner import Collection
 from e2vsearch.types import Space
@@ -55,13 +55,13 @@ def give_all(collection: Collection, calls: int = CALLS, of: tuple[str, ...] = F
     """One example of each feeling from every call."""
     for each in of:
         at = FEELINGS.index(each) + 1
-        examples.add_examples(collection, each, *(f"seg:{number * A_CALL + at}" for number in range(calls)))
+        collection.labels.add(each, *(f"seg:{number * A_CALL + at}" for number in range(calls)))
 
 
 def train_mood(collection: Collection) -> types.ClassifierReport:
     """A classifier of every feeling, its voices told apart by agent."""
     give_all(collection)
-    return train.train(collection, "mood", speaker_keys=["agent"])
+    return collection.labels.train("mood", speaker_keys=["agent"])
 
 
 @contextmanager
@@ -71,6 +71,6 @@ def calls_heard(tmp_path: Path) -> Iterator[Collection]:
     folder.mkdir()
     save(folder / "pair.wav", call([(0, 0.5, 4.0), (1, 5.0, 9.0)], 10.0))
     save(folder / "one.wav", np.concatenate([speech(3.0, seed=5), silence(1.5), speech(3.0, seed=6)]))
-    with e2vsearch.open(tmp_path / "heard", encoder="fake") as collection:
+    with e2vsearch.open(tmp_path / "heard", encoder="fake", create=True) as collection:
         assert collection.ingest(folder).stored == 2
         yield collection

@@ -8,26 +8,26 @@ import numpy as np
 import pytest
 from made import save, silence, speech, wav_bytes
 
-from e2vsearch.analysis.labels import examples, types
+from e2vsearch.analysis.labels import types
 from e2vsearch.catalog import labels as rows
 from e2vsearch.errors import NotStored, QueryError, SettingsError
 from e2vsearch.ingest.runner import Collection
 
 
 def test_a_moment_has_one_label(collection: Collection) -> None:
-    first = examples.add_examples(collection, "hesitant", "seg:2", "seg:5", "seg:2", speaker="Kim")
+    first = collection.labels.add("hesitant", "seg:2", "seg:5", "seg:2", speaker="Kim")
     assert (first.examples, first.added, first.already, first.replaced) == (("seg:2", "seg:5"), 2, 0, ())
-    again = examples.add_examples(collection, " hesitant ", "seg:5")
+    again = collection.labels.add(" hesitant ", "seg:5")
     assert (again.label, again.added, again.already) == ("hesitant", 0, 1)
-    other = examples.add_examples(collection, "calm", "seg:2", "seg:1")
+    other = collection.labels.add("calm", "seg:2", "seg:1")
     assert other.added == 1
     assert other.replaced == (types.Replaced("seg:2", "hesitant"),)
-    assert examples.list_labels(collection) == (types.LabelCount("calm", 2, 0), types.LabelCount("hesitant", 1, 0))
-    assert examples.list_examples(collection, "calm") == (
+    assert collection.labels.list() == (types.LabelCount("calm", 2, 0), types.LabelCount("hesitant", 1, 0))
+    assert collection.labels.examples("calm") == (
         types.LabelledExample("calm", "seg:2", "call:1", "Kim"),  # who speaks does not change with the label
         types.LabelledExample("calm", "seg:1", "call:1", None),
     )
-    segment = collection.segment("seg:2")
+    segment = collection.segments("seg:2")[0]
     assert (segment.label, segment.label_score) == ("calm", 1.0)
 
 
@@ -43,7 +43,7 @@ def test_a_moment_has_one_label(collection: Collection) -> None:
     ],
 )
 def test_spans_pick_the_moments_in_them(local: Collection, example: str, expected: list[str]) -> None:
-    assert list(examples.add_examples(local, "x", example).examples) == expected
+    assert list(local.labels.add("x", example).examples) == expected
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_spans_pick_the_moments_in_them(local: Collection, example: str, expecte
     ],
 )
 def test_what_cannot_be_taken_stops_nothing(local: Collection, example: str, reason: str, says: str) -> None:
-    report = examples.add_examples(local, "x", example, "seg:1")
+    report = local.labels.add("x", example, "seg:1")
     assert report.examples == ("seg:1",)
     [failure] = report.failures
     assert (failure.example, failure.reason) == (example, reason)
@@ -70,53 +70,53 @@ def test_what_cannot_be_taken_stops_nothing(local: Collection, example: str, rea
 @pytest.mark.parametrize("name", ["", "  ", "x" * 65, 'say "no"', "a\x00b", "a\x1b[31m"])
 def test_a_label_needs_a_name_that_filters_can_write(local: Collection, name: str) -> None:
     with pytest.raises(QueryError, match="name of a label"):
-        examples.add_examples(local, name, "seg:1")
+        local.labels.add(name, "seg:1")
 
 
 def test_removing(collection: Collection) -> None:
-    examples.add_examples(collection, "calm", "seg:1", "seg:4")
-    examples.add_examples(collection, "hesitant", "seg:2", "seg:5")
-    assert examples.remove_examples(collection, label="calm", segments=["seg:1", "seg:2"]) == 1
-    assert examples.remove_examples(collection, segments=["seg:2"]) == 1
-    assert examples.remove_examples(collection, label="hesitant") == 1
-    assert examples.list_labels(collection) == (types.LabelCount("calm", 1, 0),)
+    collection.labels.add("calm", "seg:1", "seg:4")
+    collection.labels.add("hesitant", "seg:2", "seg:5")
+    assert collection.labels.remove(label="calm", segments=["seg:1", "seg:2"]) == 1
+    assert collection.labels.remove(segments=["seg:2"]) == 1
+    assert collection.labels.remove(label="hesitant") == 1
+    assert collection.labels.list() == (types.LabelCount("calm", 1, 0),)
     with pytest.raises(NotStored, match="labels: calm"):
-        examples.remove_examples(collection, label="hesitant")
+        collection.labels.remove(label="hesitant")
     with pytest.raises(QueryError, match="name the label"):
-        examples.remove_examples(collection)
+        collection.labels.remove()
     collection.remove("call:1")  # takes its examples with it
-    assert examples.list_labels(collection) == ()
+    assert collection.labels.list() == ()
 
 
 def test_a_stored_file_stands_for_its_segments(heard: Collection, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.wav").write_bytes((tmp_path / "calls" / "one.wav").read_bytes())
     ids = {each.id for each in heard.segments(heard.find(str(tmp_path / "calls" / "one.wav"))[0].id)}
     for path in (tmp_path / "calls" / "one.wav", tmp_path / "elsewhere.wav"):
-        assert set(examples.add_examples(heard, "x", path).examples) == ids
-    channel = examples.add_examples(heard, "x", f"{tmp_path / 'calls' / 'pair.wav'}@0-10#1").examples
+        assert set(heard.labels.add("x", path).examples) == ids
+    channel = heard.labels.add("x", f"{tmp_path / 'calls' / 'pair.wav'}@0-10#1").examples
     assert [heard.segment(each).channel for each in channel] == [1]
 
 
 def test_other_audio_is_kept_as_vectors(heard: Collection, tmp_path: Path) -> None:
     clip = np.concatenate([speech(3.0, seed=1), silence(2.0), speech(3.0, seed=2)])
     path = save(tmp_path / "clip.wav", clip, subtype="FLOAT")
-    first = examples.add_examples(heard, "hesitant", path, speaker="Lee")
+    first = heard.labels.add("hesitant", path, speaker="Lee")
     assert first.added == 2
     assert all(each.startswith(f"{path}@") for each in first.examples)
-    moved = examples.add_examples(heard, "calm", path)
+    moved = heard.labels.add("calm", path)
     assert [(each.example, each.before) for each in moved.replaced] == [(each, "hesitant") for each in first.examples]
-    part = examples.add_examples(heard, "part", f"{path}@4.5-8.5")
+    part = heard.labels.add("part", f"{path}@4.5-8.5")
     [source] = part.examples
     start_s = float(source.rpartition("@")[2].partition("-")[0])
     assert 4.9 < start_s < 5.6
-    whole = examples.add_examples(heard, "bytes", wav_bytes(clip), speech(2.0, seed=3))
+    whole = heard.labels.add("bytes", wav_bytes(clip), speech(2.0, seed=3))
     assert (whole.added, whole.failures) == (3, ())
     stored = {each.label: each for each in rows.examples(heard.catalog)}
     expected = heard.hear(path).moments[1].vector
     np.testing.assert_array_equal(stored["calm"].vector, expected)
     assert (stored["calm"].segment, stored["calm"].recording, stored["calm"].speaker) == (None, None, "Lee")
-    assert examples.remove_examples(heard, label="calm", segments=[str(path)]) == 2
-    silent = examples.add_examples(heard, "x", silence(2.0))
+    assert heard.labels.remove(label="calm", segments=[str(path)]) == 2
+    silent = heard.labels.add("x", silence(2.0))
     assert [each.reason for each in silent.failures] == ["query"]
 
 
@@ -125,7 +125,7 @@ def test_a_folder_stands_for_its_files(heard: Collection, tmp_path: Path) -> Non
     folder.mkdir()
     save(folder / "a.wav", speech(2.0, seed=1))
     (folder / "b.wav").write_bytes(b"no audio at all, but long enough to be looked at")
-    report = examples.add_examples(heard, "x", folder)
+    report = heard.labels.add("x", folder)
     assert report.added == 1
     assert [Path(each.example).name for each in report.failures] == ["b.wav"]
 
@@ -145,7 +145,7 @@ def test_a_table_of_labels(heard: Collection, tmp_path: Path) -> None:
         ";;seg:1;;;;",
     ]
     table.write_text("\n".join(lines), encoding="utf-8")
-    calm, hesitant, nameless = examples.add_examples_from(heard, table)
+    calm, hesitant, nameless = heard.labels.add_from(table)
     assert (calm.label, calm.examples, calm.failures) == ("calm", ("seg:1", "seg:2"), ())
     assert hesitant.added + len(hesitant.replaced) == 2
     assert [each.example for each in hesitant.failures] == [
@@ -155,7 +155,7 @@ def test_a_table_of_labels(heard: Collection, tmp_path: Path) -> None:
     ]
     assert nameless.examples == ()
     assert "line 9" in nameless.failures[0].message
-    assert examples.list_examples(heard, "calm")[0].speaker == "Kim"
+    assert heard.labels.examples("calm")[0].speaker == "Kim"
 
 
 @pytest.mark.parametrize("text", ["name,path\nx,y\n", "label\nx\n", "", b"\xff\xfe\x00"])
@@ -163,4 +163,4 @@ def test_a_table_without_its_columns_is_refused(local: Collection, tmp_path: Pat
     table = tmp_path / "labels.csv"
     table.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SettingsError, match=r"labels\.csv"):
-        examples.add_examples_from(local, table)
+        local.labels.add_from(table)

@@ -15,7 +15,7 @@ import pytest
 from made_labels import DIM, FEELINGS, fill, give_all
 
 import e2vsearch
-from e2vsearch.analysis.labels import classifier_file, predict, train, types
+from e2vsearch.analysis.labels import types
 from e2vsearch.analysis.labels.classifier import Model, unpack
 from e2vsearch.errors import ExportError, SpaceMismatch
 from e2vsearch.ingest.runner import Collection
@@ -24,26 +24,26 @@ from e2vsearch.types import Space
 
 def test_export_and_import(collection: Collection, trained: types.ClassifierReport, tmp_path: Path) -> None:
     file = tmp_path / "mood.npz"
-    assert classifier_file.export_classifier(collection, "mood", file) == trained
+    assert collection.labels.export_classifier("mood", file) == trained
     with np.load(file, allow_pickle=False) as arrays:
         assert arrays["weights"].shape == (3, DIM)
     with pytest.raises(ExportError, match="exists already"):
-        classifier_file.export_classifier(collection, "mood", file)
+        collection.labels.export_classifier("mood", file)
     with pytest.raises(ExportError, match="cannot be written"):
-        classifier_file.export_classifier(collection, "mood", tmp_path / "none" / "x.npz")
+        collection.labels.export_classifier("mood", tmp_path / "none" / "x.npz")
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-    with e2vsearch.open(tmp_path / "copy") as copy:
+    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         fill(copy)
-        came = classifier_file.import_classifier(copy, file)
+        came = copy.labels.import_classifier(file)
         assert came.imported
         assert replace(came, imported=False, created_at=trained.created_at) == trained
-        assert classifier_file.import_classifier(copy, file, "again").name == "again"
-        ours, theirs = predict.classify(collection, "mood"), predict.classify(copy, "mood")
+        assert copy.labels.import_classifier(file, "again").name == "again"
+        ours, theirs = collection.labels.classify("mood"), copy.labels.classify("mood")
         assert ours.labels == theirs.labels
-    with e2vsearch.open(tmp_path / "other") as other:
+    with e2vsearch.open(tmp_path / "other", create=True) as other:
         other.catalog.pin(Space("saved", "another", DIM), "saved")
         with pytest.raises(SpaceMismatch, match="takes vectors of saved@made"):
-            classifier_file.import_classifier(other, file)
+            other.labels.import_classifier(file)
 
 
 class Bomb:
@@ -116,10 +116,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The members of a sound file."""
     pytest.importorskip("sklearn")
     folder = tmp_path_factory.mktemp("exported")
-    with e2vsearch.open(folder / "index") as collection:
+    with e2vsearch.open(folder / "index", create=True) as collection:
         give_all(fill(collection))
-        train.train(collection, "mood")
-        classifier_file.export_classifier(collection, None, folder / "mood.npz")
+        collection.labels.train("mood")
+        collection.labels.export_classifier(None, folder / "mood.npz")
     with zipfile.ZipFile(folder / "mood.npz") as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -142,30 +142,30 @@ def test_a_hostile_file_is_refused_in_one_line(
     else:
         written(file, made)
     with pytest.raises(ExportError, match=r"mood\.npz is no classifier") as caught:
-        classifier_file.import_classifier(empty, file)
+        empty.labels.import_classifier(file)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
     assert not Path("exploded").exists()
-    assert train.classifiers(empty) == ()
+    assert empty.labels.classifiers() == ()
 
 
 def test_the_same_file_unharmed_is_taken(tmp_path: Path, exported: dict[str, bytes], empty: Collection) -> None:
     file = written(tmp_path / "mood.npz", exported)
-    assert classifier_file.import_classifier(empty, file).labels == FEELINGS
-    assert train.remove_classifier(empty, "mood") == 1
+    assert empty.labels.import_classifier(file).labels == FEELINGS
+    assert empty.labels.remove_classifier("mood") == 1
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
     """A pinned collection with nothing in it."""
-    with e2vsearch.open(tmp_path_factory.mktemp("empty") / "index") as collection:
+    with e2vsearch.open(tmp_path_factory.mktemp("empty") / "index", create=True) as collection:
         yield fill(collection, 0)
 
 
 def test_a_file_that_is_not_there(local: Collection, tmp_path: Path) -> None:
     for path in (tmp_path / "none.npz", tmp_path):
         with pytest.raises(ExportError, match="cannot be read"):
-            classifier_file.import_classifier(local, path)
+            local.labels.import_classifier(path)
 
 
 def test_a_model_is_the_same_after_packing() -> None:

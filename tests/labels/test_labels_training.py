@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from made_labels import A_CALL, CALLS, DIM, FEELINGS, fill, give_all
 
 import e2vsearch
-from e2vsearch.analysis.labels import active_learning, examples, fit, predict, types
+from e2vsearch.analysis.labels import fit, types
 from e2vsearch.analysis.labels import metrics as judging
-from e2vsearch.analysis.labels import train as labels_train
 from e2vsearch.catalog.schema import ClassifierRow
 from e2vsearch.errors import AnalysisError, MissingExtra, NotStored, TooFewExamples
 from e2vsearch.ingest.runner import Collection
@@ -112,36 +111,36 @@ def test_a_report_says_how_it_was_judged(collection: Collection, trained: types.
     assert trained.calibration_error < 0.3
     assert trained.contrast is None
     assert trained.warnings == ()
-    assert labels_train.classifiers(collection) == (trained,)
+    assert collection.labels.classifiers() == (trained,)
     json.dumps(trained.confusion)
 
 
 def test_training_again_is_the_next_version_and_the_same(
     collection: Collection, trained: types.ClassifierReport
 ) -> None:
-    again = labels_train.train(collection, "mood", speaker_keys=["agent"])
+    again = collection.labels.train("mood", speaker_keys=["agent"])
     assert replace(again, version=1, created_at=trained.created_at) == trained
     assert again.version == 2
     with collection.catalog.reading() as connection:
         first, second = connection.execute(ClassifierRow.__table__.select()).all()
     assert first.parameters == second.parameters
-    examples.add_examples(collection, "calm", "seg:4")
-    assert labels_train.train(collection, "mood", labels=["calm", "hesitant"]).labels == ("calm", "hesitant")
-    assert labels_train.remove_classifier(collection, "mood") == 3
+    collection.labels.add("calm", "seg:4")
+    assert collection.labels.train("mood", labels=["calm", "hesitant"]).labels == ("calm", "hesitant")
+    assert collection.labels.remove_classifier("mood") == 3
     with pytest.raises(NotStored, match="train one with"):
-        labels_train.remove_classifier(collection, "mood")
+        collection.labels.remove_classifier("mood")
 
 
 def test_a_voice_that_is_known_flatters_nobody(tmp_path: Path) -> None:
     """Vectors that tell voices and nothing else: split by recording alone it looks perfect, by voice it is not."""
     pytest.importorskip("sklearn")
-    with e2vsearch.open(tmp_path / "voices") as collection:
+    with e2vsearch.open(tmp_path / "voices", create=True) as collection:
         fill(collection, 24, voice=4.0, feeling=0.0)
         for number in range(24):
             agent = number // 2
-            examples.add_examples(collection, "ab"[agent % 2], *(f"seg:{number * A_CALL + at}" for at in (1, 2)))
-        by_call = labels_train.train(collection)
-        by_agent = labels_train.train(collection, speaker_keys=["agent"])
+            collection.labels.add("ab"[agent % 2], *(f"seg:{number * A_CALL + at}" for at in (1, 2)))
+        by_call = collection.labels.train()
+        by_agent = collection.labels.train(speaker_keys=["agent"])
         assert (by_call.groups, by_agent.groups) == (24, 12)
         assert by_call.uar is not None
         assert by_agent.uar is not None
@@ -152,46 +151,46 @@ def test_a_voice_that_is_known_flatters_nobody(tmp_path: Path) -> None:
         # a speaker who is named with the example counts as much as one in the metadata
         for number in range(24):
             names = [f"seg:{number * A_CALL + at}" for at in (1, 2)]
-            examples.add_examples(collection, "ab"[number // 2 % 2], *names, speaker=f"agent{number // 2}")
-        assert labels_train.train(collection).uar == by_agent.uar
+            collection.labels.add("ab"[number // 2 % 2], *names, speaker=f"agent{number // 2}")
+        assert collection.labels.train().uar == by_agent.uar
 
 
 def test_too_few_examples(local: Collection) -> None:
     pytest.importorskip("sklearn")
     with pytest.raises(TooFewExamples, match="nothing is labelled"):
-        labels_train.train(local)
-    examples.add_examples(local, "calm", "seg:1", "seg:4", "seg:7")
-    examples.add_examples(local, "hesitant", "seg:2", "seg:5")
+        local.labels.train()
+    local.labels.add("calm", "seg:1", "seg:4", "seg:7")
+    local.labels.add("hesitant", "seg:2", "seg:5")
     with pytest.raises(TooFewExamples, match="'hesitant' has 2 of the 3"):
-        labels_train.train(local)
+        local.labels.train()
     with pytest.raises(NotStored, match="'calmer'"):
-        labels_train.train(local, labels=["calm", "calmer"])
+        local.labels.train(labels=["calm", "calmer"])
     with pytest.raises(AnalysisError, match="did you mean agent"):
-        labels_train.train(local, speaker_keys=["agnet"])
-    examples.add_examples(local, "hesitant", "seg:8")
-    report = labels_train.train(local)  # all of one call: there is a classifier, and no figure
+        local.labels.train(speaker_keys=["agnet"])
+    local.labels.add("hesitant", "seg:8")
+    report = local.labels.train()  # all of one call: there is a classifier, and no figure
     assert (report.accuracy, report.uar, report.uar_interval, report.confusion) == (None, None, None, ())
     assert report.folds == 0
     said = " ".join(report.warnings)
     for words in ("'calm' has 3 examples", "may be the voice", "no figures", "not calibrated"):
         assert words in said
-    assert predict.classify(local).looked_at == CALLS * A_CALL
+    assert local.labels.classify().looked_at == CALLS * A_CALL
 
 
 def test_one_label_is_told_from_the_rest(collection: Collection) -> None:
     pytest.importorskip("sklearn")
     give_all(collection, of=("hesitant",))
-    report = labels_train.train(collection, "hesitation")
+    report = collection.labels.train("hesitation")
     assert (report.labels, report.contrast) == (("hesitant", "other"), "other")
     assert report.examples == 12 + CALLS * A_CALL - 12
     assert any("drawn at random" in each for each in report.warnings)
-    done = predict.classify(collection)
+    done = collection.labels.classify()
     assert set(done.labels) == {"hesitant"}
     assert done.stored == done.labels["hesitant"] < done.looked_at
-    examples.remove_examples(collection, label="hesitant")
-    examples.add_examples(collection, "other", "seg:1", "seg:2", "seg:3")
+    collection.labels.remove(label="hesitant")
+    collection.labels.add("other", "seg:1", "seg:2", "seg:3")
     with pytest.raises(TooFewExamples, match="other than"):
-        labels_train.train(collection)
+        collection.labels.train()
 
 
 def test_without_scikit_learn_the_extra_is_named(local: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +199,7 @@ def test_without_scikit_learn_the_extra_is_named(local: Collection, monkeypatch:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingExtra, match=r"e2vsearch\[labels\]"):
-        labels_train.train(local)
-    examples.remove_examples(local, segments=[f"seg:{n}" for n in range(1, 1 + CALLS * A_CALL)])
+        local.labels.train()
+    local.labels.remove(segments=[f"seg:{n}" for n in range(1, 1 + CALLS * A_CALL)])
     with pytest.raises(MissingExtra, match=r"e2vsearch\[labels\]"):
-        active_learning.suggest(local)
+        local.labels.suggest()

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from made_maps import OPTIONS, filled
 
-from e2vsearch.analysis.maps import build
 from e2vsearch.collection import Collection
 
 
@@ -20,14 +19,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.importorskip(module, reason="the 'map' extra is not installed")
     folder = tmp_path_factory.mktemp("maps") / "index"
     with filled(folder) as collection:
-        build.make(collection, options=OPTIONS)
+        collection.maps.build(options=OPTIONS)
     return folder
 
 
 @pytest.fixture
 def collection(made: Path) -> Iterator[Collection]:
     """The collection, to be looked at only."""
-    with Collection.open(made) as opened:
+    with Collection.open(made, create=True) as opened:
         yield opened
 
 
@@ -35,5 +34,5 @@ def collection(made: Path) -> Iterator[Collection]:
 def own(made: Path, tmp_path: Path) -> Iterator[Collection]:
     """A copy, to be changed."""
     shutil.copytree(made, tmp_path / "copy")
-    with Collection.open(tmp_path / "copy") as opened:
+    with Collection.open(tmp_path / "copy", create=True) as opened:
         yield opened

@@ -53,7 +53,7 @@ def recording(call: int, folder: Path, vectors: list[np.ndarray], mood: int) -> 
 
 
 def filled(folder: Path) -> Collection:
-    collection = Collection.open(folder)
+    collection = Collection.open(folder, create=True)
     collection.catalog.pin(SPACE, "saved")
     rng = np.random.default_rng(5)
     for call in range(CALLS):

@@ -10,7 +10,7 @@ import pytest
 from command import Run
 from made_maps import CALLS, EVIL, SEGMENTS, filled
 
-from e2vsearch.analysis.maps import build, types
+from e2vsearch.analysis.maps import types
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.importorskip(module, reason="the 'map' extra is not installed")
     folder = tmp_path_factory.mktemp("cli") / "index"
     with filled(folder) as collection:
-        build.make(collection, options=types.MapOptions(min_cluster_size=12))
+        collection.maps.build(options=types.MapOptions(min_cluster_size=12))
     return folder
 
 

@@ -12,7 +12,7 @@ import pytest
 from made import save, sine
 from made_maps import EVIL, START
 
-from e2vsearch.analysis.maps import build, clips, dataset, label_placement, output, palette
+from e2vsearch.analysis.maps import clips, dataset, label_placement, output, palette
 from e2vsearch.analysis.maps import html as page
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError
@@ -20,7 +20,7 @@ from e2vsearch.errors import AnalysisError
 
 def test_parquet_holds_points_with_what_is_known(collection: Collection, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    drawn = build.load(collection)
+    drawn = collection.maps.load()
     output.write(collection, drawn, tmp_path / "map.parquet", "http://127.0.0.1:8080/")
     table = parquet.read_table(tmp_path / "map.parquet")
     assert table.num_rows == len(drawn.ids)
@@ -39,7 +39,7 @@ def test_parquet_holds_points_with_what_is_known(collection: Collection, tmp_pat
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_picture_is_drawn_the_same_twice(collection: Collection, tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("matplotlib")
-    drawn = build.load(collection)
+    drawn = collection.maps.load()
     risky = replace(drawn.clusters[0], name="$\\frac{$ <b>")  # neither mathematics nor markup
     drawn = replace(drawn, clusters=(risky, *drawn.clusters[1:]))
     for name in ("one", "two"):
@@ -53,10 +53,10 @@ def test_picture_is_drawn_the_same_twice(collection: Collection, tmp_path: Path,
 @pytest.fixture(scope="module")
 def html(made: Path) -> str:
     pytest.importorskip("bokeh")
-    with Collection.open(made) as collection:
-        drawn = build.load(collection)
+    with Collection.open(made, create=True) as collection:
+        drawn = collection.maps.load()
         heard = drawn.clusters[0].moments[0]
-        save(Path(collection.recording(heard.recording).uri), sine(4.0))
+        save(Path(collection.recordings(heard.recording)[0].uri), sine(4.0))
         known = dataset.facts(collection, "segment", drawn.ids, None)
         return page.render(drawn, known, clips.clips(collection, drawn.clusters), "http://127.0.0.1:8080")
 
@@ -82,7 +82,7 @@ def test_page_holds_everything_and_runs_nothing_of_the_data(html: str, collectio
 
 def test_page_shows_what_is_not_named_paler_than_any_emotion(collection: Collection) -> None:
     pytest.importorskip("bokeh")
-    drawn = build.load(collection)
+    drawn = collection.maps.load()
     known = dataset.facts(collection, "segment", drawn.ids, None)
     items = tuple(
         replace(each, emotion="unsure", emotion_score=None) if at % 2 else each for at, each in enumerate(known.items)
@@ -100,18 +100,18 @@ def test_page_shows_what_is_not_named_paler_than_any_emotion(collection: Collect
 )
 def test_page_takes_no_address_that_is_none(collection: Collection, address: str) -> None:
     pytest.importorskip("bokeh")
-    drawn = build.load(collection)
+    drawn = collection.maps.load()
     known = dataset.facts(collection, "segment", drawn.ids, None)
     with pytest.raises(AnalysisError, match="--audio-url"):
         page.render(drawn, known, None, address)
 
 
 def test_clips_stop_at_their_limit(collection: Collection, html: str) -> None:
-    assert clips.clips(collection, build.load(collection).clusters, limit_bytes=10).sounds == {}
+    assert clips.clips(collection, collection.maps.load().clusters, limit_bytes=10).sounds == {}
 
 
 def test_file_of_another_kind_or_place_is_refused(collection: Collection, tmp_path: Path) -> None:
-    drawn = build.load(collection)
+    drawn = collection.maps.load()
     with pytest.raises(AnalysisError, match="suffix"):
         output.write(collection, drawn, tmp_path / "map.gif")
     pytest.importorskip("matplotlib")
@@ -120,7 +120,7 @@ def test_file_of_another_kind_or_place_is_refused(collection: Collection, tmp_pa
 
 
 def test_colours_tell_neighbours_apart(collection: Collection) -> None:
-    one = build.load(collection).clusters[0]
+    one = collection.maps.load().clusters[0]
     row = tuple(replace(one, number=at, x=float(at), y=0.0) for at in range(30))
     colours = palette.colours(row)
     assert len({colours[at] for at in range(12)}) == 12

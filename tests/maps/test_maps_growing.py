@@ -15,15 +15,15 @@ from e2vsearch.errors import AnalysisError, NotStored
 
 
 def test_new_segments_are_placed_and_strange_ones_are_not(own: Collection, tmp_path: Path) -> None:
-    before = build.load(own)
+    before = own.maps.load()
     rng = np.random.default_rng(9)
     strange = [vector(12, rng, 0.02) for _ in range(2)]
     own.catalog.store(recording(100, tmp_path, [vector(1, rng) for _ in range(4)], 1))
     own.catalog.store(recording(101, tmp_path, strange, 0))
-    assert build.load(own).unplaced == 6
-    assert build.place(own) == 6
-    assert build.place(own) == 0
-    drawn = build.load(own)
+    assert own.maps.load().unplaced == 6
+    assert own.maps.place() == 6
+    assert own.maps.place() == 0
+    drawn = own.maps.load()
     assert drawn.unplaced == 0
     calm = next(cluster for cluster in drawn.clusters if cluster.emotions[0].name == "calm")
     new = drawn.placed
@@ -33,11 +33,11 @@ def test_new_segments_are_placed_and_strange_ones_are_not(own: Collection, tmp_p
     assert before.x[mapped].min() <= drawn.x[new][:4].min() <= drawn.x[new][:4].max() <= before.x[mapped].max()
     assert calm.size == mapped.sum() + 4
     assert [cluster.name for cluster in drawn.clusters] == [cluster.name for cluster in before.clusters]
-    assert build.list_maps(own)[0].placed == 6
+    assert own.maps.list()[0].placed == 6
 
 
 def test_placing_agrees_with_having_been_there(collection: Collection) -> None:
-    drawn = build.load(collection)
+    drawn = collection.maps.load()
     known = dataset.facts(collection, "segment", drawn.ids, None)
     vectors = dataset.vectors(collection, known).points
     left_out = np.arange(len(drawn.ids)) % 5 == 0
@@ -62,16 +62,16 @@ def test_placing_asks_no_more_neighbours_than_there_are() -> None:
 
 
 def test_removed_calls_vanish(own: Collection) -> None:
-    before = build.load(own)
+    before = own.maps.load()
     gone = before.clusters[0].moments[0].recording
     own.remove(gone)
-    after = build.load(own)
+    after = own.maps.load()
     assert len(after.ids) == len(before.ids) - SEGMENTS
     assert after.clusters[0].size == before.clusters[0].size - SEGMENTS
     assert after.clusters[0].calls == before.clusters[0].calls - 1
     assert gone not in {moment.recording for moment in after.clusters[0].moments}
     own.remove(*(f"call:{number}" for number in np.unique(after.recordings)))
-    empty = build.load(own)
+    empty = own.maps.load()
     assert (len(empty.ids), empty.clusters) == (0, ())
 
 
@@ -79,7 +79,7 @@ def test_nothing_left_to_place_by(own: Collection, tmp_path: Path) -> None:
     own.remove(where="duration_s > 0")
     own.catalog.store(recording(100, tmp_path, [vector(1, np.random.default_rng(1))], 1))
     with pytest.raises(AnalysisError, match="make it again"):
-        build.place(own)
+        own.maps.place()
 
 
 @pytest.mark.parametrize("act", [build.load, build.place, build.drop])
@@ -115,7 +115,7 @@ def test_correction_for_many_tests() -> None:
 
 
 def test_the_cluster_that_grew_is_found(collection: Collection) -> None:
-    found = growth.anomalies(build.load(collection), recent_days=7, baseline_days=28)
+    found = growth.anomalies(collection.maps.load(), recent_days=7, baseline_days=28)
     assert [each.unusual for each in found] == [True, False, False]
     assert found[0].name.startswith("sad")
     assert found[0].recent_calls == 21
@@ -123,7 +123,7 @@ def test_the_cluster_that_grew_is_found(collection: Collection) -> None:
     assert found[0].expected == pytest.approx(8.0, abs=0.5)
     assert found[0].ratio == pytest.approx(21 / found[0].expected)
     assert found[0].low > 1
-    spans = growth.periods(build.load(collection))
+    spans = growth.periods(collection.maps.load())
     assert spans.recent_calls == sum(call >= 36 for call in range(CALLS))
     assert spans.until - spans.recent_from == timedelta(days=7)
 
@@ -131,4 +131,4 @@ def test_the_cluster_that_grew_is_found(collection: Collection) -> None:
 @pytest.mark.parametrize("arguments", [{"recent_days": 0.1}, {"baseline_days": 0.1}, {"recent_days": 365}])
 def test_too_little_to_compare_is_said(collection: Collection, arguments: dict[str, float]) -> None:
     with pytest.raises(AnalysisError, match="too few calls to compare"):
-        growth.anomalies(build.load(collection), **arguments)  # type: ignore[arg-type]
+        growth.anomalies(collection.maps.load(), **arguments)  # type: ignore[arg-type]

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from made_maps import CALLS, DIM, MOODS, OPTIONS, SEGMENTS, mood_of
 
-from e2vsearch.analysis.maps import build, cluster_description, dataset, layout, types
+from e2vsearch.analysis.maps import cluster_description, dataset, layout, types
 from e2vsearch.analysis.maps.types import MapOptions
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError, BadFilter, MissingExtra
 
 
 def test_clusters_are_the_moods(collection: Collection) -> None:
-    drawn = build.load(collection)
+    drawn = collection.maps.load()
     known = dataset.facts(collection, "segment", drawn.ids, None)
     assert len(drawn.ids) == CALLS * SEGMENTS
     assert [cluster.number for cluster in drawn.clusters] == [0, 1, 2]
@@ -34,7 +34,7 @@ def test_clusters_are_the_moods(collection: Collection) -> None:
 
 
 def test_coordinates_fill_the_square(collection: Collection) -> None:
-    drawn = build.load(collection)
+    drawn = collection.maps.load()
     for axis in (drawn.x, drawn.y):
         assert axis.dtype == np.float32
         assert -1 <= axis.min() < axis.max() <= 1
@@ -42,9 +42,9 @@ def test_coordinates_fill_the_square(collection: Collection) -> None:
 
 
 def test_same_seed_gives_the_same_map_and_another_another(own: Collection) -> None:
-    first = build.load(own)
-    again = build.make(own, "again", options=OPTIONS)
-    other = build.make(own, "other", options=replace(OPTIONS, seed=7))
+    first = own.maps.load()
+    again = own.maps.build("again", options=OPTIONS)
+    other = own.maps.build("other", options=replace(OPTIONS, seed=7))
     for name in ("ids", "x", "y", "cluster", "strength"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     assert again.clusters == first.clusters
@@ -52,7 +52,7 @@ def test_same_seed_gives_the_same_map_and_another_another(own: Collection) -> No
 
 
 def test_description_says_what_a_person_can_act_on(collection: Collection) -> None:
-    drawn = build.load(collection)
+    drawn = collection.maps.load()
     sad = next(cluster for cluster in drawn.clusters if cluster.emotions[0].name == "sad")
     assert sad.emotions[0].share == 1.0
     share = sum(mood_of(call) == 2 for call in range(CALLS)) / CALLS
@@ -88,7 +88,7 @@ def test_a_cluster_without_a_telling_emotion_is_mixed(collection: Collection) ->
 
 
 def test_by_call_and_filter(own: Collection) -> None:
-    drawn = build.make(own, "calls", by="call", where="start_s < 2", options=MapOptions(min_cluster_size=5))
+    drawn = own.maps.build("calls", by="call", where="start_s < 2", options=MapOptions(min_cluster_size=5))
     assert len(drawn.ids) == CALLS
     np.testing.assert_array_equal(drawn.ids, drawn.recordings)
     assert len(drawn.clusters) == 3
@@ -103,7 +103,7 @@ def test_by_call_and_filter(own: Collection) -> None:
 
 
 def test_json_of_a_map_has_everything_but_points(collection: Collection) -> None:
-    drawn = build.load(collection)
+    drawn = collection.maps.load()
     plain = json.loads(json.dumps(drawn.without_points()))
     assert plain["points"] == len(drawn.ids)
     assert plain["options"]["seed"] == 42
@@ -130,15 +130,15 @@ def test_what_cannot_be_made_is_said(
     collection: Collection, arguments: dict[str, object], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said) as raised:
-        build.make(collection, **{"name": "never", **arguments})  # type: ignore[arg-type]
+        collection.maps.build(**{"name": "never", **arguments})  # type: ignore[arg-type]
     assert "\n" not in str(raised.value)
-    assert [each.name for each in build.list_maps(collection)] == ["map"]
+    assert [each.name for each in collection.maps.list()] == ["map"]
 
 
 def test_missing_extra_is_named(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(MissingExtra, match=r"e2vsearch\[map\]"):
-        build.make(collection)
+        collection.maps.build()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from made import save, speech
 from made_maps import SPACE, recording, vector
 
 import e2vsearch
-from e2vsearch.analysis.maps import build, growth, types
+from e2vsearch.analysis.maps import growth, types
 from e2vsearch.catalog import maps as stored
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.collection import Collection
@@ -75,8 +75,8 @@ def test_a_run_that_fails_leaves_the_old_one(database_url: str, tmp_path: Path) 
 
 
 def test_results_are_plain_values(collection: Collection) -> None:
-    json.dumps([asdict(each) for each in build.load(collection).clusters])
-    json.dumps([asdict(each) for each in growth.anomalies(build.load(collection))])
+    json.dumps([asdict(each) for each in collection.maps.load().clusters])
+    json.dumps([asdict(each) for each in growth.anomalies(collection.maps.load())])
 
 
 def test_the_order_of_ingestion_makes_no_difference(tmp_path: Path) -> None:
@@ -89,10 +89,10 @@ def test_the_order_of_ingestion_makes_no_difference(tmp_path: Path) -> None:
     files = sorted(folder.iterdir())
     places: list[dict[str, tuple[float, float]]] = []
     for at, paths in enumerate((files, files[::-1])):
-        with e2vsearch.open(tmp_path / str(at), encoder="fake") as collection:
+        with e2vsearch.open(tmp_path / str(at), encoder="fake", create=True) as collection:
             for path in paths:
                 collection.ingest(path)
-            drawn = collection.map(options=types.MapOptions(min_cluster_size=3))
-            names = [collection.recording(each.recording).name for _, each in collection.catalog.segments()]
+            drawn = collection.maps.build(options=types.MapOptions(min_cluster_size=3))
+            names = [collection.recordings(each.recording)[0].name for _, each in collection.catalog.segments()]
             places.append(dict(zip(names, zip(drawn.x.tolist(), drawn.y.tolist(), strict=True), strict=True)))
     assert places[0] == places[1]

@@ -54,7 +54,7 @@ Made = Callable[..., FastAPI]
 async def serving(place: Path, gate: Gate) -> AsyncIterator[Made]:
     """Makes applications over one collection, whose encoder is the gate unless it is open."""
     apps: list[FastAPI] = []
-    with e2vsearch.open(place, encoder=gate) as collection:
+    with e2vsearch.open(place, encoder=gate, create=True) as collection:
 
         def make(**options: Any) -> FastAPI:
             apps.append(create_app(collection, ServiceOptions(**options)))

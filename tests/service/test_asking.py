@@ -195,7 +195,7 @@ def test_embed_gives_the_stored_vectors(client: TestClient, collection: Collecti
     found = ask(client, "/embed", reference="call:2")
     ids, _ = collection.catalog.segments_of([2])
     assert np.array_equal(np.array([moment["vector"] for moment in found["moments"]], np.float32),
-                          collection.feed().fetch(ids).vectors)  # fmt: skip
+                          collection.projections.view().source.fetch(ids).vectors)  # fmt: skip
     assert found["dim"] == 16
     segment = collection.segments("call:2")[0]
     first = found["moments"][0]

@@ -35,12 +35,11 @@ def test_labels_are_given_and_taken_back(client: TestClient) -> None:
 
 def test_classify_with_a_classifier_of_ones_own(client: TestClient, collection: Collection) -> None:
     pytest.importorskip("sklearn", reason="training needs the 'labels' extra")
-    from e2vsearch.analysis.labels import train
 
     said(client.post("/classify", json={"reference": "seg:1"}), 404, "not-stored")
     for name, segments in (("deep", range(1, 7)), ("clear", range(7, 13))):
         ask(client, "/labels", label=name, segments=[f"seg:{number}" for number in segments])
-    train.train(collection, "voices")
+    collection.labels.train("voices")
     found = ask(client, "/classify", reference="call:1", classifier="voices")["moments"]
     assert [moment["label"] for moment in found] == ["deep"] * 3
     assert sum(found[0]["probabilities"].values()) == pytest.approx(1.0)

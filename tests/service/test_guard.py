@@ -25,7 +25,7 @@ from e2vsearch.server.options import ServiceOptions
 @pytest.fixture(scope="module")
 def standing(place: Path) -> Iterator[dict[str, FastAPI]]:
     """Two applications that are only ever asked who may ask them."""
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         apps = {key: create_app(collection, ServiceOptions(api_key=key or None)) for key in ("", "secret key")}
         yield apps
         for app in apps.values():

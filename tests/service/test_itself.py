@@ -128,7 +128,7 @@ def test_where_the_page_is_not_built_it_says_so(
 
 def test_a_collection_without_recordings_says_what_to_do(tmp_path: Path) -> None:
     with (
-        e2vsearch.open(tmp_path / "empty", encoder="fake") as collection,
+        e2vsearch.open(tmp_path / "empty", encoder="fake", create=True) as collection,
         TestClient(create_app(collection), base_url=LOCAL) as client,
     ):
         assert "ingest" in said(client.post("/query", json={"references": ["seg:1"]}), 409, "no-collection")
@@ -142,10 +142,10 @@ def test_a_collection_of_saved_vectors_answers_ids(tmp_path: Path) -> None:
     folder.mkdir()
     for number in range(3):
         np.save(folder / f"{number}.npy", np.random.default_rng(number).standard_normal(8).astype(np.float32))
-    with e2vsearch.open(tmp_path / "index", encoder="saved") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="saved", create=True) as collection:
         collection.ingest(folder)
     with (
-        e2vsearch.open(tmp_path / "index") as collection,
+        e2vsearch.open(tmp_path / "index", create=True) as collection,
         TestClient(create_app(collection), base_url=LOCAL) as client,
     ):
         assert len(ask(client, "/query", references=["seg:1"])["hits"]) == 2

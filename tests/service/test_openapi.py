@@ -39,7 +39,7 @@ SETTINGS = settings(
 
 
 def _schema(place: Path, key: str | None) -> Iterator[Any]:
-    with e2vsearch.open(place, encoder="fake") as collection:
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
         app = create_app(collection, ServiceOptions(api_key=key, roots=(place.parent / "calls",), timeout_s=20))
         yield schemathesis.openapi.from_asgi("/openapi.json", app, headers=LOCAL)
         service = app.state.service

@@ -34,7 +34,7 @@ def test_a_segments_sound_is_its_clip(client: TestClient, collection: Collection
 
 @pytest.fixture(scope="module")
 def whole(collection: Collection) -> bytes:
-    return audio.encode(audio.read(collection.recording("call:3").uri))
+    return audio.encode(audio.read(collection.recordings("call:3")[0].uri))
 
 
 def test_a_whole_recordings_sound(client: TestClient, whole: bytes) -> None:
@@ -98,7 +98,7 @@ def test_a_file_that_became_shorter_keeps_its_promised_size(tmp_path: Path) -> N
 def test_peaks_draw_the_sound(client: TestClient, collection: Collection) -> None:
     drawn = client.get("/recordings/call:3/peaks", params={"n": 50}).json()
     assert (drawn["channels"], len(drawn["peaks"]), len(drawn["peaks"][0])) == (1, 1, 50)
-    expected = audio.peaks(audio.read(collection.recording("call:3").uri), 50)
+    expected = audio.peaks(audio.read(collection.recordings("call:3")[0].uri), 50)
     assert np.median(np.abs(np.array(drawn["peaks"]) - expected)) < 0.01
     one = client.get("/segments/seg:1/peaks").json()
     assert len(one["peaks"]) == 200
@@ -106,7 +106,7 @@ def test_peaks_draw_the_sound(client: TestClient, collection: Collection) -> Non
 
 
 def test_a_file_that_is_gone_is_410(client: TestClient, collection: Collection, tmp_path: Path) -> None:
-    uri = Path(collection.recording("call:4").uri)
+    uri = Path(collection.recordings("call:4")[0].uri)
     aside = uri.rename(tmp_path / uri.name)
     try:
         for path in ("/recordings/4/audio", "/recordings/4/peaks", "/segments/12/audio", "/segments/12/peaks"):

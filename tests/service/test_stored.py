@@ -41,7 +41,7 @@ def test_recordings_that_meet_a_filter(client: TestClient) -> None:
 
 
 def test_pages_and_values_of_both_databases(database_url: str, place: Path) -> None:
-    with e2vsearch.open(database_url, encoder="fake") as collection:
+    with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
         collection.ingest(place.parent / "calls", meta=place.parent / "calls.csv", workers=1)
         catalog = collection.catalog
         assert [found.name for found in recordings.page(catalog, 2)] == ["anna", "bela"]

@@ -11,4 +11,4 @@ QUICK = Backoff(tries=3, first_s=1.0, chance=lambda: 0.5)
 
 def opened(place: object) -> Collection:
     """The collection there, new or not, whose encoder needs no weights."""
-    return e2vsearch.open(place, encoder="fake")  # type: ignore[arg-type]
+    return e2vsearch.open(place, encoder="fake", create=True)  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ def test_one_transcript_for_two_recordings(tmp_path: Path) -> None:
 
 
 def said_in(collection: Collection, name: str) -> list[str | None]:
-    return [segment.text for segment in collection.segments(collection.find(where=f"name = {name}")[0].id)]
+    return [segment.text for segment in collection.segments(collection.recordings(where=f"name = {name}")[0].id)]
 
 
 def test_ingest_joins_and_joins_again(database_url: str, calls: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_ingest_joins_and_joins_again(database_url: str, calls: Path, tmp_path: 
     )
     put(folder / "quiet.srt", "")
     put(folder / "stranger.srt", SRT)
-    with e2vsearch.open(database_url, encoder="fake") as collection:
+    with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
         report = collection.ingest(calls, transcripts=folder)
         assert (report.stored, report.transcripts, report.unused_transcripts, report.failures) == (3, 3, 1, ())
         assert said_in(collection, "mono") == ["Good morning", "I want a refund"]
@@ -100,7 +100,7 @@ def test_ingest_joins_and_joins_again(database_url: str, calls: Path, tmp_path: 
 
 
 def test_transcripts_beside_the_audio_of_a_stored_call(calls: Path, tmp_path: Path) -> None:
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         collection.ingest(calls / "mono.wav")
         put(calls / "mono.txt", "word " * 20)
         try:
@@ -120,7 +120,7 @@ def test_broken_transcripts_never_stop_the_rest(database_url: str, calls: Path, 
     put(folder / "pair.txt", "nobody knows who says this")
     put(folder / "bad.srt", SRT)
     bad = damaged("text-as-wav", tmp_path).rename(tmp_path / "bad.wav")
-    with e2vsearch.open(database_url, encoder="fake") as collection:
+    with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
         report = collection.ingest(calls, bad, transcripts=folder)
         assert (report.stored, report.transcripts) == (3, 0)
         failed = {Path(failure.uri).name: failure.reason for failure in report.failures}
@@ -137,5 +137,5 @@ def test_broken_transcripts_never_stop_the_rest(database_url: str, calls: Path, 
 def test_a_folder_of_odd_names(calls: Path, tmp_path: Path) -> None:
     folder = tmp_path / "50% said? #1 ünï"
     put(folder / "mono.srt", srt((0.2, 2.9, "Good morning")))
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         assert collection.ingest(calls / "mono.wav", transcripts=folder).transcripts == 1

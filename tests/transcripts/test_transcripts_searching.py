@@ -222,7 +222,7 @@ def test_a_query_by_what_is_said(database_url: str, calls: Path, tmp_path: Path)
     folder = tmp_path / "said"
     put(folder / "mono.srt", srt((0.2, 2.9, "Good morning"), (4.5, 7.4, "I want a refund")))
     put(folder / "pair.srt", srt((0.6, 3.9, "A refund?"), (5.1, 8.9, "Never")))
-    with e2vsearch.open(database_url, encoder="fake") as collection:
+    with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
         collection.ingest(calls, transcripts=folder)
         result = collection.query("seg:1", text="refund", by="segment", include_self=True)
         assert {hit.text for hit in result} == {"I want a refund", "A refund?"}

@@ -20,7 +20,7 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import MissingExtra
 from e2vsearch.ingest import recording as ingest_recording
 from e2vsearch.ingest import runner
-from e2vsearch.ingest.queue import Done, Worker, WorkerOptions, enqueue
+from e2vsearch.ingest.queue import Done, Worker, WorkerOptions
 
 QUICK = WorkerOptions(workers=2, drain=True, again_s=0.0, poll_s=0.01)
 
@@ -28,7 +28,7 @@ QUICK = WorkerOptions(workers=2, drain=True, again_s=0.0, poll_s=0.01)
 @pytest.fixture
 def collection(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[runner.Collection]:
     monkeypatch.setenv("E2VSEARCH_CACHE", str(tmp_path / "cache"))
-    with e2vsearch.open(database_url, encoder="fake") as collection:
+    with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
         yield collection
 
 
@@ -39,7 +39,7 @@ def names(collection: runner.Collection) -> list[str]:
 def test_what_is_queued_is_ingested(collection: runner.Collection, calls: Path, tmp_path: Path) -> None:
     meta = tmp_path / "calls.csv"
     meta.write_text("file,agent,date\n0.wav,Kim,2024-03-01\nnone.wav,Lee,2024-03-01\n", encoding="utf-8")
-    queued = enqueue(collection, calls, tmp_path / "missing.wav", meta=meta)
+    queued = collection.queue.add(calls, tmp_path / "missing.wav", meta=meta)
     assert (queued.queued, queued.already, queued.unused_metadata) == (6, 0, 1)
     assert [failure.reason for failure in queued.failures] == ["missing"]
     done: list[Done] = []
@@ -49,21 +49,24 @@ def test_what_is_queued_is_ingested(collection: runner.Collection, calls: Path, 
     assert report.audio_s == pytest.approx(6 * 5.0, abs=0.1)
     assert Counter(each.outcome for each in done) == {"stored": 6}
     assert all(each.attempt == 1 and each.seconds > 0 for each in done)
-    (kim,) = collection.find(where='agent = "Kim"')
+    (kim,) = collection.recordings(where='agent = "Kim"')
     assert (kim.name, kim.recorded_at.date().isoformat()) == ("0", "2024-03-01")
     assert queue.depth(collection.catalog).queued == 0
-    again = enqueue(collection, calls, meta=meta)  # only what has metadata goes through the queue again
+    again = collection.queue.add(calls, meta=meta)  # only what has metadata goes through the queue again
     assert (again.queued, again.already) == (1, 5)
     meta.write_text("file,agent\n0.wav,Joe\n", encoding="utf-8")
-    enqueue(collection, calls / "0.wav", meta=meta)
+    collection.queue.add(calls / "0.wav", meta=meta)
     assert Worker(collection, QUICK).run().already == 1
-    assert collection.find(where='agent = "Joe"')[0].name == "0"
+    assert collection.recordings(where='agent = "Joe"')[0].name == "0"
 
 
 def test_as_ingest_would_have_stored_them(tmp_path: Path, calls: Path) -> None:
-    with e2vsearch.open(tmp_path / "a", encoder="fake") as one, e2vsearch.open(tmp_path / "b", encoder="fake") as two:
+    with (
+        e2vsearch.open(tmp_path / "a", encoder="fake", create=True) as one,
+        e2vsearch.open(tmp_path / "b", encoder="fake", create=True) as two,
+    ):
         one.ingest(calls)
-        enqueue(two, calls)
+        two.queue.add(calls)
         Worker(two, QUICK).run()
         kept = [
             {(segment.start_s, segment.end_s, recordings[segment.recording]) for _, segment in each.catalog.segments()}
@@ -74,7 +77,7 @@ def test_as_ingest_would_have_stored_them(tmp_path: Path, calls: Path) -> None:
 
 
 def test_a_worker_holds_no_more_than_it_can_do(collection: runner.Collection, calls: Path) -> None:
-    enqueue(collection, calls)
+    collection.queue.add(calls)
     held: list[int] = []
     worker = Worker(collection, QUICK, done=lambda _: held.append(queue.depth(collection.catalog).taken))
     worker.run()
@@ -84,11 +87,11 @@ def test_a_worker_holds_no_more_than_it_can_do(collection: runner.Collection, ca
 
 def test_several_workers_share_one_queue(database_url: str, calls: Path) -> None:
     done: list[Done] = []
-    with e2vsearch.open(database_url, encoder="fake") as collection:
-        enqueue(collection, calls)
+    with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
+        collection.queue.add(calls)
 
         def work() -> None:
-            with e2vsearch.open(database_url, encoder="fake") as mine:
+            with e2vsearch.open(database_url, encoder="fake", create=True) as mine:
                 Worker(mine, QUICK, done=done.append).run()
 
         threads = [threading.Thread(target=work) for _ in range(3)]
@@ -103,7 +106,7 @@ def test_several_workers_share_one_queue(database_url: str, calls: Path) -> None
 
 def test_a_late_commit_stores_nothing_and_the_other_does(collection: runner.Collection, calls: Path) -> None:
     """A worker stalls for longer than its lease, between reading and storing, and another has taken over."""
-    enqueue(collection, calls / "0.wav")
+    collection.queue.add(calls / "0.wav")
     done: list[Done] = []
     other: list[str] = []
     settle = ingest_recording.RecordingIngestor.settle
@@ -129,7 +132,7 @@ def test_a_late_commit_stores_nothing_and_the_other_does(collection: runner.Coll
 
 def test_the_heartbeat_keeps_what_is_slow(collection: runner.Collection, calls: Path) -> None:
     """A recording that takes five leases is still its first worker's."""
-    enqueue(collection, calls / "0.wav")
+    collection.queue.add(calls / "0.wav")
     read = ingest_recording.RecordingIngestor.read
     lease_s = 0.3
     options = WorkerOptions(workers=1, drain=True, lease_s=lease_s, poll_s=0.01)
@@ -172,7 +175,7 @@ def test_what_cannot_be_read_is_parked(
     """At once where another try would meet the same again, else after three."""
     bad = tmp_path / "bad.wav"
     bad.write_bytes((calls / "1.wav").read_bytes())
-    enqueue(collection, bad, calls / "0.wav")
+    collection.queue.add(bad, calls / "0.wav")
     make(bad)
     done: list[Done] = []
     report = Worker(collection, QUICK, done=done.append).run()
@@ -183,7 +186,7 @@ def test_what_cannot_be_read_is_parked(
     (parked,) = queue.state(collection.catalog).parked
     assert (parked.uri, parked.message) == (str(bad), failure.message)
     bad.write_bytes((calls / "1.wav").read_bytes())
-    assert enqueue(collection, bad).parked == 1
+    assert collection.queue.add(bad).parked == 1
     assert queue.retry(collection.catalog) == 1
     assert Worker(collection, QUICK).run().stored == 1
     assert collection.failures() == []
@@ -191,7 +194,7 @@ def test_what_cannot_be_read_is_parked(
 
 def test_a_back_off_is_waited_for(collection: runner.Collection, tmp_path: Path) -> None:
     (tmp_path / "empty.wav").write_bytes(b"")
-    enqueue(collection, tmp_path / "empty.wav")
+    collection.queue.add(tmp_path / "empty.wav")
     stop = threading.Event()
     Worker(collection, WorkerOptions(again_s=100.0, poll_s=0.01), stop, lambda _: stop.set()).run()
     depth = queue.depth(collection.catalog)
@@ -211,7 +214,7 @@ def _in(catalog: Catalog, seconds: float):  # type: ignore[no-untyped-def]
 
 
 def test_stopping_gives_back_what_is_not_done(collection: runner.Collection, calls: Path) -> None:
-    enqueue(collection, calls)
+    collection.queue.add(calls)
     stop = threading.Event()
     done: list[Done] = []
 
@@ -229,7 +232,7 @@ def test_stopping_gives_back_what_is_not_done(collection: runner.Collection, cal
 
 
 def test_a_lack_of_the_worker_is_not_the_recordings_fault(collection: runner.Collection, calls: Path) -> None:
-    enqueue(collection, calls)
+    collection.queue.add(calls)
 
     def lacking(*_: object) -> ingest_recording.Read:
         raise MissingExtra("reading s3:// needs the 'remote' extra")
@@ -245,7 +248,7 @@ def test_a_lack_of_the_worker_is_not_the_recordings_fault(collection: runner.Col
 def test_what_the_database_does_not_take_is_parked(collection: runner.Collection, calls: Path) -> None:
     if collection.catalog.url.get_backend_name() == "sqlite":
         pytest.skip("SQLite takes any text")
-    enqueue(collection, calls / "0.wav", calls / "1.wav")
+    collection.queue.add(calls / "0.wav", calls / "1.wav")
     with collection.catalog.writing() as connection:
         connection.execute(update(JobRow).where(JobRow.uri.like("%0.wav")).values(details={"agent": "Kim\0"}))
     report = Worker(collection, QUICK).run()
@@ -274,8 +277,8 @@ def test_a_database_that_goes_away_and_comes_back(
                     cut.append(len(connection.execute(kill, [make_url(database_url).database]).fetchall()))
         return found
 
-    with e2vsearch.open(database_url, encoder="fake") as collection, pytest.MonkeyPatch.context() as patch:
-        enqueue(collection, calls)
+    with e2vsearch.open(database_url, encoder="fake", create=True) as collection, pytest.MonkeyPatch.context() as patch:
+        collection.queue.add(calls)
         patch.setattr(ingest_recording.RecordingIngestor, "read", cutting)
         report = Worker(collection, QUICK).run()
         assert cut[0] >= 1
@@ -330,7 +333,7 @@ def slow_worker(database_url: str) -> Iterator[Callable[[str, float], subprocess
 def test_a_killed_workers_recordings_are_taken_over(
     collection: runner.Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
 ) -> None:
-    enqueue(collection, calls)
+    collection.queue.add(calls)
     process = slow_worker("0.wav", 0.5)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -344,7 +347,7 @@ def test_a_killed_workers_recordings_are_taken_over(
 def test_sigterm_gives_back(
     collection: runner.Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
 ) -> None:
-    enqueue(collection, calls / "0.wav")
+    collection.queue.add(calls / "0.wav")
     process = slow_worker("0.wav", 60.0)
     assert queue.depth(collection.catalog).taken == 1
     process.send_signal(signal.SIGTERM)

@@ -18,15 +18,15 @@ import e2vsearch
 from e2vsearch.catalog import queue
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ServiceError, SettingsError
-from e2vsearch.ingest.queue import Worker, WorkerOptions, enqueue
+from e2vsearch.ingest.queue import Worker, WorkerOptions
 
 QUICK = WorkerOptions(workers=2, drain=True, again_s=0.0, poll_s=0.01)
 
 
 @pytest.fixture
 def place(tmp_path: Path, calls: Path) -> Path:
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
-        enqueue(collection, calls)
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
+        collection.queue.add(calls)
     return tmp_path / "index"
 
 
@@ -67,8 +67,8 @@ def test_ingest_queues_and_workers_do_it(run: Run, tmp_path: Path, calls: Path) 
 def test_worker_says_when_something_was_given_up(run: Run, place: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.wav"
     bad.write_text("no audio at all " * 400, encoding="utf-8")
-    with e2vsearch.open(place, encoder="fake") as collection:
-        enqueue(collection, bad)
+    with e2vsearch.open(place, encoder="fake", create=True) as collection:
+        collection.queue.add(bad)
     done = run("worker", "--index", place, "--encoder", "fake", "--drain", "-q", "--format", "table")
     assert (done.code, done.out) == (3, f"{place}: 6 stored, 1 parked\n")
     shown = run("queue", "--index", place, "--format", "table")
@@ -105,10 +105,10 @@ def test_options_that_make_no_sense(options: dict[str, float]) -> None:
 
 def test_a_signed_address_is_not_queued(tmp_path: Path) -> None:
     with (
-        e2vsearch.open(tmp_path / "index", encoder="fake") as collection,
+        e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection,
         pytest.raises(SettingsError, match="signed"),
     ):
-        enqueue(collection, "https://calls.example/a.wav?X-Amz-Signature=abc")
+        collection.queue.add("https://calls.example/a.wav?X-Amz-Signature=abc")
 
 
 def test_signals_end_a_worker_in_order(place: Path, calls: Path) -> None:
@@ -135,8 +135,8 @@ def test_metrics(tmp_path: Path, calls: Path) -> None:
 
     bad = tmp_path / "bad.wav"
     bad.write_text("no audio at all " * 400, encoding="utf-8")
-    with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
-        enqueue(collection, calls, bad)
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
+        collection.queue.add(calls, bad)
         metrics = WorkerMetrics(collection.catalog)
         Worker(collection, QUICK, done=metrics).run()
         with metrics.serving(0) as port:

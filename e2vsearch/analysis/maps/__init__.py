@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from e2vsearch.analysis.context import AnalysisContext
-from e2vsearch.analysis.maps import build
+from e2vsearch.analysis.maps import build as maps
 
 
 class Maps(AnalysisContext):
     """The facet `Collection.maps`."""
 
-    build = build.build
-    load = build.load
-    place = build.place
-    list = build.list_maps
-    drop = build.drop
+    build = maps.build
+    load = maps.load
+    place = maps.place
+    list = maps.list_maps
+    drop = maps.drop

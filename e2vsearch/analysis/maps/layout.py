@@ -176,7 +176,7 @@ def versions() -> dict[str, str]:
     """Of everything that has a say in coordinates and clusters."""
     from importlib.metadata import version
 
-    from e2vsearch import __version__
+    from e2vsearch._version import __version__
 
     named = ("umap-learn", "scikit-learn", "numba", "numpy", "faiss-cpu")
     return {"e2vsearch": __version__} | {name: version(name) for name in named if _has(name)}

@@ -178,13 +178,13 @@ def found_of(hit: Hit) -> Found:
     why = hit.why
     return Found(
         score=hit.score,
-        moment_score=hit.moment_score,
+        moment_score=hit.segment_score,
         moment=_moment(hit.segment, hit.recording, hit.name, hit),
         metadata=hit.metadata,
         percentile=hit.percentile,
         why=None
         if why is None
-        else Why(why.shared, list(nearest(why.matches, MAX_MATCHES)), why.against, why.emotion_part, why.rest_part),
+        else Why(why.shared, list(nearest(why.matches, MAX_MATCHES)), why.avoided, why.emotion_part, why.rest_part),
         course=list(evenly(hit.course, MAX_MATCHES)),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from mcp.server import MCPServer
 from mcp.types import ToolAnnotations
 
-from e2vsearch import __version__
+from e2vsearch._version import __version__
 from e2vsearch.integrations.mcp.results import CLIP_URI
 from e2vsearch.integrations.mcp.tools import Tools
 from e2vsearch.integrations.retriever import CollectionSource

@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from e2vsearch import audio
-from e2vsearch.analysis.labels import examples, train
-from e2vsearch.analysis.maps import build
 from e2vsearch.catalog import recordings
 from e2vsearch.catalog.filters import FIELDS, LABEL_FIELDS, RECORDING_FIELDS
 from e2vsearch.collection import Collection
@@ -175,8 +173,8 @@ class Tools:
         limit: Annotated[int, Field(ge=1, le=MAX_MOMENTS, description="How many moments at most.")] = 50,
     ) -> Call:
         """Get one call: its metadata, and its moments in order of time with emotions, labels and transcript."""
-        number = self._collection.segment(call).recording if call.startswith("seg:") else call
-        recording = self._collection.recording(number)
+        number = self._collection.segments(call)[0].recording if call.startswith("seg:") else call
+        recording = self._collection.recordings(number)[0]
         segments = self._collection.segments(number)
         return call_of(recording, segments[skip : skip + limit], len(segments))
 
@@ -191,9 +189,9 @@ class Tools:
         """List what can be asked for by name: emotions, labels of one's own, classifiers, and fields for `where`."""
         collection = self._collection
         return Labels(
-            emotions=list(collection.require_space().labels),
-            labels=list(examples.list_labels(collection)),
-            classifiers=[classifier_of(report) for report in train.classifiers(collection)],
+            emotions=list(collection.catalog.require_space().labels),
+            labels=list(collection.labels.list()),
+            classifiers=[classifier_of(report) for report in collection.labels.classifiers()],
             fields=[*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS],
             metadata=recordings.metadata_values(collection.catalog, MAX_VALUES),
         )
@@ -201,7 +199,7 @@ class Tools:
     @told()
     def list_maps(self) -> Maps:
         """List the maps that were made of the collection: each groups its moments, or its calls, into clusters."""
-        return Maps(list(build.list_maps(self._collection)))
+        return Maps(list(self._collection.maps.list()))
 
     @told()
     def describe_cluster(
@@ -214,7 +212,7 @@ class Tools:
         Its size, the emotions, labels and metadata values that are over-represented in it, its most central moments
         and its trend over time.
         """
-        found = build.load(self._collection, map)
+        found = self._collection.maps.load(map)
         for each in found.clusters:
             if each.number == cluster:
                 return Described(found.name, found.by, found.where, found.created_at, each)
@@ -232,7 +230,7 @@ class Tools:
 
     def _shown(self, result: QueryResult) -> CallToolResult:
         """For the model a text and links to listen to; the same as data for programs."""
-        space = self._collection.require_space()
+        space = self._collection.catalog.require_space()
         text = "\n\n".join(describe(hit, space) for hit in result) or "Nothing found: the filters leave no moment."
         content: list[ContentBlock] = [TextContent(type="text", text=text)]
         content += [
@@ -252,7 +250,7 @@ class Tools:
         if reference.startswith(("emotion:", "label:")):
             raise QueryError(f"{reference} is no clip - compare calls, moments or files")
         if not reference.startswith(("seg:", "call:")):
-            return self._collection.hear(self._source.allowed(reference))  # type: ignore[arg-type]
+            return self._collection.embed(self._source.allowed(reference))  # type: ignore[arg-type]
         return stored_audio(self._collection.catalog, reference)
 
 
@@ -266,6 +264,6 @@ def _vectors(audio_base64: str, collection: Collection) -> NDArray[np.float32]:
     except (binascii.Error, ValueError) as error:
         raise QueryError("audio_base64 is no base64 - encode the bytes of an audio file") from error
     heard = embed_audio(data, collection.encoder(), collection.speech, longest_s=MAX_CLIP_S)
-    if not heard.moments:
+    if not heard.segments:
         raise QueryError("no speech found in audio_base64 - send a clip in which somebody speaks")
-    return np.stack([moment.vector for moment in heard.moments])
+    return np.stack([moment.vector for moment in heard.segments])

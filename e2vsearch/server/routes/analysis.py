@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
-from e2vsearch.analysis.labels import examples, predict, train
 from e2vsearch.analysis.labels.types import LabelReport
 from e2vsearch.audio import AudioSource
 from e2vsearch.errors import QueryError
@@ -39,8 +38,8 @@ def router(service: ServerState) -> APIRouter:
     def classified(source: AudioSource, name: str, classifier: str | None) -> Classification:
         if isinstance(source, Path):
             with called(source, name):
-                return Classification(list(predict.classify_audio(collection, source, classifier)))
-        return Classification(list(predict.classify_audio(collection, source, classifier)))
+                return Classification(list(collection.labels.classify_audio(source, classifier)))
+        return Classification(list(collection.labels.classify_audio(source, classifier)))
 
     def classify_stored(asked: ClassifyRequest) -> Classification:
         source = service.reference(asked.reference)
@@ -49,9 +48,8 @@ def router(service: ServerState) -> APIRouter:
         return classified(source, asked.reference, asked.classifier)
 
     def view(name: str) -> MapView:
-        from e2vsearch.analysis.maps import build
 
-        found = build.load(collection, name)
+        found = collection.maps.load(name)
         none = int((found.cluster < 0).sum())
         return MapView(
             found.name,
@@ -66,9 +64,8 @@ def router(service: ServerState) -> APIRouter:
         )
 
     def points(name: str) -> MapPoints:
-        from e2vsearch.analysis.maps import build
 
-        found = build.load(collection, name)
+        found = collection.maps.load(name)
         ids: list[int] = found.ids.tolist()
         segments, calls = (ids, None) if found.by == "segment" else (None, ids)
         return MapPoints(segments, calls, found.x.tolist(), found.y.tolist(), found.cluster.tolist())
@@ -108,7 +105,7 @@ def router(service: ServerState) -> APIRouter:
         """How many examples each has, and how many segments a classifier gave it to."""
 
         def work() -> Labels:
-            return Labels(list(examples.list_labels(collection)), list(train.classifiers(collection)))
+            return Labels(list(collection.labels.list()), list(collection.labels.classifiers()))
 
         return answer(Labels, await service.read(request, work))
 
@@ -122,7 +119,7 @@ def router(service: ServerState) -> APIRouter:
         """A moment has one label: another that it had is replaced, and reported."""
 
         def work() -> LabelReport:
-            return examples.add_examples(collection, asked.label, *asked.segments)
+            return collection.labels.add(asked.label, *asked.segments)
 
         return answer(LabelReport, await service.read(request, work))
 
@@ -136,7 +133,7 @@ def router(service: ServerState) -> APIRouter:
         """From the segments that are named, or from all that have it."""
 
         def work() -> Removed:
-            return Removed(examples.remove_examples(collection, label=label, segments=segment or ()))
+            return Removed(collection.labels.remove(label=label, segments=segment or ()))
 
         return answer(Removed, await service.read(request, work))
 
@@ -150,9 +147,8 @@ def router(service: ServerState) -> APIRouter:
         """`e2vsearch map` makes them."""
 
         def work() -> Maps:
-            from e2vsearch.analysis.maps import build
 
-            return Maps(list(build.list_maps(collection)))
+            return Maps(list(collection.maps.list()))
 
         return answer(Maps, await service.read(request, work))
 

@@ -53,13 +53,13 @@ def router(service: ServerState) -> APIRouter:
     collection = service.collection
 
     def whole(identifier: str) -> tuple[VirtualWav, str]:
-        recording = collection.recording(named("call", identifier))
+        recording = collection.recordings(named("call", identifier))[0]
         samples = round(recording.duration_s * SAMPLING_RATE_HZ)
         return VirtualWav(recording.uri, recording.channels, None, 0, samples), _tag(recording)
 
     def moment(identifier: str, context_s: float) -> tuple[VirtualWav, str]:
-        segment = collection.segment(named("seg", identifier))
-        recording = collection.recording(segment.recording)
+        segment = collection.segments(named("seg", identifier))[0]
+        recording = collection.recordings(segment.recording)[0]
         start = max(0, round((segment.start_s - context_s) * SAMPLING_RATE_HZ))
         end = min(round(recording.duration_s * SAMPLING_RATE_HZ), round((segment.end_s + context_s) * SAMPLING_RATE_HZ))
         wav = VirtualWav(recording.uri, 1, segment.channel, start, end - start)
@@ -93,7 +93,7 @@ def router(service: ServerState) -> APIRouter:
         return StreamingResponse(_following(service, begun, pieces), status, headers, "audio/wav")
 
     def peaks_of_recording(identifier: str, n: int) -> tuple[RecordingPeaks, str]:
-        recording = collection.recording(named("call", identifier))
+        recording = collection.recordings(named("call", identifier))[0]
         stop = asked_to_stop()
         steps: list[audio.Signal] = []
         for block in audio.stream(recording.uri):
@@ -104,7 +104,7 @@ def router(service: ServerState) -> APIRouter:
         return RecordingPeaks(recording.duration_s, recording.channels, _rounded(drawn)), _tag(recording, n)
 
     def peaks_of_segment(identifier: str, n: int) -> SegmentPeaks:
-        segment = collection.segment(named("seg", identifier))
+        segment = collection.segments(named("seg", identifier))[0]
         drawn = _rounded(audio.peaks(collection.clip(segment.id), n))
         return SegmentPeaks(segment.start_s, segment.end_s, drawn[0])
 

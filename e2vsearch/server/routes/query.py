@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from e2vsearch.errors import QueryError
 from e2vsearch.search.compare import emotion_of
 from e2vsearch.search.query import AudioQuery
-from e2vsearch.search.rename import with_reference_names
+from e2vsearch.search.result import QueryResult
 from e2vsearch.server import openapi_examples
 from e2vsearch.server.responses import answer, documented
 from e2vsearch.server.schemas import (
@@ -26,9 +24,9 @@ from e2vsearch.server.schemas import (
     fields_of,
     multipart,
 )
-from e2vsearch.server.state import NAMES, ServerState, called, gone, is_path
+from e2vsearch.server.state import ServerState, called, gone, is_path
 from e2vsearch.server.uploads import Upload
-from e2vsearch.types import Comparison, EmbeddedAudio, QueryResult, Space
+from e2vsearch.types import Comparison, EmbeddedAudio, Space
 
 
 def router(service: ServerState) -> APIRouter:
@@ -36,48 +34,28 @@ def router(service: ServerState) -> APIRouter:
     routes = APIRouter(tags=["asking"])
     collection = service.collection
 
-    def query(references: Sequence[Any], asked: QueryRequest | UploadedQuery, **more: Any) -> QueryResult:
-        shared = {name: getattr(asked, name) for name in ("k", "by", "where", "text", "exact", "explain")}
-        result = collection.query(*references, **shared, **more)
-        service.metrics.searches.inc()
-        return result
-
     def query_stored(asked: QueryRequest) -> QueryResult:
         names: dict[str, str] = {}
-        references, but_not, stations = (
-            [_found(service, each, names) for each in given]
-            for given in (asked.references, asked.but_not, _stations(asked.arc))
-        )
-        more: dict[str, Any] = {} if asked.arc is None else {"arc": stations if len(stations) > 1 else stations[0]}
+        query = asked.query(lambda given: _found(service, given, names))
         with ExitStack() as stack:
             for path, name in names.items():
                 stack.enter_context(called(Path(path), name))
-            result = query(
-                _weighed(references, asked.weights),
-                asked,
-                but_not=_weighed(but_not, asked.but_not_weights),
-                emotion=asked.emotion,
-                emotion_min=asked.emotion_min,
-                per=asked.per,
-                include_self=asked.include_self,
-                **more,
-            )
-        return with_reference_names(result, names)
+            result = collection.query(query)
+        service.metrics.searches.inc()
+        return result.with_reference_names(names)
 
     def query_uploaded(upload: Upload, asked: UploadedQuery) -> QueryResult:
-        more: dict[str, Any] = {"arc": upload.path} if asked.arc else {}
-        if asked.per_recording is not None:
-            more["per"] = {"recording": asked.per_recording}
         with called(upload.path, upload.name):
-            result = query([] if asked.arc else [upload.path], asked, **more)
-        return with_reference_names(result, {str(upload.path): upload.name})
+            result = collection.query(asked.query(upload.path))
+        service.metrics.searches.inc()
+        return result.with_reference_names({str(upload.path): upload.name})
 
     def hear(upload: Upload) -> tuple[str, EmbeddedAudio]:
         with called(upload.path, upload.name):
-            return upload.name, collection.hear(upload.path)
+            return upload.name, collection.embed(upload.path)
 
     def embedded(named: str, heard: EmbeddedAudio) -> Embedding:
-        if not heard.moments:
+        if not heard.segments:
             raise QueryError(f"no speech found in {named} - there is nothing to embed")
         return _embedding(collection.space or collection.encoder().space, heard)
 
@@ -89,7 +67,7 @@ def router(service: ServerState) -> APIRouter:
     )
     async def query_by_reference(asked: QueryRequest, request: Request) -> Response:
         """By stored ids, names, vectors, and paths in the service's roots. Scores are exact cosines."""
-        named = (*asked.references, *asked.but_not, *_stations(asked.arc))
+        named = asked.sources()
         listens = any(isinstance(each, str) and is_path(each) for each in named)
         lane = service.listen if listens else service.read
         return answer(QueryResult, await lane(request, lambda: query_stored(asked)))
@@ -120,7 +98,7 @@ def router(service: ServerState) -> APIRouter:
         """
 
         def work() -> Comparison:
-            return collection.compare_heard((asked.a, service.heard(asked.a)), (asked.b, service.heard(asked.b)))
+            return service.compare((asked.a, service.heard(asked.a)), (asked.b, service.heard(asked.b)))
 
         return answer(Comparison, await service.listen(request, work))
 
@@ -136,7 +114,7 @@ def router(service: ServerState) -> APIRouter:
         async with service.uploaded(request, "a", "b") as (turn, form):
             fields_of(NoFields, form.fields)
             a, b = form.files["a"], form.files["b"]
-            return answer(Comparison, await turn.run(lambda: collection.compare_heard(hear(a), hear(b)), gone(request)))
+            return answer(Comparison, await turn.run(lambda: service.compare(hear(a), hear(b)), gone(request)))
 
     @routes.post(
         "/embed",
@@ -175,20 +153,9 @@ def _found(service: ServerState, given: str | list[float], names: dict[str, str]
     return found
 
 
-def _stations(arc: str | list[str] | None) -> list[str]:
-    """An arc's stations, each of which has to be allowed by itself, whether they come as a list or as ``a,b``."""
-    if isinstance(arc, str):
-        return [each.strip() for each in arc.split(",")] if arc.startswith(NAMES) else [arc]
-    return arc or []
-
-
-def _weighed(references: list[AudioQuery], weights: list[float] | None) -> list[Any]:
-    return references if weights is None else list(zip(references, weights, strict=True))
-
-
 def _embedding(space: Space, heard: EmbeddedAudio) -> Embedding:
     moments = []
-    for moment in heard.moments:
+    for moment in heard.segments:
         emotion = emotion_of(space, [moment])
         moments.append(
             EmbeddedMoment(

@@ -36,12 +36,11 @@ def router(service: ServerState) -> APIRouter:
         return RecordingPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
     def filters() -> Filters:
-        from e2vsearch.analysis.labels.examples import list_labels
 
         names = [*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS]
         values = recordings.metadata_values(collection.catalog, _VALUES)
         emotions = list(collection.space.labels) if collection.space is not None else []
-        return Filters(names, values, emotions, [label.name for label in list_labels(collection)])
+        return Filters(names, values, emotions, [label.name for label in collection.labels.list()])
 
     @routes.get(
         "/recordings",
@@ -66,7 +65,7 @@ def router(service: ServerState) -> APIRouter:
         call = named("call", id)
 
         def work() -> RecordingSegments:
-            return RecordingSegments(collection.recording(call), list(collection.segments(call)))
+            return RecordingSegments(collection.recordings(call)[0], list(collection.segments(call)))
 
         return answer(RecordingSegments, await service.read(request, work))
 
@@ -80,8 +79,8 @@ def router(service: ServerState) -> APIRouter:
         """A segment is one spoken span of one channel."""
 
         def work() -> SegmentRecording:
-            segment = collection.segment(named("seg", id))
-            return SegmentRecording(segment, collection.recording(segment.recording))
+            segment = collection.segments(named("seg", id))[0]
+            return SegmentRecording(segment, collection.recordings(segment.recording)[0])
 
         return answer(SegmentRecording, await service.read(request, work))
 

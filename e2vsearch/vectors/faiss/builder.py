@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from e2vsearch import __version__
+from e2vsearch._version import __version__
 from e2vsearch.errors import GenerationError, SettingsError
 from e2vsearch.feed import VectorSource
 from e2vsearch.files import drop_page_cache
