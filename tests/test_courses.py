@@ -15,8 +15,8 @@ from test_query_language import made_recording
 
 import e2vsearch
 from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.collection import Collection
 from e2vsearch.errors import NotStored, QueryError
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.search import trajectory
 from e2vsearch.types import Space
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 import e2vsearch
 from e2vsearch.catalog import named_vectors
 from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.collection import Collection
 from e2vsearch.errors import NotStored, QueryError, SettingsError, SpaceMismatch, VectorFileError
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.search import query, score
 from e2vsearch.transfer import vector_files
 from e2vsearch.types import Space

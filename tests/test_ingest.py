@@ -21,9 +21,10 @@ from made import DAMAGED, damaged, music, save, silence, speech
 
 import e2vsearch
 from e2vsearch.audio.paths import expand
+from e2vsearch.collection import Collection
 from e2vsearch.errors import Cancelled, SettingsError, SpaceMismatch
 from e2vsearch.ingest.metadata import MetadataTable
-from e2vsearch.ingest.runner import Collection, Progress
+from e2vsearch.ingest.runner import Progress
 
 
 @pytest.fixture(scope="module")

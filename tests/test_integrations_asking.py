@@ -16,8 +16,8 @@ from small_collection import SAID, make_collection
 
 import e2vsearch
 from e2vsearch.catalog import labels
+from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, NoCollection, PathForbidden, QueryError, SettingsError
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.integrations.retriever import Asking, CollectionSource, references
 from e2vsearch.types import QueryResult
 

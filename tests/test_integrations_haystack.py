@@ -24,8 +24,8 @@ from haystack.dataclasses import ByteStream, Document
 from haystack.utils.filters import document_matches_filter
 
 import e2vsearch
+from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, BadFilter, NoCollection, QueryError, SettingsError
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.integrations.haystack import E2vsearchRetriever, filters, to_where
 from e2vsearch.search.query import Reference
 

@@ -21,8 +21,8 @@ from llama_index.core.schema import MetadataMode, QueryBundle
 
 import e2vsearch
 from e2vsearch import audio
+from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, QueryError
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.integrations.llama_index import E2vsearchRetriever
 
 

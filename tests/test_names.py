@@ -19,8 +19,8 @@ from e2vsearch.analysis.maps import dataset
 from e2vsearch.catalog import projections
 from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.collection import Collection
 from e2vsearch.emotions import named
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.integrations.documents import metadata
 from e2vsearch.search.background import background_scores
 from e2vsearch.search.compare import compare_audio, emotion_of

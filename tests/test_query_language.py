@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 import e2vsearch
 from e2vsearch.catalog import labels
 from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.collection import Collection
 from e2vsearch.errors import NotStored, QueryError
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.search import background, score
 from e2vsearch.search.query import Reference
 from e2vsearch.types import Hit, QueryResult, Space

@@ -13,8 +13,8 @@ import pytest
 import e2vsearch
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, E2vsearchError, NotStored, QueryError
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.search import prototypes
 from e2vsearch.search.resolve import resolve_reference
 from e2vsearch.types import Space

@@ -20,9 +20,9 @@ from command import Run
 from made import save, speech
 
 import e2vsearch
+from e2vsearch.collection import Collection
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.recording import Outcome
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.ingest.watch import FolderWatch, ReloadedMetadata, being_written, rounds
 
 

@@ -27,9 +27,9 @@ from e2vsearch.cli.options import (
 from e2vsearch.cli.output import SOME_FAILED, chosen, clock, note, write
 
 if TYPE_CHECKING:
+    from e2vsearch.collection import Collection
     from e2vsearch.ingest.recording import Outcome
-    from e2vsearch.ingest.runner import Collection, IngestReport
-
+from e2vsearch.ingest.runner import IngestReport
 
 INTERRUPTED = 130
 

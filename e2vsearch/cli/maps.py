@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from e2vsearch.analysis.maps.types import Anomaly, Cluster, Map, Periods
-    from e2vsearch.ingest.runner import Collection
+    from e2vsearch.collection import Collection
 
 
 _TABLES = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made_calls import ingested, make_calls
 
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 
 
 @pytest.fixture(scope="module")

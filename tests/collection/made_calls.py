@@ -10,7 +10,7 @@ import numpy as np
 from made import call, save, silence, speech
 
 import e2vsearch
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 
 PITCHES_HZ = (90.0, 130.0, 180.0)
 

@@ -12,8 +12,8 @@ from made import save, silence, sine, speech, wav_bytes
 import e2vsearch
 from e2vsearch import audio
 from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, BadFilter, NotStored, QueryError, SpaceMismatch
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.types import Space
 from e2vsearch.vectors.engine import IndexOptions
 

@@ -14,8 +14,8 @@ from made import silence, wav_bytes
 
 import e2vsearch
 from e2vsearch.catalog import projections
+from e2vsearch.collection import Collection
 from e2vsearch.errors import QueryError
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.projections.base import unit
 from e2vsearch.projections.linear import LinearProjection
 from e2vsearch.types import Space

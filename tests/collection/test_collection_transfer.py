@@ -17,8 +17,8 @@ import pytest
 import e2vsearch
 from e2vsearch.catalog import named_vectors, text_search
 from e2vsearch.catalog.rows import NewRecording, NewSegment
+from e2vsearch.collection import Collection
 from e2vsearch.errors import ExportError
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.transfer import annotations as carry
 from e2vsearch.transfer import export, import_
 from e2vsearch.transfer.annotations import Annotations

@@ -10,7 +10,7 @@ from made_labels import calls_heard, fill, train_mood
 
 import e2vsearch
 from e2vsearch.analysis.labels import types
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 
 
 @pytest.fixture

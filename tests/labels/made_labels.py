@@ -13,7 +13,7 @@ from made import call, save, silence, speech
 import e2vsearch
 from e2vsearch.analysis.labels import types
 from e2vsearch.catalog.rows import NewRecording, NewSegment
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 from e2vsearch.types import Space
 
 DIM = 16

@@ -12,8 +12,8 @@ from made_labels import A_CALL, CALLS, FEELINGS, feeling, give_all, made_call
 from e2vsearch.analysis.labels import types
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.schema import ClassifierRow
+from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError, BadFilter, NotStored, QueryError
-from e2vsearch.ingest.runner import Collection
 
 # --- applying
 

@@ -10,8 +10,8 @@ from made import save, silence, speech, wav_bytes
 
 from e2vsearch.analysis.labels import types
 from e2vsearch.catalog import labels as rows
+from e2vsearch.collection import Collection
 from e2vsearch.errors import NotStored, QueryError, SettingsError
-from e2vsearch.ingest.runner import Collection
 
 
 def test_a_moment_has_one_label(collection: Collection) -> None:

@@ -17,8 +17,8 @@ from made_labels import DIM, FEELINGS, fill, give_all
 import e2vsearch
 from e2vsearch.analysis.labels import types
 from e2vsearch.analysis.labels.classifier import Model, unpack
+from e2vsearch.collection import Collection
 from e2vsearch.errors import ExportError, SpaceMismatch
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.types import Space
 
 

@@ -17,8 +17,8 @@ import e2vsearch
 from e2vsearch.analysis.labels import fit, types
 from e2vsearch.analysis.labels import metrics as judging
 from e2vsearch.catalog.schema import ClassifierRow
+from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError, MissingExtra, NotStored, TooFewExamples
-from e2vsearch.ingest.runner import Collection
 
 # --- splits and figures
 

@@ -10,7 +10,7 @@ import pytest
 from small_collection import make_collection
 
 import e2vsearch
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 
 if TYPE_CHECKING:  # the extra that these need may be missing, and then every module says so
     from fastapi.testclient import TestClient

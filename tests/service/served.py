@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 from e2vsearch.server import create_app
 from e2vsearch.server.options import ServiceOptions
 

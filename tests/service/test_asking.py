@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from served import ask, said
 from small_collection import SAID
 
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 from e2vsearch.pipeline import stored_audio
 from e2vsearch.types import QueryResult
 

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from served import LOCAL, ask, said
 
 import e2vsearch
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 from e2vsearch.server import create_app, page
 
 

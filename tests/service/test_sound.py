@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from served import said
 
 from e2vsearch import audio
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 from e2vsearch.server.wav import Unsatisfiable, VirtualWav, asked_range
 
 

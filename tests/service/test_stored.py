@@ -16,7 +16,7 @@ from small_collection import SAID
 
 import e2vsearch
 from e2vsearch.catalog import recordings
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 
 
 def test_recordings_page_by_page(client: TestClient, collection: Collection) -> None:

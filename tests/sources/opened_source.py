@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import e2vsearch
+from e2vsearch.collection import Collection
 from e2vsearch.ingest.remote.stores import Backoff
-from e2vsearch.ingest.runner import Collection
 
 QUICK = Backoff(tries=3, first_s=1.0, chance=lambda: 0.5)
 

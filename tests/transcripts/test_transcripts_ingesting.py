@@ -10,8 +10,8 @@ from made_transcripts import SRT, put, srt
 
 import e2vsearch
 from e2vsearch.catalog import text_search
+from e2vsearch.collection import Collection
 from e2vsearch.errors import SettingsError
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.ingest.transcripts.alignment import TranscriptFolder
 
 # --- by name
