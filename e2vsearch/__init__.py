@@ -17,7 +17,7 @@ from e2vsearch._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection as Collection
-    from e2vsearch.collection import compare as compare
+    from e2vsearch.comparison import compare as compare
     from e2vsearch.encoders.base import Encoder as Encoder
     from e2vsearch.encoders.base import EncoderOptions as EncoderOptions
     from e2vsearch.errors import E2vsearchError as E2vsearchError
@@ -60,7 +60,7 @@ _HOMES = {
     "SpeechOptions": "speech",
     "Status": "types",
     "WorkerOptions": "ingest.queue",
-    "compare": "collection",
+    "compare": "comparison",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -16,8 +16,6 @@ from e2vsearch.catalog import recordings
 from e2vsearch.catalog.database import CollectionLocation, locate
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
-from e2vsearch.errors import CatalogError, SettingsError
-from e2vsearch.files import local_path
 from e2vsearch.index import Index
 from e2vsearch.listing import Listing
 from e2vsearch.projections import recenter
@@ -33,12 +31,10 @@ from e2vsearch.types import Comparison, EmbeddedAudio, Failure, Recording, Segme
 from e2vsearch.vectors.engine import IndexOptions
 
 if TYPE_CHECKING:
-    from e2vsearch.analysis.context import AnalysisContext
     from e2vsearch.analysis.evaluation.types import Evaluation
     from e2vsearch.analysis.labels import Labels
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
-    from e2vsearch.ingest.context import IngestContext
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.runner import IngestReport
     from e2vsearch.named_vectors import NamedVectorSets
@@ -245,13 +241,13 @@ class Collection:
         """Add recordings: files, folders, globs and URLs, see `e2vsearch.ingest.runner.ingest` for all options."""
         from e2vsearch.ingest.runner import ingest
 
-        return ingest(self._ingest_context(), *paths, **options)
+        return ingest(self.queue, *paths, **options)
 
     def watch(self, *folders: str | os.PathLike[str], **options: Any) -> IngestReport:
         """Add the recordings of folders as they come, until told to stop, see `e2vsearch.ingest.runner.watch`."""
         from e2vsearch.ingest.runner import watch
 
-        return watch(self._ingest_context(), *folders, **options)
+        return watch(self.queue, *folders, **options)
 
     def recordings(self, *names: str, where: str | None = None) -> Listing[Recording]:
         """Return stored recordings, all by default.
@@ -335,35 +331,28 @@ class Collection:
         """Measure how well the collection finds labelled emotions, see `e2vsearch.analysis.evaluation.evaluate`."""
         from e2vsearch.analysis.evaluation.evaluate import evaluate
 
-        return evaluate(labels, context=self._analysis_context(), **options)
+        return evaluate(labels, context=self.projections, **options)
 
     @cached_property
     def labels(self) -> Labels:
         """Labels of one's own, and the classifiers that are trained on them."""
         from e2vsearch.analysis.labels import Labels
 
-        return Labels(*self._analysis_fields())
+        return Labels(*self._parts())
 
     @cached_property
     def maps(self) -> Maps:
         """Maps with clusters."""
         from e2vsearch.analysis.maps import Maps
 
-        return Maps(*self._analysis_fields())
+        return Maps(*self._parts())
 
     @cached_property
     def projections(self) -> Projections:
         """Projections that the collection is searched through."""
         from e2vsearch.analysis.projections import Projections
 
-        return Projections(*self._analysis_fields())
-
-    @cached_property
-    def queue(self) -> Queue:
-        """The queue of recordings for workers."""
-        from e2vsearch.ingest.queue import Queue
-
-        return Queue(self._ingest_context())
+        return Projections(*self._parts())
 
     @cached_property
     def named_vectors(self) -> NamedVectorSets:
@@ -372,28 +361,19 @@ class Collection:
 
         return NamedVectorSets(self.catalog)
 
-    def _ingest_context(self) -> IngestContext:
-        from e2vsearch.ingest.context import IngestContext
+    @cached_property
+    def queue(self) -> Queue:
+        """Recordings that wait for workers."""
+        from e2vsearch.ingest.queue import Queue
 
-        return IngestContext(
-            catalog=self.catalog,
-            settings=self.settings,
-            speech=self.speech,
-            encoder=self.encoder,
-            pin=lambda encoder: encoder_check.pin_encoder(self.catalog, encoder),
-            maintain=self.index.maintain,
-            due=self.index.due,
-            owns_index=self.location.folder is not None,
-        )
+        pin = partial(encoder_check.pin_encoder, self.catalog)
+        owns_index = self.location.folder is not None
+        index = self.index
+        return Queue(self.catalog, self.settings, self.speech, self.encoder, pin, index.maintain, index.due, owns_index)
 
-    def _analysis_fields(self) -> tuple[Any, ...]:
+    def _parts(self) -> tuple[Any, ...]:
         views = self._views
         return self.catalog, views.now, views.of, self.index.folder, self.embed, self.encoder, self.clip
-
-    def _analysis_context(self) -> AnalysisContext:
-        from e2vsearch.analysis.context import AnalysisContext
-
-        return AnalysisContext(*self._analysis_fields())
 
     def _background_scores(self) -> BackgroundScores:
         self._background = background_scores(self.catalog, self._views.now().source, self._background)
@@ -409,40 +389,3 @@ class Collection:
         return identifier_of(source) or (
             os.fspath(source) if isinstance(source, str | os.PathLike) else f"{type(source).__name__} audio"
         )
-
-
-def compare(
-    a: str | os.PathLike[str],
-    b: str | os.PathLike[str],
-    *,
-    index: str | os.PathLike[str] | None = None,
-    encoder: str | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-) -> Comparison:
-    """Return how alike two clips feel, through the projection of the collection if there is one that fits.
-
-    Args:
-        a: a file.
-        b: another.
-        index: the collection, as for `Collection.open`; it does not have to exist.
-        encoder: a name or model folder; by default the collection's.
-        device: where the encoder runs.
-        precision: of emotion2vec.
-
-    Raises:
-        AudioError, EncoderError: one of them cannot be read or encoded.
-        QueryError: one of them has no speech.
-    """
-    given = os.fspath(index) if index is not None else None
-    options = settings.load(index=given, encoder=encoder, device=device, precision=precision)
-    opened = pipeline.encoder_for(options)
-    try:
-        with Collection.open(options.index, encoder=opened) as collection:
-            view = collection.comparison_view(opened)
-    except (CatalogError, SettingsError) as error:  # two clips can be compared without one
-        view = comparison_view(opened, None, None, str(error).partition(" - ")[0])
-    embedded = [
-        recenter.recalibrate(view.projection, pipeline.embed_audio(local_path(clip), opened)) for clip in (a, b)
-    ]
-    return compare_audio(view, (os.fspath(a), embedded[0]), (os.fspath(b), embedded[1]))

@@ -12,9 +12,9 @@ from e2vsearch.settings import Settings
 from e2vsearch.speech import SpeechOptions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IngestContext:
-    """An open collection, as far as ingestion is concerned.
+    """An open collection, as far as ingestion is concerned; the facet `Queue` is one.
 
     Attributes:
         catalog: recordings are added to it.

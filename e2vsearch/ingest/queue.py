@@ -445,31 +445,37 @@ class _Heartbeat:
             self._beat()
 
 
-class Queue:
+def work(
+    context: IngestContext,
+    options: WorkerOptions | None = None,
+    *,
+    stop: threading.Event | None = None,
+    done: Callable[[Done], None] | None = None,
+) -> WorkReport:
+    """Ingest what is queued, until told to stop, see `Worker`; any number of processes may, on any number of machines.
+
+    Args:
+        context: of the collection.
+        options: how it goes about it; ``WorkerOptions(drain=True)`` ends when nothing is left.
+        stop: set it from another thread to end: what is not done goes back into the queue.
+        done: called after each recording.
+
+    Raises:
+        EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded at all.
+        CatalogError: the database was away for longer than a lease.
+    """
+    return Worker(context, options, stop, done).run()
+
+
+class Queue(IngestContext):
     """The facet `Collection.queue`: recordings that wait for workers, on any number of machines."""
 
-    def __init__(self, context: IngestContext) -> None:
-        self._context = context
-
-    def add(
-        self, *paths: str | os.PathLike[str], priority: int = 0, meta: str | os.PathLike[str] | None = None
-    ) -> QueueReport:
-        """Queue recordings for workers, see `enqueue`."""
-        return enqueue(self._context, *paths, priority=priority, meta=meta)
-
-    def work(
-        self,
-        options: WorkerOptions | None = None,
-        *,
-        stop: threading.Event | None = None,
-        done: Callable[[Done], None] | None = None,
-    ) -> WorkReport:
-        """Ingest what is queued, until told to stop, see `Worker`."""
-        return Worker(self._context, options, stop, done).run()
+    add = enqueue
+    work = work
 
     def state(self) -> jobs.QueueState:
         """Return what waits, what is being worked on, and what failed too often."""
-        return jobs.state(self._context.catalog)
+        return jobs.state(self.catalog)
 
     def retry(self, uris: Sequence[str] | None = None) -> int:
         """Queue dead letters again, all by default, and return how many.
@@ -477,8 +483,8 @@ class Queue:
         Raises:
             NotStored: one that is named is no dead letter.
         """
-        return jobs.retry(self._context.catalog, uris)
+        return jobs.retry(self.catalog, uris)
 
     def clear(self, *, failed_only: bool = False) -> int:
         """Delete what nobody works on, or the dead letters alone, and return how many."""
-        return jobs.clear(self._context.catalog, parked_only=failed_only)
+        return jobs.clear(self.catalog, parked_only=failed_only)

@@ -43,7 +43,7 @@ def test_what_is_queued_is_ingested(collection: runner.Collection, calls: Path, 
     assert (queued.queued, queued.already, queued.unused_metadata) == (6, 0, 1)
     assert [failure.reason for failure in queued.failures] == ["missing"]
     done: list[Done] = []
-    report = Worker(collection, QUICK, done=done.append).run()
+    report = Worker(collection.queue, QUICK, done=done.append).run()
     assert (report.stored, report.parked, report.given_back) == (6, 0, 0)
     assert report.segments == collection.catalog.counts().segments == 12
     assert report.audio_s == pytest.approx(6 * 5.0, abs=0.1)
@@ -56,7 +56,7 @@ def test_what_is_queued_is_ingested(collection: runner.Collection, calls: Path, 
     assert (again.queued, again.already) == (1, 5)
     meta.write_text("file,agent\n0.wav,Joe\n", encoding="utf-8")
     collection.queue.add(calls / "0.wav", meta=meta)
-    assert Worker(collection, QUICK).run().already == 1
+    assert Worker(collection.queue, QUICK).run().already == 1
     assert collection.recordings(where='agent = "Joe"')[0].name == "0"
 
 
@@ -67,7 +67,7 @@ def test_as_ingest_would_have_stored_them(tmp_path: Path, calls: Path) -> None:
     ):
         one.ingest(calls)
         two.queue.add(calls)
-        Worker(two, QUICK).run()
+        Worker(two.queue, QUICK).run()
         kept = [
             {(segment.start_s, segment.end_s, recordings[segment.recording]) for _, segment in each.catalog.segments()}
             for each in (one, two)
@@ -79,7 +79,7 @@ def test_as_ingest_would_have_stored_them(tmp_path: Path, calls: Path) -> None:
 def test_a_worker_holds_no_more_than_it_can_do(collection: runner.Collection, calls: Path) -> None:
     collection.queue.add(calls)
     held: list[int] = []
-    worker = Worker(collection, QUICK, done=lambda _: held.append(queue.depth(collection.catalog).taken))
+    worker = Worker(collection.queue, QUICK, done=lambda _: held.append(queue.depth(collection.catalog).taken))
     worker.run()
     assert len(held) == 6
     assert max(held) <= 3  # two threads, and the next
@@ -92,7 +92,7 @@ def test_several_workers_share_one_queue(database_url: str, calls: Path) -> None
 
         def work() -> None:
             with e2vsearch.open(database_url, encoder="fake", create=True) as mine:
-                Worker(mine, QUICK, done=done.append).run()
+                Worker(mine.queue, QUICK, done=done.append).run()
 
         threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads:
@@ -118,12 +118,12 @@ def test_a_late_commit_stores_nothing_and_the_other_does(collection: runner.Coll
             with collection.catalog.writing() as connection:  # as if a minute had passed
                 connection.execute(update(JobRow).values(due_at=JobRow.enqueued_at))
             other.append("takes over")
-            Worker(collection, QUICK, done=lambda each: other.append(each.outcome)).run()
+            Worker(collection.queue, QUICK, done=lambda each: other.append(each.outcome)).run()
         return settle(steps, read, holding)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ingest_recording.RecordingIngestor, "settle", stalled)
-        report = Worker(collection, QUICK, done=done.append).run()
+        report = Worker(collection.queue, QUICK, done=done.append).run()
     assert other == ["takes over", "stored"]
     assert [(each.outcome, each.reason) for each in done] == [("lost", "lease-lost")]
     assert (report.stored, report.lost) == (0, 1)
@@ -151,7 +151,7 @@ def test_the_heartbeat_keeps_what_is_slow(collection: runner.Collection, calls: 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ingest_recording.RecordingIngestor, "read", slow)
-        report = Worker(collection, options).run()
+        report = Worker(collection.queue, options).run()
     assert seen == {0}
     assert (report.stored, report.lost) == (1, 0)
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_read_is_parked(
     collection.queue.add(bad, calls / "0.wav")
     make(bad)
     done: list[Done] = []
-    report = Worker(collection, QUICK, done=done.append).run()
+    report = Worker(collection.queue, QUICK, done=done.append).run()
     assert (report.stored, report.again, report.parked) == (1, attempts - 1, 1)
     assert {each.reason for each in done if each.uri == str(bad)} == {reason}
     (failure,) = collection.failures()
@@ -188,7 +188,7 @@ def test_what_cannot_be_read_is_parked(
     bad.write_bytes((calls / "1.wav").read_bytes())
     assert collection.queue.add(bad).parked == 1
     assert queue.retry(collection.catalog) == 1
-    assert Worker(collection, QUICK).run().stored == 1
+    assert Worker(collection.queue, QUICK).run().stored == 1
     assert collection.failures() == []
 
 
@@ -196,7 +196,7 @@ def test_a_back_off_is_waited_for(collection: runner.Collection, tmp_path: Path)
     (tmp_path / "empty.wav").write_bytes(b"")
     collection.queue.add(tmp_path / "empty.wav")
     stop = threading.Event()
-    Worker(collection, WorkerOptions(again_s=100.0, poll_s=0.01), stop, lambda _: stop.set()).run()
+    Worker(collection.queue, WorkerOptions(again_s=100.0, poll_s=0.01), stop, lambda _: stop.set()).run()
     depth = queue.depth(collection.catalog)
     assert (depth.queued, depth.later) == (1, 1)
     (row,) = queue.take(collection.catalog, "x", 1, lease_s=1, attempts=3, now=_in(collection.catalog, 101)) or [None]
@@ -222,12 +222,12 @@ def test_stopping_gives_back_what_is_not_done(collection: runner.Collection, cal
         done.append(each)
         stop.set()
 
-    report = Worker(collection, QUICK, stop, first).run()
+    report = Worker(collection.queue, QUICK, stop, first).run()
     depth = queue.depth(collection.catalog)
     assert depth.taken == 0
     assert depth.queued + report.stored == 6
     assert report.stored >= 1
-    Worker(collection, QUICK).run()
+    Worker(collection.queue, QUICK).run()
     assert names(collection) == ["0", "1", "2", "3", "4", "5"]
 
 
@@ -240,7 +240,7 @@ def test_a_lack_of_the_worker_is_not_the_recordings_fault(collection: runner.Col
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ingest_recording.RecordingIngestor, "read", lacking)
         with pytest.raises(MissingExtra):
-            Worker(collection, QUICK).run()
+            Worker(collection.queue, QUICK).run()
     depth = queue.depth(collection.catalog)
     assert (depth.queued, depth.taken, depth.later) == (6, 0, 0)
 
@@ -251,7 +251,7 @@ def test_what_the_database_does_not_take_is_parked(collection: runner.Collection
     collection.queue.add(calls / "0.wav", calls / "1.wav")
     with collection.catalog.writing() as connection:
         connection.execute(update(JobRow).where(JobRow.uri.like("%0.wav")).values(details={"agent": "Kim\0"}))
-    report = Worker(collection, QUICK).run()
+    report = Worker(collection.queue, QUICK).run()
     assert (report.stored, report.parked) == (1, 1)
     assert "cannot be stored" in collection.failures()[0].message
 
@@ -280,7 +280,7 @@ def test_a_database_that_goes_away_and_comes_back(
     with e2vsearch.open(database_url, encoder="fake", create=True) as collection, pytest.MonkeyPatch.context() as patch:
         collection.queue.add(calls)
         patch.setattr(ingest_recording.RecordingIngestor, "read", cutting)
-        report = Worker(collection, QUICK).run()
+        report = Worker(collection.queue, QUICK).run()
         assert cut[0] >= 1
         assert (report.stored + report.lost, names(collection)) == (6, ["0", "1", "2", "3", "4", "5"])
 
@@ -305,7 +305,7 @@ import signal
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 with e2vsearch.open(sys.argv[1], encoder="fake") as collection:
-    report = Worker(collection, WorkerOptions(workers=2, lease_s=float(sys.argv[3]), poll_s=0.01), stop).run()
+    report = Worker(collection.queue, WorkerOptions(workers=2, lease_s=float(sys.argv[3]), poll_s=0.01), stop).run()
     print(report.given_back, flush=True)
 """
 
@@ -337,7 +337,7 @@ def test_a_killed_workers_recordings_are_taken_over(
     process = slow_worker("0.wav", 0.5)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    report = Worker(collection, QUICK).run()  # --drain waits for leases that are about to end
+    report = Worker(collection.queue, QUICK).run()  # --drain waits for leases that are about to end
     assert report.stored >= 1
     assert names(collection) == ["0", "1", "2", "3", "4", "5"]
     assert collection.catalog.counts().segments == 12
@@ -356,4 +356,4 @@ def test_sigterm_gives_back(
     assert process.stdout.read() == "1\n"
     depth = queue.depth(collection.catalog)
     assert (depth.queued, depth.taken) == (1, 0)
-    assert Worker(collection, QUICK).run().stored == 1
+    assert Worker(collection.queue, QUICK).run().stored == 1

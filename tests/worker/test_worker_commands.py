@@ -138,7 +138,7 @@ def test_metrics(tmp_path: Path, calls: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         collection.queue.add(calls, bad)
         metrics = WorkerMetrics(collection.catalog)
-        Worker(collection, QUICK, done=metrics).run()
+        Worker(collection.queue, QUICK, done=metrics).run()
         with metrics.serving(0) as port:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
                 found = answer.read().decode()

@@ -1,0 +1,48 @@
+"""Compares two clips without a collection, or through the projection of one that fits."""
+
+from __future__ import annotations
+
+import os
+
+from e2vsearch import pipeline, settings
+from e2vsearch.collection import Collection
+from e2vsearch.errors import CatalogError, SettingsError
+from e2vsearch.files import local_path
+from e2vsearch.projections.recenter import recalibrate
+from e2vsearch.search.compare import compare_audio, comparison_view
+from e2vsearch.types import Comparison
+
+
+def compare(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    *,
+    index: str | os.PathLike[str] | None = None,
+    encoder: str | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> Comparison:
+    """Return how alike two clips feel, through the projection of the collection if there is one that fits.
+
+    Args:
+        a: a file.
+        b: another.
+        index: the collection, as for `Collection.open`; it does not have to exist.
+        encoder: a name or model folder; by default the collection's.
+        device: where the encoder runs.
+        precision: of emotion2vec.
+
+    Raises:
+        AudioError, EncoderError: one of them cannot be read or encoded.
+        QueryError: one of them has no speech.
+    """
+    given = os.fspath(index) if index is not None else None
+    options = settings.load(index=given, encoder=encoder, device=device, precision=precision)
+    opened = pipeline.encoder_for(options)
+    try:
+        with Collection.open(options.index, encoder=opened) as collection:
+            view = collection.comparison_view(opened)
+    except (CatalogError, SettingsError) as error:  # two clips can be compared without one
+        view = comparison_view(opened, None, None, str(error).partition(" - ")[0])
+    embedded = [recalibrate(view.projection, pipeline.embed_audio(local_path(clip), opened)) for clip in (a, b)]
+    return compare_audio(view, (os.fspath(a), embedded[0]), (os.fspath(b), embedded[1]))
