@@ -263,7 +263,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSegment:
-    """One spoken span that was listened to, with its vector."""
+    """One segment of a piece of audio, with its vector."""
 
     channel: int
     start_s: float
@@ -275,7 +275,7 @@ class EmbeddedSegment:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedAudio:
-    """All that was found in one piece of audio."""
+    """The segments of one piece of audio, and what its container says of it."""
 
     segments: tuple[EmbeddedSegment, ...]
     duration_s: float
@@ -325,6 +325,6 @@ class Status:
     named_vectors: tuple[NamedVectors, ...] = ()
 
 
-def segment_durations(moments: Iterable[EmbeddedSegment]) -> NDArray[np.float64]:
-    """Seconds of each moment: what it weighs in a mean."""
-    return np.array([moment.end_s - moment.start_s for moment in moments])
+def segment_durations(segments: Iterable[EmbeddedSegment]) -> NDArray[np.float64]:
+    """Return the seconds of each segment, its weight in a mean."""
+    return np.array([segment.end_s - segment.start_s for segment in segments])
