@@ -181,7 +181,7 @@ def test_the_score_is_the_mean_cosine_along_the_path(collection: Collection) -> 
     a = dict(zip((s.id for s in reference), trajectory.shares(lengths(reference)), strict=True))
     result = collection.query(trajectory="call:1", k=5, explain=True)
     assert result.arc
-    assert result.reference == ("call:1",)
+    assert result.references == ("call:1",)
     for hit in result:
         stored = collection.segments(hit.recording)
         b = dict(zip((s.id for s in stored), trajectory.shares(lengths(stored)), strict=True))
@@ -231,7 +231,7 @@ def test_filters_limits_and_stations_of_any_kind(collection: Collection) -> None
     assert len(result) == 3
     assert {hit.recording for hit in result} <= {f"call:{number}" for number in range(2, 6)}
     stations = collection.query(trajectory=["emotion:neutral", "angry", "seg:3"], k=2)
-    assert stations.reference == ("emotion:neutral", "emotion:angry", "seg:3")
+    assert stations.references == ("emotion:neutral", "emotion:angry", "seg:3")
     assert {match.reference for match in stations[0].alignment} == set(stations.reference)
     assert collection.query(trajectory=["neutral", "angry"]).hits == collection.query(trajectory="neutral, angry").hits
     assert len(collection.query(trajectory="call:1", where="recording = 999999")) == 0

@@ -15,7 +15,7 @@ from e2vsearch.catalog import named_vectors
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.errors import NotStored, QueryError, SettingsError, SpaceMismatch, VectorFileError
-from e2vsearch.search import query, score
+from e2vsearch.search import query
 from e2vsearch.transfer import vector_files
 from e2vsearch.types import Space
 
@@ -74,7 +74,7 @@ def truth(
 def test_the_score_is_the_weighted_mean_of_cosines(
     collection: Collection, text: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(score, "_FUSED_BLOCK", block)
+    monkeypatch.setattr(rank, "_BLOCK", block)
     reference, wanted = np.ones(DIM, np.float32), np.arange(SIDE_DIM, dtype=np.float32)
     scores = truth(collection, reference, [(0.5, text, wanted)])[0]
     result = collection.query(reference, by="segment", k=500, named_vectors={"text": (0.5, wanted)})
@@ -97,7 +97,7 @@ def test_the_score_is_the_weighted_mean_of_cosines(
 def test_calls_are_ranked_by_the_mean_of_their_best_matches(
     collection: Collection, text: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(score, "_FUSED_BLOCK", block)
+    monkeypatch.setattr(rank, "_BLOCK", block)
     reference = np.random.default_rng(1).standard_normal((3, DIM)).astype(np.float32)
     wanted = np.ones(SIDE_DIM)
     fused = truth(collection, reference, [(2.0, text, wanted)])

@@ -117,7 +117,7 @@ def test_a_failed_file_that_becomes_a_copy_is_no_failure(database_url: str, call
         assert len(collection.ingest(calls / "a.wav", bad).failures) == 1
         shutil.copy(calls / "a.wav", bad)
         assert collection.ingest(bad).already == 1
-        assert collection.failures() == []
+        assert list(collection.failures()) == []
 
 
 def test_a_surprise_in_one_file_is_its_failure(calls: Path, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_dry_run_writes_nothing(calls: Path, tmp_path: Path) -> None:
         report = collection.ingest(calls, tmp_path / "missing.wav", dry_run=True)
         assert (report.stored, report.already, len(report.failures)) == (2, 1, 1)
         assert names(collection) == ["a"]
-        assert collection.failures() == []
+        assert list(collection.failures()) == []
 
 
 def test_another_encoder_is_refused_before_anything_is_read(calls: Path, tmp_path: Path) -> None:

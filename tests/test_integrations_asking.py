@@ -19,7 +19,7 @@ from e2vsearch.catalog import labels
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, NoCollection, PathForbidden, QueryError, SettingsError
 from e2vsearch.integrations.retriever import Asking, CollectionSource, references
-from e2vsearch.types import QueryResult
+from e2vsearch.search.result import QueryResult
 
 
 @pytest.fixture(scope="module")

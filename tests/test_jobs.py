@@ -274,7 +274,7 @@ def test_what_is_given_up_is_parked_with_its_reason(catalog: Catalog) -> None:
     (again,) = take(catalog, 9)
     assert (again.uri, again.attempt) == ("a", 1)
     queue.finish(catalog, again.holding)
-    assert catalog.failures() == []
+    assert list(catalog.failures()) == []
 
 
 def test_what_ends_its_workers_is_tried_alone_and_then_parked(catalog: Catalog) -> None:

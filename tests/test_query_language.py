@@ -20,7 +20,8 @@ from e2vsearch.collection import Collection
 from e2vsearch.errors import NotStored, QueryError
 from e2vsearch.search import background, score
 from e2vsearch.search.query import Reference
-from e2vsearch.types import Hit, QueryResult, Space
+from e2vsearch.search.result import QueryResult
+from e2vsearch.types import Hit, Space
 
 DIM = 12
 EMOTIONS = ("angry", "neutral", "sad")
@@ -99,7 +100,7 @@ def test_weights_and_what_is_unwanted_by_segment(
     best = np.argsort(-scores)[: min(k, np.isfinite(scores).sum())]
     assert [number(hit.segment) - 1 for hit in result] == best.tolist()
     assert [hit.score for hit in result] == pytest.approx(scores[best].tolist(), abs=1e-5)
-    assert result.reference == ("seg:1", "call:3")
+    assert result.references == ("seg:1", "call:3")
     assert result.but_not == ("seg:50", "call:9")
     assert result.exact
 
@@ -159,7 +160,7 @@ def test_what_the_index_misses_is_found(
 ) -> None:
     """With all of its first look penalised, the answer lies further down and is still the true one."""
     monkeypatch.setattr(score, "_ALL_CELLS", 0)
-    monkeypatch.setattr(score, "_FIRST_LOOK", 10)
+    monkeypatch.setattr(score, "_FIRST_SEARCH", 10)
     plain = collection.query("seg:1", by="segment", k=10)
     asked: dict[str, Any] = {"but_not": [(plain[0].segment, 2.0), (plain[1].segment, 2.0)], "by": by, "k": 1}
     near, true = collection.query("seg:1", **asked), collection.query("seg:1", **asked, exact=True)
@@ -182,7 +183,7 @@ def test_a_mixture_of_emotions(collection: Collection, units: NDArray[np.float64
     best = np.argsort(-scores)[:6]
     assert [number(hit.segment) - 1 for hit in result] == best.tolist()
     assert [hit.score for hit in result] == pytest.approx(scores[best].tolist(), abs=1e-5)
-    assert result.reference == ("emotion:angry + emotion:sad",)
+    assert result.references == ("emotion:angry + emotion:sad",)
     assert result.but_not == ("emotion:neutral",)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from search_context import search_context
 
 import e2vsearch
 from e2vsearch.catalog import labels as rows
@@ -16,7 +17,7 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, E2vsearchError, NotStored, QueryError
 from e2vsearch.search import prototypes
-from e2vsearch.search.resolve import resolve_reference
+from e2vsearch.search.reference import resolve_reference
 from e2vsearch.types import Space
 
 DIM = 8
@@ -54,7 +55,7 @@ def units(collection: Collection, ids: list[int]) -> np.ndarray:
 
 def test_a_label_is_the_mean_of_its_examples(collection: Collection) -> None:
     collection.labels.add("hesitant", "seg:2", "seg:3", "seg:21")
-    found = resolve_reference("label:hesitant", collection)
+    found = resolve_reference("label:hesitant", search_context(collection))
     assert (found.named, found.vectors.shape, found.itself.tolist()) == ("label:hesitant", (1, DIM), [2, 3, 21])
     np.testing.assert_allclose(found.vectors[0], units(collection, [2, 3, 21]).mean(axis=0), rtol=1e-6)
     hits = collection.query("label:hesitant", by="segment", k=100)
@@ -68,14 +69,14 @@ def test_examples_from_elsewhere_count_as_much(collection: Collection) -> None:
     outside = np.arange(DIM, dtype=np.float32)
     collection.labels.add("x", "seg:1")
     rows.add_examples(collection.catalog, "x", [rows.NewExample("a.wav@0.00-1.00#0", None, outside)])
-    found = resolve_reference("label:x", collection)
+    found = resolve_reference("label:x", search_context(collection))
     both = np.concatenate([units(collection, [1]), outside[None] / np.linalg.norm(outside)])
     np.testing.assert_allclose(found.vectors[0], both.mean(axis=0), rtol=1e-6)
     assert found.itself.tolist() == [1]
 
 
 def test_an_emotion_is_the_mean_of_the_surest(collection: Collection) -> None:
-    found = resolve_reference("emotion:angry", collection)  # the space spells it Angry
+    found = resolve_reference("emotion:angry", search_context(collection))  # the space spells it Angry
     assert (found.named, found.itself.size) == ("emotion:Angry", 0)
     hits = collection.query("emotion:angry", by="segment", k=22)
     assert {hit.emotion for hit in hits} == {"Angry"}
@@ -121,7 +122,7 @@ def test_an_emotion_that_nothing_is_named_is_that_of_which_it_is_likeliest(tmp_p
         with pytest.raises(QueryError, match="'unsure' is no emotion"):
             collection.query(emotion={"unsure": 1.0})
         collection.labels.add("unsure", "seg:2")  # a label of one's own may be called so
-        assert resolve_reference("unsure", collection).named == "label:unsure"
+        assert resolve_reference("unsure", search_context(collection)).named == "label:unsure"
         assert len(collection.query(emotion={"unsure": 1.0}, by="segment")) == 3
 
 
@@ -129,7 +130,7 @@ def test_a_label_that_only_a_classifier_gave(collection: Collection) -> None:
     made = rows.store_classifier(collection.catalog, "c", ["calm", "other"], b"", {})
     predictions = rows.Predictions(np.array([2, 4]), np.zeros(2, np.int16), np.array([0.9, 0.6], np.float32))
     rows.replace_predictions(collection.catalog, made, predictions, None, None, 0.5)
-    found = resolve_reference("calm", collection)
+    found = resolve_reference("calm", search_context(collection))
     np.testing.assert_allclose(
         found.vectors[0], np.average(units(collection, [2, 4]), axis=0, weights=[0.9, 0.6]), rtol=1e-6
     )
@@ -140,14 +141,14 @@ def test_a_label_goes_before_an_emotion_and_a_file_before_both(
     collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection.labels.add("sad", "seg:1")
-    assert resolve_reference("sad", collection).named == "label:sad"
-    assert resolve_reference("emotion:sad", collection).named == "emotion:sad"
+    assert resolve_reference("sad", search_context(collection)).named == "label:sad"
+    assert resolve_reference("emotion:sad", search_context(collection)).named == "emotion:sad"
     monkeypatch.chdir(tmp_path)
     Path("sad").write_bytes(b"a file without a suffix, and no audio either")
     with pytest.raises(E2vsearchError, match="saved vectors"):  # it is taken for a clip, which nothing here can hear
-        resolve_reference("sad", collection)
+        resolve_reference("sad", search_context(collection))
     np.save("angry.npy", np.ones(DIM, np.float32))
-    assert resolve_reference("angry.npy", collection).named == "angry.npy"
+    assert resolve_reference("angry.npy", search_context(collection)).named == "angry.npy"
 
 
 @pytest.mark.parametrize(

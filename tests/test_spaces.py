@@ -19,8 +19,9 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.errors import AnalysisError, NotStored, QueryError, TooFewExamples
 from e2vsearch.pipeline import stored_audio
+from e2vsearch.search.result import QueryResult
 from e2vsearch.transfer import export, import_
-from e2vsearch.types import Head, QueryResult, Space
+from e2vsearch.types import Head, Space
 
 DIM = 24
 EMOTIONS, VOICES, SENTENCES = ("angry", "calm", "sad"), 6, 4

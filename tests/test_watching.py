@@ -245,7 +245,7 @@ def test_what_is_there_and_what_comes(
         ]
         # what is deleted stays in the collection
         assert {recording.name for _, recording in collection.catalog.recordings()} == {"a", "b", "bad"}
-        assert collection.failures() == []
+        assert list(collection.failures()) == []
     assert [record.fields["outcome"] for record in caplog.records] == [each.outcome for each in seen]
     line = caplog.records[0].getMessage()
     assert line.startswith(f"uri={folder / 'a.wav'} outcome=stored recording=call:1 audio_s=1.5 seconds=")

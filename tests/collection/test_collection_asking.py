@@ -111,7 +111,7 @@ def test_several_references_count_as_one(collection: Collection) -> None:
     vectors = collection.catalog.feed().fetch(np.array([1, 5])).vectors
     excluded = {"seg:1", "seg:5"}
     assert not excluded & {hit.segment for hit in together}
-    assert together.reference == ("seg:1", "seg:5")
+    assert together.references == ("seg:1", "seg:5")
     kept = collection.query(vectors, k=4)
     assert {hit.recording for hit in kept} == {hit.recording for hit in together}
 

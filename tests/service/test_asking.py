@@ -21,7 +21,7 @@ from small_collection import SAID
 
 from e2vsearch.collection import Collection
 from e2vsearch.pipeline import stored_audio
-from e2vsearch.types import QueryResult
+from e2vsearch.search.result import QueryResult
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_what_cannot_be_read_is_parked(
     assert collection.queue.add(bad).parked == 1
     assert queue.retry(collection.catalog) == 1
     assert Worker(collection.queue, QUICK).run().stored == 1
-    assert collection.failures() == []
+    assert list(collection.failures()) == []
 
 
 def test_a_back_off_is_waited_for(collection: runner.Collection, tmp_path: Path) -> None:
