@@ -100,13 +100,16 @@ def local_path(path: str | os.PathLike[str]) -> Path:
         if scheme.lower() != "file":
             raise QueryError(f"{text}: only files and file:// URIs can be read - download it first")
         return Path(unquote(urlsplit(text).path))
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # "~name" of nobody: a file may be called so
+        return Path(text)
 
 
 def uri_scheme(text: str) -> str | None:
     """The scheme of a URL, lower case; None for a path.
 
-    >>> scheme_of("S3://bucket/a.wav"), scheme_of("calls/a.wav"), scheme_of("C:/calls/a.wav")
+    >>> uri_scheme("S3://bucket/a.wav"), uri_scheme("calls/a.wav"), uri_scheme("C:/calls/a.wav")
     ('s3', None, None)
     """
     scheme, separator, _ = text.partition("://")

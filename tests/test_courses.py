@@ -16,9 +16,9 @@ from test_query_language import made_recording
 import e2vsearch
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
-from e2vsearch.errors import NotStored, QueryError
+from e2vsearch.errors import AudioNotFound, NotStored, QueryError
 from e2vsearch.search import trajectory
-from e2vsearch.types import Space
+from e2vsearch.types import Hit, Space
 
 DIM = 24
 EMOTIONS = ("neutral", "angry", "relieved", "sad")
@@ -180,7 +180,7 @@ def test_the_score_is_the_mean_cosine_along_the_path(collection: Collection) -> 
     reference = collection.segments("call:1")
     a = dict(zip((s.id for s in reference), trajectory.shares(lengths(reference)), strict=True))
     result = collection.query(trajectory="call:1", k=5, explain=True)
-    assert result.arc
+    assert result.trajectory
     assert result.references == ("call:1",)
     for hit in result:
         stored = collection.segments(hit.recording)
@@ -209,6 +209,14 @@ def lengths(segments: Sequence[Any]) -> NDArray[np.float64]:
     return np.array([segment.end_s - segment.start_s for segment in segments])
 
 
+def same(hits: Sequence[Hit], others: Sequence[Hit]) -> bool:
+    """Whether hits are the same; a BLAS may round a cosine otherwise in a block of another size."""
+    scores = [[hit.score, hit.segment_score, *(match.cosine for match in hit.alignment)] for hit in (*hits, *others)]
+    half = len(scores) // 2
+    names = [[hit.segment, *(match.segment for match in hit.alignment)] for hit in (*hits, *others)]
+    return names[:half] == names[half:] and scores[:half] == [pytest.approx(each, abs=1e-6) for each in scores[half:]]
+
+
 @pytest.mark.parametrize("cells", [1, 200, 1 << 20])
 def test_blocks_and_candidates_change_nothing(
     collection: Collection, monkeypatch: pytest.MonkeyPatch, cells: int
@@ -216,24 +224,25 @@ def test_blocks_and_candidates_change_nothing(
     plain = collection.query(trajectory="call:1", k=9)
     assert plain.exact
     monkeypatch.setattr(trajectory, "_CELLS", cells)
-    assert collection.query(trajectory="call:1", k=9).hits == plain.hits
+    assert same(collection.query(trajectory="call:1", k=9).hits, plain.hits)
     monkeypatch.setattr(trajectory, "_ALL_CELLS", 0)
     through = collection.query(trajectory="call:1", k=9)
     assert not through.exact
-    assert through.hits == plain.hits
+    assert same(through.hits, plain.hits)
     exact = collection.query(trajectory="call:1", k=9, exact=True)
     assert exact.exact
-    assert exact.hits == plain.hits
+    assert same(exact.hits, plain.hits)
 
 
 def test_filters_limits_and_stations_of_any_kind(collection: Collection) -> None:
     result = collection.query(trajectory="call:1", where="recording <= 5", group_by=("day",), group_size=3, k=9)
     assert len(result) == 3
     assert {hit.recording for hit in result} <= {f"call:{number}" for number in range(2, 6)}
-    stations = collection.query(trajectory=["emotion:neutral", "angry", "seg:3"], k=2)
+    stations = collection.query(trajectory=["emotion:neutral", "emotion:angry", "seg:3"], k=2)
     assert stations.references == ("emotion:neutral", "emotion:angry", "seg:3")
-    assert {match.reference for match in stations[0].alignment} == set(stations.reference)
-    assert collection.query(trajectory=["neutral", "angry"]).hits == collection.query(trajectory="neutral, angry").hits
+    assert {match.reference for match in stations[0].alignment} == set(stations.references)
+    by_name = collection.query(trajectory="neutral, angry")
+    assert collection.query(trajectory=["emotion:neutral", "emotion:angry"]).hits == by_name.hits
     assert len(collection.query(trajectory="call:1", where="recording = 999999")) == 0
 
 
@@ -279,24 +288,25 @@ def test_a_file_is_a_course(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arc", "options", "error", "says"),
+    ("given", "options", "error", "says"),
     [
-        ("seg:1", {}, QueryError, "seg:1 is a single moment"),
-        (["angry"], {}, QueryError, "single moment"),
+        ("seg:1", {}, QueryError, "seg:1 is a single segment"),
+        (["emotion:angry"], {}, QueryError, "single segment"),
         ("call:999", {}, NotStored, "call:999"),
-        ("neutral,bored", {}, e2vsearch.E2vsearchError, "'bored' does not exist"),
-        (["neutral", "emotion:bored"], {}, NotStored, "bored"),
-        ("call:1", {"by": "segment"}, QueryError, "by call"),
-        ("call:1", {"but_not": ["seg:3"]}, QueryError, "without but not"),
+        ("neutral,bored", {}, NotStored, "no emotion or label 'bored'"),
+        (["emotion:neutral", "emotion:bored"], {}, NotStored, "bored"),
+        (["neutral", "angry"], {}, AudioNotFound, "did you mean emotion:neutral"),
+        ("call:1", {"by": "segment"}, QueryError, "by recording"),
+        ("call:1", {"avoid": ["seg:3"]}, QueryError, "without avoid"),
         ("call:1", {"emotion": "angry"}, QueryError, "without emotion"),
         ([], {}, e2vsearch.E2vsearchError, "numbers"),
     ],
 )
 def test_courses_that_make_no_sense(
-    collection: Collection, arc: Any, options: dict[str, Any], error: type[Exception], says: str
+    collection: Collection, given: Any, options: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says) as caught:
-        collection.query(trajectory=arc, **options)
+        collection.query(trajectory=given, **options)
     assert "\n" not in str(caught.value)
     with pytest.raises(QueryError, match="without references"):
         collection.query("seg:1", trajectory="call:1")

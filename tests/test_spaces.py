@@ -152,7 +152,7 @@ def test_names_stand_for_projected_moments(collection: e2vsearch.Collection, tab
     collection.labels.add("mine", *(f"seg:{n + 1}" for n in range(4)))
     collection.projections.fit(table)
     collection.projections.use("fitted")
-    for name in ("emotion:angry", "angry", "label:mine", "mine"):
+    for name in ("emotion:angry", "label:mine"):
         found = collection.query(name, k=10)
         assert right(found, 0) == 1.0
         assert found[0].score > 0.9

@@ -149,7 +149,7 @@ def test_an_import_adds_what_is_missing_and_changes_nothing(found: Collection, t
     catalog = found.catalog
     text_search.put(catalog, 1, {1: "Something else"})
     found.named_vectors.detach("screen")
-    found.attach("text", [1], np.full((1, 3), 7.0))
+    found.named_vectors.attach("text", [1], np.full((1, 3), 7.0))
     import_.load(catalog, tmp_path / "export")
     now = _findings(found)
     assert sorted(now["texts"].values()) == ["Something else", '我要退款 "now"']
