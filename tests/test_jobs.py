@@ -356,10 +356,10 @@ def test_many_are_taken_in_order_of_an_index(catalog: Catalog) -> None:
         assert "ix_job_order" in plan
 
 
-def test_a_collection_from_before_the_queue_is_upgraded_whole(database_url: str) -> None:
+def test_a_collection_from_before_the_queue_is_upgraded_whole(empty_database_url: str) -> None:
     from alembic import command
 
-    engine = connect(database_url)
+    engine = connect(empty_database_url)
     config = upgrade._config()
     at = datetime(2024, 3, 1, tzinfo=UTC)
     with engine.begin() as connection:
@@ -380,9 +380,9 @@ def test_a_collection_from_before_the_queue_is_upgraded_whole(database_url: str)
         row = {"id": 1, "uuid": "a-uuid", "space_id": 1, "created_at": at, "projection_id": 1}
         connection.execute(insert(CollectionRow), [row])
     with pytest.raises(SchemaTooOld, match="e2vsearch db upgrade"):
-        Catalog.open(database_url)
+        Catalog.open(empty_database_url)
     upgrade.upgrade(engine)
-    with closing(Catalog.open(database_url)) as catalog:
+    with closing(Catalog.open(empty_database_url)) as catalog:
         catalog.store(recording("before"))
         enqueue(catalog, "a")
         (job,) = take(catalog)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,20 +47,12 @@ def test_export_and_import_are_lossless(collection: Collection, tmp_path: Path) 
 
 
 @pytest.fixture
-def other_url(database_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def other_url(database_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a second empty database of the same kind."""
     if database_url.startswith("sqlite"):
-        yield f"sqlite:///{tmp_path / 'other.db'}"
-        return
-    import psycopg
-
-    postgres_url = request.getfixturevalue("postgres_url")
-    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE other TEMPLATE template0")
-        try:
-            yield postgres_url.replace("/postgres?", "/other?")
-        finally:
-            connection.execute("DROP DATABASE other WITH (FORCE)")
+        return f"sqlite:///{tmp_path / 'other.db'}"
+    url: str = request.getfixturevalue("postgres_database")()
+    return url
 
 
 @pytest.fixture
