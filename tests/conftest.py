@@ -10,6 +10,7 @@ import io
 import itertools
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -42,6 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # a shell starts its background jobs so, and the processes of tests would inherit it: no Ctrl-C would end them
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker is not None:
         config.stash[_SHARED] = Path(worker["shared"])
@@ -246,9 +250,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Large:
-    """An index with lists, built once for the tests of a module that change nothing."""
+    """An index with lists, built once for all tests that change nothing."""
     return Large(tmp_path_factory.mktemp("large"))
 
 

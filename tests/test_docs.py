@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import doctest
+import importlib
+import io
 import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +20,13 @@ import pytest
 from command import Run
 from shown import Document, Tolerances
 
+from e2vsearch.errors import MissingExtra
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 README, CHINESE = ((REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
+
+EXAMPLES = 13
+"""So many examples in docstrings run, all extras installed: one that is skipped is read by people and by no test."""
 
 # UMAP lays a map out otherwise where a vector's last digits are others: a segment or two at a cluster's edge change
 # sides, and another moment is nearest to its middle
@@ -97,9 +107,7 @@ def differences(document: Document, each: Shown, printed: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_readme_runs_and_prints_what_it_shows(
-    newcomer: Newcomer, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_readme_runs_and_prints_what_it_shows(newcomer: Newcomer, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands in order, then scripts: some ask what the commands made."""
     for package in ("umap", "sklearn", "langchain_core"):
         pytest.importorskip(package, reason="what the README shows needs the extras map, labels and langchain")
@@ -114,9 +122,9 @@ def test_readme_runs_and_prints_what_it_shows(
     ran = scripts(README)
     assert len(ran) == 3
     for each in ran:
-        capsys.readouterr()
-        exec(compile(each.code, "README.md", "exec"), {"__name__": "__main__"})
-        printed = capsys.readouterr().out
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            exec(compile(each.code, "README.md", "exec"), {"__name__": "__main__"})
+        printed = said.getvalue()
         wrong += differences(document, each, printed) if each.printed else []
     assert wrong == []
     assert Path("hits.csv").read_text().startswith("rank,score,")
@@ -157,6 +165,33 @@ def test_chinese_readme_shows_the_same() -> None:
         assert chinese
         assert [each for each in chinese if each not in english] == []
     assert [each for each in scripts(README) if each not in scripts(CHINESE)] == []
+
+
+def modules_with_examples() -> Iterator[str]:
+    """Modules of the package with an example that is not skipped, whatever they are called."""
+    package = REPOSITORY / "e2vsearch"
+    for path in sorted(package.rglob("*.py")):
+        if re.search(r"^ *>>> (?!.*doctest: \+SKIP)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            yield ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_docstring_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner, missing = doctest.DocTestRunner(), []
+    ran = 0
+    for name in modules_with_examples():
+        try:
+            module = importlib.import_module(name)
+        except MissingExtra as error:
+            missing.append(f"{name}: {error}")
+            continue
+        for found in doctest.DocTestFinder().find(module):
+            ran += sum(not example.options.get(doctest.SKIP) for example in found.examples)
+            runner.run(found)
+    assert runner.failures == 0
+    if missing:
+        pytest.skip(f"{ran} examples ran, others need an extra: {'; '.join(missing)}")
+    assert ran >= EXAMPLES
 
 
 def test_what_is_not_as_it_is_shown_is_seen() -> None:
