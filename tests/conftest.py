@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,11 +70,36 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs Postgres, torch or a browser, by what a test asks for."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs Postgres, torch, a browser or UMAP, by what a test asks for."""
     for item in items:
         for name in _needs(item):
             item.add_marker(name)
+    if hasattr(config, "workerinput"):  # what takes longest comes first, else one process ends long after the others
+        slow = Counter(_together(item.nodeid) for item in items if item.get_closest_marker("slow"))
+        every = Counter(_together(item.nodeid) for item in items)
+        items.sort(key=lambda item: (-slow[_together(item.nodeid)], -every[_together(item.nodeid)]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile``: a file in one process, and all that compiles UMAP, for ten seconds, in one as well."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return _together(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def _together(nodeid: str) -> str:
+    """What runs in one process, one after another."""
+    path = nodeid.partition("::")[0]
+    return "UMAP" if path.startswith("tests/maps/") or path == "tests/test_docs.py" else path
 
 
 def _needs(item: pytest.Item) -> Iterator[str]:
@@ -86,6 +112,8 @@ def _needs(item: pytest.Item) -> Iterator[str]:
         yield "torch"
     if "visit" in fixtures:
         yield "browser"
+    if "umap" in fixtures:
+        yield "slow"
 
 
 @pytest.hookimpl(trylast=True)
@@ -222,6 +250,18 @@ def _asking(postgres_url: str) -> Iterator[Callable[[str], object]]:
 
 
 # --- audio, the command line, indexes
+
+
+@pytest.fixture(scope="session")
+def large_emotion2vec(request: pytest.FixtureRequest) -> Path:
+    """A model folder of the published large shape, 650 MB of random weights, written once for all processes."""
+    from random_emotion2vec import write_model
+
+    folder = request.config.stash[_SHARED] / "emotion2vec_plus_large"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            write_model(folder.with_suffix(".part"), "large").rename(folder)
+    return folder
 
 
 @pytest.fixture

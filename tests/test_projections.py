@@ -78,6 +78,7 @@ def test_classes_without_scores_and_rounded_scores_do_not_bend_the_head() -> Non
     assert float((told * truth).sum() / np.linalg.norm(told) / np.linalg.norm(truth)) > 0.9
 
 
+@pytest.mark.torch
 def test_emotion2vec_gives_the_head_that_makes_its_scores(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("funasr")

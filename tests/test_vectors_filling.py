@@ -133,6 +133,7 @@ print(resident("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_build_holds_parts_of_what_it_reads_and_writes(tmp_path: Path) -> None:
     """Of 246 MB of rows and as many of lists, each visited by some query: FAISS alone would hold twice the latter."""

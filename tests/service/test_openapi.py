@@ -72,6 +72,7 @@ def _asking(cases: Any, headers: dict[str, str], left_out: list[Any], seen: set[
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [None, KEY], ids=["without-key", "with-key"])
 def test_the_api_keeps_to_its_document(place: Path, key: str | None) -> None:
     headers = LOCAL if key is None else {**LOCAL, "Authorization": f"Bearer {key}"}
