@@ -144,6 +144,7 @@ def planted(seed: int, place: Path, noise: float) -> tuple[Collection, str]:
     return collection, f"call:{wanted}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.3, 0.7])  # cosine of two moments of one emotion: 0.92, 0.67; of two emotions: 0
 def test_the_planted_course_comes_first(tmp_path: Path, noise: float) -> None:
     """In 95 % of draws or more, by a call and by emotions' names; by moments alone it seldom does."""

@@ -135,9 +135,10 @@ except SystemExit as end:
 
 
 def test_import_and_help_are_quick() -> None:
+    """In starts of a bare interpreter, 0.012 s on a quiet core: a busy or an older one is slower at all three."""
     bare = processor_s("-c", "pass")
-    assert processor_s("-c", "import e2vsearch") - bare < 0.1
-    assert processor_s("-m", "e2vsearch.cli", "--help") - bare < 0.3
+    assert processor_s("-c", "import e2vsearch") < 5 * bare  # 2, as measured
+    assert processor_s("-m", "e2vsearch.cli", "--help") < 20 * bare  # 9, as measured; typer alone is 5
 
 
 def test_launcher_is_the_command() -> None:

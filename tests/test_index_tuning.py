@@ -47,6 +47,7 @@ def ask(index: FaissEngine, queries: NDArray[np.float32]) -> None:
 # ---------------------------------------------------------------------------------------------------------- the promise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.9, 0.95, 0.99])
 def test_fresh_queries_find_what_was_promised(target: float, tmp_path: Path) -> None:
     source, queries = made(8000, 1500)
@@ -323,6 +324,7 @@ def test_threads_note_side_by_side(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------- lists that are used again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ivf-flat", "ivf-sq8", "ivf-rabitq"])
 def test_lists_are_used_again_until_a_collection_has_grown_fourfold(kind: Kind, tmp_path: Path) -> None:
     vectors = clustered(6000, DIM)

@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,8 @@ from memory_source import clustered
 from numpy.typing import NDArray
 
 from e2vsearch.errors import GenerationError
-from e2vsearch.vectors import exact
-from e2vsearch.vectors.faiss import builder, ivf_writer
-from e2vsearch.vectors.faiss.ivf import Ivf, faiss_module
+from e2vsearch.vectors import exact, filling, training
+from e2vsearch.vectors.ivf import Ivf, _threads, faiss_module
 
 KINDS = ("ivf-rabitq", "ivf-sq8", "ivf-flat")
 N, LISTS = 5000, 300
@@ -68,8 +68,19 @@ def test_progress_is_told_of_both_passes(tmp_path: Path, monkeypatch: pytest.Mon
     assert told == [(stage, done, N) for stage in ("assign", "add") for done in (0, 2000, 4000, N)]
 
 
-@pytest.mark.skipif(faiss_module().omp_get_max_threads() < 2, reason="FAISS has one thread here")
-def test_a_query_before_leaves_a_build_its_threads(tmp_path: Path) -> None:
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """FAISS with two threads, whatever OMP_NUM_THREADS gives it."""
+    faiss = faiss_module()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(2)
+    _threads.cache_clear()
+    yield
+    faiss.omp_set_num_threads(before)
+    _threads.cache_clear()
+
+
+def test_a_query_before_leaves_a_build_its_threads(two_threads: None, tmp_path: Path) -> None:
     faiss = faiss_module()
     rows = rows_of(16)
     fill("ivf-flat", rows, tmp_path / "ivf")
@@ -114,12 +125,13 @@ def test_a_full_disk_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 _BUILDER = """
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 import numpy as np
-from e2vsearch.files import open_mapped as mapped
-from e2vsearch.vectors.faiss.ivf_writer import fill
-from e2vsearch.vectors.faiss.ivf import Ivf, faiss_module
-from e2vsearch.vectors.faiss.nprobe import Trial
+from e2vsearch.vectors.disk import mapped
+from e2vsearch.vectors.filling import fill
+from e2vsearch.vectors.ivf import Ivf, _threads, faiss_module
+from e2vsearch.vectors.tuning import Trial
 N, DIM, LISTS = 240_000, 256, 512
 rows = mapped(Path(sys.argv[1]), np.float32, (N, DIM))
 def resident(most):

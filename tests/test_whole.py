@@ -13,6 +13,7 @@ import e2vsearch
 from e2vsearch import audio
 
 
+@pytest.mark.slow
 def test_a_clip_of_a_real_call_finds_that_call(shared_audio: Path, tmp_path: Path) -> None:
     calls = shared_audio / "calls" / "audio"
     with e2vsearch.open(tmp_path / "index", encoder="light", create=True) as collection:

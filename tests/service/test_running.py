@@ -31,6 +31,7 @@ BODY = (
     + wav_bytes(speech(2.0))
     + b"\r\n--b--\r\n"
 )
+pytestmark = pytest.mark.slow  # each test starts one process or two
 PATIENCE_S = 60.0  # for what must happen; nothing waits so long unless it is broken
 
 
