@@ -133,6 +133,7 @@ def test_readme_runs_and_prints_what_it_shows(newcomer: Newcomer, run: Run, monk
     assert Path("board.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
 
 
+@pytest.mark.slow
 def test_readme_serves_what_it_shows(newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
     if shutil.which("curl") is None:
