@@ -256,7 +256,7 @@ def run(url: str, folder: Path, seconds: float, writers: int, readers: int, kill
     wrong += [path.read_text().strip() for path in folder.glob("wrong-*")]
     ledgers = Ledgers(folder).look()
     wrong += final(url, folder, ledgers)
-    asked = sum(int(path.read_text()) for path in folder.glob("asked-*"))
+    asked = sum(int(path.read_text() or 0) for path in folder.glob("asked-*"))  # empty: killed as it wrote
     return Outcome(len(ledgers.stored), len(ledgers.removed), asked, killed, wrong)
 
 
