@@ -83,7 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``--dist loadfile``: a file in one process, and all that compiles UMAP, for ten seconds, in one as well."""
+    """With ``--dist loadfile``: a file in one process, and so are files that share what takes long to make."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -99,6 +99,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _together(nodeid: str) -> str:
     """What runs in one process, one after another."""
     path = nodeid.partition("::")[0]
+    if path.startswith("tests/test_vectors"):  # three of these files ask for `large`
+        return "vectors"
     return "UMAP" if path.startswith("tests/maps/") or path == "tests/test_docs.py" else path
 
 

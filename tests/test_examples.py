@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from shown import Document
 
+pytestmark = pytest.mark.slow  # four frameworks are imported
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "examples" / "README.md").read_text(encoding="utf-8")
 CHAIN = "examples/rag_over_calls.py"
