@@ -19,7 +19,7 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, NotStored, QueryError
 from e2vsearch.search import trajectory
-from e2vsearch.types import Hit, Space
+from e2vsearch.types import Space
 
 DIM = 24
 EMOTIONS = ("neutral", "angry", "relieved", "sad")
@@ -226,14 +226,14 @@ def test_blocks_and_candidates_change_nothing(
 ) -> None:
     plain = collection.query(trajectory="call:1", k=9)
     assert plain.exact
-    monkeypatch.setattr(courses, "_CELLS", cells)
+    monkeypatch.setattr(trajectory, "_CELLS", cells)
     expected = [nearly(asdict(hit)) for hit in plain.hits]
-    assert [nearly(asdict(hit)) for hit in collection.query(arc="call:1", k=9).hits] == expected
-    monkeypatch.setattr(courses, "_ALL_CELLS", 0)
-    through = collection.query(arc="call:1", k=9)
+    assert [nearly(asdict(hit)) for hit in collection.query(trajectory="call:1", k=9).hits] == expected
+    monkeypatch.setattr(trajectory, "_ALL_CELLS", 0)
+    through = collection.query(trajectory="call:1", k=9)
     assert not through.exact
     assert [nearly(asdict(hit)) for hit in through.hits] == expected
-    exact = collection.query(arc="call:1", k=9, exact=True)
+    exact = collection.query(trajectory="call:1", k=9, exact=True)
     assert exact.exact
     assert [nearly(asdict(hit)) for hit in exact.hits] == expected
 

@@ -269,7 +269,7 @@ def test_gain_is_paired() -> None:
 def test_thousands_take_seconds() -> None:
     emotions, speakers, texts = labelled(3000)
     started = time.process_time()  # not by the clock: others may be at work here
-    evaluation.figures(drawn(3000, 32), emotions, speakers, texts)
+    metrics.measure(drawn(3000, 32), emotions, speakers, texts)
     assert time.process_time() - started < 20  # 1 s on one quiet core; the same in loops over pairs takes minutes
 
 

@@ -16,8 +16,9 @@ from memory_source import clustered
 from numpy.typing import NDArray
 
 from e2vsearch.errors import GenerationError
-from e2vsearch.vectors import exact, filling, training
-from e2vsearch.vectors.ivf import Ivf, _threads, faiss_module
+from e2vsearch.vectors import exact
+from e2vsearch.vectors.faiss import builder, ivf_writer
+from e2vsearch.vectors.faiss.ivf import Ivf, _threads, faiss_module
 
 KINDS = ("ivf-rabitq", "ivf-sq8", "ivf-flat")
 N, LISTS = 5000, 300
@@ -128,10 +129,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 import numpy as np
-from e2vsearch.vectors.disk import mapped
-from e2vsearch.vectors.filling import fill
-from e2vsearch.vectors.ivf import Ivf, _threads, faiss_module
-from e2vsearch.vectors.tuning import Trial
+from e2vsearch.files import open_mapped as mapped
+from e2vsearch.vectors.faiss.ivf_writer import fill
+from e2vsearch.vectors.faiss.ivf import Ivf, _threads, faiss_module
+from e2vsearch.vectors.faiss.nprobe import Trial
 N, DIM, LISTS = 240_000, 256, 512
 rows = mapped(Path(sys.argv[1]), np.float32, (N, DIM))
 def resident(most):

@@ -190,7 +190,7 @@ def test_the_postgres_index_is_used(postgres_database: Callable[[], str]) -> Non
     said = Said(postgres_database(), ["one", "two"])
     with said.catalog.reading() as reading:
         reading.execute(text("SET enable_seqscan = off"))
-        condition = texts.condition(said.catalog, "one")
+        condition = text_search.condition(said.catalog, "one")
         query = select(SegmentRow.id).where(condition)
         sql = query.compile(reading.engine, compile_kwargs={"literal_binds": True})
         plan = reading.exec_driver_sql(f"EXPLAIN {sql}").scalars().all()
