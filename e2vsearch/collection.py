@@ -151,7 +151,7 @@ class Collection:
         self.close()
 
     def with_embed(self, embed: Embed) -> Self:
-        """Return the same open collection with another way to embed; all else is shared, and closing one closes both."""
+        """Return the same open collection with another way to embed; closing one closes both."""
         other = copy(self)
         other._embed = embed
         for facet in ("labels", "maps", "projections"):

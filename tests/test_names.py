@@ -22,7 +22,6 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.emotions import named
 from e2vsearch.integrations.documents import metadata
-from e2vsearch.search.background import background_scores
 from e2vsearch.search.compare import compare_audio, emotion_of
 from e2vsearch.transfer import export, import_
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, Space
@@ -200,16 +199,6 @@ def test_scores_given_anew_are_named_by_length_and_level(tmp_path: Path) -> None
             catalog, np.array([1]), sure[:1] * 0, StoredProjection("p", "fitted", "s", b"", {}, by.created_at)
         )
         assert next(iter(catalog.segments()))[1].emotion == "sad"
-
-
-def test_what_is_not_named_tells_no_emotions_apart(tmp_path: Path) -> None:
-    """Of the moments that an explanation's directions are found by."""
-    with e2vsearch.open(tmp_path / "index", create=True) as collection:
-        collection.catalog.pin(SPACE, "saved")
-        collection.catalog.store(a_call(1, ("seg:1",) * 6 + ("seg:2",) * 6 + ("seg:3",) * 6))
-        assert len(background_scores(collection).axes) == 0  # anger alone is named
-        collection.catalog.store(a_call(2, ("seg:5",) * 6))
-        assert len(background_scores(collection).axes) == 1
 
 
 def test_the_level_of_what_is_ingested_and_of_a_clip(tmp_path: Path) -> None:

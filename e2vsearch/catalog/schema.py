@@ -285,7 +285,7 @@ class MapRow(Base):
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(64))
     space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
-    by: Mapped[str] = mapped_column(String(16))  # what a point is: "segment" or "call"
+    by: Mapped[str] = mapped_column(String(16))  # what a point is: "segment" or "recording"
     filter: Mapped[str | None] = mapped_column(Text)  # the --where in force
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
     clusters: Mapped[list[Any]] = mapped_column(JSON)

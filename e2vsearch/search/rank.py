@@ -24,7 +24,7 @@ _CANDIDATES = 8  # recordings scored exactly for each that is asked for, when th
 _BLOCK = 16_384  # segments scored at once: 64 MiB of 1024-d vectors
 
 ScoreBlock = Callable[[NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
-"""Segment ids ``(n,)`` → the score of each for each row of the reference ``(q, n)``, and its score by itself ``(n,)``."""
+"""Segment ids ``(n,)`` → their scores for each row of the reference ``(q, n)``, and for all of it ``(n,)``."""
 
 Pool = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Best scores of recordings for each row of the reference ``(q, n)`` → the recordings' scores ``(n,)``."""

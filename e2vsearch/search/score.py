@@ -1,4 +1,4 @@
-"""Scores of several references at once: weighted, to be avoided, or of other models' vectors beside the collection's own.
+"""Scores of several references at once: weighted, to be avoided, or of other models' vectors as well.
 
 With references i of weights W_i, examples j to avoid of weights v_j, and a reference's likeness to a segment s being
 the cosine of its nearest segment, a segment's weighted score is ::

@@ -13,7 +13,6 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from e2vsearch.analysis.labels.types import ClassifiedMoment, ClassifierReport, LabelCount
-from e2vsearch.analysis.maps.types import By as MapBy
 from e2vsearch.analysis.maps.types import Cluster, MapOptions, MapSummary
 from e2vsearch.search import query as search
 from e2vsearch.search.query import AudioQuery, Reference
@@ -384,7 +383,7 @@ class MapView:
     """A map without its points."""
 
     name: str
-    by: MapBy  # what a point is
+    by: By  # what a point is
     where: str | None
     created_at: datetime
     options: MapOptions

@@ -88,7 +88,7 @@ def test_a_cluster_without_a_telling_emotion_is_mixed(collection: Collection) ->
 
 
 def test_by_call_and_filter(own: Collection) -> None:
-    drawn = own.maps.build("calls", by="call", where="start_s < 2", options=MapOptions(min_cluster_size=5))
+    drawn = own.maps.build("calls", by="recording", where="start_s < 2", options=MapOptions(min_cluster_size=5))
     assert len(drawn.ids) == CALLS
     np.testing.assert_array_equal(drawn.ids, drawn.recordings)
     assert len(drawn.clusters) == 3

@@ -57,7 +57,7 @@ def build(
         AnalysisError: too few points, or options that make no sense.
         MissingExtra: the packages of the extra `map` are not installed.
     """
-    if by not in ("segment", "call"):
+    if by not in ("segment", "recording"):
         raise AnalysisError(f"a map is made by segment or by call, not by {by!r}")
     if not name or len(name) > _LONGEST_NAME:
         raise AnalysisError(f"a map's name has 1 to {_LONGEST_NAME} characters, not {len(name)}")
@@ -110,7 +110,7 @@ def load(context: AnalysisContext, name: str = "map") -> Map:
         moments = tuple(moment for moment in cluster.moments if moment.segment in there)
         share = size / max(len(points.ids), 1)
         clusters.append(replace(cluster, size=size, share=share, calls=calls, moments=moments))
-    by: By = "call" if run.by == "call" else "segment"
+    by: By = "recording" if run.by == "recording" else "segment"
     return Map(
         name=run.name,
         by=by,
@@ -144,7 +144,7 @@ def place(context: AnalysisContext, name: str = "map", progress: Progress | None
         AnalysisError: nothing is left of what it was made of.
     """
     run, points = _stored(context, name)
-    by: By = "call" if run.by == "call" else "segment"
+    by: By = "recording" if run.by == "recording" else "segment"
     new = dataset.unplaced(context, by, run.where, points.ids)
     if not new.size:
         return 0
@@ -185,7 +185,7 @@ def list_maps(context: AnalysisContext) -> tuple[MapSummary, ...]:
     return tuple(
         MapSummary(
             name=each.map.name,
-            by="call" if each.map.by == "call" else "segment",
+            by="recording" if each.map.by == "recording" else "segment",
             where=each.map.where,
             created_at=each.map.created_at,
             points=each.points,

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.context import AnalysisContext
-from e2vsearch.analysis.maps.types import By, Progress
+from e2vsearch.analysis.maps.types import Progress
 from e2vsearch.catalog import maps as stored
 from e2vsearch.emotions import Emotion, named_as_one
-from e2vsearch.types import Recording, Segment, number_of, recording_id
+from e2vsearch.types import By, Recording, Segment, number_of, recording_id
 from e2vsearch.vectors.exact import unit
 
 _ROWS = 4096  # vectors fetched at a time: 16 MB of 1024-d ones
