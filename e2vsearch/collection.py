@@ -31,7 +31,7 @@ from e2vsearch.types import Comparison, EmbeddedAudio, Failure, Recording, Segme
 from e2vsearch.vectors.engine import IndexOptions
 
 if TYPE_CHECKING:
-    from e2vsearch.analysis.evaluation.types import Evaluation
+    from e2vsearch.analysis.evaluation.types import Condition, Evaluation
     from e2vsearch.analysis.labels import Labels
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
@@ -327,11 +327,23 @@ class Collection:
         self.index.maintain()
         return done
 
-    def evaluate(self, labels: str | os.PathLike[str], **options: Any) -> Evaluation:
-        """Measure how well the collection finds labelled emotions, see `e2vsearch.analysis.evaluation.evaluate`."""
+    def evaluate(
+        self,
+        labels: str | os.PathLike[str],
+        projection: str | None = None,
+        *,
+        condition: Condition = "clean",
+        **options: Any,
+    ) -> Evaluation:
+        """Measure how well labelled emotions are found in other voices, see `e2vsearch.analysis.evaluation.evaluate`.
+
+        Clean, stored segments are compared; for telephone copies the encoder embeds the files anew.
+        """
         from e2vsearch.analysis.evaluation.evaluate import evaluate
 
-        return evaluate(labels, context=self.projections, **options)
+        encoder = None if condition == "clean" else self.encoder()
+        options |= {"context": self.projections, "projection": projection, "condition": condition}
+        return evaluate(labels, encoder, **options)
 
     @cached_property
     def labels(self) -> Labels:

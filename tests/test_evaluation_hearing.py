@@ -193,7 +193,7 @@ def test_a_collections_projection_is_what_is_compared(corpus: Path, collection: 
     kept = StoredProjection(mine.name, mine.kind, mine.revision, mine.pack(), {}, projections.now())
     projections.put(collection.catalog, kept)
     raw, named = collection.evaluate(labels), collection.evaluate(labels, "mine")
-    expected = evaluate.evaluate(dataset.recall(labels, collection), project=mine.apply)
+    expected = evaluate.evaluate(dataset.recall(labels, collection.projections), project=mine.apply)
     assert (named.projection, named.figures["clean"]) == ("mine", expected.figures["clean"])
     assert named.figures["raw"] == raw.figures["clean"]
     assert (raw.projection, raw.figures == named.figures) == ("raw", False)
@@ -212,7 +212,7 @@ def test_telephone_copies_are_heard_by_the_collections_encoder(
 def test_options_that_make_no_sense(corpus: Path, collection: e2vsearch.Collection, material: Material) -> None:
     labels = corpus / "meta" / "labels.csv"
     with pytest.raises(SettingsError, match="name an encoder"):
-        evaluate.evaluate(labels, collection=collection, condition="all")
+        evaluate.evaluate(labels, context=collection.projections, condition="all")
     with pytest.raises(SettingsError, match="need no encoder"):
         evaluate.evaluate(material, FakeEncoder())
     with pytest.raises(SettingsError, match="stored in a collection"):
@@ -222,7 +222,7 @@ def test_options_that_make_no_sense(corpus: Path, collection: e2vsearch.Collecti
     with pytest.raises(NotStored, match="mine"):
         collection.evaluate(labels, "mine")
     with pytest.raises(SpaceMismatch):
-        evaluate.evaluate(labels, FakeEncoder("fake-2"), collection=collection)
+        evaluate.evaluate(labels, FakeEncoder("fake-2"), context=collection.projections)
 
 
 def test_emodb_as_measured(shared_audio: Path) -> None:

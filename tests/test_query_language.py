@@ -410,7 +410,7 @@ def test_questions_that_make_no_sense(
 
 @pytest.mark.parametrize("weight", [0.0, float("nan"), -1])
 def test_a_weight_is_above_0(weight: float) -> None:
-    with pytest.raises(QueryError, match="above 0.*avoid"):
+    with pytest.raises(QueryError, match=r"above 0.*avoid"):
         Reference("seg:1", weight)
 
 

@@ -89,9 +89,7 @@ def evaluate(
         NotStored: the collection has no projection of that name.
     """
     if condition not in _CONDITIONS or by not in ("segment", "recording"):
-        raise SettingsError(
-            f"condition is clean, telephone or all, and by segment or recording; not {condition!r}, {by!r}"
-        )
+        raise SettingsError(f"condition is clean, telephone or all, by segment or recording; not {condition!r}, {by!r}")
     if draws < 1:
         raise SettingsError(f"draws must be 1 or more, not {draws}")
     names = _CONDITIONS[condition]
