@@ -277,7 +277,7 @@ def main() -> None:
         "--limit-s", type=float, help="seconds for a side's build, and for its queries; 900 by default"
     )
     options.add_argument("--only", default="race,growth,recall,query", help="parts to run; race goes first in any case")
-    options.add_argument("--kinds", default="ivf-rabitq,ivf-sq8,ivf-flat,flat", help="of ours, or none; all by default")
+    options.add_argument("--kinds", default="ivf-rabitq,ivf-flat,flat", help="of ours, or none; all by default")
     arguments = options.parse_args()
     kinds = [kind for kind in arguments.kinds.split(",") if kind != "none"]
     quick = arguments.quick

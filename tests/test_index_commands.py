@@ -45,7 +45,7 @@ def test_the_life_of_an_index(run: Run, index: Path) -> None:
     state = json.loads(run("index", "status", *at).out)
     assert (state["kind"], state["target"], state["n"]) == ("ivf-flat", 0.9, stress.FIRST * stress.SEGMENTS)
     assert state["recall"] >= 0.9
-    assert (state["sample_stored"], state["sample_asked"]) == (200, 0)
+    assert (state["sample_stored"], state["sample_queries"]) == (200, 0)
     seen = facts(run, index)
     assert seen["recall"].startswith(
         f"{state['recall']:.3f} of the exact top 20 (target 0.9), on 200 stored vectors, 20"

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.feed import VectorSource
-from e2vsearch.vectors.exact import Floats, Ints
+from e2vsearch.vectors.exact import Float32s, Ints
 
 if TYPE_CHECKING:
     from e2vsearch.vectors.faiss.index import FaissEngine
 
 
-Kind = Literal["auto", "flat", "ivf-flat", "ivf-sq8", "ivf-rabitq", "gpu"]
+Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu"]
 
-KINDS: tuple[Kind, ...] = ("auto", "flat", "ivf-flat", "ivf-sq8", "ivf-rabitq", "gpu")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """``auto`` is ``flat`` up to `IndexOptions.exact_below` segments and ``ivf-rabitq`` above; ``gpu`` is an ``ivf-flat``
 that is searched on a GPU where there is no filter."""
 
@@ -67,6 +67,6 @@ class Candidates:
     """Candidates of q queries, best first, with scores from unit float32 vectors."""
 
     ids: Ints  # (q, w), -1 where there is none
-    scores: Floats  # (q, w), -inf where there is none
+    scores: Float32s  # (q, w), -inf where there is none
     searched: int
     exact: bool

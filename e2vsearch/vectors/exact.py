@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from e2vsearch.feed import Batch
 
-Floats = NDArray[np.float32]
+Float32s = NDArray[np.float32]
+
+Float64s = NDArray[np.float64]
 
 Ints = NDArray[np.int64]
 
@@ -25,7 +27,7 @@ _SORTED = 4  # times the k that are wanted: sorting 60 scores takes 4 us less th
 _GATHER_SHARE = 0.3  # of 100,000 x 256: 3 ms to gather a tenth, 8 ms to gather 0.3 as to read all, 16 ms for half
 
 
-def unit(vectors: NDArray[np.floating]) -> Floats:
+def unit(vectors: NDArray[np.floating]) -> Float32s:
     """Rows scaled to length one, ``(n, dim)`` float32; as `unit64`."""
     return unit64(vectors).astype(np.float32)
 
@@ -59,7 +61,7 @@ def _measured(vectors: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArr
     return wide, lengths
 
 
-def cosines(queries: Floats, vectors: Floats) -> Floats:
+def cosines(queries: Float32s, vectors: Float32s) -> Float32s:
     """Inner product of unit rows ``(q, dim)`` with unit rows ``(n, dim)``: ``(q, n)``.
 
     A few queries are bound by reading the vectors, which one thread does as well as BLAS with all of them, and without
@@ -67,7 +69,7 @@ def cosines(queries: Floats, vectors: Floats) -> Floats:
     through BLAS.
     """
     if len(queries) < _BLAS_QUERIES:
-        few: Floats = np.einsum("nd,qd->qn", vectors, queries)
+        few: Float32s = np.einsum("nd,qd->qn", vectors, queries)
         return few
     return queries @ vectors.T
 
@@ -80,19 +82,19 @@ class Best:
         self._scores = np.empty((queries, 0), np.float32)
         self._keys = np.empty((queries, 0), np.int64)
 
-    def push(self, scores: Floats, keys: Ints) -> None:
+    def push(self, scores: Float32s, keys: Ints) -> None:
         """Offers m scores a query, ``(q, m)``, under their keys, ``(m,)`` or ``(q, m)``; -inf is never kept."""
         keys = np.broadcast_to(keys, scores.shape)
         scores, keys = _cut(scores, keys, self._k)
         scores, keys = np.hstack([self._scores, scores]), np.hstack([self._keys, keys])
         self._scores, self._keys = _cut(scores, keys, self._k)
 
-    def result(self) -> tuple[Floats, Ints]:
+    def result(self) -> tuple[Float32s, Ints]:
         """Scores and keys ``(q, w)``, w at most k, best first, equal scores by key; -inf and -1 where there is none."""
         return _best(self._scores, self._keys, self._k)
 
 
-def _best(scores: Floats, keys: Ints, k: int) -> tuple[Floats, Ints]:
+def _best(scores: Float32s, keys: Ints, k: int) -> tuple[Float32s, Ints]:
     """As `Best.result`, of one push."""
     if scores.shape[1] > _SORTED * k:
         scores, keys = _cut(scores, keys, k)
@@ -100,7 +102,7 @@ def _best(scores: Floats, keys: Ints, k: int) -> tuple[Floats, Ints]:
     return scores[:, :k], keys[:, :k]
 
 
-def _cut(scores: Floats, keys: Ints, k: int) -> tuple[Floats, Ints]:
+def _cut(scores: Float32s, keys: Ints, k: int) -> tuple[Float32s, Ints]:
     if scores.shape[1] <= k:
         return scores, keys
     if k < 1:
@@ -110,7 +112,7 @@ def _cut(scores: Floats, keys: Ints, k: int) -> tuple[Floats, Ints]:
     return scores[row, chosen], keys[row, chosen]
 
 
-def _ordered(scores: Floats, keys: Ints) -> tuple[Floats, Ints]:
+def _ordered(scores: Float32s, keys: Ints) -> tuple[Float32s, Ints]:
     """Each row by falling score, equal scores by rising key."""
     order = np.lexsort((keys, -scores), axis=1)
     row = np.arange(len(order))[:, None]
@@ -123,7 +125,7 @@ def first_of_each(values: Ints) -> NDArray[np.intp]:
     return np.sort(first[unique >= 0])
 
 
-def top(queries: Floats, vectors: Floats, k: int, keep: Mask | None = None) -> tuple[Floats, Ints]:
+def top(queries: Float32s, vectors: Float32s, k: int, keep: Mask | None = None) -> tuple[Float32s, Ints]:
     """The k best rows of `vectors` for each query.
 
     Args:
@@ -153,7 +155,7 @@ def top(queries: Floats, vectors: Floats, k: int, keep: Mask | None = None) -> t
     return best.result()
 
 
-def rerank(queries: Floats, gather: Callable[[Ints], Floats], rows: Ints, k: int) -> tuple[Floats, Ints]:
+def rerank(queries: Float32s, gather: Callable[[Ints], Float32s], rows: Ints, k: int) -> tuple[Float32s, Ints]:
     """The k best of each query's own candidate rows ``(q, m)``, where -1 is none, by exact score; as `top`.
 
     `gather` gives the vectors ``(…, dim)`` of rows ``(…)``.
@@ -174,7 +176,7 @@ class UnitVectors:
 
     ids: Ints  # (n,)
     recordings: Ints  # (n,)
-    vectors: Floats  # (n, dim)
+    vectors: Float32s  # (n, dim)
 
     @classmethod
     def of(cls, batch: Batch) -> UnitVectors:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.vectors import exact
-from e2vsearch.vectors.exact import Floats
+from e2vsearch.vectors.exact import Float32s
 
 ASKED = "asked.bin"
 
@@ -52,7 +52,7 @@ class QueryLog:
         self._written_s = -_EVERY_S
         self._slot: int | None = None
 
-    def note(self, queries: Floats) -> None:
+    def note(self, queries: Float32s) -> None:
         """Keeps query vectors, ``(q, dim)`` unit rows; a search that is widened is one query."""
         if not self._keep or not 0 < len(queries) <= _LONG_ROWS:
             return
@@ -78,7 +78,7 @@ class QueryLog:
         finally:
             self._lock.release()
 
-    def read(self) -> Floats:
+    def read(self) -> Float32s:
         """The query vectors that are kept, ``(q, dim)`` unit rows, oldest first."""
         self.flush()
         records = self._records()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from e2vsearch.feed import VectorSource
 from e2vsearch.vectors import exact
 from e2vsearch.vectors.engine import Candidates, Matches
-from e2vsearch.vectors.exact import Floats, Ints, Mask, UnitVectors, rows_of
+from e2vsearch.vectors.exact import Float32s, Ints, Mask, UnitVectors, rows_of
 
 T = TypeVar("T", bound=np.generic)
 
@@ -95,7 +95,7 @@ def _padded(values: NDArray[T], width: int, filling: float) -> NDArray[T]:
     return np.pad(values, ((0, 0), (0, short)), constant_values=filling) if short > 0 else values
 
 
-def vectors(source: VectorSource, ids: Ints) -> tuple[Floats, Mask]:
+def vectors(source: VectorSource, ids: Ints) -> tuple[Float32s, Mask]:
     """Unit vectors of ids ``(n,)`` as the source has them, and which it has; zeros for those that it has not."""
     rows = UnitVectors.of(source.fetch(ids))
     at, there = rows_of(rows.ids, ids)

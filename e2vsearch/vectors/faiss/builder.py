@@ -15,11 +15,11 @@ from e2vsearch.errors import GenerationError, SettingsError
 from e2vsearch.feed import VectorSource
 from e2vsearch.files import drop_page_cache
 from e2vsearch.vectors.engine import DEFAULT_RECALL, KINDS, IndexOptions, Kind
-from e2vsearch.vectors.exact import Floats, Ints
+from e2vsearch.vectors.exact import Float32s, Ints
 from e2vsearch.vectors.faiss import ivf, publish, storage
 from e2vsearch.vectors.faiss.ivf import Ivf, Progress, faiss_module, limit_threads
 from e2vsearch.vectors.faiss.ivf_writer import fill
-from e2vsearch.vectors.faiss.nprobe import Trial, Tuned, tune, widest
+from e2vsearch.vectors.faiss.nprobe import Trial, Tuned, most_candidates, tune
 from e2vsearch.vectors.faiss.storage import FileSum, Generation, Manifest, Trained
 from e2vsearch.vectors.recall import held_out
 
@@ -40,7 +40,7 @@ class BuildTarget:
         Raises:
             SettingsError: no such kind, or a recall that is none.
         """
-        before = storage.wanted_before(root)
+        before = storage.last_requested(root)
         kind = kind or (options.kind if options.kind != "auto" or before is None else cast(Kind, before[0]))
         if target is None:
             target = options.target_recall
@@ -58,7 +58,7 @@ def build(
     source: VectorSource,
     options: IndexOptions,
     wanted: BuildTarget,
-    asked: Floats,
+    asked: Float32s,
     before: Before | None,
     progress: Progress,
     wait_s: float,
@@ -93,7 +93,7 @@ def build(
                 e2vsearch=__version__,
                 faiss=None if fitted.nlist is None else str(ivf.faiss_module().__version__),
                 kind=fitted.kind,
-                asked_kind=wanted.kind,
+                requested_kind=wanted.kind,
                 dim=source.dim,
                 n=n,
                 watermark=watermark,
@@ -120,7 +120,7 @@ def _fitted(
     dim: int,
     aside: Path,
     options: IndexOptions,
-    asked: Floats,
+    asked: Float32s,
     before: Before | None,
     progress: Progress,
 ) -> Fitted:
@@ -143,7 +143,7 @@ def lists_of(base: Generation | None) -> Before | None:
     return Before(base.ivf.centroids(), base.manifest.trained)
 
 
-def tune_generation(root: Path, base: Generation, target: float, asked: Floats, progress: Progress) -> Tuned:
+def tune_generation(root: Path, base: Generation, target: float, asked: Float32s, progress: Progress) -> Tuned:
     """Other settings for a generation as it is, and pointed to; call it under the builder's lock.
 
     Raises:
@@ -160,7 +160,7 @@ def tune_generation(root: Path, base: Generation, target: float, asked: Floats, 
 
 MIN_ROWS = 1000  # fewer leave too little to train on beside the vectors held out, and are compared in a millisecond
 
-RICHER = {"ivf-rabitq": "ivf-sq8", "ivf-sq8": "ivf-flat", "ivf-flat": "flat"}  # what to try where a target is missed
+RICHER = {"ivf-rabitq": "ivf-flat", "ivf-flat": "flat"}  # what to try where a target is missed
 
 GROWN = 4  # times as many segments as lists were trained on: as many again would be due, by `lists_for`
 
@@ -172,8 +172,6 @@ _TRAIN_PER_LIST = 64  # FAISS warns below 39; 1 M x 1024-d then trains on 1 GiB,
 
 _MIN_PER_LIST = 39
 
-_RANGE_ROWS = 16_384  # that ivf-sq8 takes the range of each dimension from
-
 _SPAN_ROWS = 16_384  # gathered from the map at a time
 
 
@@ -181,7 +179,7 @@ _SPAN_ROWS = 16_384  # gathered from the map at a time
 class Before:
     """Lists of an earlier generation."""
 
-    centroids: Floats  # (nlist, dim)
+    centroids: Float32s  # (nlist, dim)
     trained: Trained
 
     def suits(self, n: int) -> bool:
@@ -215,13 +213,13 @@ def lists_for(n: int) -> int:
 
 def fit(
     kind: str,
-    vectors: Floats,
+    vectors: Float32s,
     ids: Ints,
     path: Path,
     target: float,
     seed: int,
     progress: Progress,
-    asked: Floats | None = None,
+    asked: Float32s | None = None,
     before: Before | None = None,
 ) -> Fitted:
     """Trains, fills and tunes an index over `vectors` in a file, unless exact search turns out to be the index.
@@ -229,7 +227,7 @@ def fit(
     Where a kind cannot reach the target at any nprobe, the next richer one is taken; the note says so.
 
     Args:
-        kind: ``ivf-rabitq``, ``ivf-sq8`` or ``ivf-flat``.
+        kind: ``ivf-rabitq`` or ``ivf-flat``.
         vectors: ``(n, dim)`` unit rows, usually mapped; only a training sample is held in memory.
         ids: ``(n,)`` of the rows.
         path: the file to write.
@@ -255,10 +253,10 @@ def fit(
     progress("train", 0, nlist)
     centroids = _centroids(sample, nlist, seed)
     progress("train", nlist, nlist)
-    sample = sample[:: -(-len(sample) // _RANGE_ROWS)].copy()  # lets go of the rest, which a rotation would even double
+    del sample
     tried: list[str] = []
     while kind != "flat":
-        ivf = _filled(kind, vectors, centroids, sample, seed, path, progress)
+        ivf = _filled(kind, vectors, centroids, seed, path, progress)
         tuned = tune(ivf, kind, vectors, ids, target, seed, asked, progress)
         if tuned is not None:
             trained = Trained(n, len(chosen), _now(), kind, tuned.tunings[0], round(ivf.imbalance, 3))
@@ -271,25 +269,24 @@ def fit(
 
 def _refilled(
     kind: str,
-    vectors: Floats,
+    vectors: Float32s,
     ids: Ints,
     path: Path,
     target: float,
     seed: int,
     progress: Progress,
-    asked: Floats | None,
+    asked: Float32s | None,
     before: Before,
 ) -> Fitted | None:
     """As `fit` with lists of before, in the time that filling takes; None where they do no more."""
     trained, nlist = before.trained, len(before.centroids)
-    few = np.sort(np.random.default_rng(seed).choice(len(vectors), min(_RANGE_ROWS, len(vectors)), replace=False))
-    ivf = _filled(kind, vectors, before.centroids, _gathered(vectors, few), seed, path, progress)
+    ivf = _filled(kind, vectors, before.centroids, seed, path, progress)
     if ivf.imbalance > _CROWDED * trained.imbalance:
         return None
     if kind == trained.kind:
         rows = held_out(ids, seed)[0]
         then = trained.tuning
-        now = Trial(ivf, vectors, vectors[rows], rows, then.k).recall(then.k, then.nprobe, widest(kind))
+        now = Trial(ivf, vectors, vectors[rows], rows, then.k).recall(then.k, then.nprobe, most_candidates(kind))
         if now.recall < then.recall_stored - DROPPED:
             return None
     tuned = tune(ivf, kind, vectors, ids, target, seed, asked, progress)
@@ -298,11 +295,9 @@ def _refilled(
     return Fitted(kind, nlist, trained, tuned, "")
 
 
-def _filled(
-    kind: str, vectors: Floats, centroids: Floats, sample: Floats, seed: int, path: Path, progress: Progress
-) -> Ivf:
+def _filled(kind: str, vectors: Float32s, centroids: Float32s, seed: int, path: Path, progress: Progress) -> Ivf:
     """The index of all rows, written, and read as it will be."""
-    fill(kind, vectors, centroids, sample, seed, path, progress)
+    fill(kind, vectors, centroids, seed, path, progress)
     n, dim = vectors.shape
     return Ivf.read(path, n, dim, len(centroids))
 
@@ -310,11 +305,11 @@ def _filled(
 def retuned(
     ivf: Ivf,
     kind: str,
-    vectors: Floats,
+    vectors: Float32s,
     ids: Ints,
     target: float,
     seed: int,
-    asked: Floats | None,
+    asked: Float32s | None,
     progress: Progress,
 ) -> Tuned:
     """Another setting for an index as it is.
@@ -336,7 +331,7 @@ def _training_rows(ids: Ints, nlist: int, seed: int) -> Ints:
     return np.sort(np.random.default_rng(seed).permutation(others)[: _TRAIN_PER_LIST * nlist])
 
 
-def _gathered(vectors: Floats, rows: Ints) -> Floats:
+def _gathered(vectors: Float32s, rows: Ints) -> Float32s:
     sample = np.empty((len(rows), vectors.shape[1]), np.float32)
     for start in range(0, len(rows), _SPAN_ROWS):
         sample[start : start + _SPAN_ROWS] = vectors[rows[start : start + _SPAN_ROWS]]
@@ -344,7 +339,7 @@ def _gathered(vectors: Floats, rows: Ints) -> Floats:
     return sample
 
 
-def _centroids(sample: Floats, nlist: int, seed: int) -> Floats:
+def _centroids(sample: Float32s, nlist: int, seed: int) -> Float32s:
     faiss = faiss_module()
     limit_threads(len(sample))  # a query before may have left this thread with one
     kmeans = faiss.Kmeans(

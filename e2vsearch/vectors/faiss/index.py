@@ -317,7 +317,7 @@ class FaissEngine:
 
     def wanted(self) -> tuple[Kind | None, float | None]:
         """Kind and recall that the last build was asked for; Nones without one."""
-        before = storage.wanted_before(self._root)
+        before = storage.last_requested(self._root)
         return (None, None) if before is None else (cast(Kind, before[0]), before[1])
 
     def newly_due(self) -> str | None:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.errors import GenerationError
 from e2vsearch.files import drop_page_cache, open_mapped
-from e2vsearch.vectors.exact import Floats, Ints, Mask
+from e2vsearch.vectors.exact import Float32s, Ints, Mask
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ def require_gpu() -> None:
 class Near:
     """Lists near q queries, nearest first."""
 
-    queries: Floats  # (q, dim) as the lists know them
-    scores: Floats  # (q, m) of the lists' centres
+    queries: Float32s  # (q, dim) as the lists know them
+    scores: Float32s  # (q, m) of the lists' centres
     lists: Ints  # (q, m), -1 for none
 
 
@@ -161,7 +161,7 @@ class Ivf:
         """Bytes read for each row of a visited list."""
         return int(self._inner.code_size)
 
-    def nearest(self, queries: Floats, count: int) -> Near:
+    def nearest(self, queries: Float32s, count: int) -> Near:
         """The nearest lists to each query, `count` of them or all there are."""
         faiss = faiss_module()
         if self._index is not self._inner and hasattr(self._index, "chain"):
@@ -211,7 +211,7 @@ class Ivf:
         """Rows that a query reads in the lists it visits, to what it would read of lists of equal size; 1 at best."""
         return float(self._inner.invlists.imbalance_factor())
 
-    def centroids(self) -> Floats:
+    def centroids(self) -> Float32s:
         """The lists' centres, ``(nlist, dim)``, as they were before any rotation."""
         faiss = faiss_module()
         centres = np.asarray(self._centres.reconstruct_n(0, self.nlist), np.float32)
@@ -220,7 +220,7 @@ class Ivf:
             centres = np.asarray(rotation.reverse_transform(centres), np.float32)
         return centres
 
-    def search(self, queries: Floats, k: int, nprobe: int, bits: NDArray[np.uint8] | None = None) -> Ints:
+    def search(self, queries: Float32s, k: int, nprobe: int, bits: NDArray[np.uint8] | None = None) -> Ints:
         """The rows that the codes rank first, ``(q, k)``, -1 where the visited lists hold no more.
 
         Args:

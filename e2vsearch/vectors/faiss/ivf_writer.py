@@ -17,7 +17,7 @@ import numpy as np
 
 from e2vsearch.errors import GenerationError
 from e2vsearch.files import drop_page_cache
-from e2vsearch.vectors.exact import Floats, Ints
+from e2vsearch.vectors.exact import Float32s, Ints
 from e2vsearch.vectors.faiss.ivf import Progress, faiss_module, limit_threads
 
 _PART_ROWS = 16_384  # 64 MiB of 1024-d
@@ -31,16 +31,13 @@ _CODED_FACTOR = 4.0  # stored with the index, for searches that choose no lists 
 _ID_BYTES = _LENGTH_BYTES = 8
 
 
-def fill(
-    kind: str, vectors: Floats, centroids: Floats, sample: Floats, seed: int, path: Path, progress: Progress
-) -> None:
+def fill(kind: str, vectors: Float32s, centroids: Float32s, seed: int, path: Path, progress: Progress) -> None:
     """Writes an index of all rows; neither atomic nor synced, which is the caller's part.
 
     Args:
-        kind: ``ivf-rabitq``, ``ivf-sq8`` or ``ivf-flat``.
+        kind: ``ivf-rabitq`` or ``ivf-flat``.
         vectors: ``(n, dim)`` unit rows, usually mapped; read twice, a part at a time.
         centroids: ``(nlist, dim)`` of the lists.
-        sample: some rows, which ``ivf-sq8`` takes the range of each dimension from.
         seed: of the rotation.
         path: the file; one that is there is replaced, and who has it mapped keeps it.
         progress: told ``("assign", done, total)``, then ``("add", done, total)``.
@@ -49,10 +46,10 @@ def fill(
         GenerationError: this FAISS lays out its files in another way.
         OSError: the file did not get there whole.
     """
-    index, inner, rotation = _empty(kind, centroids, sample, seed)
+    index, inner, rotation = _empty(kind, centroids, seed)
     limit_threads(len(vectors))
 
-    def parts(stage: str) -> Iterator[tuple[slice, Floats]]:
+    def parts(stage: str) -> Iterator[tuple[slice, Float32s]]:
         n = len(vectors)
         for start in range(0, n, _PART_ROWS):
             progress(stage, start, n)
@@ -98,7 +95,7 @@ def _write_ids(file: BinaryIO, start: int, width: int, lists: Ints, sizes: Ints)
     return places
 
 
-def _empty(kind: str, centroids: Floats, sample: Floats, seed: int) -> tuple[Any, Any, Any]:
+def _empty(kind: str, centroids: Float32s, seed: int) -> tuple[Any, Any, Any]:
     """An index of no rows, the IVF inside it, and the rotation before that, if any."""
     faiss = faiss_module()
     nlist, dim = centroids.shape
@@ -111,12 +108,10 @@ def _empty(kind: str, centroids: Floats, sample: Floats, seed: int) -> tuple[Any
     quantizer.add(np.ascontiguousarray(centroids))
     if kind == "ivf-rabitq":
         inner = faiss.IndexIVFRaBitQ(quantizer, dim, nlist, metric)
-    elif kind == "ivf-sq8":
-        inner = faiss.IndexIVFScalarQuantizer(quantizer, dim, nlist, faiss.ScalarQuantizer.QT_8bit, metric)
     else:
         inner = faiss.IndexIVFFlat(quantizer, dim, nlist, metric)
     index = inner if rotation is None else faiss.IndexPreTransform(rotation, inner)
-    index.train(np.ascontiguousarray(sample))  # a quantizer that holds its centroids is left as it is
+    index.train(np.zeros((1, dim), np.float32))  # a quantizer that holds its centroids is left as it is
     return index, inner, rotation
 
 
@@ -143,7 +138,7 @@ def _coded(centres: Any, rotation: Any) -> Any:
     return found
 
 
-def _codes(inner: Any, rows: Floats, lists: Ints) -> Any:
+def _codes(inner: Any, rows: Float32s, lists: Ints) -> Any:
     """What the lists hold of rows, ``(n, code_size)`` bytes."""
     faiss = faiss_module()
     codes = np.empty((len(rows), int(inner.code_size)), np.uint8)

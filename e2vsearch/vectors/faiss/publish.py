@@ -21,7 +21,7 @@ import numpy as np
 from e2vsearch.errors import GenerationBusy, GenerationError
 from e2vsearch.feed import Snapshot
 from e2vsearch.files import TEMPORARY, atomic_write, open_mapped, sha256, sync
-from e2vsearch.vectors.exact import Floats, Ints, unit
+from e2vsearch.vectors.exact import Float32s, Ints, unit
 from e2vsearch.vectors.faiss.nprobe import Tuned
 from e2vsearch.vectors.faiss.storage import (
     CURRENT,
@@ -109,7 +109,7 @@ def copy(snapshot: Snapshot, aside: Path, dim: int, progress: Callable[[int, int
     return n
 
 
-def copied(aside: Path, n: int, dim: int) -> tuple[Floats, Ints]:
+def copied(aside: Path, n: int, dim: int) -> tuple[Float32s, Ints]:
     """The vectors and ids that `copy` wrote, mapped."""
     return open_mapped(aside / VECTORS, "<f4", (n, dim)), open_mapped(aside / IDS, "<i8", (n,))
 

@@ -15,7 +15,7 @@ import numpy as np
 from e2vsearch.feed import Changes, Snapshot, VectorSource
 from e2vsearch.vectors import exact
 from e2vsearch.vectors.engine import Candidates
-from e2vsearch.vectors.exact import Floats, Ints, Mask, UnitVectors, rows_of
+from e2vsearch.vectors.exact import Float32s, Ints, Mask, UnitVectors, rows_of
 from e2vsearch.vectors.faiss import filter
 from e2vsearch.vectors.faiss.filter import RowMask, RowMasks, ascending
 from e2vsearch.vectors.faiss.storage import Generation
@@ -92,7 +92,7 @@ class IndexSnapshot:
         return rows + len(self.tail.ids)
 
     def search(
-        self, queries: Floats, k: int, allowed: Ints | None, excluded: Ints | None, *, compare_all: bool = False
+        self, queries: Float32s, k: int, allowed: Ints | None, excluded: Ints | None, *, compare_all: bool = False
     ) -> Candidates:
         """The nearest k of the segments that the filter leaves.
 
@@ -120,7 +120,9 @@ class IndexSnapshot:
             scores, ids = best.result()
         return Candidates(ids, scores, searched, found is None)
 
-    def _through_lists(self, queries: Floats, k: int, kept: RowMask | None, count: int) -> tuple[Floats, Ints] | None:
+    def _through_lists(
+        self, queries: Float32s, k: int, kept: RowMask | None, count: int
+    ) -> tuple[Float32s, Ints] | None:
         """The base's k best by way of its lists; None where comparing all is as fast, or the only sure way."""
         if not isinstance(self.base, Generation) or self.base.ivf is None or count <= _GATHER_ROWS:
             return None
@@ -157,7 +159,7 @@ class IndexSnapshot:
             found[there] = part.recordings[at[there]]
         return found
 
-    def vectors_of(self, ids: Ints) -> tuple[Floats, Mask]:
+    def vectors_of(self, ids: Ints) -> tuple[Float32s, Mask]:
         """Unit vectors of ids ``(n,)``, and which of them are there; zeros for those that are not."""
         vectors = np.zeros((len(ids), self.tail.vectors.shape[1]), np.float32)
         present = np.zeros(len(ids), np.bool_)
@@ -172,7 +174,7 @@ class IndexSnapshot:
         return vectors, present
 
 
-def stream(source: VectorSource, queries: Floats, k: int, allowed: Ints | None, excluded: Ints | None) -> Candidates:
+def stream(source: VectorSource, queries: Float32s, k: int, allowed: Ints | None, excluded: Ints | None) -> Candidates:
     """As `IndexSnapshot.search`, comparing all segments as the source reads them out; a batch in memory at a time."""
     searched, best = 0, exact.Best(len(queries), k)
     allowed = None if allowed is None else ascending(allowed)

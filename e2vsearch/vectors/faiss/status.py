@@ -10,9 +10,9 @@ import numpy as np
 from e2vsearch.feed import Batch, VectorSource
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors import exact
-from e2vsearch.vectors.exact import Floats, Ints, UnitVectors, rows_of
+from e2vsearch.vectors.exact import Float32s, Ints, UnitVectors, rows_of
 from e2vsearch.vectors.faiss.builder import GROWN, BuildTarget
-from e2vsearch.vectors.faiss.nprobe import recall_now
+from e2vsearch.vectors.faiss.nprobe import measure_recall
 from e2vsearch.vectors.faiss.snapshot import Delta, IndexSnapshot
 from e2vsearch.vectors.faiss.storage import Generation
 from e2vsearch.vectors.verify import SAME, vectors
@@ -64,7 +64,7 @@ class IndexLag:
         base = self.base
         if base is None:
             return IndexStatus(
-                "none", 0, self.tail, 0, wanted.target, damage=self.damage, due=self.due, asked_kind=wanted.kind
+                "none", 0, self.tail, 0, wanted.target, damage=self.damage, due=self.due, requested_kind=wanted.kind
             )
         manifest, tuned = base.manifest, base.tuned
         first = tuned.tunings[0] if tuned.tunings else None
@@ -87,17 +87,17 @@ class IndexLag:
             due=self.due,
             recall_stored=first.recall_stored if first else 1.0,
             sample_stored=first.sample_stored if first else 0,
-            recall_asked=first.recall_asked if first else None,
-            sample_asked=first.sample_asked if first else 0,
+            recall_queries=first.recall_queries if first else None,
+            sample_queries=first.sample_queries if first else 0,
             measured_at=tuned.measured_at,
-            asked_kind=wanted.kind,
+            requested_kind=wanted.kind,
             trained_n=manifest.trained.n if manifest.trained else None,
             trained_at=manifest.trained.at if manifest.trained else None,
             drift=drift,
         )
 
 
-def drift(base: Generation | None, asked: Floats) -> str | None:
+def drift(base: Generation | None, asked: Float32s) -> str | None:
     """How far what is found now is from what was promised, and the cure; None where it is as promised.
 
     Measures recall at the setting in use, on stored vectors and on the last queries `asked`: reads every vector of the
@@ -106,7 +106,7 @@ def drift(base: Generation | None, asked: Floats) -> str | None:
     if base is None or base.ivf is None:
         return None
     tuning = base.tuned.tunings[0]
-    stored, real = recall_now(base.ivf, base.vectors, base.ids, tuning, base.manifest.seed, asked)
+    stored, real = measure_recall(base.ivf, base.vectors, base.ids, tuning, base.manifest.seed, asked)
     for recall, whose in ((stored, "stored vectors"), (real, "the last queries")):
         if recall is not None and recall < min(base.tuned.target, tuning.recall) - _DRIFTED:
             return (
@@ -174,7 +174,7 @@ def _recall(base: Generation) -> str | None:
     if base.ivf is None:
         return None
     tuning = base.tuned.tunings[0]
-    recall, _ = recall_now(base.ivf, base.vectors, base.ids, tuning, base.manifest.seed, None)
+    recall, _ = measure_recall(base.ivf, base.vectors, base.ids, tuning, base.manifest.seed, None)
     if recall < tuning.recall_stored - _SLACK:
         return f"{base.name} finds {recall:.3f} of the exact top {tuning.k}, {tuning.recall_stored:.3f} when measured"
     return None

@@ -23,7 +23,8 @@ import numpy as np
 from e2vsearch.errors import GenerationError
 from e2vsearch.feed import VectorSource
 from e2vsearch.files import FileState, atomic_write, file_state, open_mapped, sha256
-from e2vsearch.vectors.exact import Floats, Ints
+from e2vsearch.vectors.engine import KINDS
+from e2vsearch.vectors.exact import Float32s, Ints
 from e2vsearch.vectors.faiss.ivf import Ivf
 from e2vsearch.vectors.faiss.nprobe import Tuned, Tuning
 
@@ -69,7 +70,7 @@ class Generation:
             self._looks = [(str(self._folder / name), look) for name, look in found.items()]
             self.ids: Ints = open_mapped(self._folder / IDS, "<i8", (manifest.n,))
             self.recordings: Ints = open_mapped(self._folder / RECORDINGS, "<i8", (manifest.n,))
-            self.vectors: Floats = open_mapped(self._folder / VECTORS, "<f4", (manifest.n, manifest.dim))
+            self.vectors: Float32s = open_mapped(self._folder / VECTORS, "<f4", (manifest.n, manifest.dim))
             self._file: int | None = None
             if hasattr(os, "pread"):  # not on Windows
                 self._file = os.open(self._folder / VECTORS, os.O_RDONLY)
@@ -79,7 +80,7 @@ class Generation:
             self.ivf = None
             if manifest.kind != "flat":
                 self.ivf = Ivf.read(self._folder / IVF, manifest.n, manifest.dim, manifest.nlist or 0)
-                if manifest.asked_kind == "gpu":
+                if manifest.requested_kind == "gpu":
                     self.ivf.use_gpu()
         except (OSError, ValueError, GenerationError) as error:
             raise GenerationError(f"index generation {self.name} cannot be used: {error}") from error
@@ -99,7 +100,7 @@ class Generation:
         """Bytes on disk, the manifest not counted."""
         return sum(file.size for file in self.manifest.files.values())
 
-    def gather(self, rows: Ints) -> Floats:
+    def gather(self, rows: Ints) -> Float32s:
         """The vectors of rows ``(…)``, ``(…, dim)``, not to be written to; few are read, not mapped.
 
         A map brings in what lies around each row, 64 KiB or, where the kernel keeps a file in large folios, 2 MiB: all
@@ -173,7 +174,8 @@ def _stamped(folder: Path) -> dict[str, FileState] | None:
     return found if all(mtime < settled for _, mtime, _ in found.values()) else None
 
 
-FORMAT = 2
+FORMAT = 3
+"""Format 2 kept no recall model and had the kind ``ivf-sq8``: a generation of it is built anew."""
 
 VECTORS, IDS, RECORDINGS, IVF = "vectors.f32", "ids.i64", "recordings.i64", "ivf.faiss"
 
@@ -204,7 +206,7 @@ class Manifest:
     e2vsearch: str  # version that built it
     faiss: str | None  # None: no FAISS file
     kind: str
-    asked_kind: str  # what was asked for: the next build asks the same, unless told otherwise
+    requested_kind: str  # what was asked for: the next build asks the same, unless told otherwise
     dim: int
     n: int
     watermark: int  # how far it has read the change feed
@@ -232,7 +234,9 @@ class Manifest:
         try:
             fields: dict[str, Any] = json.loads(content)
             if fields["format"] != FORMAT:
-                raise GenerationError(f"it is of format {fields['format']!r}, this e2vsearch reads {FORMAT}")
+                raise GenerationError(
+                    f"it is of format {fields['format']!r}, this e2vsearch reads {FORMAT}: e2vsearch index build"
+                )
             fields["tuned"] = Tuned.from_fields(fields["tuned"])
             if fields["trained"] is not None:
                 trained = fields["trained"]
@@ -289,20 +293,17 @@ def pointer_state(root: Path) -> FileState | None:
 
 
 def read_manifest(root: Path, pointer: Pointer) -> Manifest:
-    """The manifest that is pointed to.
+    """Return the manifest that is pointed to.
 
     Raises:
         GenerationError: it is not what its builder wrote.
         OSError: it cannot be read.
     """
-    content = (root / pointer.name / MANIFEST).read_bytes()
-    if hashlib.sha256(content).hexdigest() != pointer.manifest_sha256:
-        raise GenerationError(f"{MANIFEST} is not what its builder wrote")
-    return Manifest.from_json(content)
+    return Manifest.from_json(_manifest_bytes(root, pointer))
 
 
 def read_tuned(root: Path, pointer: Pointer, manifest: Manifest) -> Tuned:
-    """What holds of a generation now: its last tuning, or its builder's.
+    """Return what holds of a generation now: its last tuning, or its builder's.
 
     Raises:
         GenerationError: that tuning is not what was written.
@@ -310,25 +311,38 @@ def read_tuned(root: Path, pointer: Pointer, manifest: Manifest) -> Tuned:
     """
     if pointer.tuned_sha256 is None:
         return manifest.tuned
-    path = pointer.tuned_path(root)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != pointer.tuned_sha256:
-        raise GenerationError(f"{path.name} is not what was written")
     try:
-        return Tuned.from_fields(json.loads(content))
+        return Tuned.from_fields(json.loads(_tuned_bytes(root, pointer)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GenerationError(f"{path.name} makes no sense ({error})") from error
+        raise GenerationError(f"{pointer.tuned_path(root).name} is invalid ({error})") from error
 
 
-def wanted_before(root: Path) -> tuple[str, float] | None:
-    """The kind and the target that the last build was asked for, whatever became of its other files."""
+def _manifest_bytes(root: Path, pointer: Pointer) -> bytes:
+    return _checked_bytes(root / pointer.name / MANIFEST, pointer.manifest_sha256)
+
+
+def _tuned_bytes(root: Path, pointer: Pointer) -> bytes:
+    return _checked_bytes(pointer.tuned_path(root), pointer.tuned_sha256)
+
+
+def _checked_bytes(path: Path, sha256: str | None) -> bytes:
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise GenerationError(f"{path.name} is not what was written")
+    return content
+
+
+def last_requested(root: Path) -> tuple[str, float] | None:
+    """Return the kind and the target that the last build was for, whatever its format and the state of its files."""
     try:
         pointer = read_pointer(root)
         if pointer is None:
             return None
-        manifest = read_manifest(root, pointer)
-        return manifest.asked_kind, read_tuned(root, pointer, manifest).target
-    except (OSError, GenerationError):
+        fields = json.loads(_manifest_bytes(root, pointer))
+        tuned = fields["tuned"] if pointer.tuned_sha256 is None else json.loads(_tuned_bytes(root, pointer))
+        kind = fields["requested_kind"] if fields["format"] == FORMAT else fields["asked_kind"]
+        return kind if kind in KINDS else "auto", float(tuned["target"])
+    except (OSError, GenerationError, ValueError, KeyError, TypeError):
         return None
 
 
