@@ -27,7 +27,7 @@ from e2vsearch.encoders.registry import SAVED, open_encoder
 from e2vsearch.errors import EncoderError, GenerationBusy
 from e2vsearch.pipeline import embed_audio
 from e2vsearch.projections import recenter
-from e2vsearch.projections.view import ProjectedVectors, SearchView, Views
+from e2vsearch.projections.view import ProjectedVectors, SearchView, Views, open_engine
 from e2vsearch.search.compare import compare_audio
 from e2vsearch.search.execute import execute
 from e2vsearch.search.query import Query, Trajectory, WeightedReference
@@ -46,9 +46,7 @@ from e2vsearch.types import (
     number_of,
 )
 from e2vsearch.vectors.background import BackgroundBuilder
-from e2vsearch.vectors.engine import IndexOptions, Kind
-from e2vsearch.vectors.faiss.index import FaissEngine
-from e2vsearch.vectors.faiss.storage import Manifest
+from e2vsearch.vectors.engine import BuildReport, Engine, IndexOptions, Kind
 
 if TYPE_CHECKING:
     from e2vsearch.search.background import BackgroundScores
@@ -76,7 +74,7 @@ class Collection:
         self.catalog = catalog
         self.speech = speech or SpeechOptions()
         self.settings = options
-        self._index_options = index or IndexOptions(asked=options.asked)
+        self._index_options = index or IndexOptions(query_log_size=options.asked)
         self._lock = threading.RLock()
         self._encoder: Encoder | None = None
         self._proven: Encoder | None = None  # the one that makes the golden vector
@@ -251,7 +249,7 @@ class Collection:
         asked.check()
         with self.steady() as lens:
             result = execute(self, asked, lens.index)
-        self._mender.mend(lens.index.newly_due)
+        self._mender.start(lens.index.newly_due)
         return result
 
     def sample(self) -> BackgroundScores:
@@ -400,7 +398,7 @@ class Collection:
         """
         return self.lens().source
 
-    def index(self) -> FaissEngine:
+    def index(self) -> Engine:
         """The vector index of what is searched now, opened once.
 
         Raises:
@@ -422,8 +420,8 @@ class Collection:
         *,
         recall: float | None = None,
         retrain: bool = False,
-    ) -> Manifest:
-        """Build a new generation of the index; see `FaissEngine.build`, where `recall` is the target."""
+    ) -> BuildReport:
+        """Build a new generation of the index; see `Engine.build`, where `recall` is the target."""
         return self.index().build(kind, progress, target=recall, retrain=retrain)
 
     def backup(self, target: str | os.PathLike[str]) -> int:
@@ -436,7 +434,7 @@ class Collection:
 
         return backup(self.catalog.url, Path(target).expanduser().absolute())
 
-    def maintain(self, progress: Callable[[str, int, int], None] | None = None) -> Manifest | None:
+    def maintain(self, progress: Callable[[str, int, int], None] | None = None) -> BuildReport | None:
         """Fit the projection that was adopted, and build a new generation, each if it is due.
 
         A generation is after many changes since the last, or if that is damaged; for the projection see `centring`.
@@ -446,7 +444,7 @@ class Collection:
         if replaced is not None:
             folder = self.index_folder(replaced)
             if self.lens().projection.name in recenter.BY_ITSELF:  # as its index was built, the next one is
-                wanted = FaissEngine(folder, self.feed(), self._index_options).wanted()
+                wanted = open_engine(folder, self.feed(), self._index_options).requested()
             shutil.rmtree(folder, ignore_errors=True)
         index = self.index()
         try:
@@ -461,7 +459,7 @@ class Collection:
     @property
     def mending(self) -> str | None:
         """Why the index is being rebuilt right now, after a query that found it wanting; None if it is not."""
-        return self._mender.mending
+        return self._mender.building
 
 
 def _named(source: AudioSource) -> str:

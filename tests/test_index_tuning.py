@@ -208,10 +208,10 @@ def test_dropping_loses_nothing(tmp_path: Path) -> None:
     truth = index.search(queries[:5], 10, compare_all=True).ids
     other.search(queries[:5], 10)
     ask(index, queries[:1])
-    assert (tmp_path / query_log.ASKED).exists()
+    assert (tmp_path / query_log.QUERIES).exists()
     assert index.drop() == 2
     assert list((tmp_path / "generations").iterdir()) == []
-    assert not (tmp_path / query_log.ASKED).exists()
+    assert not (tmp_path / query_log.QUERIES).exists()
     for each in (index, other):
         matches = each.search(queries[:5], 10)
         np.testing.assert_array_equal(matches.ids, truth)
@@ -291,12 +291,12 @@ def test_a_few_queries_say_nothing(tmp_path: Path) -> None:
 
 def test_only_the_last_are_kept_and_only_for_their_owner(tmp_path: Path) -> None:
     ring = QueryLog(tmp_path, "space", DIM, 10)
-    vectors = exact.unit(clustered(25, DIM))
+    vectors = exact.unit32(clustered(25, DIM))
     for row in vectors:
         ring.note(row[None])
     kept = ring.read()
     np.testing.assert_allclose(kept, vectors[-10:], atol=1e-6)
-    path = tmp_path / query_log.ASKED
+    path = tmp_path / query_log.QUERIES
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.stat().st_size == 10 * (16 + 4 * DIM)
     later = QueryLog(tmp_path, "space", DIM, 10)  # another process goes on where this one stopped
@@ -311,7 +311,7 @@ def test_only_the_last_are_kept_and_only_for_their_owner(tmp_path: Path) -> None
 
 def test_a_search_that_is_widened_is_one_query_and_a_batch_is_none(tmp_path: Path) -> None:
     ring = QueryLog(tmp_path, "space", DIM, 50)
-    vectors = exact.unit(clustered(100, DIM))
+    vectors = exact.unit32(clustered(100, DIM))
     ring.note(vectors[:1])
     ring.note(vectors[:1])
     ring.note(vectors)
@@ -322,11 +322,11 @@ def test_a_search_that_is_widened_is_one_query_and_a_batch_is_none(tmp_path: Pat
 
 def test_nothing_is_kept_where_nothing_shall_be(tmp_path: Path) -> None:
     source, queries = made(1500)
-    index = FaissEngine(tmp_path, source, IndexOptions(asked=0))
+    index = FaissEngine(tmp_path, source, IndexOptions(query_log_size=0))
     index.build("ivf-flat")
     ask(index, queries[:40])
     index.tune()
-    assert not (tmp_path / query_log.ASKED).exists()
+    assert not (tmp_path / query_log.QUERIES).exists()
     none = FaissEngine(tmp_path / "none", source)
     ask(none, queries[:2])
     assert not (tmp_path / "none").exists()  # before a first build, nothing is written at all
@@ -336,14 +336,14 @@ def test_a_query_never_fails_for_want_of_a_place_to_note_it(tmp_path: Path) -> N
     source, queries = made(1500)
     index = FaissEngine(tmp_path, source)
     index.build("ivf-flat")
-    (tmp_path / query_log.ASKED).mkdir()  # in the way
+    (tmp_path / query_log.QUERIES).mkdir()  # in the way
     ask(index, queries[:3])
     assert index.tune().tunings[0].sample_queries == 0
 
 
 def test_threads_note_side_by_side(tmp_path: Path) -> None:
     ring = QueryLog(tmp_path, "space", DIM, 64)
-    vectors = exact.unit(clustered(400, DIM))
+    vectors = exact.unit32(clustered(400, DIM))
 
     def work(start: int) -> None:
         for row in vectors[start::4]:
@@ -413,7 +413,7 @@ def test_centroids_come_back_as_they_were(tmp_path: Path) -> None:
     centres = base.ivf.centroids()
     assert centres.shape == (base.ivf.nlist, DIM)
     np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 1.0, atol=1e-4)
-    nearest = (exact.unit(source._vectors) @ centres.T).argmax(axis=1)
+    nearest = (exact.unit32(source._vectors) @ centres.T).argmax(axis=1)
     sizes = np.bincount(nearest, minlength=base.ivf.nlist)
     assert (sizes > 0).mean() > 0.95
 

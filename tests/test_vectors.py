@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from e2vsearch import feed
 from e2vsearch.errors import GenerationError, QueryError, SettingsError
-from e2vsearch.vectors import engine, exact
+from e2vsearch.vectors import exact
 from e2vsearch.vectors.engine import IndexOptions, Kind
 from e2vsearch.vectors.faiss import builder
 from e2vsearch.vectors.faiss.index import FaissEngine
@@ -94,7 +94,7 @@ def test_scores_of_given_segments(any_index: tuple[FaissEngine, MemorySource]) -
 
 def test_vectors_of_any_size_have_a_direction() -> None:
     tiny, huge = np.float32(1e-38), np.float32(1e38)
-    units = exact.unit(np.array([[tiny, 0], [huge, huge], [0, 0], [np.nan, 1], [np.inf, 1]], np.float32))
+    units = exact.unit32(np.array([[tiny, 0], [huge, huge], [0, 0], [np.nan, 1], [np.inf, 1]], np.float32))
     np.testing.assert_allclose(units, [[1, 0], [0.5**0.5] * 2, [0, 0], [0, 0], [0, 0]], atol=1e-7)
 
 
@@ -102,9 +102,9 @@ def test_cosines_with_vectors_of_any_size_are_those_of_their_directions() -> Non
     rng = np.random.default_rng(0)
     vectors = (rng.standard_normal((9, DIM)) * 10.0 ** rng.integers(-30, 30, (9, 1))).astype(np.float32)
     vectors[2], vectors[5, 0], vectors[7, 1] = 0, np.nan, np.inf
-    units = exact.unit64(np.concatenate([rng.standard_normal((3, DIM)), vectors[:1]]))
+    units = exact.unit(np.concatenate([rng.standard_normal((3, DIM)), vectors[:1]]))
     found = exact.cosines64(units, vectors)
-    np.testing.assert_allclose(found, units @ exact.unit64(vectors).T, atol=1e-15)
+    np.testing.assert_allclose(found, units @ exact.unit(vectors).T, atol=1e-15)
     assert (found[:, [2, 5, 7]] == 0).all()
     assert found.max() <= 1
 
@@ -434,14 +434,14 @@ def test_searches_go_on_while_the_collection_changes_and_is_rebuilt(tmp_path: Pa
 
 def test_open_is_lazy_and_needs_no_folder(tmp_path: Path) -> None:
     source, queries = made(20)
-    index = engine.open(tmp_path / "not" / "there", source)
+    index = FaissEngine(tmp_path / "not" / "there", source)
     assert index.search(queries, 1).ids.min() > 0
     assert not (tmp_path / "not").exists()
 
 
 def test_the_count_follows_what_comes_and_goes(tmp_path: Path) -> None:
     source = MemorySource(clustered(50, DIM))
-    index = engine.open(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     assert index.count() == 50
     index.build("flat")
     source.remove(np.arange(1, 8))

@@ -24,7 +24,7 @@ N, LISTS = 5000, 300
 
 
 def rows_of(dim: int) -> NDArray[np.float32]:
-    return exact.unit(clustered(N, dim))
+    return exact.unit32(clustered(N, dim))
 
 
 def fill(kind: str, rows: NDArray[np.float32], path: Path, lists: int = LISTS) -> list[tuple[str, int, int]]:
@@ -93,14 +93,14 @@ def test_who_has_a_file_mapped_keeps_it_when_it_is_written_anew(tmp_path: Path) 
     fill("ivf-flat", rows, tmp_path / "ivf")
     before = Ivf.read(tmp_path / "ivf", N, 32, LISTS)
     found = before.search(rows[:50], 10, LISTS)
-    before.let_go()
+    before.release_pages()
     fill("ivf-rabitq", rows[::-1], tmp_path / "ivf")
     np.testing.assert_array_equal(before.search(rows[:50], 10, LISTS), found)
 
 
 def test_a_faiss_that_lays_lists_out_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ivf_writer, "_LENGTH_BYTES", 4)
-    with pytest.raises(GenerationError, match=r"FAISS 1\.\S+ writes lists in another way .* pip install"):
+    with pytest.raises(GenerationError, match=r"FAISS 1\.\S+ has another file layout .* pip install"):
         fill("ivf-rabitq", rows_of(16), tmp_path / "ivf")
 
 
@@ -138,7 +138,7 @@ def test_a_build_holds_parts_of_what_it_reads_and_writes(tmp_path: Path) -> None
     """Of 246 MB of rows and as many of lists, each visited by some query: FAISS alone would hold twice the latter."""
     with (tmp_path / "rows").open("wb") as file:
         for seed in range(8):
-            file.write(exact.unit(clustered(30_000, 256, seed)).tobytes())
+            file.write(exact.unit32(clustered(30_000, 256, seed)).tobytes())
     command = [sys.executable, "-c", _BUILDER, tmp_path / "rows", tmp_path / "ivf"]
     built = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(built.stdout) < 200

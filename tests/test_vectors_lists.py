@@ -25,7 +25,7 @@ def filled(
     path: Path, dim: int = DIM, kind: str = "ivf-rabitq"
 ) -> tuple[Ivf, NDArray[np.float32], NDArray[np.float32]]:
     """Lists around made centres, those, and queries."""
-    centres, rows, queries = np.split(exact.unit(clustered(LISTS + 2000 + 100, dim)), [LISTS, LISTS + 2000])
+    centres, rows, queries = np.split(exact.unit32(clustered(LISTS + 2000 + 100, dim)), [LISTS, LISTS + 2000])
     fill(kind, rows, centres, 0, path, lambda *_: None)
     return Ivf.read(path, 2000, dim, LISTS), centres, queries
 
@@ -105,7 +105,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Generation, NDArray
     base = index._current()
     assert base is not None
     assert base.tuned == manifest.tuned  # as it was read back
-    return base, exact.unit(stored), exact.unit(queries)
+    return base, exact.unit32(stored), exact.unit32(queries)
 
 
 def test_lists_hold_the_same_share_at_every_depth(

@@ -382,7 +382,7 @@ class Worker:
         """
         if self._stored_since_built and self._collection.place.folder is not None:
             self._stored_since_built = False
-            self._mender.mend(self._collection.due)
+            self._mender.start(self._collection.due)
 
     def _beat(self) -> None:
         holdings = [job.holding for job in list(self._hand.values())]

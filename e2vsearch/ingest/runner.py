@@ -176,7 +176,7 @@ class Collection(_collection.Collection):
                         RecordingIngestor(self, encoder, table.now() if table else None, folder, stop), ready, count
                     )
                 if run.changed and not stop.is_set() and clock() - tended_s >= _TEND_EVERY_S:
-                    self._mender.mend(self.due)  # in a thread of its own: recordings go on being taken
+                    self._mender.start(self.due)  # in a thread of its own: recordings go on being taken
                     run.changed, tended_s = False, clock()
         stop.set()
         return run.report()

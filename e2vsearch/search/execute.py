@@ -20,14 +20,14 @@ from e2vsearch.search.query import Query
 from e2vsearch.search.rank import Ranking, rank_recordings, rank_segments
 from e2vsearch.search.resolve import ResolvedQuery, resolve
 from e2vsearch.types import Hit, QueryResult, number_of, segment_id
-from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.engine import Engine
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
     from e2vsearch.search.trajectory import AlignedSegment
 
 
-def execute(collection: Collection, asked: Query, index: FaissEngine) -> QueryResult:
+def execute(collection: Collection, asked: Query, index: Engine) -> QueryResult:
     """The hits.
 
     Raises:
@@ -68,7 +68,7 @@ def _ranker(
     catalog: Catalog,
     asked: Query,
     what: ResolvedQuery,
-    index: FaissEngine,
+    index: Engine,
     allowed: NDArray[np.int64] | None,
     itself: NDArray[np.int64],
     met: dict[int, tuple[AlignedSegment, ...]],
@@ -100,7 +100,7 @@ def _explained(
     collection: Collection,
     asked: Query,
     what: ResolvedQuery,
-    index: FaissEngine,
+    index: Engine,
     hits: tuple[Hit, ...],
     met: Mapping[int, tuple[AlignedSegment, ...]],
     allowed: NDArray[np.int64] | None,

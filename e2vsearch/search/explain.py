@@ -18,7 +18,7 @@ from e2vsearch.search.resolve import ReferenceSegment, ResolvedReference, is_sto
 from e2vsearch.search.score import WeightedScore
 from e2vsearch.search.trajectory import AlignedSegment
 from e2vsearch.types import Explanation, Hit, Match, NegativeMatch, SharedEmotion, number_of, segment_id
-from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.engine import Engine
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
@@ -33,13 +33,13 @@ class Explainer:
     """One query's references, and the collection that they were held against."""
 
     collection: Collection
-    index: FaissEngine
+    index: Engine
     rows: Sequence[ReferenceSegment]
     vectors: NDArray[np.float32]  # (rows, dim)
     emotions: Mapping[str, float]  # of the references together: means of their segments' probabilities
 
     @classmethod
-    def of(cls, collection: Collection, index: FaissEngine, references: Sequence[ResolvedReference]) -> Explainer:
+    def of(cls, collection: Collection, index: Engine, references: Sequence[ResolvedReference]) -> Explainer:
         """For these references, whose vectors are the rows."""
         rows = [row for reference in references for row in reference_segments(collection.catalog, reference)]
         vectors = np.concatenate([reference.vectors for reference in references])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.vectors import exact as arrays
-from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.engine import Engine
 
 _FIRST_LOOK = 256  # segments asked for at first; a call holds dozens, so k calls need more than k segments
 
@@ -46,7 +46,7 @@ class Ranking:
 
 
 def rank_segments(
-    index: FaissEngine,
+    index: Engine,
     vectors: NDArray[np.float32],
     k: int,
     allowed: NDArray[np.int64] | None,
@@ -65,7 +65,7 @@ def rank_segments(
 
 
 def rank_recordings(
-    index: FaissEngine,
+    index: Engine,
     vectors: NDArray[np.float32],
     k: int,
     allowed: NDArray[np.int64] | None,

@@ -31,12 +31,12 @@ from e2vsearch.catalog.named_vectors import EMOTION, fetch, get
 from e2vsearch.catalog.segments import recordings_of_segments
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import QueryError
-from e2vsearch.projections.base import unit
 from e2vsearch.search.query import NamedVectorWeights
 from e2vsearch.search.rank import Ranking
 from e2vsearch.search.resolve import ResolvedReference, resolve_named_vector
 from e2vsearch.types import By, NamedVectors
-from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.engine import Engine
+from e2vsearch.vectors.exact import unit
 
 _FIRST_LOOK = 512  # segments asked of the index for each wanted one: penalties reorder them, so more than `ranking`
 
@@ -76,7 +76,7 @@ class WeightedScore:
         """Rows of all that is wanted, ``(q, dim)``."""
         return np.concatenate([part.vectors for part in self.wanted])
 
-    def likeness(self, index: FaissEngine, ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def likeness(self, index: Engine, ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """How like each wanted row ``(q, n)`` and each unwanted part ``(j, n)`` segments are."""
         every = [*self.wanted, *self.unwanted]
         cosines = index.scores(np.concatenate([part.vectors for part in every]), ids).astype(np.float64)
@@ -95,7 +95,7 @@ class WeightedScore:
     def rank(
         self,
         catalog: Catalog,
-        index: FaissEngine,
+        index: Engine,
         k: int,
         by: By,
         allowed: NDArray[np.int64] | None,
@@ -153,7 +153,7 @@ class WeightedScore:
 
     def _ranked(
         self,
-        index: FaissEngine,
+        index: Engine,
         ids: NDArray[np.int64],
         recordings: NDArray[np.int64],
         k: int,
@@ -255,7 +255,7 @@ class NamedVectorScore:
     def rank(
         self,
         catalog: Catalog,
-        index: FaissEngine,
+        index: Engine,
         vectors: NDArray[np.float32],
         k: int,
         by: By,
@@ -315,7 +315,7 @@ class NamedVectorScore:
         )
 
     def _cosines(
-        self, catalog: Catalog, index: FaissEngine, vectors: NDArray[np.float32], ids: NDArray[np.int64]
+        self, catalog: Catalog, index: Engine, vectors: NDArray[np.float32], ids: NDArray[np.int64]
     ) -> list[NDArray[np.float64]]:
         """Cosines ``(q, n)`` of each part, the emotion's first; -inf there for a segment that is gone."""
         cosines = [index.scores(vectors, ids).astype(np.float64)]

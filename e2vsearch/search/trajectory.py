@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from e2vsearch.catalog.segments import SegmentColumns, segment_columns
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.search.rank import Ranking, shortlist
-from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.engine import Engine
 
 BAND = 0.3
 """How far one course may run ahead of the other, as a share of its segments."""
@@ -71,7 +71,7 @@ def shares(lengths_s: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def rank_trajectories(
     catalog: Catalog,
-    index: FaissEngine,
+    index: Engine,
     reference: Sequence[SegmentSequence],
     k: int,
     allowed: NDArray[np.int64] | None,
@@ -181,7 +181,7 @@ def dtw(
 
 
 def _scores(
-    index: FaissEngine, reference: Sequence[SegmentSequence], stored: SegmentColumns, lines: NDArray[np.int64]
+    index: Engine, reference: Sequence[SegmentSequence], stored: SegmentColumns, lines: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """How each line, first and last row of `stored`, runs like each of the reference's courses: ``(r, lines)``."""
     queries = np.concatenate([course.vectors for course in reference])
@@ -212,9 +212,7 @@ def _scores(
     return scores
 
 
-def _met(
-    index: FaissEngine, course: SegmentSequence, stored: SegmentColumns, start: int, end: int
-) -> list[AlignedSegment]:
+def _met(index: Engine, course: SegmentSequence, stored: SegmentColumns, start: int, end: int) -> list[AlignedSegment]:
     """What meets on the best path between the reference's course and one line, in order of time."""
     rows = slice(start, end)
     cosines = _cosines(index, course.vectors, stored.ids[rows])
@@ -239,6 +237,6 @@ def _met(
     ]
 
 
-def _cosines(index: FaissEngine, queries: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def _cosines(index: Engine, queries: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float64]:
     # -inf is a segment that was removed meanwhile, and is as far away as can be
     return np.maximum(index.scores(queries, ids).astype(np.float64), -1.0)

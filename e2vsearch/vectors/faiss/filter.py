@@ -27,7 +27,7 @@ class RowMask:
     Attributes:
         mask: ``(n,)``, which.
         count: how many.
-        by_list: about how many are in each list of an index, once somebody has counted.
+        by_list: about how many are in each list of an index, once counted.
         even: whether that is about the same share of each.
     """
 
@@ -44,14 +44,14 @@ class RowMask:
 
 
 Left = tuple[RowMask | None, RowMask | None]
-"""What is left of a base's rows and of the tail's; None for all."""
+"""Rows left of a base and of the tail; None for all."""
 
 
 class RowMasks:
-    """What filters leave of one base and one tail, neither of which ever changes."""
+    """The rows that filters leave of one base and one tail, neither of which ever changes."""
 
     def __init__(self, ids: Ints, alive: Mask | None, tail: Ints) -> None:
-        """Looks nothing up yet.
+        """Look nothing up yet.
 
         Args:
             ids: ``(n,)`` of the base, ascending.
@@ -63,10 +63,10 @@ class RowMasks:
         self._known: dict[int, tuple[Ints, Left]] = {}  # by the array's identity, which lasts as long as the array
 
     def left(self, allowed: Ints | None, excluded: Ints | None) -> Left:
-        """Rows that may be answered.
+        """Return the rows that may be returned.
 
         Args:
-            allowed: ids that may be; all when None. What one that cannot be written to leaves is remembered.
+            allowed: ids that may be; all when None. The rows of an array that cannot be written to are kept.
             excluded: ids that may not, where there are any.
         """
         left: Left = (self._alive, None)
@@ -86,18 +86,18 @@ class RowMasks:
             left = RowMask(mask), RowMask(_are_in(self._tail, allowed))
             if not allowed.flags.writeable:
                 while len(self._known) >= _MOST:
-                    self._known.pop(next(iter(self._known)), None)  # another thread may have been there first
+                    self._known.pop(next(iter(self._known)), None)  # another thread may have done it
                 self._known[id(allowed)] = (allowed, left)
         return left
 
 
 def ascending(ids: Ints) -> Ints:
-    """Ids in order, each once; the same array where it is so already."""
+    """Return ids in order, each once; the same array where it is so already."""
     return ids if (ids[1:] > ids[:-1]).all() else np.unique(ids)
 
 
 def _are_in(ids: Ints, allowed: Ints) -> Mask:
-    """Which of ascending ids are among others."""
+    """Tell which of ascending ids are allowed."""
     allowed = ascending(allowed)
     if len(ids) < len(allowed):
         return rows_of(allowed, ids)[1]

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from e2vsearch.vectors.engine import Progress
 from e2vsearch.vectors.exact import Float32s, Float64s, Ints
-from e2vsearch.vectors.faiss.ivf import Ivf, Progress
+from e2vsearch.vectors.faiss.ivf import Ivf
 from e2vsearch.vectors.recall import PROVEN, ExactNeighbours, Measured, held_out
 
 MIN_QUERIES = 32  # fewer say too little about recall
@@ -191,7 +192,7 @@ class Trial:
         for start in range(0, count, step):
             some = self.neighbours.queries[start : min(start + step, count)]
             found.append(self._ivf.search(some, k * factors[-1] + 1, nprobe))
-            self._ivf.let_go()
+            self._ivf.release_pages()
         return self.neighbours.recalls(np.concatenate(found), k, [k * factor for factor in factors])
 
     def recall(self, k: int, nprobe: int, factor: int) -> Measured:

@@ -1,8 +1,8 @@
-"""One immutable index on disk, opened and checked. Knows files, nothing of searching, building or SQL.
+"""One immutable generation on disk, opened and checked, with its manifest and pointer.
 
-What a reader maps is what a builder wrote, or it is refused (`manifest` says how that is known). FAISS itself has no
-checksum; 4 KiB of random bytes in its codes load silently, and a torn file can end the process. A reader keeps its maps
-when a newer generation takes over or its own is removed.
+What a reader maps is what a builder wrote, by size and hash, or it is refused. FAISS itself has no checksum; 4 KiB of
+random bytes in its codes load silently, and a torn file can end the process. A reader keeps its maps when a newer
+generation takes over or its own is removed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Generation:
     Attributes:
         pointer: what points to it.
         manifest: what it is.
-        tuned: what it promises now.
+        tuned: its settings and recall now.
         ids: ``(n,)`` segments, ascending.
         recordings: ``(n,)`` the recording of each.
         vectors: ``(n, dim)`` unit float32.
@@ -49,7 +49,7 @@ class Generation:
     """
 
     def __init__(self, root: Path, pointer: Pointer, source: VectorSource, *, rehash: bool = False) -> None:
-        """Opens and checks what `pointer` points to.
+        """Open and check what `pointer` points to.
 
         Args:
             root: the ``generations`` folder.
@@ -87,7 +87,7 @@ class Generation:
 
     @property
     def name(self) -> str:
-        """Its folder's name."""
+        """Name of its folder."""
         return self.pointer.name
 
     @property
@@ -101,7 +101,7 @@ class Generation:
         return sum(file.size for file in self.manifest.files.values())
 
     def gather(self, rows: Ints) -> Float32s:
-        """The vectors of rows ``(…)``, ``(…, dim)``, not to be written to; few are read, not mapped.
+        """Return the vectors of rows ``(…)``, ``(…, dim)``, not to be written to; few are read, not mapped.
 
         A map brings in what lies around each row, 64 KiB or, where the kernel keeps a file in large folios, 2 MiB: all
         of the file counts as resident after a few hundred queries. 60 rows of 4 KiB take 80 us so, 100 into buffers
@@ -117,7 +117,7 @@ class Generation:
         return np.frombuffer(read, "<f4").reshape(*rows.shape, self.manifest.dim)
 
     def unchanged(self) -> bool:
-        """Whether its files still look as they did when they were checked; some microseconds."""
+        """Tell whether its files still look as they did when they were checked; some microseconds."""
         try:
             return all(file_state(path) == look for path, look in self._looks)
         except OSError:
@@ -132,7 +132,7 @@ def _check_origin(manifest: Manifest, source: VectorSource) -> None:
 
 
 def _checked(folder: Path, manifest: Manifest, *, rehash: bool) -> dict[str, FileState]:
-    """The state of each file, after its size and hash were found right, now or when it was last in that state."""
+    """Return the state of each file, once its size and hash were right, now or when it was last in that state."""
     found = states(folder, manifest)
     for name, file in manifest.files.items():
         if found[name][0] != file.size:
@@ -141,14 +141,14 @@ def _checked(folder: Path, manifest: Manifest, *, rehash: bool) -> dict[str, Fil
         return found
     for name, file in manifest.files.items():
         if sha256(folder / name) != file.sha256:
-            _stamp_of(folder).unlink(missing_ok=True)  # nobody else shall trust it either
+            _stamp_of(folder).unlink(missing_ok=True)  # no other process shall trust it either
             raise GenerationError(f"{name} is not what its builder wrote")
     stamp(folder, found)
     return found
 
 
 def states(folder: Path, manifest: Manifest) -> dict[str, FileState]:
-    """The state of each of a generation's files."""
+    """Return the state of each of a generation's files."""
     return {name: file_state(folder / name) for name in manifest.files}
 
 
@@ -157,7 +157,7 @@ def _stamp_of(folder: Path) -> Path:
 
 
 def stamp(folder: Path, found: dict[str, FileState]) -> None:
-    """Notes that files in this state were found right, beside the folder; without the right to write, never mind."""
+    """Note beside the folder that files in this state are right; skipped without the right to write."""
     with contextlib.suppress(OSError):
         atomic_write(_stamp_of(folder), json.dumps({"at": time.time_ns(), "files": found}).encode())
 
@@ -192,7 +192,7 @@ _POINTER = re.compile(rf"({NAME.pattern}) ([0-9a-f]{{64}})(?: ([0-9a-f]{{64}}))?
 
 @dataclass(frozen=True, slots=True)
 class FileSum:
-    """What a file must be."""
+    """Size and hash that a file must have."""
 
     size: int
     sha256: str
@@ -200,13 +200,13 @@ class FileSum:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All there is to know about a generation but its vectors; ``manifest.json``."""
+    """The description of a generation; ``manifest.json``."""
 
     format: int
     e2vsearch: str  # version that built it
     faiss: str | None  # None: no FAISS file
     kind: str
-    requested_kind: str  # what was asked for: the next build asks the same, unless told otherwise
+    requested_kind: str  # the kind that the next build makes too, unless another is requested
     dim: int
     n: int
     watermark: int  # how far it has read the change feed
@@ -221,12 +221,12 @@ class Manifest:
     files: dict[str, FileSum]
 
     def to_json(self) -> bytes:
-        """The file's content."""
+        """Return the file's content."""
         return (json.dumps(asdict(self), indent=2) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> Manifest:
-        """The manifest in a file's content.
+        """Parse a file's content.
 
         Raises:
             GenerationError: of another format, or not a manifest.
@@ -244,32 +244,32 @@ class Manifest:
             fields["files"] = {name: FileSum(**file) for name, file in fields["files"].items()}
             return cls(**fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise GenerationError(f"{MANIFEST} makes no sense ({error})") from error
+            raise GenerationError(f"{MANIFEST} is invalid ({error})") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What ``CURRENT`` says."""
+    """The content of ``CURRENT``."""
 
     name: str
     manifest_sha256: str
     tuned_sha256: str | None = None  # of the tuning that took the place of the manifest's
 
     def to_bytes(self) -> bytes:
-        """The file's content."""
+        """Return the file's content."""
         parts = (self.name, self.manifest_sha256, self.tuned_sha256)
         return (" ".join(part for part in parts if part is not None) + "\n").encode()
 
     def tuned_path(self, root: Path) -> Path:
-        """Where that tuning is: a new one has a new name, so that neither is ever half there."""
+        """Return the path of that tuning: a new one has a new name, so that neither is ever half there."""
         return root / f"{self.name}.{(self.tuned_sha256 or '')[:16]}{TUNED}"
 
 
 def read_pointer(root: Path) -> Pointer | None:
-    """What ``CURRENT`` says; None without one.
+    """Return the content of ``CURRENT``; None without one.
 
     Raises:
-        GenerationError: it says nothing that makes sense, or cannot be read.
+        GenerationError: it is invalid, or cannot be read.
     """
     try:
         with (root / CURRENT).open("rb") as file:
@@ -285,7 +285,7 @@ def read_pointer(root: Path) -> Pointer | None:
 
 
 def pointer_state(root: Path) -> FileState | None:
-    """Differs whenever ``CURRENT`` was replaced; some microseconds."""
+    """Return a value that differs whenever ``CURRENT`` was replaced; some microseconds."""
     try:
         return file_state(f"{root}/{CURRENT}")  # joined by `/` it takes 3 us more
     except OSError:
@@ -348,7 +348,7 @@ def last_requested(root: Path) -> tuple[str, float] | None:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Where an index's lists are from; those of a generation before may be used again."""
+    """The origin of an index's lists; those of a generation before may be used again."""
 
     n: int  # segments there were
     rows: int  # of them that k-means saw
