@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.catalog import segments as spans
-from e2vsearch.projections.base import unit
+from e2vsearch.vectors.exact import unit
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection

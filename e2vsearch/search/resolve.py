@@ -19,11 +19,11 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders import embedding_files
 from e2vsearch.errors import AudioNotFound, NotStored, QueryError
 from e2vsearch.files import local_path
-from e2vsearch.projections.base import unit
 from e2vsearch.search import prototypes
 from e2vsearch.search.prototypes import canonical_name
 from e2vsearch.search.query import AudioQuery, Query, Trajectory, WeightedReference
 from e2vsearch.types import EmbeddedSegment, NamedVectors, number_of, segment_id
+from e2vsearch.vectors.exact import unit
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
