@@ -93,7 +93,7 @@ class Collection:
         self.catalog = catalog
         self.speech = speech or SpeechOptions()
         self.settings = options
-        index_options = index or IndexOptions(asked=options.asked)
+        index_options = index or IndexOptions(query_log_size=options.asked)
         self._views = Views(catalog, lambda: location.cached(options.cache, catalog.collection_id), index_options)
         self.index = Index(catalog, self._views, index_options)
         self._embed = embed or _embed
@@ -205,7 +205,7 @@ class Collection:
         with self._views.steady() as view:
             context = SearchContext(self.catalog, view, self.embed, self._background_scores)
             result = execute(query, context)
-        self.index.builder.mend(view.index.newly_due)
+        self.index.builder.start(view.index.newly_due)
         return result
 
     def embed(self, source: AudioSource) -> EmbeddedAudio:

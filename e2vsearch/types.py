@@ -172,10 +172,10 @@ class IndexStatus:
     due: str | None = None  # why a build is due
     recall_stored: float | None = None  # on stored vectors that were held out
     sample_stored: int = 0  # how many
-    recall_asked: float | None = None  # on the last queries, where enough were kept
-    sample_asked: int = 0
+    recall_queries: float | None = None  # on the last queries, where enough were kept
+    sample_queries: int = 0
     measured_at: str | None = None  # when recall was, UTC, ISO 8601: at the build or the last `index tune`
-    asked_kind: str | None = None  # what the next build makes, unless told otherwise
+    requested_kind: str | None = None  # what the next build makes, unless told otherwise
     trained_n: int | None = None  # segments there were when the lists were trained
     trained_at: str | None = None
     drift: str | None = None  # how the collection moved away from what was measured, and the cure

@@ -11,10 +11,11 @@ from planted import DIM, LABELS, VOICES, Planted
 
 from e2vsearch.errors import AnalysisError, SpaceMismatch, TooFewExamples
 from e2vsearch.projections import discriminant, head
-from e2vsearch.projections.base import RAW, unit
+from e2vsearch.projections.base import RAW
 from e2vsearch.projections.linear import NUANCE_DIMS, LinearProjection, unpack
 from e2vsearch.projections.view import ProjectedVectors
 from e2vsearch.vectors.engine import Kind
+from e2vsearch.vectors.exact import unit
 from e2vsearch.vectors.faiss.index import FaissEngine
 
 

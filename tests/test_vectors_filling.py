@@ -20,17 +20,17 @@ from e2vsearch.vectors import exact
 from e2vsearch.vectors.faiss import builder, ivf_writer
 from e2vsearch.vectors.faiss.ivf import Ivf, _threads, faiss_module
 
-KINDS = ("ivf-rabitq", "ivf-sq8", "ivf-flat")
+KINDS = ("ivf-rabitq", "ivf-flat")
 N, LISTS = 5000, 300
 
 
 def rows_of(dim: int) -> NDArray[np.float32]:
-    return exact.unit(clustered(N, dim))
+    return exact.unit32(clustered(N, dim))
 
 
 def fill(kind: str, rows: NDArray[np.float32], path: Path, lists: int = LISTS) -> list[tuple[str, int, int]]:
     told: list[tuple[str, int, int]] = []
-    ivf_writer.fill(kind, rows, rows[:lists], rows[:1000], 3, path, lambda *each: told.append(each))
+    ivf_writer.fill(kind, rows, rows[:lists], 3, path, lambda *each: told.append(each))
     return told
 
 
@@ -41,7 +41,7 @@ def test_the_file_is_what_faiss_writes(kind: str, dim: int, tmp_path: Path, monk
     rows = rows_of(dim)
     fill(kind, rows, tmp_path / "ivf")
     faiss = faiss_module()
-    index, inner, rotation = ivf_writer._empty(kind, rows[:LISTS], rows[:1000], 3)
+    index, inner, rotation = ivf_writer._empty(kind, rows[:LISTS], 3)
     for start in range(0, N, 700):
         index.add(rows[start : start + 700])
     if dim == 2048:
@@ -57,7 +57,7 @@ def test_lists_without_rows_and_one_that_holds_all(kind: str, tmp_path: Path) ->
     rows = rows_of(32)
     near = np.abs(rows)  # all on the other side of every centre but the first
     centres = np.concatenate([near[:1], -near[:40]])
-    ivf_writer.fill(kind, near, centres, near, 0, tmp_path / "ivf", lambda *_: None)
+    ivf_writer.fill(kind, near, centres, 0, tmp_path / "ivf", lambda *_: None)
     ivf = Ivf.read(tmp_path / "ivf", N, 32, 41)
     assert ivf.sizes.tolist() == [N, *[0] * 40]
     assert (np.sort(ivf.search(rows[:2], N, 41), axis=1) == np.arange(N)).all()
@@ -105,15 +105,15 @@ def test_who_has_a_file_mapped_keeps_it_when_it_is_written_anew(tmp_path: Path) 
     fill("ivf-flat", rows, tmp_path / "ivf")
     before = Ivf.read(tmp_path / "ivf", N, 32, LISTS)
     found = before.search(rows[:50], 10, LISTS)
-    before.let_go()
-    fill("ivf-sq8", rows[::-1], tmp_path / "ivf")
+    before.release_pages()
+    fill("ivf-rabitq", rows[::-1], tmp_path / "ivf")
     np.testing.assert_array_equal(before.search(rows[:50], 10, LISTS), found)
 
 
 def test_a_faiss_that_lays_lists_out_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ivf_writer, "_LENGTH_BYTES", 4)
-    with pytest.raises(GenerationError, match=r"FAISS 1\.\S+ writes lists in another way .* pip install"):
-        fill("ivf-sq8", rows_of(16), tmp_path / "ivf")
+    with pytest.raises(GenerationError, match=r"FAISS 1\.\S+ has another file layout .* pip install"):
+        fill("ivf-rabitq", rows_of(16), tmp_path / "ivf")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")  # noqa: PTH110 - a device
@@ -139,7 +139,7 @@ def resident(most):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(most)) >> 10
 faiss_module()
 before = resident("VmRSS")
-fill("ivf-flat", rows, rows[:LISTS], rows[:1000], 0, Path(sys.argv[2]), lambda *_: None)
+fill("ivf-flat", rows, rows[:LISTS], 0, Path(sys.argv[2]), lambda *_: None)
 ivf = Ivf.read(Path(sys.argv[2]), N, DIM, LISTS)
 assert Trial(ivf, rows, rows[:256], np.arange(256), 20).recall(20, 64, 1).recall > 0.9
 print(resident("VmHWM") - before)
@@ -152,7 +152,7 @@ def test_a_build_holds_parts_of_what_it_reads_and_writes(tmp_path: Path) -> None
     """Of 246 MB of rows and as many of lists, each visited by some query: FAISS alone would hold twice the latter."""
     with (tmp_path / "rows").open("wb") as file:
         for seed in range(8):
-            file.write(exact.unit(clustered(30_000, 256, seed)).tobytes())
+            file.write(exact.unit32(clustered(30_000, 256, seed)).tobytes())
     command = [sys.executable, "-c", _BUILDER, tmp_path / "rows", tmp_path / "ivf"]
     built = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(built.stdout) < 200

@@ -287,7 +287,7 @@ def test_its_index_is_tended(folder: Path, call: Path, tmp_path: Path) -> None:
     shutil.copy(call, folder / "a.wav")
     with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         due: list[int] = []
-        collection.index.builder.mend = lambda due_: due.append(1)  # type: ignore[method-assign]
+        collection.index.builder.start = lambda due_: due.append(1)  # type: ignore[method-assign]
         watched(collection, folder, *[lambda: None] * 3, lambda: save(folder / "b.wav", speech(1.5, seed=2)))
         assert len(due) == 2  # after each that was stored, and not at every look
 

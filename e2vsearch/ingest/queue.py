@@ -381,7 +381,7 @@ class Worker:
         """
         if self._stored_since_built and self._context.owns_index:
             self._stored_since_built = False
-            self._mender.mend(self._context.due)
+            self._mender.start(self._context.due)
 
     def _beat(self) -> None:
         holdings = [job.holding for job in list(self._hand.values())]

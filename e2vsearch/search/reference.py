@@ -17,11 +17,11 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders import embedding_files
 from e2vsearch.errors import AudioNotFound, NotStored, QueryError
 from e2vsearch.files import local_path
-from e2vsearch.projections.base import unit
 from e2vsearch.search.context import SearchContext
 from e2vsearch.search.prototypes import Prototype, canonical_name, known_names, prototype
 from e2vsearch.search.query import AudioQuery, identifier_of
 from e2vsearch.types import EmbeddedSegment, NamedVectors, number_of, segment_id
+from e2vsearch.vectors.exact import unit
 
 NONE: NDArray[np.int64] = np.empty(0, np.int64)
 """No segments."""

@@ -16,9 +16,10 @@ import e2vsearch
 from e2vsearch.catalog import projections
 from e2vsearch.collection import Collection
 from e2vsearch.errors import QueryError
-from e2vsearch.projections.base import unit
+from e2vsearch.vectors.exact import unit
 from e2vsearch.projections.linear import LinearProjection
 from e2vsearch.types import Space
+from e2vsearch.vectors.exact import unit
 
 
 def test_compare(collection: Collection, calls: Path) -> None:

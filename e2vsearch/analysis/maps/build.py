@@ -20,7 +20,6 @@ import numpy as np
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps import cluster_description, dataset, layout, transform
 from e2vsearch.analysis.maps.types import (
-    By,
     Cluster,
     Map,
     MapOptions,
@@ -29,6 +28,7 @@ from e2vsearch.analysis.maps.types import (
 )
 from e2vsearch.catalog import maps as stored
 from e2vsearch.errors import AnalysisError, NotStored
+from e2vsearch.types import By
 
 _LONGEST_NAME = 64  # characters that the catalog holds
 
