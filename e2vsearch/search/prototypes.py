@@ -19,6 +19,7 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.emotions import NAMELESS
 from e2vsearch.errors import NotStored, QueryError
 from e2vsearch.projections.base import RAW, Projection, unit
+from e2vsearch.types import MAX_NAME
 
 if TYPE_CHECKING:
     pass
@@ -31,8 +32,6 @@ A_RECORDING = 3
 """Of these, from one recording at most: one long call must not be what an emotion sounds like."""
 
 _LOOKED_AT = 10 * SUREST  # the surest segments, before each recording's are cut down
-
-_LONGEST = 64  # characters of a label
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def bare_prototype(catalog: Catalog, word: str, projection: Projection = RAW) ->
 
 def is_bare_name(query: str) -> bool:
     """Whether a query may be such a word: no folder in it, no suffix, no scheme."""
-    return 0 < len(query) <= _LONGEST and not set("/\\:.~") & set(query) and query.isprintable()
+    return 0 < len(query) <= MAX_NAME and not set("/\\:.~") & set(query) and query.isprintable()
 
 
 def refuse_nameless(name: str) -> None:

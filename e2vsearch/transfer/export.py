@@ -30,7 +30,6 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from e2vsearch.catalog import writer as kept
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ExportError
 from e2vsearch.transfer import annotations as findings
@@ -71,7 +70,7 @@ def export(catalog: Catalog, folder: Path) -> TransferReport:
         with feed.snapshot() as snapshot:
             recordings, ids = _write(catalog, aside, snapshot)
         found = findings.write(catalog, aside, ids)
-        vector = kept.reference_embedding(catalog)
+        vector = catalog.reference_embedding()
         if vector is not None:
             np.save(aside / _GOLDEN, vector.astype("<f4"), allow_pickle=False)
         assert catalog.space is not None  # feed() raises NoCollection without one

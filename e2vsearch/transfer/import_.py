@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from e2vsearch import encoder_check
 from e2vsearch.catalog import text_search
-from e2vsearch.catalog import writer as kept
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ExportError
@@ -75,8 +74,8 @@ def _join_golden(catalog: Catalog, folder: Path, space: Space, source: str) -> N
     catalog.pin(space, source)
     if theirs is None:
         return
-    kept.keep_reference_embedding(catalog, theirs)  # unless there is one, which it is compared with then
-    ours = kept.reference_embedding(catalog)
+    catalog.store_reference_embedding(theirs)  # unless there is one, which it is compared with then
+    ours = catalog.reference_embedding()
     if ours is not None:
         encoder_check.compare_embeddings(space, ours, theirs, "in the export what it does in this collection")
 

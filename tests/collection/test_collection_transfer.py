@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,23 +44,6 @@ def test_export_and_import_are_lossless(collection: Collection, tmp_path: Path) 
         assert all(each.level_db is not None and -60 < each.level_db < 0 for each in _emotions(copy))
         hits = copy.query("seg:1", k=3)
         assert [hit.score for hit in hits] == [hit.score for hit in collection.query("seg:1", k=3)]
-
-
-@pytest.fixture
-def other_url(database_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a second empty database of the same kind."""
-    if database_url.startswith("sqlite"):
-        yield f"sqlite:///{tmp_path / 'other.db'}"
-        return
-    import psycopg
-
-    postgres_url = request.getfixturevalue("postgres_url")
-    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE other TEMPLATE template0")
-        try:
-            yield postgres_url.replace("/postgres?", "/other?")
-        finally:
-            connection.execute("DROP DATABASE other WITH (FORCE)")
 
 
 @pytest.fixture

@@ -29,8 +29,7 @@ from e2vsearch.analysis.maps.types import (
 from e2vsearch.catalog import maps as stored
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError, NotStored
-
-_LONGEST_NAME = 64  # characters that the catalog holds
+from e2vsearch.types import MAX_NAME
 
 
 def make(
@@ -59,8 +58,8 @@ def make(
     """
     if by not in ("segment", "call"):
         raise AnalysisError(f"a map is made by segment or by call, not by {by!r}")
-    if not name or len(name) > _LONGEST_NAME:
-        raise AnalysisError(f"a map's name has 1 to {_LONGEST_NAME} characters, not {len(name)}")
+    if not name or len(name) > MAX_NAME:
+        raise AnalysisError(f"a map's name has 1 to {MAX_NAME} characters, not {len(name)}")
     layout.require()
     collection.require_space()
     where = dataset.pinned(where)
