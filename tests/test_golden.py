@@ -138,7 +138,7 @@ def test_an_export_carries_it(index: Path, tmp_path: Path) -> None:
         export.export(collection.catalog, tmp_path / "export")
         expected = collection.catalog.reference_embedding()
     assert expected is not None
-    np.testing.assert_array_equal(np.load(tmp_path / "export" / "golden.npy"), expected)
+    np.testing.assert_array_equal(np.load(tmp_path / "export" / "reference_embedding.npy"), expected)
     with e2vsearch.open(tmp_path / "copy") as copy:
         for already in (0, 1):
             assert import_.load(copy.catalog, tmp_path / "export").already == already
@@ -163,7 +163,7 @@ def test_an_export_may_have_none(index: Path, tmp_path: Path) -> None:
     _forget(index)
     with e2vsearch.open(index) as collection:
         export.export(collection.catalog, tmp_path / "export")
-    assert not (tmp_path / "export" / "golden.npy").exists()
+    assert not (tmp_path / "export" / "reference_embedding.npy").exists()
     with e2vsearch.open(tmp_path / "copy") as copy:
         assert import_.load(copy.catalog, tmp_path / "export").recordings == 1
         assert copy.catalog.reference_embedding() is None
