@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
-from e2vsearch.catalog import writer
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder, precision_of
 from e2vsearch.encoders.registry import SAVED, open_encoder
@@ -58,13 +57,13 @@ def pin_encoder(catalog: Catalog, encoder: Encoder) -> None:
     before = catalog.space
     catalog.pin(encoder.space, encoder.opened_by or encoder.space.encoder)
     recenter.install(catalog, encoder)
-    if writer.reference_embedding(catalog) is not None:
+    if catalog.reference_embedding() is not None:
         if before is None:  # another process has pinned it since the encoder was opened
             check_encoder(catalog, encoder)
         return
     vector = _made(encoder)
     if vector is not None:
-        writer.keep_reference_embedding(catalog, vector)
+        catalog.store_reference_embedding(vector)
 
 
 def check_encoder(catalog: Catalog, encoder: Encoder) -> float | None:
@@ -73,7 +72,7 @@ def check_encoder(catalog: Catalog, encoder: Encoder) -> float | None:
     Raises:
         SpaceMismatch: farther than `TOLERANCE`.
     """
-    expected = writer.reference_embedding(catalog) if catalog.space is not None else None
+    expected = catalog.reference_embedding() if catalog.space is not None else None
     found = _made(encoder) if expected is not None else None
     if expected is None or found is None:
         return None

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     pass
 from collections.abc import Iterable
 
+MAX_NAME = 64
+"""Characters of a name that the catalog stores: of a label, classifier, map, projection or set of named vectors."""
+
 BF16 = "bf16-"
 """What the revisions of spaces begin with whose vectors were made in bfloat16; the rest is that of fp32, cut short."""
 

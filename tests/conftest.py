@@ -304,3 +304,20 @@ def any_index(
 ) -> tuple[FaissEngine, MemorySource]:
     """An index of each sort; tests that take it change nothing."""
     return with_tail_and_tombstones(request.param, tmp_path_factory.mktemp("any"))
+
+
+@pytest.fixture
+def other_url(database_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a second empty database of the same kind."""
+    if database_url.startswith("sqlite"):
+        yield f"sqlite:///{tmp_path / 'other.db'}"
+        return
+    import psycopg
+
+    postgres_url = request.getfixturevalue("postgres_url")
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE other TEMPLATE template0")
+        try:
+            yield postgres_url.replace("/postgres?", "/other?")
+        finally:
+            connection.execute("DROP DATABASE other WITH (FORCE)")

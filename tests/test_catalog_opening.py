@@ -113,7 +113,7 @@ def test_stored_segments_are_named_anew(empty_database_url: str) -> None:
         ]
         for table, values in rows:
             connection.execute(insert(table), values)
-        command.upgrade(config, "0006")
+        command.upgrade(config, "head")
     with closing(Catalog.open(empty_database_url)) as catalog:
         segments = [segment for _, segment in catalog.segments()]
     found = [(each.emotion, each.emotion_score, each.level_db) for each in segments]

@@ -219,7 +219,7 @@ def test_what_cannot_be_attached(
 @pytest.mark.parametrize(
     ("fuse", "error", "says"),
     [
-        ({"sound": 1}, NotStored, "no side vectors are called 'sound', there are text"),
+        ({"sound": 1}, NotStored, "no named vectors are called 'sound', there are text"),
         ({"text": -1}, QueryError, "0 or more"),
         ({"text": float("nan")}, QueryError, "0 or more"),
         ({"text": (0, np.ones(5)), "emotion": 0}, QueryError, "all weights are 0"),

@@ -31,13 +31,10 @@ from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.linear import LinearProjection
 from e2vsearch.projections.sampling import sampled, voices_of
 from e2vsearch.projections.view import load_projection
-from e2vsearch.types import Head
+from e2vsearch.types import MAX_NAME, Head
 from e2vsearch.vectors.engine import BuildReport
 
 Vectors = NDArray[np.float32]
-
-MAX_NAME = 64
-"""Characters of a projection's name, as the database keeps it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ import e2vsearch
 from e2vsearch.catalog import projections
 from e2vsearch.collection import Collection
 from e2vsearch.errors import QueryError
-from e2vsearch.vectors.exact import unit
 from e2vsearch.projections.linear import LinearProjection
 from e2vsearch.types import Space
 from e2vsearch.vectors.exact import unit

@@ -28,9 +28,7 @@ from e2vsearch.analysis.maps.types import (
 )
 from e2vsearch.catalog import maps as stored
 from e2vsearch.errors import AnalysisError, NotStored
-from e2vsearch.types import By
-
-_LONGEST_NAME = 64  # characters that the catalog holds
+from e2vsearch.types import MAX_NAME, By
 
 
 def build(
@@ -59,8 +57,8 @@ def build(
     """
     if by not in ("segment", "recording"):
         raise AnalysisError(f"a map is made by segment or by call, not by {by!r}")
-    if not name or len(name) > _LONGEST_NAME:
-        raise AnalysisError(f"a map's name has 1 to {_LONGEST_NAME} characters, not {len(name)}")
+    if not name or len(name) > MAX_NAME:
+        raise AnalysisError(f"a map's name has 1 to {MAX_NAME} characters, not {len(name)}")
     layout.require()
     context.catalog.require_space()
     where = dataset.pinned(where)
