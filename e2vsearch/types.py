@@ -295,7 +295,7 @@ class QueryResult(Sequence[Hit]):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSegment:
-    """One spoken span that was listened to, with its vector."""
+    """One segment of a piece of audio, with its vector."""
 
     channel: int
     start_s: float
@@ -307,9 +307,9 @@ class EmbeddedSegment:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedAudio:
-    """All that was found in one piece of audio."""
+    """The segments of one piece of audio, and what its container says of it."""
 
-    moments: tuple[EmbeddedSegment, ...]
+    segments: tuple[EmbeddedSegment, ...]
     duration_s: float
     channels: int
     sampling_rate_hz: int
@@ -356,6 +356,6 @@ class Status:
     sides: tuple[NamedVectors, ...] = ()  # what `attach` added
 
 
-def segment_durations(moments: Iterable[EmbeddedSegment]) -> NDArray[np.float64]:
-    """Seconds of each moment: what it weighs in a mean."""
-    return np.array([moment.end_s - moment.start_s for moment in moments])
+def segment_durations(segments: Iterable[EmbeddedSegment]) -> NDArray[np.float64]:
+    """Return the seconds of each segment, its weight in a mean."""
+    return np.array([segment.end_s - segment.start_s for segment in segments])

@@ -57,7 +57,7 @@ def test_a_document_is_a_moment(collection: Collection) -> None:
 
 def test_every_kind_of_reference(collection: Collection) -> None:
     clip = speech(2.0, seed=5, pitch_hz=150.0)
-    vector = collection.hear(clip).moments[0].vector.tolist()
+    vector = collection.hear(clip).segments[0].vector.tolist()
     data = wav_bytes(clip, subtype="FLOAT")
     retriever = E2vsearchRetriever(collection=collection, top_k=3)
     by_vector = [each.id for each in retriever.run(query_embedding=vector)["documents"]]

@@ -122,7 +122,7 @@ def test_every_kind_of_query_passes_through(collection: Collection) -> None:
     clip = speech(2.0, seed=5, pitch_hz=150.0)
     retriever = E2vsearchRetriever(collection=collection, k=4)
     expected = [each.id for each in retriever.invoke(clip)]
-    vector = collection.hear(clip).moments[0].vector
+    vector = collection.hear(clip).segments[0].vector
     for query in (wav_bytes(clip, subtype="FLOAT"), vector, vector.tolist(), vector[None], [clip], [clip, vector]):
         assert [each.id for each in retriever.invoke(query)] == expected
     uri = Path(collection.recording("call:2").uri).as_uri()

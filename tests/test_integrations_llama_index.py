@@ -73,7 +73,7 @@ def test_a_question_beside_its_reference(collection: Collection) -> None:
     assert [each.node_id for each in by_reference] == [each.node_id for each in retriever.retrieve("seg:1")]
     several = retriever.retrieve(QueryBundle(question, custom_embedding_strs=["seg:1", "call:2"]))
     assert len(several) == 2
-    vector = collection.hear(speech(2.0)).moments[0].vector.tolist()
+    vector = collection.hear(speech(2.0)).segments[0].vector.tolist()
     assert len(retriever.retrieve(QueryBundle(question, embedding=vector))) == 2
     with pytest.raises((AudioNotFound, QueryError)):
         retriever.retrieve(question)

@@ -222,9 +222,9 @@ def test_the_level_of_what_is_ingested_and_of_a_clip(tmp_path: Path) -> None:
         cut = voice[round(loud.start_s * 16_000) : round(loud.end_s * 16_000)].astype(np.float64)
         assert loud.level_db is not None
         assert loud.level_db == pytest.approx(10 * np.log10(np.mean(cut**2)), abs=0.5)  # 16 bits, and silence around it
-        (heard,) = collection.hear(tmp_path / "loud.wav").moments
+        (heard,) = collection.hear(tmp_path / "loud.wav").segments
         assert heard.level_db == loud.level_db
-        (far,) = collection.hear(tmp_path / "far.wav").moments
+        (far,) = collection.hear(tmp_path / "far.wav").segments
         assert far.level_db == pytest.approx(loud.level_db - 30, abs=0.5)
 
 
@@ -234,7 +234,7 @@ def test_what_embed_writes(tmp_path: Path, run: Run) -> None:
     assert json.loads((tmp_path / "out" / "a.json").read_text()) == row
     with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
         heard = collection.hear(tmp_path / "a.wav")
-        emotion = emotion_of(collection.encoder().space, heard.moments)
+        emotion = emotion_of(collection.encoder().space, heard.segments)
     assert emotion is not None
     assert (row["emotion"], row["arousal"], row["valence"]) == (emotion.name, None, None)  # low and high have none
     assert row["confidence"] == (None if emotion.score is None else pytest.approx(emotion.score))

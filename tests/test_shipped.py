@@ -208,7 +208,7 @@ def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Pat
         heard = collection.hear(tmp_path / "calls" / "15.wav")
         own = [segment.scores for segment in collection.segments(f"call:{max(batch.recordings) + 1}")]
         assert [list(each.values()) for each in own] == pytest.approx(
-            np.stack([moment.scores for moment in heard.moments if moment.scores is not None]), abs=1e-6
+            np.stack([moment.scores for moment in heard.segments if moment.scores is not None]), abs=1e-6
         )
 
 

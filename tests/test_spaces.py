@@ -162,7 +162,7 @@ def test_names_stand_for_projected_moments(collection: e2vsearch.Collection, tab
 def test_what_a_classifier_learns_from_stays_raw(collection: e2vsearch.Collection, table: Path) -> None:
     projections.fit(collection, table)
     projections.use(collection, "fitted")
-    np.testing.assert_array_equal(stored_audio(collection.catalog, "seg:1").moments[0].vector, VECTORS[0])
+    np.testing.assert_array_equal(stored_audio(collection.catalog, "seg:1").segments[0].vector, VECTORS[0])
     assert collection.feed().dim != DIM == collection.catalog.feed().dim
 
 

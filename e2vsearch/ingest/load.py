@@ -44,7 +44,7 @@ def read_audio(
     _unchanged(path, before)
     segments = tuple(
         NewSegment(moment.channel, moment.start_s, moment.end_s, moment.vector, moment.scores, moment.level_db)
-        for moment in heard.moments
+        for moment in heard.segments
     )
     return NewRecording(
         uri=uri_of(path),

@@ -114,11 +114,11 @@ def recalibrate_stored(catalog: Catalog, found: EmbeddedAudio) -> EmbeddedAudio:
 
 def recalibrate(projection: Projection, found: EmbeddedAudio) -> EmbeddedAudio:
     """What was heard, its moments' scores as a projection gives them; as it is, where that gives none."""
-    if not isinstance(projection, network.NetworkProjection) or not found.moments:
+    if not isinstance(projection, network.NetworkProjection) or not found.segments:
         return found
-    made = projection.scores(np.stack([moment.vector for moment in found.moments]))
-    moments = tuple(replace(moment, scores=row) for moment, row in zip(found.moments, made, strict=True))
-    return replace(found, moments=moments)
+    made = projection.scores(np.stack([segment.vector for segment in found.segments]))
+    segments = tuple(replace(segment, scores=row) for segment, row in zip(found.segments, made, strict=True))
+    return replace(found, segments=segments)
 
 
 def _score(catalog: Catalog, found: StoredProjection) -> None:

@@ -32,13 +32,13 @@ def compare_audio(
         QueryError: one of them has no speech.
     """
     for name, heard in (a, b):
-        if not heard.moments:
+        if not heard.segments:
             raise QueryError(f"no speech found in {name} - compare clips in which somebody speaks")
-    units = [unit(projection.apply(np.stack([moment.vector for moment in heard.moments]))) for _, heard in (a, b)]
+    units = [unit(projection.apply(np.stack([moment.vector for moment in heard.segments]))) for _, heard in (a, b)]
     cosines = np.clip(units[0] @ units[1].T, -1.0, 1.0)
     best = np.unravel_index(int(np.argmax(cosines)), cosines.shape)
     means = [
-        unit((vectors * segment_durations(heard.moments)[:, None]).sum(axis=0))
+        unit((vectors * segment_durations(heard.segments)[:, None]).sum(axis=0))
         for vectors, (_, heard) in zip(units, (a, b), strict=True)
     ]
     sides = [_side(space, name, heard, int(at)) for (name, heard), at in zip((a, b), best, strict=True)]
@@ -47,11 +47,11 @@ def compare_audio(
 
 
 def _side(space: Space, name: str, heard: EmbeddedAudio, best: int) -> ComparedAudio:
-    moment, emotion = heard.moments[best], emotion_of(space, heard.moments)
+    moment, emotion = heard.segments[best], emotion_of(space, heard.segments)
     return ComparedAudio(
         name=name,
-        segments=len(heard.moments),
-        speech_s=float(segment_durations(heard.moments).sum()),
+        segments=len(heard.segments),
+        speech_s=float(segment_durations(heard.segments).sum()),
         emotion=None if emotion is None else emotion.name,
         emotion_score=None if emotion is None else emotion.score,
         arousal=None if emotion is None else emotion.arousal,

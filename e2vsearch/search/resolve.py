@@ -278,10 +278,10 @@ def _heard(
     named: str, source: str | os.PathLike[str] | bytes | NDArray[Any], collection: Collection
 ) -> ResolvedReference:
     heard = collection.hear(source)
-    if not heard.moments:
+    if not heard.segments:
         raise QueryError(f"no speech found in {named} - query with a clip in which somebody speaks")
-    vectors = np.stack([moment.vector for moment in heard.moments])
-    return ResolvedReference(named, _projected(vectors, collection), np.empty(0, np.int64), heard.moments)
+    vectors = np.stack([moment.vector for moment in heard.segments])
+    return ResolvedReference(named, _projected(vectors, collection), np.empty(0, np.int64), heard.segments)
 
 
 def _projected(vectors: NDArray[np.float32], collection: Collection) -> NDArray[np.float32]:

@@ -119,9 +119,9 @@ def _embedded(
 ) -> Iterator[tuple[Embedded, NDArray[np.float32]]]:
     heard = embed_audio(path, encoder, None, stop)
     for channel in range(heard.channels):
-        moments = [moment for moment in heard.moments if moment.channel == channel]
+        moments = [moment for moment in heard.segments if moment.channel == channel]
         blank = Embedded(str(path), "success", None, channel, encoder=encoder.space.encoder, dim=encoder.space.dim)
-        if not moments and heard.moments:
+        if not moments and heard.segments:
             continue  # the other channel speaks
         if not moments:
             raise E2vsearchError(f"{path}: no speech found - there is nothing to embed")
@@ -173,9 +173,9 @@ def _sample(path: Path, encoder: Encoder) -> NDArray[np.float32]:
         mean: NDArray[np.float32] = vectors.mean(axis=0)
         return mean
     heard: EmbeddedAudio = embed_audio(path, encoder)
-    if not heard.moments:
+    if not heard.segments:
         raise E2vsearchError(f"no speech found in the sample {path}")
-    return _mean([moment.vector for moment in heard.moments], heard.moments)
+    return _mean([moment.vector for moment in heard.segments], heard.segments)
 
 
 def _mean(rows: list[NDArray[np.float32]], moments: Iterable[EmbeddedSegment]) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ def test_a_stored_call_leaves_itself_out(collection: Collection) -> None:
 def test_every_kind_of_reference_gives_the_same(collection: Collection, tmp_path: Path) -> None:
     clip = speech(3.0, seed=11, pitch_hz=130.0)
     path = save(tmp_path / "a clip.wav", clip, subtype="FLOAT")
-    vectors = np.stack([moment.vector for moment in collection.hear(path).moments])
+    vectors = np.stack([moment.vector for moment in collection.hear(path).segments])
     assert len(vectors) == 1
     np.save(tmp_path / "ref.npy", vectors[0])
     expected = [(hit.segment, round(hit.score, 5)) for hit in collection.query(path)]

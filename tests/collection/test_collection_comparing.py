@@ -56,7 +56,7 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, call
     found = collection.compare(*clips)
     assert found.space.projection == f"turned@{projection.revision[:12]}"
     units = [
-        unit(projection.apply(np.stack([moment.vector for moment in collection.hear(clip).moments]))) for clip in clips
+        unit(projection.apply(np.stack([moment.vector for moment in collection.hear(clip).segments]))) for clip in clips
     ]
     assert found.best == pytest.approx((units[0] @ units[1].T).max(), abs=1e-5)
     assert abs(found.score - raw.score) > 1e-3

@@ -112,7 +112,7 @@ def test_other_audio_is_kept_as_vectors(heard: Collection, tmp_path: Path) -> No
     whole = examples.add_examples(heard, "bytes", wav_bytes(clip), speech(2.0, seed=3))
     assert (whole.added, whole.failures) == (3, ())
     stored = {each.label: each for each in rows.examples(heard.catalog)}
-    expected = heard.hear(path).moments[1].vector
+    expected = heard.hear(path).segments[1].vector
     np.testing.assert_array_equal(stored["calm"].vector, expected)
     assert (stored["calm"].segment, stored["calm"].recording, stored["calm"].speaker) == (None, None, "Lee")
     assert examples.remove_examples(heard, label="calm", segments=[str(path)]) == 2

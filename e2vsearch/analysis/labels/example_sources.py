@@ -154,10 +154,10 @@ def _outside(
         source = audio.cut(source, span.start_s, span.end_s, channel=span.channel)
         offset_s, channels = span.start_s, span.channel
     heard = collection.hear(source)
-    if not heard.moments:
+    if not heard.segments:
         raise QueryError(f"no speech found in {name}{span or ''} - give an example in which somebody speaks")
     made = []
-    for moment in heard.moments:
+    for moment in heard.segments:
         channel = moment.channel if channels is None else channels
         where = Span(offset_s + moment.start_s, offset_s + moment.end_s, channel)
         made.append(NewExample(f"{name}{where}", None, moment.vector, speaker))

@@ -101,7 +101,7 @@ def classify_audio(
         SpaceMismatch, AnalysisError: the classifier does not fit the collection, or is damaged.
     """
     stored, model = opened(collection, name)
-    moments = _heard(collection, source).moments
+    moments = _heard(collection, source).segments
     probabilities = model.probabilities(np.stack([moment.vector for moment in moments]))
     made = []
     for moment, row in zip(moments, probabilities.tolist(), strict=True):
@@ -175,6 +175,6 @@ def _heard(collection: Collection, source: AudioSource) -> EmbeddedAudio:
         heard, named = stored_audio(collection.catalog, source), source
     else:
         heard, named = collection.hear(local_path(source) if isinstance(source, str) else source), "that clip"
-    if not heard.moments:
+    if not heard.segments:
         raise QueryError(f"no speech found in {named} - give a clip in which somebody speaks")
     return heard

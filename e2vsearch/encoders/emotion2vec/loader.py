@@ -16,7 +16,7 @@ from e2vsearch.encoders.emotion2vec import checkpoint as cache
 from e2vsearch.encoders.emotion2vec import checkpoint as weights
 from e2vsearch.encoders.emotion2vec import model_folder as folders
 from e2vsearch.encoders.emotion2vec.funasr import Classes, silenced, using_classes
-from e2vsearch.errors import BadWeights, first_line, EncoderUnavailable
+from e2vsearch.errors import BadWeights, EncoderUnavailable, first_line
 
 
 def load(folder: folders.ModelFolder, options: EncoderOptions) -> tuple[Any, list[str] | None]:

@@ -266,6 +266,6 @@ def _vectors(audio_base64: str, collection: Collection) -> NDArray[np.float32]:
     except (binascii.Error, ValueError) as error:
         raise QueryError("audio_base64 is no base64 - encode the bytes of an audio file") from error
     heard = embed_audio(data, collection.encoder(), collection.speech, longest_s=MAX_CLIP_S)
-    if not heard.moments:
+    if not heard.segments:
         raise QueryError("no speech found in audio_base64 - send a clip in which somebody speaks")
-    return np.stack([moment.vector for moment in heard.moments])
+    return np.stack([moment.vector for moment in heard.segments])

@@ -77,7 +77,7 @@ def router(service: ServerState) -> APIRouter:
             return upload.name, collection.hear(upload.path)
 
     def embedded(named: str, heard: EmbeddedAudio) -> Embedding:
-        if not heard.moments:
+        if not heard.segments:
             raise QueryError(f"no speech found in {named} - there is nothing to embed")
         return _embedding(collection.space or collection.encoder().space, heard)
 
@@ -188,7 +188,7 @@ def _weighed(references: list[AudioQuery], weights: list[float] | None) -> list[
 
 def _embedding(space: Space, heard: EmbeddedAudio) -> Embedding:
     moments = []
-    for moment in heard.moments:
+    for moment in heard.segments:
         emotion = emotion_of(space, [moment])
         moments.append(
             EmbeddedMoment(
