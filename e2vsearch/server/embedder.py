@@ -13,9 +13,9 @@ from e2vsearch import audio
 from e2vsearch.audio import AudioSource
 from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import Encoder
+from e2vsearch.encoders.batcher import Batch, BatchedEncoder
 from e2vsearch.errors import AudioInvalid
 from e2vsearch.pipeline import embed_audio
-from e2vsearch.server.batcher import Batch, BatchedEncoder
 from e2vsearch.server.executor import asked_to_stop
 from e2vsearch.types import EmbeddedAudio
 
@@ -40,7 +40,7 @@ class LimitedCollection(Collection):
         """The collection's encoder, behind one queue for all requests."""
         with self._opening:
             if self._batched is None:
-                self._batched = BatchedEncoder(self._shared.encoder(), watch=self._watch)
+                self._batched = BatchedEncoder(self._shared.encoder(), None, asked_to_stop, self._watch)
             return self._batched
 
     def hear(self, source: AudioSource) -> EmbeddedAudio:

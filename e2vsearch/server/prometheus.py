@@ -15,9 +15,9 @@ from prometheus_client.registry import Collector
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from e2vsearch.encoders.batcher import Batch
 from e2vsearch.errors import E2vsearchError
 from e2vsearch.server.auth import HEADERS
-from e2vsearch.server.batcher import Batch
 from e2vsearch.server.embedder import LimitedCollection
 from e2vsearch.server.executor import BoundedExecutor
 from e2vsearch.server.responses import CLIENT_GONE, refusal
