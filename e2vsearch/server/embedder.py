@@ -51,10 +51,10 @@ class LimitedCollection(Collection):
             AudioInvalid: it has more channels than calls have.
             Stopped: nobody waits for it any more.
         """
-        info = audio.probe(source)
-        if info.channels > MAX_CHANNELS:
-            raise AudioInvalid(f"{info.channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
-        return embed_audio(source, self.encoder(), self.speech, asked_to_stop(), self._max_audio_s)
+        with audio.open(source) as opened:
+            if (channels := opened.info.channels) > MAX_CHANNELS:
+                raise AudioInvalid(f"{channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
+            return embed_audio(opened, self.encoder(), self.speech, asked_to_stop(), self._max_audio_s)
 
     def close(self) -> None:
         """Encode what is waiting, and wait for an index build that is under way."""
