@@ -1,7 +1,7 @@
-"""Audio to vectors: decode, find the speech, encode it in batches. Knows nothing of where the vectors go.
+"""Audio is decoded, cut into segments of speech, and embedded in batches.
 
-Memory stays bounded however long a recording is: blocks are decoded one at a time, and a segment's samples are let
-go as soon as it has its vector.
+Memory stays bounded however long a recording is: blocks are decoded one at a time, and a segment's samples are
+dropped as soon as it has its vector.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BATCH_S = 60.0  # speech encoded in one call; at 30 s a signal at most, memory 
 
 
 def embed_audio(
-    source: audio.AudioSource,
+    source: audio.AudioSource | audio.OpenAudio,
     encoder: Encoder,
     options: speech.SpeechOptions | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -35,7 +35,7 @@ def embed_audio(
     """Return every segment of a recording, with its vector.
 
     Args:
-        source: a file, its bytes, or 16 kHz samples.
+        source: a file, its bytes, or 16 kHz samples; or one of these, opened.
         encoder: what makes the vectors.
         options: how speech is found and cut.
         stop: asked between blocks.
@@ -43,11 +43,14 @@ def embed_audio(
 
     Raises:
         AudioTooLong: it is longer than that.
-        AudioError: it cannot be heard.
+        AudioError: it cannot be decoded.
         EncoderError: it cannot be encoded.
-        Stopped: `stop` said so.
+        Cancelled: `stop` said so.
     """
-    info = audio.probe(source)
+    if not isinstance(source, audio.OpenAudio):
+        with audio.open(source) as opened:
+            return embed_audio(opened, encoder, options, stop, longest_s)
+    info = source.info
     if info.duration_s is not None and info.duration_s > longest_s:
         raise AudioTooLong(
             f"{info.duration_s:.0f} s of audio are more than the {longest_s:.0f} s allowed: cut it first"
@@ -57,7 +60,7 @@ def embed_audio(
 
     def blocks() -> Iterator[audio.Signal]:
         nonlocal length, channels
-        for block in audio.stream(source):
+        for block in source.blocks():
             if stop():
                 raise Cancelled
             channels = block.shape[0]
@@ -116,7 +119,7 @@ def stored_audio(catalog: Catalog, identifier: str) -> EmbeddedAudio:
 
 
 def encoder_for(options: Settings) -> Encoder:
-    """The encoder that was asked for, else the collection's own where there is one, else the default.
+    """Return the encoder that the settings name, else the collection's own where there is one, else the default.
 
     Raises:
         EncoderError: it cannot be opened.

@@ -1,4 +1,4 @@
-"""The golden vector: kept when a collection is pinned, compared whenever an encoder is opened for it."""
+"""The reference embedding: kept when a collection is pinned, compared whenever an encoder is opened for it."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_an_export_may_have_none(index: Path, tmp_path: Path) -> None:
 def test_doctor_shows_it(index: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("doctor", "--index", index, "-f", "table")
     assert done.code == 0
-    assert "golden vector" in done.out
+    assert "reference embedding" in done.out
     assert "0.0e+00 off" in done.out
     _forget(index)
     assert "none yet" in run("doctor", "--index", index, "-f", "table").out

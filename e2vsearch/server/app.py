@@ -15,10 +15,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from e2vsearch._version import __version__
 from e2vsearch.access import AllowedFolders
 from e2vsearch.collection import Collection
+from e2vsearch.encoders.batcher import Batch
 from e2vsearch.errors import EncoderError, MissingExtra, NoCollection
 from e2vsearch.server import openapi_examples, page
 from e2vsearch.server.auth import AuthMiddleware
-from e2vsearch.server.batcher import Batch
 from e2vsearch.server.embedder import LimitedEmbedder
 from e2vsearch.server.executor import BoundedExecutor
 from e2vsearch.server.options import ServiceOptions

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from e2vsearch import audio
 from e2vsearch.audio import AudioSource
 from e2vsearch.encoders.base import Encoder
+from e2vsearch.encoders.batcher import Batch, BatchedEncoder
 from e2vsearch.errors import AudioInvalid
 from e2vsearch.pipeline import embed_audio
-from e2vsearch.server.batcher import Batch, BatchedEncoder
 from e2vsearch.server.executor import asked_to_stop
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.types import EmbeddedAudio
@@ -40,7 +40,7 @@ class LimitedEmbedder:
         """Return the collection's encoder, behind one queue for all requests."""
         with self._opening:
             if self._batched is None:
-                self._batched = BatchedEncoder(self._open(), watch=self._watch)
+                self._batched = BatchedEncoder(self._open(), None, asked_to_stop, self._watch)
             return self._batched
 
     def __call__(self, source: AudioSource, _: Callable[[], Encoder], speech: SpeechOptions) -> EmbeddedAudio:
@@ -51,10 +51,10 @@ class LimitedEmbedder:
             AudioInvalid: it has more channels than calls have.
             Cancelled: nobody waits for it any more.
         """
-        info = audio.probe(source)
-        if info.channels > MAX_CHANNELS:
-            raise AudioInvalid(f"{info.channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
-        return embed_audio(source, self.encoder(), speech, asked_to_stop(), self._max_audio_s)
+        with audio.open(source) as opened:
+            if (channels := opened.info.channels) > MAX_CHANNELS:
+                raise AudioInvalid(f"{channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
+            return embed_audio(opened, self.encoder(), speech, asked_to_stop(), self._max_audio_s)
 
     def close(self) -> None:
         """Encode what is waiting."""

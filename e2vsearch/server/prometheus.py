@@ -16,9 +16,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from e2vsearch.collection import Collection
+from e2vsearch.encoders.batcher import Batch
 from e2vsearch.errors import E2vsearchError
 from e2vsearch.server.auth import HEADERS
-from e2vsearch.server.batcher import Batch
 from e2vsearch.server.executor import BoundedExecutor
 from e2vsearch.server.responses import CLIENT_GONE, refusal
 

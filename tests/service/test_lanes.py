@@ -18,8 +18,8 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 from fastapi import FastAPI
 from gated import CLIP, PATIENCE_S, Gate, Made, client_of, entered, leftovers, send_clip, until
 
+from e2vsearch.encoders.batcher import BatchedEncoder
 from e2vsearch.errors import Cancelled, Overloaded, TooSlow
-from e2vsearch.server.batcher import BatchedEncoder
 from e2vsearch.server.executor import BoundedExecutor, ClientGone, asked_to_stop
 
 # --- how many at a time, and for how long
@@ -134,7 +134,7 @@ async def test_a_client_that_goes_away_stops_the_work(served: Made, gate: Gate, 
         left = impatient_clip(app)
         gone = asyncio.create_task(left.run())
         batched: BatchedEncoder = app.state.service.collection.encoder()
-        await until(lambda: batched._jobs.qsize() == 1)
+        await until(lambda: batched.waiting == 1)
         left.leave.set()
         await gone
         gate.open.set()
