@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.errors import Cancelled, EncoderError, Overloaded
-from e2vsearch.server.executor import asked_to_stop
+from e2vsearch.server.executor import stop_requested
 from e2vsearch.types import Head
 
 Signals = Sequence[NDArray[np.float32]]
@@ -103,7 +103,7 @@ class BatchedEncoder(Encoder):
         return self._encoder.projection()
 
     def _encode(self, signals: Signals) -> Embeddings:
-        job = _Job(signals, asked_to_stop())
+        job = _Job(signals, stop_requested())
         if not self._thread.is_alive():
             raise EncoderError("the encoder has been closed - start the service again")
         try:

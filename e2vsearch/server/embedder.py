@@ -1,8 +1,4 @@
-"""A collection as requests may use it. Knows the limits of listening, nothing of HTTP.
-
-Whatever a route calls (`query`, `compare`, a classifier), audio is embedded within the limits of
-the service, for no longer than the request in hand may take, and with the one encoder that all requests share.
-"""
+"""Audio is embedded within the limits of the service, with one encoder that all requests share."""
 
 from __future__ import annotations
 
@@ -15,49 +11,77 @@ from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import AudioInvalid
 from e2vsearch.pipeline import embed_audio
+from e2vsearch.projections.recenter import recalibrate_stored
 from e2vsearch.server.batcher import Batch, BatchedEncoder
-from e2vsearch.server.executor import asked_to_stop
+from e2vsearch.server.executor import stop_requested
+from e2vsearch.speech import SpeechOptions
 from e2vsearch.types import EmbeddedAudio
 
 MAX_CHANNELS = 8
 """Call recorders write 1 to 8; every channel costs as much as a recording of its own."""
 
 
-class LimitedCollection(Collection):
-    """An open collection, shared by requests. Closing it leaves the collection it was made of open."""
+class LimitedEmbedder:
+    """Embed audio of limited length and channels, for no longer than the request that asks for it may take."""
 
-    def __init__(self, collection: Collection, max_audio_s: float, watch: Callable[[Batch], None]) -> None:
-        """Opens nothing yet."""
-        super().__init__(collection.place, collection.catalog, collection.settings, collection.speech)
-        self._shared = collection
-        self._lenses = collection._lenses  # one index for all, whichever projection is in use
+    def __init__(self, speech: SpeechOptions, max_audio_s: float, watch: Callable[[Batch], None]) -> None:
+        """Open nothing yet.
+
+        Args:
+            speech: how speech is found and cut.
+            max_audio_s: the longest recording.
+            watch: called with every batch that was encoded.
+        """
+        self._speech = speech
         self._max_audio_s = max_audio_s
         self._watch = watch
         self._batched: BatchedEncoder | None = None
         self._opening = threading.Lock()
 
-    def encoder(self) -> Encoder:
-        """The collection's encoder, behind one queue for all requests."""
+    def encoder(self, open_encoder: Callable[[], Encoder]) -> BatchedEncoder:
+        """Return the encoder behind one queue for all requests, opened once."""
         with self._opening:
             if self._batched is None:
-                self._batched = BatchedEncoder(self._shared.encoder(), watch=self._watch)
+                self._batched = BatchedEncoder(open_encoder(), watch=self._watch)
             return self._batched
 
-    def hear(self, source: AudioSource) -> EmbeddedAudio:
-        """The spoken spans of a recording, with their vectors, for as long as the request in hand may take.
+    def embed(self, source: AudioSource, open_encoder: Callable[[], Encoder]) -> EmbeddedAudio:
+        """Return the segments of a recording with their vectors and the encoder's own probabilities.
 
         Raises:
             AudioTooLong: it is longer than the service allows, whatever its header says.
-            AudioInvalid: it has more channels than calls have.
-            Stopped: nobody waits for it any more.
+            AudioInvalid: it has more than `MAX_CHANNELS` channels.
+            Cancelled: the request is over.
         """
         info = audio.probe(source)
         if info.channels > MAX_CHANNELS:
             raise AudioInvalid(f"{info.channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
-        return embed_audio(source, self.encoder(), self.speech, asked_to_stop(), self._max_audio_s)
+        return embed_audio(source, self.encoder(open_encoder), self._speech, stop_requested(), self._max_audio_s)
 
     def close(self) -> None:
-        """Encode what is waiting, and wait for an index build that is under way."""
+        """Encode what is waiting."""
         if self._batched is not None:
             self._batched.close()
+
+
+class LimitedCollection(Collection):
+    """A collection that embeds through a `LimitedEmbedder`, until `Collection` itself takes ``embed``."""
+
+    def __init__(self, collection: Collection, embedder: LimitedEmbedder) -> None:
+        """Share the catalog and the index of an open collection."""
+        super().__init__(collection.place, collection.catalog, collection.settings, collection.speech)
+        self._shared = collection
+        self._lenses = collection._lenses
+        self._embedder = embedder
+
+    def encoder(self) -> Encoder:
+        """Return the shared encoder."""
+        return self._embedder.encoder(self._shared.encoder)
+
+    def hear(self, source: AudioSource) -> EmbeddedAudio:
+        """Embed a recording, with probabilities recalibrated as those of stored segments are."""
+        return recalibrate_stored(self.catalog, self._embedder.embed(source, self._shared.encoder))
+
+    def close(self) -> None:
+        """Wait for an index build; the catalog stays open."""
         self._mender.join()

@@ -1,4 +1,4 @@
-"""What may be asked, and the answers that are no result of the collection's own. Knows shapes and bounds, no HTTP."""
+"""The bodies and parameters of requests with their bounds, and the results that only the service has."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ Where = Annotated[str, Field(min_length=1, max_length=MAX_WHERE)]
 """A filter, as ``--where`` takes it."""
 
 Text = Annotated[str, Field(min_length=1, max_length=500)]
-"""Words that must be said."""
+"""Words of the transcript."""
 
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=_NAMED)]
-"""A label or classifier of one's own."""
+"""A label or classifier."""
 
 Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
@@ -64,7 +64,7 @@ MapPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examp
 
 WhereQuery = Annotated[
     str | None,
-    Query(min_length=1, max_length=MAX_WHERE, description="Recordings with a segment that meets it."),
+    Query(min_length=1, max_length=MAX_WHERE, description="Recordings with a segment that passes this filter."),
 ]
 
 LimitQuery = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
@@ -76,11 +76,11 @@ AfterQuery = Annotated[
 PeaksQuery = Annotated[int, Query(ge=1, le=MAX_PEAKS, description="Points of the waveform.")]
 
 ContextQuery = Annotated[
-    float, Query(ge=0, le=MAX_CONTEXT_S, description="Seconds that are heard before and after it as well.")
+    float, Query(ge=0, le=MAX_CONTEXT_S, description="Seconds before and after it that are added.")
 ]
 
 SegmentsQuery = Annotated[
-    list[SegmentId] | None, Query(max_length=100, description="Only these; all of the label's by default.")
+    list[SegmentId] | None, Query(max_length=100, description="Only these; all with the label by default.")
 ]
 
 
@@ -92,7 +92,18 @@ def _shown(*examples: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(examples)})
 
 
-class QueryRequest(_Request):
+class QueryOptions(BaseModel):
+    """What every query has, whatever its reference."""
+
+    k: int = Field(20, ge=1, le=MAX_K, description="How many hits.")
+    by: By = Field("call", description="Hits are recordings, each with its best segment, or segments.")
+    where: Where | None = Field(None, description="A filter.")
+    text: Text | None = Field(None, description="Words of the transcript that the segment must have.")
+    exact: bool = Field(False, description="Compare every segment, whatever index there is.")
+    explain: bool = Field(False, description="Explain each hit, and how rare such likeness is here.")
+
+
+class QueryRequest(_Request, QueryOptions):
     """What is searched for, and among what."""
 
     model_config = _shown(
@@ -122,19 +133,14 @@ class QueryRequest(_Request):
         description="Emotions and labels by weight, as one reference; below 0 they are taken off.",
     )
     emotion_min: float | None = Field(
-        None, ge=0, le=1, description="The least probability of each of these emotions in a moment."
+        None, ge=0, le=1, description="The least probability of each of these emotions in a segment."
     )
     arc: Named | list[Named] | None = Field(
-        None, description="Calls that run like this one, or through these stations, from beginning to end."
+        None,
+        description="Recordings that run like this one, or through these stations, from beginning to end.",
     )
-    k: int = Field(20, ge=1, le=MAX_K, description="How many hits.")
-    by: By = Field("call", description="Hits are calls, each with its best moment, or segments.")
-    where: Where | None = Field(None, description="A filter.")
-    text: Text | None = Field(None, description="Words that must be said in the segment.")
     per: Limits = Field(default_factory=dict, description="At most so many hits that share a value.")
     include_self: bool = Field(False, description="Keep stored segments that are themselves the reference.")
-    exact: bool = Field(False, description="Compare every segment, whatever index there is.")
-    explain: bool = Field(False, description="Say of each hit why it is one, and how rare such likeness is here.")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -148,23 +154,17 @@ class QueryRequest(_Request):
         return self
 
 
-class UploadedQuery(BaseModel):
-    """The same for a file that comes along, as fields of a form."""
+class UploadedQuery(QueryOptions):
+    """The same for a file that is uploaded, as fields of a form."""
 
     model_config = ConfigDict(extra="forbid")
 
-    k: int = Field(20, ge=1, le=MAX_K, description="How many hits.")
-    by: By = Field("call", description="Hits are calls, each with its best moment, or segments.")
-    where: Where | None = Field(None, description="A filter.")
-    text: Text | None = Field(None, description="Words that must be said in the segment.")
-    arc: bool = Field(False, description="Find calls that run like it from beginning to end.")
+    arc: bool = Field(False, description="Find recordings whose emotion runs like it from beginning to end.")
     per_recording: int | None = Field(None, ge=1, le=MAX_K, description="At most so many hits of one recording.")
-    exact: bool = Field(False, description="Compare every segment, whatever index there is.")
-    explain: bool = Field(False, description="Say of each hit why it is one, and how rare such likeness is here.")
 
 
 class CompareRequest(_Request):
-    """Two recordings or moments."""
+    """Two recordings or segments."""
 
     model_config = _shown({"a": "call:2", "b": "seg:14"})
 
@@ -173,7 +173,7 @@ class CompareRequest(_Request):
 
 
 class EmbedRequest(_Request):
-    """What is to be embedded."""
+    """A recording or segment to embed."""
 
     model_config = _shown({"reference": "seg:14"})
 
@@ -181,7 +181,7 @@ class EmbedRequest(_Request):
 
 
 class ClassifyRequest(_Request):
-    """What is to be classified, and by what."""
+    """A recording or segment to classify, and the classifier."""
 
     model_config = _shown({"reference": "seg:14", "classifier": "labels"})
 
@@ -190,7 +190,7 @@ class ClassifyRequest(_Request):
 
 
 class UploadedClassify(BaseModel):
-    """The same for a file that comes along."""
+    """The same for a file that is uploaded."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -204,7 +204,7 @@ class NoFields(BaseModel):
 
 
 class LabelRequest(_Request):
-    """Moments to which a person gives a label."""
+    """Segments to which a person gives a label."""
 
     model_config = _shown({"label": "hesitant", "segments": ["seg:14"]})
 
@@ -213,8 +213,8 @@ class LabelRequest(_Request):
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedMoment:
-    """One spoken span, with what the encoder makes of it."""
+class EmbeddingSegment:
+    """One segment with its vector and probabilities."""
 
     channel: int
     start_s: float
@@ -234,7 +234,7 @@ class Embedding:
 
     space: str
     dim: int
-    moments: list[EmbeddedMoment]
+    segments: list[EmbeddingSegment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,19 +286,19 @@ class Filters:
     fields: list[str]  # of every collection
     metadata: Mapping[str, list[str]]  # of this one: key to its most frequent values
     emotions: list[str]  # the encoder's classes
-    labels: list[str]  # of one's own
+    labels: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What a classifier of one's own makes of a recording."""
+    """A classifier's predictions for a recording."""
 
-    moments: list[ClassifiedMoment]
+    segments: list[ClassifiedMoment]
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Labels of one's own, and what was trained of them."""
+    """Labels, and the classifiers trained on them."""
 
     labels: list[LabelCount]
     classifiers: list[ClassifierReport]
@@ -322,7 +322,7 @@ class MapView:
     options: MapOptions
     points: int
     none: int  # of them, in no cluster
-    unplaced: int  # segments or calls that came since and are not on it
+    unplaced: int  # segments or recordings that came since and are not on it
     clusters: list[Cluster]
 
 
@@ -331,7 +331,7 @@ class MapPoints:
     """A map's points, a column each."""
 
     segments: list[int] | None  # numbers of their ids, where a point is a segment
-    calls: list[int] | None  # numbers of their ids, where a point is a call
+    calls: list[int] | None  # numbers of their ids, where a point is a recording
     x: list[float]  # -1 to 1
     y: list[float]  # -1 to 1
     cluster: list[int]  # -1: none
@@ -339,7 +339,7 @@ class MapPoints:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How many there were."""
+    """How many were removed."""
 
     removed: int
 
@@ -355,7 +355,7 @@ Fields = TypeVar("Fields", bound=BaseModel)
 
 
 def fields_of(kind: type[Fields], values: Mapping[str, str]) -> Fields:
-    """The fields of a form.
+    """Return the fields of a form, checked.
 
     Raises:
         RequestValidationError: one is unknown or out of range.
@@ -368,7 +368,7 @@ def fields_of(kind: type[Fields], values: Mapping[str, str]) -> Fields:
 
 
 def multipart(fields: type[BaseModel], *files: str) -> dict[str, Any]:
-    """OpenAPI's `requestBody` of a form with these files and fields."""
+    """Return OpenAPI's `requestBody` of a form with these files and fields."""
     schema = fields.model_json_schema()
     binary = {name: {"type": "string", "format": "binary", "description": "An audio file."} for name in files}
     schema["properties"] = {**binary, **schema.get("properties", {})}

@@ -17,7 +17,8 @@ from fastapi.testclient import TestClient
 from served import ask, said
 
 from e2vsearch.ingest.runner import Collection
-from e2vsearch.server import openapi_examples
+from e2vsearch.server.openapi_examples import example_of
+from e2vsearch.server.schemas import MapView
 
 
 def test_labels_are_given_and_taken_back(client: TestClient) -> None:
@@ -41,12 +42,12 @@ def test_classify_with_a_classifier_of_ones_own(client: TestClient, collection: 
     for name, segments in (("deep", range(1, 7)), ("clear", range(7, 13))):
         ask(client, "/labels", label=name, segments=[f"seg:{number}" for number in segments])
     train.train(collection, "voices")
-    found = ask(client, "/classify", reference="call:1", classifier="voices")["moments"]
+    found = ask(client, "/classify", reference="call:1", classifier="voices")["segments"]
     assert [moment["label"] for moment in found] == ["deep"] * 3
     assert sum(found[0]["probabilities"].values()) == pytest.approx(1.0)
     clip = client.get("/segments/12/audio").content
     files = {"file": ("a.wav", clip)}
-    (moment,) = client.post("/classify/upload", files=files, data={"classifier": "voices"}).json()["moments"]
+    (moment,) = client.post("/classify/upload", files=files, data={"classifier": "voices"}).json()["segments"]
     assert moment["label"] == "clear"
     (report,) = client.get("/labels").json()["classifiers"]
     assert report["name"] == "voices"
@@ -63,7 +64,7 @@ def test_maps(client: TestClient, collection: Collection) -> None:
     cluster = np.where(ids < 8, 0, -1).astype(np.int32)
     at = np.linspace(-1, 1, 12, dtype=np.float32)
     points = rows.Points(ids, at, -at, cluster, np.ones(12, np.float32), np.zeros(12, np.bool_))
-    described = json.loads(json.dumps(asdict(replace(openapi_examples.MAP.clusters[0], moments=()))))
+    described = json.loads(json.dumps(asdict(replace(example_of(MapView).clusters[0], moments=()))))
     run = rows.StoredMap("moods", "segment", None, options, [described], datetime(2024, 3, 1, tzinfo=UTC))
     rows.save(collection.catalog, run, points)
     assert [each["name"] for each in client.get("/map").json()["maps"]] == ["moods"]

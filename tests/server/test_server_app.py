@@ -33,7 +33,7 @@ def test_health_and_metrics(client: TestClient) -> None:
     assert float(counted["e2vsearch_searches_total"]) >= 2
     assert float(counted["e2vsearch_batch_clips_count"]) >= 1
     assert float(counted["e2vsearch_encoder_seconds_total"]) > 0
-    assert float(counted['e2vsearch_waiting{lane="listening"}']) == 0
+    assert float(counted['e2vsearch_waiting{lane="embedding"}']) == 0
     assert float(counted["e2vsearch_index_tail_segments"]) == 12
     assert "seg:" not in text
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from made import speech, wav_bytes
+from made import save, speech, wav_bytes
 
 pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
 pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
@@ -16,12 +17,16 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
 from pydantic import TypeAdapter
-from served import ask, said
+from served import ask, client_over, said
+from shipped_head import knowing
 from small_collection import SAID
 
+import e2vsearch
+from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.ingest.runner import Collection
-from e2vsearch.pipeline import stored_audio
-from e2vsearch.types import QueryResult
+from e2vsearch.pipeline import embed_audio, stored_audio
+from e2vsearch.projections import recenter
+from e2vsearch.types import Comparison, QueryResult
 
 
 @pytest.mark.parametrize(
@@ -194,11 +199,11 @@ def test_compare_of_clips_is_the_collections(client: TestClient, collection: Col
 def test_embed_gives_the_stored_vectors(client: TestClient, collection: Collection) -> None:
     found = ask(client, "/embed", reference="call:2")
     ids, _ = collection.catalog.segments_of([2])
-    assert np.array_equal(np.array([moment["vector"] for moment in found["moments"]], np.float32),
+    assert np.array_equal(np.array([moment["vector"] for moment in found["segments"]], np.float32),
                           collection.feed().fetch(ids).vectors)  # fmt: skip
     assert found["dim"] == 16
     segment = collection.segments("call:2")[0]
-    first = found["moments"][0]
+    first = found["segments"][0]
     assert (first["start_s"], first["end_s"], first["emotion"]) == (segment.start_s, segment.end_s, segment.emotion)
 
 
@@ -206,7 +211,7 @@ def test_embed_of_a_clip_and_of_a_file_are_the_same(client: TestClient, place: P
     data = (place.parent / "calls" / "cora.wav").read_bytes()
     uploaded = client.post("/embed/upload", files={"file": ("cora.wav", data)}).json()
     assert uploaded == ask(client, "/embed", reference="cora.wav")
-    assert len(uploaded["moments"]) == 3
+    assert len(uploaded["segments"]) == 3
 
 
 def test_silence_has_nothing_to_embed(client: TestClient) -> None:
@@ -214,3 +219,44 @@ def test_silence_has_nothing_to_embed(client: TestClient) -> None:
     for path in ("/embed/upload", "/query/upload"):
         message = said(client.post(path, files={"file": ("quiet.wav", silent)}), 400, "query")
         assert "quiet.wav" in message
+
+
+class ShipsProjection(FakeEncoder):
+    """The fake encoder, with a projection that is installed and recalibrates its probabilities."""
+
+    def projection(self) -> bytes:
+        return knowing().pack()
+
+
+def test_compare_and_embed_are_the_collections_through_a_shipped_projection(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    for number in range(recenter.LEAST_SEGMENTS):
+        save(calls / f"{number}.wav", speech(1.5, seed=number, pitch_hz=90.0 + 7 * number))
+    clips = [calls / "1.wav", calls / "9.wav"]
+    with e2vsearch.open(tmp_path / "index", encoder=ShipsProjection()) as collection:
+        collection.ingest(calls, workers=1)
+        expected = collection.compare(*clips)
+        raw = embed_audio(clips[0], collection.encoder()).moments[0].scores
+        assert raw is not None
+        embedded = collection.hear(clips[0]).moments[0].scores
+        assert embedded is not None
+        assert np.abs(embedded - raw).max() > 0.01  # recalibrated, so that this test can tell
+        with client_over(collection, tmp_path / "index") as client:
+            files = {name: (str(clip), clip.read_bytes()) for name, clip in zip("ab", clips, strict=True)}
+            found = client.post("/compare/upload", files=files).json()
+            named = ask(client, "/compare", a="1.wav", b="9.wav")
+            uploaded = client.post("/embed/upload", files={"file": ("1.wav", clips[0].read_bytes())}).json()
+            assert uploaded == ask(client, "/embed", reference="1.wav")
+            explained = client.post(
+                "/query/upload", files={"file": ("1.wav", clips[0].read_bytes())}, data={"explain": "true", "k": "3"}
+            ).json()
+        hits = collection.query(clips[0], explain=True, k=3).hits
+    compared = TypeAdapter(Comparison).validate_python(found)
+    for side, clip in (("a", clips[0]), ("b", clips[1])):
+        assert getattr(compared, side) == replace(getattr(expected, side), name=clip.name)
+    assert (compared.score, compared.best, compared.space) == (expected.score, expected.best, expected.space)
+    assert TypeAdapter(Comparison).validate_python(named) == compared
+    assert list(uploaded["segments"][0]["scores"].values()) == pytest.approx(embedded.tolist())
+    shared = [[asdict(each) for each in hit.why.shared] if hit.why else [] for hit in hits]
+    assert [hit["why"]["shared"] for hit in explained["hits"]] == shared

@@ -17,7 +17,7 @@ from served import said
 
 from e2vsearch import audio
 from e2vsearch.ingest.runner import Collection
-from e2vsearch.server.wav import Unsatisfiable, VirtualWav, asked_range
+from e2vsearch.server.wav import RangeNotSatisfiable, VirtualWav, parse_range
 
 
 def test_a_segments_sound_is_its_clip(client: TestClient, collection: Collection) -> None:
@@ -50,7 +50,7 @@ def test_a_whole_recordings_sound(client: TestClient, whole: bytes) -> None:
 )
 def test_any_range_of_it(client: TestClient, whole: bytes, wanted: str) -> None:
     response = client.get("/recordings/call:3/audio", headers={"Range": f"bytes={wanted}"})
-    first, end = asked_range(f"bytes={wanted}", len(whole)) or (0, 0)
+    first, end = parse_range(f"bytes={wanted}", len(whole)) or (0, 0)
     assert response.status_code == 206
     assert response.headers["content-range"] == f"bytes {first}-{end - 1}/{len(whole)}"
     assert response.content == whole[first:end]
@@ -66,8 +66,8 @@ def test_a_range_after_the_end(client: TestClient, whole: bytes) -> None:
     response = client.get("/recordings/call:3/audio", headers={"Range": f"bytes={len(whole)}-"})
     said(response, 416, "range")
     assert response.headers["content-range"] == f"bytes */{len(whole)}"
-    with pytest.raises(Unsatisfiable):
-        asked_range("bytes=-0", 10)
+    with pytest.raises(RangeNotSatisfiable):
+        parse_range("bytes=-0", 10)
 
 
 def test_a_range_of_an_older_file_gives_all_of_the_new_one(client: TestClient, whole: bytes) -> None:
