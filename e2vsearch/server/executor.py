@@ -75,7 +75,11 @@ class BoundedExecutor:
         try:
             yield ticket
         finally:
-            ticket.end(self._leave)
+            ticket.ended.set()
+            if ticket.future is None:
+                self._leave()
+            else:
+                ticket.future.add_done_callback(self._leave)
 
     def submit(self, function: Callable[[], T]) -> Future[T]:
         """Call `function` in a thread, in the context of the caller, as soon as one is free."""
@@ -105,8 +109,8 @@ class Ticket:
     def __init__(self, executor: BoundedExecutor, until: float) -> None:
         self._executor = executor
         self._until = until  # of `time.monotonic`
-        self._ended = threading.Event()
-        self._future: Future[Any] | None = None
+        self.ended = threading.Event()
+        self.future: Future[Any] | None = None
 
     @property
     def left_s(self) -> float:
@@ -115,7 +119,7 @@ class Ticket:
 
     def over(self) -> bool:
         """Return whether the request has ended or its time is up."""
-        return self._ended.is_set() or time.monotonic() > self._until
+        return self.ended.is_set() or time.monotonic() > self._until
 
     async def run(self, function: Callable[[], T], disconnected: Disconnected) -> T:
         """Return what `function` returns in a thread of the executor.
@@ -126,7 +130,7 @@ class Ticket:
         """
         token = _ticket.set(self)
         try:
-            self._future = future = self._executor.submit(function)
+            self.future = future = self._executor.submit(function)
         finally:
             _ticket.reset(token)
         result = asyncio.wrap_future(future)
@@ -141,18 +145,10 @@ class Ticket:
             raise self.too_slow() from error
         finally:
             if not result.done():
-                self._ended.set()
+                self.ended.set()
                 result.cancel()  # takes it out of the queue, if it is still in there
             watch.cancel()
 
     def too_slow(self) -> TooSlow:
         """Return the error for a request whose time is up."""
         return TooSlow("this took longer than a request may - send less audio, or start the service with --timeout-s")
-
-    def end(self, leave: Callable[[object], None]) -> None:
-        """Call `leave` as soon as no thread works for this request."""
-        self._ended.set()
-        if self._future is None:
-            leave(None)
-        else:
-            self._future.add_done_callback(leave)

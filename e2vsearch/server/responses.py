@@ -159,9 +159,8 @@ async def _http(request: Request, error: HTTPException) -> Response:
 async def _database(_: Request, error: SQLAlchemyError) -> Response:
     overflown = isinstance(error, StatementError) and isinstance(error.orig, OverflowError)
     if isinstance(error, DataError) or overflown:
-        return error_response(
-            400, "bad-filter", "a number is larger than the database can compare with - write a smaller one"
-        )
+        message = "a number is larger than the database can compare with - write a smaller one"
+        return error_response(400, "bad-filter", message)
     return error_response(503, "database", "the database does not answer - e2vsearch doctor, on the server, says why")
 
 

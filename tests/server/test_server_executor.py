@@ -16,7 +16,7 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi import FastAPI
-from gated import CLIP, PATIENCE_S, Gate, Made, client_of, entered, leftovers, send_clip, until
+from gated_service import CLIP, PATIENCE_S, Gate, Made, client_of, entered, leftovers, send_clip, until
 
 from e2vsearch.errors import Cancelled, Overloaded, TooSlow
 from e2vsearch.server.batcher import BatchedEncoder
@@ -71,7 +71,7 @@ async def test_an_upload_that_never_ends_is_too_slow(served: Made) -> None:
     assert app.state.server.embedding.waiting == 0
 
 
-class Impatient:
+class LeavingClient:
     """One request made by hand, whose client goes away when it is told to."""
 
     def __init__(self, app: FastAPI, path: str, body: bytes, kind: str) -> None:
@@ -101,9 +101,9 @@ class Impatient:
         self.messages.append(message)
 
 
-def impatient_clip(app: FastAPI) -> Impatient:
+def leaving_clip(app: FastAPI) -> LeavingClient:
     body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + CLIP + b"\r\n--b--\r\n"
-    return Impatient(app, "/query/upload", body, "multipart/form-data; boundary=b")
+    return LeavingClient(app, "/query/upload", body, "multipart/form-data; boundary=b")
 
 
 async def test_a_client_that_goes_away_leaves_the_queue(served: Made, gate: Gate) -> None:
@@ -112,7 +112,7 @@ async def test_a_client_that_goes_away_leaves_the_queue(served: Made, gate: Gate
     async with client_of(app) as client:
         first = asyncio.create_task(send_clip(client))
         await entered(gate)
-        left = impatient_clip(app)
+        left = leaving_clip(app)
         gone = asyncio.create_task(left.run())
         await until(lambda: lane.waiting == 1 and len(leftovers(app)) == 2)
         left.leave.set()
@@ -131,7 +131,7 @@ async def test_a_client_that_goes_away_stops_the_work(served: Made, gate: Gate, 
     async with client_of(app) as client:
         first = asyncio.create_task(send_clip(client))
         await entered(gate)
-        left = impatient_clip(app)
+        left = leaving_clip(app)
         gone = asyncio.create_task(left.run())
         batched: BatchedEncoder = app.state.server.collection.encoder()
         await until(lambda: batched._jobs.qsize() == 1)

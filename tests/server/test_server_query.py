@@ -17,7 +17,7 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
 from pydantic import TypeAdapter
-from served import ask, client_over, said
+from service_client import client_over, error_of, post
 from shipped_head import knowing
 from small_collection import SAID
 
@@ -44,7 +44,7 @@ from e2vsearch.types import Comparison, QueryResult
 def test_query_is_the_collections(client: TestClient, collection: Collection, asked: dict[str, Any]) -> None:
     options = {name: value for name, value in asked.items() if name != "references"}
     expected = collection.query(*asked["references"], **options)
-    found = TypeAdapter(QueryResult).validate_python(ask(client, "/query", **asked))
+    found = TypeAdapter(QueryResult).validate_python(post(client, "/query", **asked))
     assert len(found) > 0
     assert found.hits == expected.hits
     assert (found.searched, found.total, found.where, found.text) == (
@@ -75,7 +75,7 @@ def test_an_upload_is_filtered(client: TestClient) -> None:
 def test_a_file_in_a_root_is_named_as_the_client_does(client: TestClient, place: Path) -> None:
     calls = place.parent / "calls"
     for name in ("bela.wav", str(calls / "bela.wav"), (calls / "bela.wav").as_uri()):
-        result = ask(client, "/query", references=[name], k=1)
+        result = post(client, "/query", references=[name], k=1)
         assert result["reference"] == [name]
         assert result["hits"][0]["name"] == "bela"
 
@@ -99,7 +99,7 @@ def test_a_path_outside_the_roots_is_forbidden(client: TestClient, name: str) ->
         ("/compare", {"a": "seg:1", "b": name}),
         ("/classify", {"reference": name}),
     ):
-        said(client.post(path, json=body), 403, "path-forbidden")
+        error_of(client.post(path, json=body), 403, "path-forbidden")
 
 
 def test_a_link_out_of_a_root_is_forbidden(client: TestClient, place: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_link_out_of_a_root_is_forbidden(client: TestClient, place: Path, tmp_
     link = place.parent / "calls" / "link.wav"
     link.symlink_to(secret)
     try:
-        said(client.post("/query", json={"references": ["link.wav"]}), 403, "path-forbidden")
+        error_of(client.post("/query", json={"references": ["link.wav"]}), 403, "path-forbidden")
     finally:
         link.unlink()
 
@@ -144,23 +144,23 @@ def test_a_link_out_of_a_root_is_forbidden(client: TestClient, place: Path, tmp_
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else None,
 )
 def test_a_wrong_query_is_told(client: TestClient, body: dict[str, Any], status: int, reason: str) -> None:
-    said(client.post("/query", json=body), status, reason)
+    error_of(client.post("/query", json=body), status, reason)
 
 
 def test_what_is_no_number_is_refused(client: TestClient) -> None:
     for number in ("NaN", "Infinity", "1e999"):
         body = f'{{"references": [[{", ".join([number] * 16)}]]}}'
-        said(client.post("/query", content=body, headers={"Content-Type": "application/json"}), 422, "invalid")
+        error_of(client.post("/query", content=body, headers={"Content-Type": "application/json"}), 422, "invalid")
 
 
 def test_compare_of_what_is_stored(client: TestClient) -> None:
-    same = ask(client, "/compare", a="seg:1", b="seg:1")
+    same = post(client, "/compare", a="seg:1", b="seg:1")
     assert same["score"] == pytest.approx(1.0)
     assert (same["a"]["name"], same["a"]["segments"]) == ("seg:1", 1)
-    other = ask(client, "/compare", a="call:1", b="call:4")
+    other = post(client, "/compare", a="call:1", b="call:4")
     assert other["score"] < 1.0
     assert other["b"]["segments"] == 3
-    said(client.post("/compare", json={"a": "seg:1", "b": "emotion:low"}), 400, "query")
+    error_of(client.post("/compare", json={"a": "seg:1", "b": "emotion:low"}), 400, "query")
 
 
 def test_compare_goes_through_the_projection_in_use(collection: Collection, client: TestClient) -> None:
@@ -171,12 +171,12 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, clie
     parts = LinearProjection("fitted", "turned", rng.random(16, np.float32), rng.standard_normal((16, 3)).astype("f4"),
                   np.empty((16, 0), np.float32), 0.0)  # fmt: skip
     stored = projections.StoredProjection("turned", "fitted", parts.revision, parts.pack(), {}, projections.now())
-    raw = ask(client, "/compare", a="call:1", b="call:4")
+    raw = post(client, "/compare", a="call:1", b="call:4")
     assert raw["space"]["projection"] == "raw"
     projections.put(collection.catalog, stored)
     projections.use(collection.catalog, "turned")
     try:
-        turned = ask(client, "/compare", a="call:1", b="call:4")
+        turned = post(client, "/compare", a="call:1", b="call:4")
         assert turned["space"]["projection"] == f"turned@{parts.revision[:12]}"
         assert abs(turned["score"] - raw["score"]) > 1e-3
         sides = ((name, stored_audio(collection.catalog, name)) for name in ("call:1", "call:4"))
@@ -197,7 +197,7 @@ def test_compare_of_clips_is_the_collections(client: TestClient, collection: Col
 
 
 def test_embed_gives_the_stored_vectors(client: TestClient, collection: Collection) -> None:
-    found = ask(client, "/embed", reference="call:2")
+    found = post(client, "/embed", reference="call:2")
     ids, _ = collection.catalog.segments_of([2])
     assert np.array_equal(np.array([moment["vector"] for moment in found["segments"]], np.float32),
                           collection.feed().fetch(ids).vectors)  # fmt: skip
@@ -210,14 +210,14 @@ def test_embed_gives_the_stored_vectors(client: TestClient, collection: Collecti
 def test_embed_of_a_clip_and_of_a_file_are_the_same(client: TestClient, place: Path) -> None:
     data = (place.parent / "calls" / "cora.wav").read_bytes()
     uploaded = client.post("/embed/upload", files={"file": ("cora.wav", data)}).json()
-    assert uploaded == ask(client, "/embed", reference="cora.wav")
+    assert uploaded == post(client, "/embed", reference="cora.wav")
     assert len(uploaded["segments"]) == 3
 
 
 def test_silence_has_nothing_to_embed(client: TestClient) -> None:
     silent = wav_bytes(np.zeros(32_000, np.float32))
     for path in ("/embed/upload", "/query/upload"):
-        message = said(client.post(path, files={"file": ("quiet.wav", silent)}), 400, "query")
+        message = error_of(client.post(path, files={"file": ("quiet.wav", silent)}), 400, "query")
         assert "quiet.wav" in message
 
 
@@ -245,9 +245,9 @@ def test_compare_and_embed_are_the_collections_through_a_shipped_projection(tmp_
         with client_over(collection, tmp_path / "index") as client:
             files = {name: (str(clip), clip.read_bytes()) for name, clip in zip("ab", clips, strict=True)}
             found = client.post("/compare/upload", files=files).json()
-            named = ask(client, "/compare", a="1.wav", b="9.wav")
+            named = post(client, "/compare", a="1.wav", b="9.wav")
             uploaded = client.post("/embed/upload", files={"file": ("1.wav", clips[0].read_bytes())}).json()
-            assert uploaded == ask(client, "/embed", reference="1.wav")
+            assert uploaded == post(client, "/embed", reference="1.wav")
             explained = client.post(
                 "/query/upload", files={"file": ("1.wav", clips[0].read_bytes())}, data={"explain": "true", "k": "3"}
             ).json()

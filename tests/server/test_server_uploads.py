@@ -15,7 +15,7 @@ pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
 pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
-from gated import CLIP, Gate, Made, client_of, leftovers, send_clip
+from gated_service import CLIP, Gate, Made, client_of, leftovers, send_clip
 
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AudioTooLong

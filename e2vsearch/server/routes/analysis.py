@@ -54,9 +54,7 @@ def router(state: ServerState) -> APIRouter:
         return MapPoints(segments, calls, found.x.tolist(), found.y.tolist(), found.cluster.tolist())
 
     @routes.post(
-        "/classify",
-        summary="Classify a recording or segment",
-        **returns(Classification, 400, 404, 409, 413, 415, 422),
+        "/classify", summary="Classify a recording or segment", **returns(Classification, 400, 404, 409, 413, 415, 422)
     )
     async def classify(body: ClassifyRequest, request: Request) -> Response:
         """Classify each segment with a classifier that was trained here; nothing is stored."""
@@ -80,11 +78,7 @@ def router(state: ServerState) -> APIRouter:
             made = await ticket.run(lambda: classified(file.path, file.name, classifier), disconnection(request))
             return json_response(Classification, made)
 
-    @routes.get(
-        "/labels",
-        summary="Labels, and the classifiers trained on them",
-        **returns(Labels),
-    )
+    @routes.get("/labels", summary="Labels, and the classifiers trained on them", **returns(Labels))
     async def list_labels(request: Request) -> Response:
         """How many examples each has, and how many segments a classifier predicts it for."""
 
@@ -93,11 +87,7 @@ def router(state: ServerState) -> APIRouter:
 
         return json_response(Labels, await state.read(request, work))
 
-    @routes.post(
-        "/labels",
-        summary="Label segments",
-        **returns(LabelReport, 400, 404, 409, 413, 422),
-    )
+    @routes.post("/labels", summary="Label segments", **returns(LabelReport, 400, 404, 409, 413, 422))
     async def add_label(body: LabelRequest, request: Request) -> Response:
         """Replace the label that a segment had, and report it: a segment has one."""
 
@@ -106,11 +96,7 @@ def router(state: ServerState) -> APIRouter:
 
         return json_response(LabelReport, await state.read(request, work))
 
-    @routes.delete(
-        "/labels/{label}",
-        summary="Remove a label",
-        **returns(Removed, 400, 404, 422),
-    )
+    @routes.delete("/labels/{label}", summary="Remove a label", **returns(Removed, 400, 404, 422))
     async def remove_label(label: LabelPath, request: Request, segment: SegmentsQuery = None) -> Response:
         """From these segments, or from all that have it."""
 
@@ -119,11 +105,7 @@ def router(state: ServerState) -> APIRouter:
 
         return json_response(Removed, await state.read(request, work))
 
-    @routes.get(
-        "/map",
-        summary="The maps that are stored",
-        **returns(Maps, 409),
-    )
+    @routes.get("/map", summary="The maps that are stored", **returns(Maps, 409))
     async def list_maps(request: Request) -> Response:
         """`e2vsearch map` makes them."""
 
@@ -134,20 +116,12 @@ def router(state: ServerState) -> APIRouter:
 
         return json_response(Maps, await state.read(request, work))
 
-    @routes.get(
-        "/map/{name}",
-        summary="A map and its clusters",
-        **returns(MapView, 404, 409, 422),
-    )
+    @routes.get("/map/{name}", summary="A map and its clusters", **returns(MapView, 404, 409, 422))
     async def get_map(name: MapPath, request: Request) -> Response:
         """Every cluster with its emotions, over-represented metadata, most central segments and trend."""
         return json_response(MapView, await state.read(request, lambda: view(name)))
 
-    @routes.get(
-        "/map/{name}/points",
-        summary="The points of a map",
-        **returns(MapPoints, 404, 409, 422),
-    )
+    @routes.get("/map/{name}/points", summary="The points of a map", **returns(MapPoints, 404, 409, 422))
     async def get_map_points(name: MapPath, request: Request) -> Response:
         """Return a column each, all of the same length; coordinates are -1 to 1."""
         return json_response(MapPoints, await state.read(request, lambda: points(name)))

@@ -131,9 +131,7 @@ def router(state: ServerState) -> APIRouter:
         return await send(request, lambda: whole(id))
 
     @routes.get(
-        "/segments/{id}/peaks",
-        summary="The waveform of one segment",
-        **returns(SegmentPeaks, 404, 410, 415, 422),
+        "/segments/{id}/peaks", summary="The waveform of one segment", **returns(SegmentPeaks, 404, 410, 415, 422)
     )
     async def get_segment_peaks(id: SegmentPath, request: Request, n: PeaksQuery = 200) -> Response:
         """Return the largest magnitude, 0 to 1, in each of n equal parts."""

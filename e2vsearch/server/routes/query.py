@@ -139,9 +139,7 @@ def router(state: ServerState) -> APIRouter:
             return json_response(Comparison, await ticket.run(work, disconnection(request)))
 
     @routes.post(
-        "/embed",
-        summary="The vectors of a recording or segment",
-        **returns(Embedding, 400, 404, 409, 413, 415, 422),
+        "/embed", summary="The vectors of a recording or segment", **returns(Embedding, 400, 404, 409, 413, 415, 422)
     )
     async def embed(body: EmbedRequest, request: Request) -> Response:
         """One vector for each segment, as the encoder made it."""

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 from made import speech, wav_bytes
-from served import LOCAL
+from service_client import LOCAL
 
 import e2vsearch
 from e2vsearch import encoder_check
