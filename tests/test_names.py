@@ -125,7 +125,7 @@ def test_over_http(collection: Collection, expected: dict[str, dict[str, Any]]) 
         assert {hit["segment"]: shown(hit) for hit in answer["hits"]} == expected
         segments = client.get("/recordings/call:1").json()["segments"]
         assert {each["id"]: shown(each) for each in segments} == expected
-        embedded = client.post("/embed", json={"reference": "call:1"}).json()["moments"]
+        embedded = client.post("/embed", json={"reference": "call:1"}).json()["segments"]
         assert [shown(each) for each in embedded] == list(expected.values())
         assert [each["level_db"] for each in embedded] == [level for (_, _, level), _ in SEGMENTS.values()]
 

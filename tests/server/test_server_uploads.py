@@ -15,7 +15,7 @@ pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
 pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
-from gated import CLIP, Gate, Made, client_of, leftovers, send_clip
+from gated_service import CLIP, Gate, Made, client_of, leftovers, send_clip
 
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AudioTooLong
@@ -58,6 +58,7 @@ async def test_a_body_that_is_no_upload_is_smaller_still(served: Made) -> None:
 
 
 PART = 'Content-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+FILE = PART.replace('name="{}"', 'name="{}"; filename="a"')
 
 
 @pytest.mark.parametrize(
@@ -67,31 +68,32 @@ PART = 'Content-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
         ("multipart/form-data", "", 415, "not-a-form"),
         ("multipart/form-data; boundary=b", "", 400, "bad-form"),
         ("multipart/form-data; boundary=b", "nonsense", 400, "bad-form"),
-        ("multipart/form-data; boundary=b", "--b\r\n" + PART.format("file", "x"), 400, "bad-form"),
+        ("multipart/form-data; boundary=b", "--b\r\n" + FILE.format("file", "x"), 400, "bad-form"),
         ("multipart/form-data; boundary=b", "--b\r\n" + PART.format("k", "5") + "--b--\r\n", 422, "invalid"),
-        ("multipart/form-data; boundary=b", 2 * ("--b\r\n" + PART.format("file", "x")) + "--b--\r\n", 422, "invalid"),
+        ("multipart/form-data; boundary=b", 2 * ("--b\r\n" + FILE.format("file", "x")) + "--b--\r\n", 400, "bad-form"),
+        ("multipart/form-data; boundary=b", "--b\r\n" + PART.format("file", "x") + "--b--\r\n", 422, "invalid"),
         ("multipart/form-data; boundary=b", 2 * ("--b\r\n" + PART.format("k", "1")) + "--b--\r\n", 422, "invalid"),
-        ("multipart/form-data; boundary=b", "--b\r\n" + PART.format("k", "1" * 20_000) + "--b--\r\n", 422, "invalid"),
+        ("multipart/form-data; boundary=b", "--b\r\n" + PART.format("k", "1" * 20_000) + "--b--\r\n", 400, "bad-form"),
         (
             "multipart/form-data; boundary=b",
             "".join("--b\r\n" + PART.format(f"f{number}", "x") for number in range(20)) + "--b--\r\n",
+            400,
+            "bad-form",
+        ),
+        (
+            "multipart/form-data; boundary=b",
+            "--b\r\n" + FILE.format("file", "x") + "--b\r\n" + PART.format("kk", "1") + "--b--\r\n",
             422,
             "invalid",
         ),
         (
             "multipart/form-data; boundary=b",
-            "--b\r\n" + PART.format("file", "x") + "--b\r\n" + PART.format("kk", "1") + "--b--\r\n",
+            "--b\r\n" + FILE.format("file", "x") + "--b\r\n" + PART.format("k", "many") + "--b--\r\n",
             422,
             "invalid",
         ),
-        (
-            "multipart/form-data; boundary=b",
-            "--b\r\n" + PART.format("file", "x") + "--b\r\n" + PART.format("k", "many") + "--b--\r\n",
-            422,
-            "invalid",
-        ),
-        ("multipart/form-data; boundary=b", "--b\r\n" + PART.format("file", "") + "--b--\r\n", 422, "empty"),
-        ("multipart/form-data; boundary=b", "--b\r\n" + PART.format("file", "words") + "--b--\r\n", 415, "not-audio"),
+        ("multipart/form-data; boundary=b", "--b\r\n" + FILE.format("file", "") + "--b--\r\n", 422, "empty"),
+        ("multipart/form-data; boundary=b", "--b\r\n" + FILE.format("file", "words") + "--b--\r\n", 415, "not-audio"),
     ],
 )
 async def test_a_form_that_is_none(served: Made, kind: str, body: str, status: int, reason: str) -> None:
@@ -116,7 +118,7 @@ def test_an_upload_folder_is_private_and_goes_away() -> None:
     from e2vsearch.server.uploads import Uploads
 
     uploads = Uploads()
-    folder = uploads._made()
+    folder = uploads.folder()
     assert folder.stat().st_mode & 0o077 == 0
     (folder / "left").write_bytes(b"x")
     uploads.close()

@@ -15,7 +15,7 @@ pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
 pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
-from gated import PATIENCE_S, Gate
+from gated_service import PATIENCE_S, Gate
 
 from e2vsearch.encoders import registry
 from e2vsearch.encoders.base import Embeddings, Encoder
