@@ -40,7 +40,7 @@ def test_classify_with_a_classifier_of_ones_own(client: TestClient, collection: 
     error_of(client.post("/classify", json={"reference": "seg:1"}), 404, "not-stored")
     for name, segments in (("deep", range(1, 7)), ("clear", range(7, 13))):
         post(client, "/labels", label=name, segments=[f"seg:{number}" for number in segments])
-    train.train(collection, "voices")
+    collection.labels.train("voices")
     found = post(client, "/classify", reference="call:1", classifier="voices")["segments"]
     assert [moment["label"] for moment in found] == ["deep"] * 3
     assert sum(found[0]["probabilities"].values()) == pytest.approx(1.0)
