@@ -60,7 +60,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(state.uploads.open)
-        await asyncio.to_thread(_warm, state.collection)
+        await asyncio.to_thread(_warm, collection, state.embedder)
         yield
         await asyncio.to_thread(state.close)
 
@@ -108,7 +108,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
 
 def _state(collection: Collection, options: ServiceOptions) -> ServerState:
     metrics = Metrics()
-    embedder = LimitedEmbedder(collection.speech, options.max_audio_s, metrics.batch)
+    embedder = LimitedEmbedder(options.max_audio_s, metrics.batch)
     limited = LimitedCollection(collection, embedder)
     embedding = BoundedExecutor("embedding", options.thread_count, options.queue)
     reading = BoundedExecutor("reading", options.thread_count, options.queue)
@@ -117,12 +117,12 @@ def _state(collection: Collection, options: ServiceOptions) -> ServerState:
     return ServerState(limited, options, roots, embedder, embedding, reading, Uploads(), metrics)
 
 
-def _warm(collection: Collection) -> None:
+def _warm(collection: Collection, embedder: LimitedEmbedder) -> None:
     """Open what the first request would have to wait for."""
     try:
         collection.require_space()
         collection.index()
-        collection.encoder()
+        embedder.encoder(collection.encoder)
     except (NoCollection, EncoderError, MissingExtra) as error:  # queries by id and vector need no encoder
         _log.warning("clips cannot be embedded: %s", error)
 

@@ -24,15 +24,13 @@ MAX_CHANNELS = 8
 class LimitedEmbedder:
     """Embed audio of limited length and channels, for no longer than the request that asks for it may take."""
 
-    def __init__(self, speech: SpeechOptions, max_audio_s: float, watch: Callable[[Batch], None]) -> None:
+    def __init__(self, max_audio_s: float, watch: Callable[[Batch], None]) -> None:
         """Open nothing yet.
 
         Args:
-            speech: how speech is found and cut.
             max_audio_s: the longest recording.
             watch: called with every batch that was encoded.
         """
-        self._speech = speech
         self._max_audio_s = max_audio_s
         self._watch = watch
         self._batched: BatchedEncoder | None = None
@@ -45,7 +43,7 @@ class LimitedEmbedder:
                 self._batched = BatchedEncoder(open_encoder(), watch=self._watch)
             return self._batched
 
-    def embed(self, source: AudioSource, open_encoder: Callable[[], Encoder]) -> EmbeddedAudio:
+    def embed(self, source: AudioSource, open_encoder: Callable[[], Encoder], speech: SpeechOptions) -> EmbeddedAudio:
         """Return the segments of a recording with their vectors and the encoder's own probabilities.
 
         Raises:
@@ -56,7 +54,7 @@ class LimitedEmbedder:
         info = audio.probe(source)
         if info.channels > MAX_CHANNELS:
             raise AudioInvalid(f"{info.channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
-        return embed_audio(source, self.encoder(open_encoder), self._speech, stop_requested(), self._max_audio_s)
+        return embed_audio(source, self.encoder(open_encoder), speech, stop_requested(), self._max_audio_s)
 
     def close(self) -> None:
         """Encode what is waiting."""
@@ -80,7 +78,8 @@ class LimitedCollection(Collection):
 
     def hear(self, source: AudioSource) -> EmbeddedAudio:
         """Embed a recording, with probabilities recalibrated as those of stored segments are."""
-        return recalibrate_stored(self.catalog, self._embedder.embed(source, self._shared.encoder))
+        embedded = self._embedder.embed(source, self._shared.encoder, self.speech)
+        return recalibrate_stored(self.catalog, embedded)
 
     def close(self) -> None:
         """Wait for an index build; the catalog stays open."""

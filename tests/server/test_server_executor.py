@@ -133,7 +133,8 @@ async def test_a_client_that_goes_away_stops_the_work(served: Made, gate: Gate, 
         await entered(gate)
         left = leaving_clip(app)
         gone = asyncio.create_task(left.run())
-        batched: BatchedEncoder = app.state.server.collection.encoder()
+        state = app.state.server
+        batched: BatchedEncoder = state.embedder.encoder(state.collection.encoder)
         await until(lambda: batched._jobs.qsize() == 1)
         left.leave.set()
         await gone
