@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import asdict
-from math import floor
 from typing import Any
 
 from e2vsearch.emotions import TOO_SHORT, UNSURE
+from e2vsearch.listing import clock, evenly, nearest, percent
 from e2vsearch.types import Explanation, Hit, Match, Space
 
 MAX_QUOTED = 2000
@@ -109,18 +108,6 @@ def metadata(hit: Hit, space: Space | None = None, *, exact: bool | None = None)
     }
 
 
-def evenly(matches: Sequence[Match], most: int) -> Sequence[Match]:
-    """So many of them at most, the first and the last among them."""
-    if len(matches) <= most:
-        return matches
-    return [matches[round(at * (len(matches) - 1) / (most - 1))] for at in range(most)]
-
-
-def nearest(matches: Sequence[Match], most: int) -> Sequence[Match]:
-    """So many of them at most, the most alike first."""
-    return sorted(matches, key=lambda match: -match.cosine)[:most]
-
-
 def quoted(text: str) -> str:
     r"""Text from outside, in double quotes and on one line.
 
@@ -130,12 +117,6 @@ def quoted(text: str) -> str:
     plain = _plain(text)
     shown = plain if len(plain) <= MAX_QUOTED else plain[: MAX_QUOTED - 1] + "…"
     return json.dumps(shown, ensure_ascii=False)
-
-
-def clock(seconds: float) -> str:
-    """A time in a call: ``761.2`` → ``12:41.2``; from an hour on the minutes go on counting."""
-    minutes, tenths = divmod(round(seconds * 10), 600)
-    return f"{minutes:02d}:{tenths / 10:04.1f}"
 
 
 def _emotions(hit: Hit) -> str | None:
@@ -153,7 +134,7 @@ def _emotions(hit: Hit) -> str | None:
 
 def _reasons(hit: Hit, why: Explanation) -> list[str]:
     # of this moment, whose cosine is not the hit's score where that is a mean or something was taken off
-    rare = "" if hit.percentile is None else f", nearer than {_floored(hit.percentile)} % of random pairs of moments"
+    rare = "" if hit.percentile is None else f", nearer than {percent(hit.percentile)} % of random pairs of moments"
     parts = ""
     if why.emotion_part is not None and why.rest_part is not None:
         parts = f"; {why.emotion_part:.2f} of it by emotion, {why.rest_part:.2f} by all else"
@@ -177,11 +158,6 @@ def _of(match: Match) -> str:
     """A moment of the reference."""
     at = "" if match.reference_start_s is None else f" {clock(match.reference_start_s)}"
     return f"{quoted(match.reference)}{at}"
-
-
-def _floored(percentile: float) -> str:
-    """To a tenth, rounded down: 100 is said only where no pair that was drawn is as near."""
-    return f"{floor(percentile * 10) / 10:.1f}"
 
 
 def _plainly(value: Any) -> Any:
