@@ -18,8 +18,8 @@ pytest.importorskip("langchain_core", reason="the 'langchain' extra is not insta
 tests_of_langchain = pytest.importorskip("langchain_tests.integration_tests", reason="langchain-tests is not installed")
 
 import e2vsearch  # noqa: E402
+from e2vsearch.collection import Collection  # noqa: E402
 from e2vsearch.errors import AudioNotFound, BadFilter, QueryError  # noqa: E402
-from e2vsearch.ingest.runner import Collection  # noqa: E402
 from e2vsearch.integrations.langchain import E2vsearchRetriever  # noqa: E402
 from e2vsearch.search.query import Reference
 

@@ -314,7 +314,7 @@ def test_command_line(run: Run, collection: e2vsearch.Collection, table: Path, t
     fit = run("projection", "fit", table, *index)
     assert fit.code == 0, fit.err
     assert (fit.rows[0]["name"], fit.rows[0]["used"]) == ("fitted", False)
-    assert "space use fitted" in fit.err
+    assert "projection use fitted" in fit.err
     assert run("projection", "fit", "--head", *index).code == 0
     compared = run("projection", "compare", table, *index, "-f", "table")
     assert [line.split()[0] for line in compared.out.splitlines()[1:]] == ["*", "fitted", "head"]

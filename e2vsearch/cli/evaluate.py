@@ -11,7 +11,7 @@ import typer
 
 from e2vsearch.cli import layers as layer_table
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import By, Device, Encoded, Precision, item_of
+from e2vsearch.cli.options import By, Device, Encoded, Precision
 from e2vsearch.cli.output import SOME_FAILED, Results
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.errors import SettingsError
@@ -114,7 +114,7 @@ def evaluate(
             layer_table.show(blocks, results)
             _note(blocks.notes, blocks.failures, results)
             return
-        how = {"by": item_of(by), "condition": condition, "projection": projection, "progress": show} | drawn
+        how = {"by": by, "condition": condition, "projection": projection, "progress": show} | drawn
         if index is None:
             found = evaluate_encoder(table, named.open_encoder(), **how)
         else:

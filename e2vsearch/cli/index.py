@@ -11,7 +11,7 @@ from e2vsearch.cli.command import command, group
 from e2vsearch.cli.options import Quiet, Stored, Yes
 from e2vsearch.cli.output import Results, index_facts, note
 
-Kind = Literal["auto", "flat", "ivf-flat", "ivf-sq8", "ivf-rabitq", "gpu"]
+Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu"]
 Recall = Annotated[
     float | None,
     typer.Option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import By, OutputFormat, Quiet, Stored, Where, item_of
+from e2vsearch.cli.options import By, OutputFormat, Quiet, Stored, Where
 from e2vsearch.cli.output import SUFFIXES, Results
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.listing import clock
@@ -98,7 +98,7 @@ def map_(
             chosen = types.MapOptions(
                 min_cluster_size=min_cluster_size, neighbors=neighbors, min_dist=min_dist, seed=seed
             )
-            collection.maps.build(name, item_of(by), where, chosen, bar.stage)
+            collection.maps.build(name, by, where, chosen, bar.stage)
         drawn = collection.maps.load(name)
         for path in drawings:
             collection.maps.write(drawn, path, audio_url, bar.stage)

@@ -131,11 +131,6 @@ class Encoded:
         )
 
 
-def item_of(by: By) -> Literal["call", "segment"]:
-    """Return the word that evaluations and maps have for it."""
-    return "segment" if by == "segment" else "call"
-
-
 def listed_paths(paths: Sequence[str]) -> list[str]:
     """Return paths; ``-`` among them stands for those that stdin lists, one a line."""
     if "-" not in paths:
