@@ -20,7 +20,8 @@ from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.errors import AnalysisError, NotStored, QueryError, TooFewExamples
 from e2vsearch.pipeline import stored_audio
 from e2vsearch.transfer import export, import_
-from e2vsearch.types import Head, QueryResult, Space
+from e2vsearch.search.result import QueryResult
+from e2vsearch.types import Head, Space
 
 DIM = 24
 EMOTIONS, VOICES, SENTENCES = ("angry", "calm", "sad"), 6, 4
@@ -211,7 +212,7 @@ def test_a_head_is_found_by_stored_scores(tmp_path: Path) -> None:
 def test_what_cannot_be_had_says_so(collection: e2vsearch.Collection, tmp_path: Path) -> None:
     with pytest.raises(NotStored, match="known: raw"):
         collection.projections.use("nothing")
-    with pytest.raises(NotStored, match="space fit"):
+    with pytest.raises(NotStored, match="projection fit"):
         collection.projections.drop("nothing")
     with pytest.raises(QueryError, match="always there"):
         collection.projections.drop("raw")
@@ -313,7 +314,7 @@ def test_command_line(run: Run, collection: e2vsearch.Collection, table: Path, t
     fit = run("projection", "fit", table, *index)
     assert fit.code == 0, fit.err
     assert (fit.rows[0]["name"], fit.rows[0]["used"]) == ("fitted", False)
-    assert "space use fitted" in fit.err
+    assert "projection use fitted" in fit.err
     assert run("projection", "fit", "--head", *index).code == 0
     compared = run("projection", "compare", table, *index, "-f", "table")
     assert [line.split()[0] for line in compared.out.splitlines()[1:]] == ["*", "fitted", "head"]

@@ -95,7 +95,7 @@ def _made(connection: Connection, name: str, dim: int, created_at: datetime) -> 
     if found.dim != dim:
         raise SpaceMismatch(
             f"the side vectors {name!r} have {found.dim} dimensions, not {dim} - "
-            f"choose another name, or drop them first: e2vsearch detach {name}"
+            f"choose another name, or drop them first: e2vsearch vectors detach {name}"
         )
     return int(found.id)
 
@@ -117,7 +117,9 @@ def get(catalog: CatalogReader, name: str) -> NamedVectors:
     sets = {each.name: each for each in listed(catalog)}
     if name not in sets:
         known = f"there are {', '.join(sets)}" if sets else "there are none yet"
-        raise NotStored(f"no side vectors are called {name!r}, {known} - add some with: e2vsearch attach {name} FILE")
+        raise NotStored(
+            f"no side vectors are called {name!r}, {known} - add some with: e2vsearch vectors attach {name} FILE"
+        )
     return sets[name]
 
 

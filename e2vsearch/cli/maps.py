@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import By, OutputFormat, Quiet, Stored, Where, item_of
+from e2vsearch.cli.options import By, CollectionOptions, OutputFormat, Quiet, Where, item_of
 from e2vsearch.cli.output import SUFFIXES, Results
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.listing import clock
@@ -70,7 +70,7 @@ def map_(
         ),
     ] = None,
     *,
-    options: Stored,
+    options: CollectionOptions,
     format_: OutputFormat = None,
     quiet: Quiet = False,
 ) -> None:

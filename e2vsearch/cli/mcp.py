@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import Encoded, Quiet
+from e2vsearch.cli.options import EncodingOptions, Quiet
 from e2vsearch.cli.output import note
 
 Transport = Literal["stdio", "http"]
@@ -35,7 +35,7 @@ def mcp(
         ),
     ] = None,
     *,
-    options: Encoded,
+    options: EncodingOptions,
     quiet: Quiet = False,
 ) -> None:
     """Let agents search the collection over the Model Context Protocol: similar segments, recordings, clusters."""
