@@ -15,7 +15,7 @@ from e2vsearch.listing import clock
 
 @command("status", "status --index postgresql://user@host/calls --format json")
 def status(*, options: CollectionOptions, results: Results) -> None:
-    """Show how much a collection holds, what made its vectors, and the state of its index."""
+    """Show what a collection holds. With its space, emotions, transcripts, and the state of its index."""
     with options.open() as collection:
         state = collection.status()
     counts = state.counts
@@ -81,7 +81,7 @@ def remove(
 
 @command("doctor", "doctor --index index --format json")
 def doctor(*, options: CollectionOptions, results: Results) -> None:
-    """Check versions, encoders, speech detection, database and index. Each lack has its cure; exit 1 if one matters."""
+    """Check packages, encoders, database and index. Each lack has its cure; exit 1 if one matters."""
     from e2vsearch.doctor import examine
 
     checks = examine(options.index)

@@ -20,7 +20,7 @@ def compare(
     options: EncodingOptions,
     results: Results,
 ) -> None:
-    """Compare how alike two clips feel: cosines, as the collection compares. Nothing is stored."""
+    """Compare how alike two clips feel. Scores are cosines, as the collection compares; nothing is stored."""
     import e2vsearch
 
     found = e2vsearch.compare(a, b, **asdict(options))

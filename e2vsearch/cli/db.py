@@ -60,7 +60,7 @@ def backup(
     options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Copy the database to one file while others read and write it; what is committed by then is in it."""
+    """Copy the database to one file. Others may read and write meanwhile; what is committed by then is in it."""
     with options.open() as collection:
         written = collection.backup(file)
     note(f"{size(written)} backed up to {file}", quiet=quiet)

@@ -34,7 +34,7 @@ def embed(
     format_: OutputFormat = None,
     quiet: Quiet = False,
 ) -> None:
-    """Embed audio files: .npy vectors, and JSON with emotion and confidence. A file that fails is passed over."""
+    """Embed audio files into .npy and JSON. The JSON has emotion and confidence; files that fail are passed over."""
     from e2vsearch.audio.paths import expand
     from e2vsearch.transfer import embeddings
 

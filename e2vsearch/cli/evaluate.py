@@ -95,7 +95,7 @@ def evaluate(
     *,
     results: Results,
 ) -> None:
-    """Measure how well the same emotion is found in other voices and other words, beside chance."""
+    """Measure how well emotions are found in other voices. Figures are of other words too, each beside chance."""
     from e2vsearch.analysis.evaluation import labels_table
     from e2vsearch.analysis.evaluation.evaluate import evaluate as evaluate_encoder
     from e2vsearch.analysis.evaluation.layers import evaluate_layers

@@ -105,7 +105,7 @@ def train(
     options: CollectionOptions,
     results: Results,
 ) -> None:
-    """Train a classifier on the labelled segments, and measure it on voices that it was not trained on."""
+    """Train a classifier on the labelled segments. It is measured on voices that it was not trained on."""
     if sum((list_, remove, export is not None, import_ is not None)) > 1:
         raise typer.BadParameter("--list, --remove, --export and --import exclude each other")
     with options.open() as collection:
@@ -142,7 +142,7 @@ def classify(
     options: EncodingOptions,
     results: Results,
 ) -> None:
-    """Let a classifier label the collection; run again, it takes new segments only. Then: --where 'label = NAME'."""
+    """Let a classifier label the collection. Run again, it takes new segments only. Then: --where 'label = NAME'."""
     with options.open() as collection:
         if audio is not None:
             found = collection.labels.classify_audio(audio, name)

@@ -74,7 +74,7 @@ def map_(
     format_: OutputFormat = None,
     quiet: Quiet = False,
 ) -> None:
-    """Lay a collection out in the plane and describe its clusters: emotions, metadata, typical segments, trend."""
+    """Map a collection in two dimensions. Clusters are described: emotions, metadata, typical segments, trend."""
     from e2vsearch.analysis.maps import growth, types
 
     if show + place + list_ + drop > 1:

@@ -38,7 +38,7 @@ def mcp(
     options: EncodingOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Let agents search the collection over the Model Context Protocol: similar segments, recordings, clusters."""
+    """Serve a collection to agents. The Model Context Protocol finds them segments, recordings and clusters."""
     from e2vsearch.integrations.mcp import make_server
     from e2vsearch.integrations.retriever import CollectionSource
 

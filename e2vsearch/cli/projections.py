@@ -134,7 +134,7 @@ def drop(
 
 
 projection_app = group(
-    "Projections of the space: compare by emotion, not by voice and words. Vectors stay as they are.",
+    "Projections: compare by emotion, not by voice. Vectors stay as they are.",
     list_,
     fit,
     compare,

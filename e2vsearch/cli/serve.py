@@ -45,7 +45,7 @@ def serve(
     options: EncodingOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Serve a collection over HTTP: a page to search with, and an API that is described at /docs. Ctrl-C ends it."""
+    """Serve a collection over HTTP. There is a page, and an API that is described at /docs. Ctrl-C ends it."""
     # before FAISS is loaded: OpenMP threads that spin while they wait take the cores from other requests
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

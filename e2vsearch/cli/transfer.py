@@ -22,7 +22,7 @@ def export(
     options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Write a whole collection to plain files, lossless: vectors, transcripts, labels, classifiers, named vectors."""
+    """Write a collection to plain files. Lossless: vectors, transcripts, labels, classifiers, named vectors."""
     with options.open() as collection:
         done = collection.export(folder)
     note(f"exported {_counts(done)} to {folder}", quiet=quiet)
@@ -35,7 +35,7 @@ def import_(
     options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Add everything from an export to a collection, made if need be. What is stored already stays as it is."""
+    """Add an export to a collection. It is made if need be; what is stored already stays as it is."""
     from e2vsearch.transfer.import_ import read_space
 
     read_space(folder)  # before a collection is made for something that is no export
