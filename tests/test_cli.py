@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -338,12 +339,30 @@ def every_command(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tu
         yield from every_command(each, (*path, name))
 
 
+FACETS = {"index": "index", "projection": "projections", "vectors": "named_vectors", "queue": "queue"}
+METHODS = {"label": "labels.add", "train": "labels.train", "classify": "labels.classify", "map": "maps.build"}
+ABOVE = {"worker", "doctor", "serve", "mcp", "db"}
+"""Of the command line alone: a worker that a signal ends, and what is no verb of an open collection."""
+
+
+def test_a_command_is_a_method(index: Path) -> None:
+    with e2vsearch.open(index) as collection:
+        for path, is_group in every_command(typer.main.get_command(app)):
+            if not path or is_group or path[0] in ABOVE:
+                continue
+            name = ".".join((FACETS.get(path[0], METHODS.get(path[0], path[0])), *path[1:]))
+            method = attrgetter(name.replace("import", "import_"))(collection)
+            assert callable(method), path
+            assert method.__doc__, path
+
+
 def test_help_fits_the_screen_and_ends_in_examples(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     found = dict(every_command(typer.main.get_command(app)))
     names = {" ".join(path) for path in found}
     for path, is_group in found.items():
         text = run(*path, "--help").out
+        assert path or "...\n" not in text  # the list of commands has a whole sentence of each
         assert max(map(len, text.splitlines())) <= 80, path
         examples = [line.split()[1:] for line in text.partition("Examples:\n")[2].splitlines()]
         assert examples or is_group, path

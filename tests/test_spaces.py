@@ -21,6 +21,7 @@ from e2vsearch.errors import AnalysisError, NotStored, QueryError, TooFewExample
 from e2vsearch.pipeline import stored_audio
 from e2vsearch.search.result import QueryResult
 from e2vsearch.transfer import export, import_
+from e2vsearch.search.result import QueryResult
 from e2vsearch.types import Head, Space
 
 DIM = 24
@@ -212,7 +213,7 @@ def test_a_head_is_found_by_stored_scores(tmp_path: Path) -> None:
 def test_what_cannot_be_had_says_so(collection: e2vsearch.Collection, tmp_path: Path) -> None:
     with pytest.raises(NotStored, match="known: raw"):
         collection.projections.use("nothing")
-    with pytest.raises(NotStored, match="space fit"):
+    with pytest.raises(NotStored, match="projection fit"):
         collection.projections.drop("nothing")
     with pytest.raises(QueryError, match="always there"):
         collection.projections.drop("raw")

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import Quiet, Stored, Where, Yes
+from e2vsearch.cli.options import CollectionOptions, Quiet, Where, Yes
 from e2vsearch.cli.output import Results, index_facts, note
 from e2vsearch.listing import clock
 
 
 @command("status", "status --index postgresql://user@host/calls --format json")
-def status(*, options: Stored, results: Results) -> None:
-    """Show how much a collection holds, what made its vectors, and the state of its index."""
+def status(*, options: CollectionOptions, results: Results) -> None:
+    """Show what a collection holds. With its space, emotions, transcripts, and the state of its index."""
     with options.open() as collection:
         state = collection.status()
     counts = state.counts
@@ -42,7 +42,7 @@ def status(*, options: Stored, results: Results) -> None:
 
 
 @command("failures", "failures -o failures.csv")
-def failures(*, options: Stored, results: Results) -> None:
+def failures(*, options: CollectionOptions, results: Results) -> None:
     """List the files that could not be ingested, with their reasons."""
     with options.open() as collection:
         rows = [asdict(failure) for failure in collection.failures()]
@@ -60,7 +60,7 @@ def remove(
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and write nothing.")] = False,
     *,
-    options: Stored,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Remove recordings from a collection; the audio files stay. With --where, those with a segment that meets it."""
@@ -80,8 +80,8 @@ def remove(
 
 
 @command("doctor", "doctor --index index --format json")
-def doctor(*, options: Stored, results: Results) -> None:
-    """Check versions, encoders, speech detection, database and index. Each lack has its cure; exit 1 if one matters."""
+def doctor(*, options: CollectionOptions, results: Results) -> None:
+    """Check packages, encoders, database and index. Each lack has its cure; exit 1 if one matters."""
     from e2vsearch.doctor import examine
 
     checks = examine(options.index)

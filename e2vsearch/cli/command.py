@@ -40,7 +40,7 @@ def command(*examples: str) -> Callable[[Callable[..., None]], Command]:
     lines = "\n".join(f"  e2vsearch {each}" for each in examples)
 
     def decorate(function: Callable[..., None]) -> Command:
-        return Command(function.__name__.rstrip("_"), expanded(function), f"\b\nExamples:\n{lines}")
+        return Command(function.__name__.rstrip("_"), expand_options(function), f"\b\nExamples:\n{lines}")
 
     return decorate
 
@@ -53,7 +53,7 @@ def group(help_: str, *commands: Command) -> typer.Typer:
     return app
 
 
-def expanded(function: Callable[..., None]) -> Callable[..., None]:
+def expand_options(function: Callable[..., None]) -> Callable[..., None]:
     """Return the function with the fields of its dataclasses as parameters of their own."""
     hints = get_type_hints(function, include_extras=True)
     blocks: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}

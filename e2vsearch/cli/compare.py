@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import Encoded
+from e2vsearch.cli.options import EncodingOptions
 from e2vsearch.cli.output import Results, scored, span
 
 
@@ -17,15 +17,13 @@ def compare(
     a: Annotated[str, typer.Argument(help="A clip.")],
     b: Annotated[str, typer.Argument(help="Another clip.")],
     *,
-    options: Encoded,
+    options: EncodingOptions,
     results: Results,
 ) -> None:
-    """Compare how alike two clips feel: cosines, as the collection compares. Nothing is stored."""
+    """Compare how alike two clips feel. Scores are cosines, as the collection compares; nothing is stored."""
     import e2vsearch
 
-    found = e2vsearch.compare(
-        a, b, index=options.index, encoder=options.encoder, device=options.device, precision=options.precision
-    )
+    found = e2vsearch.compare(a, b, **asdict(options))
     table = [
         {
             "name": each.name,

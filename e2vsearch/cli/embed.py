@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import Encoded, OutputFormat, Quiet, listed_paths
+from e2vsearch.cli.options import EncodingOptions, OutputFormat, Quiet, read_paths
 from e2vsearch.cli.output import SOME_FAILED, Results, scored
 
 Granularity = Literal["utterance", "frame"]
@@ -30,16 +30,16 @@ def embed(
         typer.Option(help="A sample, audio or .npy, that every file is compared with.", metavar="SAMPLE"),
     ] = None,
     *,
-    options: Encoded,
+    options: EncodingOptions,
     format_: OutputFormat = None,
     quiet: Quiet = False,
 ) -> None:
-    """Embed audio files: .npy vectors, and JSON with emotion and confidence. A file that fails is passed over."""
+    """Embed audio files into .npy and JSON. The JSON has emotion and confidence; files that fail are passed over."""
     from e2vsearch.audio.paths import expand
     from e2vsearch.transfer import embeddings
 
     results = Results(format_, None, quiet)
-    files = expand(listed_paths(paths))
+    files = expand(read_paths(paths))
     made = []
     for each in embeddings.embed(files, output, options.open_encoder(), granularity=granularity, similar_to=similar_to):
         made.append(each)

@@ -11,7 +11,7 @@ import typer
 
 from e2vsearch.cli import layers as layer_table
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import By, Device, Encoded, Precision
+from e2vsearch.cli.options import By, Device, EncodingOptions, Precision
 from e2vsearch.cli.output import SOME_FAILED, Results
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.errors import SettingsError
@@ -29,7 +29,7 @@ Condition = Literal["clean", "telephone", "all"]
 @command(
     "evaluate labels.csv --encoder light",
     "evaluate labels.csv --index index --condition all --format json",
-    "evaluate labels.csv --encoder emotion2vec_plus_large --layers --projections",
+    "evaluate labels.csv --encoder light --projections",
 )
 def evaluate(
     labels: Annotated[
@@ -95,7 +95,7 @@ def evaluate(
     *,
     results: Results,
 ) -> None:
-    """Measure how well the same emotion is found in other voices and other words, beside chance."""
+    """Measure how well emotions are found in other voices. Figures are of other words too, each beside chance."""
     from e2vsearch.analysis.evaluation import labels_table
     from e2vsearch.analysis.evaluation.evaluate import evaluate as evaluate_encoder
     from e2vsearch.analysis.evaluation.layers import evaluate_layers
@@ -103,7 +103,7 @@ def evaluate(
     if layers or projections:
         _only_alone(index=index, projection=projection, by=by == "recording", condition=condition != "clean")
     table = labels_table.read(labels)  # before an encoder takes its time to open
-    named = Encoded(None, encoder, device, precision)
+    named = EncodingOptions(None, encoder, device, precision)
     drawn: dict[str, Any] = {"seed": seed, "draws": draws}
     with ExitStack() as stack:
         show = stack.enter_context(ProgressBar(results.quiet)).files
@@ -118,7 +118,7 @@ def evaluate(
         if index is None:
             found = evaluate_encoder(table, named.open_encoder(), **how)
         else:
-            collection = stack.enter_context(Encoded(index, encoder, device, precision).open())
+            collection = stack.enter_context(EncodingOptions(index, encoder, device, precision).open())
             opened = None if encoder is None else collection.encoder()
             found = collection.evaluate(labels, encoder=opened, **how)
     whole = asdict(found)

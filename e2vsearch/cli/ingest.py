@@ -14,7 +14,7 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import Encoded, Workers, listed_paths
+from e2vsearch.cli.options import EncodingOptions, Workers, read_paths
 from e2vsearch.cli.output import SOME_FAILED, Results, speed
 from e2vsearch.cli.progress import ProgressBar
 
@@ -82,7 +82,7 @@ def ingest(
         ),
     ] = None,
     *,
-    options: Encoded,
+    options: EncodingOptions,
     results: Results,
 ) -> None:
     """Add recordings to a collection. What is stored is skipped: it can be stopped and run again at any time."""
@@ -96,7 +96,7 @@ def ingest(
     if log is not None or (watch and not by_lines):
         log_to_stderr("e2vsearch", log or "text", quiet=results.quiet)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for `kill` as for Ctrl-C
-    paths = listed_paths(paths)
+    paths = read_paths(paths)
     with ExitStack() as stack:
         collection = _opened(stack, options, dry_run=dry_run)
         place = collection.location.named
@@ -130,7 +130,7 @@ def _line(outcome: Outcome) -> None:
     sys.stdout.flush()
 
 
-def _opened(stack: ExitStack, options: Encoded, *, dry_run: bool) -> Collection:
+def _opened(stack: ExitStack, options: EncodingOptions, *, dry_run: bool) -> Collection:
     import e2vsearch
     from e2vsearch.errors import NoCollection
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import Encoded, Stored, Where
+from e2vsearch.cli.options import CollectionOptions, EncodingOptions, Where
 from e2vsearch.cli.output import SOME_FAILED, Results, figure, scored, span
 from e2vsearch.cli.progress import ProgressBar
 
@@ -56,7 +56,7 @@ def label(
     ] = None,
     where: Where = None,
     *,
-    options: Encoded,
+    options: EncodingOptions,
     results: Results,
 ) -> None:
     """Give segments a label of your own, such as hesitant. A segment has one label: another replaces it."""
@@ -102,10 +102,10 @@ def train(
         typer.Option("--import", help="Store the classifier in this file, under its own name.", metavar="FILE"),
     ] = None,
     *,
-    options: Stored,
+    options: CollectionOptions,
     results: Results,
 ) -> None:
-    """Train a classifier on the labelled segments, and measure it on voices that it was not trained on."""
+    """Train a classifier on the labelled segments. It is measured on voices that it was not trained on."""
     if sum((list_, remove, export is not None, import_ is not None)) > 1:
         raise typer.BadParameter("--list, --remove, --export and --import exclude each other")
     with options.open() as collection:
@@ -139,10 +139,10 @@ def classify(
         Path | None, typer.Option(help="Classify the segments of this clip; nothing is stored.", metavar="FILE")
     ] = None,
     *,
-    options: Encoded,
+    options: EncodingOptions,
     results: Results,
 ) -> None:
-    """Let a classifier label the collection; run again, it takes new segments only. Then: --where 'label = NAME'."""
+    """Let a classifier label the collection. Run again, it takes new segments only. Then: --where 'label = NAME'."""
     with options.open() as collection:
         if audio is not None:
             found = collection.labels.classify_audio(audio, name)

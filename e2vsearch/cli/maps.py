@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import By, OutputFormat, Quiet, Stored, Where
+from e2vsearch.cli.options import By, CollectionOptions, OutputFormat, Quiet, Where
 from e2vsearch.cli.output import SUFFIXES, Results
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.listing import clock
@@ -70,11 +70,11 @@ def map_(
         ),
     ] = None,
     *,
-    options: Stored,
+    options: CollectionOptions,
     format_: OutputFormat = None,
     quiet: Quiet = False,
 ) -> None:
-    """Lay a collection out in the plane and describe its clusters: emotions, metadata, typical segments, trend."""
+    """Map a collection in two dimensions. Clusters are described: emotions, metadata, typical segments, trend."""
     from e2vsearch.analysis.maps import growth, types
 
     if show + place + list_ + drop > 1:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import Encoded, Quiet
+from e2vsearch.cli.options import EncodingOptions, Quiet
 from e2vsearch.cli.output import note
 
 Transport = Literal["stdio", "http"]
@@ -35,10 +35,10 @@ def mcp(
         ),
     ] = None,
     *,
-    options: Encoded,
+    options: EncodingOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Let agents search the collection over the Model Context Protocol: similar segments, recordings, clusters."""
+    """Serve a collection to agents. The Model Context Protocol finds them segments, recordings and clusters."""
     from e2vsearch.integrations.mcp import make_server
     from e2vsearch.integrations.retriever import CollectionSource
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -93,45 +93,39 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class CollectionOptions:
     """Options of commands on a collection."""
 
     index: Index = None
 
     def open(self, *, create: bool = False) -> Collection:
-        """Open the collection."""
+        """Open the collection, as these options say."""
         import e2vsearch
 
-        return e2vsearch.open(self.index, create=create)
+        return e2vsearch.open(create=create, **asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodingOptions(CollectionOptions):
     """Options of commands that encode audio, in a collection's space or without one."""
 
-    index: Index = None
     encoder: EncoderName = None
     device: Device = None
     precision: Precision = None
-
-    def open(self, *, create: bool = False) -> Collection:
-        """Open the collection, with its encoder as these options say."""
-        import e2vsearch
-
-        return e2vsearch.open(
-            self.index, create=create, encoder=self.encoder, device=self.device, precision=self.precision
-        )
 
     def open_encoder(self) -> Encoder:
         """Open the encoder that is named, else the collection's where there is one, else the default."""
         from e2vsearch import pipeline, settings
 
-        return pipeline.encoder_for(
-            settings.load(index=self.index, encoder=self.encoder, device=self.device, precision=self.precision)
-        )
+        return pipeline.encoder_for(settings.load(**asdict(self)))
 
 
-def listed_paths(paths: Sequence[str]) -> list[str]:
+def item_of(by: By) -> Literal["call", "segment"]:
+    """Return the word that evaluations and maps have for it."""
+    return "segment" if by == "segment" else "call"
+
+
+def read_paths(paths: Sequence[str]) -> list[str]:
     """Return paths; ``-`` among them stands for those that stdin lists, one a line."""
     if "-" not in paths:
         return list(paths)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command, group
-from e2vsearch.cli.options import Encoded, Quiet, Stored
+from e2vsearch.cli.options import CollectionOptions, EncodingOptions, Quiet
 from e2vsearch.cli.output import Results, figure, note
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _COMPARE |= {"speaker": "own speaker>", "words": "words>", "voice": "voice>", "b
 
 
 @command("projection list")
-def list_(*, options: Stored, results: Results) -> None:
+def list_(*, options: CollectionOptions, results: Results) -> None:
     """List the projections of a collection, and which one is in use; mAP as cross-validated when it was fitted."""
     with options.open() as collection:
         found = collection.projections.list()
@@ -64,7 +64,7 @@ def fit(
     force: Annotated[bool, typer.Option("--force", help="Replace a better one.")] = False,
     seed: Annotated[int, typer.Option(help="Of the folds: the same gives the same projection.", min=0)] = 0,
     *,
-    options: Encoded,
+    options: EncodingOptions,
     results: Results,
 ) -> None:
     """Fit a projection to labelled segments, measured on speakers held out. Then: e2vsearch projection use."""
@@ -94,7 +94,7 @@ def compare(
     ],
     seed: Annotated[int, typer.Option(help="Of triplets and intervals: the same gives the same.", min=0)] = 0,
     *,
-    options: Encoded,
+    options: EncodingOptions,
     results: Results,
 ) -> None:
     """Measure how well each projection finds the same emotion in other speakers, beside raw vectors."""
@@ -114,7 +114,7 @@ def compare(
 def use(
     name: Annotated[str, typer.Argument(help="The projection, or raw: the encoder's own vectors.")],
     *,
-    options: Stored,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Search through a projection from now on. Its index is built first; nothing is ingested again."""
@@ -125,7 +125,7 @@ def use(
 
 @command("projection drop fitted")
 def drop(
-    name: Annotated[str, typer.Argument(help="The projection.")], *, options: Stored, quiet: Quiet = False
+    name: Annotated[str, typer.Argument(help="The projection.")], *, options: CollectionOptions, quiet: Quiet = False
 ) -> None:
     """Delete a projection; raw vectors are searched from then on if it was in use."""
     with options.open() as collection:
@@ -134,7 +134,7 @@ def drop(
 
 
 projection_app = group(
-    "Projections of the space: compare by emotion, not by voice and words. Vectors stay as they are.",
+    "Projections: compare by emotion, not by voice. Vectors stay as they are.",
     list_,
     fit,
     compare,

@@ -10,7 +10,7 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.explanation import alignment, why
-from e2vsearch.cli.options import By, Encoded, Where
+from e2vsearch.cli.options import By, EncodingOptions, Where
 from e2vsearch.cli.output import Results, scored, span
 from e2vsearch.listing import percent
 
@@ -112,7 +112,7 @@ def query(
         bool, typer.Option("--include-self", help="Keep stored segments that are the reference itself.")
     ] = False,
     *,
-    options: Encoded,
+    options: EncodingOptions,
     results: Results,
 ) -> None:
     """Find the recordings that feel most like a reference. Scores are exact cosines: 1.0000 is the reference itself."""

@@ -10,7 +10,7 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.logs import log_to_stderr
-from e2vsearch.cli.options import Device, Precision, Quiet, Stored
+from e2vsearch.cli.options import EncodingOptions, Quiet
 from e2vsearch.cli.output import note
 
 
@@ -40,14 +40,12 @@ def serve(
     threads: Annotated[
         int, typer.Option(help="Recordings embedded at a time.  [default: one a core]", min=0, show_default=False)
     ] = 0,
-    device: Device = None,
-    precision: Precision = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     *,
-    stored: Stored,
+    options: EncodingOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Serve a collection over HTTP: a page to search with, and an API that is described at /docs. Ctrl-C ends it."""
+    """Serve a collection over HTTP. There is a page, and an API that is described at /docs. Ctrl-C ends it."""
     # before FAISS is loaded: OpenMP threads that spin while they wait take the cores from other requests
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -60,7 +58,7 @@ def serve(
 
     key = access.read_key(api_key_file)
     access.check_address(host, key)
-    options = ServiceOptions(
+    service = ServiceOptions(
         api_key=key,
         roots=tuple(root or ()),
         max_upload_mb=max_upload_mb,
@@ -71,11 +69,10 @@ def serve(
     )
     log_to_stderr("e2vsearch", "text", quiet=quiet)
     log_to_stderr("uvicorn.error", "text", quiet=True)
-    import e2vsearch
 
     with run.bind(host, port, auto_port=auto_port) as opened:
         address = run.address_of(opened)
-        with e2vsearch.open(stored.index, device=device, precision=precision) as collection:
+        with options.open() as collection:
 
             def ready() -> None:
                 note(f"serving {collection.location.named} at {address} - Ctrl-C ends it", quiet=quiet)
@@ -84,5 +81,5 @@ def serve(
 
                     webbrowser.open(address)
 
-            run.run(collection, options, opened, ready)
+            run.run(collection, service, opened, ready)
     note("ended", quiet=quiet)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import Quiet, Stored
+from e2vsearch.cli.options import CollectionOptions, Quiet
 from e2vsearch.cli.output import note
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def export(
     folder: Annotated[Path, typer.Argument(help="A new folder: manifest.json, JSON lines and .npy files.")],
     *,
-    options: Stored,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Write a whole collection to plain files, lossless: vectors, transcripts, labels, classifiers, named vectors."""
+    """Write a collection to plain files. Lossless: vectors, transcripts, labels, classifiers, named vectors."""
     with options.open() as collection:
         done = collection.export(folder)
     note(f"exported {_counts(done)} to {folder}", quiet=quiet)
@@ -32,10 +32,10 @@ def export(
 def import_(
     folder: Annotated[Path, typer.Argument(help="A folder that e2vsearch export wrote.")],
     *,
-    options: Stored,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Add everything from an export to a collection, made if need be. What is stored already stays as it is."""
+    """Add an export to a collection. It is made if need be; what is stored already stays as it is."""
     from e2vsearch.transfer.import_ import read_space
 
     read_space(folder)  # before a collection is made for something that is no export

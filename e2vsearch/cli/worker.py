@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from e2vsearch.cli.command import command, expanded, group
+from e2vsearch.cli.command import command, expand_options, group
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import Encoded, Quiet, Stored, Workers, Yes
+from e2vsearch.cli.options import CollectionOptions, EncodingOptions, Quiet, Workers, Yes
 from e2vsearch.cli.output import SOME_FAILED, Results, note, speed
 from e2vsearch.listing import clock
 
@@ -58,7 +58,7 @@ def worker(
         LogForm, typer.Option(help="A line for each recording on stderr: text (key=value) or json.")
     ] = "text",
     *,
-    options: Encoded,
+    options: EncodingOptions,
     results: Results,
 ) -> None:
     """Ingest what e2vsearch ingest --queue has queued. Run as many as you like, on as many machines as you like.
@@ -98,7 +98,7 @@ def retry(
         list[str] | None, typer.Argument(help="Dead letters, as e2vsearch queue names them; all by default.")
     ] = None,
     *,
-    options: Stored,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Queue dead letters again, as if new."""
@@ -112,7 +112,7 @@ def clear(
     failed_only: Annotated[bool, typer.Option("--failed-only", help="Only the dead letters.")] = False,
     yes: Yes = False,
     *,
-    options: Stored,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Empty the queue. What is leased goes on; recordings that are stored stay."""
@@ -125,7 +125,7 @@ def clear(
     note(f"{count:,} taken out of the queue", quiet=quiet)
 
 
-def queue(context: typer.Context, *, options: Stored, results: Results) -> None:
+def queue(context: typer.Context, *, options: CollectionOptions, results: Results) -> None:
     """Show how many recordings wait, who works on which, and the dead letters."""
     if context.invoked_subcommand is not None:
         return
@@ -137,7 +137,7 @@ def queue(context: typer.Context, *, options: Stored, results: Results) -> None:
 queue_app = group("Recordings that wait for workers, leases and dead letters.", retry, clear)
 queue_app.callback(
     invoke_without_command=True, no_args_is_help=False, epilog="\b\nExamples:\n  e2vsearch queue --format json"
-)(expanded(queue))
+)(expand_options(queue))
 
 
 def _facts(state: QueueState) -> list[tuple[str, Any]]:

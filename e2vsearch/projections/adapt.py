@@ -229,7 +229,7 @@ def kept_head(data: bytes) -> Head:
     except ValueError as error:
         raise AnalysisError(
             f"projection {NAME!r} is damaged - ingesting anything with its encoder mends it; "
-            "to do without: e2vsearch space use raw"
+            "to do without: e2vsearch projection use raw"
         ) from error
     return Head(weights, biases)
 

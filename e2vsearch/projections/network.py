@@ -232,7 +232,7 @@ def unpack(data: bytes) -> NetworkProjection:
     """
     damaged = AnalysisError(
         f"projection {NAME!r} is damaged, which ingesting anything with its encoder mends, or an earlier version's - "
-        "then search raw vectors: e2vsearch space use raw, or ingest into a new collection"
+        "then search raw vectors: e2vsearch projection use raw, or ingest into a new collection"
     )
     try:
         *head, aside, places, shifts, share = read(data, _MEMBERS)
