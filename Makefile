@@ -6,6 +6,9 @@
 
 PYTHON ?= python3
 ARGS ?=
+# a process for each core, a file's tests in one of them; and one thread each, or they would fight for the cores
+PARALLEL ?= -n auto --dist loadfile
+test test-fast test-core coverage: export OMP_NUM_THREADS ?= 1
 
 NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "e2vsearch needs Python 3.11 or later: make PYTHON=python3.11")'
 
@@ -15,11 +18,11 @@ ALL := .venv-all/.installed
 PAGE := e2vsearch/server/static/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core lint format page wheel bench clean
+.PHONY: help demo test test-fast test-core coverage lint format page wheel bench clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  PYTHON=python3.12 picks the interpreter, ARGS='-k audio -x' goes on to pytest"
+	@echo "  PYTHON=python3.12 picks the interpreter, ARGS='-k audio -x' goes on to pytest, PARALLEL= keeps it in one process"
 
 demo: $(CORE) ## ingest the sample calls and find those like an angry one, in two minutes from nothing
 	@rm -rf demo
@@ -28,10 +31,16 @@ demo: $(CORE) ## ingest the sample calls and find those like an angry one, in tw
 
 test: $(ALL) ## run every test, with all extras and a real Postgres
 	-@$(MAKE) --no-print-directory page  # without the page its tests skip, with the reason
-	.venv-all/bin/python -m pytest $(ARGS)
+	.venv-all/bin/python -m pytest $(PARALLEL) $(ARGS)
+
+test-fast: $(ALL) ## run what takes 90 seconds on two cores: no Postgres, no torch, no browser, nothing slow
+	.venv-all/bin/python -m pytest $(PARALLEL) -m "not slow and not postgres and not torch and not browser" $(ARGS)
 
 test-core: $(CORE_TEST) ## run the tests with the core install alone; what needs an extra skips with its reason
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest $(PARALLEL) $(ARGS)
+
+coverage: $(ALL) ## run every test and say which lines none of them reaches
+	.venv-all/bin/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(ALL) ## ruff, mypy --strict and the import contract
 	.venv-all/bin/ruff check

@@ -20,7 +20,6 @@ import numpy as np
 from _apart import memory_mb
 from _synthetic import Floats, Ints, K, Made, MadeSource, recall
 
-from e2vsearch.vectors import engine
 from e2vsearch.vectors.faiss.index import FaissEngine
 from e2vsearch.vectors.faiss.ivf import faiss_module
 from e2vsearch.vectors.faiss.storage import IVF, VECTORS
@@ -113,7 +112,7 @@ class Ours(Side):
 
     @staticmethod
     def _index(made: Made, folder: Path) -> FaissEngine:
-        return engine.open(folder, MadeSource(made))
+        return FaissEngine(folder, MadeSource(made))
 
 
 class Raw:

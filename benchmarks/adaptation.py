@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from e2vsearch import audio
 from e2vsearch.encoders.base import MAX_SIGNAL_S
 from e2vsearch.projections import adapt, discriminant, head
-from e2vsearch.projections.base import RAW, Projection, unit
+from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.types import Head
+from e2vsearch.vectors.exact import unit
 
 CLIPS, QUICK_CLIPS = 1500, 240  # of a corpus at most, whole voices where it has more
 TESTED, QUICK_TESTED = 600, 150  # clips that ask and are found, spread over those

@@ -33,7 +33,7 @@ from e2vsearch.analysis.maps.types import Laid, MapOptions
 from e2vsearch.encoders import base as encoders_base
 from e2vsearch.encoders import registry
 from e2vsearch.errors import E2vsearchError
-from e2vsearch.vectors.exact import unit
+from e2vsearch.vectors.exact import unit32
 
 DIM = 384  # of the light encoder
 SEEDS = range(42, 62)  # with the same vectors, some give five clusters of EMO-DB and some ten: three seeds told little
@@ -96,7 +96,7 @@ def made(count: int, seed: int = 0) -> Labelled:
     emotion, speaker = rng.integers(0, 5, count), rng.integers(0, 20, count)
     middles, voices = rng.standard_normal((5, DIM)), 0.5 * rng.standard_normal((20, DIM))
     vectors = middles[emotion] + voices[speaker] + rng.standard_normal((count, DIM))
-    return Labelled(f"made {count:,}", unit(vectors), emotion.astype(str), speaker.astype(str))
+    return Labelled(f"made {count:,}", unit32(vectors), emotion.astype(str), speaker.astype(str))
 
 
 def recorded(labels: Path, encoder: encoders_base.Encoder, limit: int | None) -> Labelled:
@@ -105,7 +105,7 @@ def recorded(labels: Path, encoder: encoders_base.Encoder, limit: int | None) ->
     heard = [encoder.encode([signal]) for signal in clips.signals]
     vectors = np.concatenate([each.vectors for each in heard])
     vectors = adaptation.default(encoder)(vectors).apply(vectors)
-    return Labelled(f"{labels.parent.name} {len(vectors):,}", unit(vectors), clips.emotions, clips.speakers)
+    return Labelled(f"{labels.parent.name} {len(vectors):,}", unit32(vectors), clips.emotions, clips.speakers)
 
 
 def timed(count: int) -> list[Row]:

@@ -40,7 +40,8 @@ from _whole import FILTERS, fill, whole
 
 from e2vsearch import settings
 from e2vsearch.errors import GenerationError
-from e2vsearch.vectors import engine
+from e2vsearch.vectors.engine import IndexOptions
+from e2vsearch.vectors.faiss.index import FaissEngine
 
 
 def sides(kinds: Sequence[str], given: Sequence[str] | None) -> list[Side]:
@@ -178,7 +179,7 @@ def growth(made: Made, scratch: Path, at_most: Searched, limit_s: float) -> list
 
 def promised(made: Made, folder: Path, truth: Ints, targets: Sequence[float]) -> list[tuple[float, str, float, float]]:
     """For each target: what was chosen for it, the recall that the index reports, and that of fresh queries."""
-    index = engine.open(folder, MadeSource(made), engine.IndexOptions(asked=0))
+    index = FaissEngine(folder, MadeSource(made), IndexOptions(query_log_size=0))
     found = []
     for target in targets:
         try:
@@ -277,7 +278,7 @@ def main() -> None:
         "--limit-s", type=float, help="seconds for a side's build, and for its queries; 900 by default"
     )
     options.add_argument("--only", default="race,growth,recall,query", help="parts to run; race goes first in any case")
-    options.add_argument("--kinds", default="ivf-rabitq,ivf-sq8,ivf-flat,flat", help="of ours, or none; all by default")
+    options.add_argument("--kinds", default="ivf-rabitq,ivf-flat,flat", help="of ours, or none; all by default")
     arguments = options.parse_args()
     kinds = [kind for kind in arguments.kinds.split(",") if kind != "none"]
     quick = arguments.quick

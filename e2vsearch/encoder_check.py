@@ -1,9 +1,9 @@
-"""The golden vector: does an encoder still make of a fixed clip what it made when the collection was pinned to it?
+"""A pinned reference embedding shows whether an encoder still computes what it did when a collection was made.
 
-A space's revision is a hash of weights and settings. What it cannot see is the code that computes with them, another
-version of torch, onnxruntime or FunASR, and the processor it runs on; and vectors that drift from those that are stored
-make wrong answers in silence. So one vector of a made clip is kept with the space, and compared whenever an encoder is
-opened for the collection: one second of sound, 20 ms with ``light``, 0.2 s with emotion2vec_plus_large on two cores.
+A space's revision is a hash of weights and settings. It does not cover the code that computes with them (another
+version of torch, onnxruntime or FunASR) nor the processor, and vectors that drift from those that are stored make wrong
+answers without an error. So the vector of one made clip of a second is kept with the space, and compared whenever an
+encoder is opened for the collection: 20 ms with ``light``, 0.2 s with emotion2vec_plus_large on two cores.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
-from e2vsearch.catalog import writer
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder, precision_of
 from e2vsearch.encoders.registry import SAVED, open_encoder
@@ -33,7 +32,7 @@ at 0.02 the cosine is still .9998."""
 
 
 def reference_clip() -> NDArray[np.float32]:
-    """A second that is like a voice, ``(samples,)`` at 16 kHz: gliding harmonics that swell, and some hiss.
+    """Return a second that is like a voice, ``(samples,)`` at 16 kHz: gliding harmonics that swell, and some hiss.
 
     Of sines and a counter alone, rounded to 16 bits: the same bits with any numpy, which promises them of its random
     numbers and of its sines' last digit to nobody.
@@ -48,9 +47,9 @@ def reference_clip() -> NDArray[np.float32]:
 
 
 def pin_encoder(catalog: Catalog, encoder: Encoder) -> None:
-    """Pin a collection to an encoder's space, with its golden vector and the projection that ships with the encoder.
+    """Pin a collection to an encoder's space, with its reference embedding and the projection that ships with it.
 
-    A collection that is pinned is only compared.
+    A collection that is pinned already is compared.
 
     Raises:
         SpaceMismatch: it is pinned to another space.
@@ -58,30 +57,30 @@ def pin_encoder(catalog: Catalog, encoder: Encoder) -> None:
     before = catalog.space
     catalog.pin(encoder.space, encoder.opened_by or encoder.space.encoder)
     recenter.install(catalog, encoder)
-    if writer.reference_embedding(catalog) is not None:
+    if catalog.reference_embedding() is not None:
         if before is None:  # another process has pinned it since the encoder was opened
             check_encoder(catalog, encoder)
         return
-    vector = _made(encoder)
+    vector = _embedding(encoder)
     if vector is not None:
-        writer.keep_reference_embedding(catalog, vector)
+        catalog.store_reference_embedding(vector)
 
 
 def check_encoder(catalog: Catalog, encoder: Encoder) -> float | None:
-    """How far the encoder's vector of the clip is from the golden one; None where there is none to compare with.
+    """Return the distance of the encoder's vector of the clip to the reference embedding; None where there is none.
 
     Raises:
         SpaceMismatch: farther than `TOLERANCE`.
     """
-    expected = writer.reference_embedding(catalog) if catalog.space is not None else None
-    found = _made(encoder) if expected is not None else None
+    expected = catalog.reference_embedding() if catalog.space is not None else None
+    found = _embedding(encoder) if expected is not None else None
     if expected is None or found is None:
         return None
     return compare_embeddings(encoder.space, expected, found, "here what it did when this collection was made")
 
 
 def compare_embeddings(space: Space, expected: NDArray[np.float32], found: NDArray[np.float32], where: str) -> float:
-    """How far one vector of the clip is from another, as a share of its length.
+    """Return the distance of two embeddings of the clip, as a share of the first one's length.
 
     Args:
         space: of both.
@@ -102,8 +101,8 @@ def compare_embeddings(space: Space, expected: NDArray[np.float32], found: NDArr
     return apart
 
 
-def _made(encoder: Encoder) -> NDArray[np.float32] | None:
-    """The encoder's vector of the clip; None if it takes no such clip."""
+def _embedding(encoder: Encoder) -> NDArray[np.float32] | None:
+    """Return the encoder's vector of the clip; None if it takes no such clip."""
     try:
         vector: NDArray[np.float32] = encoder.encode([reference_clip()]).vectors[0]
     except EncoderError:  # whatever is wrong with it, its first recording will tell

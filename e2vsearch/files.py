@@ -6,26 +6,17 @@ import hashlib
 import mmap
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from e2vsearch.errors import AudioNotFound, QueryError
-
-if TYPE_CHECKING:
-    pass
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-from e2vsearch.errors import AudioForbidden, AudioNotAFile
-
-if TYPE_CHECKING:
-    pass
-
+from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, QueryError
 
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not whole yet; after a crash it may be removed."""
@@ -41,7 +32,7 @@ def file_state(path: Path | str) -> FileState:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's content, in hexadecimal; 1.5 GB a second from the page cache."""
+    """Return the SHA-256 of a file's content, in hexadecimal; 1.5 GB a second from the page cache."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -77,14 +68,29 @@ def drop_page_cache(array: NDArray[Any]) -> None:
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Writes a small file so that a reader, or a power cut, meets the old content or the new, never a part."""
+    """Write a small file so that a reader, or a power cut, finds the old content or the new, never a part."""
+    with atomic_path(path) as aside:
+        aside.write_bytes(content)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path`; the file or folder that is written there gets the name `path` at the end.
+
+    It is synced before. After an error it is removed, and `path` stays as it was.
+    """
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
-        aside.write_bytes(content)
-        sync(aside)
+        yield aside
+        for written in (*(each for each in aside.rglob("*") if each.is_file()), aside):
+            sync(written)
         aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    except BaseException:
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 
@@ -100,13 +106,16 @@ def local_path(path: str | os.PathLike[str]) -> Path:
         if scheme.lower() != "file":
             raise QueryError(f"{text}: only files and file:// URIs can be read - download it first")
         return Path(unquote(urlsplit(text).path))
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # "~name" of nobody: a file may be called so
+        return Path(text)
 
 
 def uri_scheme(text: str) -> str | None:
     """The scheme of a URL, lower case; None for a path.
 
-    >>> scheme_of("S3://bucket/a.wav"), scheme_of("calls/a.wav"), scheme_of("C:/calls/a.wav")
+    >>> uri_scheme("S3://bucket/a.wav"), uri_scheme("calls/a.wav"), uri_scheme("C:/calls/a.wav")
     ('s3', None, None)
     """
     scheme, separator, _ = text.partition("://")
@@ -119,22 +128,17 @@ def stat_of(path: Path) -> os.stat_result:
     Raises:
         AudioNotFound, AudioForbidden: it is not there, or may not be looked at.
     """
-    with _readable(path):
+    with readable(path):
         return path.stat()
 
 
-def sha256_of(path: Path) -> str:
-    """Hash of a file's content, hexadecimal.
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors about a file into the package's own.
 
     Raises:
         AudioNotFound, AudioForbidden, AudioNotAFile: it cannot be read.
     """
-    with _readable(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:

@@ -9,13 +9,10 @@ from pathlib import Path
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import GenerationBusy
 from e2vsearch.projections import recenter
-from e2vsearch.projections.view import Views
+from e2vsearch.projections.view import Views, open_engine
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors.background import BackgroundBuilder
-from e2vsearch.vectors.engine import IndexOptions, Kind
-from e2vsearch.vectors.faiss.index import FaissEngine
-from e2vsearch.vectors.faiss.nprobe import Tuned
-from e2vsearch.vectors.faiss.storage import Manifest
+from e2vsearch.vectors.engine import BuildReport, Engine, IndexOptions, Kind, TuneReport
 
 Progress = Callable[[str, int, int], None]
 """Called with the step, how much of it is done, and of how much."""
@@ -31,7 +28,7 @@ class Index:
         self.builder = BackgroundBuilder(self.maintain)
 
     @property
-    def engine(self) -> FaissEngine:
+    def engine(self) -> Engine:
         """The engine, opened once.
 
         Raises:
@@ -50,12 +47,12 @@ class Index:
         *,
         recall: float | None = None,
         retrain: bool = False,
-    ) -> Manifest:
-        """Build a new generation, see `FaissEngine.build`, where `recall` is the target."""
+    ) -> BuildReport:
+        """Build a new generation, see `Engine.build`, where `recall` is the target."""
         return self.engine.build(kind, progress, target=recall, retrain=retrain)
 
-    def tune(self, target: float | None = None, progress: Progress | None = None) -> Tuned:
-        """Measure recall anew, and choose how many lists a search visits, see `FaissEngine.tune`."""
+    def tune(self, target: float | None = None, progress: Progress | None = None) -> TuneReport:
+        """Measure recall anew, and choose how many lists a search visits, see `Engine.tune`."""
         return self.engine.tune(target, progress)
 
     def verify(self) -> list[str]:
@@ -70,7 +67,7 @@ class Index:
         """Return why `maintain` has something to do; None if it has not."""
         return recenter.recentering_due(self._catalog) or self.engine.due()
 
-    def maintain(self, progress: Progress | None = None) -> Manifest | None:
+    def maintain(self, progress: Progress | None = None) -> BuildReport | None:
         """Fit the projection that was installed, and build a new generation, each if it is due.
 
         A generation is due after many changes since the last, or if that is damaged; for the projection see
@@ -81,7 +78,7 @@ class Index:
         if replaced is not None:
             folder = self.folder(replaced)
             if self._views.now().projection.name in recenter.BY_ITSELF:  # the next index is built as this one was
-                wanted = FaissEngine(folder, self._views.now().source, self._options).wanted()
+                wanted = open_engine(folder, self._views.now().source, self._options).requested()
             shutil.rmtree(folder, ignore_errors=True)
         engine = self.engine
         try:
@@ -96,4 +93,4 @@ class Index:
     @property
     def building(self) -> str | None:
         """Why the index is being rebuilt in the background; None if it is not."""
-        return self.builder.mending
+        return self.builder.building

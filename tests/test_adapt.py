@@ -10,8 +10,9 @@ from shipped_head import knowing
 
 from e2vsearch.errors import AnalysisError, SpaceMismatch
 from e2vsearch.projections import adapt, head, linear, network
-from e2vsearch.projections.base import RAW, softmax, unit
+from e2vsearch.projections.base import RAW, softmax
 from e2vsearch.types import Head
+from e2vsearch.vectors.exact import unit
 
 Rows = NDArray[np.int64]
 

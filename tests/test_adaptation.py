@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch import doctor, encoder_check, settings
+from e2vsearch import doctor, encoder_check
 from e2vsearch.catalog import projections as catalog_projections
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.encoders.base import Embeddings, Encoder
@@ -21,7 +21,7 @@ from e2vsearch.errors import AnalysisError, EncoderError, QueryError
 from e2vsearch.projections import adapt, refit
 from e2vsearch.projections.base import softmax
 from e2vsearch.projections.sampling import voices_of
-from e2vsearch.search.compare import at_hand
+from e2vsearch.search.compare import comparison_view
 from e2vsearch.transfer import export, import_
 from e2vsearch.types import Head
 
@@ -271,7 +271,7 @@ def test_a_head_of_other_classes_is_refused(tmp_path: Path) -> None:
         encoder_check.pin_encoder(opened.catalog, encoder)
 
 
-def test_clips_without_a_collection_are_compared_through_the_head(tmp_path: Path) -> None:
-    found = at_hand(settings.load(index=str(tmp_path / "none")), Headed())
+def test_clips_without_a_collection_are_compared_through_the_head() -> None:
+    found = comparison_view(Headed(), None, None, "no collection here")
     assert found.space.projection == f"head@{found.projection.revision[:12]}"
-    assert "it is the head of emotion2vec_plus_base" in found.why
+    assert "it is the head of emotion2vec_plus_base" in found.reason

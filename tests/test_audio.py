@@ -12,6 +12,8 @@ import pytest
 from made import Samples, likeness, noise, resampled, save, save_av, silence, sine, speech
 
 from e2vsearch import audio, errors
+from e2vsearch.encoders.fake import FakeEncoder
+from e2vsearch.pipeline import embed_audio
 
 STEREO = np.stack([speech(6.0), sine(6.0, 300.0)])
 
@@ -312,6 +314,8 @@ def test_suffixes_are_lower_case_with_a_dot() -> None:
 GROWTH = """
 import resource, sys
 from e2vsearch import audio
+from e2vsearch.encoders.fake import FakeEncoder
+from e2vsearch.pipeline import embed_audio
 next(audio.stream(sys.argv[1], block_s=5.0)).sum()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 seconds = sum(block.shape[1] for block in audio.stream(sys.argv[1])) / 16_000
@@ -337,3 +341,23 @@ def test_importing_is_light() -> None:
         "assert not {'soundfile', 'av', 'soxr', 'onnxruntime'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("kind", ["a.wav", "a.m4a", "bytes", "array"])
+def test_an_open_source_has_its_info_and_its_blocks(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal = sine(3.0)
+    path = save_av(tmp_path / kind, signal, "aac") if kind == "a.m4a" else save(tmp_path / "a.wav", signal)
+    source = {"bytes": path.read_bytes(), "array": signal}.get(kind, path)
+    expected = audio.read(source)  # type: ignore[arg-type]
+    openings = []
+    opened = audio.opened
+    monkeypatch.setattr(audio, "opened", lambda each: openings.append(each) or opened(each))
+    with audio.open(source) as found:  # type: ignore[arg-type]
+        blocks = list(found.blocks(block_s=0.7))
+    assert np.array_equal(np.concatenate(blocks, axis=1), expected)
+    assert len(openings) == (kind != "array")
+    assert found.info == audio.probe(source)  # type: ignore[arg-type]
+    openings.clear()
+    found_audio = embed_audio(source, FakeEncoder())  # type: ignore[arg-type]
+    assert len(openings) == (kind != "array")
+    assert found_audio.duration_s == pytest.approx(expected.shape[1] / 16_000)

@@ -261,7 +261,7 @@ def test_failures_are_counted_and_forgiven(catalog: Catalog) -> None:
     ]
     catalog.store(a_recording("a"))
     catalog.forgive(["/calls/b.wav"])
-    assert catalog.failures() == []
+    assert list(catalog.failures()) == []
 
 
 def test_a_collection_is_pinned_to_its_space(catalog: Catalog) -> None:

@@ -21,11 +21,11 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError, NoCollection, SchemaTooNew, SchemaTooOld
 
 
-def test_migrations_make_exactly_the_models(database_url: str) -> None:
+def test_migrations_make_exactly_the_models(empty_database_url: str) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    engine = connect(database_url)
+    engine = connect(empty_database_url)
     upgrade.upgrade(engine)
     upgrade.upgrade(engine)  # a second time changes nothing
     with engine.connect() as connection:
@@ -42,10 +42,10 @@ def test_migrations_make_exactly_the_models(database_url: str) -> None:
     engine.dispose()
 
 
-def test_migrations_can_be_taken_back(database_url: str) -> None:
+def test_migrations_can_be_taken_back(empty_database_url: str) -> None:
     from alembic import command
 
-    engine = connect(database_url)
+    engine = connect(empty_database_url)
     upgrade.upgrade(engine)
     with engine.begin() as connection:
         config = upgrade._config()
@@ -55,11 +55,11 @@ def test_migrations_can_be_taken_back(database_url: str) -> None:
     engine.dispose()
 
 
-def test_what_an_older_version_stored_is_kept(database_url: str) -> None:
+def test_what_an_older_version_stored_is_kept(empty_database_url: str) -> None:
     """As 0.1's first schema held it: refused with the cure, and whole after the cure."""
     from alembic import command
 
-    engine = connect(database_url)
+    engine = connect(empty_database_url)
     config = upgrade._config()
     with engine.begin() as connection:
         config.attributes["connection"] = connection
@@ -78,10 +78,10 @@ def test_what_an_older_version_stored_is_kept(database_url: str) -> None:
         for table, values in rows:
             connection.execute(insert(table), [values])
     with pytest.raises(SchemaTooOld, match="e2vsearch db upgrade"):
-        Catalog.open(database_url)
+        Catalog.open(empty_database_url)
     upgrade.upgrade(engine)
     engine.dispose()
-    with closing(Catalog.open(database_url)) as catalog:
+    with closing(Catalog.open(empty_database_url)) as catalog:
         ((_, segment),) = catalog.segments()
         assert (segment.id, segment.emotion, segment.text, segment.label) == ("seg:1", "low", None, None)
         assert catalog.feed().fetch(np.array([1])).vectors.tolist() == [[0.0, 1.0, 2.0, 3.0]]
@@ -89,11 +89,11 @@ def test_what_an_older_version_stored_is_kept(database_url: str) -> None:
         assert next(catalog.segments([1]))[1].text == "now it has a transcript"
 
 
-def test_stored_segments_are_named_anew(database_url: str) -> None:
+def test_stored_segments_are_named_anew(empty_database_url: str) -> None:
     """Revision 0006: by scores and length, their levels not being known; and back to the likeliest class."""
     from alembic import command
 
-    engine = connect(database_url)
+    engine = connect(empty_database_url)
     config = upgrade._config()
     now = datetime(2024, 3, 1, tzinfo=UTC)
     made = [([0.7, 0.2, 0.1], 2.0), ([0.4, 0.3, 0.3], 2.0), ([0.1, 0.1, 0.8], 0.5), (None, 2.0)]
@@ -113,8 +113,8 @@ def test_stored_segments_are_named_anew(database_url: str) -> None:
         ]
         for table, values in rows:
             connection.execute(insert(table), values)
-        command.upgrade(config, "0006")
-    with closing(Catalog.open(database_url)) as catalog:
+        command.upgrade(config, "head")
+    with closing(Catalog.open(empty_database_url)) as catalog:
         segments = [segment for _, segment in catalog.segments()]
     found = [(each.emotion, each.emotion_score, each.level_db) for each in segments]
     assert found[:4] == [
@@ -180,13 +180,13 @@ def test_processes_may_make_one_collection_at_the_same_moment(tmp_path: Path) ->
     assert len(said) == 1
 
 
-def test_tables_alone_are_no_collection(database_url: str) -> None:
-    engine = connect(database_url)
+def test_tables_alone_are_no_collection(empty_database_url: str) -> None:
+    engine = connect(empty_database_url)
     upgrade.upgrade(engine)
     engine.dispose()
     with pytest.raises(NoCollection, match="no collection yet"):
-        Catalog.open(database_url)
-    first, second = Catalog.open(database_url, create=True), Catalog.open(database_url)
+        Catalog.open(empty_database_url)
+    first, second = Catalog.open(empty_database_url, create=True), Catalog.open(empty_database_url)
     assert first.collection_id == second.collection_id
     first.close()
     second.close()

@@ -243,14 +243,14 @@ def test_side_vectors(run: Run, index: Path, calls: Path, tmp_path: Path) -> Non
 
 
 def test_labels_of_ones_own_are_shown(run: Run, index: Path) -> None:
-    from e2vsearch.transfer import annotations as carry
+    from e2vsearch.transfer import annotations as notes
 
     when = datetime(2024, 3, 1, tzinfo=UTC)
     with e2vsearch.open(index, create=True) as collection:
-        carry.add_examples(collection.catalog, [carry.Example("hesitant", 1, None, "seg:1", None, when)])
-        one = carry.Classifier("labels", 1, ("calm", "hesitant"), b"", {}, None, when)
-        number, _ = carry.add_classifier(collection.catalog, one)
-        carry.add_said(collection.catalog, number, [carry.Said(2, "calm", 0.814)])
+        notes.add_examples(collection.catalog, [notes.Example("hesitant", 1, None, "seg:1", None, when)])
+        one = notes.Classifier("labels", 1, ("calm", "hesitant"), b"", {}, None, when)
+        number, _ = notes.add_classifier(collection.catalog, one)
+        notes.add_predictions(collection.catalog, number, [notes.Prediction(2, "calm", 0.814)])
     table = run("query", "seg:1", "--include-self", "--index", index, "-f", "table").out
     assert "hesitant (yours)" in table
     assert "calm 0.81" in table

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opened_emotion2vec import NEEDED, SAME, SIGNALS, opened
 from random_emotion2vec import write_model
 
-from e2vsearch.encoders.emotion2vec import batcher as batches
+from e2vsearch.encoders.emotion2vec import batch_plan as batches
 from e2vsearch.encoders.emotion2vec.encoder import Emotion2vecEncoder
 
 pytestmark = NEEDED

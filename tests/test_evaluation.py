@@ -268,9 +268,9 @@ def test_gain_is_paired() -> None:
 
 def test_thousands_take_seconds() -> None:
     emotions, speakers, texts = labelled(3000)
-    started = time.perf_counter()
+    started = time.process_time()  # not by the clock: others may be at work here
     metrics.measure(drawn(3000, 32), emotions, speakers, texts)
-    assert time.perf_counter() - started < 20  # 1 s on one quiet core; the same in loops over pairs takes minutes
+    assert time.process_time() - started < 20  # 1 s on one quiet core; the same in loops over pairs takes minutes
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from made import save, silence, sine, speech
 from numpy.typing import NDArray
 
 import e2vsearch
-from e2vsearch.analysis.evaluation import dataset, evaluate, labels_table, pooling, ranking, types
+from e2vsearch.analysis.evaluation import dataset, evaluate, labels_table, pooling, types
 from e2vsearch.analysis.evaluation.dataset import Material
 from e2vsearch.analysis.evaluation.types import Figures
 from e2vsearch.catalog import projections
@@ -20,6 +20,7 @@ from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import NotStored, SettingsError, SpaceMismatch, TooFewExamples
 from e2vsearch.projections.linear import LinearProjection
+from e2vsearch.vectors.exact import unit32
 
 Vectors = NDArray[np.float32]
 PITCHES_HZ = {"s1": 105, "s2": 115, "s3": 125}
@@ -132,7 +133,7 @@ def test_by_call_takes_means(material: Material) -> None:
     assert notes == []
     assert {row.text for row in made.rows} == {""}  # two sentences each
     assert [row.speaker for row in made.rows] == ["s1", "s1", "s2", "s2", "s3", "s3"]
-    pair = ranking.unit(material.vectors["clean"][:2])
+    pair = unit32(material.vectors["clean"][:2])
     assert made.vectors["clean"][0] == pytest.approx(pair.mean(axis=0), abs=1e-6)
     found = evaluate.evaluate(material, by="recording", draws=10)
     assert (found.n, found.texts) == (6, 0)
@@ -193,7 +194,7 @@ def test_a_collections_projection_is_what_is_compared(corpus: Path, collection: 
     kept = StoredProjection(mine.name, mine.kind, mine.revision, mine.pack(), {}, projections.now())
     projections.put(collection.catalog, kept)
     raw, named = collection.evaluate(labels), collection.evaluate(labels, "mine")
-    expected = evaluate.evaluate(dataset.recall(labels, collection), project=mine.apply)
+    expected = evaluate.evaluate(dataset.recall(labels, collection.projections), project=mine.apply)
     assert (named.projection, named.figures["clean"]) == ("mine", expected.figures["clean"])
     assert named.figures["raw"] == raw.figures["clean"]
     assert (raw.projection, raw.figures == named.figures) == ("raw", False)
@@ -212,7 +213,7 @@ def test_telephone_copies_are_heard_by_the_collections_encoder(
 def test_options_that_make_no_sense(corpus: Path, collection: e2vsearch.Collection, material: Material) -> None:
     labels = corpus / "meta" / "labels.csv"
     with pytest.raises(SettingsError, match="name an encoder"):
-        evaluate.evaluate(labels, collection=collection, condition="all")
+        evaluate.evaluate(labels, context=collection.projections, condition="all")
     with pytest.raises(SettingsError, match="need no encoder"):
         evaluate.evaluate(material, FakeEncoder())
     with pytest.raises(SettingsError, match="stored in a collection"):
@@ -222,7 +223,7 @@ def test_options_that_make_no_sense(corpus: Path, collection: e2vsearch.Collecti
     with pytest.raises(NotStored, match="mine"):
         collection.evaluate(labels, "mine")
     with pytest.raises(SpaceMismatch):
-        evaluate.evaluate(labels, FakeEncoder("fake-2"), collection=collection)
+        evaluate.evaluate(labels, FakeEncoder("fake-2"), context=collection.projections)
 
 
 def test_emodb_as_measured(shared_audio: Path) -> None:

@@ -20,9 +20,10 @@ from e2vsearch.analysis.evaluation.types import Figures
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import EncoderError, SettingsError, TooFewExamples
 from e2vsearch.projections import adapt
-from e2vsearch.projections.base import softmax, unit
+from e2vsearch.projections.base import softmax
 from e2vsearch.projections.head import recovered
 from e2vsearch.types import Head
+from e2vsearch.vectors.exact import unit
 
 Vectors = NDArray[np.float32]
 NAMES = ("raw", "log-posteriors", "head", "adapted")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from e2vsearch.analysis.evaluation import adaptation, metrics, splits, yardstick
 from e2vsearch.analysis.evaluation.yardstick import EmbeddedClips
 from e2vsearch.errors import SettingsError, TooFewExamples
-from e2vsearch.projections.base import RAW, Projection, unit
+from e2vsearch.projections.base import RAW, Projection
+from e2vsearch.vectors.exact import unit
 
 MOODS = ("anger", "happiness", "neutral", "sadness")
 VOICES, EACH, DIM = 10, 6, 24

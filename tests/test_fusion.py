@@ -15,7 +15,7 @@ from e2vsearch.catalog import named_vectors
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.errors import NotStored, QueryError, SettingsError, SpaceMismatch, VectorFileError
-from e2vsearch.search import query, score
+from e2vsearch.search import query, rank
 from e2vsearch.transfer import vector_files
 from e2vsearch.types import Space
 
@@ -74,7 +74,7 @@ def truth(
 def test_the_score_is_the_weighted_mean_of_cosines(
     collection: Collection, text: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(score, "_FUSED_BLOCK", block)
+    monkeypatch.setattr(rank, "_BLOCK", block)
     reference, wanted = np.ones(DIM, np.float32), np.arange(SIDE_DIM, dtype=np.float32)
     scores = truth(collection, reference, [(0.5, text, wanted)])[0]
     result = collection.query(reference, by="segment", k=500, named_vectors={"text": (0.5, wanted)})
@@ -97,7 +97,7 @@ def test_the_score_is_the_weighted_mean_of_cosines(
 def test_calls_are_ranked_by_the_mean_of_their_best_matches(
     collection: Collection, text: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr(score, "_FUSED_BLOCK", block)
+    monkeypatch.setattr(rank, "_BLOCK", block)
     reference = np.random.default_rng(1).standard_normal((3, DIM)).astype(np.float32)
     wanted = np.ones(SIDE_DIM)
     fused = truth(collection, reference, [(2.0, text, wanted)])
@@ -116,7 +116,7 @@ def test_calls_are_ranked_by_the_mean_of_their_best_matches(
 
 
 def test_without_weight_nothing_changes(collection: Collection, text: NDArray[np.float32]) -> None:
-    for by in ("call", "segment"):
+    for by in ("recording", "segment"):
         plain = collection.query("seg:5", by=by, k=20)
         fused = collection.query("seg:5", by=by, k=20, named_vectors={"text": (0, np.ones(SIDE_DIM))})
         assert [(hit.segment, pytest.approx(hit.score, abs=1e-6)) for hit in fused] == [
@@ -161,7 +161,7 @@ def test_two_sides(collection: Collection, text: NDArray[np.float32], rng: np.ra
     screen = rng.standard_normal((CALLS * SEGMENTS, 3)).astype(np.float32)
     collection.named_vectors.attach("screen", np.arange(1, CALLS * SEGMENTS + 1), screen)
     assert [(side.name, side.dim) for side in collection.named_vectors.list()] == [("screen", 3), ("text", SIDE_DIM)]
-    assert collection.status().sides == collection.named_vectors.list()
+    assert collection.status().named_vectors == collection.named_vectors.list()[:]
     reference, a, b = np.ones(DIM, np.float32), np.ones(SIDE_DIM), np.ones(3)
     scores = truth(collection, reference, [(0.5, text, a), (0.25, screen, b)])[0]
     result = collection.query(reference, by="segment", k=5, named_vectors={"text": (0.5, a), "screen": (0.25, b)})
@@ -219,7 +219,7 @@ def test_what_cannot_be_attached(
 @pytest.mark.parametrize(
     ("fuse", "error", "says"),
     [
-        ({"sound": 1}, NotStored, "no side vectors are called 'sound', there are text"),
+        ({"sound": 1}, NotStored, "no named vectors are called 'sound', there are text"),
         ({"text": -1}, QueryError, "0 or more"),
         ({"text": float("nan")}, QueryError, "0 or more"),
         ({"text": (0, np.ones(5)), "emotion": 0}, QueryError, "all weights are 0"),

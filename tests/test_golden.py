@@ -1,4 +1,4 @@
-"""The golden vector: kept when a collection is pinned, compared whenever an encoder is opened for it."""
+"""The reference embedding: kept when a collection is pinned, compared whenever an encoder is opened for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 import e2vsearch
 from e2vsearch import encoder_check
-from e2vsearch.catalog import writer as kept
 from e2vsearch.encoders import base, registry
 from e2vsearch.encoders.base import Embeddings
 from e2vsearch.encoders.fake import FakeEncoder
@@ -70,13 +69,13 @@ DIGEST = "79e1812ec6768ce87b444311d3e7d11a0eb0d3218e4deb5d9a80253f0138c2bd"
 
 def test_it_is_kept_when_a_collection_is_pinned(index: Path, database_url: str, tmp_path: Path) -> None:
     with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
-        assert kept.reference_embedding(collection.catalog) is None
+        assert collection.catalog.reference_embedding() is None
         collection.ingest(tmp_path / "calls")
-        found = kept.reference_embedding(collection.catalog)
+        found = collection.catalog.reference_embedding()
         assert found is not None
         np.testing.assert_array_equal(found, FakeEncoder().encode([encoder_check.reference_clip()]).vectors[0])
-        kept.keep_reference_embedding(collection.catalog, np.zeros(16, np.float32))  # once kept, it stays
-        np.testing.assert_array_equal(kept.reference_embedding(collection.catalog), found)
+        collection.catalog.store_reference_embedding(np.zeros(16, np.float32))  # once kept, it stays
+        np.testing.assert_array_equal(collection.catalog.reference_embedding(), found)
         assert encoder_check.check_encoder(collection.catalog, FakeEncoder()) == 0.0
 
 
@@ -107,7 +106,7 @@ def test_an_encoder_is_looked_at_once(index: Path) -> None:
 
 def _forget(index: Path) -> None:
     with sqlite3.connect(index / "catalog.db") as connection:
-        connection.execute("update space set golden = NULL")
+        connection.execute("update space set reference_embedding = NULL")
 
 
 def test_a_collection_without_one_works_and_gets_one_with_the_next_ingest(index: Path, tmp_path: Path) -> None:
@@ -123,7 +122,7 @@ def test_an_encoder_that_takes_no_such_clip_leaves_none(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder=Broken(), create=True) as collection:
         encoder_check.pin_encoder(collection.catalog, collection.encoder())
         assert collection.space == FakeEncoder().space
-        assert kept.reference_embedding(collection.catalog) is None
+        assert collection.catalog.reference_embedding() is None
 
 
 def test_light_is_the_same_with_any_number_of_threads(tmp_path: Path) -> None:
@@ -137,13 +136,13 @@ def test_light_is_the_same_with_any_number_of_threads(tmp_path: Path) -> None:
 def test_an_export_carries_it(index: Path, tmp_path: Path) -> None:
     with e2vsearch.open(index, create=True) as collection:
         export.export(collection.catalog, tmp_path / "export")
-        expected = kept.reference_embedding(collection.catalog)
+        expected = collection.catalog.reference_embedding()
     assert expected is not None
-    np.testing.assert_array_equal(np.load(tmp_path / "export" / "golden.npy"), expected)
+    np.testing.assert_array_equal(np.load(tmp_path / "export" / "reference_embedding.npy"), expected)
     with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         for already in (0, 1):
             assert import_.load(copy.catalog, tmp_path / "export").already == already
-        np.testing.assert_array_equal(kept.reference_embedding(copy.catalog), expected)
+        np.testing.assert_array_equal(copy.catalog.reference_embedding(), expected)
         assert encoder_check.check_encoder(copy.catalog, FakeEncoder()) == 0.0
 
 
@@ -164,21 +163,21 @@ def test_an_export_may_have_none(index: Path, tmp_path: Path) -> None:
     _forget(index)
     with e2vsearch.open(index, create=True) as collection:
         export.export(collection.catalog, tmp_path / "export")
-    assert not (tmp_path / "export" / "golden.npy").exists()
+    assert not (tmp_path / "export" / "reference_embedding.npy").exists()
     with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         assert import_.load(copy.catalog, tmp_path / "export").recordings == 1
-        assert kept.reference_embedding(copy.catalog) is None
+        assert copy.catalog.reference_embedding() is None
 
 
 def test_doctor_shows_it(index: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("doctor", "--index", index, "-f", "table")
     assert done.code == 0
-    assert "golden vector" in done.out
+    assert "reference embedding" in done.out
     assert "0.0e+00 off" in done.out
     _forget(index)
     assert "none yet" in run("doctor", "--index", index, "-f", "table").out
     with sqlite3.connect(index / "catalog.db") as connection:
-        connection.execute("update space set golden = ?", (np.ones(16, "<f4").tobytes(),))
+        connection.execute("update space set reference_embedding = ?", (np.ones(16, "<f4").tobytes(),))
     broken: Any = run("doctor", "--index", index, "-f", "jsonl")
     assert broken.code == 1
     assert "does not compute here what it did" in broken.out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import json
 import re
 import shlex
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import Run
 
 HEAVY = {"torch", "funasr", "faiss", "onnxruntime", "sqlalchemy", "alembic", "soundfile", "soxr", "av", "scipy"}
 IMPORTED_AS = {
@@ -135,9 +135,10 @@ except SystemExit as end:
 
 
 def test_import_and_help_are_quick() -> None:
+    """In starts of a bare interpreter, 0.012 s on a quiet core: a busy or an older one is slower at all three."""
     bare = processor_s("-c", "pass")
-    assert processor_s("-c", "import e2vsearch") - bare < 0.1
-    assert processor_s("-m", "e2vsearch.cli", "--help") - bare < 0.3
+    assert processor_s("-c", "import e2vsearch") < 5 * bare  # 2, as measured
+    assert processor_s("-m", "e2vsearch.cli", "--help") < 20 * bare  # 9, as measured; typer alone is 5
 
 
 def test_launcher_is_the_command() -> None:
@@ -323,13 +324,12 @@ def test_samples_are_whole_and_small() -> None:
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1.5e6
 
 
-def test_demo_finds_the_agitated_calls_first(tmp_path: Path) -> None:
+def test_demo_finds_the_agitated_calls_first(run: Run) -> None:
     """What `make demo` shows: by arousal, which is all that synthetic speech can carry."""
-    samples, command = REPOSITORY / "samples", ("-m", "e2vsearch.cli")
-    meta = ("--meta", str(samples / "calls.csv"))
-    python(*command, "ingest", str(samples / "calls"), "--index", "demo", "--encoder", "light", *meta, cwd=tmp_path)
-    said = python(*command, "query", str(samples / "angry.ogg"), "--index", "demo", "-k", "12", cwd=tmp_path).stdout
-    names = [json.loads(line)["name"] for line in said.splitlines()]
+    samples = REPOSITORY / "samples"
+    options = ("--index", "demo", "--encoder", "light", "--meta", samples / "calls.csv")
+    assert run("ingest", samples / "calls", *options).code == 0
+    names = [row["name"] for row in run("query", samples / "angry.ogg", "--index", "demo", "-k", 12).rows]
     agitated = ("refund-shouting", "cancel-angry", "repair-escalating", "parcel-tense", "outage-angry")
     quiet = [name for name in names if name.endswith(("-calm", "-sad"))]
     assert max(map(names.index, agitated)) < min(map(names.index, quiet))

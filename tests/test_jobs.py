@@ -16,7 +16,7 @@ from sqlalchemy import insert, inspect, select, text, update
 from e2vsearch.catalog import queue, upgrade
 from e2vsearch.catalog.database import connect
 from e2vsearch.catalog.queue import Job, NewJob
-from e2vsearch.catalog.rows import NewRecording, NewSegment, clock
+from e2vsearch.catalog.rows import NewRecording, NewSegment, database_time
 from e2vsearch.catalog.schema import CollectionRow, JobRow, ProjectionRow, SpaceRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import LeaseLost, NotStored, SchemaTooOld
@@ -35,7 +35,7 @@ def catalog(database_url: str) -> Iterator[Catalog]:
 
 def now(catalog: Catalog) -> datetime:
     with catalog.reading() as connection:
-        return clock(connection)
+        return database_time(connection)
 
 
 def later(catalog: Catalog, seconds: float = LEASE_S + 1) -> datetime:
@@ -90,19 +90,19 @@ def test_the_order_is_priority_then_age(catalog: Catalog) -> None:
 
 def test_a_recording_is_queued_once(catalog: Catalog) -> None:
     first = queue.enqueue(catalog, [NewJob("b"), NewJob("a"), NewJob("b"), NewJob("c")])
-    assert (first.queued, first.waiting, first.parked) == (3, 0, 0)
+    assert (first.queued, first.waiting, first.dead_letters) == (3, 0, 0)
     (a,) = take(catalog)
-    queue.fail(catalog, a.holding, "not-audio", "a: no audio", None)
+    queue.fail(catalog, a.lease, "not-audio", "a: no audio", None)
     (b,) = take(catalog)
     recorded_at = datetime(2024, 5, 1, tzinfo=UTC)
     again = queue.enqueue(catalog, [NewJob(uri, {"agent": "Kim"}, recorded_at) for uri in "abcd"], priority=3)
-    assert (again.queued, again.waiting, again.parked) == (1, 2, 1)
+    assert (again.queued, again.waiting, again.dead_letters) == (1, 2, 1)
     third = queue.enqueue(catalog, [NewJob("c")], priority=1)  # takes neither the priority nor the metadata back
-    assert (third.queued, third.waiting, third.parked) == (0, 1, 0)
+    assert (third.queued, third.waiting, third.dead_letters) == (0, 1, 0)
     c, d = take(catalog, 9)
     assert (c.uri, c.metadata, c.recorded_at) == ("c", {"agent": "Kim"}, recorded_at)
     assert (d.uri, d.attempt) == ("d", 1)
-    queue.release(catalog, [b.holding])
+    queue.release(catalog, [b.lease])
     assert [(job.uri, job.metadata, job.attempt) for job in take(catalog, 9)] == [("b", None, 1)]
 
 
@@ -140,9 +140,9 @@ def test_who_takes_does_not_wait_for_who_stores(catalog: Catalog) -> None:
     enqueue(catalog, "a", "b")
     (a,) = take(catalog, at=earlier(catalog))
     with catalog.writing() as connection:
-        connection.execute(select(JobRow.id).where(JobRow.id == a.holding.job).with_for_update())
+        connection.execute(select(JobRow.id).where(JobRow.id == a.lease.job).with_for_update())
         assert [job.uri for job in take(catalog, 2)] == ["b"]
-        assert queue.extend(catalog, [a.holding], LEASE_S, earlier(catalog, LEASE_S)) == 0
+        assert queue.extend(catalog, [a.lease], LEASE_S, earlier(catalog, LEASE_S)) == 0
     assert [job.uri for job in take(catalog, 2)] == ["a"]
 
 
@@ -150,10 +150,10 @@ def test_storing_ends_the_job_in_the_same_transaction(catalog: Catalog) -> None:
     enqueue(catalog, "a")
     catalog.fail("a", "truncated", "ends early")
     (job,) = take(catalog)
-    assert catalog.store(recording("a"), job.holding).outcome == "stored"
+    assert catalog.store(recording("a"), job.lease).outcome == "stored"
     assert (take(catalog, at=later(catalog)), catalog.failures()) == ([], [])
     with pytest.raises(LeaseLost):
-        catalog.store(recording("a"), job.holding)
+        catalog.store(recording("a"), job.lease)
 
 
 def _lease_ran_out(catalog: Catalog) -> Job:
@@ -171,19 +171,19 @@ def _taken_by_another(catalog: Catalog) -> Job:
 def _stored_by_another(catalog: Catalog) -> Job:
     (job,) = take(catalog, at=earlier(catalog))
     (other,) = take(catalog)
-    catalog.store(recording("z"), other.holding)
+    catalog.store(recording("z"), other.lease)
     return job
 
 
 def _given_back(catalog: Catalog) -> Job:
     (job,) = take(catalog)
-    assert queue.release(catalog, [job.holding]) == 1
+    assert queue.release(catalog, [job.lease]) == 1
     return job
 
 
 def _cleared(catalog: Catalog) -> Job:
     (job,) = take(catalog)
-    queue.release(catalog, [job.holding])
+    queue.release(catalog, [job.lease])
     assert queue.clear(catalog) == 1
     return job
 
@@ -192,13 +192,13 @@ def _cleared(catalog: Catalog) -> Job:
 def test_a_late_commit_is_refused_and_stores_nothing(catalog: Catalog, lost: Callable[[Catalog], Job]) -> None:
     enqueue(catalog, "a")
     job = lost(catalog)
-    before = catalog.counts(), queue.state(catalog).holders
+    before = catalog.counts(), queue.state(catalog).workers
     with pytest.raises(LeaseLost, match="--lease"):
-        catalog.store(recording("a"), job.holding)
+        catalog.store(recording("a"), job.lease)
     with pytest.raises(LeaseLost):
-        queue.finish(catalog, job.holding)
-    assert queue.extend(catalog, [job.holding], LEASE_S) == 0
-    assert (catalog.counts(), queue.state(catalog).holders) == before
+        queue.finish(catalog, job.lease)
+    assert queue.extend(catalog, [job.lease], LEASE_S) == 0
+    assert (catalog.counts(), queue.state(catalog).workers) == before
 
 
 def test_of_two_who_store_the_same_one_does(database_url: str) -> None:
@@ -215,7 +215,7 @@ def test_of_two_who_store_the_same_one_does(database_url: str) -> None:
             with closing(Catalog.open(database_url)) as mine:
                 for job in held:
                     try:
-                        outcomes.append(mine.store(recording(job.uri), job.holding).outcome)
+                        outcomes.append(mine.store(recording(job.uri), job.lease).outcome)
                     except LeaseLost:
                         outcomes.append("lost")
 
@@ -225,16 +225,16 @@ def test_of_two_who_store_the_same_one_does(database_url: str) -> None:
         for thread in threads:
             thread.join()
         assert Counter(outcomes) == {"stored": 40, "lost": 40}
-        assert (catalog.counts().recordings, queue.depth(catalog).taken) == (40, 0)
+        assert (catalog.counts().recordings, queue.depth(catalog).leased) == (40, 0)
 
 
 def test_a_lease_that_is_extended_goes_on(catalog: Catalog) -> None:
     enqueue(catalog, "a")
     start = earlier(catalog, LEASE_S - 1)
     (job,) = take(catalog, at=start)
-    assert queue.extend(catalog, [job.holding], LEASE_S) == 1
+    assert queue.extend(catalog, [job.lease], LEASE_S) == 1
     assert take(catalog, at=start + timedelta(seconds=LEASE_S + 5)) == []  # it would have run out without
-    assert catalog.store(recording("a"), job.holding).outcome == "stored"
+    assert catalog.store(recording("a"), job.lease).outcome == "stored"
 
 
 def test_extending_does_not_revive_what_ran_out(catalog: Catalog) -> None:
@@ -242,39 +242,39 @@ def test_extending_does_not_revive_what_ran_out(catalog: Catalog) -> None:
     a, b = take(catalog, 2, at=earlier(catalog))
     (again,) = take(catalog)
     assert again.uri == "a"
-    assert queue.extend(catalog, [a.holding, b.holding], LEASE_S) == 0
+    assert queue.extend(catalog, [a.lease, b.lease], LEASE_S) == 0
     assert [job.uri for job in take(catalog, 2)] == ["b"]
 
 
 def test_what_failed_is_tried_again_after_its_back_off(catalog: Catalog) -> None:
     enqueue(catalog, "a")
     (job,) = take(catalog)
-    queue.fail(catalog, job.holding, "missing", "a: no such file", 20.0)
+    queue.fail(catalog, job.lease, "missing", "a: no such file", 20.0)
     assert (take(catalog), catalog.failures()) == ([], [])
-    assert queue.depth(catalog).later == 1
+    assert queue.depth(catalog).delayed == 1
     (again,) = take(catalog, at=later(catalog, 21))
     assert again.attempt == 2
     with pytest.raises(LeaseLost):
-        queue.fail(catalog, job.holding, "missing", "a: no such file", 20.0)
+        queue.fail(catalog, job.lease, "missing", "a: no such file", 20.0)
 
 
 def test_what_is_given_up_is_parked_with_its_reason(catalog: Catalog) -> None:
     enqueue(catalog, "a", "b")
     (job,) = take(catalog)
-    queue.fail(catalog, job.holding, "not-audio", "a: is no audio", None)
+    queue.fail(catalog, job.lease, "not-audio", "a: is no audio", None)
     assert [job.uri for job in take(catalog, 9, at=later(catalog, 9999))] == ["b"]
     (failure,) = catalog.failures()
     assert (failure.uri, failure.reason, failure.message, failure.attempts) == ("a", "not-audio", "a: is no audio", 1)
-    (parked,) = queue.state(catalog).parked
+    (parked,) = queue.state(catalog).dead_letters
     assert (parked.uri, parked.reason, parked.message, parked.attempts) == ("a", "not-audio", "a: is no audio", 1)
-    with pytest.raises(NotStored, match="b is not among the parked"):
+    with pytest.raises(NotStored, match="b is no dead letter"):
         queue.retry(catalog, ["a", "b"])
     assert queue.retry(catalog, ["a"]) == 1
     assert queue.retry(catalog) == 0
     (again,) = take(catalog, 9)
     assert (again.uri, again.attempt) == ("a", 1)
-    queue.finish(catalog, again.holding)
-    assert catalog.failures() == []
+    queue.finish(catalog, again.lease)
+    assert list(catalog.failures()) == []
 
 
 def test_what_ends_its_workers_is_tried_alone_and_then_parked(catalog: Catalog) -> None:
@@ -284,11 +284,11 @@ def test_what_ends_its_workers_is_tried_alone_and_then_parked(catalog: Catalog) 
     enqueue(catalog, "fresh")
     assert take(catalog, 9, busy=True) == []  # they come first, and not to a worker that has others in work
     (neighbour,) = take(catalog, 9)
-    assert (neighbour.uri, neighbour.alone) == ("neighbour", True)
-    catalog.store(recording("neighbour"), neighbour.holding)
+    assert (neighbour.uri, neighbour.exclusive) == ("neighbour", True)
+    catalog.store(recording("neighbour"), neighbour.lease)
     (alone,) = take(catalog, 9, at=earlier(catalog))
-    assert (alone.uri, alone.alone) == ("poison", True)
-    assert [(job.uri, job.alone) for job in take(catalog, 9)] == [("fresh", False)]  # the poison is parked on the way
+    assert (alone.uri, alone.exclusive) == ("poison", True)
+    assert [(job.uri, job.exclusive) for job in take(catalog, 9)] == [("fresh", False)]  # the poison is a dead letter
     (failure,) = catalog.failures()
     assert (failure.uri, failure.reason, failure.attempts) == ("poison", "worker-lost", ATTEMPTS + 1)
     assert "here:1" in failure.message
@@ -299,13 +299,13 @@ def test_what_was_given_back_counts_as_not_taken(catalog: Catalog) -> None:
     enqueue(catalog, "a")
     for _ in range(ATTEMPTS + 2):
         (job,) = take(catalog)
-        assert (job.attempt, job.alone) == (1, False)
-        queue.release(catalog, [job.holding], earlier(catalog, 3600))
+        assert (job.attempt, job.exclusive) == (1, False)
+        queue.release(catalog, [job.lease], earlier(catalog, 3600))
     lose(catalog, "a", times=ATTEMPTS)
     (alone,) = take(catalog)
-    queue.release(catalog, [alone.holding])
+    queue.release(catalog, [alone.lease])
     (again,) = take(catalog)
-    assert again.alone  # what was to be tried alone still is
+    assert again.exclusive  # what was to be tried alone still is
 
 
 def test_the_state_of_the_queue(catalog: Catalog) -> None:
@@ -313,13 +313,13 @@ def test_the_state_of_the_queue(catalog: Catalog) -> None:
     enqueue(catalog, "old", at=start - timedelta(seconds=100))
     enqueue(catalog, "new", "newer", "newest", at=start)
     empty_handed = queue.depth(catalog, start)
-    assert (empty_handed.queued, empty_handed.taken, empty_handed.oldest_s) == (4, 0, pytest.approx(100.0))
+    assert (empty_handed.queued, empty_handed.leased, empty_handed.oldest_s) == (4, 0, pytest.approx(100.0))
     take(catalog, 2, at=start)
     queue.take(catalog, "there:2", 1, lease_s=5.0, attempts=ATTEMPTS, now=start)
     found = queue.state(catalog, start + timedelta(seconds=10))
-    assert [(holder.name, holder.jobs) for holder in found.holders] == [("here:1", 2), ("there:2", 1)]
-    assert found.holders[0].leased_until == start + timedelta(seconds=LEASE_S)
-    assert (found.depth.queued, found.depth.taken, found.depth.lost, found.depth.parked) == (1, 3, 1, 0)
+    assert [(holder.name, holder.jobs) for holder in found.workers] == [("here:1", 2), ("there:2", 1)]
+    assert found.workers[0].leased_until == start + timedelta(seconds=LEASE_S)
+    assert (found.depth.queued, found.depth.leased, found.depth.expired, found.depth.dead_letters) == (1, 3, 1, 0)
     assert found.depth.oldest_s == pytest.approx(110.0)
 
 
@@ -332,19 +332,20 @@ def test_an_empty_queue(catalog: Catalog) -> None:
 def test_clearing_leaves_what_is_in_work(catalog: Catalog) -> None:
     enqueue(catalog, "a", "b", "c")
     a, b = take(catalog, 2)
-    queue.fail(catalog, b.holding, "empty", "b: no bytes", None)
-    assert queue.clear(catalog, parked_only=True) == 1
+    queue.fail(catalog, b.lease, "empty", "b: no bytes", None)
+    assert queue.clear(catalog, dead_letters_only=True) == 1
     assert queue.clear(catalog) == 1
-    assert catalog.store(recording("a"), a.holding).outcome == "stored"
+    assert catalog.store(recording("a"), a.lease).outcome == "stored"
 
 
 def test_many_are_taken_in_order_of_an_index(catalog: Catalog) -> None:
     """A queue of a million must not be sorted to take one."""
     enqueue(catalog, *(f"{number}" for number in range(2500)))
     with catalog.writing() as connection:
-        connection.execute(update(JobRow).where(JobRow.id % 7 == 0).values(state="parked", due_at=None))
+        connection.execute(update(JobRow).where(JobRow.id % 7 == 0).values(state="dead_letter", due_at=None))
         query = (
-            "SELECT id FROM job WHERE due_at <= '2999-01-01' AND state <> 'parked' ORDER BY priority DESC, id LIMIT 1"
+            "SELECT id FROM job WHERE due_at <= '2999-01-01' AND state <> 'dead_letter' "
+            "ORDER BY priority DESC, id LIMIT 1"
         )
         if connection.dialect.name == "postgresql":
             connection.execute(text("ANALYZE job"))
@@ -356,10 +357,10 @@ def test_many_are_taken_in_order_of_an_index(catalog: Catalog) -> None:
         assert "ix_job_order" in plan
 
 
-def test_a_collection_from_before_the_queue_is_upgraded_whole(database_url: str) -> None:
+def test_a_collection_from_before_the_queue_is_upgraded_whole(empty_database_url: str) -> None:
     from alembic import command
 
-    engine = connect(database_url)
+    engine = connect(empty_database_url)
     config = upgrade._config()
     at = datetime(2024, 3, 1, tzinfo=UTC)
     with engine.begin() as connection:
@@ -380,13 +381,13 @@ def test_a_collection_from_before_the_queue_is_upgraded_whole(database_url: str)
         row = {"id": 1, "uuid": "a-uuid", "space_id": 1, "created_at": at, "projection_id": 1}
         connection.execute(insert(CollectionRow), [row])
     with pytest.raises(SchemaTooOld, match="e2vsearch db upgrade"):
-        Catalog.open(database_url)
+        Catalog.open(empty_database_url)
     upgrade.upgrade(engine)
-    with closing(Catalog.open(database_url)) as catalog:
+    with closing(Catalog.open(empty_database_url)) as catalog:
         catalog.store(recording("before"))
         enqueue(catalog, "a")
         (job,) = take(catalog)
-        catalog.store(recording("a"), job.holding)
+        catalog.store(recording("a"), job.lease)
         assert (catalog.collection_id, catalog.counts().recordings) == ("a-uuid", 2)
     with engine.begin() as connection:
         config.attributes["connection"] = connection

@@ -22,7 +22,6 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.emotions import named
 from e2vsearch.integrations.documents import metadata
-from e2vsearch.search.background import background_scores
 from e2vsearch.search.compare import compare_audio, emotion_of
 from e2vsearch.transfer import export, import_
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, Space
@@ -126,7 +125,7 @@ def test_over_http(collection: Collection, expected: dict[str, dict[str, Any]]) 
         assert {hit["segment"]: shown(hit) for hit in answer["hits"]} == expected
         segments = client.get("/recordings/call:1").json()["segments"]
         assert {each["id"]: shown(each) for each in segments} == expected
-        embedded = client.post("/embed", json={"reference": "call:1"}).json()["moments"]
+        embedded = client.post("/embed", json={"reference": "call:1"}).json()["segments"]
         assert [shown(each) for each in embedded] == list(expected.values())
         assert [each["level_db"] for each in embedded] == [level for (_, _, level), _ in SEGMENTS.values()]
 
@@ -140,14 +139,14 @@ def test_over_mcp(collection: Collection, expected: dict[str, dict[str, Any]]) -
 
 
 def test_on_a_map(collection: Collection, expected: dict[str, dict[str, Any]]) -> None:
-    by_segment = dataset.facts(collection, "segment", np.arange(1, 7), None)
+    by_segment = dataset.facts(collection.maps, "segment", np.arange(1, 7), None)
     assert {item.id: shown(item) for item in by_segment.items} == expected
-    (call,) = dataset.facts(collection, "call", np.array([1]), "segment in (2, 5)").items
+    (call,) = dataset.facts(collection.maps, "recording", np.array([1]), "segment in (2, 5)").items
     assert (call.emotion, call.emotion_score) == ("neutral", pytest.approx((0.35 + 0.8) / 2))
-    (unclear,) = dataset.facts(collection, "call", np.array([1]), "segment in (1, 5)").items
+    (unclear,) = dataset.facts(collection.maps, "recording", np.array([1]), "segment in (1, 5)").items
     assert (unclear.emotion, unclear.emotion_score) == ("unsure", None)
     assert unclear.valence == pytest.approx(np.mean([expected[name]["valence"] for name in ("seg:1", "seg:5")]))
-    (nothing,) = dataset.facts(collection, "call", np.array([1]), "segment = 6").items
+    (nothing,) = dataset.facts(collection.maps, "recording", np.array([1]), "segment = 6").items
     assert shown(nothing) == dict.fromkeys(SHOWN)
 
 
@@ -199,16 +198,6 @@ def test_scores_given_anew_are_named_by_length_and_level(tmp_path: Path) -> None
             catalog, np.array([1]), sure[:1] * 0, StoredProjection("p", "fitted", "s", b"", {}, by.created_at)
         )
         assert next(iter(catalog.segments()))[1].emotion == "sad"
-
-
-def test_what_is_not_named_tells_no_emotions_apart(tmp_path: Path) -> None:
-    """Of the moments that an explanation's directions are found by."""
-    with e2vsearch.open(tmp_path / "index", create=True) as collection:
-        collection.catalog.pin(SPACE, "saved")
-        collection.catalog.store(a_call(1, ("seg:1",) * 6 + ("seg:2",) * 6 + ("seg:3",) * 6))
-        assert len(background_scores(collection).axes) == 0  # anger alone is named
-        collection.catalog.store(a_call(2, ("seg:5",) * 6))
-        assert len(background_scores(collection).axes) == 1
 
 
 def test_the_level_of_what_is_ingested_and_of_a_clip(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from planted import DIM, LABELS, VOICES, Planted
 
 from e2vsearch.errors import AnalysisError, SpaceMismatch, TooFewExamples
 from e2vsearch.projections import discriminant, head
-from e2vsearch.projections.base import RAW, unit
+from e2vsearch.projections.base import RAW
 from e2vsearch.projections.linear import NUANCE_DIMS, LinearProjection, unpack
 from e2vsearch.projections.view import ProjectedVectors
 from e2vsearch.vectors.engine import Kind
+from e2vsearch.vectors.exact import unit
 from e2vsearch.vectors.faiss.index import FaissEngine
 
 
@@ -78,6 +79,7 @@ def test_classes_without_scores_and_rounded_scores_do_not_bend_the_head() -> Non
     assert float((told * truth).sum() / np.linalg.norm(told) / np.linalg.norm(truth)) > 0.9
 
 
+@pytest.mark.torch
 def test_emotion2vec_gives_the_head_that_makes_its_scores(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     pytest.importorskip("funasr")

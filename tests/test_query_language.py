@@ -20,7 +20,8 @@ from e2vsearch.collection import Collection
 from e2vsearch.errors import NotStored, QueryError
 from e2vsearch.search import background, score
 from e2vsearch.search.query import Reference
-from e2vsearch.types import Hit, QueryResult, Space
+from e2vsearch.search.result import QueryResult
+from e2vsearch.types import Hit, Space
 
 DIM = 12
 EMOTIONS = ("angry", "neutral", "sad")
@@ -90,7 +91,12 @@ def test_weights_and_what_is_unwanted_by_segment(
     """The score of the docstring, worked out by hand for every moment."""
     monkeypatch.setattr(score, "_ALL_CELLS", 0)  # through the index, unless asked to compare all
     result = collection.query(
-        ("seg:1", 2.0), ("call:3", 1.0), avoid=[Reference("seg:50", 0.7), "call:9"], by="segment", k=k, exact=exact
+        Reference("seg:1", 2.0),
+        Reference("call:3", 1.0),
+        avoid=[Reference("seg:50", 0.7), "call:9"],
+        by="segment",
+        k=k,
+        exact=exact,
     )
     wanted = (2 * units @ units[0] + (units @ units[of_call(3)].T).max(axis=1)) / 3
     taken = 0.7 * np.maximum(units @ units[49], 0) + 0.5 * np.maximum((units @ units[of_call(9)].T).max(axis=1), 0)
@@ -99,8 +105,8 @@ def test_weights_and_what_is_unwanted_by_segment(
     best = np.argsort(-scores)[: min(k, np.isfinite(scores).sum())]
     assert [number(hit.segment) - 1 for hit in result] == best.tolist()
     assert [hit.score for hit in result] == pytest.approx(scores[best].tolist(), abs=1e-5)
-    assert result.reference == ("seg:1", "call:3")
-    assert result.but_not == ("seg:50", "call:9")
+    assert result.references == ("seg:1", "call:3")
+    assert result.avoid == ("seg:50", "call:9")
     assert result.exact
 
 
@@ -111,7 +117,7 @@ def test_weights_and_what_is_unwanted_by_call(
 ) -> None:
     """A penalty counts against moments: late interaction goes over what is left of each cosine."""
     monkeypatch.setattr(score, "_ALL_CELLS", cells)
-    references: list[Any] = [("call:3", 2.0), ("seg:1", 1.0)] if weighted else ["call:3", "seg:1"]
+    references: list[Any] = [Reference("call:3", 2.0), Reference("seg:1", 1.0)] if weighted else ["call:3", "seg:1"]
     result = collection.query(*references, avoid=["seg:50"], k=5)
     left = np.vstack([units[of_call(3)] @ units.T, units[:1] @ units.T]) - 0.5 * np.maximum(units[49] @ units.T, 0)
     left[:, [0, 49, *of_call(3)]] = -np.inf
@@ -124,14 +130,14 @@ def test_weights_and_what_is_unwanted_by_call(
 
 def test_equal_weights_of_single_segments_change_nothing_by_call(collection: Collection) -> None:
     plain = collection.query("seg:1", "seg:70", k=9)
-    weighed = collection.query(("seg:1", 3), ("seg:70", 3), k=9)
+    weighed = collection.query(Reference("seg:1", 3), Reference("seg:70", 3), k=9)
     assert [hit.recording for hit in weighed] == [hit.recording for hit in plain]
     assert [hit.score for hit in weighed] == pytest.approx([hit.score for hit in plain], abs=1e-6)
 
 
 def test_a_heavier_weight_draws_nearer(collection: Collection) -> None:
     def nearness(weight: float) -> float:
-        result = collection.query(("seg:1", weight), ("seg:8", 1.0), by="segment", k=10, explain=True)
+        result = collection.query(Reference("seg:1", weight), Reference("seg:8", 1.0), by="segment", k=10, explain=True)
         cosines = [match.cosine for hit in result for match in hit.why.matches if match.reference == "seg:1"]
         return float(np.mean(cosines))
 
@@ -153,15 +159,19 @@ def test_a_penalty_is_never_a_bonus(collection: Collection, units: NDArray[np.fl
     assert [hit.score for hit in kept] == pytest.approx([hit.score for hit in plain], abs=1e-6)
 
 
-@pytest.mark.parametrize("by", ["call", "segment"])
+@pytest.mark.parametrize("by", ["recording", "segment"])
 def test_what_the_index_misses_is_found(
     collection: Collection, units: NDArray[np.float64], by: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With all of its first look penalised, the answer lies further down and is still the true one."""
     monkeypatch.setattr(score, "_ALL_CELLS", 0)
-    monkeypatch.setattr(score, "_FIRST_LOOK", 10)
+    monkeypatch.setattr(score, "_FIRST_SEARCH", 10)
     plain = collection.query("seg:1", by="segment", k=10)
-    asked: dict[str, Any] = {"but_not": [(plain[0].segment, 2.0), (plain[1].segment, 2.0)], "by": by, "k": 1}
+    asked: dict[str, Any] = {
+        "avoid": [Reference(plain[0].segment, 2.0), Reference(plain[1].segment, 2.0)],
+        "by": by,
+        "k": 1,
+    }
     near, true = collection.query("seg:1", **asked), collection.query("seg:1", **asked, exact=True)
     assert [hit.segment for hit in near] == [hit.segment for hit in true]
     assert near[0].segment not in {hit.segment for hit in plain}
@@ -182,8 +192,8 @@ def test_a_mixture_of_emotions(collection: Collection, units: NDArray[np.float64
     best = np.argsort(-scores)[:6]
     assert [number(hit.segment) - 1 for hit in result] == best.tolist()
     assert [hit.score for hit in result] == pytest.approx(scores[best].tolist(), abs=1e-5)
-    assert result.reference == ("emotion:angry + emotion:sad",)
-    assert result.but_not == ("emotion:neutral",)
+    assert result.references == ("emotion:angry + emotion:sad",)
+    assert result.avoid == ("emotion:neutral",)
 
 
 def collection_target(collection: Collection, name: str) -> NDArray[np.float64]:
@@ -245,12 +255,12 @@ def test_labels_of_ones_own_are_names_too(tmp_path: Path, database_url: str) -> 
     [
         ({"recording": 1}, "segment"),
         ({"recording": 2, "agent": 3}, "segment"),
-        ({"day": 2}, "call"),
-        ({"meta.agent": 1, "day": 4}, "call"),
-        ({"agent": 500}, "call"),
+        ({"day": 2}, "recording"),
+        ({"meta.agent": 1, "day": 4}, "recording"),
+        ({"agent": 500}, "recording"),
     ],
 )
-@pytest.mark.parametrize("extra", [{}, {"but_not": ["seg:9"]}, {"where": "start_s < 6"}])
+@pytest.mark.parametrize("extra", [{}, {"avoid": ["seg:9"]}, {"where": "start_s < 6"}])
 def test_at_most_so_many_of_a_kind(collection: Collection, per: dict[str, int], by: Any, extra: dict[str, Any]) -> None:
     """The same as going through the whole ranking from the top."""
 
@@ -267,7 +277,7 @@ def test_at_most_so_many_of_a_kind(collection: Collection, per: dict[str, int], 
             taken.update(values(hit))
             expected.append(hit.segment)
     for k in (3, 12, 1000):
-        result = collection.query("seg:1", k=k, by=by, per=per, **extra)
+        result = collection.query("seg:1", k=k, by=by, group_by=tuple(per), group_size=tuple(per.values()), **extra)
         assert [hit.segment for hit in result] == expected[:k]
 
 
@@ -293,17 +303,14 @@ def test_reasons_of_a_plain_query(collection: Collection, units: NDArray[np.floa
             assert match.reference_start_s == collection.segments(match.reference)[0].start_s
         for shared in hit.why.shared:
             assert shared.reference == pytest.approx(reference[EMOTIONS.index(shared.emotion)], abs=1e-5)
-            assert shared.moment == pytest.approx(hit.scores[shared.emotion])
-        commonness = [min(shared.reference, shared.moment) for shared in hit.why.shared]
+            assert shared.segment == pytest.approx(hit.scores[shared.emotion])
+        commonness = [min(shared.reference, shared.segment) for shared in hit.why.shared]
         assert commonness == sorted(commonness, reverse=True)
-        assert hit.why.emotion_part is not None
-        assert hit.why.rest_part is not None
-        assert hit.why.emotion_part + hit.why.rest_part == pytest.approx(hit.segment_score, abs=1e-5)
 
 
 def test_reasons_of_a_mixture(collection: Collection, units: NDArray[np.float64]) -> None:
     result = collection.query(
-        ("seg:1", 2.0), "seg:8", avoid=[Reference("seg:50", 0.3)], by="segment", k=5, explain=True
+        Reference("seg:1", 2.0), "seg:8", avoid=[Reference("seg:50", 0.3)], by="segment", k=5, explain=True
     )
     for hit in result:
         assert hit.why is not None
@@ -315,28 +322,6 @@ def test_reasons_of_a_mixture(collection: Collection, units: NDArray[np.float64]
         assert against.penalty == pytest.approx(0.3 * max(0, float(unit @ units[49])), abs=1e-5)
         assert (2 * first + second) / 3 - against.penalty == pytest.approx(hit.score, abs=1e-5)
         assert all(match.segment == hit.segment for match in hit.why.matches)
-
-
-def test_the_emotion_part_is_what_tells_emotions_apart(tmp_path: Path) -> None:
-    """Two axes carry emotion, all others a voice: who shares the one or the other shows in the parts."""
-    rng = np.random.default_rng(1)
-    with e2vsearch.open(tmp_path / "index", create=True) as collection:
-        collection.catalog.pin(Space("saved", "made", DIM, EMOTIONS), "saved")
-        for at in range(60):
-            voice = np.concatenate([np.zeros(2), rng.standard_normal(DIM - 2)])
-            kinds = rng.integers(3, size=4)
-            feeling = np.zeros((4, DIM))
-            feeling[:, :2] = np.array([[3, 0], [-1.5, 2.6], [-1.5, -2.6]])[kinds]
-            scores = np.eye(3)[kinds] * 0.9 + 0.05
-            collection.catalog.store(made_recording(at, feeling + voice, scores))
-        result = collection.query("seg:1", by="segment", k=300, explain=True)
-        emotion = collection.segments("seg:1")[0].emotion
-        same = [hit.why.emotion_part for hit in result if hit.why and hit.emotion == emotion]
-        other = [hit.why.emotion_part for hit in result if hit.why and hit.emotion != emotion]
-        assert min(same) > max(other)  # type: ignore[type-var]
-        voice_mates = [hit for hit in result if hit.recording == "call:1"]
-        rest = np.mean([hit.why.rest_part for hit in voice_mates if hit.why])  # type: ignore[misc]
-        assert rest > np.mean([abs(hit.why.rest_part) for hit in result if hit.why and hit.why.rest_part]) + 0.1
 
 
 def test_reasons_of_a_clip_and_of_fused_vectors(tmp_path: Path) -> None:
@@ -385,13 +370,13 @@ def test_a_sample_is_drawn_again_once_much_has_come(tmp_path: Path) -> None:
         (hit, *_) = collection.query("seg:1", by="segment", explain=True)
         assert hit.percentile is None  # one recording: no pair to compare with
         assert hit.why is not None
-        assert (hit.why.emotion_part, hit.why.shared) == (None, ())
+        assert hit.why.shared == ()
         first = collection._background_scores()
         collection.catalog.store(made_recording(1, rng.standard_normal((30, DIM))))
         assert collection._background_scores() is not first
         assert collection._background_scores().cosines.size == 900
         collection.catalog.remove([1])
-        assert background.background_scores(collection).segments == 30
+        assert background.background_scores(collection.catalog, collection.projections.view().source).segments == 30
 
 
 # ---------------------------------------------------------------------------------------------------------- errors
@@ -400,22 +385,19 @@ def test_a_sample_is_drawn_again_once_much_has_come(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("references", "options", "error", "says"),
     [
-        ((("seg:1", 0.0),), {}, QueryError, "above 0"),
-        ((("seg:1", float("nan")),), {}, QueryError, "above 0"),
-        ((("seg:1", -1),), {}, QueryError, "but_not"),
-        ((), {"but_not": ["seg:1"]}, QueryError, "needs a reference"),
+        ((), {"avoid": ["seg:1"]}, QueryError, "needs a reference"),
         ((), {"emotion": {"angry": -1}}, QueryError, "only taken off"),
-        (("seg:1",), {"but_not": "seg:2"}, QueryError, "list"),
-        (("seg:1",), {"but_not": ["seg:999"]}, NotStored, "seg:999"),
+        (("seg:1",), {"avoid": "seg:2"}, QueryError, "list"),
+        (("seg:1",), {"avoid": ["seg:999"]}, NotStored, "seg:999"),
         ((), {"emotion": "bored"}, NotStored, "emotion:angry"),
         ((), {"emotion": {"angry": 1, "label:x": 1}}, NotStored, "label:x"),
         ((), {"emotion": {"angry": float("inf")}}, QueryError, "weight of angry"),
-        (("seg:1",), {"emotion_min": 0.5}, QueryError, "name one"),
-        ((), {"emotion": "angry", "emotion_min": 60}, QueryError, "between 0 and 1"),
-        (("seg:1",), {"per": {"recording": 0}}, QueryError, "1 or more"),
-        (("seg:1",), {"per": {"agnet": 1}}, QueryError, "did you mean agent"),
-        (("seg:1",), {"per": {"zzz": 1}}, QueryError, "day"),
-        (("seg:1",), {"but_not": ["seg:2"], "fuse": {"text": 1}}, QueryError, "side vectors"),
+        (("seg:1",), {"min_probability": 0.5}, QueryError, "name one"),
+        ((), {"emotion": "angry", "min_probability": 60}, QueryError, "between 0 and 1"),
+        (("seg:1",), {"group_by": "recording", "group_size": 0}, QueryError, "1 or more"),
+        (("seg:1",), {"group_by": "agnet"}, QueryError, "did you mean agent"),
+        (("seg:1",), {"group_by": "zzz"}, QueryError, "day"),
+        (("seg:1",), {"avoid": ["seg:2"], "named_vectors": {"text": 1}}, QueryError, "named vectors"),
     ],
 )
 def test_questions_that_make_no_sense(
@@ -426,8 +408,14 @@ def test_questions_that_make_no_sense(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("weight", [0.0, float("nan"), -1])
+def test_a_weight_is_above_0(weight: float) -> None:
+    with pytest.raises(QueryError, match=r"above 0.*avoid"):
+        Reference("seg:1", weight)
+
+
 def test_a_plain_result_says_nothing_new(collection: Collection) -> None:
     result = collection.query("seg:1", k=2)
     assert isinstance(result, QueryResult)
-    assert (result.but_not, result.arc) == ((), False)
+    assert (result.avoid, result.trajectory) == ((), False)
     assert all(hit.alignment == () for hit in result)

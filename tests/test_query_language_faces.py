@@ -13,7 +13,7 @@ from small_collection import make_collection
 import e2vsearch
 from e2vsearch.catalog import labels
 from e2vsearch.search.query import Reference
-from e2vsearch.types import QueryResult
+from e2vsearch.search.result import QueryResult
 
 
 @pytest.fixture(scope="module")

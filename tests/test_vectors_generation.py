@@ -18,7 +18,6 @@ import pytest
 from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
-from e2vsearch import files
 from e2vsearch.errors import GenerationBusy, GenerationError
 from e2vsearch.vectors.engine import IndexOptions, Kind
 from e2vsearch.vectors.faiss import storage
@@ -229,17 +228,17 @@ def test_a_generation_of_something_else_is_refused(built: Built, names: dict[str
 
 def test_a_generation_of_a_later_format_is_refused(built: Built) -> None:
     file = built.current / "manifest.json"
-    file.write_bytes(file.read_bytes().replace(b'"format": 2', b'"format": 3'))
+    file.write_bytes(file.read_bytes().replace(b'"format": 3', b'"format": 4'))
     (built.root / "CURRENT").write_text(f"{built.current.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n")
     index = built.index()
     built.assert_exact(index)
-    assert "format 3" in str(index.due())
+    assert "format 4" in str(index.due())
 
 
 def test_hashes_are_read_once_and_again_when_a_file_changes(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
-    real = files.sha256
-    monkeypatch.setattr(files, "sha256", lambda path: hashed.append(path.name) or real(path))
+    real = storage.sha256
+    monkeypatch.setattr(storage, "sha256", lambda path: hashed.append(path.name) or real(path))
     for path in built.current.iterdir():
         os.utime(path, (1e9, 1e9))  # long settled
     built.index().search(built.query, 1)

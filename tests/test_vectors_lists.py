@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,13 @@ from memory_source import MemorySource, clustered
 from numpy.typing import NDArray
 
 from e2vsearch.vectors import exact
-from e2vsearch.vectors.faiss import filter, nprobe
+from e2vsearch.vectors.faiss import nprobe
 from e2vsearch.vectors.faiss.index import FaissEngine
 from e2vsearch.vectors.faiss.ivf import Ivf, faiss_module
 from e2vsearch.vectors.faiss.ivf_writer import fill
+from e2vsearch.vectors.faiss.nprobe import RecallModel
 from e2vsearch.vectors.faiss.storage import Generation
+from e2vsearch.vectors.recall import held_out
 
 LISTS, DIM = 700, 1024  # 2.8 MB of centres
 
@@ -24,8 +25,8 @@ def filled(
     path: Path, dim: int = DIM, kind: str = "ivf-rabitq"
 ) -> tuple[Ivf, NDArray[np.float32], NDArray[np.float32]]:
     """Lists around made centres, those, and queries."""
-    centres, rows, queries = np.split(exact.unit(clustered(LISTS + 2000 + 100, dim)), [LISTS, LISTS + 2000])
-    fill(kind, rows, centres, rows, 0, path, lambda *_: None)
+    centres, rows, queries = np.split(exact.unit32(clustered(LISTS + 2000 + 100, dim)), [LISTS, LISTS + 2000])
+    fill(kind, rows, centres, 0, path, lambda *_: None)
     return Ivf.read(path, 2000, dim, LISTS), centres, queries
 
 
@@ -38,7 +39,7 @@ def true_lists(centres: NDArray[np.float32], queries: NDArray[np.float32], count
 
 
 @pytest.mark.parametrize("dim", [1024, 1000], ids=["power of two", "any"])
-@pytest.mark.parametrize("kind", ["ivf-rabitq", "ivf-sq8", "ivf-flat"])
+@pytest.mark.parametrize("kind", ["ivf-rabitq", "ivf-flat"])
 def test_lists_are_found_by_codes_of_their_centres(kind: str, dim: int, tmp_path: Path) -> None:
     faiss = faiss_module()
     ivf, centres, queries = filled(tmp_path / "ivf", dim, kind)
@@ -69,29 +70,29 @@ def test_codes_cost_no_row(tmp_path: Path) -> None:
     assert (np.sort(found, axis=1) == np.arange(0, 2000, 2)).all()
 
 
-# --------------------------------------------------------------------------------------------------------------- reach
+# --------------------------------------------------------------------------------------------------------- recall model
 
 
-def test_deeper_answers_take_as_many_lists_as_hold_the_same_share() -> None:
+def test_deeper_results_take_as_many_lists_as_hold_the_same_share() -> None:
     ranks = np.tile(np.arange(2000) // 10, (50, 1))  # ten rows to a list, nearest first
-    points = nprobe.points(ranks, 20, 2, 0.95)  # the nearest 20 are in the first two, all of them
+    points = RecallModel.fit(ranks, 20, 2, 0.95).points  # the nearest 20 are in the first two, all of them
     assert points[0] == (20, 2)
     assert [rows for rows, _ in points] == [20, 40, 100, 200, 500, 1000, 2000]
     for rows, lists in points[1:]:
         assert lists == np.ceil(0.9875 * rows / 10)  # a quarter of the 0.05 that may be missed is left out
-    assert nprobe.points(ranks[:, :100], 20, 2, 0.95)[-1][0] == 100  # no further than answers are known
-    half = nprobe.points(ranks, 20, 1, 0.95)
+    assert RecallModel.fit(ranks[:, :100], 20, 2, 0.95).points[-1][0] == 100  # no further than neighbours are known
+    half = RecallModel.fit(ranks, 20, 1, 0.95).points
     assert half[-1] == (2000, 100)
 
 
-def test_lists_never_fall_as_answers_grow() -> None:
+def test_lists_never_fall_as_results_grow() -> None:
     ranks = np.concatenate([np.full((10, 20), 50), np.zeros((10, 1980), np.int64)], axis=1)
-    assert nprobe.points(ranks, 20, 51, 0.9)[-1] == (2000, 51)
+    assert RecallModel.fit(ranks, 20, 51, 0.9).points[-1] == (2000, 51)
 
 
 def test_lists_between_and_beyond_what_was_measured() -> None:
-    reach = nprobe.ProbeDepth(3, ((20, 10), (200, 40), (2000, 160)))
-    found = reach.lists_for(np.array([1.0, 20, 200, np.sqrt(200 * 2000), 4000]))
+    model = RecallModel(((20, 10), (200, 40), (2000, 160)))
+    found = model.lists_for(np.array([1.0, 20, 200, np.sqrt(200 * 2000), 4000]))
     np.testing.assert_allclose(found, [10, 10, 40, 80, 320])
 
 
@@ -104,42 +105,39 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Generation, NDArray
     base = index._current()
     assert base is not None
     assert base.tuned == manifest.tuned  # as it was read back
-    return base, exact.unit(stored), exact.unit(queries)
+    return base, exact.unit32(stored), exact.unit32(queries)
 
 
-def test_an_index_measures_how_far_its_lists_reach(
+def test_lists_hold_the_same_share_at_every_depth(
     built: tuple[Generation, NDArray[np.float32], NDArray[np.float32]],
 ) -> None:
     base, stored, queries = built
     assert base.ivf is not None
-    assert base.tuned.reach is not None
-    assert base.tuned.nprobe is not None
-    assert base.tuned.k_factor is not None
-    assert base.tuned.reach.factor > base.tuned.k_factor
-    reach = dict(base.tuned.reach.points)
-    assert reach[20] <= base.tuned.nprobe
+    assert base.tuned.model is not None
+    lists_at = dict(base.tuned.model.points)
+    assert lists_at[20] == base.tuned.nprobe
     lists_of = base.ivf.list_of_row
     order = base.ivf.nearest(queries, base.ivf.nlist).lists
     shares = {}
-    for rows, lists in reach.items():
+    for rows, lists in lists_at.items():
         nearest, visited = np.argsort(-(queries @ stored.T), axis=1)[:, :rows], order[:, :lists]
         shares[rows] = share_found(lists_of[nearest], visited)
     assert max(shares.values()) - min(shares.values()) < 0.02
     assert min(shares.values()) > 0.94
 
 
-def test_a_generation_that_tells_no_reach_is_searched_by_its_tunings(
-    built: tuple[Generation, NDArray[np.float32], NDArray[np.float32]],
+@pytest.mark.parametrize("target", [0.9, 0.95, 0.99])
+def test_tuning_starts_where_lists_hold_enough(
+    built: tuple[Generation, NDArray[np.float32], NDArray[np.float32]], target: float
 ) -> None:
-    """As those built before it was measured."""
-    base, stored, queries = built
+    """Fewer lists than `Trial.fewest_lists` hold too little for any re-rank."""
+    base, stored, _ = built
     assert base.ivf is not None
-    kept = filter.RowMask(np.arange(25_000) % 10 == 0)
-    for tuned in (base.tuned, replace(base.tuned, reach=None)):
-        plan = filter.plan(base.ivf, tuned, 20, queries, kept, 25_000)
-        assert plan is not None
-        assert plan.near is not None
-        rows = base.ivf.search_near(plan.near, plan.candidates, kept.bits)
-        _, found = exact.rerank(queries, base.gather, rows, 20)
-        _, true = exact.top(queries, stored, 20, kept.mask)
-        assert share_found(true, found) >= 0.94
+    rows = held_out(base.ids, 0)[0]
+    trial = nprobe.Trial(base.ivf, stored, stored[rows], rows, 256)
+    for k in (20, 256):
+        fewest = trial.fewest_lists(k, target)
+        widest = nprobe.most_candidates("ivf-rabitq")
+        assert fewest > 1
+        assert trial.recall(k, fewest - 1, widest).lower_bound < target + 0.001  # scores that tie count either way
+        assert trial.recall(k, fewest, widest).lower_bound >= target - 0.01

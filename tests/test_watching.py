@@ -245,7 +245,7 @@ def test_what_is_there_and_what_comes(
         ]
         # what is deleted stays in the collection
         assert {recording.name for _, recording in collection.catalog.recordings()} == {"a", "b", "bad"}
-        assert collection.failures() == []
+        assert list(collection.failures()) == []
     assert [record.fields["outcome"] for record in caplog.records] == [each.outcome for each in seen]
     line = caplog.records[0].getMessage()
     assert line.startswith(f"uri={folder / 'a.wav'} outcome=stored recording=call:1 audio_s=1.5 seconds=")
@@ -287,7 +287,7 @@ def test_its_index_is_tended(folder: Path, call: Path, tmp_path: Path) -> None:
     shutil.copy(call, folder / "a.wav")
     with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         due: list[int] = []
-        collection.index.builder.mend = lambda due_: due.append(1)  # type: ignore[method-assign]
+        collection.index.builder.start = lambda due_: due.append(1)  # type: ignore[method-assign]
         watched(collection, folder, *[lambda: None] * 3, lambda: save(folder / "b.wav", speech(1.5, seed=2)))
         assert len(due) == 2  # after each that was stored, and not at every look
 

@@ -13,6 +13,7 @@ import e2vsearch
 from e2vsearch import audio
 
 
+@pytest.mark.slow
 def test_a_clip_of_a_real_call_finds_that_call(shared_audio: Path, tmp_path: Path) -> None:
     calls = shared_audio / "calls" / "audio"
     with e2vsearch.open(tmp_path / "index", encoder="light", create=True) as collection:
@@ -38,15 +39,22 @@ def test_a_clip_of_a_real_call_finds_that_call(shared_audio: Path, tmp_path: Pat
             assert f"{itself.score:.4f}" == "1.0000"
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("shape", ["tiny", pytest.param("large", marks=pytest.mark.slow)])
-def test_a_collection_holds_emotion2vecs_own_vectors(shape: str, tmp_path: Path) -> None:
+def test_a_collection_holds_emotion2vecs_own_vectors(
+    shape: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stored vectors equal `AutoModel.generate`, one clip at a time, on weights of the published shape."""
     for package in ("torch", "funasr"):
         if importlib.util.find_spec(package) is None:
             pytest.skip("the 'emotion2vec' extra is not installed")
     from random_emotion2vec import write_model
 
-    folder = write_model(tmp_path / "emotion2vec_folder", shape)
+    if shape == "large":
+        monkeypatch.setenv("E2VSEARCH_WEIGHTS_CACHE", "off")  # else 650 MB more are written
+        folder = request.getfixturevalue("large_emotion2vec")
+    else:
+        folder = write_model(tmp_path / "emotion2vec_folder", shape)
     calls = tmp_path / "calls"
     calls.mkdir()
     save(calls / "mono.wav", np.concatenate([speech(2.0, seed=1), np.zeros(20_000, np.float32), speech(3.1, seed=2)]))

@@ -31,13 +31,10 @@ from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.linear import LinearProjection
 from e2vsearch.projections.sampling import sampled, voices_of
 from e2vsearch.projections.view import load_projection
-from e2vsearch.types import Head
-from e2vsearch.vectors.faiss.storage import Manifest
+from e2vsearch.types import MAX_NAME, Head
+from e2vsearch.vectors.engine import BuildReport
 
 Vectors = NDArray[np.float32]
-
-MAX_NAME = 64
-"""Characters of a projection's name, as the database keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +234,7 @@ def compare(
     return tuple(_compared(found, each, each.name == used, seed, draws) for each in projections)
 
 
-def use(context: AnalysisContext, name: str) -> Manifest | None:
+def use(context: AnalysisContext, name: str) -> BuildReport | None:
     """Search through a projection from now on, here and in every other process; ``raw`` for none.
 
     Its index is built first where one is due, so that no query waits. Nothing is ingested again.

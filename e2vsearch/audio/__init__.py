@@ -1,6 +1,6 @@
-"""A file, bytes or an array → float32 ``(channels, samples)`` at 16 kHz. Knows samples, nothing of speech or vectors.
+"""Audio files, bytes and arrays are read as float32 ``(channels, samples)`` at 16 kHz.
 
-Everything heard in e2vsearch comes through here, so shapes and units are fixed here once. Channels stay apart: the
+All audio in e2vsearch comes through here, so shapes and units are fixed here once. Channels stay apart: the
 agent and the customer feel different things. PCM that is at 16 kHz already comes back bit for bit; any other rate goes
 through one filter (soxr, HQ), whatever decoded it.
 
@@ -11,11 +11,12 @@ declares (AAC, MP3, Opus) is taken off first, as every player does.
 
 from __future__ import annotations
 
+import io
 import math
 import os
-import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,18 @@ from numpy.typing import NDArray
 from e2vsearch.audio.decode import AudioInfo, open_decoder
 from e2vsearch.audio.sources import ARRAY_NAME, BYTES_NAME, floats, opened, planes
 from e2vsearch.errors import AudioEmpty, AudioError, AudioInvalid, SettingsError
+from e2vsearch.files import atomic_write
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "SAMPLING_RATE_HZ",
     "AudioInfo",
     "AudioSource",
+    "OpenAudio",
     "Signal",
     "cut",
     "encode",
+    "open",
     "peaks",
     "probe",
     "read",
@@ -62,8 +66,67 @@ _CUT_PREROLL_S = 0.25
 """Resampled before a cut, so that the filter has settled; soxr HQ reaches back less than 0.05 s from 8 kHz."""
 
 
+class OpenAudio:
+    """An open source: what it says of itself, and its samples."""
+
+    def __init__(self, info: AudioInfo, name: str, native: Callable[[int], Iterator[NDArray[np.float32]]]) -> None:
+        self.info = info
+        self.name = name  # for messages
+        self._native = native  # blocks ``(samples, channels)`` at its own rate, from a sample on
+
+    def blocks(self, block_s: float = 20.0) -> Iterator[Signal]:
+        """Yield the recording in blocks, as `stream` does; to be called once.
+
+        Raises:
+            AudioError: as for `stream`.
+        """
+        if not block_s > 0:
+            raise SettingsError(f"block_s is {block_s}: a block lasts more than 0 s")
+        size = max(1, round(block_s * SAMPLING_RATE_HZ))
+        held: list[NDArray[np.float32]] = []
+        count = 0
+        for block in self.resampled(0):
+            held.append(block)
+            count += len(block)
+            while count >= size:
+                whole = np.concatenate(held)
+                yield _turned(whole[:size])
+                held, count = [whole[size:]], count - size
+        if count:
+            yield _turned(np.concatenate(held))
+
+    def resampled(self, first: int) -> Iterator[NDArray[np.float32]]:
+        """Yield blocks ``(samples, channels)`` at 16 kHz, from sample `first` at the source's own rate on."""
+        return _resampled(_finite(self._native(first), self.name, self.info, first), self.info)
+
+
+@contextmanager
+def open(source: AudioSource, *, sampling_rate_hz: int | None = None) -> Iterator[OpenAudio]:
+    """Open a source, so that what it says of itself and its samples are read from one opened file.
+
+    Args:
+        source: a path, encoded bytes, or an array as for `stream`.
+        sampling_rate_hz: an array's rate, as for `stream`.
+
+    Raises:
+        AudioError: one of its kinds, see `stream`. Damage that only decoding shows is found by `OpenAudio.blocks`.
+    """
+    if isinstance(source, np.ndarray):
+        rows, rate_hz = planes(source), SAMPLING_RATE_HZ if sampling_rate_hz is None else sampling_rate_hz
+        _check_rate(ARRAY_NAME, rate_hz)
+        info = AudioInfo(rows.shape[0], rate_hz, rows.shape[1] / rate_hz, f"array {source.dtype}")
+        yield OpenAudio(info, ARRAY_NAME, partial(_array_blocks, rows, rate_hz))
+        return
+    if sampling_rate_hz is not None:
+        name = BYTES_NAME if isinstance(source, bytes) else str(source)
+        raise AudioInvalid(f"{name} states its own sampling rate: sampling_rate_hz is for arrays")
+    with opened(source) as file, open_decoder(file) as decoder:
+        _check_rate(file.name, decoder.info.sampling_rate_hz)
+        yield OpenAudio(decoder.info, file.name, decoder.blocks)
+
+
 def probe(source: AudioSource, *, sampling_rate_hz: int | None = None) -> AudioInfo:
-    """What a source says of itself, without decoding it.
+    """Return what a source says of itself, without decoding it.
 
     Args:
         source: a path, encoded bytes, or an array as for `stream`.
@@ -72,14 +135,14 @@ def probe(source: AudioSource, *, sampling_rate_hz: int | None = None) -> AudioI
     Raises:
         AudioError: one of its kinds, see `stream`. Damage that only decoding shows is not found.
     """
-    with _native(source, sampling_rate_hz) as (info, _, _):
-        return info
+    with open(source, sampling_rate_hz=sampling_rate_hz) as audio:
+        return audio.info
 
 
 def stream(
     source: AudioSource, *, block_s: float = 20.0, sampling_rate_hz: int | None = None
 ) -> Generator[Signal, None, None]:
-    """A recording in blocks, in bounded memory: what `read` returns, cut into pieces.
+    """Yield a recording in blocks, in bounded memory: what `read` returns, cut into pieces.
 
     Args:
         source: a path, encoded bytes, or an array ``(samples,)`` or ``(channels, samples)`` of float32 or float64 in
@@ -97,25 +160,12 @@ def stream(
         AudioTruncated: ends before its header says it should; some formats show that only after the last block.
         AudioInvalid: NaN or infinite samples, an array of the wrong shape or dtype, or a senseless rate.
     """
-    if not block_s > 0:
-        raise SettingsError(f"block_s is {block_s}: a block lasts more than 0 s")
-    size = max(1, round(block_s * SAMPLING_RATE_HZ))
-    with _native(source, sampling_rate_hz) as (info, name, blocks):
-        held: list[NDArray[np.float32]] = []
-        count = 0
-        for block in _resampled(_finite(blocks(0), name, info), info):
-            held.append(block)
-            count += len(block)
-            while count >= size:
-                whole = np.concatenate(held)
-                yield _turned(whole[:size])
-                held, count = [whole[size:]], count - size
-        if count:
-            yield _turned(np.concatenate(held))
+    with open(source, sampling_rate_hz=sampling_rate_hz) as audio:
+        yield from audio.blocks(block_s)
 
 
 def read(source: AudioSource, *, sampling_rate_hz: int | None = None) -> Signal:
-    """A whole recording, ``(channels, samples)`` float32 at 16 kHz. For calls of unknown length use `stream`.
+    """Return a whole recording, ``(channels, samples)`` float32 at 16 kHz. For calls of unknown length use `stream`.
 
     Raises:
         AudioError: as for `stream`.
@@ -124,7 +174,7 @@ def read(source: AudioSource, *, sampling_rate_hz: int | None = None) -> Signal:
 
 
 def cut(source: AudioSource, start_s: float, end_s: float, *, channel: int | None = None) -> Signal:
-    """Just one moment: ``read(source)[:, start:end]`` without decoding all that comes before it.
+    """Return ``read(source)[:, start:end]`` without decoding all that comes before it.
 
     Args:
         source: as for `stream`; an array must be at 16 kHz.
@@ -144,7 +194,8 @@ def cut(source: AudioSource, start_s: float, end_s: float, *, channel: int | Non
     if not (math.isfinite(start_s) and math.isfinite(end_s) and 0 <= start_s < end_s):
         raise SettingsError(f"a cut from {start_s} to {end_s} s makes no sense: give 0 <= start < end, in seconds")
     begin, end = round(start_s * SAMPLING_RATE_HZ), round(end_s * SAMPLING_RATE_HZ)
-    with _native(source, None) as (info, name, blocks):
+    with open(source) as audio:
+        info, name = audio.info, audio.name
         if channel is not None and not 0 <= channel < info.channels:
             raise SettingsError(f"{name} has no channel {channel}: it has {info.channels}, counted from 0")
         # start on a sample that both rates share, so that the filter falls on the same phase as in `read`
@@ -152,7 +203,7 @@ def cut(source: AudioSource, start_s: float, end_s: float, *, channel: int | Non
         first = max(0, int((start_s - _CUT_PREROLL_S) * info.sampling_rate_hz)) // step * step
         position = first * SAMPLING_RATE_HZ // info.sampling_rate_hz
         held: list[NDArray[np.float32]] = []
-        for block in _resampled(_finite(blocks(first), name, info, first), info):
+        for block in audio.resampled(first):
             wanted = block[max(0, begin - position) : max(0, end - position)]
             position += len(block)
             if len(wanted):
@@ -166,7 +217,7 @@ def cut(source: AudioSource, start_s: float, end_s: float, *, channel: int | Non
 
 
 def peaks(signal: Signal, n: int = 200) -> NDArray[np.float32]:
-    """The largest magnitude in each of `n` equal parts, ``(channels, n)``, for drawing a waveform.
+    """Return the largest magnitude in each of `n` equal parts, ``(channels, n)``, for drawing a waveform.
 
     A signal of fewer than `n` samples repeats some; one without samples gives zeros.
     """
@@ -184,7 +235,7 @@ def peaks(signal: Signal, n: int = 200) -> NDArray[np.float32]:
 
 
 def write(path: str | os.PathLike[str], signal: Signal) -> None:
-    """Writes 16 kHz 16-bit WAV or FLAC, whichever the suffix says; a reader never sees half a file.
+    """Write 16 kHz 16-bit WAV or FLAC, whichever the suffix says; a reader never sees half a file.
 
     Samples beyond full scale are clipped. What `read` gave from a 16-bit 16 kHz file comes back bit for bit.
 
@@ -202,29 +253,27 @@ def write(path: str | os.PathLike[str], signal: Signal) -> None:
     if path.suffix.lower() not in (".wav", ".flac"):
         raise AudioError(f"{path} would be neither WAV nor FLAC: give it the suffix .wav or .flac")
     samples = _pcm(signal, str(path))
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with aside.open("xb") as file:
-            soundfile.write(file, samples, SAMPLING_RATE_HZ, "PCM_16", format=path.suffix[1:].upper())
-        aside.replace(path)
+        atomic_write(path, _encoded(samples, path.suffix[1:].upper()))
     except (OSError, soundfile.LibsndfileError) as error:
-        aside.unlink(missing_ok=True)
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise AudioError(f"{path} cannot be written ({why}): check its folder and the space on the disk") from error
 
 
 def encode(signal: Signal) -> bytes:
-    """The bytes of a 16 kHz 16-bit WAV file, as `write` would write it.
+    """Return the bytes of a 16 kHz 16-bit WAV file, as `write` would write it.
 
     Raises:
         AudioInvalid: NaN or infinite samples, or a wrong shape or dtype.
     """
-    import io
+    return _encoded(_pcm(signal, "WAV"), "WAV")
 
+
+def _encoded(samples: NDArray[np.int16], format: str) -> bytes:
     import soundfile
 
     buffer = io.BytesIO()
-    soundfile.write(buffer, _pcm(signal, "WAV"), SAMPLING_RATE_HZ, "PCM_16", format="WAV")
+    soundfile.write(buffer, samples, SAMPLING_RATE_HZ, "PCM_16", format=format)
     return buffer.getvalue()
 
 
@@ -237,32 +286,10 @@ def _pcm(signal: Signal, name: str) -> NDArray[np.int16]:
     return samples
 
 
-class _Blocks:
-    """An array that is read as decoders are: blocks of a second, ``(samples, channels)``."""
-
-    def __init__(self, rows: NDArray[Any], rate_hz: int) -> None:
-        self._rows, self._rate_hz = rows, rate_hz
-
-    def __call__(self, start: int = 0) -> Iterator[NDArray[np.float32]]:
-        for at in range(start, self._rows.shape[1], self._rate_hz):
-            yield floats(self._rows[:, at : at + self._rate_hz]).T
-
-
-@contextmanager
-def _native(source: AudioSource, rate_hz: int | None) -> Iterator[tuple[AudioInfo, str, Any]]:
-    """What a source is, its name, and ``blocks(start)`` at its own rate."""
-    if isinstance(source, np.ndarray):
-        rows, rate_hz = planes(source), SAMPLING_RATE_HZ if rate_hz is None else rate_hz
-        _check_rate(ARRAY_NAME, rate_hz)
-        info = AudioInfo(rows.shape[0], rate_hz, rows.shape[1] / rate_hz, f"array {source.dtype}")
-        yield info, ARRAY_NAME, _Blocks(rows, rate_hz)
-        return
-    if rate_hz is not None:
-        name = BYTES_NAME if isinstance(source, bytes) else str(source)
-        raise AudioInvalid(f"{name} states its own sampling rate: sampling_rate_hz is for arrays")
-    with opened(source) as file, open_decoder(file) as decoder:
-        _check_rate(file.name, decoder.info.sampling_rate_hz)
-        yield decoder.info, file.name, decoder.blocks
+def _array_blocks(rows: NDArray[Any], rate_hz: int, start: int) -> Iterator[NDArray[np.float32]]:
+    """Yield an array as decoders yield a file: blocks of a second, ``(samples, channels)``."""
+    for at in range(start, rows.shape[1], rate_hz):
+        yield floats(rows[:, at : at + rate_hz]).T
 
 
 def _check_rate(name: str, rate_hz: int) -> None:
@@ -283,7 +310,7 @@ def _finite(
 
 
 def _resampled(blocks: Iterator[NDArray[np.float32]], info: AudioInfo) -> Iterator[NDArray[np.float32]]:
-    """The same at 16 kHz. soxr's answer does not depend on how its input is cut into blocks."""
+    """Yield the same at 16 kHz; soxr's answer does not depend on how its input is cut into blocks."""
     if info.sampling_rate_hz == SAMPLING_RATE_HZ:
         yield from blocks
         return

@@ -1,11 +1,9 @@
-"""A copy of a collection's database while others read and write it. Knows SQLite's files, nothing of what they say."""
+"""Copies of a collection's database while others read and write it."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,13 +11,14 @@ from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.database import place, sqlite_file
 from e2vsearch.errors import CatalogError
+from e2vsearch.files import atomic_path
 
 
 def backup(url: URL, target: Path) -> int:
-    """Writes all that is committed at this moment to one new file, and gives its size in bytes.
+    """Write all that is committed at this moment to one new file, and return its size in bytes.
 
-    SQLite's online backup reads one snapshot of the write-ahead log: nobody waits, and what is committed meanwhile is
-    not in it. The file is checked, synced and only then given its name.
+    SQLite's online backup reads one snapshot of the write-ahead log: no other connection waits, and later commits are
+    not in it. The file is checked and synced before it gets its name.
 
     Args:
         url: of the database.
@@ -36,35 +35,20 @@ def backup(url: URL, target: Path) -> int:
         )
     if target.exists():
         raise CatalogError(f"{target} is there already - name a new file")
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _copy(file, aside)
-        aside.rename(target)
+        with atomic_path(target) as aside:
+            _copy(file, aside)
         return target.stat().st_size
     except (sqlite3.Error, OSError) as error:
         raise CatalogError(f"{target} cannot be written ({error}): free the disk, or name another file") from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()
 
 
 def _copy(file: Path, aside: Path) -> None:
-    source = sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)
-    try:
-        copy = sqlite3.connect(aside)
-        try:
-            source.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole by itself
-            found = str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])
-            if found != "ok":
-                raise sqlite3.DatabaseError(f"the copy of {file} is damaged: {found}")
-        finally:
-            copy.close()
-    finally:
-        source.close()
-    descriptor = os.open(aside, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    uri = f"file:{quote(str(file.absolute()))}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(aside)) as copy:
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, complete without a log
+        found = str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"the copy of {file} is damaged: {found}")

@@ -23,7 +23,7 @@ class StoredMap:
     """One run, without its points."""
 
     name: str
-    by: str  # "segment" or "call"
+    by: str  # "segment" or "recording"
     where: str | None
     options: Mapping[str, Any]  # plain JSON
     clusters: Sequence[Mapping[str, Any]]  # plain JSON
@@ -66,7 +66,7 @@ def items(catalog: Catalog, by: str, where: str | None) -> NDArray[np.int64]:
     Raises:
         BadFilter: it does not parse, or names nothing known.
     """
-    query = select(SegmentRow.recording_id if by == "call" else SegmentRow.id).distinct()
+    query = select(SegmentRow.recording_id if by == "recording" else SegmentRow.id).distinct()
     return catalog.ids(query if where is None else query.where(catalog.condition(where)))
 
 
@@ -128,7 +128,7 @@ def load(catalog: Catalog, name: str) -> tuple[StoredMap, StoredPoints] | None:
             RecordingRow.recorded_at,
         )
         query = select(*columns).where(MapPointRow.map_id == row.id).order_by(MapPointRow.item_id)
-        if row.by == "call":
+        if row.by == "recording":
             query = query.join(RecordingRow, RecordingRow.id == MapPointRow.item_id)
         else:
             query = query.join(SegmentRow, SegmentRow.id == MapPointRow.item_id)

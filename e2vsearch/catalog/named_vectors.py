@@ -1,4 +1,4 @@
-"""Side vectors: named sets of vectors, any model's, of any kind of thing, attached to segments. Knows rows alone."""
+"""Named vectors: sets of vectors that other models made of segments."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, Select, delete, func, insert, select
 
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, parts
 from e2vsearch.catalog.reader import CatalogReader
-from e2vsearch.catalog.schema import SegmentRow, SideRow, SideVectorRow
+from e2vsearch.catalog.schema import NamedVectorRow, NamedVectorSetRow, SegmentRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NotStored, SettingsError, SpaceMismatch, VectorFileError
-from e2vsearch.types import NamedVectors, segment_id
+from e2vsearch.types import MAX_NAME, NamedVectors, segment_id
 
 EMOTION = "emotion"
-"""What the collection's own vectors are called beside side vectors; no set of those may have the name."""
+"""The name of the collection's own vectors, which no set may have."""
 
-_NAME = re.compile(r"[A-Za-z_][\w.-]{0,63}")  # can stand before = and : on the command line
+_NAME = re.compile(rf"[A-Za-z_][\w.-]{{0,{MAX_NAME - 1}}}")  # can stand before = and : on the command line
 
 
 def attach(
@@ -30,24 +30,24 @@ def attach(
     vectors: ArrayLike,
     created_at: datetime | None = None,
 ) -> NamedVectors:
-    """Give segments their vectors in a set, which is made if need be; what they had there before is replaced.
+    """Store vectors of segments in a set, which is made if need be; vectors that a segment had there are replaced.
 
     Args:
-        catalog: where.
+        catalog: where they are stored.
         name: of the set.
         ids: ``(n,)`` segments' numbers, each once.
-        vectors: ``(n, dim)``, finite; of any length, since only their direction counts.
+        vectors: ``(n, dim)``, finite; of any length, since only their directions are compared.
         created_at: of a set that is made; None: now.
 
     Raises:
-        SettingsError: the name cannot be used.
-        VectorFileError: vectors that are none, or not one for each id.
+        SettingsError: the name is not allowed.
+        VectorFileError: vectors that are not numbers, not finite, or not one for each id.
         SpaceMismatch: the set has vectors of another dimension.
-        NotStored: a segment that is not there.
+        NotStored: a segment that the collection does not hold.
     """
     if not _NAME.fullmatch(name) or name == EMOTION:
         raise SettingsError(
-            f"side vectors cannot be called {name!r} - take a letter, then letters, digits, - and _, as in 'text' "
+            f"named vectors cannot be called {name!r} - take a letter, then letters, digits, - and _, as in 'text' "
             f"({EMOTION} is what the collection's own vectors are called)"
         )
     try:
@@ -68,9 +68,11 @@ def attach(
         raise VectorFileError(f"{name}: {segment_id(int(values[counts > 1][0]))} is there twice - keep one row of it")
     if not np.isfinite(rows).all():
         bad = ids[~np.isfinite(rows).all(axis=1)][0]
-        raise VectorFileError(f"{name}: the vector of {segment_id(int(bad))} has NaN or infinite values - mend it")
+        raise VectorFileError(
+            f"{name}: the vector of {segment_id(int(bad))} has NaN or infinite values - compute it anew"
+        )
     with catalog.writing() as connection:
-        side = _made(connection, name, rows.shape[1], created_at or datetime.now(UTC))
+        set_id = _set_id(connection, name, rows.shape[1], created_at or datetime.now(UTC))
         for pairs in parts(list(zip(ids.tolist(), rows, strict=True))):
             numbers = [number for number, _ in pairs]
             there = select(SegmentRow.id).where(SegmentRow.id.in_(numbers)).with_for_update(read=True)
@@ -80,36 +82,38 @@ def attach(
                     f"{name}: {segment_id(min(missing))} is not in the collection - "
                     "take ids from e2vsearch query --by segment -f json"
                 )
-            old = (SideVectorRow.side_id == side) & SideVectorRow.segment_id.in_(numbers)
-            connection.execute(delete(SideVectorRow).where(old))
-            new = [{"side_id": side, "segment_id": number, "vector": row.tobytes()} for number, row in pairs]
-            connection.execute(insert(SideVectorRow), new)
+            old = (NamedVectorRow.set_id == set_id) & NamedVectorRow.segment_id.in_(numbers)
+            connection.execute(delete(NamedVectorRow).where(old))
+            new = [{"set_id": set_id, "segment_id": number, "vector": row.tobytes()} for number, row in pairs]
+            connection.execute(insert(NamedVectorRow), new)
     return get(catalog, name)
 
 
-def _made(connection: Connection, name: str, dim: int, created_at: datetime) -> int:
-    found = connection.execute(select(SideRow.id, SideRow.dim).where(SideRow.name == name).with_for_update()).first()
+def _set_id(connection: Connection, name: str, dim: int, created_at: datetime) -> int:
+    query = select(NamedVectorSetRow.id, NamedVectorSetRow.dim).where(NamedVectorSetRow.name == name)
+    found = connection.execute(query.with_for_update()).first()
     if found is None:
         row = {"name": name, "dim": dim, "created_at": created_at}
-        return connection.execute(insert(SideRow).returning(SideRow.id), [row]).scalar_one()
+        return connection.execute(insert(NamedVectorSetRow).returning(NamedVectorSetRow.id), [row]).scalar_one()
     if found.dim != dim:
         raise SpaceMismatch(
-            f"the side vectors {name!r} have {found.dim} dimensions, not {dim} - "
+            f"the named vectors {name!r} have {found.dim} dimensions, not {dim} - "
             f"choose another name, or drop them first: e2vsearch detach {name}"
         )
     return int(found.id)
 
 
 def listed(catalog: CatalogReader) -> tuple[NamedVectors, ...]:
-    """Every set, by name."""
-    count = select(func.count()).where(SideVectorRow.side_id == SideRow.id).scalar_subquery()
-    query = select(SideRow.name, SideRow.dim, count.label("segments"), SideRow.created_at).order_by(SideRow.name)
+    """Return every set, by name."""
+    row = NamedVectorSetRow
+    count = select(func.count()).where(NamedVectorRow.set_id == row.id).scalar_subquery()
+    query = select(row.name, row.dim, count.label("segments"), row.created_at).order_by(row.name)
     with catalog.reading() as connection:
         return tuple(NamedVectors(*row) for row in connection.execute(query))
 
 
 def get(catalog: CatalogReader, name: str) -> NamedVectors:
-    """One set.
+    """Return one set.
 
     Raises:
         NotStored: there is none of that name.
@@ -117,61 +121,68 @@ def get(catalog: CatalogReader, name: str) -> NamedVectors:
     sets = {each.name: each for each in listed(catalog)}
     if name not in sets:
         known = f"there are {', '.join(sets)}" if sets else "there are none yet"
-        raise NotStored(f"no side vectors are called {name!r}, {known} - add some with: e2vsearch attach {name} FILE")
+        raise NotStored(f"no named vectors are called {name!r}, {known} - add some with: e2vsearch attach {name} FILE")
     return sets[name]
 
 
 def detach(catalog: Catalog, name: str) -> int:
-    """Drop a set; gives how many segments had a vector in it.
+    """Delete a set, and return how many segments had a vector in it.
 
     Raises:
         NotStored: there is none of that name.
     """
     segments = get(catalog, name).segments
     with catalog.writing() as connection:
-        connection.execute(delete(SideRow).where(SideRow.name == name))
+        connection.execute(delete(NamedVectorSetRow).where(NamedVectorSetRow.name == name))
     return segments
 
 
 def fetch(
-    catalog: CatalogReader, side: NamedVectors, ids: NDArray[np.int64]
+    catalog: CatalogReader, named: NamedVectors, ids: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Vectors of some segments, ``(n, dim)``, and which of the segments have one; zeros for those that have none.
+    """Return the vectors of some segments, and which segments have one.
 
     Args:
-        catalog: where.
-        side: the set.
+        catalog: where they are stored.
+        named: the set.
         ids: ``(n,)``, each once.
+
+    Returns:
+        Vectors ``(n, dim)``, zeros where a segment has none, and whether it has one ``(n,)``.
     """
-    vectors = np.zeros((len(ids), side.dim), np.float32)
+    vectors = np.zeros((len(ids), named.dim), np.float32)
     present = np.zeros(len(ids), np.bool_)
     order = np.argsort(ids)
     ascending = ids[order]
-    query = select(SideVectorRow.segment_id, SideVectorRow.vector).join(SideRow, SideRow.id == SideVectorRow.side_id)
-    query = query.where(SideRow.name == side.name)
+    query = _vectors_of(named)
     with catalog.reading() as connection:
         for part in parts(ascending.tolist()):
             dense = part[-1] - part[0] < 2 * len(part)  # 1,000 rows: a range takes 1.1 ms, a list of ids 2.9
             wanted = (
-                SideVectorRow.segment_id.between(part[0], part[-1]) if dense else SideVectorRow.segment_id.in_(part)
+                NamedVectorRow.segment_id.between(part[0], part[-1]) if dense else NamedVectorRow.segment_id.in_(part)
             )
             rows = connection.execute(query.where(wanted)).all()
             found = np.array([row.segment_id for row in rows], np.int64)
             at = np.searchsorted(ascending, found)
-            asked = ascending[np.minimum(at, len(ids) - 1)] == found
-            numbers = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), side.dim)
-            vectors[order[at[asked]]] = numbers[asked]
-            present[order[at[asked]]] = True
+            wanted_rows = ascending[np.minimum(at, len(ids) - 1)] == found
+            numbers = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), named.dim)
+            vectors[order[at[wanted_rows]]] = numbers[wanted_rows]
+            present[order[at[wanted_rows]]] = True
     return vectors, present
 
 
-def batches(catalog: CatalogReader, side: NamedVectors) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """All of a set: segments' numbers, ascending, and their vectors, a thousand at a time."""
-    query = select(SideVectorRow.segment_id, SideVectorRow.vector).join(SideRow, SideRow.id == SideVectorRow.side_id)
-    query = query.where(SideRow.name == side.name).order_by(SideVectorRow.segment_id).limit(ROWS_PER_STATEMENT)
+def batches(catalog: CatalogReader, named: NamedVectors) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Yield a whole set, a thousand rows at a time: numbers of segments, ascending, and their vectors ``(n, dim)``."""
+    query = _vectors_of(named).order_by(NamedVectorRow.segment_id).limit(ROWS_PER_STATEMENT)
     last = 0
     with catalog.reading() as connection:
-        while rows := connection.execute(query.where(SideVectorRow.segment_id > last)).all():
-            vectors = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), side.dim)
+        while rows := connection.execute(query.where(NamedVectorRow.segment_id > last)).all():
+            vectors = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), named.dim)
             yield np.array([row.segment_id for row in rows], np.int64), vectors
             last = rows[-1].segment_id
+
+
+def _vectors_of(named: NamedVectors) -> Select[int, bytes]:
+    in_set = NamedVectorSetRow.id == NamedVectorRow.set_id
+    query = select(NamedVectorRow.segment_id, NamedVectorRow.vector).join(NamedVectorSetRow, in_set)
+    return query.where(NamedVectorSetRow.name == named.name)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from e2vsearch.catalog.database import parts
 from e2vsearch.catalog.reader import CatalogReader
-from e2vsearch.catalog.rows import scored
+from e2vsearch.catalog.rows import score_columns
 from e2vsearch.catalog.schema import CollectionRow, ProjectionRow, SegmentRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NoCollection, NotStored
@@ -201,7 +201,7 @@ def put_scores(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.floa
         for part in parts(list(of)) if held is not None else ():
             there = connection.execute(_SPOKEN.where(SegmentRow.id.in_(part))).all()
             durations_s, levels_db = [row.end_s - row.start_s for row in there], [row.level_db for row in there]
-            columns = scored([of[row.id] for row in there], catalog.space, durations_s, levels_db)
+            columns = score_columns([of[row.id] for row in there], catalog.space, durations_s, levels_db)
             rows = [{"number": row.id, **each} for row, each in zip(there, columns, strict=True)]
             if rows:
                 connection.execute(_GIVEN, rows)

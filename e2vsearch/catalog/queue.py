@@ -1,11 +1,12 @@
-"""The queue that workers take recordings from, in the same database. Knows rows and leases, nothing of audio.
+"""The queue of recordings to be ingested, in the same database.
 
-A job is queued, taken or parked, and gone once its recording is stored. Who takes one has it until its lease ends,
-and longer if it is extended; a lease that ended is open to all. Exactly once comes from two rules: taking locks rows
-and passes over locked ones (``FOR UPDATE SKIP LOCKED``), and storing checks the lease again in its own transaction
-(`e2vsearch.catalog.rows.end`). On SQLite, which has one writer at a time, ``BEGIN IMMEDIATE`` is the lock.
+A job is queued, leased or a dead letter, and deleted once its recording is stored. A worker holds a lease until it
+ends, and longer if it is extended; a job whose lease has expired is free again. A recording is stored exactly once by
+two rules: leasing locks rows and skips locked ones (``FOR UPDATE SKIP LOCKED``), and storing checks the lease again in
+its own transaction (`e2vsearch.catalog.rows.end_job`). On SQLite, which has one writer at a time, ``BEGIN IMMEDIATE``
+is the lock.
 
-Every function that depends on time takes `now`, for tests; by default the database is asked.
+Every function that depends on time takes `now`, for tests; the default is the database's time.
 """
 
 from __future__ import annotations
@@ -21,12 +22,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from e2vsearch.catalog.database import parts
 from e2vsearch.catalog.reader import CatalogReader
-from e2vsearch.catalog.rows import TAKEN, Lease, clock, end, note_failure
-from e2vsearch.catalog.schema import JobRow
+from e2vsearch.catalog.rows import Lease, database_time, end_job, note_failure
+from e2vsearch.catalog.schema import DEAD_LETTER, LEASED, QUEUED, JobRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import LeaseLost, NotStored
-
-QUEUED, PARKED = "queued", "parked"
 
 WORKER_LOST = "worker-lost"
 """The reason of a job whose lease ran out: its worker was killed, hung, or could not reach the database."""
@@ -43,29 +42,29 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job that was taken."""
+    """A leased job."""
 
-    holding: Lease
+    lease: Lease
     uri: str
     attempt: int  # 1 at the first
     waited_s: float  # since it was queued, what failed before included
     metadata: Mapping[str, str] | None
     recorded_at: datetime | None
-    alone: bool = False  # workers were lost over it: nothing else may be in work beside it
+    exclusive: bool = False  # workers were lost over it: it is processed alone
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """What became of recordings that were to be queued."""
+    """Counts of recordings that were handed to `enqueue`."""
 
     queued: int
-    waiting: int  # were in the queue already, or in work
-    parked: int  # given up before; `retry` queues them again
+    waiting: int  # were queued or leased already
+    dead_letters: int  # failed for good before; `retry` queues them again
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """A worker that has recordings in work."""
+class LeaseHolder:
+    """A worker and its leases."""
 
     name: str  # machine:process
     jobs: int
@@ -74,7 +73,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A recording that was given up."""
+    """A recording that failed for good."""
 
     uri: str
     reason: str
@@ -84,14 +83,14 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How full the queue is."""
+    """Counts of jobs by state."""
 
     queued: int
-    taken: int
-    parked: int
-    later: int  # of the queued: failed, and wait to be tried again
-    lost: int  # of the taken: the lease has run out
-    oldest_s: float  # age of the longest queued or taken one, 0 if there is none
+    leased: int
+    dead_letters: int
+    delayed: int  # of the queued: failed, and wait for their next attempt
+    expired: int  # of the leased: the lease has run out
+    oldest_s: float  # age of the job that was queued first, dead letters aside; 0 if there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +98,22 @@ class QueueState:
     """The whole queue at one moment."""
 
     depth: Depth
-    holders: tuple[Holder, ...] = ()
-    parked: tuple[DeadLetter, ...] = field(default=())
+    workers: tuple[LeaseHolder, ...] = ()
+    dead_letters: tuple[DeadLetter, ...] = field(default=())
 
 
 def enqueue(catalog: Catalog, jobs: Iterable[NewJob], priority: int = 0, now: datetime | None = None) -> Enqueued:
-    """Queue recordings, each once: one that waits already gets the higher priority and the newer metadata of the two.
+    """Queue recordings, each once.
 
-    One in work or given up is left as it is.
+    A job that is queued already gets the higher priority and the newer metadata of the two. A leased job or a dead
+    letter stays as it is.
     """
-    queued = waiting = parked = 0
+    queued = waiting = dead_letters = 0
     once = {job.uri: job for job in jobs}
     # in order of their names: two that queue the same ones in different orders would wait for each other's rows
     for part in parts(sorted(once.values(), key=lambda job: job.uri)):
         with catalog.writing() as connection:
-            moment = now or clock(connection)
+            moment = now or database_time(connection)
             there = select(JobRow.state, func.count().label("n")).where(JobRow.uri.in_([job.uri for job in part]))
             found = {row.state: row.n for row in connection.execute(there.group_by(JobRow.state))}
             rows = [
@@ -130,10 +130,10 @@ def enqueue(catalog: Catalog, jobs: Iterable[NewJob], priority: int = 0, now: da
                 for job in part
             ]
             _insert(connection, rows)
-        parked += found.get(PARKED, 0)
-        waiting += found.get(QUEUED, 0) + found.get(TAKEN, 0)
+        dead_letters += found.get(DEAD_LETTER, 0)
+        waiting += found.get(QUEUED, 0) + found.get(LEASED, 0)
         queued += len(part) - sum(found.values())
-    return Enqueued(queued, waiting, parked)
+    return Enqueued(queued, waiting, dead_letters)
 
 
 def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
@@ -156,7 +156,7 @@ def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
 
 def take(
     catalog: Catalog,
-    holder: str,
+    worker: str,
     count: int,
     *,
     lease_s: float,
@@ -164,174 +164,174 @@ def take(
     busy: bool = False,
     now: datetime | None = None,
 ) -> list[Job]:
-    """Take recordings, highest priority first and then the longest queued, in one short transaction.
+    """Lease jobs, the highest priority first and then the longest queued, in one short transaction.
 
-    A recording whose lease ran out is taken again. After `attempts` of that, what it was in work with may be to blame
-    just as well: so it is tried once more with nothing beside it, and parked if that ends its worker too.
+    A job whose lease has expired is leased again. After `attempts` of that, the recordings in work beside it may be to
+    blame as well: it is tried once more alone, and becomes a dead letter if that ends its worker too.
 
     Args:
         catalog: whose queue.
-        holder: the worker, as a person knows it.
+        worker: its name for people.
         count: at most so many.
-        lease_s: until when they are its own.
+        lease_s: length of each lease.
         attempts: how often a recording is tried.
-        busy: the worker has others in work, so one that must be alone is not for it now.
+        busy: whether the worker has other recordings in work, so that it gets no exclusive job.
         now: the time.
     """
     jobs: list[Job] = []
     with catalog.writing() as connection:
-        moment = now or clock(connection)
-        due = select(JobRow.__table__).where(JobRow.due_at <= moment, JobRow.state != PARKED)
+        moment = now or database_time(connection)
+        due = select(JobRow.__table__).where(JobRow.due_at <= moment, JobRow.state != DEAD_LETTER)
         due = due.order_by(JobRow.priority.desc(), JobRow.id).limit(count).with_for_update(skip_locked=True)
         for row in connection.execute(due).all():
             if row.attempts > attempts:
-                _park(connection, row, WORKER_LOST, _ended_workers(row))
+                _give_up(connection, row, WORKER_LOST, _ended_workers(row))
                 continue
-            alone = row.attempts >= attempts
-            if alone and (jobs or busy):
+            exclusive = row.attempts >= attempts
+            if exclusive and (jobs or busy):
                 break  # this worker fills up no more, and comes back for it with empty hands
-            holding = Lease(row.id, uuid4().hex)
-            lost = {"reason": WORKER_LOST, "message": f"{row.holder} was lost over it"} if row.state == TAKEN else {}
+            lease = Lease(row.id, uuid4().hex)
+            lost = {"reason": WORKER_LOST, "message": f"{row.worker} was lost over it"} if row.state == LEASED else {}
             connection.execute(
                 _of(row.id).values(
-                    state=TAKEN,
+                    state=LEASED,
                     attempts=row.attempts + 1,
-                    holder=holder,
-                    token=holding.token,
+                    worker=worker,
+                    token=lease.token,
                     due_at=moment + timedelta(seconds=lease_s),
                     **lost,
                 )
             )
             waited_s = (moment - row.enqueued_at).total_seconds()
             details = (row.details, row.recorded_at)
-            jobs.append(Job(holding, row.uri, row.attempts + 1, max(0.0, waited_s), *details, alone))
-            if alone:
+            jobs.append(Job(lease, row.uri, row.attempts + 1, max(0.0, waited_s), *details, exclusive))
+            if exclusive:
                 break
     return jobs
 
 
-def extend(catalog: Catalog, holdings: Sequence[Lease], lease_s: float, now: datetime | None = None) -> int:
-    """Extend leases that have not run out; gives how many there were.
+def extend(catalog: Catalog, leases: Sequence[Lease], lease_s: float, now: datetime | None = None) -> int:
+    """Extend leases that have not expired, and return how many there were.
 
-    One that is being stored at this moment is locked, needs it no more, and must not be waited for: the others' leases
-    go on meanwhile.
+    The row of a recording that is being stored is locked, and needs no longer lease: it is skipped, so that the other
+    leases do not expire meanwhile.
     """
-    tokens = [holding.token for holding in holdings]
+    tokens = [lease.token for lease in leases]
     with catalog.writing() as connection:
-        moment = now or clock(connection)
-        ours = select(JobRow.id).where(JobRow.token.in_(tokens), JobRow.state == TAKEN, JobRow.due_at > moment)
+        moment = now or database_time(connection)
+        ours = select(JobRow.id).where(JobRow.token.in_(tokens), JobRow.state == LEASED, JobRow.due_at > moment)
         numbers = connection.execute(ours.with_for_update(skip_locked=True)).scalars().all()
         longer = update(JobRow).where(JobRow.id.in_(numbers)).values(due_at=moment + timedelta(seconds=lease_s))
         connection.execute(longer)
     return len(numbers)
 
 
-def finish(catalog: Catalog, holding: Lease) -> None:
+def finish(catalog: Catalog, lease: Lease) -> None:
     """End a job whose recording needed no storing.
 
     Raises:
         LeaseLost: the lease is another's now, or has run out.
     """
     with catalog.writing() as connection:
-        end(connection, holding)
+        end_job(connection, lease)
 
 
-def release(catalog: Catalog, holdings: Sequence[Lease], now: datetime | None = None) -> int:
-    """Give back what was taken and not done, as if it had not been; gives how many were still held."""
-    tokens = [holding.token for holding in holdings]
+def release(catalog: Catalog, leases: Sequence[Lease], now: datetime | None = None) -> int:
+    """Release leases, as if they had not been taken, and return how many were still valid."""
+    tokens = [lease.token for lease in leases]
     with catalog.writing() as connection:
-        moment = now or clock(connection)
-        ours = update(JobRow).where(JobRow.token.in_(tokens), JobRow.state == TAKEN)
-        given = ours.values(state=QUEUED, attempts=JobRow.attempts - 1, due_at=moment, holder=None, token=None)
-        return connection.execute(given).rowcount
+        moment = now or database_time(connection)
+        ours = update(JobRow).where(JobRow.token.in_(tokens), JobRow.state == LEASED)
+        released = ours.values(state=QUEUED, attempts=JobRow.attempts - 1, due_at=moment, worker=None, token=None)
+        return connection.execute(released).rowcount
 
 
 def fail(
     catalog: Catalog,
-    holding: Lease,
+    lease: Lease,
     reason: str,
     message: str,
-    again_s: float | None,
+    retry_after_s: float | None,
     now: datetime | None = None,
 ) -> None:
-    """Say that a recording could not be ingested.
+    """Note that a recording could not be ingested.
 
     Args:
         catalog: whose queue.
-        holding: its lease.
+        lease: its lease.
         reason: a short stable word.
         message: what happened, and the cure.
-        again_s: when to try again; None parks it, and notes it where `Catalog.failures` shows it.
+        retry_after_s: when to try again; None: never, the job becomes a dead letter and one of `Catalog.failures`.
         now: the time.
 
     Raises:
-        LeaseLost: the lease is another's now: it will say what became of it.
+        LeaseLost: another worker has the lease now, and reports the outcome.
     """
-    ours = (JobRow.id == holding.job) & (JobRow.token == holding.token) & (JobRow.state == TAKEN)
+    ours = (JobRow.id == lease.job) & (JobRow.token == lease.token) & (JobRow.state == LEASED)
     with catalog.writing() as connection:
         row = connection.execute(select(JobRow.__table__).where(ours).with_for_update()).first()
         if row is None:
             raise LeaseLost("the lease ran out before the failure was noted - another worker tries it")
-        if again_s is None:
-            _park(connection, row, reason, message)
+        if retry_after_s is None:
+            _give_up(connection, row, reason, message)
             return
-        due_at = (now or clock(connection)) + timedelta(seconds=again_s)
-        values = {"state": QUEUED, "due_at": due_at, "holder": None, "token": None}
+        due_at = (now or database_time(connection)) + timedelta(seconds=retry_after_s)
+        values = {"state": QUEUED, "due_at": due_at, "worker": None, "token": None}
         connection.execute(_of(row.id).values(**values, reason=reason, message=message))
 
 
 def depth(catalog: CatalogReader, now: datetime | None = None) -> Depth:
-    """How full the queue is."""
+    """Return how many jobs there are in each state."""
     with catalog.reading() as connection:
-        moment = now or clock(connection)
-        queued, taken, parked = (JobRow.state == each for each in (QUEUED, TAKEN, PARKED))
+        moment = now or database_time(connection)
+        queued, leased, dead = (JobRow.state == each for each in (QUEUED, LEASED, DEAD_LETTER))
         query = select(
             func.count().filter(queued).label("queued"),
-            func.count().filter(taken).label("taken"),
-            func.count().filter(parked).label("parked"),
-            func.count().filter(queued & (JobRow.due_at > moment)).label("later"),
-            func.count().filter(taken & (JobRow.due_at <= moment)).label("lost"),
-            func.min(JobRow.enqueued_at).filter(~parked).label("oldest"),
+            func.count().filter(leased).label("leased"),
+            func.count().filter(dead).label("dead_letters"),
+            func.count().filter(queued & (JobRow.due_at > moment)).label("delayed"),
+            func.count().filter(leased & (JobRow.due_at <= moment)).label("expired"),
+            func.min(JobRow.enqueued_at).filter(~dead).label("oldest"),
         )
         found = connection.execute(query.select_from(JobRow)).one()
     oldest_s = (moment - found.oldest).total_seconds() if found.oldest is not None else 0.0
-    return Depth(found.queued, found.taken, found.parked, found.later, found.lost, max(0.0, oldest_s))
+    return Depth(found.queued, found.leased, found.dead_letters, found.delayed, found.expired, max(0.0, oldest_s))
 
 
 def state(catalog: CatalogReader, now: datetime | None = None) -> QueueState:
-    """The whole queue: how full it is, who works on it, and what was given up, the first given up first."""
-    held = select(JobRow.holder, func.count().label("n"), func.min(JobRow.due_at).label("until"))
-    held = held.where(JobRow.state == TAKEN).group_by(JobRow.holder).order_by(JobRow.holder)
-    given_up = select(JobRow.__table__).where(JobRow.state == PARKED).order_by(JobRow.id)
+    """Return the whole queue: its depth, the workers, and the dead letters in the order in which they were queued."""
+    leases = select(JobRow.worker, func.count().label("n"), func.min(JobRow.due_at).label("until"))
+    leases = leases.where(JobRow.state == LEASED).group_by(JobRow.worker).order_by(JobRow.worker)
+    dead = select(JobRow.__table__).where(JobRow.state == DEAD_LETTER).order_by(JobRow.id)
     with catalog.reading() as connection:
-        holders = tuple(Holder(row.holder, row.n, row.until) for row in connection.execute(held))
-        parked = tuple(
-            DeadLetter(row.uri, row.reason, row.message, row.attempts) for row in connection.execute(given_up)
+        workers = tuple(LeaseHolder(row.worker, row.n, row.until) for row in connection.execute(leases))
+        dead_letters = tuple(
+            DeadLetter(row.uri, row.reason, row.message, row.attempts) for row in connection.execute(dead)
         )
-    return QueueState(depth(catalog, now), holders, parked)
+    return QueueState(depth(catalog, now), workers, dead_letters)
 
 
 def retry(catalog: Catalog, uris: Sequence[str] | None = None, now: datetime | None = None) -> int:
-    """Queue parked recordings again, all of them by default, as if new; gives how many there were.
+    """Queue dead letters again, all of them by default, as if new, and return how many there were.
 
     Raises:
-        NotStored: one that is named is not parked.
+        NotStored: one of `uris` is no dead letter.
     """
     with catalog.writing() as connection:
-        moment = now or clock(connection)
+        moment = now or database_time(connection)
         again = {"state": QUEUED, "attempts": 0, "due_at": moment, "enqueued_at": moment}
         if uris is None:
-            return connection.execute(update(JobRow).where(JobRow.state == PARKED).values(**again)).rowcount
+            return connection.execute(update(JobRow).where(JobRow.state == DEAD_LETTER).values(**again)).rowcount
         for uri in uris:
-            parked = update(JobRow).where(JobRow.state == PARKED, JobRow.uri == uri)
-            if connection.execute(parked.values(**again)).rowcount == 0:
-                raise NotStored(f"{uri} is not among the parked - e2vsearch queue lists them")
+            one = update(JobRow).where(JobRow.state == DEAD_LETTER, JobRow.uri == uri)
+            if connection.execute(one.values(**again)).rowcount == 0:
+                raise NotStored(f"{uri} is no dead letter - e2vsearch queue lists them")
     return len(uris)
 
 
-def clear(catalog: Catalog, *, parked_only: bool = False) -> int:
-    """Empty the queue of all that nobody has in work, or of what is parked; gives how many there were."""
-    gone = JobRow.state == PARKED if parked_only else JobRow.state != TAKEN
+def clear(catalog: Catalog, *, dead_letters_only: bool = False) -> int:
+    """Delete all jobs that are not leased, or the dead letters only, and return how many there were."""
+    gone = JobRow.state == DEAD_LETTER if dead_letters_only else JobRow.state != LEASED
     with catalog.writing() as connection:
         return connection.execute(delete(JobRow).where(gone)).rowcount
 
@@ -340,14 +340,14 @@ def _of(number: int) -> Update:
     return update(JobRow).where(JobRow.id == number)
 
 
-def _park(connection: Connection, row: Row[Any], reason: str, message: str) -> None:
-    values = {"state": PARKED, "due_at": None, "holder": None, "token": None}
+def _give_up(connection: Connection, row: Row[Any], reason: str, message: str) -> None:
+    values = {"state": DEAD_LETTER, "due_at": None, "worker": None, "token": None}
     connection.execute(_of(row.id).values(**values, reason=reason, message=message))
     note_failure(connection, row.uri, reason, message, row.attempts)
 
 
 def _ended_workers(row: Row[Any]) -> str:
     return (
-        f"{row.uri}: {row.attempts} workers were lost over it, the last ({row.holder}) with nothing else in work - "
+        f"{row.uri}: {row.attempts} workers were lost over it, the last ({row.worker}) with nothing else in work - "
         "mend or remove it, or give workers more memory or a longer --lease, then: e2vsearch queue retry"
     )

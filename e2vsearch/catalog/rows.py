@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, func, insert, literal_column, select, update
 
-from e2vsearch.catalog.schema import ChangeRow, FailureRow, JobRow, MetadataRow, RecordingRow, SegmentRow, VectorRow
+from e2vsearch.catalog.schema import (
+    LEASED,
+    ChangeRow,
+    FailureRow,
+    JobRow,
+    MetadataRow,
+    RecordingRow,
+    SegmentRow,
+    VectorRow,
+)
 from e2vsearch.emotions import named
 from e2vsearch.errors import LeaseLost
 from e2vsearch.types import Space
@@ -41,7 +50,7 @@ def insert_segments(connection: Connection, number: int, recording: NewRecording
     """Insert the segments of a stored recording with their vectors, and say so in the change feed."""
     if not recording.segments:
         return
-    columns = scored(
+    columns = score_columns(
         [segment.scores for segment in recording.segments],
         space,
         [segment.end_s - segment.start_s for segment in recording.segments],
@@ -62,7 +71,7 @@ def insert_segments(connection: Connection, number: int, recording: NewRecording
     _note_changes(connection, "+", [(id_, number) for id_ in ids])
 
 
-def scored(
+def score_columns(
     scores: Sequence[NDArray[np.float32] | None],
     space: Space,
     durations_s: Sequence[float],
@@ -124,21 +133,18 @@ def _number(value: str) -> float | None:
     return number if isfinite(number) else None
 
 
-TAKEN = "taken"
-
-
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """That a job was taken, once: another taking of it has another token."""
+    """One attempt at a job: the next attempt has another token."""
 
     job: int
     token: str
 
 
-def clock(connection: Connection) -> datetime:
-    """The database's own time: the workers' clocks may differ by more than a lease lasts.
+def database_time(connection: Connection) -> datetime:
+    """Return the database's time: the workers' clocks may differ by more than a lease lasts.
 
-    On Postgres it is the moment of asking and not, as ``now()``, of the transaction's beginning: a transaction may have
+    On Postgres this is the time of the call and not, as ``now()``, of the transaction's start: a transaction may have
     waited for a lock since. SQLite is a library, so its time is that of the one machine whose processes use the file.
     """
     if connection.dialect.name == "postgresql":
@@ -147,19 +153,19 @@ def clock(connection: Connection) -> datetime:
     return datetime.now(UTC)
 
 
-def end(connection: Connection, holding: Lease) -> None:
-    """End a job, for its recording is stored in this same transaction; a failure noted for it is taken back.
+def end_job(connection: Connection, lease: Lease) -> None:
+    """Delete a job whose recording is stored in the same transaction, and the failure noted for it.
 
-    From here to the commit the row is locked: nobody can take it, nor end it twice.
+    The row is locked until the commit: no other worker can lease or end the job.
 
     Raises:
-        LeaseLost: it was taken again, has run out, or was cleared.
+        LeaseLost: the lease has expired, is another worker's now, or was cleared.
     """
-    ours = (JobRow.id == holding.job) & (JobRow.token == holding.token) & (JobRow.state == TAKEN)
+    ours = (JobRow.id == lease.job) & (JobRow.token == lease.token) & (JobRow.state == LEASED)
     locked = connection.execute(select(JobRow.uri, JobRow.due_at).where(ours).with_for_update()).first()
-    if locked is None or locked.due_at <= clock(connection):  # asked after any wait for the lock
+    if locked is None or locked.due_at <= database_time(connection):  # read after any wait for the lock
         raise LeaseLost("its lease ran out before it was stored, another worker does it - take a longer --lease")
-    connection.execute(delete(JobRow).where(JobRow.id == holding.job))
+    connection.execute(delete(JobRow).where(JobRow.id == lease.job))
     connection.execute(delete(FailureRow).where(FailureRow.uri == locked.uri))
 
 

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy models. Knows columns and constraints, nothing of what is done with them.
+"""The tables, as SQLAlchemy models.
 
 SQLite and Postgres share one definition. A segment's vector has a table of its own, so that filters and listings
 read rows of tens of bytes and not of four thousand.
@@ -28,7 +28,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_REVISION = "0006"
+from e2vsearch.types import MAX_NAME
+
+SCHEMA_REVISION = "0007"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
 
 # AUTOINCREMENT on SQLite needs the type name INTEGER; without it the id of a deleted last row would be used again
@@ -83,7 +85,7 @@ class SpaceRow(Base):
     projection: Mapped[str] = mapped_column(String(64))
     source: Mapped[str] = mapped_column(Text)  # what `encoders.open` was given: a name, or a model folder's path
     created_at: Mapped[datetime]
-    golden: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32: of one fixed clip
+    reference_embedding: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32: of one fixed clip
 
 
 class CollectionRow(Base):
@@ -106,7 +108,7 @@ class ProjectionRow(Base):
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(MAX_NAME))
     kind: Mapped[str] = mapped_column(String(16))
     revision: Mapped[str] = mapped_column(String(64))  # a hash of its parameters
     space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
@@ -165,7 +167,7 @@ class SegmentRow(Base):
     start_s: Mapped[float] = mapped_column(Float(53))
     end_s: Mapped[float] = mapped_column(Float(53))
     # what `emotions.named` makes of `scores`, duration and level: a class, "unsure" or "too short"
-    label: Mapped[str | None] = mapped_column(String(64), index=True)
+    label: Mapped[str | None] = mapped_column(String(MAX_NAME), index=True)
     label_score: Mapped[float | None] = mapped_column(Float(53))  # NULL where no class is named
     scores: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32, one a label of the space
     arousal: Mapped[float | None] = mapped_column(Float(53))  # 0 to 1, as valence; NULL where no class has any
@@ -238,7 +240,7 @@ class LabelExampleRow(Base):
     )
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
-    label: Mapped[str] = mapped_column(String(64), index=True)
+    label: Mapped[str] = mapped_column(String(MAX_NAME), index=True)
     segment_id: Mapped[int | None] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"))
     vector: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32, as the encoder made it
     source: Mapped[str] = mapped_column(Text)  # the file and moment, or the segment's id, as it was given
@@ -253,7 +255,7 @@ class ClassifierRow(Base):
     __table_args__ = (UniqueConstraint("name", "version"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(MAX_NAME))
     version: Mapped[int]
     space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
     labels: Mapped[list[Any]] = mapped_column(JSON)  # in the order of its probabilities
@@ -272,7 +274,7 @@ class SegmentLabelRow(Base):
 
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     classifier_id: Mapped[int] = mapped_column(ForeignKey("classifier.id", ondelete="CASCADE"), primary_key=True)
-    label: Mapped[str] = mapped_column(String(64))
+    label: Mapped[str] = mapped_column(String(MAX_NAME))
     score: Mapped[float] = mapped_column(Float(53))  # its calibrated probability
 
 
@@ -283,9 +285,9 @@ class MapRow(Base):
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(MAX_NAME))
     space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
-    by: Mapped[str] = mapped_column(String(16))  # what a point is: "segment" or "call"
+    by: Mapped[str] = mapped_column(String(16))  # what a point is: "segment" or "recording"
     filter: Mapped[str | None] = mapped_column(Text)  # the --where in force
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
     clusters: Mapped[list[Any]] = mapped_column(JSON)
@@ -307,35 +309,39 @@ class MapPointRow(Base):
     placed: Mapped[bool]  # put there after the map was made
 
 
-class SideRow(Base):
-    """A named set of side vectors: any model's, of any kind of thing, attached to segments."""
+class NamedVectorSetRow(Base):
+    """A named set of vectors that another model made of segments."""
 
-    __tablename__ = "side"
+    __tablename__ = "named_vector_set"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(MAX_NAME))
     dim: Mapped[int]
     created_at: Mapped[datetime]
 
 
-class SideVectorRow(Base):
+class NamedVectorRow(Base):
     """One segment's vector in a named set: little-endian float32."""
 
-    __tablename__ = "side_vector"
+    __tablename__ = "named_vector"
 
-    side_id: Mapped[int] = mapped_column(ForeignKey("side.id", ondelete="CASCADE"), primary_key=True)
+    set_id: Mapped[int] = mapped_column(ForeignKey("named_vector_set.id", ondelete="CASCADE"), primary_key=True)
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+QUEUED, LEASED, DEAD_LETTER = "queued", "leased", "dead_letter"
+"""States of a job."""
+
+
 class JobRow(Base):
-    """A recording that waits to be ingested by a worker, is in work, or was given up. Gone once it is stored."""
+    """A recording to be ingested by a worker: queued, leased or a dead letter. Deleted once it is stored."""
 
     __tablename__ = "job"
     __table_args__ = (
         UniqueConstraint("uri"),
-        CheckConstraint("state in ('queued', 'taken', 'parked')", name="state"),
+        CheckConstraint(f"state in ('{QUEUED}', '{LEASED}', '{DEAD_LETTER}')", name="state"),
         {"sqlite_autoincrement": True},
     )
 
@@ -343,23 +349,24 @@ class JobRow(Base):
     uri: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(16))
     priority: Mapped[int]  # higher first
-    attempts: Mapped[int]  # how often it was taken, less those that gave it back unasked
+    attempts: Mapped[int]  # a lease that was released does not count
     enqueued_at: Mapped[datetime]
-    # when it may be taken: a queued one at once or after its back-off, a taken one at its lease's end; parked: never
+    # when it may be leased: a queued job at once or after its back-off, a leased one at its lease's end, a dead letter
+    # never
     due_at: Mapped[datetime | None]
-    holder: Mapped[str | None] = mapped_column(String(255))  # the worker as a person knows it: machine:process
-    token: Mapped[str | None] = mapped_column(String(32))  # new at every taking: who has another one has lost the lease
+    worker: Mapped[str | None] = mapped_column(String(255))  # machine:process of the one with the lease
+    token: Mapped[str | None] = mapped_column(String(32))  # of the lease, another one at every attempt
     reason: Mapped[str | None] = mapped_column(String(64))  # of its last failure
     message: Mapped[str | None] = mapped_column(Text)
     details: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # its columns of --meta
     recorded_at: Mapped[datetime | None]
 
 
-# in the order of taking; those given up are no part of it, or they would be read again at every taking
+# in the order of leasing; without dead letters, which would be read again at every lease
 Index(
     "ix_job_order",
     JobRow.priority.desc(),
     JobRow.id,
-    postgresql_where=JobRow.state != "parked",
-    sqlite_where=JobRow.state != "parked",
+    postgresql_where=JobRow.state != DEAD_LETTER,
+    sqlite_where=JobRow.state != DEAD_LETTER,
 )

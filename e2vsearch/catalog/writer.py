@@ -23,7 +23,7 @@ from e2vsearch.catalog.rows import (
     Lease,
     NewRecording,
     delete_recordings,
-    end,
+    end_job,
     insert_segments,
     note_failure,
     set_metadata,
@@ -82,7 +82,7 @@ class Catalog(CatalogReader):
             engine.dispose()
             raise NoCollection(f"{named} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
         if not made:
-            row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": _now()}
+            row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": datetime.now(UTC)}
             # another process that makes the collection at the same moment has written its row first
             with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
                 connection.execute(insert(CollectionRow), [row])
@@ -123,7 +123,7 @@ class Catalog(CatalogReader):
                     "labels": list(space.labels),
                     "projection": space.projection,
                     "source": source,
-                    "created_at": _now(),
+                    "created_at": datetime.now(UTC),
                 }
                 number = connection.execute(insert(SpaceRow).returning(SpaceRow.id), [row]).scalar_one()
                 connection.execute(update(CollectionRow).values(space_id=number))
@@ -148,6 +148,20 @@ class Catalog(CatalogReader):
                 f"go on with {go_on}, or start another collection with --index ANOTHER"
             )
 
+    def reference_embedding(self) -> NDArray[np.float32] | None:
+        """Return the encoder's vector ``(dim,)`` of the reference clip, None where none is stored yet."""
+        query = select(SpaceRow.reference_embedding).where(SpaceRow.id == self.space_number)
+        with self.reading() as connection:
+            found = connection.execute(query).scalar_one_or_none()
+        return None if found is None else np.frombuffer(found, "<f4").astype(np.float32)
+
+    def store_reference_embedding(self, vector: NDArray[np.float32]) -> None:
+        """Store the encoder's vector ``(dim,)`` of the reference clip, unless there is one."""
+        missing = (SpaceRow.id == self.space_number) & SpaceRow.reference_embedding.is_(None)
+        with self.writing() as connection:
+            values = {"reference_embedding": vector.astype("<f4").tobytes()}
+            connection.execute(update(SpaceRow).where(missing).values(**values))
+
     def feed(self) -> Feed:
         """The collection's vectors, for an index.
 
@@ -165,7 +179,7 @@ class Catalog(CatalogReader):
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def store(self, recording: NewRecording, holding: Lease | None = None) -> Stored:
+    def store(self, recording: NewRecording, lease: Lease | None = None) -> Stored:
         """Store one recording with its segments, vectors and metadata.
 
         A recording of the same content is left as it is ("already"); one at the same URI with other content is
@@ -173,7 +187,7 @@ class Catalog(CatalogReader):
 
         Args:
             recording: what is stored.
-            holding: the lease of the worker that stores it. It is checked, and its job ended, in the same transaction:
+            lease: the lease of the worker that stores it. It is checked, and its job ended, in the same transaction:
                 nothing is stored by who has lost it, and no job is left once its recording is stored.
 
         Raises:
@@ -182,15 +196,15 @@ class Catalog(CatalogReader):
             LeaseLost: the lease is another's now, or has run out.
         """
         try:
-            return self._store(recording, holding)
+            return self._store(recording, lease)
         except IntegrityError:  # on Postgres another process may store the same content between our look and write
-            return self._store(recording, holding)
+            return self._store(recording, lease)
 
-    def _store(self, recording: NewRecording, holding: Lease | None) -> Stored:
+    def _store(self, recording: NewRecording, lease: Lease | None) -> Stored:
         space = self._checked(recording)
         with self.writing() as connection:
-            if holding is not None:
-                end(connection, holding)
+            if lease is not None:
+                end_job(connection, lease)
             connection.execute(delete(FailureRow).where(FailureRow.uri == recording.uri))
             # one look for both: between two, another process could commit, and its work be taken for an old version
             same, here = RecordingRow.content_sha256 == recording.content_sha256, RecordingRow.uri == recording.uri
@@ -209,7 +223,7 @@ class Catalog(CatalogReader):
                 "size_bytes": recording.size_bytes,
                 "mtime_ns": recording.mtime_ns,
                 "recorded_at": recording.recorded_at,
-                "added_at": recording.added_at or _now(),
+                "added_at": recording.added_at or datetime.now(UTC),
                 "duration_s": recording.duration_s,
                 "channels": recording.channels,
                 "sampling_rate_hz": recording.sampling_rate_hz,
@@ -290,23 +304,3 @@ class Catalog(CatalogReader):
                     f"{self.space} - use the encoder it was made with, or another collection"
                 )
         return self.space
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def reference_embedding(catalog: CatalogReader) -> NDArray[np.float32] | None:
-    """The golden vector ``(dim,)`` of the space it is pinned to; None if there is none yet."""
-    with catalog.reading() as connection:
-        found = connection.execute(
-            select(SpaceRow.golden).where(SpaceRow.id == catalog.space_number)
-        ).scalar_one_or_none()
-    return None if found is None else np.frombuffer(found, "<f4").astype(np.float32)
-
-
-def keep_reference_embedding(catalog: Catalog, vector: NDArray[np.float32]) -> None:
-    """Keep the golden vector ``(dim,)`` of the space it is pinned to, unless there is one."""
-    with catalog.writing() as connection:
-        none_yet = (SpaceRow.id == catalog.space_number) & SpaceRow.golden.is_(None)
-        connection.execute(update(SpaceRow).where(none_yet).values(golden=vector.astype("<f4").tobytes()))

@@ -38,7 +38,6 @@ class Kind(StrEnum):
     auto = "auto"
     flat = "flat"
     ivf_flat = "ivf-flat"
-    ivf_sq8 = "ivf-sq8"
     ivf_rabitq = "ivf-rabitq"
     gpu = "gpu"
 

@@ -195,9 +195,9 @@ def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _promised(state: dict[str, Any]) -> str:
     whose = f"{state['sample_stored']:,} stored vectors"
-    if state["sample_asked"]:
-        whose += f" ({state['recall_stored']:.3f}) and the last {state['sample_asked']:,} queries"
-        whose += f" ({state['recall_asked']:.3f})"
+    if state["sample_queries"]:
+        whose += f" ({state['recall_stored']:.3f}) and the last {state['sample_queries']:,} queries"
+        whose += f" ({state['recall_queries']:.3f})"
     return f"{state['recall']:.3f} of the exact top 20 (target {state['target']:g}), on {whose}, {state['measured_at']}"
 
 

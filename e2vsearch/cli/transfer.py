@@ -51,7 +51,7 @@ def _went_over(done: TransferReport) -> str:
         for count, name in (
             (done.found.labels, "labels"),
             (done.found.classifiers, "classifiers"),
-            (done.found.sides, "sets of side vectors"),
+            (done.found.named_vectors, "sets of named vectors"),
         )
         if count
     ]

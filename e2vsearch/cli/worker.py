@@ -137,28 +137,28 @@ def queue_clear(
 
     with e2vsearch.open(index, create=False) as collection:
         depth = jobs.depth(collection.catalog)
-        count = depth.parked if parked else depth.queued + depth.parked
+        count = depth.dead_letters if parked else depth.queued + depth.dead_letters
         if count and not yes:
             typer.confirm(f"Take {count:,} recordings out of the queue?", abort=True, err=True)
-        count = jobs.clear(collection.catalog, parked_only=parked)
+        count = jobs.clear(collection.catalog, dead_letters_only=parked)
     note(f"{count:,} taken out of the queue", quiet=quiet)
 
 
 def _facts(state: QueueState) -> list[tuple[str, Any]]:
     depth = state.depth
-    later = f", {depth.later:,} of them to be tried again later" if depth.later else ""
-    lost = f", {depth.lost:,} of them given up by their worker" if depth.lost else ""
+    later = f", {depth.delayed:,} of them to be tried again later" if depth.delayed else ""
+    lost = f", {depth.expired:,} of them given up by their worker" if depth.expired else ""
     facts: list[tuple[str, Any]] = [
         ("queued", f"{depth.queued:,}{later}"),
-        ("in work", f"{depth.taken:,}{lost}"),
-        ("parked", f"{depth.parked:,}" + (" - once mended: e2vsearch queue retry" if depth.parked else "")),
+        ("in work", f"{depth.leased:,}{lost}"),
+        ("parked", f"{depth.dead_letters:,}" + (" - once mended: e2vsearch queue retry" if depth.dead_letters else "")),
     ]
-    if depth.queued + depth.taken:
+    if depth.queued + depth.leased:
         facts.append(("oldest", clock(depth.oldest_s)))
     facts += [
-        (each.name, f"{each.jobs:,} in work, leased until {each.leased_until:%H:%M:%S} UTC") for each in state.holders
+        (each.name, f"{each.jobs:,} in work, leased until {each.leased_until:%H:%M:%S} UTC") for each in state.workers
     ]
-    facts += [(f"parked: {each.reason}", f"{each.message} (tries: {each.attempts:,})") for each in state.parked]
+    facts += [(f"parked: {each.reason}", f"{each.message} (tries: {each.attempts:,})") for each in state.dead_letters]
     return facts
 
 

@@ -123,9 +123,9 @@ class _Queue:
         except SQLAlchemyError:
             return
         states = GaugeMetricFamily("e2vsearch_queue_recordings", "Recordings in the queue.", labels=["state"])
-        for state, count in (("queued", depth.queued), ("taken", depth.taken), ("parked", depth.parked)):
+        for state, count in (("queued", depth.queued), ("leased", depth.leased), ("dead_letter", depth.dead_letters)):
             states.add_metric([state], count)
         yield states
         age = "Age of the one that is queued or in work for longest."
         yield GaugeMetricFamily("e2vsearch_queue_oldest_seconds", age, value=depth.oldest_s)
-        yield GaugeMetricFamily("e2vsearch_queue_lost", "In work, but the lease has run out.", value=depth.lost)
+        yield GaugeMetricFamily("e2vsearch_queue_lost", "In work, but the lease has run out.", value=depth.expired)

@@ -108,7 +108,7 @@ def enqueue(
 
     done = jobs.enqueue(context.catalog, new(), priority)
     unused = table.unused() if table is not None else 0
-    return QueueReport(done.queued, done.waiting, done.parked, already, unused, tuple(failures))
+    return QueueReport(done.queued, done.waiting, done.dead_letters, already, unused, tuple(failures))
 
 
 _log = logging.getLogger(__name__)
@@ -281,7 +281,7 @@ class Worker:
 
     def _take(self, pool: ThreadPoolExecutor, steps: RecordingIngestor) -> None:
         free = self._threads + 1 - len(self._hand)
-        if free <= 0 or any(job.alone for job in self._hand.values()):
+        if free <= 0 or any(job.exclusive for job in self._hand.values()):
             return
         options = self._options
         for job in jobs.take(
@@ -312,7 +312,7 @@ class Worker:
             self._failed(job, error)
             return
         try:
-            outcome = steps.settle(read, job.holding)
+            outcome = steps.settle(read, job.lease)
         except LeaseLost as error:
             self._note(job, "lost", error=error)
         except (MissingExtra, *_AWAY):
@@ -329,14 +329,14 @@ class Worker:
         given_up = isinstance(error, _HOPELESS) or job.attempt >= self._options.attempts
         again_s = min(_LONGEST_BACK_OFF_S, self._options.again_s * 4.0 ** (job.attempt - 1))
         try:
-            jobs.fail(self._catalog, job.holding, error.reason, str(error), None if given_up else again_s)
+            jobs.fail(self._catalog, job.lease, error.reason, str(error), None if given_up else again_s)
         except LeaseLost as lost:
             self._note(job, "lost", error=lost)
         else:
             self._note(job, "parked" if given_up else "again", error=error)
 
     def _give(self, job: Job) -> None:
-        if jobs.release(self._catalog, [job.holding]):
+        if jobs.release(self._catalog, [job.lease]):
             self._note(job, "given-back")
 
     def _give_back(self, steps: RecordingIngestor) -> None:
@@ -371,7 +371,7 @@ class Worker:
 
     def _empty(self) -> bool:
         depth = jobs.depth(self._catalog)
-        return depth.queued + depth.taken == 0
+        return depth.queued + depth.leased == 0
 
     def _mend(self) -> None:
         """Build the index aside, if that is due; one process does at a time, and the others go on without.
@@ -381,14 +381,14 @@ class Worker:
         """
         if self._stored_since_built and self._context.owns_index:
             self._stored_since_built = False
-            self._mender.mend(self._context.due)
+            self._mender.start(self._context.due)
 
     def _beat(self) -> None:
-        holdings = [job.holding for job in list(self._hand.values())]
-        if not holdings:
+        leases = [job.lease for job in list(self._hand.values())]
+        if not leases:
             return
         try:
-            jobs.extend(self._catalog, holdings, self._options.lease_s)
+            jobs.extend(self._catalog, leases, self._options.lease_s)
         except (CatalogError, SQLAlchemyError) as error:  # another beat may reach it; if none does, the leases run out
             _log.warning("the leases were not extended: %s", error)
 
@@ -485,6 +485,6 @@ class Queue(IngestContext):
         """
         return jobs.retry(self.catalog, uris)
 
-    def clear(self, *, failed_only: bool = False) -> int:
+    def clear(self, *, dead_letters_only: bool = False) -> int:
         """Delete what nobody works on, or the dead letters alone, and return how many."""
-        return jobs.clear(self.catalog, parked_only=failed_only)
+        return jobs.clear(self.catalog, dead_letters_only=dead_letters_only)

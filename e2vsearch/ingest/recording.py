@@ -25,7 +25,7 @@ from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import AudioError, Cancelled, CatalogError, E2vsearchError, SettingsError, TranscriptError
-from e2vsearch.files import sha256_of, stat_of, uri_scheme
+from e2vsearch.files import readable, sha256, stat_of, uri_scheme
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.load import read_audio, read_remote, read_saved
 from e2vsearch.ingest.metadata import MetadataTable, Row
@@ -253,7 +253,9 @@ class RecordingIngestor:
                     heard = read_remote(source, state, fetched, encoder, speech, row, stopped)
                     return replace(read, recording=heard)
         else:
-            digest = sha256_of(content_of(source))
+            content = content_of(source)
+            with readable(content):
+                digest = sha256(content)
             known = self._catalog.known_content(digest)
             if known is None and self._encoder is None:
                 recording, space = read_saved(source, digest, row)

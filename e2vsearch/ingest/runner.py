@@ -174,7 +174,7 @@ def watch(
                     RecordingIngestor(context, encoder, table.now() if table else None, folder, stop), ready, count
                 )
             if run.changed and not stop.is_set() and clock() - tended_s >= _TEND_EVERY_S:
-                builder.mend(context.due)  # in a thread of its own: recordings go on being taken
+                builder.start(context.due)  # in a thread of its own: recordings go on being taken
                 run.changed, tended_s = False, clock()
     stop.set()
     builder.join()

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 from e2vsearch.errors import AnalysisError, SpaceMismatch
 from e2vsearch.projections import head, network
-from e2vsearch.projections.base import RAW, Projection, softmax, unit
+from e2vsearch.projections.base import RAW, Projection, softmax
 from e2vsearch.projections.linear import LinearProjection
 from e2vsearch.projections.npz import pack, read
 from e2vsearch.types import Head
+from e2vsearch.vectors.exact import unit
 
 KIND = "head"
 NAME = KIND

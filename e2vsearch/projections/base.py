@@ -79,14 +79,6 @@ RAW: Projection = Raw()
 """Always there, for comparison, and in use until another one is chosen."""
 
 
-def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Vectors ``(…, dim)`` of length one, in float64; one of zeros stays zeros."""
-    wide = np.asarray(vectors, np.float64)
-    lengths = np.linalg.norm(wide, axis=-1, keepdims=True)
-    scaled: NDArray[np.float64] = wide / np.where(lengths > 0, lengths, 1.0)
-    return scaled
-
-
 def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rows ``(n, k)`` as probabilities, in float64."""
     raised = np.exp(values - values.max(axis=1, keepdims=True))

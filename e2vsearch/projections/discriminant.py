@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import TooFewExamples
-from e2vsearch.projections.base import Projection, unit
+from e2vsearch.projections.base import Projection
 from e2vsearch.projections.linear import LinearProjection, spread
+from e2vsearch.vectors.exact import unit
 
 Floats = NDArray[np.float64]
 

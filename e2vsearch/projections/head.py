@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import SpaceMismatch, TooFewExamples
-from e2vsearch.projections.base import unit
 from e2vsearch.projections.linear import LinearProjection, deviations, spread
 from e2vsearch.types import Head
+from e2vsearch.vectors.exact import unit
 
 Floats = NDArray[np.float64]
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import AnalysisError
-from e2vsearch.projections.base import check, unit
+from e2vsearch.projections.base import check
 from e2vsearch.projections.npz import digest, pack, read
+from e2vsearch.vectors.exact import unit
 
 NUANCE_DIMS = 128
 """Most numbers that nuance is kept in: 128 principal directions of a standardised space hold all but a few per cent of

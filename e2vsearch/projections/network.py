@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 
 from e2vsearch.errors import AnalysisError
 from e2vsearch.projections import speakers
-from e2vsearch.projections.base import check, softmax, unit
+from e2vsearch.projections.base import check, softmax
 from e2vsearch.projections.npz import digest, pack, read
 from e2vsearch.projections.prior import adapt_prior, with_prior
 from e2vsearch.projections.speakers import Speakers
+from e2vsearch.vectors.exact import unit
 
 KIND = "shipped"
 

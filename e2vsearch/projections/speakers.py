@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.projections.base import softmax, unit
+from e2vsearch.projections.base import softmax
+from e2vsearch.vectors.exact import unit
 
 PER_VOICE = 64
 """Segments for each cluster that is looked for: with fewer, a cluster is a voice in one mood, and its shift takes the

@@ -25,8 +25,7 @@ from e2vsearch.projections import network
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.linear import unpack
 from e2vsearch.types import Space
-from e2vsearch.vectors.engine import IndexOptions
-from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.engine import Engine, IndexOptions
 
 _KEPT = 2  # the one in use and the one before it, which queries under way may still be looking through
 
@@ -37,7 +36,7 @@ class SearchView:
 
     projection: Projection
     source: ProjectedVectors  # the stored vectors, projected
-    index: FaissEngine
+    index: Engine
 
     def named(self, space: Space) -> Space:
         """The encoder's space, with the name of what it is searched through."""
@@ -98,9 +97,8 @@ class Views:
             known = self._made.pop(projection.revision, None)
             if known is None or known.projection.name != name:
                 source = ProjectedVectors(feed, projection)
-                known = SearchView(
-                    projection, source, FaissEngine(self.folder(projection.revision), source, self._options)
-                )
+                index = open_engine(self.folder(projection.revision), source, self._options)
+                known = SearchView(projection, source, index)
             self._made[projection.revision] = known
             while len(self._made) > _KEPT:
                 del self._made[next(iter(self._made))]
@@ -120,6 +118,13 @@ class Views:
         """Where the index of a projection is, by the projection's revision."""
         folder = self._folder()
         return folder if revision == RAW.revision else folder / "projections" / revision[:16]
+
+
+def open_engine(folder: Path, source: VectorSource, options: IndexOptions) -> Engine:
+    """Open the index in a folder over the vectors of `source`; nothing is written before the first build."""
+    from e2vsearch.vectors.faiss.index import FaissEngine
+
+    return FaissEngine(folder, source, options)
 
 
 def projected_space(space: Space, projection: Projection) -> Space:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from e2vsearch.catalog.segments import count_of
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.feed import VectorSource
-from e2vsearch.projections.base import unit
+from e2vsearch.vectors.exact import unit
 
 SAMPLE = 2000
 """Segments that are drawn, at most."""

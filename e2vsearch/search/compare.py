@@ -11,9 +11,10 @@ from e2vsearch.emotions import Emotion, named_as_one
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import QueryError
 from e2vsearch.projections import adapt, network
-from e2vsearch.projections.base import RAW, Projection, unit
+from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.view import SearchView, projected_space
 from e2vsearch.types import ComparedAudio, Comparison, EmbeddedAudio, EmbeddedSegment, Space, segment_durations
+from e2vsearch.vectors.exact import unit
 
 
 @dataclass(frozen=True, slots=True)

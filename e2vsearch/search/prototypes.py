@@ -18,7 +18,8 @@ from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.emotions import NAMELESS
 from e2vsearch.errors import NotStored, QueryError
-from e2vsearch.projections.base import RAW, Projection, unit
+from e2vsearch.projections.base import RAW, Projection
+from e2vsearch.vectors.exact import unit
 
 if TYPE_CHECKING:
     pass

@@ -15,8 +15,8 @@ from e2vsearch.types import By, Hit, Recording, Segment
 
 AudioQuery = str | os.PathLike[str] | bytes | NDArray[Any] | Sequence[float] | Hit | Segment | Recording
 """A path or ``file://`` URI of audio or of an ``.npy`` vector; ``seg:123``, ``call:45``, ``emotion:angry`` or
-``label:hesitant``; a `Hit`, `Segment` or `Recording`; the bytes of an audio file; 16 kHz samples; or a vector ``(dim,)``
-or vectors ``(n, dim)`` of the collection's space."""
+``label:hesitant``; a `Hit`, `Segment` or `Recording`; the bytes of an audio file; 16 kHz samples; or a vector
+``(dim,)`` or vectors ``(n, dim)`` of the collection's space."""
 
 
 def identifier_of(source: AudioQuery) -> str | None:
@@ -36,8 +36,8 @@ Trajectory = AudioQuery | Sequence[AudioQuery]
 ``"neutral,angry"``."""
 
 NamedVectorWeight = float | tuple[float, str | NDArray[Any] | Sequence[float] | None]
-"""The weight of a set of named vectors; with the vector, or the stored segment's id, that its vectors are compared with,
-by default what the references' own segments have there."""
+"""The weight of a set of named vectors; with the vector, or the stored segment's id, that its vectors are compared
+with, by default what the references' own segments have there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,8 @@ class Query:
         emotion: an emotion or a label of one's own as one more reference, or several in one mixture by weight:
             ``{"frustrated": 1, "shouting": -0.5}``. A weight below 0 is taken off as `avoid` is; one of 0 only names
             what `min_probability` is of.
-        min_probability: the least probability, 0 to 1, of these emotions (all whose weight is not below 0) in a segment.
+        min_probability: the least probability, 0 to 1, in a segment of each of these emotions whose weight is not
+            below 0.
         trajectory: find recordings whose emotion changes over time in the same way, see `Trajectory` and
             `e2vsearch.search.trajectory`. It takes no other reference.
         group_by: ``recording``, ``day``, or keys of the metadata: at most `group_size` hits share one value of each;

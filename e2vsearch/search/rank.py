@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.types import By
 from e2vsearch.vectors import exact as arrays
-from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.engine import Engine
 
 _FIRST_SEARCH = 256  # segments asked for at first; a recording holds dozens, so k of them need more than k segments
 _FIRST_OF_ONE = 2  # segments a recording, when the reference is one vector: its best k are the same however many
@@ -24,7 +24,7 @@ _CANDIDATES = 8  # recordings scored exactly for each that is asked for, when th
 _BLOCK = 16_384  # segments scored at once: 64 MiB of 1024-d vectors
 
 ScoreBlock = Callable[[NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
-"""Segment ids ``(n,)`` → the score of each for each row of the reference ``(q, n)``, and its score by itself ``(n,)``."""
+"""Segment ids ``(n,)`` → their scores for each row of the reference ``(q, n)``, and for all of it ``(n,)``."""
 
 Pool = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Best scores of recordings for each row of the reference ``(q, n)`` → the recordings' scores ``(n,)``."""
@@ -72,7 +72,7 @@ class Ranking:
 
 
 def rank_segments(
-    index: FaissEngine, vectors: NDArray[np.float32], k: int, candidates: CandidateFilter, *, exact: bool = False
+    index: Engine, vectors: NDArray[np.float32], k: int, candidates: CandidateFilter, *, exact: bool = False
 ) -> Ranking:
     """Return the k segments nearest to any of the reference's vectors ``(q, dim)``."""
     matches = index.search(vectors, k, allowed=candidates.allowed, excluded=candidates.excluded, compare_all=exact)
@@ -86,7 +86,7 @@ def rank_segments(
 
 def rank_recordings(
     catalog: Catalog,
-    index: FaissEngine,
+    index: Engine,
     vectors: NDArray[np.float32],
     k: int,
     candidates: CandidateFilter,

@@ -17,16 +17,14 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders import embedding_files
 from e2vsearch.errors import AudioNotFound, NotStored, QueryError
 from e2vsearch.files import local_path
-from e2vsearch.projections.base import unit
 from e2vsearch.search.context import SearchContext
 from e2vsearch.search.prototypes import Prototype, canonical_name, known_names, prototype
 from e2vsearch.search.query import AudioQuery, identifier_of
-from e2vsearch.types import EmbeddedSegment, NamedVectors, number_of, segment_id
+from e2vsearch.types import MAX_NAME, EmbeddedSegment, NamedVectors, number_of, segment_id
+from e2vsearch.vectors.exact import unit
 
 NONE: NDArray[np.int64] = np.empty(0, np.int64)
 """No segments."""
-
-_LONGEST_NAME = 64  # characters of an emotion or label
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ def suggest_name(word: str, catalog: Catalog) -> None:
     Raises:
         AudioNotFound: it does; with the name's spelling where there is one.
     """
-    if not word or len(word) > _LONGEST_NAME or set("/\\:.~") & set(word) or not word.isprintable():
+    if not word or len(word) > MAX_NAME or set("/\\:.~") & set(word) or not word.isprintable():
         return
     known = known_names(catalog)
     kinds = [each for each in known if each.partition(":")[2].casefold() == word.strip().casefold()]

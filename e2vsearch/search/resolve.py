@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import QueryError
-from e2vsearch.projections.base import unit
 from e2vsearch.search.context import SearchContext
 from e2vsearch.search.query import AVOID_WEIGHT, AudioQuery, Query, Trajectory
 from e2vsearch.search.reference import NONE, ResolvedReference, from_name, reference_segments, resolve_reference
+from e2vsearch.vectors.exact import unit
 
 if TYPE_CHECKING:
     from e2vsearch.search.score import WeightedScore

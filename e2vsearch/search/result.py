@@ -17,7 +17,7 @@ class QueryResult(Listing[Hit]):
         hits: best first.
         searched: segments that the filter left to choose from.
         total: segments in the collection.
-        exact: whether every one of them was compared; else an index chose candidates, whose scores are exact all the same.
+        exact: whether every one of them was compared; else an index chose candidates, whose scores are exact too.
         seconds: from the resolved references to the hits.
         references: what was searched for: a path, an id, or what kind of array.
         where: the filter in force.

@@ -1,4 +1,4 @@
-"""Scores of several references at once: weighted, to be avoided, or of other models' vectors beside the collection's own.
+"""Scores of several references at once: weighted, to be avoided, or of other models' vectors as well.
 
 With references i of weights W_i, examples j to avoid of weights v_j, and a reference's likeness to a segment s being
 the cosine of its nearest segment, a segment's weighted score is ::
@@ -29,12 +29,12 @@ from e2vsearch.catalog.named_vectors import EMOTION, fetch, get
 from e2vsearch.catalog.segments import recordings_of_segments
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import QueryError
-from e2vsearch.projections.base import unit
 from e2vsearch.search.query import NamedVectorWeight
 from e2vsearch.search.rank import CandidateFilter, Ranking, in_order, rank_blocks, segments_of
 from e2vsearch.search.reference import ResolvedReference, resolve_named_vector
 from e2vsearch.types import By, NamedVectors
-from e2vsearch.vectors.faiss.index import FaissEngine
+from e2vsearch.vectors.engine import Engine
+from e2vsearch.vectors.exact import unit
 
 _FIRST_SEARCH = 512  # segments asked of the index for each row: penalties reorder them, so more than `rank` asks for
 
@@ -72,7 +72,7 @@ class WeightedScore:
         """Rows of all references to find, ``(q, dim)``."""
         return np.concatenate([part.vectors for part in self.wanted])
 
-    def likeness(self, index: FaissEngine, ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def likeness(self, index: Engine, ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return cosines of segments with each row to find ``(q, n)`` and each part to avoid ``(j, n)``."""
         parts = [*self.wanted, *self.avoided]
         cosines = index.scores(np.concatenate([part.vectors for part in parts]), ids).astype(np.float64)
@@ -89,7 +89,7 @@ class WeightedScore:
         return taken
 
     def rank(
-        self, catalog: Catalog, index: FaissEngine, k: int, by: By, candidates: CandidateFilter, *, exact: bool = False
+        self, catalog: Catalog, index: Engine, k: int, by: By, candidates: CandidateFilter, *, exact: bool = False
     ) -> Ranking:
         """Return the k segments or recordings of the greatest score, with their best segments.
 
@@ -137,7 +137,7 @@ class WeightedScore:
 
     def _rank(
         self,
-        index: FaissEngine,
+        index: Engine,
         ids: NDArray[np.int64],
         recordings: NDArray[np.int64],
         k: int,
@@ -208,7 +208,7 @@ class NamedVectorScore:
     def rank(
         self,
         catalog: Catalog,
-        index: FaissEngine,
+        index: Engine,
         vectors: NDArray[np.float32],
         k: int,
         by: By,
@@ -248,7 +248,7 @@ class NamedVectorScore:
         )
 
     def _cosines(
-        self, catalog: Catalog, index: FaissEngine, vectors: NDArray[np.float32], ids: NDArray[np.int64]
+        self, catalog: Catalog, index: Engine, vectors: NDArray[np.float32], ids: NDArray[np.int64]
     ) -> list[NDArray[np.float64]]:
         """Return cosines ``(q, n)`` of each part, the collection's own first; -inf there for a segment that is gone."""
         cosines = [index.scores(vectors, ids).astype(np.float64)]

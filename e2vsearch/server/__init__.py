@@ -1,9 +1,4 @@
-"""The collection over HTTP. Knows requests and answers; everything else is the collection's.
-
-`app` puts the rooms together: `guard` says who may ask, `work` how many at a time and for how long, `uploads` takes
-files in, `listening` and `batching` hear them, the `routes_…` answer, `answers` turns errors into statuses, `metrics`
-counts, and `running` starts and ends it all. It is imported by nobody who does not serve: FastAPI comes with it.
-"""
+"""A collection is served over HTTP by FastAPI, which is imported only by who serves."""
 
 from __future__ import annotations
 
@@ -19,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def create_app(collection: Collection, options: ServiceOptions | None = None) -> FastAPI:
-    """The HTTP application over an open collection, for any ASGI server.
+    """Return the HTTP application over an open collection, for any ASGI server.
 
     Without a key it answers only requests to a loopback name (``localhost``, ``127.0.0.1``, ``[::1]``), however it
     is bound. Its lifespan opens encoder and index and ends its threads; the collection stays the caller's to close.
@@ -35,7 +30,7 @@ def create_app(collection: Collection, options: ServiceOptions | None = None) ->
 
 
 def require_packages() -> None:
-    """See that the packages of the ``serve`` extra are there.
+    """Check that the packages of the ``serve`` extra are installed.
 
     Raises:
         MissingExtra: one of them is not.

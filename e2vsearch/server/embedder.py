@@ -1,4 +1,4 @@
-"""Embeds what requests send: within the service's limits, for as long as a request may take, by one shared encoder."""
+"""Audio is embedded within the limits of the service, with one encoder that all requests share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 from e2vsearch import audio
 from e2vsearch.audio import AudioSource
 from e2vsearch.encoders.base import Encoder
+from e2vsearch.encoders.batcher import Batch, BatchedEncoder
 from e2vsearch.errors import AudioInvalid
 from e2vsearch.pipeline import embed_audio
-from e2vsearch.server.batcher import Batch, BatchedEncoder
-from e2vsearch.server.executor import asked_to_stop
+from e2vsearch.server.executor import stop_requested
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.types import EmbeddedAudio
 
@@ -20,41 +20,41 @@ MAX_CHANNELS = 8
 
 
 class LimitedEmbedder:
-    """The strategy that a served collection embeds with."""
+    """Embed audio of limited length and channels, for no longer than the request that asks for it may take."""
 
-    def __init__(self, encoder: Callable[[], Encoder], max_audio_s: float, watch: Callable[[Batch], None]) -> None:
+    def __init__(self, open_encoder: Callable[[], Encoder], max_audio_s: float, watch: Callable[[Batch], None]) -> None:
         """Open nothing yet.
 
         Args:
-            encoder: opens the collection's encoder.
-            max_audio_s: how long a clip may be.
-            watch: called after each batch.
+            open_encoder: opens the collection's encoder.
+            max_audio_s: the longest recording.
+            watch: called with every batch that was encoded.
         """
-        self._open = encoder
+        self._open_encoder = open_encoder
         self._max_audio_s = max_audio_s
         self._watch = watch
         self._batched: BatchedEncoder | None = None
         self._opening = threading.Lock()
 
-    def encoder(self) -> Encoder:
-        """Return the collection's encoder, behind one queue for all requests."""
+    def encoder(self) -> BatchedEncoder:
+        """Return the encoder behind one queue for all requests, opened once."""
         with self._opening:
             if self._batched is None:
-                self._batched = BatchedEncoder(self._open(), watch=self._watch)
+                self._batched = BatchedEncoder(self._open_encoder(), None, stop_requested, self._watch)
             return self._batched
 
     def __call__(self, source: AudioSource, _: Callable[[], Encoder], speech: SpeechOptions) -> EmbeddedAudio:
-        """Return the spoken segments of a clip, for as long as the request in hand may take.
+        """Return the segments of a recording with their vectors and the encoder's own probabilities.
 
         Raises:
             AudioTooLong: it is longer than the service allows, whatever its header says.
-            AudioInvalid: it has more channels than calls have.
-            Cancelled: nobody waits for it any more.
+            AudioInvalid: it has more than `MAX_CHANNELS` channels.
+            Cancelled: the request is over.
         """
-        info = audio.probe(source)
-        if info.channels > MAX_CHANNELS:
-            raise AudioInvalid(f"{info.channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
-        return embed_audio(source, self.encoder(), speech, asked_to_stop(), self._max_audio_s)
+        with audio.open(source) as opened:
+            if (channels := opened.info.channels) > MAX_CHANNELS:
+                raise AudioInvalid(f"{channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
+            return embed_audio(opened, self.encoder(), speech, stop_requested(), self._max_audio_s)
 
     def close(self) -> None:
         """Encode what is waiting."""

@@ -1,4 +1,4 @@
-"""What a service is started with. Knows limits and the key, nothing of HTTP."""
+"""The options of a service are its key, its folders and its limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from e2vsearch.errors import SettingsError
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """How much a service lets its clients ask for.
+    """The limits of a service.
 
     Raises:
         SettingsError: a value out of range, or an empty key.
@@ -20,13 +20,13 @@ class ServiceOptions:
     api_key: str | None = field(default=None, repr=False)  # None: no key, and loopback names only
     roots: tuple[str | os.PathLike[str], ...] = ()  # folders whose files a client may name; none by default
     max_upload_mb: float = 50.0  # of one request's body, all of its files together
-    max_audio_s: float = 3600.0  # of one recording that is listened to
-    timeout_s: float = 60.0  # from a request's admission to its answer, its upload included
-    queue: int = 64  # requests that wait for a thread; further ones are told to come again
-    threads: int = 0  # that listen to audio, and as many that read what is stored; 0: one a core
+    max_audio_s: float = 3600.0  # of one recording that is embedded
+    timeout_s: float = 60.0  # from a request to its response, its upload included
+    queue: int = 64  # requests that wait for a thread; further ones get 503
+    threads: int = 0  # that embed audio, and as many that read what is stored; 0: one a core
 
     def __post_init__(self) -> None:
-        """Checks every value."""
+        """Check every value."""
         for name in ("max_upload_mb", "max_audio_s", "timeout_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise SettingsError(f"{name} is {getattr(self, name)}: give more than 0")
@@ -38,10 +38,10 @@ class ServiceOptions:
 
     @property
     def max_upload_bytes(self) -> int:
-        """`max_upload_mb` in bytes."""
+        """Return `max_upload_mb` in bytes."""
         return int(self.max_upload_mb * 1_000_000)
 
     @property
     def thread_count(self) -> int:
-        """`threads`, 0 resolved."""
+        """Return `threads`, with one a core for 0."""
         return self.threads or settings.cores()

@@ -1,7 +1,4 @@
-"""The web page's files, a page that says where it is not built, and the API described. Knows files and headers only.
-
-Every file is a route of its own: no path that a client sends is ever looked for on a disk.
-"""
+"""The web page's files are a route each, so that no path that a client sends is looked for on a disk; and ``/docs``."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ _DOCS_POLICY = f"default-src 'none'; img-src 'self'; style-src 'sha256-{_STYLE_H
 
 
 def add(app: FastAPI, folder: Path = FOLDER) -> frozenset[str]:
-    """Add the page's files and ``/docs`` to an application; gives their paths, which need no key."""
+    """Add the page's files and ``/docs`` to an application, and return their paths, which need no key."""
     paths = {"/docs"}
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     for name, path in files.items():
@@ -50,7 +47,7 @@ def add(app: FastAPI, folder: Path = FOLDER) -> frozenset[str]:
         paths.add("/")
 
     async def docs() -> Response:
-        return _html("e2vsearch: HTTP API", _described(app.openapi()))
+        return _html("e2vsearch: HTTP API", _describe(app.openapi()))
 
     app.add_api_route("/docs", docs, methods=["GET", "HEAD"], include_in_schema=False)
     return frozenset(paths)
@@ -84,28 +81,27 @@ def _html(title: str, body: str) -> Response:
     return HTMLResponse(page, headers={"Content-Security-Policy": _DOCS_POLICY})
 
 
-def _described(document: Mapping[str, Any]) -> str:
-    """The OpenAPI document as HTML that needs no script, and nothing from elsewhere."""
+def _describe(document: Mapping[str, Any]) -> str:
+    """Return the OpenAPI document as HTML that needs no script, and nothing from elsewhere."""
     parts = [
-        f"<h1>{escape(document['info']['title'])}</h1>",
-        f"<p>{escape(document['info']['description'])}</p>",
+        f"<h1>{escape(document['info']['title'])}</h1><p>{escape(document['info']['description'])}</p>",
         '<p>For machines: <a href="/openapi.json">/openapi.json</a>.</p>',
     ]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2>")
             parts.append(f"<p>{escape(operation['summary'])}. {escape(operation.get('description', ''))}</p>")
-            parts.extend(_parameters(operation))
-            for media, content in operation.get("requestBody", {}).get("content", {}).items():
-                schema = _resolved(document, content["schema"])
-                for name, field in schema.get("properties", {}).items():
-                    needed = " (required)" if name in schema.get("required", ()) else ""
-                    parts.append(f"<p><code>{escape(name)}</code>{needed}: {escape(field.get('description', ''))}</p>")
-                shown = schema.get("examples", [])
-                parts.extend(f"<pre>{escape(media)}\n{escape(json.dumps(each))}</pre>" for each in shown)
-            parts.append("<details><summary>Answers</summary>")
+            parts.extend(_field(f"{each['name']} ({each['in']})", each) for each in operation.get("parameters", ()))
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                name = content["schema"].get("$ref", "").rpartition("/")[2]
+                schema = document["components"]["schemas"][name] if name else content["schema"]
+                required = schema.get("required", ())
+                for name, each in schema.get("properties", {}).items():
+                    parts.append(_field(f"{name} (required)" if name in required else name, each))
+                parts.extend(f"<pre>{escape(json.dumps(each))}</pre>" for each in schema.get("examples", ()))
+            parts.append("<details><summary>Responses</summary>")
             for status, response in operation["responses"].items():
-                parts.append(f"<p><code>{status}</code> {escape(response.get('description', ''))}</p>")
+                parts.append(_field(status, response))
                 example = response.get("content", {}).get("application/json", {}).get("example")
                 if example is not None:
                     parts.append(f"<pre>{escape(json.dumps(example, indent=1, ensure_ascii=False))}</pre>")
@@ -113,14 +109,5 @@ def _described(document: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
-def _parameters(operation: Mapping[str, Any]) -> list[str]:
-    return [
-        f"<p><code>{escape(each['name'])}</code> ({each['in']}): {escape(each.get('description', ''))}</p>"
-        for each in operation.get("parameters", ())
-    ]
-
-
-def _resolved(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    name = schema.get("$ref", "").rpartition("/")[2]
-    found: Mapping[str, Any] = document["components"]["schemas"][name] if name else schema
-    return found
+def _field(name: str, described: Mapping[str, Any]) -> str:
+    return f"<p><code>{escape(name)}</code> {escape(described.get('description', ''))}</p>"

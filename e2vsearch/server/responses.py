@@ -1,4 +1,4 @@
-"""What goes back: results as JSON, and every error as a status with one line. Knows statuses, nothing of routes."""
+"""Results go back as JSON, and every error as a status with one line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from starlette.routing import Match
 
 from e2vsearch import errors
 from e2vsearch.errors import E2vsearchError
-from e2vsearch.server.executor import ClientGone
+from e2vsearch.server.executor import ClientDisconnected
+from e2vsearch.server.openapi_examples import example_of
 
-CLIENT_GONE = 499
-"""nginx's number for a client that did not wait; nobody sees it but the log."""
+CLIENT_DISCONNECTED = 499
+"""nginx's number for a client that did not wait; only the log shows it."""
 
 RETRY_AFTER_S = 2
-"""A clip is listened to in well under a second: in two, a full queue has room again."""
+"""A clip is embedded in well under a second: in two, a full queue has room again."""
 
 _STATUSES: tuple[tuple[type[E2vsearchError] | tuple[type[E2vsearchError], ...], int], ...] = (
     # the first that fits counts, so that a kind stands before the kind it belongs to
@@ -41,7 +42,7 @@ _STATUSES: tuple[tuple[type[E2vsearchError] | tuple[type[E2vsearchError], ...], 
 )
 
 _MEANINGS = {
-    400: "It cannot be answered as asked: the filter, a reference or a number makes no sense.",
+    400: "The filter, a reference or a number makes no sense, or the form cannot be read.",
     401: "This service has a key, and the request has not, or another one.",
     403: "A path outside the folders that this service reads from; or, without a key, a host or origin not its own.",
     404: "Nothing is stored under that id or name.",
@@ -66,26 +67,26 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """The body of every answer that is no result."""
+    """The body of every response that is no result."""
 
     error: Problem
 
 
-class Refused(HTTPException):
-    """An answer other than the one that was asked for."""
+class RequestError(HTTPException):
+    """A request that gets a status and one line in place of its result."""
 
     def __init__(self, status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(status, message, headers)
         self.reason = reason
 
 
-def answer(kind: Any, value: Any, headers: dict[str, str] | None = None) -> Response:
-    """A result as JSON."""
+def json_response(kind: Any, value: Any, headers: dict[str, str] | None = None) -> Response:
+    """Return a result as JSON."""
     return Response(_adapter(kind).dump_json(value), media_type="application/json", headers=headers)
 
 
-def refusal(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> Response:
-    """An error as JSON."""
+def error_response(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    """Return an error as JSON."""
     body = ErrorBody(Problem(reason, " ".join(message.split())))
     headers = dict(headers or {})
     if status == 503:
@@ -93,8 +94,15 @@ def refusal(status: int, reason: str, message: str, headers: dict[str, str] | No
     return Response(_adapter(ErrorBody).dump_json(body), status, headers, "application/json")
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Those statuses as OpenAPI's `responses`."""
+def returns(kind: Any, *statuses: int) -> dict[str, Any]:
+    """Return the arguments of a route that describe a result, with an example, and these errors."""
+    example = _adapter(kind).dump_python(example_of(kind), mode="json")
+    shown = {200: {"content": {"application/json": {"example": example}}}}
+    return {"response_model": kind, "responses": {**errors_of(*statuses), **shown}}
+
+
+def errors_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return these statuses, and those that every route has, as OpenAPI's `responses`."""
     found: dict[int | str, dict[str, Any]] = {}
     for status in sorted({401, 403, 503, 504, *statuses}):
         found[status] = {"model": ErrorBody, "description": _MEANINGS[status]}
@@ -103,33 +111,36 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def status_of(error: E2vsearchError) -> int:
-    """The status that an error means."""
+    """Return the status of an error."""
     return next((status for kinds, status in _STATUSES if isinstance(error, kinds)), 500)
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Have `app` answer every error with an `ErrorBody`."""
+    """Add handlers to an application that turn every error into an `ErrorBody`."""
     handlers: dict[type[Exception], Any] = {
-        E2vsearchError: _ours,
+        E2vsearchError: _known,
         RequestValidationError: _invalid,
         HTTPException: _http,
         SQLAlchemyError: _database,
         RecursionError: _too_deep,
-        ClientGone: _gone,
-        ClientDisconnect: _gone,
+        ClientDisconnected: _disconnected,
+        ClientDisconnect: _disconnected,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
 
 
-async def _ours(_: Request, error: E2vsearchError) -> Response:
-    return refusal(status_of(error), error.reason, str(error))
+async def _known(_: Request, error: E2vsearchError) -> Response:
+    return error_response(status_of(error), error.reason, str(error))
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> Response:
-    # what was sent is not repeated: it may be a vector, or not be text at all
-    told = [f"{'.'.join(str(part) for part in each['loc'][1:]) or 'body'}: {each['msg']}" for each in error.errors()]
-    return refusal(422, "invalid", "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else ""))
+    # the input is not repeated: it may be a vector, or not be text at all
+    problems = [
+        f"{'.'.join(str(part) for part in each['loc'][1:]) or 'body'}: {each['msg']}" for each in error.errors()
+    ]
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return error_response(422, "invalid", "; ".join(problems[:3]) + more)
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
@@ -139,23 +150,26 @@ async def _http(request: Request, error: HTTPException) -> Response:
         known = [each for router in request.app.state.routers for each in router.routes]
         routes = [each for each in known if each.matches(request.scope)[0] is not Match.NONE]
         headers["Allow"] = ", ".join(sorted({method for each in routes for method in getattr(each, "methods", ())}))
-    reason = error.reason if isinstance(error, Refused) else {404: "no-route", 405: "method"}.get(error.status_code)
-    return refusal(error.status_code, reason or "http", error.detail, headers)
+    reason = (
+        error.reason if isinstance(error, RequestError) else {404: "no-route", 405: "method"}.get(error.status_code)
+    )
+    return error_response(error.status_code, reason or "http", error.detail, headers)
 
 
 async def _database(_: Request, error: SQLAlchemyError) -> Response:
     overflown = isinstance(error, StatementError) and isinstance(error.orig, OverflowError)
     if isinstance(error, DataError) or overflown:
-        return refusal(400, "bad-filter", "a number is larger than the database can compare with - write a smaller one")
-    return refusal(503, "database", "the database does not answer - e2vsearch doctor, on the server, says why")
+        message = "a number is larger than the database can compare with - write a smaller one"
+        return error_response(400, "bad-filter", message)
+    return error_response(503, "database", "the database does not answer - e2vsearch doctor, on the server, says why")
 
 
 async def _too_deep(_: Request, __: RecursionError) -> Response:
-    return refusal(400, "bad-filter", "the filter is nested too deeply - write it with fewer parentheses")
+    return error_response(400, "bad-filter", "the filter is nested too deeply - write it with fewer parentheses")
 
 
-async def _gone(_: Request, __: Exception) -> Response:
-    return Response(status_code=CLIENT_GONE)
+async def _disconnected(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLIENT_DISCONNECTED)
 
 
 @cache

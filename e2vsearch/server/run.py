@@ -1,7 +1,6 @@
-"""Starting and ending the service. Knows sockets, signals and uvicorn, nothing of requests.
+"""uvicorn serves the application until SIGTERM or Ctrl-C, and answers what was accepted until then.
 
-On SIGTERM or Ctrl-C it stops accepting, answers whatever it has accepted, lets go of threads, and returns; a second
-Ctrl-C ends the process at once.
+A second Ctrl-C ends the process at once.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ DEFAULT_PORT = 8080
 
 _PORTS = 50  # tried one after another, with auto_port
 
-_CONNECTIONS = 1000  # more than that is no page and no agent: told 503 at once
+_CONNECTIONS = 1000  # more than that is no page and no agent, and gets 503 at once
 
 _INTERRUPTED = 130
 
 
 def bind(host: str, port: int, *, auto_port: bool = False) -> socket.socket:
-    """A socket at that address; with `auto_port` at the next port that is free.
+    """Return a socket bound to that address; with `auto_port` to the next port that is free.
 
     Raises:
         ServiceError: there is none.
@@ -58,7 +57,7 @@ def bind(host: str, port: int, *, auto_port: bool = False) -> socket.socket:
 
 
 def address_of(opened: socket.socket) -> str:
-    """The URL of a service behind a bound socket."""
+    """Return the URL of a service behind a bound socket."""
     host, port = opened.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -90,7 +89,7 @@ def run(
         # every request ends within its timeout; what still hangs then is a player that was paused
         timeout_graceful_shutdown=int(options.timeout_s) + 5,
     )
-    server = _Server(config, ready, app.state.service.uploads.close)
+    server = _Server(config, ready, app.state.server.uploads.close)
     try:
         server.run([opened])
     except SystemExit as error:  # how uvicorn says that the lifespan failed

@@ -1,4 +1,4 @@
-"""What may be asked, and the answers that are no result of the collection's own. Knows shapes and bounds, no HTTP."""
+"""The bodies and parameters of requests with their bounds, and the results that only the service has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from e2vsearch.analysis.labels.types import ClassifiedMoment, ClassifierReport, LabelCount
-from e2vsearch.analysis.maps.types import By as MapBy
 from e2vsearch.analysis.maps.types import Cluster, MapOptions, MapSummary
 from e2vsearch.search import query as search
 from e2vsearch.search.query import AudioQuery, Reference
@@ -41,10 +40,10 @@ Where = Annotated[str, Field(min_length=1, max_length=MAX_WHERE)]
 """A filter, as ``--where`` takes it."""
 
 Text = Annotated[str, Field(min_length=1, max_length=500)]
-"""Words that must be said."""
+"""Words of the transcript."""
 
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=_NAMED)]
-"""A label or classifier of one's own."""
+"""A label or classifier."""
 
 Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 
@@ -67,7 +66,7 @@ MapPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examp
 
 WhereQuery = Annotated[
     str | None,
-    Query(min_length=1, max_length=MAX_WHERE, description="Recordings with a segment that meets it."),
+    Query(min_length=1, max_length=MAX_WHERE, description="Recordings with a segment that passes this filter."),
 ]
 
 LimitQuery = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
@@ -79,11 +78,11 @@ AfterQuery = Annotated[
 PeaksQuery = Annotated[int, Query(ge=1, le=MAX_PEAKS, description="Points of the waveform.")]
 
 ContextQuery = Annotated[
-    float, Query(ge=0, le=MAX_CONTEXT_S, description="Seconds that are heard before and after it as well.")
+    float, Query(ge=0, le=MAX_CONTEXT_S, description="Seconds before and after it that are added.")
 ]
 
 SegmentsQuery = Annotated[
-    list[SegmentId] | None, Query(max_length=100, description="Only these; all of the label's by default.")
+    list[SegmentId] | None, Query(max_length=100, description="Only these; all with the label by default.")
 ]
 
 
@@ -95,7 +94,18 @@ def _shown(*examples: dict[str, Any]) -> ConfigDict:
     return ConfigDict(json_schema_extra={"examples": list(examples)})
 
 
-class QueryRequest(_Request):
+class QueryOptions(BaseModel):
+    """What every query has, whatever its reference."""
+
+    k: int = Field(20, ge=1, le=MAX_K, description="How many hits.")
+    by: By = Field("recording", description="Hits are recordings, each with its best segment, or segments.")
+    where: Where | None = Field(None, description="A filter.")
+    text: Text | None = Field(None, description="Words of the transcript that the segment must have.")
+    exact: bool = Field(False, description="Compare every segment, whatever index there is.")
+    explain: bool = Field(False, description="Explain each hit, and how rare such likeness is here.")
+
+
+class QueryRequest(_Request, QueryOptions):
     """What is searched for, and among what."""
 
     model_config = _shown(
@@ -125,16 +135,12 @@ class QueryRequest(_Request):
         description="Emotions and labels by weight, as one reference; below 0 they are taken off.",
     )
     min_probability: float | None = Field(
-        None, ge=0, le=1, description="The least probability of each of these emotions in a moment."
+        None, ge=0, le=1, description="The least probability of each of these emotions in a segment."
     )
     trajectory: Named | list[Named] | None = Field(
         None,
         description="Recordings whose emotion changes in the same way: as in this one, or through these references.",
     )
-    k: int = Field(20, ge=1, le=MAX_K, description="How many hits.")
-    by: By = Field("recording", description="Hits are recordings, each with its best segment, or segments.")
-    where: Where | None = Field(None, description="A filter.")
-    text: Text | None = Field(None, description="Words that must be said in the segment.")
     group_by: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(
         default_factory=list,
         max_length=8,
@@ -144,8 +150,6 @@ class QueryRequest(_Request):
         1, description="At most so many hits for each value: one number, or one for each of `group_by`."
     )
     include_self: bool = Field(False, description="Keep stored segments that are themselves the reference.")
-    exact: bool = Field(False, description="Compare every segment, whatever index there is.")
-    explain: bool = Field(False, description="Say of each hit why it is one, and how rare such likeness is here.")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -200,20 +204,14 @@ def _references(sources: Iterable[AudioQuery], weights: list[float] | None) -> t
     return tuple(map(Reference, found, weights if weights is not None else [None] * len(found)))
 
 
-class UploadedQuery(BaseModel):
-    """The same for a file that comes along, as fields of a form."""
+class UploadedQuery(QueryOptions):
+    """The same for a file that is uploaded, as fields of a form."""
 
     model_config = ConfigDict(extra="forbid")
 
-    k: int = Field(20, ge=1, le=MAX_K, description="How many hits.")
-    by: By = Field("recording", description="Hits are recordings, each with its best segment, or segments.")
-    where: Where | None = Field(None, description="A filter.")
-    text: Text | None = Field(None, description="Words that must be said in the segment.")
     trajectory: bool = Field(False, description="Find recordings whose emotion changes as in it.")
     group_by: Annotated[str, Field(max_length=64)] | None = Field(None, description="Cap hits that share a value.")
     group_size: int = Field(1, ge=1, le=MAX_K, description="At most so many hits for each value of `group_by`.")
-    exact: bool = Field(False, description="Compare every segment, whatever index there is.")
-    explain: bool = Field(False, description="Say of each hit why it is one, and how rare such likeness is here.")
 
     def query(self, path: os.PathLike[str]) -> search.Query:
         """Return the query for a clip that was uploaded to `path`."""
@@ -232,7 +230,7 @@ class UploadedQuery(BaseModel):
 
 
 class CompareRequest(_Request):
-    """Two recordings or moments."""
+    """Two recordings or segments."""
 
     model_config = _shown({"a": "call:2", "b": "seg:14"})
 
@@ -241,7 +239,7 @@ class CompareRequest(_Request):
 
 
 class EmbedRequest(_Request):
-    """What is to be embedded."""
+    """A recording or segment to embed."""
 
     model_config = _shown({"reference": "seg:14"})
 
@@ -249,7 +247,7 @@ class EmbedRequest(_Request):
 
 
 class ClassifyRequest(_Request):
-    """What is to be classified, and by what."""
+    """A recording or segment to classify, and the classifier."""
 
     model_config = _shown({"reference": "seg:14", "classifier": "labels"})
 
@@ -258,7 +256,7 @@ class ClassifyRequest(_Request):
 
 
 class UploadedClassify(BaseModel):
-    """The same for a file that comes along."""
+    """The same for a file that is uploaded."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -272,7 +270,7 @@ class NoFields(BaseModel):
 
 
 class LabelRequest(_Request):
-    """Moments to which a person gives a label."""
+    """Segments to which a person gives a label."""
 
     model_config = _shown({"label": "hesitant", "segments": ["seg:14"]})
 
@@ -281,8 +279,8 @@ class LabelRequest(_Request):
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedMoment:
-    """One spoken span, with what the encoder makes of it."""
+class EmbeddingSegment:
+    """One segment with its vector and probabilities."""
 
     channel: int
     start_s: float
@@ -302,7 +300,7 @@ class Embedding:
 
     space: str
     dim: int
-    moments: list[EmbeddedMoment]
+    segments: list[EmbeddingSegment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,19 +352,19 @@ class Filters:
     fields: list[str]  # of every collection
     metadata: Mapping[str, list[str]]  # of this one: key to its most frequent values
     emotions: list[str]  # the encoder's classes
-    labels: list[str]  # of one's own
+    labels: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What a classifier of one's own makes of a recording."""
+    """A classifier's predictions for a recording."""
 
-    moments: list[ClassifiedMoment]
+    segments: list[ClassifiedMoment]
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Labels of one's own, and what was trained of them."""
+    """Labels, and the classifiers trained on them."""
 
     labels: list[LabelCount]
     classifiers: list[ClassifierReport]
@@ -384,13 +382,13 @@ class MapView:
     """A map without its points."""
 
     name: str
-    by: MapBy  # what a point is
+    by: By  # what a point is
     where: str | None
     created_at: datetime
     options: MapOptions
     points: int
     none: int  # of them, in no cluster
-    unplaced: int  # segments or calls that came since and are not on it
+    unplaced: int  # segments or recordings that came since and are not on it
     clusters: list[Cluster]
 
 
@@ -399,7 +397,7 @@ class MapPoints:
     """A map's points, a column each."""
 
     segments: list[int] | None  # numbers of their ids, where a point is a segment
-    calls: list[int] | None  # numbers of their ids, where a point is a call
+    calls: list[int] | None  # numbers of their ids, where a point is a recording
     x: list[float]  # -1 to 1
     y: list[float]  # -1 to 1
     cluster: list[int]  # -1: none
@@ -407,7 +405,7 @@ class MapPoints:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How many there were."""
+    """How many were removed."""
 
     removed: int
 
@@ -423,7 +421,7 @@ Fields = TypeVar("Fields", bound=BaseModel)
 
 
 def fields_of(kind: type[Fields], values: Mapping[str, str]) -> Fields:
-    """The fields of a form.
+    """Return the fields of a form, checked.
 
     Raises:
         RequestValidationError: one is unknown or out of range.
@@ -436,7 +434,7 @@ def fields_of(kind: type[Fields], values: Mapping[str, str]) -> Fields:
 
 
 def multipart(fields: type[BaseModel], *files: str) -> dict[str, Any]:
-    """OpenAPI's `requestBody` of a form with these files and fields."""
+    """Return OpenAPI's `requestBody` of a form with these files and fields."""
     schema = fields.model_json_schema()
     binary = {name: {"type": "string", "format": "binary", "description": "An audio file."} for name in files}
     schema["properties"] = {**binary, **schema.get("properties", {})}

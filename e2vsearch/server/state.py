@@ -1,4 +1,4 @@
-"""What every route has at hand. Knows lanes, limits and references, nothing of any one route."""
+"""The state of one application: its collection, executors, uploads, and the references that a client may name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from e2vsearch.errors import E2vsearchError, NotStored, PathForbidden, QueryErro
 from e2vsearch.pipeline import stored_audio
 from e2vsearch.search.compare import compare_audio
 from e2vsearch.server.embedder import LimitedEmbedder
-from e2vsearch.server.executor import BoundedExecutor, Gone, Ticket
+from e2vsearch.server.executor import BoundedExecutor, Disconnected, Ticket
 from e2vsearch.server.options import ServiceOptions
 from e2vsearch.server.prometheus import Metrics
 from e2vsearch.server.uploads import Form, Uploads
@@ -28,12 +28,12 @@ T = TypeVar("T")
 _ID = re.compile(r"(seg|call):[0-9]{1,18}", re.ASCII)
 
 NAMES = ("emotion:", "label:")
-"""How references begin that are names, and neither ids nor files."""
+"""Prefixes of references that are names, and neither ids nor files."""
 
 
-def is_path(named: str) -> bool:
-    """Whether a client's word names a file, and not something stored."""
-    return not named.startswith(("seg:", "call:", *NAMES))
+def is_path(reference: str) -> bool:
+    """Return whether a client's reference is a file, and nothing stored."""
+    return not reference.startswith(("seg:", "call:", *NAMES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,82 +41,97 @@ class ServerState:
     """One application's collection, and all that its requests share."""
 
     collection: Collection
-    embedder: LimitedEmbedder
     options: ServiceOptions
     roots: AllowedFolders
-    listening: BoundedExecutor
+    embedder: LimitedEmbedder
+    embedding: BoundedExecutor
     reading: BoundedExecutor
     uploads: Uploads
     metrics: Metrics
 
-    async def listen(self, request: Request, function: Callable[[], T]) -> T:
-        """What `function` returns, in a thread of those that listen to audio."""
-        with self.listening.turn(self.options.timeout_s) as turn:
-            return await turn.run(function, gone(request))
+    async def embed(self, request: Request, function: Callable[[], T]) -> T:
+        """Return what `function` returns in one of the threads that embed audio."""
+        with self.embedding.ticket(self.options.timeout_s) as ticket:
+            return await ticket.run(function, disconnection(request))
 
     async def read(self, request: Request, function: Callable[[], T]) -> T:
-        """What `function` returns, in a thread of those that read what is stored."""
-        with self.reading.turn(self.options.timeout_s) as turn:
-            return await turn.run(function, gone(request))
+        """Return what `function` returns in one of the threads that read what is stored."""
+        with self.reading.ticket(self.options.timeout_s) as ticket:
+            return await ticket.run(function, disconnection(request))
 
     @asynccontextmanager
-    async def uploaded(self, request: Request, *files: str) -> AsyncIterator[tuple[Ticket, Form]]:
-        """A turn to listen, and the form that was received within it."""
-        with self.listening.turn(self.options.timeout_s) as turn:
-            async with self.uploads.received(request, turn, *files) as form:
-                yield turn, form
+    async def upload(self, request: Request, *files: str) -> AsyncIterator[tuple[Ticket, Form]]:
+        """Hold a ticket to embed, and receive a form with these files before its deadline."""
+        with self.embedding.ticket(self.options.timeout_s) as ticket:
+            async with self.uploads.receive(request, ticket, *files) as form:
+                yield ticket, form
 
-    def reference(self, named: str) -> str | Path:
-        """What a client's word stands for: an id or name as it is, or a file in one of the roots.
+    def resolve(self, reference: str) -> str | Path:
+        """Return an id or name as it is, or the file in one of the roots.
 
         Raises:
-            NotStored: an id that is none.
+            NotStored: it looks like an id and is none.
             PathForbidden: a path that may not be read.
             QueryError: a URI that is no file.
         """
-        if not is_path(named):
-            if not named.startswith(NAMES) and not _ID.fullmatch(named):
-                raise NotStored(f"{named!r} is no id - write seg:NUMBER or call:NUMBER")
-            return named
+        if not is_path(reference):
+            if not reference.startswith(NAMES) and not _ID.fullmatch(reference):
+                raise NotStored(f"{reference!r} is no id - write seg:NUMBER or call:NUMBER")
+            return reference
         try:
-            return self.roots.allowed(named)
+            return self.roots.allowed(reference)
         except (OSError, ValueError) as error:  # a name too long for the file system, or one that it cannot write
-            raise PathForbidden(f"{named[:100]!r} is no file that may be read here") from error
+            raise PathForbidden(f"{reference[:100]!r} is no file that may be read here") from error
 
-    def compare(self, a: tuple[str, EmbeddedAudio], b: tuple[str, EmbeddedAudio]) -> Comparison:
-        """Return how alike two embedded clips feel, each with its client's name for it."""
-        return compare_audio(self.collection.comparison_view(self.embedder.encoder()), a, b)
+    def resolve_audio(self, reference: str) -> str | Path:
+        """Return an id or a file as `resolve` does, and no name.
 
-    def heard(self, named: str) -> EmbeddedAudio:
-        """What is heard in a stored recording or moment, or in a file in one of the roots.
+        Raises:
+            QueryError: it is the name of an emotion or label.
+        """
+        if reference.startswith(NAMES):
+            raise QueryError(f"{reference} is no recording - name seg:NUMBER, call:NUMBER or a file")
+        return self.resolve(reference)
+
+    def embedded(self, reference: str) -> EmbeddedAudio:
+        """Return the segments and vectors of a stored recording or segment, or of a file in one of the roots.
 
         Raises:
             QueryError: it names neither.
-            AudioError, EncoderError: the file cannot be heard or encoded.
+            AudioError, EncoderError: the file cannot be decoded or encoded.
         """
-        found = self.reference(named)
-        if isinstance(found, Path):
-            with called(found, named):
-                return self.collection.embed(found)
-        if found.startswith(NAMES):
-            raise QueryError(f"{named} is no recording - name seg:NUMBER, call:NUMBER or a file")
-        return stored_audio(self.collection.catalog, found)
+        found = self.resolve_audio(reference)
+        if isinstance(found, str):
+            return stored_audio(self.collection.catalog, found)
+        with named_in_errors(found, reference):
+            return self.collection.embed(found)
+
+    def compare(self, a: tuple[str, EmbeddedAudio], b: tuple[str, EmbeddedAudio]) -> Comparison:
+        """Return how alike two embedded clips feel, each with its client's name for it."""
+        encoder = self.embedder.encoder() if self.collection.space is None else None
+        return compare_audio(self.collection.comparison_view(encoder), a, b)
+
+    def close(self) -> None:
+        """Wait for what is in work, and remove the uploads; the catalog stays open."""
+        for part in (self.embedding, self.reading, self.embedder, self.uploads):
+            part.close()
+        self.collection.index.builder.join()
 
 
-def gone(request: Request) -> Gone:
-    """Waits until the client has gone away; to be asked once the body has been read."""
+def disconnection(request: Request) -> Disconnected:
+    """Return what waits until the client has gone away; for a request whose body has been read."""
 
-    async def watch() -> None:
+    async def wait() -> None:
         with suppress(Exception):  # whatever ends the connection
             while (await request.receive())["type"] != "http.disconnect":
                 pass
 
-    return watch
+    return wait
 
 
 @contextmanager
-def called(path: Path, name: str) -> Iterator[None]:
-    """Errors raised inside name a file as its client does, not by where it lies here."""
+def named_in_errors(path: str | Path, name: str) -> Iterator[None]:
+    """Have errors name a file as its client does, and not by its path here."""
     try:
         yield
     except E2vsearchError as error:

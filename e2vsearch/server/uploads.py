@@ -1,7 +1,8 @@
-"""Files that clients send. Knows forms and temporary files, nothing of audio.
+"""Forms with audio files are received by Starlette, and their files given paths for as long as the request lasts.
 
-A file goes to disk as it comes in, a chunk at a time; how much of it may come is `guard`'s to say. It is removed as
-soon as its request is over, whatever became of that.
+While a form comes in, its files are spooled into unnamed temporary files; `auth` limits its bytes. Decoders are given
+paths, so each file is then copied into a private folder, and removed with its request. A folder that a killed service
+left behind is removed by the next one.
 """
 
 from __future__ import annotations
@@ -10,30 +11,26 @@ import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from fastapi import Request
 from filelock import FileLock, Timeout
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from e2vsearch.audio import AUDIO_SUFFIXES
 from e2vsearch.server.executor import Ticket
-from e2vsearch.server.responses import Refused
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
-
+from e2vsearch.server.responses import RequestError
 
 _PREFIX, _LOCK = "e2vsearch-uploads-", ".lock"
 
 _MAX_FIELD_BYTES = 16_384  # the longest filter, in any script, with room to spare
 
-_MAX_PARTS = 16
+_MAX_FIELDS = 16
 
 _NAME_LENGTH = 100
 
@@ -43,7 +40,7 @@ class Upload:
     """One file that was sent."""
 
     path: Path
-    name: str  # what the client calls it; for messages only
+    name: str  # the client's; for messages only
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,154 +52,112 @@ class Form:
 
 
 class Uploads:
-    """Where uploads lie while they are in work: a folder of this process's own."""
+    """The folder of this process in which uploads lie while they are in work."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._lock: FileLock | None = None
 
-    @staticmethod
-    def sweep() -> None:
-        """Remove what services that were killed left behind: nobody holds the lock of such a folder any more."""
+    def open(self) -> None:
+        """Make the folder, and remove those that killed services left: nobody holds their locks any more."""
         for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
             with suppress(Timeout, OSError), FileLock(lock, timeout=0):  # OSError: another user's
                 shutil.rmtree(lock.parent, ignore_errors=True)
+        self.folder()
 
-    @asynccontextmanager
-    async def received(self, request: Request, turn: Ticket, *wanted: str) -> AsyncIterator[Form]:
-        """The form that a request brings within its turn, with these files in it.
-
-        Raises:
-            Refused: no form, a damaged one, or one without those files.
-            TooSlow: it takes longer than the turn.
-        """
-        kind, options = parse_options_header(request.headers.get("content-type"))
-        if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            raise Refused(415, "not-a-form", f"send multipart/form-data with {' and '.join(wanted)} in it")
-        reader = _Reader(wanted, self._made())
-        try:
-            try:
-                parser = MultipartParser(options[b"boundary"], reader.callbacks())
-                async with asyncio.timeout(turn.left_s):
-                    async for chunk in request.stream():
-                        parser.write(chunk)
-            except TimeoutError as error:
-                raise turn.too_slow() from error
-            except FormParserError as error:
-                raise Refused(400, "bad-form", f"the form cannot be read: {error}") from error
-            reader.close()
-            if not reader.ended:
-                raise Refused(400, "bad-form", "the form ends before its last boundary - send it again")
-            for name in wanted:
-                if name not in reader.form.files:
-                    raise Refused(422, "invalid", f"{name}: the form has no such file")
-            yield reader.form
-        finally:
-            reader.close()
-            for upload in reader.form.files.values():
-                with suppress(OSError):  # Windows: a thread that is on its way out may still read it
-                    upload.path.unlink(missing_ok=True)
+    def folder(self) -> Path:
+        """Return the folder, made if need be; nobody but this user may read it."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            # released by whichever thread ends the service, and by the system where it is killed
+            self._lock = FileLock(self._folder / _LOCK, thread_local=False)
+            self._lock.acquire()
+        return self._folder
 
     def close(self) -> None:
-        """Remove the folder, and whatever is still in it."""
+        """Remove the folder."""
         if self._folder is not None and self._lock is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._lock.release()
             self._folder = self._lock = None
 
-    def _made(self) -> Path:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            # given back by whichever thread ends the service, and by the system where it is killed
-            self._lock = FileLock(self._folder / _LOCK, thread_local=False)
-            self._lock.acquire()
-        return self._folder
+    @asynccontextmanager
+    async def receive(self, request: Request, ticket: Ticket, *names: str) -> AsyncIterator[Form]:
+        """Receive a form with these files before the deadline of its request; the files are removed at the end.
 
-
-class _Reader:
-    """What a multipart parser calls, piece by piece."""
-
-    def __init__(self, wanted: tuple[str, ...], folder: Path) -> None:
-        self.form = Form()
-        self.ended = False
-        self._wanted = wanted
-        self._folder = folder
-        self._headers: dict[bytes, bytes] = {}
-        self._header, self._value = b"", b""
-        self._name = ""
-        self._file: BinaryIO | None = None
-        self._field = bytearray()
-        self._parts = 0
-
-    def callbacks(self) -> MultipartCallbacks:
-        return {
-            "on_part_begin": self._on_part_begin,
-            "on_header_field": self._on_header_field,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-            "on_end": self._on_end,
-        }
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _on_part_begin(self) -> None:
-        self._headers = {}
-        self._field = bytearray()
-        self._parts += 1
-        if self._parts > _MAX_PARTS:
-            raise Refused(422, "invalid", f"the form has more than {_MAX_PARTS} parts")
-
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _on_header_end(self) -> None:
-        self._headers[self._header.lower()] = self._value
-        self._header, self._value = b"", b""
-
-    def _on_headers_finished(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition"))
-        self._name = options.get(b"name", b"").decode(errors="replace")
-        if self._name in self.form.files or self._name in self.form.fields:
-            raise Refused(422, "invalid", f"{self._name}: the form has it twice")
-        if self._name in self._wanted:
-            name = _spoken(options.get(b"filename", b"")) or self._name
-            suffix = Path(name).suffix.lower()  # some formats without a header are known by nothing else
-            suffix = suffix if suffix in AUDIO_SUFFIXES else ""
-            number, path = tempfile.mkstemp(suffix, dir=self._folder)  # nobody but this user may read it
-            self._file = open(number, "wb")  # noqa: SIM115, PTH123 - open until the part ends; there is no path to open
-            self.form.files[self._name] = Upload(Path(path), name)
-
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._file is not None:
-            self._file.write(data[start:end])
-            return
-        self._field += data[start:end]
-        if len(self._field) > _MAX_FIELD_BYTES:
-            raise Refused(422, "invalid", f"{self._name[:_NAME_LENGTH]}: longer than a field may be")
-
-    def _on_part_end(self) -> None:
-        if self._file is not None:
-            self.close()
-            return
+        Raises:
+            RequestError: no form, a damaged one, one without those files, or one with more than they.
+            TooSlow: it takes longer than the request may.
+        """
         try:
-            self.form.fields[self._name] = self._field.decode()
-        except UnicodeDecodeError as error:
-            raise Refused(422, "invalid", f"{self._name[:_NAME_LENGTH]}: not UTF-8") from error
+            async with asyncio.timeout(ticket.left_s):
+                sent = await _parse(request, names)
+        except TimeoutError as error:
+            raise ticket.too_slow() from error
+        form = Form()
+        try:
+            for name, value in sent.multi_items():
+                if isinstance(value, str):
+                    form.fields[name] = value
+                elif name in names:
+                    form.files[name] = await asyncio.to_thread(self._store, value.file, value.filename or name)
+            await sent.close()
+            yield form
+        finally:
+            await sent.close()
+            for upload in form.files.values():
+                upload.path.unlink(missing_ok=True)
 
-    def _on_end(self) -> None:
+    def _store(self, file: BinaryIO, filename: str) -> Upload:
+        name = _printable(filename)
+        suffix = Path(name).suffix.lower()  # some formats without a header are known by nothing else
+        suffix = suffix if suffix in AUDIO_SUFFIXES else ""
+        with tempfile.NamedTemporaryFile(suffix=suffix, dir=self.folder(), delete=False) as stored:
+            shutil.copyfileobj(file, stored)
+        return Upload(Path(stored.name), name)
+
+
+class _Parser(MultiPartParser):
+    """Starlette's parser, which takes a form that breaks off for a whole one."""
+
+    ended = False
+
+    def on_end(self) -> None:
         self.ended = True
 
 
-def _spoken(filename: bytes) -> str:
-    """A client's file name as a message may hold it: no folders, nothing that does not print."""
-    name = re.split(r"[\\/]", filename.decode(errors="replace"))[-1]
-    return "".join(character for character in name if character.isprintable())[-_NAME_LENGTH:]
+async def _parse(request: Request, names: tuple[str, ...]) -> FormData:
+    kind, _, options = request.headers.get("content-type", "").partition(";")
+    if kind.strip().lower() != "multipart/form-data" or "boundary=" not in options.lower():
+        raise RequestError(415, "not-a-form", f"send multipart/form-data with {' and '.join(names)} in it")
+    parser = _Parser(
+        request.headers,
+        _whole(request, lambda: parser.ended),
+        max_files=len(names),
+        max_fields=_MAX_FIELDS,
+        max_part_size=_MAX_FIELD_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise RequestError(400, "bad-form", f"the form cannot be read: {error.message}") from error
+    keys = [name for name, _ in form.multi_items()]
+    twice = next((name for name in keys if keys.count(name) > 1), None)
+    missing = next((name for name in names if not isinstance(form.get(name), UploadFile)), None)
+    if twice is not None or missing is not None:
+        await form.close()
+        problem = "the form has no such file - send it with a file name" if twice is None else "the form has it twice"
+        raise RequestError(422, "invalid", f"{_printable(twice or missing or '')}: {problem}")
+    return form
+
+
+async def _whole(request: Request, ended: Callable[[], bool]) -> AsyncGenerator[bytes, None]:
+    async for chunk in request.stream():
+        yield chunk
+    if not ended():
+        raise MultiPartException("it ends before its last boundary - send it again")
+
+
+def _printable(name: str) -> str:
+    """Return a client's file name as a message may hold it: no folders, nothing that does not print."""
+    return "".join(each for each in re.split(r"[\\/]", name)[-1] if each.isprintable())[-_NAME_LENGTH:]

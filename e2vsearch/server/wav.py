@@ -1,7 +1,7 @@
-"""Stored sound as a WAV file that is nowhere. Knows sample positions and bytes, nothing of HTTP but its ranges.
+"""A stored recording is played as a WAV file that is never written: any range of its bytes is decoded when it is read.
 
-Recordings are kept as they came: telephone codecs do not play in browsers, and some cannot be entered in the middle.
-So any range of the bytes of a 16 kHz 16-bit WAV is decoded when it is asked for, a piece at a time.
+Recordings are kept as they came: telephone codecs do not play in browsers, and some have no index to seek by. As a
+file, an hour of two channels would take 230 MB and seconds of decoding before its middle could be played.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from e2vsearch import audio
 
 HEADER_BYTES = 44
 
-_FIRST_S, _LONGEST_S = 15, 120  # of a piece: the first comes soon, later ones save looking for their place
+_FIRST_S, _LONGEST_S = 15, 120  # of a piece: the first comes soon, later ones save seeking
 
 _LARGEST = 2**32 - 1  # what a WAV header can say; players read on to the end of a longer one
 
@@ -28,8 +28,8 @@ class VirtualWav:
     """A stretch of a recording as a 16 kHz 16-bit WAV file."""
 
     uri: str
-    channels: int  # of the file that is made
-    channel: int | None  # of the recording that it is made of; None: all of them
+    channels: int  # of the WAV file
+    channel: int | None  # of the recording; None: all of them
     start: int  # first sample, at 16 kHz
     samples: int
 
@@ -43,7 +43,7 @@ class VirtualWav:
         return 2 * self.channels
 
     def header(self) -> bytes:
-        """The file's first 44 bytes."""
+        """Return the file's first 44 bytes."""
         data = self.samples * self._frame
         rate = audio.SAMPLING_RATE_HZ
         return struct.pack(
@@ -53,57 +53,56 @@ class VirtualWav:
         )  # fmt: skip
 
     def pieces(self, first: int, end: int) -> Iterator[bytes]:
-        """Bytes `first` to `end` (not included), in pieces of at most two minutes of sound.
+        """Yield bytes `first` to `end` (not included), in pieces of at most two minutes; the first has samples in it.
 
         Raises:
             AudioError: the recording's file is gone or damaged.
         """
-        if first < HEADER_BYTES:
-            yield self.header()[first:end]
+        held = self.header()[first:end]
         at, stop = max(first, HEADER_BYTES) - HEADER_BYTES, end - HEADER_BYTES
         seconds = _FIRST_S
         while at < stop:
             begin = at // self._frame
             until = min(math.ceil(stop / self._frame), begin + seconds * audio.SAMPLING_RATE_HZ)
             data = self._data(begin, until)[at - begin * self._frame : stop - begin * self._frame]
-            yield data
+            yield held + data
+            held = b""
             at += len(data)
             seconds = min(2 * seconds, _LONGEST_S)
+        if held:
+            yield held
 
     def _data(self, begin: int, until: int) -> bytes:
         rate = audio.SAMPLING_RATE_HZ
         signal = audio.cut(self.uri, (self.start + begin) / rate, (self.start + until) / rate, channel=self.channel)
         missing = until - begin - signal.shape[1]
-        if missing > 0:  # the file has become shorter: its size has been told already
+        if missing > 0:  # the file has become shorter since its size was sent
             signal = np.pad(signal, ((0, 0), (0, missing)))
         return audio.encode(signal)[-signal.size * 2 :]
 
 
-class Unsatisfiable(Exception):
+class RangeNotSatisfiable(Exception):
     """A range of bytes that a file does not have."""
 
 
-def asked_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """The bytes that a ``Range`` header asks for, the last one not included; None where all of them are due.
+def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return the bytes that a ``Range`` header names, the last one not included; None for all of them.
 
     A header that is no range of bytes, or several of them, is passed over, as RFC 9110 (14.2) lets a server do.
 
     Raises:
-        Unsatisfiable: it begins after the end.
+        RangeNotSatisfiable: it begins after the end.
 
-    >>> asked_range("bytes=10-19", 100), asked_range("bytes=-5", 100), asked_range("bytes=90-", 100)
+    >>> parse_range("bytes=10-19", 100), parse_range("bytes=-5", 100), parse_range("bytes=90-", 100)
     ((10, 20), (95, 100), (90, 100))
     """
-    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header or "", re.ASCII)
-    if found is None or found.group() == "bytes=-":
+    found = re.fullmatch(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))", header or "", re.ASCII)
+    if found is None:
         return None
-    first, last = found.groups()
-    if not first:
-        if int(last) == 0:
-            raise Unsatisfiable
-        return max(0, size - int(last)), size
-    if last and int(last) < int(first):
+    first, last, suffix = found.groups()
+    begin = max(0, size - int(suffix)) if suffix else int(first)
+    if last and int(last) < begin:
         return None
-    if int(first) >= size:
-        raise Unsatisfiable
-    return int(first), min(size, int(last) + 1) if last else size
+    if begin >= size:
+        raise RangeNotSatisfiable
+    return begin, min(size, int(last) + 1) if last else size

@@ -1,7 +1,6 @@
-"""Samples → spoken segments, one channel at a time. Knows 16 kHz signals, nothing of files, vectors or who speaks.
+"""The speech in a 16 kHz signal is cut into segments worth embedding: 1 to 15 s of one channel each.
 
-`segments` takes what `e2vsearch.audio.stream` yields and gives the spans worth embedding: 1 to 15 s of one channel
-with speech in it. A detector says how likely each 32 ms is speech (`detectors`), rules turn that into spans (`spans`).
+`vad` gives the probability of speech for each 32 ms, and `segmentation` turns the probabilities into segments.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +16,15 @@ from e2vsearch.audio import SAMPLING_RATE_HZ, Signal
 from e2vsearch.errors import AudioInvalid, SettingsError
 from e2vsearch.speech import vad
 from e2vsearch.speech.segmentation import SegmentationRules, Segmenter
-from e2vsearch.speech.vad import FRAMES_HZ, WINDOW
+from e2vsearch.speech.vad import FRAMES_HZ, WINDOW, SileroVAD
 
-__all__ = ["DetectorName", "SpeechOptions", "SpokenSegment", "detector_in_use", "segments"]
-
-DetectorName = Literal["auto", "silero", "energy"]
+__all__ = ["SpeechOptions", "SpokenSegment", "segments"]
 
 LONGEST_S = 30.0
 """No segment longer than this: encoders refuse it, and one emotion does not last so long."""
 
 _BATCH = 32
-"""Windows heard at once: a second, so that short blocks cost no more than long ones."""
+"""Windows computed at once: a second, so that short blocks cost no more than long ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +37,13 @@ class SpeechOptions:
 
     min_s: float = 1.0  # shorter utterances take some of the audio around them: emotion shows poorly in less
     max_s: float = 15.0
-    detector: DetectorName = "auto"  # "auto": Silero where its package is installed, else energy
     threshold: float = 0.5  # Silero's default
     min_speech_s: float = 0.2  # less than this is a click; "yes" lasts 0.25 s
     min_pause_s: float = 0.5  # a shorter pause stays inside a segment, where it fits
     pad_s: float = 0.1  # around speech, so that soft beginnings and ends are in
 
     def __post_init__(self) -> None:
-        """Checks every value."""
-        if self.detector not in get_args(DetectorName):
-            raise SettingsError(f"detector is {self.detector!r}: choose {', '.join(get_args(DetectorName))}")
+        """Check every value."""
         for name in ("min_s", "max_s", "min_speech_s", "min_pause_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingsError(f"{name} is {getattr(self, name)}: give a time above 0 s")
@@ -70,7 +63,7 @@ class SpeechOptions:
 
 @dataclass(frozen=True, slots=True)
 class SpokenSegment:
-    """One spoken span of one channel."""
+    """A stretch of one channel with speech in it."""
 
     channel: int
     start_s: float  # from the recording's first sample
@@ -79,12 +72,12 @@ class SpokenSegment:
 
     @property
     def level_db(self) -> float:
-        """Root mean square of the signal in dB below full scale; -90 for digital silence."""
+        """The root mean square of the signal in dB below full scale; -90 for digital silence."""
         return float(vad.levels_db(self.signal))
 
 
 def segments(blocks: Iterable[Signal], options: SpeechOptions | None = None) -> Iterator[SpokenSegment]:
-    """The spoken segments of a recording, as soon as each is complete.
+    """Yield the spoken segments of a recording, as soon as each is complete.
 
     Segments of one channel are in order and never overlap, and every stretch of speech is in one of them. How the
     recording is cut into blocks makes no difference. Memory: at most two segments and what lies between, per channel.
@@ -98,7 +91,7 @@ def segments(blocks: Iterable[Signal], options: SpeechOptions | None = None) -> 
 
     Raises:
         AudioInvalid: a block of another shape or dtype.
-        MissingExtra: Silero was asked for by name, and its package is not installed.
+        MissingExtra: the package that has Silero's network is not installed.
         AudioError: whatever `blocks` raises.
     """
     options = options or SpeechOptions()
@@ -115,15 +108,6 @@ def segments(blocks: Iterable[Signal], options: SpeechOptions | None = None) -> 
         yield from recording.finish()
 
 
-def detector_in_use(options: SpeechOptions | None = None) -> str:
-    """Which detector these options mean on this machine: "silero" or "energy".
-
-    Raises:
-        MissingExtra: as for `segments`.
-    """
-    return vad.choose((options or SpeechOptions()).detector)
-
-
 def _rules(options: SpeechOptions) -> SegmentationRules:
     return SegmentationRules(
         threshold=options.threshold,
@@ -136,14 +120,13 @@ def _rules(options: SpeechOptions) -> SegmentationRules:
 
 
 class _Recording:
-    """All channels of a recording on their way through the detector."""
+    """The channels of one recording, window by window through the detector."""
 
     def __init__(self, channels: int, options: SpeechOptions) -> None:
         self.lines = [_Line(channel, _rules(options)) for channel in range(channels)]
-        self._detector = vad.detector(options.detector, channels)
+        self._detector = SileroVAD(channels)
         self._waiting: list[Signal] = []
         self._count = 0  # samples in _waiting
-        self._levels = np.empty((0, channels), np.float32)  # of windows that the detector has not answered for
 
     def push(self, block: Signal) -> Iterator[SpokenSegment]:
         self._waiting.append(block)
@@ -151,28 +134,23 @@ class _Recording:
         if self._count >= _BATCH * WINDOW:
             signal = np.concatenate(self._waiting, axis=1)
             whole = self._count - self._count % WINDOW
-            yield from self._hear(signal[:, :whole])
+            yield from self._segmented(signal[:, :whole])
             self._waiting, self._count = [signal[:, whole:]], self._count - whole
 
     def finish(self) -> Iterator[SpokenSegment]:
         if self._count:
-            yield from self._hear(np.concatenate(self._waiting, axis=1))
-        yield from self._answered(self._detector.finish())
+            yield from self._segmented(np.concatenate(self._waiting, axis=1))
         for line in self.lines:
             yield from line.finish()
 
-    def _hear(self, signal: Signal) -> Iterator[SpokenSegment]:
-        """Takes whole windows, or the last of a recording, which is filled up with its mirror image."""
-        # zeros would be a pause that was never there, and lower the energy detector's noise floor
+    def _segmented(self, signal: Signal) -> Iterator[SpokenSegment]:
+        """Take whole windows, or the last of a recording, which is filled up with its mirror image."""
+        # zeros would be a pause that was never there
         padded = np.pad(signal, ((0, 0), (0, -signal.shape[1] % WINDOW)), mode="symmetric")
         windows = padded.reshape(len(signal), -1, WINDOW).transpose(1, 0, 2)
         for line, samples in zip(self.lines, signal, strict=True):
             line.keep(samples)
-        self._levels = np.concatenate([self._levels, vad.levels_db(windows)])
-        yield from self._answered(self._detector.push(windows))
-
-    def _answered(self, probabilities: NDArray[np.float32]) -> Iterator[SpokenSegment]:
-        levels, self._levels = self._levels[: len(probabilities)], self._levels[len(probabilities) :]
+        probabilities, levels = self._detector.push(windows), vad.levels_db(windows)
         # frame by frame over all channels: the order of segments must not depend on the blocks either
         for frame, frame_levels in zip(probabilities.tolist(), levels.tolist(), strict=True):
             for line, probability, level_db in zip(self.lines, frame, frame_levels, strict=True):
@@ -180,7 +158,7 @@ class _Recording:
 
 
 class _Line:
-    """One channel: its spans, and the samples that they may still need."""
+    """One channel: its segments to come, and the samples that they may need."""
 
     def __init__(self, channel: int, rules: SegmentationRules) -> None:
         self._channel = channel

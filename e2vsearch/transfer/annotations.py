@@ -1,19 +1,19 @@
-"""Export and import of what was found: labels, classifiers and what they say, side vectors, projections.
+"""Exports and imports labels, classifiers and their predictions, named vectors, and projections.
 
-Beside `transfer`'s own files, a segment being its row there::
+Beside `export`'s own files, a segment being its row there::
 
-    labels.jsonl          one example a line: label, segment, source, speaker, created_at; without segment, row i of
-    label_vectors.npy     (examples, dim) float32 belongs to the i-th such line
-    classifiers.jsonl     one version a line: name, version, labels, report, min_score, created_at; the i-th has
-    classifiers/i.npz     its parameters, plain arrays, and in
-    classifiers/i.jsonl   what it says: segment, label, score
-    sides.jsonl           one set of side vectors a line: name, dim, created_at; the i-th has
-    sides/i.npy           (segments, dim) float32, and
-    sides/i.segments.npy  (segments,) int64
-    projections.jsonl     one a line: name, kind, revision, report, created_at, used; the i-th has
-    projections/i.npz     its parameters, plain arrays
+    labels.jsonl                  one example a line: label, segment, source, speaker, created_at; without segment, row
+    label_vectors.npy             i of (examples, dim) float32 belongs to the i-th such line
+    classifiers.jsonl             one version a line: name, version, labels, report, min_score, created_at; the i-th has
+    classifiers/i.npz             its parameters, plain arrays, and in
+    classifiers/i.jsonl           its predictions: segment, label, score
+    named_vectors.jsonl           one set of named vectors a line: name, dim, created_at; the i-th has
+    named_vectors/i.npy           (segments, dim) float32, and
+    named_vectors/i.segments.npy  (segments,) int64
+    projections.jsonl             one a line: name, kind, revision, report, created_at, used; the i-th has
+    projections/i.npz             its parameters, plain arrays
 
-Maps are not exported: they are made of the vectors, by one command.
+Up to format 2, ``named_vectors`` was called ``sides``. Maps are not exported: one command makes them of the vectors.
 """
 
 from __future__ import annotations
@@ -40,58 +40,64 @@ from e2vsearch.errors import ExportError
 
 _BATCH = 4096
 
-_NOBODY = -1  # in place of a segment's number: it is not in the collection
+_NAMED_VECTORS = "named_vectors"
+
+NOT_STORED = -1
+"""In place of a segment's number: it is not in the collection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """How many of each went over."""
+    """How many of each were exported, or were new."""
 
     labels: int = 0
     classifiers: int = 0
-    sides: int = 0
+    named_vectors: int = 0
     projections: int = 0
 
 
-def write(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> Annotations:
-    """Write all that was found about segments.
+def write_annotations(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> Annotations:
+    """Write all annotations of a collection.
 
     Args:
-        catalog: where it is.
+        catalog: of the collection.
         folder: of the export.
         ids: number of the segment in each row of the export, ascending.
 
     Raises:
-        ExportError: there is a segment that is not among them: the collection changed meanwhile.
+        ExportError: an annotated segment is not among them: the collection changed meanwhile.
         OSError: the folder cannot be written.
     """
     return Annotations(
         _write_labels(catalog, folder, ids),
         _write_classifiers(catalog, folder, ids),
-        _write_sides(catalog, folder, ids),
+        _write_named_vectors(catalog, folder, ids),
         _write_projections(catalog, folder),
     )
 
 
-def load(catalog: Catalog, folder: Path, ids: NDArray[np.int64], *, fresh: bool = False) -> Annotations:
-    """Add all that was found about segments, where nothing is known yet; gives how many were new.
+def load_annotations(
+    catalog: Catalog, folder: Path, ids: NDArray[np.int64], format_: int, *, fresh: bool = False
+) -> Annotations:
+    """Add the annotations that are missing, and return how many those are.
 
     Args:
-        catalog: where to.
+        catalog: of the collection that is added to.
         folder: of the export.
-        ids: number that the segment in each row of the export has here, -1 where it is not here.
-        fresh: nothing was here before, so that it is searched through the projection that was in use.
+        ids: stored number of the segment in each row of the export, `NOT_STORED` where there is none.
+        format_: of the export.
+        fresh: whether the collection was empty before; it is then searched through the export's projection.
     """
     return Annotations(
         _load_labels(catalog, folder, ids),
         _load_classifiers(catalog, folder, ids),
-        _load_sides(catalog, folder, ids),
+        _load_named_vectors(catalog, folder, ids, "sides" if format_ < 3 else _NAMED_VECTORS),
         _load_projections(catalog, folder, fresh=fresh),
     )
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """What a file of JSON lines holds; nothing where there is none."""
+    """Yield the objects of a file of JSON lines; none where there is no such file."""
     if path.exists():
         with path.open(encoding="utf-8") as file:
             for line in file:
@@ -99,14 +105,14 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def line(fields: dict[str, Any]) -> str:
-    """One line of JSON."""
+    """Return one line of JSON."""
     return json.dumps(fields, ensure_ascii=False, default=_plain) + "\n"
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    raise TypeError(f"{type(value).__name__} has no place in an export")
+    raise TypeError(f"{type(value).__name__} cannot be exported")
 
 
 # ---------------------------------------------------------------------------------------------------------- labels
@@ -137,7 +143,7 @@ def _load_labels(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
         row = fields.pop("segment")
         vector = next(rest).astype("<f4").tobytes() if row is None else None
         segment = None if row is None else int(ids[row])
-        if segment != _NOBODY:
+        if segment != NOT_STORED:
             made = datetime.fromisoformat(fields.pop("created_at"))
             given.append(Example(segment=segment, vector=vector, created_at=made, **fields))
     return add_examples(catalog, given)
@@ -154,9 +160,9 @@ def _write_classifiers(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -
             fields = asdict(classifier)
             (folder / "classifiers" / f"{at}.npz").write_bytes(fields.pop("parameters"))
             file.write(line(fields))
-            with (folder / "classifiers" / f"{at}.jsonl").open("w", encoding="utf-8") as said:
-                for each in said_by(catalog, number):
-                    said.write(line({**asdict(each), "segment": int(_rows(ids, [each.segment])[0])}))
+            with (folder / "classifiers" / f"{at}.jsonl").open("w", encoding="utf-8") as predicted:
+                for each in predictions(catalog, number):
+                    predicted.write(line({**asdict(each), "segment": int(_rows(ids, [each.segment])[0])}))
     return len(found)
 
 
@@ -168,49 +174,50 @@ def _load_classifiers(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) ->
         classifier = Classifier(labels=labels, created_at=made, parameters=parameters, **fields)
         number, is_new = add_classifier(catalog, classifier)
         new += is_new
-        said = lines(folder / "classifiers" / f"{at}.jsonl")
-        here = (Said(**{**each, "segment": int(ids[each["segment"]])}) for each in said)
-        add_said(catalog, number, (each for each in here if each.segment != _NOBODY))
+        predicted = lines(folder / "classifiers" / f"{at}.jsonl")
+        found = (Prediction(**{**each, "segment": int(ids[each["segment"]])}) for each in predicted)
+        add_predictions(catalog, number, (each for each in found if each.segment != NOT_STORED))
     return new
 
 
-# ----------------------------------------------------------------------------------------------------------- sides
+# ------------------------------------------------------------------------------------------------------- named vectors
 
 
-def _write_sides(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
-    found = [side for side in named_vectors.listed(catalog) if side.segments]
-    (folder / "sides").mkdir()
-    with (folder / "sides.jsonl").open("w", encoding="utf-8") as file:
-        for at, side in enumerate(found):
-            file.write(line({"name": side.name, "dim": side.dim, "created_at": side.created_at}))
-            shape = (side.segments, side.dim)
-            vectors = open_memmap(folder / "sides" / f"{at}.npy", "w+", np.dtype("<f4"), shape)
-            rows = np.empty(side.segments, np.int64)
+def _write_named_vectors(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
+    stem = _NAMED_VECTORS
+    found = [each for each in named_vectors.listed(catalog) if each.segments]
+    (folder / stem).mkdir()
+    with (folder / f"{stem}.jsonl").open("w", encoding="utf-8") as file:
+        for at, each in enumerate(found):
+            file.write(line({"name": each.name, "dim": each.dim, "created_at": each.created_at}))
+            shape = (each.segments, each.dim)
+            vectors = open_memmap(folder / stem / f"{at}.npy", "w+", np.dtype("<f4"), shape)
+            rows = np.empty(each.segments, np.int64)
             done = 0
-            for numbers, batch in named_vectors.batches(catalog, side):
+            for numbers, batch in named_vectors.batches(catalog, each):
                 part = slice(done, done + len(numbers))
-                if part.stop > side.segments:
+                if part.stop > each.segments:
                     raise _changed()
                 vectors[part], rows[part] = batch, _rows(ids, numbers)
                 done = part.stop
-            if done != side.segments:
+            if done != each.segments:
                 raise _changed()
             vectors.flush()
-            np.save(folder / "sides" / f"{at}.segments.npy", rows, allow_pickle=False)
+            np.save(folder / stem / f"{at}.segments.npy", rows, allow_pickle=False)
     return len(found)
 
 
-def _load_sides(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
-    before = {side.name for side in named_vectors.listed(catalog)}
+def _load_named_vectors(catalog: Catalog, folder: Path, ids: NDArray[np.int64], stem: str) -> int:
+    before = {each.name for each in named_vectors.listed(catalog)}
     new = set()
-    for at, fields in enumerate(lines(folder / "sides.jsonl")):
+    for at, fields in enumerate(lines(folder / f"{stem}.jsonl")):
         name, made = fields["name"], datetime.fromisoformat(fields["created_at"])
-        vectors = np.load(folder / "sides" / f"{at}.npy", mmap_mode="r", allow_pickle=False)
-        numbers = ids[np.load(folder / "sides" / f"{at}.segments.npy", allow_pickle=False)]
+        vectors = np.load(folder / stem / f"{at}.npy", mmap_mode="r", allow_pickle=False)
+        numbers = ids[np.load(folder / stem / f"{at}.segments.npy", allow_pickle=False)]
         for start in range(0, len(numbers), _BATCH):
             part, rows = numbers[start : start + _BATCH], vectors[start : start + _BATCH]
-            wanted = part != _NOBODY
-            known = {side.name: side for side in named_vectors.listed(catalog)}.get(name)
+            wanted = part != NOT_STORED
+            known = {each.name: each for each in named_vectors.listed(catalog)}.get(name)
             if known is not None:
                 wanted &= ~named_vectors.fetch(catalog, known, part)[1]
             if wanted.any():
@@ -250,7 +257,7 @@ def _load_projections(catalog: Catalog, folder: Path, *, fresh: bool) -> int:
 
 
 def _rows(ids: NDArray[np.int64], numbers: Any) -> NDArray[np.intp]:
-    """Rows of segments among ascending ids."""
+    """Return the rows of segments among ascending ids."""
     rows: NDArray[np.intp] = np.searchsorted(ids, numbers)
     if (rows == len(ids)).any() or not np.array_equal(ids[rows], numbers):
         raise _changed()
@@ -263,7 +270,7 @@ def _changed() -> ExportError:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A moment to which a person gave a label."""
+    """A segment, or a vector of audio that is not stored, to which a person gave a label."""
 
     label: str
     segment: int | None  # its number, where it is stored
@@ -275,7 +282,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """One version of a classifier. How far it has read the change feed is left behind: another database has its own."""
+    """One version of a classifier, without its watermark: another database has another change feed."""
 
     name: str
     version: int
@@ -287,8 +294,8 @@ class Classifier:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a classifier says of a segment."""
+class Prediction:
+    """The label that a classifier gives a segment."""
 
     segment: int
     label: str
@@ -296,7 +303,7 @@ class Said:
 
 
 def examples(catalog: CatalogReader) -> Iterator[Example]:
-    """Every example, the first given first."""
+    """Yield every example, the first given first."""
     row = LabelExampleRow
     query = select(row.label, row.segment_id, row.vector, row.source, row.speaker, row.created_at).order_by(row.id)
     with catalog.reading() as connection:
@@ -305,7 +312,7 @@ def examples(catalog: CatalogReader) -> Iterator[Example]:
 
 
 def classifiers(catalog: CatalogReader) -> list[tuple[int, Classifier]]:
-    """Every version of every classifier with its number, the first made first."""
+    """Return every version of every classifier with its number, the first made first."""
     row = ClassifierRow
     query = select(row.id, row.name, row.version, row.labels, row.parameters, row.report, row.min_score, row.created_at)
     with catalog.reading() as connection:
@@ -315,25 +322,25 @@ def classifiers(catalog: CatalogReader) -> list[tuple[int, Classifier]]:
         ]
 
 
-def said_by(catalog: CatalogReader, classifier: int) -> Iterator[Said]:
-    """All that one version of a classifier says, by segment."""
+def predictions(catalog: CatalogReader, classifier: int) -> Iterator[Prediction]:
+    """Yield the predictions of one version of a classifier, by segment."""
     row = SegmentLabelRow
     query = select(row.segment_id, row.label, row.score).where(row.classifier_id == classifier).order_by(row.segment_id)
     last = 0
     with catalog.reading() as connection:
         while rows := connection.execute(query.where(row.segment_id > last).limit(ROWS_PER_STATEMENT)).all():
             for found in rows:
-                yield Said(*found)
+                yield Prediction(*found)
             last = rows[-1].segment_id
 
 
 def add_examples(catalog: Catalog, given: Iterable[Example]) -> int:
-    """Add examples of moments that have no label yet; gives how many."""
+    """Add examples of segments that have no label yet, and return how many."""
     given = list(given)
     row = LabelExampleRow
     with catalog.writing() as connection:
         wanted = {example.segment for example in given if example.segment is not None}
-        there = set(_there(connection, wanted)) - set(connection.execute(select(row.segment_id)).scalars())
+        stored = set(_stored(connection, wanted)) - set(connection.execute(select(row.segment_id)).scalars())
         elsewhere = select(row.source, row.label, row.vector).where(row.segment_id.is_(None))
         known = {tuple(found) for found in connection.execute(elsewhere)}
         new = [
@@ -346,7 +353,7 @@ def add_examples(catalog: Catalog, given: Iterable[Example]) -> int:
                 "created_at": each.created_at,
             }
             for each in given
-            if (each.segment in there if each.vector is None else (each.source, each.label, each.vector) not in known)
+            if (each.segment in stored if each.vector is None else (each.source, each.label, each.vector) not in known)
         ]
         if new:
             connection.execute(insert(row), new)
@@ -354,9 +361,9 @@ def add_examples(catalog: Catalog, given: Iterable[Example]) -> int:
 
 
 def add_classifier(catalog: Catalog, given: Classifier) -> tuple[int, bool]:
-    """Add a classifier, unless it is there already; gives its number, and whether it is new.
+    """Add a classifier unless it is stored already, and return its number and whether it is new.
 
-    A version whose number another one has becomes the next.
+    If another classifier has its version number, it becomes the next version.
     """
     row = ClassifierRow
     with catalog.writing() as connection:
@@ -379,25 +386,25 @@ def add_classifier(catalog: Catalog, given: Classifier) -> tuple[int, bool]:
         return connection.execute(insert(row).returning(row.id), [values]).scalar_one(), True
 
 
-def add_said(catalog: Catalog, classifier: int, said: Iterable[Said]) -> int:
-    """Add what a classifier says of segments of which it says nothing yet; gives how many."""
+def add_predictions(catalog: Catalog, classifier: int, added: Iterable[Prediction]) -> int:
+    """Add predictions for segments that have none from that classifier yet, and return how many."""
     row = SegmentLabelRow
     with catalog.writing() as connection:
         known = set(connection.execute(select(row.segment_id).where(row.classifier_id == classifier)).scalars())
-        given = [each for each in said if each.segment not in known]
-        there = set(_there(connection, {each.segment for each in given}))
+        given = [each for each in added if each.segment not in known]
+        stored = set(_stored(connection, {each.segment for each in given}))
         rows = [
             {"segment_id": each.segment, "classifier_id": classifier, "label": each.label, "score": each.score}
             for each in given
-            if each.segment in there
+            if each.segment in stored
         ]
         for part in parts(rows):
             connection.execute(insert(row), list(part))
     return len(rows)
 
 
-def _there(connection: Connection, segments: set[int]) -> Iterator[int]:
-    """Those that are stored, locked against removal for as long as this transaction takes."""
+def _stored(connection: Connection, segments: set[int]) -> Iterator[int]:
+    """Yield those segments that are stored, locked against removal until the end of the transaction."""
     for part in parts(sorted(segments)):
         query = select(SegmentRow.id).where(SegmentRow.id.in_(part))
         yield from connection.execute(query.with_for_update(read=True)).scalars()

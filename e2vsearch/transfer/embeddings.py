@@ -18,9 +18,9 @@ from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import E2vsearchError, SettingsError
 from e2vsearch.pipeline import embed_audio
 from e2vsearch.projections import adapt
-from e2vsearch.projections.base import unit
 from e2vsearch.search.compare import emotion_of
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, segment_durations
+from e2vsearch.vectors.exact import unit
 
 Granularity = Literal["utterance", "frame"]
 

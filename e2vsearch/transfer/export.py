@@ -1,27 +1,25 @@
-"""Export and import of a whole collection, lossless, as plain files. Knows the format, nothing of databases.
+"""Exports a whole collection, lossless, as plain files.
 
 An export is a folder::
 
-    manifest.json     format, version, collection, space, counts, SHA-256 of each file
-    recordings.jsonl  one recording a line: id, uri, name, content_sha256, …, metadata
-    segments.jsonl    one segment a line: recording (its id), channel, start_s, end_s, level_db where that is known,
-                      text where there is a transcript; row i belongs to row i of
-    vectors.npy       (segments, dim) little-endian float32, as the encoder made them
-    scores.npy        (segments, labels) float32, NaN where a segment has none; absent without labels
-    golden.npy        (dim,) float32, what the encoder made of the test clip; absent if that is not known
+    manifest.json            format, version, collection, space, counts, SHA-256 of each file
+    recordings.jsonl         one recording a line: id, uri, name, content_sha256, …, metadata
+    segments.jsonl           one segment a line: recording (its id), channel, start_s, end_s, level_db where that is
+                             known, text where there is a transcript; row i belongs to row i of
+    vectors.npy              (segments, dim) little-endian float32, as the encoder made them
+    scores.npy               (segments, labels) float32, NaN where a segment has none; absent without labels
+    reference_embedding.npy  (dim,) float32, the encoder's vector of the reference clip; absent if that is not known
 
-and of what was found, labels, classifiers, side vectors and projections, the files that `findings` describes. Format 1
-had neither these nor text, and is read as well, and so is an export without levels. Names, arousal and valence follow
-from scores, length and level, and are made anew. Ids are given anew on import; everything else comes back as it was. A
-map is not exported: `e2vsearch map` makes it of the vectors again.
+and the files of labels, classifiers, named vectors and projections that `annotations` describes. Formats 1 and 2 are
+read as well: format 2 called the reference embedding ``golden.npy`` and named vectors ``sides``, format 1 had no
+annotations and no text, and either may lack levels. Emotion names, arousal and valence follow from scores, length and
+level, and are computed anew. Ids are given anew on import; everything else comes back as it was. A map is not exported:
+`e2vsearch map` makes it of the vectors again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,29 +28,24 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from e2vsearch.catalog import writer as kept
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ExportError
-from e2vsearch.transfer import annotations as findings
-from e2vsearch.transfer.annotations import Annotations, line
+from e2vsearch.files import atomic_path, sha256
+from e2vsearch.transfer.annotations import Annotations, line, write_annotations
 
-FORMAT = 2
+FORMAT = 3
 
-_READ = (1, 2)
-
-_BATCH = 4096
-
-_GOLDEN = "golden.npy"
+REFERENCE_EMBEDDING = "reference_embedding.npy"
 
 
 @dataclass(frozen=True, slots=True)
 class TransferReport:
-    """What went over."""
+    """How much was exported or imported."""
 
     recordings: int
     segments: int
-    already: int = 0  # recordings that the collection held before
-    found: Annotations = field(default_factory=Annotations)  # labels, classifiers, sets of side vectors, projections
+    already: int = 0  # recordings that the collection had before
+    found: Annotations = field(default_factory=Annotations)
 
 
 def export(catalog: Catalog, folder: Path) -> TransferReport:
@@ -65,54 +58,53 @@ def export(catalog: Catalog, folder: Path) -> TransferReport:
     feed = catalog.feed()
     if folder.exists():
         raise ExportError(f"{folder} exists already - name a new folder")
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        aside.mkdir(parents=True)
-        with feed.snapshot() as snapshot:
-            recordings, ids = _write(catalog, aside, snapshot)
-        found = findings.write(catalog, aside, ids)
-        vector = kept.reference_embedding(catalog)
-        if vector is not None:
-            np.save(aside / _GOLDEN, vector.astype("<f4"), allow_pickle=False)
-        assert catalog.space is not None  # feed() raises NoCollection without one
-        manifest = {
-            "format": FORMAT,
-            "collection": catalog.collection_id,
-            "space": asdict(catalog.space),
-            "encoder_source": catalog.encoder_source,
-            "recordings": recordings,
-            "segments": len(ids),
-            "sha256": {
-                path.relative_to(aside).as_posix(): sha256_hex(path)
-                for path in sorted(aside.rglob("*"))
-                if path.is_file()
-            },
-        }
-        (aside / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-        aside.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder) as aside:
+            aside.mkdir()
+            with feed.snapshot() as snapshot:
+                recordings, ids = _write(catalog, aside, snapshot)
+            done = write_annotations(catalog, aside, ids)
+            vector = catalog.reference_embedding()
+            if vector is not None:
+                np.save(aside / REFERENCE_EMBEDDING, vector.astype("<f4"), allow_pickle=False)
+            assert catalog.space is not None  # feed() raises NoCollection without one
+            files = sorted(path for path in aside.rglob("*") if path.is_file())
+            manifest = {
+                "format": FORMAT,
+                "collection": catalog.collection_id,
+                "space": asdict(catalog.space),
+                "encoder_source": catalog.encoder_source,
+                "recordings": recordings,
+                "segments": len(ids),
+                "sha256": {path.relative_to(aside).as_posix(): sha256(path) for path in files},
+            }
+            text = json.dumps(manifest, indent=1, ensure_ascii=False)
+            (aside / "manifest.json").write_text(text, encoding="utf-8")
     except OSError as error:
         raise ExportError(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return TransferReport(recordings, len(ids), found=found)
+    return TransferReport(recordings, len(ids), found=done)
 
 
 def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, NDArray[np.int64]]:
-    """Rows of both tables, which belong together only if nobody wrote between the two reads.
+    """Write recordings and segments, which fit together only if nothing was stored between the two reads.
 
     Returns:
-        How many recordings there are, and the number of the segment in each row.
+        The number of recordings, and the number of the segment in each row.
+
+    Raises:
+        ExportError: the collection changed meanwhile.
     """
     assert catalog.space is not None
     changed = ExportError("the collection changed while it was exported - export again")
     labels = catalog.space.labels
     known: set[str] = set()
-    spoken: set[str] = set()
+    unseen: set[str] = set()
     with (folder / "recordings.jsonl").open("w", encoding="utf-8") as file:
         for _, recording in catalog.recordings():
             known.add(recording.id)
             if not recording.note:
-                spoken.add(recording.id)
+                unseen.add(recording.id)
             file.write(line(asdict(recording)))
     vectors: NDArray[Any] = open_memmap(
         folder / "vectors.npy", "w+", np.dtype("<f4"), (snapshot.count, catalog.space.dim)
@@ -130,23 +122,17 @@ def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, NDArray[
                 segment = found.get(number)
                 if segment is None or segment.recording not in known:
                     raise changed
-                spoken.discard(segment.recording)
-                known_of = [name for name in ("level_db", "text") if getattr(segment, name) not in (None, "")]
-                kept = ("recording", "channel", "start_s", "end_s", *known_of)
-                file.write(line({name: getattr(segment, name) for name in kept}))
+                unseen.discard(segment.recording)
+                optional = [name for name in ("level_db", "text") if getattr(segment, name) not in (None, "")]
+                columns = ("recording", "channel", "start_s", "end_s", *optional)
+                file.write(line({name: getattr(segment, name) for name in columns}))
                 vectors[row] = vector
                 if scores is not None:
                     scores[row] = [segment.scores.get(label, np.nan) for label in labels]
                 row += 1
-    if spoken:
+    if unseen:
         raise changed
     for array in (vectors, scores):
         if isinstance(array, np.memmap):
             array.flush()
     return len(known), np.concatenate(ids)
-
-
-def sha256_hex(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

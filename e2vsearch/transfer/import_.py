@@ -1,4 +1,4 @@
-"""Imports an exported collection."""
+"""Imports an exported collection, of this format or a former one."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from numpy.typing import NDArray
 
 from e2vsearch import encoder_check
 from e2vsearch.catalog import text_search
-from e2vsearch.catalog import writer as kept
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ExportError
-from e2vsearch.transfer import annotations as findings
-from e2vsearch.transfer.annotations import lines
-from e2vsearch.transfer.export import _GOLDEN, _READ, FORMAT, TransferReport, sha256_hex
+from e2vsearch.files import sha256
+from e2vsearch.transfer.annotations import NOT_STORED, lines, load_annotations
+from e2vsearch.transfer.export import FORMAT, REFERENCE_EMBEDDING, TransferReport
 from e2vsearch.types import Space
 
 
 def read_space(folder: Path) -> tuple[Space, str]:
-    """The space that an export's vectors live in, and what opens its encoder.
+    """Return the space of an export's vectors, and the name or path that opens its encoder.
 
     Raises:
         ExportError: it is no export.
@@ -34,68 +33,72 @@ def read_space(folder: Path) -> tuple[Space, str]:
 
 
 def load(catalog: Catalog, folder: Path) -> TransferReport:
-    """Add everything from an export. What is known already stays as it is, and only what is missing is added to it.
+    """Add everything from an export; what the collection has already stays as it is.
 
     Raises:
         ExportError: it is no export, or is damaged.
-        SpaceMismatch: the collection is pinned to another space, or its encoder made another vector of the test clip.
+        SpaceMismatch: the collection is pinned to another space, or its encoder made another reference embedding.
     """
     manifest = _manifest(folder)
     for name, digest in manifest["sha256"].items():
-        if not (folder / name).is_file() or sha256_hex(folder / name) != digest:
+        if not (folder / name).is_file() or sha256(folder / name) != digest:
             raise ExportError(f"{folder / name} is missing or damaged - export again")
     space, source = read_space(folder)
-    _join_golden(catalog, folder, space, source)
+    _pin(catalog, folder, manifest["format"], space, source)
     fresh = not catalog.segment_count()
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     scores = np.load(folder / "scores.npy", mmap_mode="r", allow_pickle=False) if space.labels else None
     rows = _rows_of(folder)
-    ids = np.full(len(vectors), -1, np.int64)  # of the segment in each row, as it is called here
+    ids = np.full(len(vectors), NOT_STORED, np.int64)  # of the segment in each row
     stored = already = segments = 0
     for fields in lines(folder / "recordings.jsonl"):
         own = rows.get(fields.pop("id"), [])
         made = tuple(_segment(at, row, vectors, scores) for at, row in own)
-        for moment in ("recorded_at", "added_at"):
-            fields[moment] = datetime.fromisoformat(fields[moment])
+        for name in ("recorded_at", "added_at"):
+            fields[name] = datetime.fromisoformat(fields[name])
         done = catalog.store(NewRecording(**fields, segments=made))
         if done.outcome == "already":
             already += 1
         else:
             stored += 1
             segments += len(made)
-        _recognise(catalog, done.id, own, ids)
-    return TransferReport(stored, segments, already, findings.load(catalog, folder, ids, fresh=fresh))
+        _match_segments(catalog, done.id, own, ids)
+    added = load_annotations(catalog, folder, ids, manifest["format"], fresh=fresh)
+    return TransferReport(stored, segments, already, added)
 
 
-def _join_golden(catalog: Catalog, folder: Path, space: Space, source: str) -> None:
-    """Pin the collection, and see that what is added was computed as what it holds; the encoder itself is not asked."""
-    theirs = np.load(folder / _GOLDEN, allow_pickle=False) if (folder / _GOLDEN).is_file() else None
-    if theirs is not None and (theirs.shape != (space.dim,) or theirs.dtype != np.float32):
-        raise ExportError(f"{folder / _GOLDEN} must be {space.dim} numbers of float32 - export again")
+def _pin(catalog: Catalog, folder: Path, format_: int, space: Space, source: str) -> None:
+    """Pin the collection, and compare the reference embeddings; no encoder is opened."""
+    path = folder / (REFERENCE_EMBEDDING if format_ > 2 else "golden.npy")
+    exported = np.load(path, allow_pickle=False) if path.is_file() else None
+    if exported is not None and (exported.shape != (space.dim,) or exported.dtype != np.float32):
+        raise ExportError(f"{path} must be {space.dim} numbers of float32 - export again")
     catalog.pin(space, source)
-    if theirs is None:
+    if exported is None:
         return
-    kept.keep_reference_embedding(catalog, theirs)  # unless there is one, which it is compared with then
-    ours = kept.reference_embedding(catalog)
-    if ours is not None:
-        encoder_check.compare_embeddings(space, ours, theirs, "in the export what it does in this collection")
+    catalog.store_reference_embedding(exported)  # unless there is one, which it is compared with then
+    stored = catalog.reference_embedding()
+    if stored is not None:
+        encoder_check.compare_embeddings(space, stored, exported, "in the export what it does in this collection")
 
 
-def _recognise(catalog: Catalog, recording: int, own: list[tuple[int, dict[str, Any]]], ids: NDArray[np.int64]) -> None:
-    """Note which segments here are those of the export, and say what they say where nothing is known of it.
+def _match_segments(
+    catalog: Catalog, recording: int, own: list[tuple[int, dict[str, Any]]], ids: NDArray[np.int64]
+) -> None:
+    """Note the stored number of each exported segment, and add transcripts where there are none.
 
-    A recording that was here before may have been cut otherwise, and then has none of them.
+    A recording that was stored before may be segmented otherwise, and then has none of the export's segments.
     """
     numbers, _ = catalog.segments_of([recording])
     here = dict(catalog.segments(numbers.tolist()))
-    spans = [(segment.channel, segment.start_s, segment.end_s) for segment in here.values()]
-    if spans != [(row["channel"], row["start_s"], row["end_s"]) for _, row in own]:
+    times = [(segment.channel, segment.start_s, segment.end_s) for segment in here.values()]
+    if times != [(row["channel"], row["start_s"], row["end_s"]) for _, row in own]:
         return
     for (at, _), number in zip(own, here, strict=True):
         ids[at] = number
-    said = {number: row["text"] for (_, row), number in zip(own, here, strict=True) if "text" in row}
-    if said:
-        text_search.put(catalog, recording, said | {n: segment.text for n, segment in here.items() if segment.text})
+    texts = {number: row["text"] for (_, row), number in zip(own, here, strict=True) if "text" in row}
+    if texts:
+        text_search.put(catalog, recording, texts | {n: segment.text for n, segment in here.items() if segment.text})
 
 
 def _segment(at: int, row: dict[str, Any], vectors: NDArray[Any], scores: NDArray[Any] | None) -> NewSegment:
@@ -114,7 +117,7 @@ def _rows_of(folder: Path) -> dict[str, list[tuple[int, dict[str, Any]]]]:
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] in _READ and {"space", "sha256", "encoder_source"} <= manifest.keys():
+        if manifest["format"] in range(1, FORMAT + 1) and {"space", "sha256", "encoder_source"} <= manifest.keys():
             return manifest
         raise ExportError(f"{folder} is an export of format {manifest['format']}, this version reads up to {FORMAT}")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Rebuilding an index aside, so that nobody waits for an answer because it wants mending. Knows threads, no vectors."""
+"""Index builds in a background thread, so that no query waits for one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _log = logging.getLogger(__name__)
 
 
 class BackgroundBuilder:
-    """One rebuild at a time, in a thread of its own."""
+    """One build at a time, in a thread of its own."""
 
     def __init__(self, maintain: Callable[[], object]) -> None:
-        """Starts nothing yet.
+        """Start nothing yet.
 
         Args:
             maintain: builds what is due.
@@ -26,14 +26,14 @@ class BackgroundBuilder:
         self._due: str | None = None
 
     @property
-    def mending(self) -> str | None:
-        """Why a rebuild is under way, None if none is."""
+    def building(self) -> str | None:
+        """Why a build is under way, None if none is."""
         return self._due if self._thread is not None and self._thread.is_alive() else None
 
-    def mend(self, due: Callable[[], str | None]) -> None:
-        """Start a rebuild, if `due` says why and none is under way."""
+    def start(self, due: Callable[[], str | None]) -> None:
+        """Start a build, if `due` returns a reason and none is under way."""
         with self._lock:
-            if self.mending:
+            if self.building:
                 return
             self._due = due()
             if self._due is not None:
@@ -41,7 +41,7 @@ class BackgroundBuilder:
                 self._thread.start()
 
     def join(self) -> None:
-        """Wait for the rebuild that is under way."""
+        """Wait for the build that is under way."""
         if self._thread is not None:
             self._thread.join()
 

@@ -1,16 +1,19 @@
-"""Exact cosine between vectors. Knows arrays that fit in memory or are mapped, nothing of ids or files."""
+"""Exact cosine between vectors that fit in memory or are mapped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.feed import Batch
 
-Floats = NDArray[np.float32]
+Float32s = NDArray[np.float32]
+
+Float64s = NDArray[np.float64]
 
 Ints = NDArray[np.int64]
 
@@ -20,87 +23,87 @@ _CELLS = 1 << 22  # scores or gathered numbers held at once, 16 MiB of them, how
 
 _BLAS_QUERIES = 3
 
-_SORTED = 4  # times the k that are wanted: sorting 60 scores takes 4 us less than choosing 20 and sorting these
+_SORTED = 4  # times the k: sorting 60 scores takes 4 us less than choosing 20 and sorting these
 
 _GATHER_SHARE = 0.3  # of 100,000 x 256: 3 ms to gather a tenth, 8 ms to gather 0.3 as to read all, 16 ms for half
 
 
-def unit(vectors: NDArray[np.floating]) -> Floats:
-    """Rows scaled to length one, ``(n, dim)`` float32; as `unit64`."""
-    return unit64(vectors).astype(np.float32)
+def unit(vectors: NDArray[np.floating[Any]]) -> Float64s:
+    """Return vectors ``(…, dim)`` scaled to length one, in float64.
 
-
-def unit64(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Rows scaled to length one, ``(n, dim)``.
-
-    A row without a direction (all zeros, NaN or infinite) becomes zeros: its cosine with anything is 0, never NaN.
+    One without a direction (all zeros, NaN or infinite) becomes zeros: its cosine with anything is 0, never NaN.
     Squares are summed in float64, whose range no float32 vector can leave.
     """
-    wide, lengths = _measured(vectors)
-    return wide / lengths[:, None]
+    wide, lengths = _with_lengths(vectors)
+    return wide / lengths[..., None]
 
 
-def cosines64(units: NDArray[np.float64], vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Cosines of unit rows ``(q, dim)`` with rows of any length ``(n, dim)``: ``(q, n)``, as by `unit64` of both.
+def unit32(vectors: NDArray[np.floating[Any]]) -> Float32s:
+    """Return the vectors of `unit` in float32."""
+    return unit(vectors).astype(np.float32)
+
+
+def cosines64(units: Float64s, vectors: NDArray[np.floating[Any]]) -> Float64s:
+    """Return the cosines ``(q, n)`` of unit rows ``(q, dim)`` with rows of any length ``(n, dim)``, as by `unit`.
 
     Scaling the products takes half the time of scaling the rows: 20 us of 20 x 1024, not 43.
     """
-    wide, lengths = _measured(vectors)
+    wide, lengths = _with_lengths(vectors)
     return np.clip((units @ wide.T) / lengths, -1.0, 1.0)
 
 
-def _measured(vectors: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rows ``(n, dim)`` and their lengths ``(n,)``; those without a direction are zeros of length one."""
+def _with_lengths(vectors: NDArray[np.floating[Any]]) -> tuple[Float64s, Float64s]:
+    """Return vectors ``(…, dim)`` and their lengths ``(…)``; those without a direction are zeros of length one."""
     wide = np.asarray(vectors, np.float64)
-    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    lengths = np.sqrt(np.einsum("...i,...i->...", wide, wide))
     usable = np.isfinite(lengths) & (lengths > 0)
     if not usable.all():
-        wide, lengths = np.where(usable[:, None], wide, 0.0), np.where(usable, lengths, 1.0)
+        wide, lengths = np.where(usable[..., None], wide, 0.0), np.where(usable, lengths, 1.0)
     return wide, lengths
 
 
-def cosines(queries: Floats, vectors: Floats) -> Floats:
-    """Inner product of unit rows ``(q, dim)`` with unit rows ``(n, dim)``: ``(q, n)``.
+def cosines(queries: Float32s, vectors: Float32s) -> Float32s:
+    """Return the inner products ``(q, n)`` of unit rows ``(q, dim)`` with unit rows ``(n, dim)``.
 
     A few queries are bound by reading the vectors, which one thread does as well as BLAS with all of them, and without
     waiting for busy cores: on two cores shared with others, one query of 20,000 x 384 took 1.8 ms so (median), 16 ms
     through BLAS.
     """
     if len(queries) < _BLAS_QUERIES:
-        few: Floats = np.einsum("nd,qd->qn", vectors, queries)
+        few: Float32s = np.einsum("nd,qd->qn", vectors, queries)
         return few
     return queries @ vectors.T
 
 
 class Best:
-    """The best k of all that is pushed, one row a query; unsorted until asked."""
+    """The best k of all that is pushed, one row a query; unsorted until `result`."""
 
     def __init__(self, queries: int, k: int) -> None:
         self._k = k
         self._scores = np.empty((queries, 0), np.float32)
         self._keys = np.empty((queries, 0), np.int64)
 
-    def push(self, scores: Floats, keys: Ints) -> None:
-        """Offers m scores a query, ``(q, m)``, under their keys, ``(m,)`` or ``(q, m)``; -inf is never kept."""
+    def push(self, scores: Float32s, keys: Ints) -> None:
+        """Add m scores a query, ``(q, m)``, under their keys, ``(m,)`` or ``(q, m)``; -inf is never kept."""
         keys = np.broadcast_to(keys, scores.shape)
         scores, keys = _cut(scores, keys, self._k)
         scores, keys = np.hstack([self._scores, scores]), np.hstack([self._keys, keys])
         self._scores, self._keys = _cut(scores, keys, self._k)
 
-    def result(self) -> tuple[Floats, Ints]:
-        """Scores and keys ``(q, w)``, w at most k, best first, equal scores by key; -inf and -1 where there is none."""
+    def result(self) -> tuple[Float32s, Ints]:
+        """Return scores and keys ``(q, w)``, w at most k, best first, equal ones by key; -inf and -1 for none."""
         return _best(self._scores, self._keys, self._k)
 
 
-def _best(scores: Floats, keys: Ints, k: int) -> tuple[Floats, Ints]:
-    """As `Best.result`, of one push."""
+def _best(scores: Float32s, keys: Ints, k: int) -> tuple[Float32s, Ints]:
+    """Return `Best.result` of one push."""
     if scores.shape[1] > _SORTED * k:
         scores, keys = _cut(scores, keys, k)
     scores, keys = _ordered(scores, np.where(np.isneginf(scores), -1, keys))
     return scores[:, :k], keys[:, :k]
 
 
-def _cut(scores: Floats, keys: Ints, k: int) -> tuple[Floats, Ints]:
+def _cut(scores: Float32s, keys: Ints, k: int) -> tuple[Float32s, Ints]:
     if scores.shape[1] <= k:
         return scores, keys
     if k < 1:
@@ -110,27 +113,27 @@ def _cut(scores: Floats, keys: Ints, k: int) -> tuple[Floats, Ints]:
     return scores[row, chosen], keys[row, chosen]
 
 
-def _ordered(scores: Floats, keys: Ints) -> tuple[Floats, Ints]:
-    """Each row by falling score, equal scores by rising key."""
+def _ordered(scores: Float32s, keys: Ints) -> tuple[Float32s, Ints]:
+    """Return each row by falling score, equal scores by rising key."""
     order = np.lexsort((keys, -scores), axis=1)
     row = np.arange(len(order))[:, None]
     return scores[row, order], keys[row, order]
 
 
 def first_of_each(values: Ints) -> NDArray[np.intp]:
-    """Positions at which a value that is not -1 appears for the first time, in order."""
+    """Return the positions at which a value that is not -1 appears for the first time, in order."""
     unique, first = np.unique(values, return_index=True)
     return np.sort(first[unique >= 0])
 
 
-def top(queries: Floats, vectors: Floats, k: int, keep: Mask | None = None) -> tuple[Floats, Ints]:
-    """The k best rows of `vectors` for each query.
+def top(queries: Float32s, vectors: Float32s, k: int, keep: Mask | None = None) -> tuple[Float32s, Ints]:
+    """Return the k best rows of `vectors` for each query.
 
     Args:
         queries: ``(q, dim)`` unit rows.
         vectors: ``(n, dim)`` unit rows, mapped or in memory.
         k: how many.
-        keep: ``(n,)``, rows that may be answered; all when None.
+        keep: ``(n,)``, rows that may be returned; all when None.
 
     Returns:
         Scores and rows as `Best.result` gives them.
@@ -153,8 +156,8 @@ def top(queries: Floats, vectors: Floats, k: int, keep: Mask | None = None) -> t
     return best.result()
 
 
-def rerank(queries: Floats, gather: Callable[[Ints], Floats], rows: Ints, k: int) -> tuple[Floats, Ints]:
-    """The k best of each query's own candidate rows ``(q, m)``, where -1 is none, by exact score; as `top`.
+def rerank(queries: Float32s, gather: Callable[[Ints], Float32s], rows: Ints, k: int) -> tuple[Float32s, Ints]:
+    """Return the k best of each query's own candidate rows ``(q, m)``, -1 for none, by exact score; as `top`.
 
     `gather` gives the vectors ``(…, dim)`` of rows ``(…)``.
     """
@@ -174,16 +177,16 @@ class UnitVectors:
 
     ids: Ints  # (n,)
     recordings: Ints  # (n,)
-    vectors: Floats  # (n, dim)
+    vectors: Float32s  # (n, dim)
 
     @classmethod
     def of(cls, batch: Batch) -> UnitVectors:
-        """The rows of a batch, vectors scaled to length one."""
-        return cls(batch.ids, batch.recordings, unit(batch.vectors))
+        """Return the rows of a batch, vectors scaled to length one."""
+        return cls(batch.ids, batch.recordings, unit32(batch.vectors))
 
     @classmethod
     def joined(cls, parts: list[UnitVectors], dim: int) -> UnitVectors:
-        """All rows of some parts, in their order."""
+        """Return all rows of some parts, in their order."""
         return cls(
             np.concatenate([np.empty(0, np.int64), *(part.ids for part in parts)]),
             np.concatenate([np.empty(0, np.int64), *(part.recordings for part in parts)]),
@@ -191,13 +194,13 @@ class UnitVectors:
         )
 
     def where(self, keep: Mask) -> UnitVectors:
-        """Some of the rows."""
+        """Return some of the rows."""
         return UnitVectors(self.ids[keep], self.recordings[keep], self.vectors[keep])
 
 
-def rows_of(ids: Ints, wanted: Ints) -> tuple[Ints, Mask]:
-    """Where each wanted id is among ascending ids, and whether it is there at all (else its row means nothing)."""
+def rows_of(ids: Ints, some: Ints) -> tuple[Ints, Mask]:
+    """Return the row of each of some ids among ascending ids, and whether it is there at all (else any row)."""
     if not ids.size:
-        return np.zeros(wanted.shape, np.int64), np.zeros(wanted.shape, np.bool_)
-    rows = np.minimum(np.searchsorted(ids, wanted), ids.size - 1)
-    return rows, ids[rows] == wanted
+        return np.zeros(some.shape, np.int64), np.zeros(some.shape, np.bool_)
+    rows = np.minimum(np.searchsorted(ids, some), ids.size - 1)
+    return rows, ids[rows] == some

@@ -1,8 +1,8 @@
-"""The last queries, kept beside an index so that its recall is measured on what people ask. Knows vectors, no words.
+"""The log of the last query vectors, kept beside an index so that its recall is measured on real queries.
 
-A ring of fixed size in one file that only its owner may read, one record a query vector. Each record carries its own
-checksum, so any number of processes write without a lock: one that was torn is one that was not there. Nothing here
-ever fails a query or holds it up: it is noted in memory, and written at most once a second.
+It is a ring of fixed size in one file that only its owner may read, one record a query vector, no words. Each record
+carries its own checksum, so any number of processes write without a lock: a torn record is skipped. Nothing here ever
+fails a query or holds it up: a vector is noted in memory, and written at most once a second.
 """
 
 from __future__ import annotations
@@ -19,30 +19,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.vectors import exact
-from e2vsearch.vectors.exact import Floats
+from e2vsearch.vectors.exact import Float32s
 
-ASKED = "asked.bin"
+QUERIES = "queries.bin"
+
+_FORMER = "asked.bin"  # its former name; removed with the first write, so that nothing stays behind
 
 _EVERY_S = 1.0
 
-_LONG_ROWS = 64  # more vectors at once are no reference of a person's
+_LONG_ROWS = 64  # more vectors at once are a batch, not a reference
 
-_A_QUERY = 8  # of the vectors of a long reference: a few stand for all
+_ROWS_A_QUERY = 8  # of the vectors of a long reference: a few stand for all
 
 
 class QueryLog:
     """The last query vectors of one index, over all processes that search it."""
 
     def __init__(self, folder: Path, space: str, dim: int, keep: int) -> None:
-        """Reads and writes nothing yet.
+        """Read and write nothing yet.
 
         Args:
             folder: of the index.
-            space: what tells its vectors from those of another collection or space.
+            space: of the vectors, the collection included; records of another are skipped.
             dim: of the vectors.
             keep: how many; 0 for none.
         """
-        self._path = folder / ASKED
+        self._path = folder / QUERIES
         self._space = zlib.crc32(space.encode())
         self._record = np.dtype([("crc", "<u4"), ("space", "<u4"), ("at_ns", "<i8"), ("vector", "<f4", (dim,))])
         self._keep = keep
@@ -52,23 +54,23 @@ class QueryLog:
         self._written_s = -_EVERY_S
         self._slot: int | None = None
 
-    def note(self, queries: Floats) -> None:
-        """Keeps query vectors, ``(q, dim)`` unit rows; a search that is widened is one query."""
+    def note(self, queries: Float32s) -> None:
+        """Note query vectors, ``(q, dim)`` unit rows; a search that is widened is one query."""
         if not self._keep or not 0 < len(queries) <= _LONG_ROWS:
             return
         some = queries
-        if len(some) > _A_QUERY:
-            some = queries[np.linspace(0, len(queries) - 1, _A_QUERY).astype(np.int64)]
-        told = some.tobytes()
-        if told == self._last:
+        if len(some) > _ROWS_A_QUERY:
+            some = queries[np.linspace(0, len(queries) - 1, _ROWS_A_QUERY).astype(np.int64)]
+        content = some.tobytes()
+        if content == self._last:
             return
-        self._last = told
+        self._last = content
         self._pending.extend(some.copy())
         if time.monotonic() - self._written_s >= _EVERY_S:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what is noted; on a disk that is full or read-only, it stays unwritten."""
+        """Write what is noted; on a disk that is full or read-only, it stays unwritten."""
         if not self._pending or not self._lock.acquire(blocking=False):
             return
         try:
@@ -78,24 +80,26 @@ class QueryLog:
         finally:
             self._lock.release()
 
-    def read(self) -> Floats:
-        """The query vectors that are kept, ``(q, dim)`` unit rows, oldest first."""
+    def read(self) -> Float32s:
+        """Return the query vectors that are kept, ``(q, dim)`` unit rows, oldest first."""
         self.flush()
         records = self._records()
         kept = records[self._sound(records)]
-        return exact.unit(kept["vector"][np.argsort(kept["at_ns"], kind="stable")])
+        return exact.unit32(kept["vector"][np.argsort(kept["at_ns"], kind="stable")])
 
-    def forget(self) -> None:
-        """Removes them all."""
+    def clear(self) -> None:
+        """Remove them all."""
         self._pending.clear()
         self._slot = None
-        self._path.unlink(missing_ok=True)
+        for path in (self._path, self._path.with_name(_FORMER)):
+            path.unlink(missing_ok=True)
 
     def _write(self, vectors: list[NDArray[np.float32]]) -> None:
         if self._slot is None:
             records = self._records()
             newest = np.where(self._sound(records), records["at_ns"], 0)
             self._slot = int(newest.argmax()) + 1 if newest.any() else 0
+            self._path.with_name(_FORMER).unlink(missing_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             for vector in vectors:
@@ -118,7 +122,7 @@ class QueryLog:
         return np.frombuffer(content[: whole * self._record.itemsize], self._record)
 
     def _sound(self, records: NDArray[np.void]) -> NDArray[np.bool_]:
-        """Which records are of this space, and as they were written."""
+        """Tell which records are of this space, and as they were written."""
         return np.array(
             [
                 int(record["space"]) == self._space and zlib.crc32(record.tobytes()[4:]) == int(record["crc"])

@@ -1,4 +1,4 @@
-"""Answers held against the source's own vectors. Knows what was found and where truth lives, nothing of how it came.
+"""Verification of hits against the source's own vectors, for every engine.
 
 A hash tells that a file is what its builder wrote. It cannot tell that the builder was right, that the file was not
 scribbled over after it was mapped, or that the catalog was not restored from a backup since and gave old ids to new
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from e2vsearch.feed import VectorSource
 from e2vsearch.vectors import exact
 from e2vsearch.vectors.engine import Candidates, Matches
-from e2vsearch.vectors.exact import Floats, Ints, Mask, UnitVectors, rows_of
+from e2vsearch.vectors.exact import Float32s, Float64s, Ints, Mask, UnitVectors, rows_of
 
 T = TypeVar("T", bound=np.generic)
 
@@ -30,20 +30,20 @@ _FETCH_ROWS = 2048  # 16 MiB of 1024-d float64
 
 @dataclass(frozen=True, slots=True)
 class VerifiedHits:
-    """What the source says to what was found."""
+    """Hits as the source scores them."""
 
     matches: Matches | None  # with the source's own scores; None: the vectors searched are not the source's
     missing: Ints  # found, but no longer stored; left out of the matches
 
 
-def verify_hits(source: VectorSource, found: Candidates, units: NDArray[np.float64], k: int) -> VerifiedHits:
-    """The matches, scored in float64 from the source's vectors and ordered by that.
+def verify_hits(source: VectorSource, found: Candidates, units: Float64s, k: int) -> VerifiedHits:
+    """Return the matches, scored in float64 from the source's vectors and ordered by that.
 
     A candidate whose score from the index is another than from the source's vector has another vector there. (One that
     differs and scores the same for this query has done no harm.)
 
     Args:
-        source: the truth.
+        source: of the vectors.
         found: the candidates, at most k a query.
         units: ``(q, dim)`` the queries, unit float64.
         k: width of the matches.
@@ -69,7 +69,7 @@ def verify_hits(source: VectorSource, found: Candidates, units: NDArray[np.float
 
 
 def _parts(queries: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Queries and columns that are fetched at once: all queries by all that was found grow as their square."""
+    """Yield queries and columns to fetch at once: all queries by all that was found grow as their square."""
     columns = max(1, min(width, _FETCH_ROWS))
     rows = _FETCH_ROWS // columns
     for row in range(0, queries, rows):
@@ -77,26 +77,26 @@ def _parts(queries: int, width: int) -> Iterator[tuple[slice, slice]]:
             yield slice(row, row + rows), slice(column, column + columns)
 
 
-def _scored(source: VectorSource, ids: Ints, units: NDArray[np.float64]) -> tuple[NDArray[np.float64], Ints, Ints]:
-    """Scores and recordings ``(q, w)`` of found ids, -inf and -1 where one is not stored; and those that are not."""
-    wanted = np.unique(ids[ids >= 0])  # -1 is none
-    batch = source.fetch(wanted) if wanted.size else None
+def _scored(source: VectorSource, ids: Ints, units: Float64s) -> tuple[Float64s, Ints, Ints]:
+    """Return scores and recordings ``(q, w)`` of found ids, -inf and -1 where not stored; and ids not stored."""
+    unique = np.unique(ids[ids >= 0])  # -1 is none
+    batch = source.fetch(unique) if unique.size else None
     if batch is None or not batch.ids.size:
-        return np.full(ids.shape, -np.inf), np.full(ids.shape, -1, np.int64), wanted
-    missing = wanted[:0] if batch.ids.size == wanted.size else np.setdiff1d(wanted, batch.ids)
+        return np.full(ids.shape, -np.inf), np.full(ids.shape, -1, np.int64), unique
+    missing = unique[:0] if batch.ids.size == unique.size else np.setdiff1d(unique, batch.ids)
     at, there = rows_of(batch.ids, ids)
     cosines = exact.cosines64(units, batch.vectors)[np.arange(len(ids))[:, None], at]
     return np.where(there, cosines, -np.inf), np.where(there, batch.recordings[at], -1), missing
 
 
 def _padded(values: NDArray[T], width: int, filling: float) -> NDArray[T]:
-    """Rows of so many values."""
+    """Return rows of so many values."""
     short = width - values.shape[1]
     return np.pad(values, ((0, 0), (0, short)), constant_values=filling) if short > 0 else values
 
 
-def vectors(source: VectorSource, ids: Ints) -> tuple[Floats, Mask]:
-    """Unit vectors of ids ``(n,)`` as the source has them, and which it has; zeros for those that it has not."""
+def vectors(source: VectorSource, ids: Ints) -> tuple[Float32s, Mask]:
+    """Return unit vectors of ids ``(n,)`` from the source, and which it has; zeros for those that it has not."""
     rows = UnitVectors.of(source.fetch(ids))
     at, there = rows_of(rows.ids, ids)
     found = np.zeros((len(ids), source.dim), np.float32)

@@ -111,7 +111,7 @@ def test_several_references_count_as_one(collection: Collection) -> None:
     vectors = collection.catalog.feed().fetch(np.array([1, 5])).vectors
     excluded = {"seg:1", "seg:5"}
     assert not excluded & {hit.segment for hit in together}
-    assert together.reference == ("seg:1", "seg:5")
+    assert together.references == ("seg:1", "seg:5")
     kept = collection.query(vectors, k=4)
     assert {hit.recording for hit in kept} == {hit.recording for hit in together}
 
@@ -168,7 +168,7 @@ def test_queries_that_make_no_sense(collection: Collection) -> None:
         collection.query()
     with pytest.raises(QueryError, match="k must be"):
         collection.query("seg:1", k=0)
-    with pytest.raises(QueryError, match="by call or by segment"):
+    with pytest.raises(QueryError, match="by recording or by segment"):
         collection.query("seg:1", by="agent")  # type: ignore[arg-type]
 
 
@@ -234,7 +234,7 @@ def test_a_collection_above_the_threshold_goes_through_the_index(database_url: s
         assert manifest.tuned.recall >= 0.95
         assert collection.index.engine.due() is None
         assert collection.index.engine.verify() == []
-        for by in ("segment", "call"):
+        for by in ("segment", "recording"):
             near = collection.query("seg:7", by=by, k=10)
             true = collection.query("seg:7", by=by, k=10, exact=True)
             assert not near.exact

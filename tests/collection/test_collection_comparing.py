@@ -16,9 +16,9 @@ import e2vsearch
 from e2vsearch.catalog import projections
 from e2vsearch.collection import Collection
 from e2vsearch.errors import QueryError
-from e2vsearch.projections.base import unit
 from e2vsearch.projections.linear import LinearProjection
 from e2vsearch.types import Space
+from e2vsearch.vectors.exact import unit
 
 
 def test_compare(collection: Collection, calls: Path) -> None:
@@ -56,7 +56,8 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, call
     found = collection.compare(*clips)
     assert found.space.projection == f"turned@{projection.revision[:12]}"
     units = [
-        unit(projection.apply(np.stack([moment.vector for moment in collection.embed(clip).segments]))) for clip in clips
+        unit(projection.apply(np.stack([moment.vector for moment in collection.embed(clip).segments])))
+        for clip in clips
     ]
     assert found.best == pytest.approx((units[0] @ units[1].T).max(), abs=1e-5)
     assert abs(found.score - raw.score) > 1e-3

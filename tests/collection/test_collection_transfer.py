@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from e2vsearch.catalog import named_vectors, text_search
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.errors import ExportError
-from e2vsearch.transfer import annotations as carry
+from e2vsearch.transfer import annotations as notes
 from e2vsearch.transfer import export, import_
 from e2vsearch.transfer.annotations import Annotations
 from e2vsearch.types import Segment
@@ -48,46 +47,29 @@ def test_export_and_import_are_lossless(collection: Collection, tmp_path: Path) 
 
 
 @pytest.fixture
-def other_url(database_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a second empty database of the same kind."""
-    if database_url.startswith("sqlite"):
-        yield f"sqlite:///{tmp_path / 'other.db'}"
-        return
-    import psycopg
-
-    postgres_url = request.getfixturevalue("postgres_url")
-    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE other TEMPLATE template0")
-        try:
-            yield postgres_url.replace("/postgres?", "/other?")
-        finally:
-            connection.execute("DROP DATABASE other WITH (FORCE)")
-
-
-@pytest.fixture
 def found(collection: Collection) -> Collection:
-    """A collection in which people found something: transcripts, labels, classifiers, side vectors."""
+    """A collection in which people found something: transcripts, labels, classifiers, named vectors."""
     catalog = collection.catalog
     text_search.put(catalog, 1, {1: "I want a refund", 2: '我要退款 "now"'})
     when = datetime(2024, 3, 1, 12, 30, tzinfo=UTC)
     vector = np.arange(16, dtype="<f4")
-    carry.add_examples(
+    notes.add_examples(
         catalog,
         [
-            carry.Example("hesitant", 1, None, "seg:1", "Kim", when),
-            carry.Example("calm", None, vector.tobytes(), "/elsewhere/a.wav@1.0-2.0", None, when),
-            carry.Example("hesitant", 3, None, "seg:3", None, when),
-            carry.Example("calm", None, (vector + 1).tobytes(), "/elsewhere/a.wav@3.0-4.0", "Lee", when),
+            notes.Example("hesitant", 1, None, "seg:1", "Kim", when),
+            notes.Example("calm", None, vector.tobytes(), "/elsewhere/a.wav@1.0-2.0", None, when),
+            notes.Example("hesitant", 3, None, "seg:3", None, when),
+            notes.Example("calm", None, (vector + 1).tobytes(), "/elsewhere/a.wav@3.0-4.0", "Lee", when),
         ],
     )
     for version in (1, 2):
         parameters = io.BytesIO()
         np.savez(parameters, weights=np.full((2, 16), version))
-        classifier = carry.Classifier(
+        classifier = notes.Classifier(
             "labels", version, ("calm", "hesitant"), parameters.getvalue(), {"accuracy": 0.5, "n": [1]}, 0.25, when
         )
-        number, _ = carry.add_classifier(catalog, classifier)
-    carry.add_said(catalog, number, [carry.Said(2, "calm", 0.75), carry.Said(4, "hesitant", 0.5)])
+        number, _ = notes.add_classifier(catalog, classifier)
+    notes.add_predictions(catalog, number, [notes.Prediction(2, "calm", 0.75), notes.Prediction(4, "hesitant", 0.5)])
     collection.named_vectors.attach("text", [1, 2, 5], np.arange(9).reshape(3, 3))
     collection.named_vectors.attach("screen", [4], np.ones((1, 2)))
     return collection
@@ -100,13 +82,13 @@ def _findings(collection: Collection) -> dict[str, object]:
         number: (collection.recordings(segment.recording)[0].name, segment.channel, segment.start_s)
         for number, segment in catalog.segments()
     }
-    classifiers = carry.classifiers(catalog)
+    classifiers = notes.classifiers(catalog)
     return {
         "texts": {where[number]: segment.text for number, segment in catalog.segments() if segment.text},
-        "examples": [(where.get(each.segment or 0), replace(each, segment=0)) for each in carry.examples(catalog)],
+        "examples": [(where.get(each.segment or 0), replace(each, segment=0)) for each in notes.examples(catalog)],
         "classifiers": [classifier for _, classifier in classifiers],
         "said": [
-            [(where[each.segment], each.label, each.score) for each in carry.said_by(catalog, number)]
+            [(where[each.segment], each.label, each.score) for each in notes.predictions(catalog, number)]
             for number, _ in classifiers
         ],
         "sides": [
@@ -125,7 +107,7 @@ def _findings(collection: Collection) -> dict[str, object]:
 
 def test_what_was_found_is_exported_and_imported(found: Collection, tmp_path: Path, other_url: str) -> None:
     done = export.export(found.catalog, tmp_path / "export")
-    assert done.found == Annotations(labels=4, classifiers=2, sides=2)
+    assert done.found == Annotations(labels=4, classifiers=2, named_vectors=2)
     with e2vsearch.open(other_url, create=True) as copy:
         # ids are others here: something was there before
         copy.catalog.pin(found.space, "fake")
@@ -149,7 +131,7 @@ def test_an_import_adds_what_is_missing_and_changes_nothing(found: Collection, t
     catalog = found.catalog
     text_search.put(catalog, 1, {1: "Something else"})
     found.named_vectors.detach("screen")
-    found.attach("text", [1], np.full((1, 3), 7.0))
+    found.named_vectors.attach("text", [1], np.full((1, 3), 7.0))
     import_.load(catalog, tmp_path / "export")
     now = _findings(found)
     assert sorted(now["texts"].values()) == ["Something else", '我要退款 "now"']
@@ -163,10 +145,10 @@ def test_a_classifier_of_the_same_version_becomes_the_next(found: Collection, tm
     export.export(found.catalog, tmp_path / "export")
     with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         copy.catalog.pin(found.space, "fake")
-        [(_, one), _] = carry.classifiers(found.catalog)
-        carry.add_classifier(copy.catalog, replace(one, parameters=b"another"))
+        [(_, one), _] = notes.classifiers(found.catalog)
+        notes.add_classifier(copy.catalog, replace(one, parameters=b"another"))
         assert import_.load(copy.catalog, tmp_path / "export").found.classifiers == 2
-        assert [each.version for _, each in carry.classifiers(copy.catalog)] == [1, 2, 3]
+        assert [each.version for _, each in notes.classifiers(copy.catalog)] == [1, 2, 3]
 
 
 def test_an_export_of_format_1_is_read(found: Collection, tmp_path: Path) -> None:
@@ -189,10 +171,30 @@ def test_an_export_of_format_1_is_read(found: Collection, tmp_path: Path) -> Non
         assert (done.recordings, done.found) == (4, Annotations())
         assert copy.status().transcribed == 0
         assert _emotions(copy) == [replace(each, level_db=None) for each in _emotions(found)]
-    manifest["format"] = 3
+    manifest["format"] = 4
     (tmp_path / "old" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-    with pytest.raises(ExportError, match="format 3, this version reads up to 2"):
+    with pytest.raises(ExportError, match="format 4, this version reads up to 3"):
         import_.read_space(tmp_path / "old")
+
+
+def test_an_export_of_format_2_is_read(found: Collection, tmp_path: Path) -> None:
+    """As the former version wrote it: other names for named vectors and for the reference embedding."""
+    folder = tmp_path / "export"
+    found.catalog.store_reference_embedding(np.arange(16, dtype=np.float32))
+    export.export(found.catalog, folder)
+    (folder / "named_vectors.jsonl").rename(folder / "sides.jsonl")
+    (folder / "named_vectors").rename(folder / "sides")
+    (folder / "reference_embedding.npy").rename(folder / "golden.npy")
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    former = (("named_vectors", "sides"), ("reference_embedding", "golden"))
+    for new, old in former:
+        manifest["sha256"] = {name.replace(new, old): digest for name, digest in manifest["sha256"].items()}
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"format": 2}), encoding="utf-8")
+    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
+        done = import_.load(copy.catalog, folder)
+        assert done.found == Annotations(labels=4, classifiers=2, named_vectors=2)
+        assert _findings(copy) == _findings(found)
+        np.testing.assert_array_equal(copy.catalog.reference_embedding(), found.catalog.reference_embedding())
 
 
 def _emotions(collection: Collection) -> list[Segment]:

@@ -13,10 +13,15 @@ from e2vsearch.collection import Collection
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a collection and its map: umap's compiler takes ten seconds, so it is made once."""
+def umap() -> None:
+    """UMAP, whose first map in a process takes ten seconds of its compiler: what asks for this is slow."""
     for module in ("umap", "sklearn", "scipy"):
         pytest.importorskip(module, reason="the 'map' extra is not installed")
+
+
+@pytest.fixture(scope="session")
+def made(umap: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a collection and its map, made once."""
     folder = tmp_path_factory.mktemp("maps") / "index"
     with filled(folder) as collection:
         collection.maps.build(options=OPTIONS)

@@ -14,9 +14,7 @@ from e2vsearch.analysis.maps import types
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    for module in ("umap", "sklearn", "scipy"):
-        pytest.importorskip(module, reason="the 'map' extra is not installed")
+def index(umap: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "index"
     with filled(folder) as collection:
         collection.maps.build(options=types.MapOptions(min_cluster_size=12))

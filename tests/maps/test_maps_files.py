@@ -21,7 +21,7 @@ from e2vsearch.errors import AnalysisError
 def test_parquet_holds_points_with_what_is_known(collection: Collection, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     drawn = collection.maps.load()
-    output.write(collection, drawn, tmp_path / "map.parquet", "http://127.0.0.1:8080/")
+    output.write(collection.maps, drawn, tmp_path / "map.parquet", "http://127.0.0.1:8080/")
     table = parquet.read_table(tmp_path / "map.parquet")
     assert table.num_rows == len(drawn.ids)
     np.testing.assert_array_equal(table["x"].to_numpy(), drawn.x)
@@ -43,7 +43,7 @@ def test_picture_is_drawn_the_same_twice(collection: Collection, tmp_path: Path,
     risky = replace(drawn.clusters[0], name="$\\frac{$ <b>")  # neither mathematics nor markup
     drawn = replace(drawn, clusters=(risky, *drawn.clusters[1:]))
     for name in ("one", "two"):
-        output.write(collection, drawn, tmp_path / f"{name}{suffix}")
+        output.write(collection.maps, drawn, tmp_path / f"{name}{suffix}")
     one = (tmp_path / f"one{suffix}").read_bytes()
     assert one == (tmp_path / f"two{suffix}").read_bytes()
     assert one.startswith(b"\x89PNG" if suffix == ".png" else b"<?xml")
@@ -57,8 +57,8 @@ def html(made: Path) -> str:
         drawn = collection.maps.load()
         heard = drawn.clusters[0].moments[0]
         save(Path(collection.recordings(heard.recording)[0].uri), sine(4.0))
-        known = dataset.facts(collection, "segment", drawn.ids, None)
-        return page.render(drawn, known, clips.clips(collection, drawn.clusters), "http://127.0.0.1:8080")
+        known = dataset.facts(collection.maps, "segment", drawn.ids, None)
+        return page.render(drawn, known, clips.clips(collection.maps, drawn.clusters), "http://127.0.0.1:8080")
 
 
 def test_page_holds_everything_and_runs_nothing_of_the_data(html: str, collection: Collection) -> None:
@@ -83,7 +83,7 @@ def test_page_holds_everything_and_runs_nothing_of_the_data(html: str, collectio
 def test_page_shows_what_is_not_named_paler_than_any_emotion(collection: Collection) -> None:
     pytest.importorskip("bokeh")
     drawn = collection.maps.load()
-    known = dataset.facts(collection, "segment", drawn.ids, None)
+    known = dataset.facts(collection.maps, "segment", drawn.ids, None)
     items = tuple(
         replace(each, emotion="unsure", emotion_score=None) if at % 2 else each for at, each in enumerate(known.items)
     )
@@ -101,22 +101,22 @@ def test_page_shows_what_is_not_named_paler_than_any_emotion(collection: Collect
 def test_page_takes_no_address_that_is_none(collection: Collection, address: str) -> None:
     pytest.importorskip("bokeh")
     drawn = collection.maps.load()
-    known = dataset.facts(collection, "segment", drawn.ids, None)
+    known = dataset.facts(collection.maps, "segment", drawn.ids, None)
     with pytest.raises(AnalysisError, match="--audio-url"):
         page.render(drawn, known, None, address)
 
 
 def test_clips_stop_at_their_limit(collection: Collection, html: str) -> None:
-    assert clips.clips(collection, collection.maps.load().clusters, limit_bytes=10).sounds == {}
+    assert clips.clips(collection.maps, collection.maps.load().clusters, limit_bytes=10).sounds == {}
 
 
 def test_file_of_another_kind_or_place_is_refused(collection: Collection, tmp_path: Path) -> None:
     drawn = collection.maps.load()
     with pytest.raises(AnalysisError, match="suffix"):
-        output.write(collection, drawn, tmp_path / "map.gif")
+        output.write(collection.maps, drawn, tmp_path / "map.gif")
     pytest.importorskip("matplotlib")
     with pytest.raises(AnalysisError, match="cannot be written"):
-        output.write(collection, drawn, tmp_path / "nowhere" / "map.png")
+        output.write(collection.maps, drawn, tmp_path / "nowhere" / "map.png")
 
 
 def test_colours_tell_neighbours_apart(collection: Collection) -> None:

@@ -38,8 +38,8 @@ def test_new_segments_are_placed_and_strange_ones_are_not(own: Collection, tmp_p
 
 def test_placing_agrees_with_having_been_there(collection: Collection) -> None:
     drawn = collection.maps.load()
-    known = dataset.facts(collection, "segment", drawn.ids, None)
-    vectors = dataset.vectors(collection, known).points
+    known = dataset.facts(collection.maps, "segment", drawn.ids, None)
+    vectors = dataset.vectors(collection.maps, known).points
     left_out = np.arange(len(drawn.ids)) % 5 == 0
     kept = ~left_out
     base = transform.Base(

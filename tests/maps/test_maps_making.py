@@ -19,7 +19,7 @@ from e2vsearch.errors import AnalysisError, BadFilter, MissingExtra
 
 def test_clusters_are_the_moods(collection: Collection) -> None:
     drawn = collection.maps.load()
-    known = dataset.facts(collection, "segment", drawn.ids, None)
+    known = dataset.facts(collection.maps, "segment", drawn.ids, None)
     assert len(drawn.ids) == CALLS * SEGMENTS
     assert [cluster.number for cluster in drawn.clusters] == [0, 1, 2]
     for cluster in drawn.clusters:
@@ -74,27 +74,29 @@ def test_description_says_what_a_person_can_act_on(collection: Collection) -> No
 
 
 def test_a_cluster_without_a_telling_emotion_is_mixed(collection: Collection) -> None:
-    known = dataset.facts(collection, "segment", np.arange(1, 36 * SEGMENTS + 1), None)  # a third of each mood
+    known = dataset.facts(collection.maps, "segment", np.arange(1, 36 * SEGMENTS + 1), None)  # a third of each mood
     nothing = np.zeros(len(known.ids), np.float32)
     drawn = cluster_description.Drawn(nothing, nothing, np.zeros(len(known.ids), np.int32), nothing)
-    (only,) = cluster_description.describe(known, dataset.vectors(collection, known), drawn)
+    (only,) = cluster_description.describe(known, dataset.vectors(collection.maps, known), drawn)
     assert (only.name, only.metadata) == ("mixed", ())
-    (kept,) = cluster_description.describe(known, dataset.vectors(collection, known), drawn, {0: "as it was"})
+    (kept,) = cluster_description.describe(known, dataset.vectors(collection.maps, known), drawn, {0: "as it was"})
     assert kept.name == "as it was"
     unclear = tuple(replace(item, emotion="unsure") if at % 3 else item for at, item in enumerate(known.items))
-    (only,) = cluster_description.describe(replace(known, items=unclear), dataset.vectors(collection, known), drawn)
+    (only,) = cluster_description.describe(
+        replace(known, items=unclear), dataset.vectors(collection.maps, known), drawn
+    )
     assert only.name == "mixed"  # what is unsure is counted, and names no cluster
     assert (only.emotions[0].name, only.emotions[0].share) == ("unsure", pytest.approx(2 / 3))
 
 
 def test_by_call_and_filter(own: Collection) -> None:
-    drawn = own.maps.build("calls", by="call", where="start_s < 2", options=MapOptions(min_cluster_size=5))
+    drawn = own.maps.build("calls", by="recording", where="start_s < 2", options=MapOptions(min_cluster_size=5))
     assert len(drawn.ids) == CALLS
     np.testing.assert_array_equal(drawn.ids, drawn.recordings)
     assert len(drawn.clusters) == 3
-    known = dataset.facts(own, "call", drawn.ids, drawn.where)
+    known = dataset.facts(own.maps, "recording", drawn.ids, drawn.where)
     assert len(known.moments) == 2 * CALLS
-    found = dataset.vectors(own, known)
+    found = dataset.vectors(own.maps, known)
     first, second = found.moments[0], found.moments[1]
     np.testing.assert_allclose(found.points[0], (first + second) / np.linalg.norm(first + second), atol=1e-6)
     assert known.items[0].id == "call:1"

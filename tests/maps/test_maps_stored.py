@@ -79,9 +79,8 @@ def test_results_are_plain_values(collection: Collection) -> None:
     json.dumps([asdict(each) for each in growth.anomalies(collection.maps.load())])
 
 
-def test_the_order_of_ingestion_makes_no_difference(tmp_path: Path) -> None:
+def test_the_order_of_ingestion_makes_no_difference(umap: None, tmp_path: Path) -> None:
     """Ids go by which file was read first; the map does not."""
-    pytest.importorskip("umap", reason="the 'map' extra is not installed")
     folder = tmp_path / "calls"
     folder.mkdir()
     for number in range(12):

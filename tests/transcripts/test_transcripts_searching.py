@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,10 +127,8 @@ def test_a_query_without_words(said: Said) -> None:
             said.find(query)
 
 
-def test_both_databases_answer_alike(postgres_url: str, tmp_path: Path) -> None:
+def test_both_databases_answer_alike(postgres_database: Callable[[], str], tmp_path: Path) -> None:
     """Random scraps of everything that means something to FTS5, to tsquery or to Unicode, asked of each other."""
-    import psycopg
-
     rng = random.Random(0)
     alphabet = "aaeE1x05 .-_'é你好हिÄß\u0301ж*\"\\&|!():<>^{}\x00\ud800"
 
@@ -138,29 +136,21 @@ def test_both_databases_answer_alike(postgres_url: str, tmp_path: Path) -> None:
         return "".join(rng.choice(alphabet) for _ in range(rng.randint(1, most)))
 
     scraps = [scrap(14) for _ in range(200)]
-    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE alike TEMPLATE template0")
-        try:
-            both = [
-                Said(url, scraps)
-                for url in (f"sqlite:///{tmp_path / 'c.db'}", postgres_url.replace("/postgres?", "/alike?"))
-            ]
-            answered = 0
-            for _ in range(400):
-                query = scrap(6)
-                answers: list[list[int] | str] = []
-                for each in both:
-                    try:
-                        answers.append(each.find(query))
-                    except BadFilter as error:
-                        answers.append(str(error))
-                assert answers[0] == answers[1], query
-                answered += isinstance(answers[0], list) and bool(answers[0])
-            assert answered > 100
-        finally:
-            for each in both:
-                each.catalog.close()
-            connection.execute("DROP DATABASE alike WITH (FORCE)")
+    both = [Said(url, scraps) for url in (f"sqlite:///{tmp_path / 'c.db'}", postgres_database())]
+    answered = 0
+    for _ in range(400):
+        query = scrap(6)
+        answers: list[list[int] | str] = []
+        for each in both:
+            try:
+                answers.append(each.find(query))
+            except BadFilter as error:
+                answers.append(str(error))
+        assert answers[0] == answers[1], query
+        answered += isinstance(answers[0], list) and bool(answers[0])
+    assert answered > 100
+    for each in both:
+        each.catalog.close()
 
 
 def test_the_index_over_words_stays_whole(tmp_path: Path) -> None:
@@ -195,24 +185,17 @@ def test_a_text_that_is_too_long_is_refused(database_url: str) -> None:
     said.catalog.close()
 
 
-def test_the_postgres_index_is_used(postgres_url: str) -> None:
+def test_the_postgres_index_is_used(postgres_database: Callable[[], str]) -> None:
     """Written otherwise than in the migration, the expression would be computed for every row."""
-    import psycopg
-
-    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE planned TEMPLATE template0")
-        try:
-            said = Said(postgres_url.replace("/postgres?", "/planned?"), ["one", "two"])
-            with said.catalog.reading() as reading:
-                reading.execute(text("SET enable_seqscan = off"))
-                condition = text_search.condition(said.catalog, "one")
-                query = select(SegmentRow.id).where(condition)
-                sql = query.compile(reading.engine, compile_kwargs={"literal_binds": True})
-                plan = reading.exec_driver_sql(f"EXPLAIN {sql}").scalars().all()
-            assert any("ix_segment_text_words" in line for line in plan)
-            said.catalog.close()
-        finally:
-            connection.execute("DROP DATABASE planned WITH (FORCE)")
+    said = Said(postgres_database(), ["one", "two"])
+    with said.catalog.reading() as reading:
+        reading.execute(text("SET enable_seqscan = off"))
+        condition = text_search.condition(said.catalog, "one")
+        query = select(SegmentRow.id).where(condition)
+        sql = query.compile(reading.engine, compile_kwargs={"literal_binds": True})
+        plan = reading.exec_driver_sql(f"EXPLAIN {sql}").scalars().all()
+    assert any("ix_segment_text_words" in line for line in plan)
+    said.catalog.close()
 
 
 # --- in a query

@@ -79,7 +79,7 @@ def test_as_ingest_would_have_stored_them(tmp_path: Path, calls: Path) -> None:
 def test_a_worker_holds_no_more_than_it_can_do(collection: runner.Collection, calls: Path) -> None:
     collection.queue.add(calls)
     held: list[int] = []
-    worker = Worker(collection.queue, QUICK, done=lambda _: held.append(queue.depth(collection.catalog).taken))
+    worker = Worker(collection.queue, QUICK, done=lambda _: held.append(queue.depth(collection.catalog).leased))
     worker.run()
     assert len(held) == 6
     assert max(held) <= 3  # two threads, and the next
@@ -143,7 +143,7 @@ def test_the_heartbeat_keeps_what_is_slow(collection: runner.Collection, calls: 
         ends = None
         waited = threading.Event()
         while leases < 5 and not waited.wait(0.02):
-            (holder,) = queue.state(collection.catalog).holders
+            (holder,) = queue.state(collection.catalog).workers
             leases += ends is not None and holder.leased_until > ends
             ends = holder.leased_until
             seen.add(len(queue.take(collection.catalog, "thief", 1, lease_s=9.0, attempts=3)))
@@ -183,13 +183,13 @@ def test_what_cannot_be_read_is_parked(
     assert {each.reason for each in done if each.uri == str(bad)} == {reason}
     (failure,) = collection.failures()
     assert (failure.uri, failure.reason, failure.attempts) == (str(bad), reason, attempts)
-    (parked,) = queue.state(collection.catalog).parked
+    (parked,) = queue.state(collection.catalog).dead_letters
     assert (parked.uri, parked.message) == (str(bad), failure.message)
     bad.write_bytes((calls / "1.wav").read_bytes())
     assert collection.queue.add(bad).parked == 1
     assert queue.retry(collection.catalog) == 1
     assert Worker(collection.queue, QUICK).run().stored == 1
-    assert collection.failures() == []
+    assert list(collection.failures()) == []
 
 
 def test_a_back_off_is_waited_for(collection: runner.Collection, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_back_off_is_waited_for(collection: runner.Collection, tmp_path: Path)
     stop = threading.Event()
     Worker(collection.queue, WorkerOptions(again_s=100.0, poll_s=0.01), stop, lambda _: stop.set()).run()
     depth = queue.depth(collection.catalog)
-    assert (depth.queued, depth.later) == (1, 1)
+    assert (depth.queued, depth.delayed) == (1, 1)
     (row,) = queue.take(collection.catalog, "x", 1, lease_s=1, attempts=3, now=_in(collection.catalog, 101)) or [None]
     assert row is not None
     assert row.attempt == 2
@@ -207,10 +207,10 @@ def test_a_back_off_is_waited_for(collection: runner.Collection, tmp_path: Path)
 def _in(catalog: Catalog, seconds: float):  # type: ignore[no-untyped-def]
     from datetime import timedelta
 
-    from e2vsearch.catalog.rows import clock
+    from e2vsearch.catalog.rows import database_time
 
     with catalog.reading() as connection:
-        return clock(connection) + timedelta(seconds=seconds)
+        return database_time(connection) + timedelta(seconds=seconds)
 
 
 def test_stopping_gives_back_what_is_not_done(collection: runner.Collection, calls: Path) -> None:
@@ -224,7 +224,7 @@ def test_stopping_gives_back_what_is_not_done(collection: runner.Collection, cal
 
     report = Worker(collection.queue, QUICK, stop, first).run()
     depth = queue.depth(collection.catalog)
-    assert depth.taken == 0
+    assert depth.leased == 0
     assert depth.queued + report.stored == 6
     assert report.stored >= 1
     Worker(collection.queue, QUICK).run()
@@ -242,7 +242,7 @@ def test_a_lack_of_the_worker_is_not_the_recordings_fault(collection: runner.Col
         with pytest.raises(MissingExtra):
             Worker(collection.queue, QUICK).run()
     depth = queue.depth(collection.catalog)
-    assert (depth.queued, depth.taken, depth.later) == (6, 0, 0)
+    assert (depth.queued, depth.leased, depth.delayed) == (6, 0, 0)
 
 
 def test_what_the_database_does_not_take_is_parked(collection: runner.Collection, calls: Path) -> None:
@@ -349,11 +349,11 @@ def test_sigterm_gives_back(
 ) -> None:
     collection.queue.add(calls / "0.wav")
     process = slow_worker("0.wav", 60.0)
-    assert queue.depth(collection.catalog).taken == 1
+    assert queue.depth(collection.catalog).leased == 1
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     assert process.stdout is not None
     assert process.stdout.read() == "1\n"
     depth = queue.depth(collection.catalog)
-    assert (depth.queued, depth.taken) == (1, 0)
+    assert (depth.queued, depth.leased) == (1, 0)
     assert Worker(collection.queue, QUICK).run().stored == 1

@@ -58,7 +58,7 @@ def test_ingest_queues_and_workers_do_it(run: Run, tmp_path: Path, calls: Path) 
     with closing(Catalog.open(f"sqlite:///{index}/catalog.db")) as catalog:
         (first,) = queue.take(catalog, "x", 1, lease_s=60, attempts=3)
         assert Path(first.uri).name == "3.wav"
-        queue.release(catalog, [first.holding])
+        queue.release(catalog, [first.lease])
     assert run("worker", "--index", index, "--encoder", "fake", "--drain").rows[0]["stored"] == 6
     assert run("ingest", calls, "--queue", "--index", index).rows[0]["already"] == 6
     assert run("ingest", calls, "--queue", "--transcripts", calls, "--index", index).code == 2
@@ -75,8 +75,8 @@ def test_worker_says_when_something_was_given_up(run: Run, place: Path, tmp_path
     assert "parked: not-audio" in shown.out
     assert str(bad) in shown.out
     (whole,) = run("queue", "--index", place).rows
-    assert whole["depth"]["parked"] == 1
-    assert whole["parked"][0]["reason"] == "not-audio"
+    assert whole["depth"]["dead_letters"] == 1
+    assert whole["dead_letters"][0]["reason"] == "not-audio"
     assert run("failures", "--index", place).rows[0]["reason"] == "not-audio"
     unknown = run("queue", "retry", "nothing.wav", "--index", place)
     assert (unknown.code, "e2vsearch queue lists them" in unknown.err) == (1, True)
@@ -150,7 +150,7 @@ def test_metrics(tmp_path: Path, calls: Path) -> None:
     assert float(values['e2vsearch_worker_failures_total{reason="not-audio"}']) == 1
     assert float(values["e2vsearch_worker_audio_seconds_total"]) == pytest.approx(30, abs=0.5)
     assert float(values["e2vsearch_worker_real_time_factor"]) > 0
-    assert float(values['e2vsearch_queue_recordings{state="parked"}']) == 1
+    assert float(values['e2vsearch_queue_recordings{state="dead_letter"}']) == 1
     assert float(values['e2vsearch_queue_recordings{state="queued"}']) == 0
 
 

@@ -20,7 +20,7 @@ from e2vsearch.analysis.evaluation.metrics import DRAWS, measure
 from e2vsearch.analysis.evaluation.metrics import recall as recall_of
 from e2vsearch.analysis.evaluation.pooling import by_call
 from e2vsearch.analysis.evaluation.triplets import KINDS
-from e2vsearch.analysis.evaluation.types import By, Condition, Evaluation, Figures, YardstickRow
+from e2vsearch.analysis.evaluation.types import Condition, Evaluation, Figures, YardstickRow
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.registry import open_encoder
 from e2vsearch.errors import SettingsError, TooFewExamples
@@ -28,6 +28,7 @@ from e2vsearch.pipeline import encoder_for
 from e2vsearch.projections import network
 from e2vsearch.projections.adapt import NAME as HEAD
 from e2vsearch.projections.base import RAW
+from e2vsearch.types import By
 
 if TYPE_CHECKING:
     from e2vsearch.analysis.context import AnalysisContext
@@ -73,7 +74,7 @@ def evaluate(
         projection: of the collection, by name; ``raw`` is none, and by default it is the one in use. Without a
             collection the one that ships with the encoder, where one does, centred on each condition's items as a
             collection's would be on its segments. With `project`, what to call that.
-        by: ``segment``, or ``call``: the mean of each channel of a call, by length of its parts.
+        by: ``segment``, or ``recording``: the mean of each channel of a call, by length of its parts.
         condition: ``clean``, ``telephone`` copies made of every file, or ``all``: both, and telephone queries among
             clean recordings.
         seed: of telephone copies, triplets, intervals and the order of ties.
@@ -87,8 +88,8 @@ def evaluate(
         SpaceMismatch: it is not the one that the collection was made with.
         NotStored: the collection has no projection of that name.
     """
-    if condition not in _CONDITIONS or by not in ("segment", "call"):
-        raise SettingsError(f"condition is clean, telephone or all, and by segment or call; not {condition!r}, {by!r}")
+    if condition not in _CONDITIONS or by not in ("segment", "recording"):
+        raise SettingsError(f"condition is clean, telephone or all, by segment or recording; not {condition!r}, {by!r}")
     if draws < 1:
         raise SettingsError(f"draws must be 1 or more, not {draws}")
     names = _CONDITIONS[condition]
@@ -124,7 +125,7 @@ def evaluate(
             vectors |= _seen(material, {name: each.apply for name, each in adapted.items()})
     items = replace(material, vectors=vectors, scores=scores)
     notes: list[str] = []
-    if by == "call":
+    if by == "recording":
         items, notes = by_call(items)
     try:
         found = _evaluated(items, _named(project, projection), by, seed, draws)
@@ -250,7 +251,7 @@ def _splits(
     names = f"{yardstick.ONE_MOOD} and mixes"
     if adapt is None:
         return (), [f"{names} are left out: a function is not adapted to what a collection holds, as projections are"]
-    if by == "call":
+    if by == "recording":
         return (), [f"{names} are left out: they are measured by segment"]
     clips = yardstick.EmbeddedClips(
         {"clean": material.vectors[condition]},

@@ -32,10 +32,11 @@ from e2vsearch.analysis.evaluation.types import Figures, LayerEvaluation, LayerR
 from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.errors import EncoderError, SettingsError, TooFewExamples
 from e2vsearch.projections import adapt
-from e2vsearch.projections.base import RAW, Projection, softmax, unit
+from e2vsearch.projections.base import RAW, Projection, softmax
 from e2vsearch.projections.head import LEAST_SEGMENTS, recovered
 from e2vsearch.projections.head import of_head as head_projection
 from e2vsearch.types import Head
+from e2vsearch.vectors.exact import unit
 
 Vectors = NDArray[np.float32]
 Folds = NDArray[np.int64]

@@ -32,10 +32,10 @@ from e2vsearch.analysis.evaluation.ranking import (
     neighbours,
     ordered,
     scored,
-    unit,
 )
 from e2vsearch.analysis.evaluation.types import EmotionRanking, Figures, Gain, Leak, Ranking, Recall
 from e2vsearch.errors import AnalysisError, TooFewExamples
+from e2vsearch.vectors.exact import unit32
 
 DRAWS = 6_000
 """Triplets of each kind: the interval over speakers is then wider than what more draws could mend."""
@@ -250,7 +250,7 @@ def _checked(vectors: NDArray[np.floating], labels: _Labels) -> NDArray[np.float
         raise AnalysisError(f"vectors of shape {array.shape} do not fit {labels.emotions.size} labels: give (n, dim)")
     if not np.isfinite(array).all():
         raise AnalysisError("the vectors have NaN or infinite values: check what made them")
-    return unit(array)
+    return unit32(array)
 
 
 def _ranking(parts: list[Ranked], labels: _Labels, seed: int) -> Ranking | None:

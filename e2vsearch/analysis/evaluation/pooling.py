@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.evaluation.dataset import Material
-from e2vsearch.analysis.evaluation.ranking import unit
+from e2vsearch.vectors.exact import unit32
 
 
 def by_call(material: Material) -> tuple[Material, list[str]]:
@@ -48,7 +48,7 @@ def by_call(material: Material) -> tuple[Material, list[str]]:
         files=tuple(str(files[at]) for at in firsts),
         channels=tuple(material.channels[at] for at in firsts),
         lengths_s=np.array([material.lengths_s[items].sum() for items in kept.values()]),
-        vectors={name: _means(unit(each), kept.values(), material) for name, each in material.vectors.items()},
+        vectors={name: _means(unit32(each), kept.values(), material) for name, each in material.vectors.items()},
         scores={
             name: None if each is None else _means(each, kept.values(), material)
             for name, each in material.scores.items()

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.projections import base
-
 DEPTHS = (1, 5, 10)
 """Where precision is read; the leak is read at the last."""
 
@@ -50,11 +48,6 @@ class Neighbours:
     near: NDArray[np.float64]  # (q,) among the ten nearest
     all: NDArray[np.float64]  # (q,) among all
     alike: NDArray[np.float64]  # (q,) among all of the query's emotion; NaN where it is alone in it
-
-
-def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Vectors of length one; a vector of zeros stays one, as far from everything as anything."""
-    return base.unit(vectors).astype(np.float32)
 
 
 def blocks(

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from e2vsearch.types import Space
+from e2vsearch.types import By, Space
 
 TripletKind = Literal["words", "voice", "both"]
 
-By = Literal["segment", "call"]
 
 Condition = Literal["clean", "telephone", "all"]
 

@@ -19,10 +19,11 @@ from e2vsearch.analysis.evaluation.bootstrap import interval
 from e2vsearch.analysis.evaluation.metrics import DRAWS as TRIPLETS
 from e2vsearch.analysis.evaluation.metrics import adjective, measure, ranking_figures, ranking_figures_by
 from e2vsearch.analysis.evaluation.probes import probe
-from e2vsearch.analysis.evaluation.ranking import Ranked, unit
+from e2vsearch.analysis.evaluation.ranking import Ranked
 from e2vsearch.analysis.evaluation.splits import ComposedCalls, Items, Labels
 from e2vsearch.analysis.evaluation.types import Carried, Probe, YardstickRow, YardstickSummary
 from e2vsearch.errors import SettingsError, TooFewExamples
+from e2vsearch.vectors.exact import unit32
 
 ACTED, HEARD, TELEPHONE, ONE_MOOD, CALLS = "acted", "heard", "telephone", "one mood per voice", "calls"
 
@@ -240,7 +241,7 @@ def _call_scores(made: NDArray[np.float32], calls: ComposedCalls) -> NDArray[np.
 
     As `e2vsearch.search.rank` does.
     """
-    segments = unit(made)
+    segments = unit32(made)
     count, length = calls.items.shape
     cosines = (segments @ segments.T).reshape(count, length, count, length)
     scores: NDArray[np.float32] = cosines.max(axis=3).mean(axis=1)

@@ -21,8 +21,8 @@ from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import StoredExample
 from e2vsearch.errors import QueryError, missing_extra
 from e2vsearch.feed import Batch
-from e2vsearch.projections.base import unit
 from e2vsearch.types import number_of
+from e2vsearch.vectors.exact import unit
 
 _CANDIDATES = (4, 20)  # least sure moments looked at for each that is suggested, at least and at most
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.projections.base import softmax, unit
+from e2vsearch.projections.base import softmax
+from e2vsearch.vectors.exact import unit
 
 _MOMENT = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same classifier gives the same bytes
 

@@ -25,7 +25,7 @@ from e2vsearch.catalog.labels import NewExample
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.errors import NotStored, QueryError
-from e2vsearch.files import local_path, sha256_of, stat_of
+from e2vsearch.files import local_path, readable, sha256, stat_of
 from e2vsearch.types import number_of, segment_id
 
 Example = str | os.PathLike[str] | bytes | NDArray[Any]
@@ -116,7 +116,9 @@ def _of_file(context: AnalysisContext, path: Path, span: Span | None, speaker: s
     if known is not None and path.exists() and not known.is_as(stat_of(content_of(path))):
         known = None  # changed since: what is stored there is not what lies there
     if known is None:
-        known = catalog.known_content(sha256_of(content_of(path)))
+        content = content_of(path)
+        with readable(content):
+            known = catalog.known_content(sha256(content))
     if known is not None:
         return _stored(context, known.id, span, speaker)
     if embedding_files.is_saved(path):

@@ -14,10 +14,7 @@ from e2vsearch.analysis.labels.types import ExampleFailure, LabelCount, Labelled
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import NewExample
 from e2vsearch.errors import E2vsearchError, NotStored, QueryError, SettingsError
-from e2vsearch.types import number_of, recording_id
-
-MAX_NAME = 64
-"""Characters of a label's or a classifier's name, as the database keeps it."""
+from e2vsearch.types import MAX_NAME, number_of, recording_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from e2vsearch.analysis.labels.classifier import Model
 from e2vsearch.errors import missing_extra
-from e2vsearch.projections.base import softmax, unit
+from e2vsearch.projections.base import softmax
+from e2vsearch.vectors.exact import unit
 
 STRENGTHS = tuple(float(c) for c in np.geomspace(1e-4, 1.5, 7))
 """C to choose from, for standardised vectors; of the corpora above it was 0.01 to 0.4, larger for fewer examples."""

@@ -20,7 +20,6 @@ import numpy as np
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps import cluster_description, dataset, layout, transform
 from e2vsearch.analysis.maps.types import (
-    By,
     Cluster,
     Map,
     MapOptions,
@@ -29,8 +28,7 @@ from e2vsearch.analysis.maps.types import (
 )
 from e2vsearch.catalog import maps as stored
 from e2vsearch.errors import AnalysisError, NotStored
-
-_LONGEST_NAME = 64  # characters that the catalog holds
+from e2vsearch.types import MAX_NAME, By
 
 
 def build(
@@ -57,10 +55,10 @@ def build(
         AnalysisError: too few points, or options that make no sense.
         MissingExtra: the packages of the extra `map` are not installed.
     """
-    if by not in ("segment", "call"):
+    if by not in ("segment", "recording"):
         raise AnalysisError(f"a map is made by segment or by call, not by {by!r}")
-    if not name or len(name) > _LONGEST_NAME:
-        raise AnalysisError(f"a map's name has 1 to {_LONGEST_NAME} characters, not {len(name)}")
+    if not name or len(name) > MAX_NAME:
+        raise AnalysisError(f"a map's name has 1 to {MAX_NAME} characters, not {len(name)}")
     layout.require()
     context.catalog.require_space()
     where = dataset.pinned(where)
@@ -110,7 +108,7 @@ def load(context: AnalysisContext, name: str = "map") -> Map:
         moments = tuple(moment for moment in cluster.moments if moment.segment in there)
         share = size / max(len(points.ids), 1)
         clusters.append(replace(cluster, size=size, share=share, calls=calls, moments=moments))
-    by: By = "call" if run.by == "call" else "segment"
+    by: By = "recording" if run.by == "recording" else "segment"
     return Map(
         name=run.name,
         by=by,
@@ -144,7 +142,7 @@ def place(context: AnalysisContext, name: str = "map", progress: Progress | None
         AnalysisError: nothing is left of what it was made of.
     """
     run, points = _stored(context, name)
-    by: By = "call" if run.by == "call" else "segment"
+    by: By = "recording" if run.by == "recording" else "segment"
     new = dataset.unplaced(context, by, run.where, points.ids)
     if not new.size:
         return 0
@@ -185,7 +183,7 @@ def list_maps(context: AnalysisContext) -> tuple[MapSummary, ...]:
     return tuple(
         MapSummary(
             name=each.map.name,
-            by="call" if each.map.by == "call" else "segment",
+            by="recording" if each.map.by == "recording" else "segment",
             where=each.map.where,
             created_at=each.map.created_at,
             points=each.points,

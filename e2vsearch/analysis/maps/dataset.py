@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.context import AnalysisContext
-from e2vsearch.analysis.maps.types import By, Progress
+from e2vsearch.analysis.maps.types import Progress
 from e2vsearch.catalog import maps as stored
 from e2vsearch.emotions import Emotion, named_as_one
-from e2vsearch.types import Recording, Segment, number_of, recording_id
-from e2vsearch.vectors.exact import unit
+from e2vsearch.types import By, Recording, Segment, number_of, recording_id
+from e2vsearch.vectors.exact import unit32
 
 _ROWS = 4096  # vectors fetched at a time: 16 MB of 1024-d ones
 
@@ -137,7 +137,7 @@ def vectors(context: AnalysisContext, known: Facts, progress: Progress | None = 
     for start in range(0, count, _ROWS):
         part = known.moment_ids[start : start + _ROWS]
         batch = feed.fetch(part)
-        moments[start + np.searchsorted(part, batch.ids)] = unit(batch.vectors)
+        moments[start + np.searchsorted(part, batch.ids)] = unit32(batch.vectors)
         if progress is not None:
             progress("reading vectors", min(start + _ROWS, count), count)
     if known.by == "segment":
@@ -145,7 +145,7 @@ def vectors(context: AnalysisContext, known: Facts, progress: Progress | None = 
     lengths = np.array([segment.end_s - segment.start_s for segment in known.moments], np.float32)
     points = np.zeros((len(known.ids), feed.dim), np.float32)
     np.add.at(points, known.point, moments * lengths[:, None])
-    return Vectors(unit(points), moments)
+    return Vectors(unit32(points), moments)
 
 
 def unplaced(context: AnalysisContext, by: By, where: str | None, placed: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.encoders.base import EMOTION2VEC_NAMES, Embeddings, Encoder, EncoderOptions
-from e2vsearch.encoders.emotion2vec import batcher as batches
+from e2vsearch.encoders.batcher import Batcher, embeddings
 from e2vsearch.encoders.emotion2vec import checkpoint as weights
 from e2vsearch.encoders.emotion2vec import model_folder as folders
-from e2vsearch.encoders.emotion2vec.batcher import Batcher
+from e2vsearch.encoders.emotion2vec.batch_plan import CPU_BUDGET, GPU_BUDGET, plan_batches
 from e2vsearch.encoders.emotion2vec.funasr import threads
 from e2vsearch.encoders.emotion2vec.loader import load
 from e2vsearch.encoders.emotion2vec.network import Network
@@ -100,14 +101,15 @@ class Emotion2vecEncoder(Encoder):
         self.frame_rate_hz = SAMPLING_RATE_HZ / self._network.hop
         self.blocks = self._network.blocks
         on_cpu, on_cuda = (self._network.device.type == kind for kind in ("cpu", "cuda"))
-        budget = batches.CPU_BUDGET if on_cpu else batches.GPU_BUDGET
-        self._desk: Batcher[_Row] = Batcher(
+        budget = (CPU_BUDGET if on_cpu else GPU_BUDGET) if self._network.batched else 0
+        # a batch on each core; two by turns on a GPU, so that it need not wait for its samples
+        count = self._cores() if on_cpu else 2 if on_cuda else 1
+        self._batcher: Batcher[_Row] = Batcher(
             self._pooled,
-            self._alone,
-            # a batch on each core; two by turns on a GPU, so that it need not wait for its samples
-            threads=self._cores() if on_cpu else 2 if on_cuda else 1,
-            budget=budget if self._network.batched else 0,
-            spread=on_cpu,
+            partial(plan_batches, budget=budget, shares=count if on_cpu else 1),
+            alone=self._alone,
+            threads=count,
+            pool=_single_threaded,
         )
         self.calls_at_once = _CALLS_A_CORE * self._cores() if on_cpu else _CALLS_A_GPU
         self.opened_by = name if published else str(folder.path)
@@ -119,9 +121,7 @@ class Emotion2vecEncoder(Encoder):
         )
 
     def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
-        rows = self._desk.run(signals, [self._network.frames_of(signal.size) for signal in signals])
-        vectors, scores = zip(*rows, strict=True)
-        return Embeddings(np.stack(vectors), None if scores[0] is None else np.stack(scores))
+        return embeddings(self._batcher.run(signals, [self._network.frames_of(signal.size) for signal in signals]))
 
     def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
@@ -168,6 +168,28 @@ class Emotion2vecEncoder(Encoder):
         super()._check(signal)
         if signal.min() == signal.max():
             raise BadSignal("the signal is digital silence, which has a vector like any other but no emotion; skip it")
+
+
+def _single_threaded(count: int) -> ThreadPoolExecutor:
+    """Return a pool whose threads are there already, each computing with one thread of torch.
+
+    `torch.set_num_threads` is about the calling thread and about threads that have not used torch yet, so that the
+    latter is put back once all are there.
+    """
+    import torch
+
+    before, started = torch.get_num_threads(), threading.Barrier(count + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        started.wait()
+
+    pool = ThreadPoolExecutor(count, "emotion2vec")
+    for _ in range(count):
+        pool.submit(start)
+    started.wait()
+    torch.set_num_threads(before)
+    return pool
 
 
 def _require_packages() -> None:

@@ -1,4 +1,4 @@
-"""``/labels``, ``/classify``, ``/map``: what people and analyses found in the collection."""
+"""``/labels``, ``/classify`` and ``/map`` return what people and analyses found in the collection."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from e2vsearch.analysis.labels.types import LabelReport
-from e2vsearch.audio import AudioSource
-from e2vsearch.errors import QueryError
-from e2vsearch.server import openapi_examples
-from e2vsearch.server.responses import answer, documented
+from e2vsearch.server.responses import json_response, returns
 from e2vsearch.server.schemas import (
     Classification,
     ClassifyRequest,
@@ -27,122 +24,83 @@ from e2vsearch.server.schemas import (
     fields_of,
     multipart,
 )
-from e2vsearch.server.state import ServerState, called, gone
+from e2vsearch.server.state import ServerState, disconnection, named_in_errors
 
 
-def router(service: ServerState) -> APIRouter:
-    """The routes over a service."""
-    routes = APIRouter(tags=["findings"])
-    collection = service.collection
+def router(state: ServerState) -> APIRouter:
+    """Return the routes over a collection."""
+    routes = APIRouter(tags=["analysis"])
+    collection = state.collection
 
-    def classified(source: AudioSource, name: str, classifier: str | None) -> Classification:
-        if isinstance(source, Path):
-            with called(source, name):
-                return Classification(list(collection.labels.classify_audio(source, classifier)))
-        return Classification(list(collection.labels.classify_audio(source, classifier)))
-
-    def classify_stored(asked: ClassifyRequest) -> Classification:
-        source = service.reference(asked.reference)
-        if not isinstance(source, Path) and not source.startswith(("seg:", "call:")):
-            raise QueryError(f"{source} is no recording - name seg:NUMBER, call:NUMBER or a file")
-        return classified(source, asked.reference, asked.classifier)
+    def classified(source: str | Path, name: str, classifier: str | None) -> Classification:
+        with named_in_errors(source, name):
+            return Classification(list(collection.labels.classify_audio(source, classifier)))
 
     def view(name: str) -> MapView:
-
         found = collection.maps.load(name)
-        none = int((found.cluster < 0).sum())
-        return MapView(
-            found.name,
-            found.by,
-            found.where,
-            found.created_at,
-            found.options,
-            len(found.ids),
-            none,
-            found.unplaced,
-            list(found.clusters),
-        )
+        counts = len(found.ids), int((found.cluster < 0).sum()), found.unplaced
+        request = found.name, found.by, found.where, found.created_at, found.options
+        return MapView(*request, *counts, list(found.clusters))
 
     def points(name: str) -> MapPoints:
-
         found = collection.maps.load(name)
         ids: list[int] = found.ids.tolist()
         segments, calls = (ids, None) if found.by == "segment" else (None, ids)
         return MapPoints(segments, calls, found.x.tolist(), found.y.tolist(), found.cluster.tolist())
 
     @routes.post(
-        "/classify",
-        summary="What a classifier of one's own makes of a recording or moment",
-        response_model=Classification,
-        responses={**documented(400, 404, 409, 413, 415, 422), **openapi_examples.of(openapi_examples.CLASSIFICATION)},
+        "/classify", summary="Classify a recording or segment", **returns(Classification, 400, 404, 409, 413, 415, 422)
     )
-    async def classify(asked: ClassifyRequest, request: Request) -> Response:
-        """Moment by moment; nothing is stored."""
-        return answer(Classification, await service.listen(request, lambda: classify_stored(asked)))
+    async def classify(body: ClassifyRequest, request: Request) -> Response:
+        """Classify each segment with a classifier that was trained here; nothing is stored."""
+
+        def work() -> Classification:
+            return classified(state.resolve_audio(body.reference), body.reference, body.classifier)
+
+        return json_response(Classification, await state.embed(request, work))
 
     @routes.post(
         "/classify/upload",
-        summary="What a classifier of one's own makes of a clip",
-        response_model=Classification,
-        responses={**documented(400, 404, 409, 413, 415, 422), **openapi_examples.of(openapi_examples.CLASSIFICATION)},
+        summary="Classify a clip",
+        **returns(Classification, 400, 404, 409, 413, 415, 422),
         openapi_extra=multipart(UploadedClassify, "file"),
     )
     async def classify_upload(request: Request) -> Response:
-        """The clip is listened to and thrown away."""
-        async with service.uploaded(request, "file") as (turn, form):
+        """Embed the clip, classify it, and remove it."""
+        async with state.upload(request, "file") as (ticket, form):
             classifier = fields_of(UploadedClassify, form.fields).classifier
             file = form.files["file"]
-            made = await turn.run(lambda: classified(file.path, file.name, classifier), gone(request))
-            return answer(Classification, made)
+            made = await ticket.run(lambda: classified(file.path, file.name, classifier), disconnection(request))
+            return json_response(Classification, made)
 
-    @routes.get(
-        "/labels",
-        summary="Labels of one's own, and the classifiers trained of them",
-        response_model=Labels,
-        responses={**documented(), **openapi_examples.of(openapi_examples.LABELS)},
-    )
+    @routes.get("/labels", summary="Labels, and the classifiers trained on them", **returns(Labels))
     async def list_labels(request: Request) -> Response:
-        """How many examples each has, and how many segments a classifier gave it to."""
+        """How many examples each has, and how many segments a classifier predicts it for."""
 
         def work() -> Labels:
             return Labels(list(collection.labels.list()), list(collection.labels.classifiers()))
 
-        return answer(Labels, await service.read(request, work))
+        return json_response(Labels, await state.read(request, work))
 
-    @routes.post(
-        "/labels",
-        summary="Give moments a label of one's own",
-        response_model=LabelReport,
-        responses={**documented(400, 404, 409, 413, 422), **openapi_examples.of(openapi_examples.LABEL_REPORT)},
-    )
-    async def add_label(asked: LabelRequest, request: Request) -> Response:
-        """A moment has one label: another that it had is replaced, and reported."""
+    @routes.post("/labels", summary="Label segments", **returns(LabelReport, 400, 404, 409, 413, 422))
+    async def add_label(body: LabelRequest, request: Request) -> Response:
+        """Replace the label that a segment had, and report it: a segment has one."""
 
         def work() -> LabelReport:
-            return collection.labels.add(asked.label, *asked.segments)
+            return collection.labels.add(body.label, *body.segments)
 
-        return answer(LabelReport, await service.read(request, work))
+        return json_response(LabelReport, await state.read(request, work))
 
-    @routes.delete(
-        "/labels/{label}",
-        summary="Take a label back",
-        response_model=Removed,
-        responses={**documented(400, 404, 422), **openapi_examples.of(Removed(1))},
-    )
+    @routes.delete("/labels/{label}", summary="Remove a label", **returns(Removed, 400, 404, 422))
     async def remove_label(label: LabelPath, request: Request, segment: SegmentsQuery = None) -> Response:
-        """From the segments that are named, or from all that have it."""
+        """From these segments, or from all that have it."""
 
         def work() -> Removed:
             return Removed(collection.labels.remove(label=label, segments=segment or ()))
 
-        return answer(Removed, await service.read(request, work))
+        return json_response(Removed, await state.read(request, work))
 
-    @routes.get(
-        "/map",
-        summary="The maps that are stored",
-        response_model=Maps,
-        responses={**documented(409), **openapi_examples.of(openapi_examples.MAPS)},
-    )
+    @routes.get("/map", summary="The maps that are stored", **returns(Maps, 409))
     async def list_maps(request: Request) -> Response:
         """`e2vsearch map` makes them."""
 
@@ -150,26 +108,16 @@ def router(service: ServerState) -> APIRouter:
 
             return Maps(list(collection.maps.list()))
 
-        return answer(Maps, await service.read(request, work))
+        return json_response(Maps, await state.read(request, work))
 
-    @routes.get(
-        "/map/{name}",
-        summary="A map and its clusters",
-        response_model=MapView,
-        responses={**documented(404, 409, 422), **openapi_examples.of(openapi_examples.MAP)},
-    )
+    @routes.get("/map/{name}", summary="A map and its clusters", **returns(MapView, 404, 409, 422))
     async def get_map(name: MapPath, request: Request) -> Response:
-        """Every cluster with its emotions, over-represented metadata, most central moments and trend."""
-        return answer(MapView, await service.read(request, lambda: view(name)))
+        """Every cluster with its emotions, over-represented metadata, most central segments and trend."""
+        return json_response(MapView, await state.read(request, lambda: view(name)))
 
-    @routes.get(
-        "/map/{name}/points",
-        summary="The points of a map",
-        response_model=MapPoints,
-        responses={**documented(404, 409, 422), **openapi_examples.of(openapi_examples.MAP_POINTS)},
-    )
+    @routes.get("/map/{name}/points", summary="The points of a map", **returns(MapPoints, 404, 409, 422))
     async def get_map_points(name: MapPath, request: Request) -> Response:
-        """A column each, all of the same length; coordinates are -1 to 1."""
-        return answer(MapPoints, await service.read(request, lambda: points(name)))
+        """Return a column each, all of the same length; coordinates are -1 to 1."""
+        return json_response(MapPoints, await state.read(request, lambda: points(name)))
 
     return routes

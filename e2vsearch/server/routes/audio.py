@@ -1,7 +1,8 @@
-"""``/segments/{id}/audio``, ``/recordings/{id}/audio``, and their ``peaks``: to be played and drawn, decoded here."""
+"""``/segments/{id}/audio``, ``/recordings/{id}/audio`` and their ``peaks`` are decoded here, to be played and drawn."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -12,18 +13,17 @@ from starlette.responses import StreamingResponse
 from e2vsearch import audio
 from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.errors import Cancelled
-from e2vsearch.server import openapi_examples
-from e2vsearch.server.executor import asked_to_stop
-from e2vsearch.server.responses import Refused, answer, documented
-from e2vsearch.server.routes.recordings import named
+from e2vsearch.server.executor import stop_requested
+from e2vsearch.server.responses import RequestError, errors_of, json_response, returns
+from e2vsearch.server.routes.recordings import with_prefix
 from e2vsearch.server.schemas import ContextQuery, PeaksQuery, RecordingPath, RecordingPeaks, SegmentPath, SegmentPeaks
-from e2vsearch.server.state import ServerState, gone
-from e2vsearch.server.wav import HEADER_BYTES, Unsatisfiable, VirtualWav, asked_range
+from e2vsearch.server.state import ServerState, disconnection
+from e2vsearch.server.wav import RangeNotSatisfiable, VirtualWav, parse_range
 from e2vsearch.types import Recording
 
 _CACHED = {"Cache-Control": "private, max-age=3600"}
 
-# what `e2vsearch map` writes is opened from disk, and plays moments from here; a page from elsewhere may play one to
+# what `e2vsearch map` writes is opened from disk, and plays segments from here; a page from elsewhere may play one to
 # whoever looks at it, but gets to read neither its samples nor anything else
 _EMBEDDED = {**_CACHED, "Cross-Origin-Resource-Policy": "cross-origin"}
 
@@ -43,22 +43,22 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "headers": _HEADERS,
     },
     206: {"description": "The bytes that `Range` asks for.", "content": _WAV, "headers": _HEADERS},
-    304: {"description": "What `If-None-Match` names is still good."},
+    304: {"description": "The copy that `If-None-Match` names is still good."},
 }
 
 
-def router(service: ServerState) -> APIRouter:
-    """The routes over a service."""
-    routes = APIRouter(tags=["sound"])
-    collection = service.collection
+def router(state: ServerState) -> APIRouter:
+    """Return the routes over a collection."""
+    routes = APIRouter(tags=["audio"])
+    collection = state.collection
 
     def whole(identifier: str) -> tuple[VirtualWav, str]:
-        recording = collection.recordings(named("call", identifier))[0]
+        recording = collection.recordings(with_prefix("call", identifier))[0]
         samples = round(recording.duration_s * SAMPLING_RATE_HZ)
         return VirtualWav(recording.uri, recording.channels, None, 0, samples), _tag(recording)
 
-    def moment(identifier: str, context_s: float) -> tuple[VirtualWav, str]:
-        segment = collection.segments(named("seg", identifier))[0]
+    def stretch(identifier: str, context_s: float) -> tuple[VirtualWav, str]:
+        segment = collection.segments(with_prefix("seg", identifier))[0]
         recording = collection.recordings(segment.recording)[0]
         start = max(0, round((segment.start_s - context_s) * SAMPLING_RATE_HZ))
         end = min(round(recording.duration_s * SAMPLING_RATE_HZ), round((segment.end_s + context_s) * SAMPLING_RATE_HZ))
@@ -68,33 +68,33 @@ def router(service: ServerState) -> APIRouter:
     async def send(
         request: Request, find: Callable[[], tuple[VirtualWav, str]], extra: dict[str, str] = _CACHED
     ) -> Response:
-        with service.reading.turn(service.options.timeout_s) as turn:
-            wav, tag = await turn.run(find, gone(request))
+        with state.reading.ticket(state.options.timeout_s) as ticket:
+            wav, tag = await ticket.run(find, disconnection(request))
             headers = {**extra, "ETag": tag, "Accept-Ranges": "bytes"}
             if tag in [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]:
                 return Response(status_code=304, headers=headers)
-            wanted = request.headers.get("range") if request.headers.get("if-range", tag) == tag else None
+            header = request.headers.get("range") if request.headers.get("if-range", tag) == tag else None
             try:
-                asked = asked_range(wanted, wav.size)
-            except Unsatisfiable:
+                part = parse_range(header, wav.size)
+            except RangeNotSatisfiable:
                 headers["Content-Range"] = f"bytes */{wav.size}"
-                raise Refused(416, "range", f"there are {wav.size} bytes, and none of those", headers) from None
-            first, end = asked or (0, wav.size)
+                raise RequestError(416, "range", f"there are {wav.size} bytes, and none of those", headers) from None
+            first, end = part or (0, wav.size)
             headers["Content-Length"] = str(end - first)
-            if asked is not None:
+            if part is not None:
                 headers["Content-Range"] = f"bytes {first}-{end - 1}/{wav.size}"
-            status = 200 if asked is None else 206
+            status = 200 if part is None else 206
             if request.method == "HEAD":
-                await turn.run(lambda: audio.probe(wav.uri), gone(request))  # whether there is a file at all
+                await ticket.run(lambda: audio.probe(wav.uri), disconnection(request))  # whether there is a file at all
                 return Response(status_code=status, headers=headers, media_type="audio/wav")
             pieces = wav.pieces(first, end)
-            # sound is decoded before the first header goes out, so that a missing file is an error and not half a WAV
-            begun = await turn.run(lambda: _begun(pieces, first), gone(request))
-        return StreamingResponse(_following(service, begun, pieces), status, headers, "audio/wav")
+            # decoded before the first header goes out, so that a missing file is an error and not half a WAV
+            begin = await ticket.run(lambda: next(pieces, b""), disconnection(request))
+        return StreamingResponse(_stream(state, begin, pieces), status, headers, "audio/wav")
 
     def peaks_of_recording(identifier: str, n: int) -> tuple[RecordingPeaks, str]:
-        recording = collection.recordings(named("call", identifier))[0]
-        stop = asked_to_stop()
+        recording = collection.recordings(with_prefix("call", identifier))[0]
+        stop = stop_requested()
         steps: list[audio.Signal] = []
         for block in audio.stream(recording.uri):
             if stop():
@@ -104,26 +104,26 @@ def router(service: ServerState) -> APIRouter:
         return RecordingPeaks(recording.duration_s, recording.channels, _rounded(drawn)), _tag(recording, n)
 
     def peaks_of_segment(identifier: str, n: int) -> SegmentPeaks:
-        segment = collection.segments(named("seg", identifier))[0]
+        segment = collection.segments(with_prefix("seg", identifier))[0]
         drawn = _rounded(audio.peaks(collection.clip(segment.id), n))
         return SegmentPeaks(segment.start_s, segment.end_s, drawn[0])
 
     @routes.get(
         "/segments/{id}/audio",
-        summary="The sound of one segment",
+        summary="The audio of one segment",
         response_class=Response,
-        responses={**documented(404, 410, 415, 416, 422), **_RESPONSES},
+        responses={**errors_of(404, 410, 415, 416, 422), **_RESPONSES},
     )
     @routes.head("/segments/{id}/audio", include_in_schema=False)
     async def get_segment_audio(id: SegmentPath, request: Request, context_s: ContextQuery = 0.0) -> Response:
-        """Just that moment of its channel, as a WAV file."""
-        return await send(request, lambda: moment(id, context_s), _EMBEDDED)
+        """Return that stretch of its channel as a WAV file."""
+        return await send(request, lambda: stretch(id, context_s), _EMBEDDED)
 
     @routes.get(
         "/recordings/{id}/audio",
-        summary="The sound of a whole recording",
+        summary="The audio of a whole recording",
         response_class=Response,
-        responses={**documented(404, 410, 415, 416, 422), **_RESPONSES},
+        responses={**errors_of(404, 410, 415, 416, 422), **_RESPONSES},
     )
     @routes.head("/recordings/{id}/audio", include_in_schema=False)
     async def get_recording_audio(id: RecordingPath, request: Request) -> Response:
@@ -131,40 +131,30 @@ def router(service: ServerState) -> APIRouter:
         return await send(request, lambda: whole(id))
 
     @routes.get(
-        "/segments/{id}/peaks",
-        summary="The waveform of one segment",
-        response_model=SegmentPeaks,
-        responses={**documented(404, 410, 415, 422), **openapi_examples.of(openapi_examples.SEGMENT_PEAKS)},
+        "/segments/{id}/peaks", summary="The waveform of one segment", **returns(SegmentPeaks, 404, 410, 415, 422)
     )
     async def get_segment_peaks(id: SegmentPath, request: Request, n: PeaksQuery = 200) -> Response:
-        """The largest magnitude, 0 to 1, in each of n equal parts."""
-        return answer(SegmentPeaks, await service.read(request, lambda: peaks_of_segment(id, n)), _CACHED)
+        """Return the largest magnitude, 0 to 1, in each of n equal parts."""
+        return json_response(SegmentPeaks, await state.read(request, lambda: peaks_of_segment(id, n)), _CACHED)
 
     @routes.get(
         "/recordings/{id}/peaks",
         summary="The waveform of a whole recording",
-        response_model=RecordingPeaks,
-        responses={**documented(404, 410, 415, 422), **openapi_examples.of(openapi_examples.RECORDING_PEAKS)},
+        **returns(RecordingPeaks, 404, 410, 415, 422),
     )
     async def get_recording_peaks(id: RecordingPath, request: Request, n: PeaksQuery = 800) -> Response:
-        """The largest magnitude, 0 to 1, in each of n equal parts, for every channel; to 10 ms."""
-        drawn, tag = await service.listen(request, lambda: peaks_of_recording(id, n))
-        return answer(RecordingPeaks, drawn, {**_CACHED, "ETag": tag})
+        """Return the largest magnitude, 0 to 1, in each of n equal parts of every channel; to 10 ms."""
+        drawn, tag = await state.embed(request, lambda: peaks_of_recording(id, n))
+        return json_response(RecordingPeaks, drawn, {**_CACHED, "ETag": tag})
 
     return routes
 
 
-def _begun(pieces: Iterator[bytes], first: int) -> bytes:
-    """What comes first, up to the first piece that had to be decoded."""
-    held = next(pieces, b"")
-    return held + next(pieces, b"") if first < HEADER_BYTES else held
-
-
-async def _following(service: ServerState, begun: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    # no new turn: an answer that has begun is not told to come again
-    yield begun
-    while piece := await service.reading.aside(lambda: next(pieces, b"")):
+async def _stream(state: ServerState, piece: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    # without a ticket: a response that has begun cannot be refused
+    while piece:
         yield piece
+        piece = await asyncio.wrap_future(state.reading.submit(lambda: next(pieces, b"")))
 
 
 def _tag(recording: Recording, *of: int) -> str:

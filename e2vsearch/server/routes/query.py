@@ -1,4 +1,4 @@
-"""``/query``, ``/compare``, ``/embed``: by ids, names, vectors and paths, or with files that come along."""
+"""``/query``, ``/compare`` and ``/embed`` take ids, names, vectors and paths, or files that are uploaded."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from e2vsearch.errors import QueryError
 from e2vsearch.search.compare import emotion_of
 from e2vsearch.search.query import AudioQuery
 from e2vsearch.search.result import QueryResult
-from e2vsearch.server import openapi_examples
-from e2vsearch.server.responses import answer, documented
+from e2vsearch.server.responses import json_response, returns
 from e2vsearch.server.schemas import (
     CompareRequest,
-    EmbeddedMoment,
     Embedding,
+    EmbeddingSegment,
     EmbedRequest,
     NoFields,
     QueryRequest,
@@ -24,151 +23,154 @@ from e2vsearch.server.schemas import (
     fields_of,
     multipart,
 )
-from e2vsearch.server.state import ServerState, called, gone, is_path
+from e2vsearch.server.state import ServerState, disconnection, is_path, named_in_errors
 from e2vsearch.server.uploads import Upload
 from e2vsearch.types import Comparison, EmbeddedAudio, Space
 
 
-def router(service: ServerState) -> APIRouter:
-    """The routes over a service."""
-    routes = APIRouter(tags=["asking"])
-    collection = service.collection
+def router(state: ServerState) -> APIRouter:
+    """Return the routes over a collection."""
+    routes = APIRouter(tags=["query"])
+    collection = state.collection
 
-    def query_stored(asked: QueryRequest) -> QueryResult:
+    def query_stored(body: QueryRequest) -> QueryResult:
         names: dict[str, str] = {}
-        query = asked.query(lambda given: _found(service, given, names))
+        query = body.query(lambda reference: _resolved(state, reference, names))
         with ExitStack() as stack:
             for path, name in names.items():
-                stack.enter_context(called(Path(path), name))
+                stack.enter_context(named_in_errors(Path(path), name))
             result = collection.query(query)
-        service.metrics.searches.inc()
+        state.metrics.searches.inc()
         return result.with_reference_names(names)
 
-    def query_uploaded(upload: Upload, asked: UploadedQuery) -> QueryResult:
-        with called(upload.path, upload.name):
-            result = collection.query(asked.query(upload.path))
-        service.metrics.searches.inc()
+    def query_uploaded(upload: Upload, body: UploadedQuery) -> QueryResult:
+        with named_in_errors(upload.path, upload.name):
+            result = collection.query(body.query(upload.path))
+        state.metrics.searches.inc()
         return result.with_reference_names({str(upload.path): upload.name})
 
-    def hear(upload: Upload) -> tuple[str, EmbeddedAudio]:
-        with called(upload.path, upload.name):
+    def embed_uploaded(upload: Upload) -> tuple[str, EmbeddedAudio]:
+        with named_in_errors(upload.path, upload.name):
             return upload.name, collection.embed(upload.path)
 
-    def embedded(named: str, heard: EmbeddedAudio) -> Embedding:
-        if not heard.segments:
-            raise QueryError(f"no speech found in {named} - there is nothing to embed")
-        return _embedding(collection.space or collection.encoder().space, heard)
+    def embedding(name: str, audio: EmbeddedAudio) -> Embedding:
+        if not audio.segments:
+            raise QueryError(f"no speech found in {name} - there is nothing to embed")
+        return _embedding(collection.space or collection.encoder().space, audio)
 
     @routes.post(
         "/query",
-        summary="Find the calls, or moments, that feel most like a reference",
-        response_model=QueryResult,
-        responses={**documented(400, 404, 409, 413, 415, 422), **openapi_examples.of(openapi_examples.QUERY_RESULT)},
+        summary="Find the recordings, or segments, that feel most like a reference",
+        **returns(QueryResult, 400, 404, 409, 413, 415, 422),
     )
-    async def query_by_reference(asked: QueryRequest, request: Request) -> Response:
+    async def query_by_reference(body: QueryRequest, request: Request) -> Response:
         """By stored ids, names, vectors, and paths in the service's roots. Scores are exact cosines."""
-        named = asked.sources()
-        listens = any(isinstance(each, str) and is_path(each) for each in named)
-        lane = service.listen if listens else service.read
-        return answer(QueryResult, await lane(request, lambda: query_stored(asked)))
+        references = body.sources()
+        any_path = any(isinstance(each, str) and is_path(each) for each in references)
+        run = state.embed if any_path else state.read
+        return json_response(QueryResult, await run(request, lambda: query_stored(body)))
 
     @routes.post(
         "/query/upload",
-        summary="Find the calls, or moments, that feel most like a clip",
-        response_model=QueryResult,
-        responses={**documented(400, 404, 409, 413, 415, 422), **openapi_examples.of(openapi_examples.QUERY_RESULT)},
+        summary="Find the recordings, or segments, that feel most like a clip",
+        **returns(QueryResult, 400, 404, 409, 413, 415, 422),
         openapi_extra=multipart(UploadedQuery, "file"),
     )
     async def query_by_upload(request: Request) -> Response:
-        """The clip is listened to and thrown away; nothing is stored."""
-        async with service.uploaded(request, "file") as (turn, form):
-            asked = fields_of(UploadedQuery, form.fields)
-            return answer(QueryResult, await turn.run(lambda: query_uploaded(form.files["file"], asked), gone(request)))
+        """Embed the clip and remove it; nothing is stored."""
+        async with state.upload(request, "file") as (ticket, form):
+            body, clip = fields_of(UploadedQuery, form.fields), form.files["file"]
+            result = await ticket.run(lambda: query_uploaded(clip, body), disconnection(request))
+            return json_response(QueryResult, result)
 
     @routes.post(
         "/compare",
-        summary="How alike two recordings or moments feel",
-        response_model=Comparison,
-        responses={**documented(400, 404, 409, 413, 415, 422), **openapi_examples.of(openapi_examples.COMPARISON)},
+        summary="How alike two recordings or segments feel",
+        **returns(Comparison, 400, 404, 409, 413, 415, 422),
     )
-    async def compare(asked: CompareRequest, request: Request) -> Response:
-        """`score` compares the two as wholes, `best` the two moments that are most alike.
+    async def compare(body: CompareRequest, request: Request) -> Response:
+        """`score` compares the two as wholes, `best` the two segments that are most alike.
 
-        Both as the collection compares: `space.projection` names what through.
+        Both through the projection that `space.projection` names.
         """
 
         def work() -> Comparison:
-            return service.compare((asked.a, service.heard(asked.a)), (asked.b, service.heard(asked.b)))
+            return state.compare((body.a, state.embedded(body.a)), (body.b, state.embedded(body.b)))
 
-        return answer(Comparison, await service.listen(request, work))
+        return json_response(Comparison, await state.embed(request, work))
 
     @routes.post(
         "/compare/upload",
         summary="How alike two clips feel",
-        response_model=Comparison,
-        responses={**documented(400, 409, 413, 415, 422), **openapi_examples.of(openapi_examples.COMPARISON)},
+        **returns(Comparison, 400, 409, 413, 415, 422),
         openapi_extra=multipart(NoFields, "a", "b"),
     )
     async def compare_uploads(request: Request) -> Response:
-        """Both are listened to and thrown away."""
-        async with service.uploaded(request, "a", "b") as (turn, form):
+        """Embed both and remove them."""
+        async with state.upload(request, "a", "b") as (ticket, form):
             fields_of(NoFields, form.fields)
-            a, b = form.files["a"], form.files["b"]
-            return answer(Comparison, await turn.run(lambda: service.compare(hear(a), hear(b)), gone(request)))
+
+            def work() -> Comparison:
+                return state.compare(embed_uploaded(form.files["a"]), embed_uploaded(form.files["b"]))
+
+            return json_response(Comparison, await ticket.run(work, disconnection(request)))
 
     @routes.post(
-        "/embed",
-        summary="The vectors of a recording or moment",
-        response_model=Embedding,
-        responses={**documented(400, 404, 409, 413, 415, 422), **openapi_examples.of(openapi_examples.EMBEDDING)},
+        "/embed", summary="The vectors of a recording or segment", **returns(Embedding, 400, 404, 409, 413, 415, 422)
     )
-    async def embed(asked: EmbedRequest, request: Request) -> Response:
-        """One vector for every spoken span, as the encoder made it."""
-        named = asked.reference
-        return answer(Embedding, await service.listen(request, lambda: embedded(named, service.heard(named))))
+    async def embed(body: EmbedRequest, request: Request) -> Response:
+        """One vector for each segment, as the encoder made it."""
+
+        def work() -> Embedding:
+            return embedding(body.reference, state.embedded(body.reference))
+
+        return json_response(Embedding, await state.embed(request, work))
 
     @routes.post(
         "/embed/upload",
         summary="The vectors of a clip",
-        response_model=Embedding,
-        responses={**documented(400, 409, 413, 415, 422), **openapi_examples.of(openapi_examples.EMBEDDING)},
+        **returns(Embedding, 400, 409, 413, 415, 422),
         openapi_extra=multipart(NoFields, "file"),
     )
     async def embed_upload(request: Request) -> Response:
-        """The clip is listened to and thrown away."""
-        async with service.uploaded(request, "file") as (turn, form):
+        """Embed the clip and remove it."""
+        async with state.upload(request, "file") as (ticket, form):
             fields_of(NoFields, form.fields)
-            return answer(Embedding, await turn.run(lambda: embedded(*hear(form.files["file"])), gone(request)))
+
+            def work() -> Embedding:
+                return embedding(*embed_uploaded(form.files["file"]))
+
+            return json_response(Embedding, await ticket.run(work, disconnection(request)))
 
     return routes
 
 
-def _found(service: ServerState, given: str | list[float], names: dict[str, str]) -> AudioQuery:
-    """What a client's word stands for; the name of a file is kept in `names`."""
-    if not isinstance(given, str):
-        return given
-    found = service.reference(given)
+def _resolved(state: ServerState, reference: str | list[float], names: dict[str, str]) -> AudioQuery:
+    """Return what a client's reference stands for, and keep the name of a file in `names`."""
+    if not isinstance(reference, str):
+        return reference
+    found = state.resolve(reference)
     if isinstance(found, Path):
-        names[str(found)] = given
+        names[str(found)] = reference
     return found
 
 
-def _embedding(space: Space, heard: EmbeddedAudio) -> Embedding:
-    moments = []
-    for moment in heard.segments:
-        emotion = emotion_of(space, [moment])
-        moments.append(
-            EmbeddedMoment(
-                channel=moment.channel,
-                start_s=moment.start_s,
-                end_s=moment.end_s,
+def _embedding(space: Space, audio: EmbeddedAudio) -> Embedding:
+    segments = []
+    for segment in audio.segments:
+        emotion = emotion_of(space, [segment])
+        segments.append(
+            EmbeddingSegment(
+                channel=segment.channel,
+                start_s=segment.start_s,
+                end_s=segment.end_s,
                 emotion=None if emotion is None else emotion.name,
                 emotion_score=None if emotion is None else emotion.score,
                 arousal=None if emotion is None else emotion.arousal,
                 valence=None if emotion is None else emotion.valence,
-                level_db=moment.level_db,
-                scores={} if moment.scores is None else dict(zip(space.labels, moment.scores.tolist(), strict=True)),
-                vector=moment.vector.tolist(),
+                level_db=segment.level_db,
+                scores={} if segment.scores is None else dict(zip(space.labels, segment.scores.tolist(), strict=True)),
+                vector=segment.vector.tolist(),
             )
         )
-    return Embedding(str(space), space.dim, moments)
+    return Embedding(str(space), space.dim, segments)

@@ -1,4 +1,4 @@
-"""Building, tuning and dropping an index. Knows a folder, a source and what is wanted, nothing of searching or when."""
+"""The builder of generations: lists trained or used again, filled, and tuned to a target recall."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from e2vsearch._version import __version__
 from e2vsearch.errors import GenerationError, SettingsError
 from e2vsearch.feed import VectorSource
 from e2vsearch.files import drop_page_cache
-from e2vsearch.vectors.engine import DEFAULT_RECALL, KINDS, IndexOptions, Kind
-from e2vsearch.vectors.exact import Floats, Ints
+from e2vsearch.vectors.engine import DEFAULT_RECALL, KINDS, IndexOptions, Kind, Progress
+from e2vsearch.vectors.exact import Float32s, Ints
 from e2vsearch.vectors.faiss import ivf, publish, storage
-from e2vsearch.vectors.faiss.ivf import Ivf, Progress, faiss_module, limit_threads
+from e2vsearch.vectors.faiss.ivf import Ivf, faiss_module, limit_threads
 from e2vsearch.vectors.faiss.ivf_writer import fill
-from e2vsearch.vectors.faiss.nprobe import Trial, Tuned, tune, widest
+from e2vsearch.vectors.faiss.nprobe import Trial, Tuned, most_candidates, tune
 from e2vsearch.vectors.faiss.storage import FileSum, Generation, Manifest, Trained
 from e2vsearch.vectors.recall import held_out
 
@@ -31,16 +31,16 @@ class BuildTarget:
     """What a build is for."""
 
     kind: Kind
-    target: float
+    recall: float
 
     @classmethod
     def of(cls, root: Path, options: IndexOptions, kind: Kind | None, target: float | None) -> BuildTarget:
-        """What is asked for, else what the options say, else what the last build was for.
+        """Return what is requested, else what the options say, else what the last build was for.
 
         Raises:
-            SettingsError: no such kind, or a recall that is none.
+            SettingsError: no such kind, or a recall out of range.
         """
-        before = storage.wanted_before(root)
+        before = storage.last_requested(root)
         kind = kind or (options.kind if options.kind != "auto" or before is None else cast(Kind, before[0]))
         if target is None:
             target = options.target_recall
@@ -57,35 +57,35 @@ def build(
     folder: Path,
     source: VectorSource,
     options: IndexOptions,
-    wanted: BuildTarget,
-    asked: Floats,
+    goal: BuildTarget,
+    queries: Float32s,
     before: Before | None,
     progress: Progress,
     wait_s: float,
 ) -> Manifest:
-    """A new generation of all there is, pointed to.
+    """Build a new generation of all segments, and point to it.
 
     Args:
         folder: of the index.
-        source: the truth.
+        source: of the vectors.
         options: seed and how many to keep.
-        wanted: kind and recall.
-        asked: ``(q, dim)`` the last queries.
-        before: lists of an earlier generation, used again if they still do.
-        progress: told ``(stage, done, total)``.
+        goal: kind and recall.
+        queries: ``(q, dim)`` the last queries.
+        before: lists of an earlier generation, used again where they still suit.
+        progress: called with ``(stage, done, total)``.
         wait_s: how long to wait for another builder.
 
     Raises:
         GenerationBusy: another process is building.
-        GenerationError: the folder cannot be written, or a GPU is wanted and there is none.
+        GenerationError: the folder cannot be written, or a GPU is requested and there is none.
     """
-    if wanted.kind == "gpu":
+    if goal.kind == "gpu":
         ivf.require_gpu()
     with publish.building(folder, wait_s) as aside:
         with source.snapshot() as snapshot:
             n = publish.copy(snapshot, aside, source.dim, lambda done, of: progress("read", done, of))
             watermark = snapshot.watermark
-        fitted = _fitted(wanted, n, source.dim, aside, options, asked, before, progress)
+        fitted = _fitted(goal, n, source.dim, aside, options, queries, before, progress)
 
         def describe(files: dict[str, FileSum], built_at: str) -> Manifest:
             return Manifest(
@@ -93,7 +93,7 @@ def build(
                 e2vsearch=__version__,
                 faiss=None if fitted.nlist is None else str(ivf.faiss_module().__version__),
                 kind=fitted.kind,
-                asked_kind=wanted.kind,
+                requested_kind=goal.kind,
                 dim=source.dim,
                 n=n,
                 watermark=watermark,
@@ -115,36 +115,36 @@ def build(
 
 
 def _fitted(
-    wanted: BuildTarget,
+    goal: BuildTarget,
     n: int,
     dim: int,
     aside: Path,
     options: IndexOptions,
-    asked: Floats,
+    queries: Float32s,
     before: Before | None,
     progress: Progress,
 ) -> Fitted:
-    kind: str = wanted.kind
+    kind: str = goal.kind
     if kind == "auto":
         kind = "flat" if n <= options.exact_below else "ivf-rabitq"
     elif kind == "gpu":
         kind = _GPU_KIND
     if kind == "flat":
-        return Fitted.flat(wanted.target)
+        return Fitted.flat(goal.recall)
     vectors, ids = publish.copied(aside, n, dim)
     path = aside / storage.IVF
-    return fit(kind, vectors, ids, path, wanted.target, options.seed, progress, asked, before)
+    return fit(kind, vectors, ids, path, goal.recall, options.seed, progress, queries, before)
 
 
 def lists_of(base: Generation | None) -> Before | None:
-    """A generation's lists, for the next one."""
+    """Return a generation's lists, for the next one."""
     if base is None or base.ivf is None or base.manifest.trained is None:
         return None
     return Before(base.ivf.centroids(), base.manifest.trained)
 
 
-def tune_generation(root: Path, base: Generation, target: float, asked: Floats, progress: Progress) -> Tuned:
-    """Other settings for a generation as it is, and pointed to; call it under the builder's lock.
+def tune_generation(root: Path, base: Generation, target: float, queries: Float32s, progress: Progress) -> Tuned:
+    """Tune a generation as it is, and point to the settings; requires the build lock.
 
     Raises:
         GenerationError: it does not reach the target at any setting.
@@ -153,14 +153,14 @@ def tune_generation(root: Path, base: Generation, target: float, asked: Floats, 
     if base.ivf is None:
         tuned = Tuned.exact(target)
     else:
-        tuned = retuned(base.ivf, kind, base.vectors, base.ids, target, seed, asked, progress)
+        tuned = retuned(base.ivf, kind, base.vectors, base.ids, target, seed, queries, progress)
     publish.retune(root, base.pointer, tuned)
     return tuned
 
 
 MIN_ROWS = 1000  # fewer leave too little to train on beside the vectors held out, and are compared in a millisecond
 
-RICHER = {"ivf-rabitq": "ivf-sq8", "ivf-sq8": "ivf-flat", "ivf-flat": "flat"}  # what to try where a target is missed
+RICHER = {"ivf-rabitq": "ivf-flat", "ivf-flat": "flat"}  # what to try where a target is missed
 
 GROWN = 4  # times as many segments as lists were trained on: as many again would be due, by `lists_for`
 
@@ -172,8 +172,6 @@ _TRAIN_PER_LIST = 64  # FAISS warns below 39; 1 M x 1024-d then trains on 1 GiB,
 
 _MIN_PER_LIST = 39
 
-_RANGE_ROWS = 16_384  # that ivf-sq8 takes the range of each dimension from
-
 _SPAN_ROWS = 16_384  # gathered from the map at a time
 
 
@@ -181,19 +179,19 @@ _SPAN_ROWS = 16_384  # gathered from the map at a time
 class Before:
     """Lists of an earlier generation."""
 
-    centroids: Floats  # (nlist, dim)
+    centroids: Float32s  # (nlist, dim)
     trained: Trained
 
     def suits(self, n: int) -> bool:
-        """Whether n segments may still be put in these lists."""
+        """Tell whether n segments may still be put in these lists."""
         return self.trained.n / GROWN < n < self.trained.n * GROWN and len(self.centroids) * _MIN_PER_LIST <= n
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What came out of `fit`."""
+    """The index that `fit` made."""
 
-    kind: str  # may be richer than asked for, and "flat" if nothing else reached the target
+    kind: str  # may be richer than requested, and "flat" if nothing else reached the target
     nlist: int | None
     trained: Trained | None
     tuned: Tuned
@@ -201,12 +199,12 @@ class Fitted:
 
     @classmethod
     def flat(cls, target: float, note: str = "") -> Fitted:
-        """No lists: every query is compared with every vector."""
+        """Return an index without lists: every query is compared with every vector."""
         return cls("flat", None, None, Tuned.exact(target), note)
 
 
 def lists_for(n: int) -> int:
-    """Lists for n rows: the power of two nearest to 4 sqrt(n), with at least 39 rows a list to train on."""
+    """Return the number of lists for n rows: the power of two nearest to 4 sqrt(n), with 39 rows or more each."""
     nlist = 1 << round(math.log2(4 * math.sqrt(max(n, 1))))
     while nlist > 1 and nlist * _MIN_PER_LIST > n:
         nlist //= 2
@@ -215,29 +213,29 @@ def lists_for(n: int) -> int:
 
 def fit(
     kind: str,
-    vectors: Floats,
+    vectors: Float32s,
     ids: Ints,
     path: Path,
     target: float,
     seed: int,
     progress: Progress,
-    asked: Floats | None = None,
+    queries: Float32s | None = None,
     before: Before | None = None,
 ) -> Fitted:
-    """Trains, fills and tunes an index over `vectors` in a file, unless exact search turns out to be the index.
+    """Train, fill and tune an index over `vectors` in a file, unless exact search turns out to be the index.
 
     Where a kind cannot reach the target at any nprobe, the next richer one is taken; the note says so.
 
     Args:
-        kind: ``ivf-rabitq``, ``ivf-sq8`` or ``ivf-flat``.
+        kind: ``ivf-rabitq`` or ``ivf-flat``.
         vectors: ``(n, dim)`` unit rows, usually mapped; only a training sample is held in memory.
         ids: ``(n,)`` of the rows.
         path: the file to write.
         target: recall to reach.
         seed: of everything random.
-        progress: told ``(stage, done, total)``.
-        asked: ``(q, dim)`` the last real queries, to be tuned on as well.
-        before: lists to be used again if they still do.
+        progress: called with ``(stage, done, total)``.
+        queries: ``(q, dim)`` the last real queries, to be tuned on as well.
+        before: lists to be used again where they still suit.
 
     Raises:
         OSError: the file cannot be written.
@@ -246,7 +244,7 @@ def fit(
     if n < MIN_ROWS:
         return Fitted.flat(target, f"{kind} needs {MIN_ROWS} segments to be tuned on, {n} are compared exactly")
     if before is not None and before.suits(n):
-        fitted = _refilled(kind, vectors, ids, path, target, seed, progress, asked, before)
+        fitted = _refilled(kind, vectors, ids, path, target, seed, progress, queries, before)
         if fitted is not None:
             return fitted
     nlist = lists_for(n)
@@ -255,11 +253,11 @@ def fit(
     progress("train", 0, nlist)
     centroids = _centroids(sample, nlist, seed)
     progress("train", nlist, nlist)
-    sample = sample[:: -(-len(sample) // _RANGE_ROWS)].copy()  # lets go of the rest, which a rotation would even double
+    del sample
     tried: list[str] = []
     while kind != "flat":
-        ivf = _filled(kind, vectors, centroids, sample, seed, path, progress)
-        tuned = tune(ivf, kind, vectors, ids, target, seed, asked, progress)
+        ivf = _filled(kind, vectors, centroids, seed, path, progress)
+        tuned = tune(ivf, kind, vectors, ids, target, seed, queries, progress)
         if tuned is not None:
             trained = Trained(n, len(chosen), _now(), kind, tuned.tunings[0], round(ivf.imbalance, 3))
             return Fitted(kind, nlist, trained, tuned, _missed(tried, target))
@@ -271,38 +269,35 @@ def fit(
 
 def _refilled(
     kind: str,
-    vectors: Floats,
+    vectors: Float32s,
     ids: Ints,
     path: Path,
     target: float,
     seed: int,
     progress: Progress,
-    asked: Floats | None,
+    queries: Float32s | None,
     before: Before,
 ) -> Fitted | None:
-    """As `fit` with lists of before, in the time that filling takes; None where they do no more."""
+    """Fit as `fit` with lists of before, in the time that filling takes; None where they no longer suit."""
     trained, nlist = before.trained, len(before.centroids)
-    few = np.sort(np.random.default_rng(seed).choice(len(vectors), min(_RANGE_ROWS, len(vectors)), replace=False))
-    ivf = _filled(kind, vectors, before.centroids, _gathered(vectors, few), seed, path, progress)
+    ivf = _filled(kind, vectors, before.centroids, seed, path, progress)
     if ivf.imbalance > _CROWDED * trained.imbalance:
         return None
     if kind == trained.kind:
         rows = held_out(ids, seed)[0]
         then = trained.tuning
-        now = Trial(ivf, vectors, vectors[rows], rows, then.k).recall(then.k, then.nprobe, widest(kind))
+        now = Trial(ivf, vectors, vectors[rows], rows, then.k).recall(then.k, then.nprobe, most_candidates(kind))
         if now.recall < then.recall_stored - DROPPED:
             return None
-    tuned = tune(ivf, kind, vectors, ids, target, seed, asked, progress)
+    tuned = tune(ivf, kind, vectors, ids, target, seed, queries, progress)
     if tuned is None:
         return None
     return Fitted(kind, nlist, trained, tuned, "")
 
 
-def _filled(
-    kind: str, vectors: Floats, centroids: Floats, sample: Floats, seed: int, path: Path, progress: Progress
-) -> Ivf:
-    """The index of all rows, written, and read as it will be."""
-    fill(kind, vectors, centroids, sample, seed, path, progress)
+def _filled(kind: str, vectors: Float32s, centroids: Float32s, seed: int, path: Path, progress: Progress) -> Ivf:
+    """Write the index of all rows, and return it as it will be read."""
+    fill(kind, vectors, centroids, seed, path, progress)
     n, dim = vectors.shape
     return Ivf.read(path, n, dim, len(centroids))
 
@@ -310,19 +305,19 @@ def _filled(
 def retuned(
     ivf: Ivf,
     kind: str,
-    vectors: Floats,
+    vectors: Float32s,
     ids: Ints,
     target: float,
     seed: int,
-    asked: Floats | None,
+    queries: Float32s | None,
     progress: Progress,
 ) -> Tuned:
-    """Another setting for an index as it is.
+    """Return another setting for an index as it is.
 
     Raises:
         GenerationError: it cannot reach the target at any nprobe.
     """
-    tuned = tune(ivf, kind, vectors, ids, target, seed, asked, progress)
+    tuned = tune(ivf, kind, vectors, ids, target, seed, queries, progress)
     if tuned is None:
         raise GenerationError(
             f"{kind} does not reach recall {target:g} here at any nprobe: e2vsearch index build --recall {target:g} "
@@ -336,7 +331,7 @@ def _training_rows(ids: Ints, nlist: int, seed: int) -> Ints:
     return np.sort(np.random.default_rng(seed).permutation(others)[: _TRAIN_PER_LIST * nlist])
 
 
-def _gathered(vectors: Floats, rows: Ints) -> Floats:
+def _gathered(vectors: Float32s, rows: Ints) -> Float32s:
     sample = np.empty((len(rows), vectors.shape[1]), np.float32)
     for start in range(0, len(rows), _SPAN_ROWS):
         sample[start : start + _SPAN_ROWS] = vectors[rows[start : start + _SPAN_ROWS]]
@@ -344,7 +339,7 @@ def _gathered(vectors: Floats, rows: Ints) -> Floats:
     return sample
 
 
-def _centroids(sample: Floats, nlist: int, seed: int) -> Floats:
+def _centroids(sample: Float32s, nlist: int, seed: int) -> Float32s:
     faiss = faiss_module()
     limit_threads(len(sample))  # a query before may have left this thread with one
     kmeans = faiss.Kmeans(

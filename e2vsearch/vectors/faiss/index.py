@@ -1,8 +1,9 @@
-"""The index that a collection opens: fresh, honest, rebuilt when due. Knows a folder, a source and nothing of SQL.
+"""The embedded engine: a FAISS index that is kept fresh, verified against the catalog and rebuilt when due.
 
-A search is answered from the generation on disk, less what is gone, plus what came since (`view`); before it returns,
-every answer is compared with the source's own vectors. Where they differ, or a file does not look as its builder left
-it, that generation is given up: search goes on exactly from the source, `due` says so, and the next build heals it.
+A search is answered from the generation on disk, less what is gone, plus what came since (`snapshot`); before it
+returns, every hit is compared with the source's own vectors. Where they differ, or a file does not look as its builder
+left it, that generation is given up: search goes on exactly from the source, `due` says so, and the next build heals
+it.
 """
 
 from __future__ import annotations
@@ -13,21 +14,16 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from e2vsearch.errors import GenerationError, QueryError
 from e2vsearch.feed import VectorSource
 from e2vsearch.files import FileState
 from e2vsearch.types import IndexStatus
-from e2vsearch.vectors import exact
-from e2vsearch.vectors import verify as vectors_verify
-from e2vsearch.vectors.engine import IndexOptions, Kind, Matches
-from e2vsearch.vectors.exact import Ints
-from e2vsearch.vectors.faiss import builder, publish, storage
-from e2vsearch.vectors.faiss import snapshot as view
-from e2vsearch.vectors.faiss import status as faiss_status
-from e2vsearch.vectors.faiss import status as standing
-from e2vsearch.vectors.faiss.ivf import Progress
+from e2vsearch.vectors import exact, verify
+from e2vsearch.vectors.engine import IndexOptions, Kind, Matches, Progress
+from e2vsearch.vectors.exact import Float32s, Float64s, Ints
+from e2vsearch.vectors.faiss import builder, publish, snapshot, status, storage
 from e2vsearch.vectors.faiss.nprobe import Tuned
 from e2vsearch.vectors.faiss.snapshot import Delta, IndexSnapshot, InMemoryBase
 from e2vsearch.vectors.faiss.status import IndexLag
@@ -42,10 +38,10 @@ _ATTEMPTS = 8  # each is spoilt only by a segment that goes, or a generation fou
 
 
 class FaissEngine:
-    """Nearest segments of a collection, by exact cosine. Any number of threads and processes may search and build."""
+    """An `Engine` over FAISS lists in files. Any number of threads and processes may search and build."""
 
     def __init__(self, folder: Path, source: VectorSource, options: IndexOptions | None = None) -> None:
-        """Reads and writes nothing yet.
+        """Read and write nothing yet.
 
         Args:
             folder: holds ``generations/`` and ``build.lock``; the first build makes it.
@@ -56,10 +52,11 @@ class FaissEngine:
         self._root = folder / "generations"
         self._source = source
         self._options = options or IndexOptions()
-        self._asked = QueryLog(folder, f"{source.collection_id} {source.space_id}", source.dim, self._options.asked)
+        space = f"{source.collection_id} {source.space_id}"
+        self._query_log = QueryLog(folder, space, source.dim, self._options.query_log_size)
         self._lock = threading.RLock()  # held to read the feed and open generations, never to search
-        self._view: IndexSnapshot | None = None
-        self._judged: IndexSnapshot | None = None  # what `newly_due` looked at last
+        self._snapshot: IndexSnapshot | None = None
+        self._checked: IndexSnapshot | None = None  # what `newly_due` looked at last
         self._opened: Generation | None = None
         self._seen: FileState | None = None  # CURRENT, when `_opened` was opened
         self._damage: str | None = None
@@ -69,25 +66,25 @@ class FaissEngine:
 
     def search(
         self,
-        queries: NDArray[np.float32],
+        queries: Float32s,
         k: int,
         *,
-        allowed: NDArray[np.int64] | None = None,
-        excluded: NDArray[np.int64] | None = None,
+        allowed: Ints | None = None,
+        excluded: Ints | None = None,
         compare_all: bool = False,
         recordings: int | None = None,
     ) -> Matches:
-        """The k segments nearest to each query, or of them what `recordings` leaves.
+        """Return the k segments nearest to each query, or of them what `recordings` leaves.
 
         Args:
             queries: ``(q, dim)``, finite and not zero, of any length.
             k: how many; where fewer are there, the rest is padding.
-            allowed: the only segments that may be answered; all when None. Which rows an array means that cannot be
-                written to is looked up once, however often it is given.
+            allowed: the only segments that may be returned; all when None. The rows of an array that cannot be written
+                to are looked up once, however often it is passed.
             excluded: segments that may not.
             compare_all: compare every segment, whatever index there is.
             recordings: how many of a query's recordings are wanted, each with its nearest segment; more of the k may
-                come. What is not wanted need not be held against the catalog: 80 of 1024-d take 2.7 ms, 20 take 1.1.
+                be returned. What is cut off need not be verified: 80 of 1024-d take 2.7 ms, 20 take 1.1.
 
         Raises:
             QueryError: queries of another shape or dimension, not finite or without a direction, or k below 1.
@@ -99,52 +96,52 @@ class FaissEngine:
         narrow = units.astype(np.float32)
         missed: Ints = np.empty(0, np.int64)
         for attempt in range(_ATTEMPTS):
-            now = self._now()
+            now = self._current_snapshot()
             if missed.size and now is not None and now.vectors_of(missed)[1].any():
                 self._give_up(now, "it holds segments that the catalog never told it were gone")
                 continue
             if now is None:
-                found = view.stream(self._source, narrow, k, allowed, excluded)
+                found = snapshot.stream(self._source, narrow, k, allowed, excluded)
             else:
                 found = now.search(narrow, k, allowed, excluded, compare_all=compare_all)
                 if isinstance(now.base, Generation) and not compare_all:
-                    self._asked.note(narrow)
+                    self._query_log.note(narrow)
                 if recordings is not None:
                     found = now.one_a_recording(found, recordings)
-            confirmed = vectors_verify.verify_hits(self._source, found, units, k)
-            missed = confirmed.missing
-            if confirmed.matches is None:
+            verified = verify.verify_hits(self._source, found, units, k)
+            missed = verified.missing
+            if verified.matches is None:
                 self._give_up(now, "its vectors are not those of the catalog")
             elif not missed.size or attempt == _ATTEMPTS - 1:
-                return confirmed.matches
+                return verified.matches
         raise GenerationError(f"the catalog changes faster than {self._folder} can be searched: try again")
 
-    def scores(self, queries: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Exact cosine of each query with each stored segment, ``(q, n)``; -inf for a segment that is not stored.
+    def scores(self, queries: Float32s, ids: Ints) -> Float32s:
+        """Return the exact cosine of each query with each stored segment, ``(q, n)``; -inf for one that is not stored.
 
         Raises:
             QueryError: as for `search`.
         """
         units = self._units(queries).astype(np.float32)
         ids = np.asarray(ids, np.int64)
-        now = self._now()
-        while now is not None and faiss_status.differs(self._source, now, ids):
+        now = self._current_snapshot()
+        while now is not None and status.differs(self._source, now, ids):
             self._give_up(now, "its vectors are not those of the catalog")
-            now = self._now()
-        vectors, present = vectors_verify.vectors(self._source, ids) if now is None else now.vectors_of(ids)
-        result: NDArray[np.float32] = np.clip(units @ vectors.T, -1.0, 1.0)
+            now = self._current_snapshot()
+        vectors, present = verify.vectors(self._source, ids) if now is None else now.vectors_of(ids)
+        result: Float32s = np.clip(units @ vectors.T, -1.0, 1.0)
         result[:, ~present] = -np.inf
         return result
 
     def count(self) -> int:
-        """How many segments there are; asks the catalog only for what came and went, not for all of them."""
-        now = self._now()
+        """Return the number of segments; reads from the catalog what came and went, not all of them."""
+        now = self._current_snapshot()
         if now is not None:
             return now.count
         with self._source.snapshot() as snapshot:
             return snapshot.count
 
-    def _units(self, queries: ArrayLike) -> NDArray[np.float64]:
+    def _units(self, queries: ArrayLike) -> Float64s:
         array = np.asarray(queries)
         if array.ndim != 2 or array.shape[1] != self._source.dim:
             raise QueryError(
@@ -155,19 +152,19 @@ class FaissEngine:
             raise QueryError("a query vector has NaN or infinite values: encode its audio again")
         if not array.any(1).all():
             raise QueryError("a query vector is all zeros and points nowhere: encode its audio again")
-        return exact.unit64(array)
+        return exact.unit(array)
 
     # ------------------------------------------------------------------------------------------------------ freshness
 
-    def _now(self) -> IndexSnapshot | None:
-        """The collection as it is now; None where it must be streamed, having no generation and being large."""
-        now = self._view
+    def _current_snapshot(self) -> IndexSnapshot | None:
+        """Return the collection as it is now; None where it must be streamed, having no generation and being large."""
+        now = self._snapshot
         if now is not None and self._is_fresh(now):
             return now
         with self._lock:
-            now = self._view
+            now = self._snapshot
             if now is None or not self._is_fresh(now):
-                self._view = now = self._refreshed(now)
+                self._snapshot = now = self._refreshed(now)
             return now
 
     def _is_fresh(self, now: IndexSnapshot) -> bool:
@@ -190,7 +187,7 @@ class FaissEngine:
         return IndexSnapshot.of(base, self._source, before)
 
     def _current(self) -> Generation | None:
-        """The generation that ``CURRENT`` points to, None without a sound one; opened again when anything moved."""
+        """Return the generation that ``CURRENT`` points to, None without a sound one; opened again when it moved."""
         with self._lock:
             state = storage.pointer_state(self._root)
             if state == self._seen and (self._opened is None or self._opened.unchanged()):
@@ -220,7 +217,7 @@ class FaissEngine:
                 raise GenerationError(
                     f"index generation {pointer.name} is newer than the catalog: was a backup restored?"
                 )
-        if not faiss_status.same_end(self._source, opened):
+        if not status.same_end(self._source, opened):
             raise GenerationError(
                 f"index generation {pointer.name} ends with vectors that are not those of the catalog: "
                 "was a backup restored?"
@@ -228,7 +225,7 @@ class FaissEngine:
         return opened
 
     def _give_up(self, now: IndexSnapshot | Generation | None, why: str) -> None:
-        """Uses a base no more: its files may be as they were written, but what they say is not so."""
+        """Use a base no more: its files may be as they were written, but their content is not the catalog's."""
         base = now.base if isinstance(now, IndexSnapshot) else now
         with self._lock:
             if isinstance(base, Generation):
@@ -236,11 +233,11 @@ class FaissEngine:
             self._forget()
 
     def _forget(self) -> None:
-        """Looks at everything anew before the next search."""
+        """Open everything anew before the next search."""
         with self._lock:
-            self._view, self._seen, self._opened = None, None, None
+            self._snapshot, self._seen, self._opened = None, None, None
 
-    # --------------------------------------------------------------------------------------------------------- upkeep
+    # --------------------------------------------------------------------------------------------------------- builds
 
     def build(
         self,
@@ -251,37 +248,41 @@ class FaissEngine:
         target: float | None = None,
         retrain: bool = False,
     ) -> Manifest:
-        """Builds a new generation of all there is and points to it; searches go on meanwhile, here and elsewhere.
+        """Build a new generation of all segments and point to it; searches go on meanwhile, here and elsewhere.
 
         Lists of the generation before are used again while the collection has not grown fourfold since they were
         trained and recall has not dropped by 0.02 at what was enough then: that saves most of a build.
 
         Args:
             kind: of index; by default the options' kind, else that of the last build.
-            progress: told ``(stage, done, total)``; stages are ``read``, ``train``, ``assign``, ``add``,
+            progress: called with ``(stage, done, total)``; stages are ``read``, ``train``, ``assign``, ``add``,
                 ``tune`` and ``write``.
             wait_s: how long to wait for another builder.
             target: recall to reach; by default the options', else that of the last build or tuning.
-            retrain: make new lists in any case.
+            retrain: train new lists in any case.
 
         Raises:
             GenerationBusy: another process is building.
             GenerationError: the folder cannot be written, or a GPU is wanted and there is none.
             SettingsError: no such kind, or no such recall.
         """
-        wanted = builder.BuildTarget.of(self._root, self._options, kind, target)
-        before = None if retrain else builder.lists_of(self._current())
-        asked = self._asked.read()
         return builder.build(
-            self._folder, self._source, self._options, wanted, asked, before, progress or _silent, wait_s
+            self._folder,
+            self._source,
+            self._options,
+            builder.BuildTarget.of(self._root, self._options, kind, target),
+            self._query_log.read(),
+            None if retrain else builder.lists_of(self._current()),
+            progress or _silent,
+            wait_s,
         )
 
     def tune(self, target: float | None = None, progress: Progress | None = None, wait_s: float = 0.0) -> Tuned:
-        """Measures anew, on the last queries too, and chooses how many lists to visit; nothing is built.
+        """Measure recall again, on the last queries too, and choose how many lists to visit; builds nothing.
 
         Args:
             target: recall to reach; by default the one it was chosen for before.
-            progress: told ``("tune", done, total)``.
+            progress: called with ``("tune", done, total)``.
             wait_s: how long to wait for a builder.
 
         Raises:
@@ -294,11 +295,12 @@ class FaissEngine:
             if base is None:
                 why = f" ({self._damage})" if self._damage else ""
                 raise GenerationError(f"there is no index to tune{why}: e2vsearch index build")
-            wanted = builder.BuildTarget.of(root, self._options, None, base.tuned.target if target is None else target)
-            return builder.tune_generation(root, base, wanted.target, self._asked.read(), progress or _silent)
+            target = base.tuned.target if target is None else target
+            recall = builder.BuildTarget.of(root, self._options, None, target).recall
+            return builder.tune_generation(root, base, recall, self._query_log.read(), progress or _silent)
 
     def drop(self, wait_s: float = 0.0) -> int:
-        """Removes all generations and the queries that were kept; gives how many generations there were.
+        """Remove all generations and the queries that were kept; return how many generations there were.
 
         Nothing is lost: searches are exact, and the next build makes it again.
 
@@ -310,62 +312,60 @@ class FaissEngine:
             GenerationError: the folder cannot be written.
         """
         with publish.locked(self._folder, wait_s) as root:
-            self._asked.forget()
+            self._query_log.clear()
             dropped = publish.drop(root)
         self._forget()
         return dropped
 
-    def wanted(self) -> tuple[Kind | None, float | None]:
-        """Kind and recall that the last build was asked for; Nones without one."""
-        before = storage.wanted_before(self._root)
+    def requested(self) -> tuple[Kind | None, float | None]:
+        """Return the kind and recall that the last build was for; Nones without one."""
+        before = storage.last_requested(self._root)
         return (None, None) if before is None else (cast(Kind, before[0]), before[1])
 
     def newly_due(self) -> str | None:
-        """As `due`, to be asked after every query: looks only where what is searched is not what it was the last time.
+        """Return as `due` where what is searched changed since the last call, else None; cheap after every query.
 
-        A build that failed is due again as soon as the collection changes, or where `due` is asked.
+        A build that failed is due again as soon as the collection changes, or by `due`.
         """
-        now = self._view
-        if now is not None and now is self._judged:
+        now = self._snapshot
+        if now is not None and now is self._checked:
             return None
-        self._judged = now
+        self._checked = now
         return self.due()
 
     def due(self) -> str | None:
-        """Why a build is due; None if none is. Below 1,000 segments only a damaged one is."""
+        """Return why a build is due; None if none is. Below 1,000 segments only a damaged one is."""
         return self._lag().due
 
     def status(self, *, measure: bool = False) -> IndexStatus:
-        """What the index is made of and how well it is known to answer.
+        """Return what the index is made of and its recall.
 
         Args:
-            measure: measure recall again, which reads every vector of the generation; `IndexStatus.drift` tells.
+            measure: measure recall again, which reads every vector of the generation; see `IndexStatus.drift`.
         """
         lag = self._lag()
-        drift = standing.drift(lag.base, self._asked.read()) if measure else None
+        drift = status.drift(lag.base, self._query_log.read()) if measure else None
         return lag.status(builder.BuildTarget.of(self._root, self._options, None, None), drift)
 
     def drift(self) -> str | None:
-        """How far what is found now is from what was promised, and the cure; see `standing.drift`."""
-        return standing.drift(self._current(), self._asked.read())
+        """Return how far recall is from what was promised, and the cure; see `status.drift`."""
+        return status.drift(self._current(), self._query_log.read())
 
     def _lag(self) -> IndexLag:
         base = self._current()
         if base is None:
             with self._source.snapshot() as snapshot:
                 return IndexLag(None, self._damage, snapshot.count, snapshot.count, 0)
-        difference = Delta.since(base.ids, self._source.changes_since(base.watermark))
-        tail, dead = len(difference.added), len(difference.dead)
-        return IndexLag(base, None, len(base.ids) - dead + tail, tail, dead)
+        delta = Delta.since(base.ids, self._source.changes_since(base.watermark))
+        tail, tombstones = len(delta.added), len(delta.tombstones)
+        return IndexLag(base, None, len(base.ids) - tombstones + tail, tail, tombstones)
 
     def verify(self) -> list[str]:
-        """Everything found wrong with the index on disk, one line each; none if it is sound or there is none.
+        """Return everything that is wrong with the index on disk, one line each; none if it is sound or there is none.
 
         Every byte is hashed again, the segments are compared with the catalog's fingerprint, their vectors with the
         catalog's, and the recall is measured again. What is found wrong is used no more.
         """
-        from e2vsearch.vectors.faiss import status as audit
-
         try:
             pointer = storage.read_pointer(self._root)
             if pointer is None:
@@ -374,18 +374,18 @@ class FaissEngine:
         except GenerationError as error:
             self._forget()
             return [str(error)]
-        problems = audit.problems(base, self._source, self._options.seed)
+        problems = status.problems(base, self._source, self._options.seed)
         if problems:
             self._give_up(base, problems[0])
         return problems
 
 
 def _silent(_stage: str, _done: int, _total: int) -> None:
-    """Progress that nobody asked for."""
+    """Report nothing."""
 
 
-def _as_ids(ids: NDArray[np.int64] | None) -> Ints | None:
-    """The same array where it is one of ids."""
+def _as_ids(ids: Ints | None) -> Ints | None:
+    """Return the same array where it is one of ids already."""
     if ids is None or (isinstance(ids, np.ndarray) and ids.dtype == np.int64 and ids.ndim == 1):
         return ids
     return np.asarray(ids, np.int64).reshape(-1)

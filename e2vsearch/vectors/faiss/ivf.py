@@ -1,4 +1,4 @@
-"""FAISS inverted lists, read and searched. Knows unit vectors by row, nothing of ids, recall or generations.
+"""FAISS inverted lists, read and searched.
 
 Rows are the ids inside FAISS: `IndexIDMap` around an IVF returns wrong ids after a removal and aborts the process at
 the next (seen on FAISS 1.15.1; its issue 4535 is closed as won't fix), and positions keep selectors small.
@@ -9,9 +9,9 @@ What was measured on FAISS 1.15.1 and is not in its manual:
   64 of 512 lists and five-fold re-rank was 0.870 as they are and 0.998 after a random rotation (50,000 x 256).
 * `IVFRaBitQSearchParameters` starts with ``qb = 0``, an unquantised query, 40 times slower than ``qb = 8`` at equal
   recall. A plain `SearchParametersIVF` is accepted as well.
-* Finding the 9 nearest of 4,096 centres one by one took 0.50 of the 0.66 ms of a query of 1,000,000 x 1024, and up to
+* Finding the 9 nearest of 4,096 centroids one by one took 0.50 of the 0.66 ms of a query of 1,000,000 x 1024, and up to
   1.7 where other work had pushed their 16 MB out of the processor's cache; a dense rotation took 0.14 of the rest. By
-  codes of the centres, four times as many as are wanted compared exactly, it is 0.11 ms and 0.999 of the same lists;
+  codes of the centroids, four times as many as are wanted compared exactly, it is 0.11 ms and 0.999 of the same lists;
   a Hadamard rotation takes 0.01.
 * ``nprobe`` set on a shared index while others search crashes (issue 3321), and a parameters object with a selector
   alone has ``nprobe = 1``: both go into one object.
@@ -22,7 +22,6 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,18 +31,17 @@ from numpy.typing import NDArray
 
 from e2vsearch.errors import GenerationError
 from e2vsearch.files import drop_page_cache, open_mapped
-from e2vsearch.vectors.exact import Floats, Ints, Mask
+from e2vsearch.vectors.exact import Float32s, Ints, Mask
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
-
 _QUERY_BITS = 8
 
-_CENTRES_COMPARED = ((0.025, 4.0), (0.05, 2.0), (0.15, 1.5))
-"""Of centres wanted up to a share of all, how many times as many are compared. Of 4,096 x 1024 four times give 0.999 of
-the right lists and more, of 256-d 0.98. Of 200, twice as many give 0.997 and take 0.26 ms, where all take 0.41; of 465,
-half as many again 0.993 (all of the nearer half) and 0.41, where all take 0.53. Beyond that all are compared."""
+_CENTROIDS_COMPARED = ((0.025, 4.0), (0.05, 2.0), (0.15, 1.5))
+"""Up to a share of all centroids, how many times as many as are searched for are compared. Of 4,096 x 1024 four times
+give 0.999 of the right lists and more, of 256-d 0.98. Of 200, twice as many give 0.997 and take 0.26 ms, where all take
+0.41; of 465, half as many again 0.993 (all of the nearer half) and 0.41, where all take 0.53. Beyond that all are
+compared."""
 
 _OMP_QUERIES = 8
 
@@ -54,7 +52,7 @@ _GPU_MOST = 2048  # results and lists a query that FAISS's GPU code takes
 
 @functools.cache
 def faiss_module() -> Any:
-    """FAISS, set up: a third of a second of import that an exact search never pays.
+    """Import FAISS and set it up: a third of a second that an exact search never pays.
 
     Raises:
         GenerationError: it is not installed, or does not load here.
@@ -76,13 +74,13 @@ def _threads() -> int:
 
 
 def gpus() -> int:
-    """GPUs that this FAISS can use; 0 for faiss-cpu."""
+    """Return the number of GPUs that this FAISS can use; 0 for faiss-cpu."""
     faiss = faiss_module()
     return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
 
 
 def require_gpu() -> None:
-    """See that there is a GPU to search on.
+    """Check that there is a GPU to search on.
 
     Raises:
         GenerationError: there is none, or FAISS is the one without.
@@ -97,8 +95,8 @@ def require_gpu() -> None:
 class Near:
     """Lists near q queries, nearest first."""
 
-    queries: Floats  # (q, dim) as the lists know them
-    scores: Floats  # (q, m) of the lists' centres
+    queries: Float32s  # (q, dim) as the lists know them
+    scores: Float32s  # (q, m) of the lists' centroids
     lists: Ints  # (q, m), -1 for none
 
 
@@ -118,7 +116,7 @@ class Ivf:
 
     @classmethod
     def read(cls, path: Path, n: int, dim: int, nlist: int) -> Ivf:
-        """The index in a file whose hash was checked: FAISS holds no checksum and loads flipped bytes silently.
+        """Open the index in a file whose hash was checked: FAISS has no checksum and loads flipped bytes silently.
 
         Raises:
             OSError: the file cannot be read.
@@ -136,12 +134,12 @@ class Ivf:
             raise GenerationError(f"{path} holds {index.ntotal} x {index.d} in {ivf.nlist} lists, not {n} x {dim}")
         return ivf
 
-    def let_go(self) -> None:
-        """Gives back the memory of the file's pages that were touched; they are read again when they are needed."""
+    def release_pages(self) -> None:
+        """Drop the file's pages from memory; they are read again when they are needed."""
         drop_page_cache(self._file)
 
     def use_gpu(self) -> None:
-        """Answers queries without a filter from a copy on the GPU, if there is one and it fits."""
+        """Search without a filter in a copy on the GPU, if there is one and it fits."""
         faiss = faiss_module()
         if not gpus():
             return
@@ -153,7 +151,7 @@ class Ivf:
 
     @property
     def nlist(self) -> int:
-        """How many lists."""
+        """Number of lists."""
         return int(self._inner.nlist)
 
     @property
@@ -161,24 +159,24 @@ class Ivf:
         """Bytes read for each row of a visited list."""
         return int(self._inner.code_size)
 
-    def nearest(self, queries: Floats, count: int) -> Near:
-        """The nearest lists to each query, `count` of them or all there are."""
+    def nearest(self, queries: Float32s, count: int) -> Near:
+        """Return the nearest lists to each query, `count` of them or all there are."""
         faiss = faiss_module()
         if self._index is not self._inner and hasattr(self._index, "chain"):
             queries = faiss.downcast_VectorTransform(self._index.chain.at(0)).apply(np.ascontiguousarray(queries))
         queries = np.ascontiguousarray(queries)
         count = min(count, self.nlist)
-        times = next((each for share, each in _CENTRES_COMPARED if count <= share * self.nlist), None)
+        times = next((each for share, each in _CENTROIDS_COMPARED if count <= share * self.nlist), None)
         quantizer = faiss.downcast_index(self._inner.quantizer)
         if times is None or not isinstance(quantizer, faiss.IndexRefine):
-            return Near(queries, *self._centres.search(queries, count))
+            return Near(queries, *self._centroid_index.search(queries, count))
         return Near(
             queries, *quantizer.search(queries, count, params=faiss.IndexRefineSearchParameters(k_factor=times))
         )
 
     @property
-    def _centres(self) -> Any:
-        """The centres themselves, whatever finds the near ones."""
+    def _centroid_index(self) -> Any:
+        """The exact index of centroids, whatever finds the near ones."""
         faiss = faiss_module()
         quantizer = faiss.downcast_index(self._inner.quantizer)
         return faiss.downcast_index(quantizer.refine_index) if isinstance(quantizer, faiss.IndexRefine) else quantizer
@@ -189,7 +187,7 @@ class Ivf:
         return np.array([self._inner.invlists.list_size(number) for number in range(self.nlist)], np.int64)
 
     def count_by_list(self, keep: Mask) -> Ints:
-        """About how many rows of each list are in a mask ``(n,)``: ``(nlist,)``, counted on 65,536 of them at most."""
+        """Return about how many rows of a mask ``(n,)`` each list has, ``(nlist,)``; 65,536 of them are counted."""
         rows = np.flatnonzero(keep)
         step = -(-rows.size // COUNTED_ROWS) or 1
         kept: Ints = np.bincount(self.list_of_row[rows[::step]], minlength=self.nlist) * step
@@ -211,23 +209,23 @@ class Ivf:
         """Rows that a query reads in the lists it visits, to what it would read of lists of equal size; 1 at best."""
         return float(self._inner.invlists.imbalance_factor())
 
-    def centroids(self) -> Floats:
-        """The lists' centres, ``(nlist, dim)``, as they were before any rotation."""
+    def centroids(self) -> Float32s:
+        """Return the lists' centroids, ``(nlist, dim)``, as they were before any rotation."""
         faiss = faiss_module()
-        centres = np.asarray(self._centres.reconstruct_n(0, self.nlist), np.float32)
+        centroids = np.asarray(self._centroid_index.reconstruct_n(0, self.nlist), np.float32)
         if self._index is not self._inner and hasattr(self._index, "chain"):
             rotation = faiss.downcast_VectorTransform(self._index.chain.at(0))
-            centres = np.asarray(rotation.reverse_transform(centres), np.float32)
-        return centres
+            centroids = np.asarray(rotation.reverse_transform(centroids), np.float32)
+        return centroids
 
-    def search(self, queries: Floats, k: int, nprobe: int, bits: NDArray[np.uint8] | None = None) -> Ints:
-        """The rows that the codes rank first, ``(q, k)``, -1 where the visited lists hold no more.
+    def search(self, queries: Float32s, k: int, nprobe: int, bits: NDArray[np.uint8] | None = None) -> Ints:
+        """Return the rows that the codes rank first, ``(q, k)``, -1 where the visited lists hold no more.
 
         Args:
             queries: ``(q, dim)`` unit rows.
             k: how many.
             nprobe: lists to visit; more than there are is all of them.
-            bits: a bit for each row that may be answered, the first row's the lowest; all when None.
+            bits: a bit for each row that may be returned, the first row's the lowest; all when None.
         """
         faiss = faiss_module()
         nprobe = min(nprobe, self.nlist)
@@ -244,15 +242,15 @@ class Ivf:
         return np.asarray(rows, np.int64)
 
     def search_near(self, near: Near, k: int, bits: NDArray[np.uint8]) -> Ints:
-        """As `search` of the lists that were chosen for each query."""
+        """Search as `search` the lists that were chosen for each query."""
         count = len(near.queries)
         params = self._params(near.lists.shape[1], bits)
         limit_threads(count)
         scores, rows = np.empty((count, k), np.float32), np.empty((count, k), np.int64)
         # the C++ method itself: the Python one around it takes no parameters yet ("params not supported", 1.15.1)
         arrays = (faiss_module().swig_ptr(each) for each in (near.queries, near.lists, near.scores, scores, rows))
-        at, lists, centres, to_scores, to_rows = arrays
-        self._inner.search_preassigned_c(count, at, k, lists, centres, to_scores, to_rows, False, params)
+        at, lists, centroids, to_scores, to_rows = arrays
+        self._inner.search_preassigned_c(count, at, k, lists, centroids, to_scores, to_rows, False, params)
         return rows
 
     def _params(self, nprobe: int, bits: NDArray[np.uint8] | None) -> Any:
@@ -274,11 +272,11 @@ class Ivf:
 
 
 def limit_threads(queries: int) -> None:
-    """One thread for a few queries, which are done before others are awake; all for many, and for what fills an index.
+    """Set one thread for a few queries, which are done before others are awake; all for many, and for filling lists.
 
     It holds for the calling thread until the next call.
 
     With it, and without BLAS in `exact.cosines`, the median of 100,000 x 256 on two busy cores fell from 21 to 0.7 ms.
     """
-    threads = _threads()  # asked for before the first limit is set, which is the calling thread's alone
+    threads = _threads()  # read before the first limit is set, which is the calling thread's alone
     faiss_module().omp_set_num_threads(1 if queries < _OMP_QUERIES else threads)

@@ -1,4 +1,4 @@
-"""Generations written aside, synced, renamed, then pointed to; tuned again and dropped. Knows files, no searching.
+"""The publication of generations: written aside, synced, renamed, then pointed to; tuned again and dropped.
 
 A builder killed at any moment leaves the old pointer, and a folder that the next builder clears away. A disk that fills
 up ends the build with one line and changes nothing that is in use.
@@ -21,7 +21,7 @@ import numpy as np
 from e2vsearch.errors import GenerationBusy, GenerationError
 from e2vsearch.feed import Snapshot
 from e2vsearch.files import TEMPORARY, atomic_write, open_mapped, sha256, sync
-from e2vsearch.vectors.exact import Floats, Ints, unit
+from e2vsearch.vectors.exact import Float32s, Ints, unit32
 from e2vsearch.vectors.faiss.nprobe import Tuned
 from e2vsearch.vectors.faiss.storage import (
     CURRENT,
@@ -45,15 +45,15 @@ _ASIDE = ".building-"
 
 @contextlib.contextmanager
 def locked(folder: Path, wait_s: float = 0.0) -> Iterator[Path]:
-    """The ``generations`` folder, made if need be, under the lock that lets one builder at a time in.
+    """Hold the build lock, and yield the ``generations`` folder, made if need be.
 
     Args:
         folder: holds ``generations`` and the lock.
         wait_s: how long to wait for another builder.
 
     Raises:
-        GenerationBusy: another builder is still at it.
-        GenerationError: the disk is full, read-only or otherwise unwilling.
+        GenerationBusy: another process is still building.
+        GenerationError: the disk is full, read-only or fails.
     """
     from filelock import FileLock, Timeout
 
@@ -70,7 +70,7 @@ def locked(folder: Path, wait_s: float = 0.0) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def building(folder: Path, wait_s: float = 0.0) -> Iterator[Path]:
-    """An empty folder to build in, under the lock; gone at the end. Arguments and errors are those of `locked`."""
+    """Yield an empty folder to build in, under the lock; removed at the end. Arguments and errors are of `locked`."""
     with locked(folder, wait_s) as root:
         for left in root.glob(f"{_ASIDE}*"):  # by a builder that was killed: this one holds the lock
             shutil.rmtree(left, ignore_errors=True)
@@ -85,7 +85,7 @@ def building(folder: Path, wait_s: float = 0.0) -> Iterator[Path]:
 
 
 def copy(snapshot: Snapshot, aside: Path, dim: int, progress: Callable[[int, int], None]) -> int:
-    """Writes all segments of a snapshot, vectors scaled to length one, a batch in memory at a time; how many.
+    """Write all segments of a snapshot, scaled to length one, a batch in memory at a time; return how many.
 
     Raises:
         GenerationError: the snapshot's ids do not ascend or its vectors are of another dimension.
@@ -101,7 +101,7 @@ def copy(snapshot: Snapshot, aside: Path, dim: int, progress: Callable[[int, int
                 continue
             if batch.ids[0] <= last or (batch.ids[1:] <= batch.ids[:-1]).any() or batch.vectors.shape[1:] != (dim,):
                 raise GenerationError("the catalog gave segments out of order or of another dimension: report this")
-            vectors.write(unit(batch.vectors).astype("<f4", copy=False).data)
+            vectors.write(unit32(batch.vectors).astype("<f4", copy=False).data)
             ids.write(np.ascontiguousarray(batch.ids, "<i8").data)
             of.write(np.ascontiguousarray(batch.recordings, "<i8").data)
             n, last = n + len(batch.ids), int(batch.ids[-1])
@@ -109,13 +109,13 @@ def copy(snapshot: Snapshot, aside: Path, dim: int, progress: Callable[[int, int
     return n
 
 
-def copied(aside: Path, n: int, dim: int) -> tuple[Floats, Ints]:
-    """The vectors and ids that `copy` wrote, mapped."""
+def copied(aside: Path, n: int, dim: int) -> tuple[Float32s, Ints]:
+    """Return the vectors and ids that `copy` wrote, mapped."""
     return open_mapped(aside / VECTORS, "<f4", (n, dim)), open_mapped(aside / IDS, "<i8", (n,))
 
 
 def publish(aside: Path, keep: int, describe: Callable[[dict[str, FileSum], str], Manifest]) -> Manifest:
-    """Makes what was built the current generation, for good once this returns.
+    """Make what was built the current generation, durable once this returns.
 
     Args:
         aside: the folder of `building`.
@@ -145,7 +145,7 @@ def publish(aside: Path, keep: int, describe: Callable[[dict[str, FileSum], str]
 
 
 def retune(root: Path, pointer: Pointer, tuned: Tuned) -> None:
-    """Gives the generation that is pointed to another tuning, for good once this returns; call it under the lock."""
+    """Give the generation that is pointed to another tuning, durable once this returns; requires the build lock."""
     content = (json.dumps(asdict(tuned), indent=2) + "\n").encode()
     new = Pointer(pointer.name, pointer.manifest_sha256, hashlib.sha256(content).hexdigest())
     atomic_write(new.tuned_path(root), content)
@@ -156,14 +156,14 @@ def retune(root: Path, pointer: Pointer, tuned: Tuned) -> None:
 
 
 def drop(root: Path) -> int:
-    """Removes every generation, and gives their number; call it under the lock. Who has one mapped keeps it."""
+    """Delete all generations and return how many; requires the build lock. Processes that have one mapped keep it."""
     (root / CURRENT).unlink(missing_ok=True)
     sync(root)
     return _remove(root, [path.name for path in root.iterdir() if NAME.fullmatch(path.name)])
 
 
 def _prune(root: Path, current: str, keep: int) -> None:
-    """Removes old generations; what cannot be removed now, the next build removes."""
+    """Delete old generations; what cannot be deleted now, the next build deletes."""
     names = sorted(path.name for path in root.iterdir() if path.name != current and NAME.fullmatch(path.name))
     _remove(root, names[: max(0, len(names) - max(keep - 1, 0))])
 

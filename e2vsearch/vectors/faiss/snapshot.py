@@ -1,8 +1,8 @@
-"""What a search sees at one moment: a generation, without what is gone, and with what came since. Knows no disk.
+"""The collection as one search sees it: a generation, its tombstones, and the delta that came since.
 
-Segments that came after a generation are few (`VectorIndex.due` sees to it) and compared exactly; those that went stay
-in its files and are masked out. Both cost next to nothing: 5,000 rows of 1024 dimensions take 0.7 ms, and a selector
-of 10,000 dead among 200,000 no measurable time.
+Segments that came after a generation are few (see `IndexLag.due`) and compared exactly; those that went stay in its
+files and are masked out. Both cost next to nothing: 5,000 rows of 1024 dimensions take 0.7 ms, and a selector of 10,000
+tombstones among 200,000 no measurable time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from e2vsearch.feed import Changes, Snapshot, VectorSource
 from e2vsearch.vectors import exact
 from e2vsearch.vectors.engine import Candidates
-from e2vsearch.vectors.exact import Floats, Ints, Mask, UnitVectors, rows_of
+from e2vsearch.vectors.exact import Float32s, Ints, Mask, UnitVectors, rows_of
 from e2vsearch.vectors.faiss import filter
 from e2vsearch.vectors.faiss.filter import RowMask, RowMasks, ascending
 from e2vsearch.vectors.faiss.storage import Generation
@@ -25,27 +25,27 @@ _GATHER_ROWS = 2000  # 2,000 of 100,000 x 256 take 0.3 ms, about what the lists 
 
 @dataclass(frozen=True, slots=True)
 class InMemoryBase:
-    """A whole collection held in memory: what stands in for a generation where there is none and it is small."""
+    """A whole small collection in memory, in place of a generation where there is none."""
 
     rows: UnitVectors
     watermark: int
 
     @classmethod
     def of(cls, snapshot: Snapshot, dim: int) -> InMemoryBase:
-        """All of a snapshot."""
+        """Read all of a snapshot."""
         return cls(UnitVectors.joined([UnitVectors.of(batch) for batch in snapshot.batches()], dim), snapshot.watermark)
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """How the collection differs from a base that read the feed up to its watermark."""
+    """The difference of the collection from a base that read the feed up to its watermark."""
 
     added: Ints  # ascending ids that the base does not have
-    dead: Ints  # rows of the base that are gone
+    tombstones: Ints  # rows of the base that are gone
 
     @classmethod
     def since(cls, ids: Ints, changes: Changes) -> Delta:
-        """The difference that changes make to a base of these ascending ids."""
+        """Return the difference that changes make to a base of these ascending ids."""
         added = np.unique(changes.added)
         removed = np.setdiff1d(changes.removed, added)
         rows, there = rows_of(ids, removed)
@@ -54,7 +54,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class IndexSnapshot:
-    """A consistent picture of the collection; immutable, so any number of threads may search it."""
+    """A consistent state of the collection; immutable, so any number of threads may search it."""
 
     base: Generation | InMemoryBase
     alive: Mask | None  # (n,) over the base's rows; all when None
@@ -67,17 +67,17 @@ class IndexSnapshot:
 
     @classmethod
     def of(cls, base: Generation | InMemoryBase, source: VectorSource, before: IndexSnapshot | None) -> IndexSnapshot:
-        """The base as it is now; vectors of the tail that an earlier view has are not fetched again."""
-        token = source.changes_token(base.watermark)  # before the changes: too old a token only looks again
+        """Return the base as it is now; vectors of the tail that an earlier snapshot has are not fetched again."""
+        token = source.changes_token(base.watermark)  # before the changes: too old a token only reads again
         ids = _rows(base).ids
-        difference = Delta.since(ids, source.changes_since(base.watermark))
+        delta = Delta.since(ids, source.changes_since(base.watermark))
         alive = None
-        if difference.dead.size:
+        if delta.tombstones.size:
             alive = np.ones(len(ids), np.bool_)
-            alive[difference.dead] = False
+            alive[delta.tombstones] = False
         known = before.tail if before is not None else UnitVectors.joined([], source.dim)
-        known = known.where(np.isin(known.ids, difference.added))
-        new = np.setdiff1d(difference.added, known.ids)
+        known = known.where(np.isin(known.ids, delta.added))
+        new = np.setdiff1d(delta.added, known.ids)
         tail = known
         if new.size:
             tail = UnitVectors.joined([known, UnitVectors.of(source.fetch(new))], source.dim)
@@ -87,19 +87,19 @@ class IndexSnapshot:
 
     @property
     def count(self) -> int:
-        """How many segments there are."""
+        """Number of segments."""
         rows = len(_rows(self.base).ids) if self.alive is None else int(self.alive.sum())
         return rows + len(self.tail.ids)
 
     def search(
-        self, queries: Floats, k: int, allowed: Ints | None, excluded: Ints | None, *, compare_all: bool = False
+        self, queries: Float32s, k: int, allowed: Ints | None, excluded: Ints | None, *, compare_all: bool = False
     ) -> Candidates:
-        """The nearest k of the segments that the filter leaves.
+        """Return the nearest k of the segments that the filter leaves.
 
         Args:
             queries: ``(q, dim)`` unit rows.
             k: how many.
-            allowed: ids that may be answered; all when None.
+            allowed: ids that may be returned; all when None.
             excluded: ids that may not.
             compare_all: leave the index aside.
         """
@@ -120,8 +120,10 @@ class IndexSnapshot:
             scores, ids = best.result()
         return Candidates(ids, scores, searched, found is None)
 
-    def _through_lists(self, queries: Floats, k: int, kept: RowMask | None, count: int) -> tuple[Floats, Ints] | None:
-        """The base's k best by way of its lists; None where comparing all is as fast, or the only sure way."""
+    def _through_lists(
+        self, queries: Float32s, k: int, kept: RowMask | None, count: int
+    ) -> tuple[Float32s, Ints] | None:
+        """Return the base's k best by way of its lists; None where all should be compared."""
         if not isinstance(self.base, Generation) or self.base.ivf is None or count <= _GATHER_ROWS:
             return None
         ivf, vectors = self.base.ivf, self.base.vectors
@@ -142,7 +144,7 @@ class IndexSnapshot:
         return scores, rows
 
     def one_a_recording(self, found: Candidates, most: int) -> Candidates:
-        """Of what each query found, the best of each recording, of at most so many recordings."""
+        """Return the best segment of each recording that a query found, of at most so many recordings."""
         ids, scores = np.full_like(found.ids, -1), np.full_like(found.scores, -np.inf)
         for row, recordings in enumerate(self._recordings_of(found.ids)):
             first = exact.first_of_each(recordings)[:most]
@@ -150,15 +152,15 @@ class IndexSnapshot:
         return replace(found, ids=ids[:, :most], scores=scores[:, :most])
 
     def _recordings_of(self, ids: Ints) -> Ints:
-        """The recordings of ids of any shape, -1 for one that is not there."""
+        """Return the recordings of ids of any shape, -1 for one that is not there."""
         found = np.full_like(ids, -1)
         for part in (_rows(self.base), self.tail):
             at, there = rows_of(part.ids, ids)
             found[there] = part.recordings[at[there]]
         return found
 
-    def vectors_of(self, ids: Ints) -> tuple[Floats, Mask]:
-        """Unit vectors of ids ``(n,)``, and which of them are there; zeros for those that are not."""
+    def vectors_of(self, ids: Ints) -> tuple[Float32s, Mask]:
+        """Return unit vectors of ids ``(n,)``, and which of them are there; zeros for those that are not."""
         vectors = np.zeros((len(ids), self.tail.vectors.shape[1]), np.float32)
         present = np.zeros(len(ids), np.bool_)
         rows = _rows(self.base)
@@ -172,8 +174,8 @@ class IndexSnapshot:
         return vectors, present
 
 
-def stream(source: VectorSource, queries: Floats, k: int, allowed: Ints | None, excluded: Ints | None) -> Candidates:
-    """As `IndexSnapshot.search`, comparing all segments as the source reads them out; a batch in memory at a time."""
+def stream(source: VectorSource, queries: Float32s, k: int, allowed: Ints | None, excluded: Ints | None) -> Candidates:
+    """Search as `IndexSnapshot.search`, comparing all segments as the source reads them, a batch at a time."""
     searched, best = 0, exact.Best(len(queries), k)
     allowed = None if allowed is None else ascending(allowed)
     with source.snapshot() as snapshot:

@@ -1,4 +1,4 @@
-"""How an index stands: how far the collection has moved on, whether a build is due, what is promised. Only looks."""
+"""The state of an index: its lag, whether a build is due, its recall, and the audit of a generation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from e2vsearch.feed import Batch, VectorSource
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors import exact
-from e2vsearch.vectors.exact import Floats, Ints, UnitVectors, rows_of
+from e2vsearch.vectors.exact import Float32s, Ints, UnitVectors, rows_of
 from e2vsearch.vectors.faiss.builder import GROWN, BuildTarget
-from e2vsearch.vectors.faiss.nprobe import recall_now
+from e2vsearch.vectors.faiss.nprobe import measure_recall
 from e2vsearch.vectors.faiss.snapshot import Delta, IndexSnapshot
 from e2vsearch.vectors.faiss.storage import Generation
 from e2vsearch.vectors.verify import SAME, vectors
@@ -21,24 +21,24 @@ _SMALL = 1000  # SQLite reads 60,000 vectors a second and more: no generation is
 
 _TAIL_ROWS, _TAIL_SHARE = 5000, 0.05  # a tail longer than both is due to be built in
 
-_DEAD_SHARE = 0.1  # of the generation
+_TOMBSTONE_SHARE = 0.1  # of the generation
 
 _DRIFTED = 0.01  # of recall, which the same queries of the same index never lose
 
 
 @dataclass(frozen=True, slots=True)
 class IndexLag:
-    """How far the collection is from its generation, without reading a vector."""
+    """The distance of the collection from its generation, counted without reading a vector."""
 
     base: Generation | None
     damage: str | None
     live: int
     tail: int
-    dead: int
+    tombstones: int
 
     @property
     def due(self) -> str | None:
-        """Why a build is due; None if none is. Below 1,000 segments only a damaged one is."""
+        """The reason why a build is due; None if none is. Below 1,000 segments only a damaged one is."""
         if self.damage is not None:
             return self.damage
         if self.live < _SMALL:
@@ -50,21 +50,21 @@ class IndexLag:
             return f"the index's lists were made for {trained.n} segments, {self.live} are there now"
         if self.tail > max(_TAIL_ROWS, _TAIL_SHARE * n):
             return f"{self.tail} segments came since the index was built over {n}"
-        if self.dead > _DEAD_SHARE * n:
-            return f"{self.dead} of the index's {n} segments are gone"
+        if self.tombstones > _TOMBSTONE_SHARE * n:
+            return f"{self.tombstones} of the index's {n} segments are gone"
         return None
 
-    def status(self, wanted: BuildTarget, drift: str | None) -> IndexStatus:
-        """All of it.
+    def status(self, goal: BuildTarget, drift: str | None) -> IndexStatus:
+        """Return all that is known of the index.
 
         Args:
-            wanted: what the next build is for.
-            drift: what `drift` found, if it was asked.
+            goal: of the next build.
+            drift: as `drift` returned it; None where it was not measured.
         """
         base = self.base
         if base is None:
             return IndexStatus(
-                "none", 0, self.tail, 0, wanted.target, damage=self.damage, due=self.due, asked_kind=wanted.kind
+                "none", 0, self.tail, 0, goal.recall, damage=self.damage, due=self.due, requested_kind=goal.kind
             )
         manifest, tuned = base.manifest, base.tuned
         first = tuned.tunings[0] if tuned.tunings else None
@@ -72,7 +72,7 @@ class IndexLag:
             kind=manifest.kind,
             n=manifest.n,
             tail=self.tail,
-            tombstones=self.dead,
+            tombstones=self.tombstones,
             target=tuned.target,
             recall=tuned.recall,
             nlist=manifest.nlist,
@@ -87,26 +87,26 @@ class IndexLag:
             due=self.due,
             recall_stored=first.recall_stored if first else 1.0,
             sample_stored=first.sample_stored if first else 0,
-            recall_asked=first.recall_asked if first else None,
-            sample_asked=first.sample_asked if first else 0,
+            recall_queries=first.recall_queries if first else None,
+            sample_queries=first.sample_queries if first else 0,
             measured_at=tuned.measured_at,
-            asked_kind=wanted.kind,
+            requested_kind=goal.kind,
             trained_n=manifest.trained.n if manifest.trained else None,
             trained_at=manifest.trained.at if manifest.trained else None,
             drift=drift,
         )
 
 
-def drift(base: Generation | None, asked: Floats) -> str | None:
-    """How far what is found now is from what was promised, and the cure; None where it is as promised.
+def drift(base: Generation | None, queries: Float32s) -> str | None:
+    """Return how far recall is from what was promised, and the cure; None where it is as promised.
 
-    Measures recall at the setting in use, on stored vectors and on the last queries `asked`: reads every vector of the
+    Measures recall at the setting in use, on stored vectors and on the last `queries`: reads every vector of the
     generation once.
     """
     if base is None or base.ivf is None:
         return None
     tuning = base.tuned.tunings[0]
-    stored, real = recall_now(base.ivf, base.vectors, base.ids, tuning, base.manifest.seed, asked)
+    stored, real = measure_recall(base.ivf, base.vectors, base.ids, tuning, base.manifest.seed, queries)
     for recall, whose in ((stored, "stored vectors"), (real, "the last queries")):
         if recall is not None and recall < min(base.tuned.target, tuning.recall) - _DRIFTED:
             return (
@@ -126,7 +126,7 @@ _TRIES = 5
 
 
 def problems(base: Generation, source: VectorSource, seed: int) -> list[str]:
-    """What is wrong with an open generation, one line each.
+    """Return everything that is wrong with an open generation, one line each.
 
     Args:
         base: its files were hashed when it was opened.
@@ -137,14 +137,14 @@ def problems(base: Generation, source: VectorSource, seed: int) -> list[str]:
 
 
 def _ids(base: Generation, source: VectorSource) -> str | None:
-    """Whether the generation, less what went and with what came, is the set of the source's segments."""
+    """Compare the generation, less what went and with what came, with the set of the source's segments."""
     for _ in range(_TRIES):
         token = source.changes_token(base.watermark)
-        difference = Delta.since(base.ids, source.changes_since(base.watermark))
+        delta = Delta.since(base.ids, source.changes_since(base.watermark))
         theirs = source.fingerprint()
         if source.changes_token(base.watermark) != token:
             continue  # something was written in between
-        ours = fingerprint(np.union1d(np.delete(base.ids, difference.dead), difference.added))
+        ours = fingerprint(np.union1d(np.delete(base.ids, delta.tombstones), delta.added))
         if ours == theirs:
             return None
         return f"{base.name} and what changed since hold {ours[0]} segments, the catalog {theirs[0]}, not all the same"
@@ -156,7 +156,7 @@ def _vectors(base: Generation, source: VectorSource, seed: int) -> str | None:
     for batch in _batches(base, source, seed):
         at, there = rows_of(base.ids, batch.ids)
         at = at[there]
-        off = np.abs(base.vectors[at] - exact.unit(batch.vectors[there])).max(axis=1, initial=0.0)
+        off = np.abs(base.vectors[at] - exact.unit32(batch.vectors[there])).max(axis=1, initial=0.0)
         wrong += int(((off > SAME) | (base.recordings[at] != batch.recordings[there])).sum())
         compared += at.size
     return f"{base.name} has {wrong} of {compared} vectors other than the catalog's" if wrong else None
@@ -174,14 +174,14 @@ def _recall(base: Generation) -> str | None:
     if base.ivf is None:
         return None
     tuning = base.tuned.tunings[0]
-    recall, _ = recall_now(base.ivf, base.vectors, base.ids, tuning, base.manifest.seed, None)
+    recall, _ = measure_recall(base.ivf, base.vectors, base.ids, tuning, base.manifest.seed, None)
     if recall < tuning.recall_stored - _SLACK:
         return f"{base.name} finds {recall:.3f} of the exact top {tuning.k}, {tuning.recall_stored:.3f} when measured"
     return None
 
 
 def fingerprint(ids: Ints) -> tuple[int, int, int, int]:
-    """Count, least, greatest and exclusive-or of ascending ids; zeros when there are none."""
+    """Return count, least, greatest and exclusive-or of ascending ids; zeros when there are none."""
     if not ids.size:
         return 0, 0, 0, 0
     return ids.size, int(ids[0]), int(ids[-1]), int(np.bitwise_xor.reduce(ids))
@@ -193,14 +193,14 @@ _END_ROWS = 64
 
 
 def differs(source: VectorSource, now: IndexSnapshot, ids: Ints) -> bool:
-    """Whether any of up to 256 of the ids, evenly spread, has another vector in the view than in the source."""
+    """Tell whether any of up to 256 of the ids, evenly spread, has another vector here than in the source."""
     spots = ids[np.linspace(0, len(ids) - 1, min(len(ids), _SPOT_ROWS)).astype(np.int64)]
     (mapped, present), (stored, there) = now.vectors_of(spots), vectors(source, spots)
     return bool((np.abs(mapped - stored)[present & there] > SAME).any())
 
 
 def same_end(source: VectorSource, base: Generation) -> bool:
-    """Whether the last segments of a generation have the vectors that the source has, as far as they are still there.
+    """Tell whether the last segments of a generation have the source's vectors, as far as they are still there.
 
     A catalog restored from a backup gives the ids that it had lost to new segments: the watermark soon looks right
     again, and what the generation has under those ids would hide what is there now.

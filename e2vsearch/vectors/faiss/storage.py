@@ -1,8 +1,8 @@
-"""One immutable index on disk, opened and checked. Knows files, nothing of searching, building or SQL.
+"""One immutable generation on disk, opened and checked, with its manifest and pointer.
 
-What a reader maps is what a builder wrote, or it is refused (`manifest` says how that is known). FAISS itself has no
-checksum; 4 KiB of random bytes in its codes load silently, and a torn file can end the process. A reader keeps its maps
-when a newer generation takes over or its own is removed.
+What a reader maps is what a builder wrote, by size and hash, or it is refused. FAISS itself has no checksum; 4 KiB of
+random bytes in its codes load silently, and a torn file can end the process. A reader keeps its maps when a newer
+generation takes over or its own is removed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numpy as np
 from e2vsearch.errors import GenerationError
 from e2vsearch.feed import VectorSource
 from e2vsearch.files import FileState, atomic_write, file_state, open_mapped, sha256
-from e2vsearch.vectors.exact import Floats, Ints
+from e2vsearch.vectors.engine import KINDS
+from e2vsearch.vectors.exact import Float32s, Ints
 from e2vsearch.vectors.faiss.ivf import Ivf
 from e2vsearch.vectors.faiss.nprobe import Tuned, Tuning
 
@@ -40,7 +41,7 @@ class Generation:
     Attributes:
         pointer: what points to it.
         manifest: what it is.
-        tuned: what it promises now.
+        tuned: its settings and recall now.
         ids: ``(n,)`` segments, ascending.
         recordings: ``(n,)`` the recording of each.
         vectors: ``(n, dim)`` unit float32.
@@ -48,7 +49,7 @@ class Generation:
     """
 
     def __init__(self, root: Path, pointer: Pointer, source: VectorSource, *, rehash: bool = False) -> None:
-        """Opens and checks what `pointer` points to.
+        """Open and check what `pointer` points to.
 
         Args:
             root: the ``generations`` folder.
@@ -69,7 +70,7 @@ class Generation:
             self._looks = [(str(self._folder / name), look) for name, look in found.items()]
             self.ids: Ints = open_mapped(self._folder / IDS, "<i8", (manifest.n,))
             self.recordings: Ints = open_mapped(self._folder / RECORDINGS, "<i8", (manifest.n,))
-            self.vectors: Floats = open_mapped(self._folder / VECTORS, "<f4", (manifest.n, manifest.dim))
+            self.vectors: Float32s = open_mapped(self._folder / VECTORS, "<f4", (manifest.n, manifest.dim))
             self._file: int | None = None
             if hasattr(os, "pread"):  # not on Windows
                 self._file = os.open(self._folder / VECTORS, os.O_RDONLY)
@@ -79,14 +80,14 @@ class Generation:
             self.ivf = None
             if manifest.kind != "flat":
                 self.ivf = Ivf.read(self._folder / IVF, manifest.n, manifest.dim, manifest.nlist or 0)
-                if manifest.asked_kind == "gpu":
+                if manifest.requested_kind == "gpu":
                     self.ivf.use_gpu()
         except (OSError, ValueError, GenerationError) as error:
             raise GenerationError(f"index generation {self.name} cannot be used: {error}") from error
 
     @property
     def name(self) -> str:
-        """Its folder's name."""
+        """Name of its folder."""
         return self.pointer.name
 
     @property
@@ -99,8 +100,8 @@ class Generation:
         """Bytes on disk, the manifest not counted."""
         return sum(file.size for file in self.manifest.files.values())
 
-    def gather(self, rows: Ints) -> Floats:
-        """The vectors of rows ``(…)``, ``(…, dim)``, not to be written to; few are read, not mapped.
+    def gather(self, rows: Ints) -> Float32s:
+        """Return the vectors of rows ``(…)``, ``(…, dim)``, not to be written to; few are read, not mapped.
 
         A map brings in what lies around each row, 64 KiB or, where the kernel keeps a file in large folios, 2 MiB: all
         of the file counts as resident after a few hundred queries. 60 rows of 4 KiB take 80 us so, 100 into buffers
@@ -116,7 +117,7 @@ class Generation:
         return np.frombuffer(read, "<f4").reshape(*rows.shape, self.manifest.dim)
 
     def unchanged(self) -> bool:
-        """Whether its files still look as they did when they were checked; some microseconds."""
+        """Tell whether its files still look as they did when they were checked; some microseconds."""
         try:
             return all(file_state(path) == look for path, look in self._looks)
         except OSError:
@@ -131,7 +132,7 @@ def _check_origin(manifest: Manifest, source: VectorSource) -> None:
 
 
 def _checked(folder: Path, manifest: Manifest, *, rehash: bool) -> dict[str, FileState]:
-    """The state of each file, after its size and hash were found right, now or when it was last in that state."""
+    """Return the state of each file, once its size and hash were right, now or when it was last in that state."""
     found = states(folder, manifest)
     for name, file in manifest.files.items():
         if found[name][0] != file.size:
@@ -140,14 +141,14 @@ def _checked(folder: Path, manifest: Manifest, *, rehash: bool) -> dict[str, Fil
         return found
     for name, file in manifest.files.items():
         if sha256(folder / name) != file.sha256:
-            _stamp_of(folder).unlink(missing_ok=True)  # nobody else shall trust it either
+            _stamp_of(folder).unlink(missing_ok=True)  # no other process shall trust it either
             raise GenerationError(f"{name} is not what its builder wrote")
     stamp(folder, found)
     return found
 
 
 def states(folder: Path, manifest: Manifest) -> dict[str, FileState]:
-    """The state of each of a generation's files."""
+    """Return the state of each of a generation's files."""
     return {name: file_state(folder / name) for name in manifest.files}
 
 
@@ -156,7 +157,7 @@ def _stamp_of(folder: Path) -> Path:
 
 
 def stamp(folder: Path, found: dict[str, FileState]) -> None:
-    """Notes that files in this state were found right, beside the folder; without the right to write, never mind."""
+    """Note beside the folder that files in this state are right; skipped without the right to write."""
     with contextlib.suppress(OSError):
         atomic_write(_stamp_of(folder), json.dumps({"at": time.time_ns(), "files": found}).encode())
 
@@ -173,7 +174,8 @@ def _stamped(folder: Path) -> dict[str, FileState] | None:
     return found if all(mtime < settled for _, mtime, _ in found.values()) else None
 
 
-FORMAT = 2
+FORMAT = 3
+"""Format 2 kept no recall model and had the kind ``ivf-sq8``: a generation of it is built anew."""
 
 VECTORS, IDS, RECORDINGS, IVF = "vectors.f32", "ids.i64", "recordings.i64", "ivf.faiss"
 
@@ -190,7 +192,7 @@ _POINTER = re.compile(rf"({NAME.pattern}) ([0-9a-f]{{64}})(?: ([0-9a-f]{{64}}))?
 
 @dataclass(frozen=True, slots=True)
 class FileSum:
-    """What a file must be."""
+    """Size and hash that a file must have."""
 
     size: int
     sha256: str
@@ -198,13 +200,13 @@ class FileSum:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All there is to know about a generation but its vectors; ``manifest.json``."""
+    """The description of a generation; ``manifest.json``."""
 
     format: int
     e2vsearch: str  # version that built it
     faiss: str | None  # None: no FAISS file
     kind: str
-    asked_kind: str  # what was asked for: the next build asks the same, unless told otherwise
+    requested_kind: str  # the kind that the next build makes too, unless another is requested
     dim: int
     n: int
     watermark: int  # how far it has read the change feed
@@ -219,12 +221,12 @@ class Manifest:
     files: dict[str, FileSum]
 
     def to_json(self) -> bytes:
-        """The file's content."""
+        """Return the file's content."""
         return (json.dumps(asdict(self), indent=2) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> Manifest:
-        """The manifest in a file's content.
+        """Parse a file's content.
 
         Raises:
             GenerationError: of another format, or not a manifest.
@@ -232,7 +234,9 @@ class Manifest:
         try:
             fields: dict[str, Any] = json.loads(content)
             if fields["format"] != FORMAT:
-                raise GenerationError(f"it is of format {fields['format']!r}, this e2vsearch reads {FORMAT}")
+                raise GenerationError(
+                    f"it is of format {fields['format']!r}, this e2vsearch reads {FORMAT}: e2vsearch index build"
+                )
             fields["tuned"] = Tuned.from_fields(fields["tuned"])
             if fields["trained"] is not None:
                 trained = fields["trained"]
@@ -240,32 +244,32 @@ class Manifest:
             fields["files"] = {name: FileSum(**file) for name, file in fields["files"].items()}
             return cls(**fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise GenerationError(f"{MANIFEST} makes no sense ({error})") from error
+            raise GenerationError(f"{MANIFEST} is invalid ({error})") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """What ``CURRENT`` says."""
+    """The content of ``CURRENT``."""
 
     name: str
     manifest_sha256: str
     tuned_sha256: str | None = None  # of the tuning that took the place of the manifest's
 
     def to_bytes(self) -> bytes:
-        """The file's content."""
+        """Return the file's content."""
         parts = (self.name, self.manifest_sha256, self.tuned_sha256)
         return (" ".join(part for part in parts if part is not None) + "\n").encode()
 
     def tuned_path(self, root: Path) -> Path:
-        """Where that tuning is: a new one has a new name, so that neither is ever half there."""
+        """Return the path of that tuning: a new one has a new name, so that neither is ever half there."""
         return root / f"{self.name}.{(self.tuned_sha256 or '')[:16]}{TUNED}"
 
 
 def read_pointer(root: Path) -> Pointer | None:
-    """What ``CURRENT`` says; None without one.
+    """Return the content of ``CURRENT``; None without one.
 
     Raises:
-        GenerationError: it says nothing that makes sense, or cannot be read.
+        GenerationError: it is invalid, or cannot be read.
     """
     try:
         with (root / CURRENT).open("rb") as file:
@@ -281,7 +285,7 @@ def read_pointer(root: Path) -> Pointer | None:
 
 
 def pointer_state(root: Path) -> FileState | None:
-    """Differs whenever ``CURRENT`` was replaced; some microseconds."""
+    """Return a value that differs whenever ``CURRENT`` was replaced; some microseconds."""
     try:
         return file_state(f"{root}/{CURRENT}")  # joined by `/` it takes 3 us more
     except OSError:
@@ -289,20 +293,17 @@ def pointer_state(root: Path) -> FileState | None:
 
 
 def read_manifest(root: Path, pointer: Pointer) -> Manifest:
-    """The manifest that is pointed to.
+    """Return the manifest that is pointed to.
 
     Raises:
         GenerationError: it is not what its builder wrote.
         OSError: it cannot be read.
     """
-    content = (root / pointer.name / MANIFEST).read_bytes()
-    if hashlib.sha256(content).hexdigest() != pointer.manifest_sha256:
-        raise GenerationError(f"{MANIFEST} is not what its builder wrote")
-    return Manifest.from_json(content)
+    return Manifest.from_json(_manifest_bytes(root, pointer))
 
 
 def read_tuned(root: Path, pointer: Pointer, manifest: Manifest) -> Tuned:
-    """What holds of a generation now: its last tuning, or its builder's.
+    """Return what holds of a generation now: its last tuning, or its builder's.
 
     Raises:
         GenerationError: that tuning is not what was written.
@@ -310,31 +311,44 @@ def read_tuned(root: Path, pointer: Pointer, manifest: Manifest) -> Tuned:
     """
     if pointer.tuned_sha256 is None:
         return manifest.tuned
-    path = pointer.tuned_path(root)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != pointer.tuned_sha256:
-        raise GenerationError(f"{path.name} is not what was written")
     try:
-        return Tuned.from_fields(json.loads(content))
+        return Tuned.from_fields(json.loads(_tuned_bytes(root, pointer)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GenerationError(f"{path.name} makes no sense ({error})") from error
+        raise GenerationError(f"{pointer.tuned_path(root).name} is invalid ({error})") from error
 
 
-def wanted_before(root: Path) -> tuple[str, float] | None:
-    """The kind and the target that the last build was asked for, whatever became of its other files."""
+def _manifest_bytes(root: Path, pointer: Pointer) -> bytes:
+    return _checked_bytes(root / pointer.name / MANIFEST, pointer.manifest_sha256)
+
+
+def _tuned_bytes(root: Path, pointer: Pointer) -> bytes:
+    return _checked_bytes(pointer.tuned_path(root), pointer.tuned_sha256)
+
+
+def _checked_bytes(path: Path, sha256: str | None) -> bytes:
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise GenerationError(f"{path.name} is not what was written")
+    return content
+
+
+def last_requested(root: Path) -> tuple[str, float] | None:
+    """Return the kind and the target that the last build was for, whatever its format and the state of its files."""
     try:
         pointer = read_pointer(root)
         if pointer is None:
             return None
-        manifest = read_manifest(root, pointer)
-        return manifest.asked_kind, read_tuned(root, pointer, manifest).target
-    except (OSError, GenerationError):
+        fields = json.loads(_manifest_bytes(root, pointer))
+        tuned = fields["tuned"] if pointer.tuned_sha256 is None else json.loads(_tuned_bytes(root, pointer))
+        kind = fields["requested_kind"] if fields["format"] == FORMAT else fields["asked_kind"]
+        return kind if kind in KINDS else "auto", float(tuned["target"])
+    except (OSError, GenerationError, ValueError, KeyError, TypeError):
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Where an index's lists are from; those of a generation before may be used again."""
+    """The origin of an index's lists; those of a generation before may be used again."""
 
     n: int  # segments there were
     rows: int  # of them that k-means saw

@@ -13,11 +13,11 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
-from served import said
+from service_client import error_of
 
 from e2vsearch import audio
-from e2vsearch.collection import Collection
-from e2vsearch.server.wav import Unsatisfiable, VirtualWav, asked_range
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.server.wav import RangeNotSatisfiable, VirtualWav, parse_range
 
 
 def test_a_segments_sound_is_its_clip(client: TestClient, collection: Collection) -> None:
@@ -29,7 +29,7 @@ def test_a_segments_sound_is_its_clip(client: TestClient, collection: Collection
     assert len(wider) == len(response.content) + 2 * 16_000
     again = client.get("/segments/5/audio", headers={"If-None-Match": response.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    said(client.get("/segments/5/audio", params={"context_s": 31}), 422, "invalid")
+    error_of(client.get("/segments/5/audio", params={"context_s": 31}), 422, "invalid")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_a_whole_recordings_sound(client: TestClient, whole: bytes) -> None:
 )
 def test_any_range_of_it(client: TestClient, whole: bytes, wanted: str) -> None:
     response = client.get("/recordings/call:3/audio", headers={"Range": f"bytes={wanted}"})
-    first, end = asked_range(f"bytes={wanted}", len(whole)) or (0, 0)
+    first, end = parse_range(f"bytes={wanted}", len(whole)) or (0, 0)
     assert response.status_code == 206
     assert response.headers["content-range"] == f"bytes {first}-{end - 1}/{len(whole)}"
     assert response.content == whole[first:end]
@@ -64,10 +64,10 @@ def test_a_range_that_is_none_is_passed_over(client: TestClient, whole: bytes, h
 
 def test_a_range_after_the_end(client: TestClient, whole: bytes) -> None:
     response = client.get("/recordings/call:3/audio", headers={"Range": f"bytes={len(whole)}-"})
-    said(response, 416, "range")
+    error_of(response, 416, "range")
     assert response.headers["content-range"] == f"bytes */{len(whole)}"
-    with pytest.raises(Unsatisfiable):
-        asked_range("bytes=-0", 10)
+    with pytest.raises(RangeNotSatisfiable):
+        parse_range("bytes=-0", 10)
 
 
 def test_a_range_of_an_older_file_gives_all_of_the_new_one(client: TestClient, whole: bytes) -> None:
@@ -110,7 +110,7 @@ def test_a_file_that_is_gone_is_410(client: TestClient, collection: Collection, 
     aside = uri.rename(tmp_path / uri.name)
     try:
         for path in ("/recordings/4/audio", "/recordings/4/peaks", "/segments/12/audio", "/segments/12/peaks"):
-            assert "does not exist" in said(client.get(path), 410, "missing")
+            assert "does not exist" in error_of(client.get(path), 410, "missing")
         assert client.head("/recordings/4/audio").status_code == 410
     finally:
         aside.rename(uri)

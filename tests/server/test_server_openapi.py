@@ -42,11 +42,7 @@ def _schema(place: Path, key: str | None) -> Iterator[Any]:
     with e2vsearch.open(place, encoder="fake", create=True) as collection:
         app = create_app(collection, ServiceOptions(api_key=key, roots=(place.parent / "calls",), timeout_s=20))
         yield schemathesis.openapi.from_asgi("/openapi.json", app, headers=LOCAL)
-        service = app.state.service
-        service.listening.close()
-        service.reading.close()
-        service.collection.close()
-        service.uploads.close()
+        app.state.server.close()
 
 
 def ask_everything(schema: Any, headers: dict[str, str]) -> dict[str, set[int]]:
@@ -72,6 +68,7 @@ def _asking(cases: Any, headers: dict[str, str], left_out: list[Any], seen: set[
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [None, KEY], ids=["without-key", "with-key"])
 def test_the_api_keeps_to_its_document(place: Path, key: str | None) -> None:
     headers = LOCAL if key is None else {**LOCAL, "Authorization": f"Bearer {key}"}

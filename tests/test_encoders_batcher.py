@@ -1,24 +1,22 @@
-"""Where calls leave their clips: they share batches, the oldest is served first, and each fails for itself."""
+"""Calls share batches, the oldest is served first, each fails for itself, and what waits can be cancelled."""
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from e2vsearch.encoders.emotion2vec.batcher import Batcher
+from e2vsearch.encoders.batcher import Batch, Batcher
+from e2vsearch.encoders.emotion2vec.batch_plan import plan_batches
+from e2vsearch.errors import Cancelled, EncoderError, Overloaded
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("torch") is None, reason="the 'emotion2vec' extra is not installed"
-)
-
-LONG_S = 60.0  # torch may have to be imported
+LONG_S = 60.0
 
 
 def clip(frames: int, number: int = 0) -> NDArray[np.float32]:
@@ -45,16 +43,16 @@ class Network:
 class Callers:
     """Calls from threads of their own, one after another; the first finds nobody else there."""
 
-    def __init__(self, desk: Batcher[Any], network: Network, pool: ThreadPoolExecutor) -> None:
-        self.desk, self.network, self.pool = desk, network, pool
+    def __init__(self, batcher: Batcher[Any], network: Network, pool: ThreadPoolExecutor) -> None:
+        self.batcher, self.network, self.pool = batcher, network, pool
 
-    def call(self, *signals: NDArray[np.float32]) -> Future[list[Any]]:
-        before, first = len(self.desk._waiting), not self.network.began.is_set()
-        future = self.pool.submit(self.desk.run, signals, [signal.size for signal in signals])
+    def call(self, *signals: NDArray[np.float32], stop: Callable[[], bool] = lambda: False) -> Future[list[Any]]:
+        before, first = self.batcher.waiting, not self.network.began.is_set()
+        future = self.pool.submit(self.batcher.run, signals, [signal.size for signal in signals], stop)
         if first:
             assert self.network.began.wait(LONG_S)
         else:
-            until(lambda: len(self.desk._waiting) == before + len(signals))
+            until(lambda: self.batcher.waiting == before + len(signals))
         return future
 
 
@@ -66,14 +64,15 @@ def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came to that")
 
 
-def desk(network: Network, threads: int = 1, budget: float = 10_000) -> Batcher[tuple[int, int]]:
-    return Batcher(network, network, threads=threads, budget=budget, spread=True)
+def batched(network: Network, threads: int = 1, budget: float = 10_000, **options: Any) -> Batcher[tuple[int, int]]:
+    plan = partial(plan_batches, budget=budget, shares=threads)
+    return Batcher(network, plan, threads=threads, **options)
 
 
 def test_calls_that_wait_share_a_batch() -> None:
     network = Network()
     with ThreadPoolExecutor(6) as pool:
-        callers = Callers(desk(network), network, pool)
+        callers = Callers(batched(network), network, pool)
         futures = [callers.call(clip(100, number)) for number in range(5)]
         futures.append(callers.call(clip(99, 5), clip(500, 6)))
         network.go_on.set()
@@ -85,7 +84,7 @@ def test_calls_that_wait_share_a_batch() -> None:
 def test_who_came_first_is_served_first() -> None:
     network = Network()
     with ThreadPoolExecutor(4) as pool:
-        callers = Callers(desk(network, budget=400), network, pool)
+        callers = Callers(batched(network, budget=400), network, pool)
         futures = [callers.call(clip(frames, number)) for number, frames in enumerate((100, 50, 300, 200))]
         network.go_on.set()
         for future in futures:
@@ -96,7 +95,7 @@ def test_who_came_first_is_served_first() -> None:
 def test_a_call_of_few_clips_is_shared_out_among_threads() -> None:
     network = Network()
     network.go_on.set()
-    served = desk(network, threads=2)
+    served = batched(network, threads=2)
     signals = [clip(200, number) for number in range(4)]
     assert served.run(signals, [200] * 4) == [(200, number) for number in range(4)]
     assert sorted(len(batch) for batch in network.batches) in ([1, 1, 2], [2, 2])
@@ -107,7 +106,7 @@ def test_a_clip_that_fails_fails_for_its_own_call_alone() -> None:
     network = Network()
     network.bad = {2, 4}
     with ThreadPoolExecutor(4) as pool:
-        callers = Callers(desk(network), network, pool)
+        callers = Callers(batched(network), network, pool)
         futures = [callers.call(clip(100, 0)), callers.call(clip(100, 1)), callers.call(clip(100, 2), clip(100, 3))]
         network.go_on.set()
         assert [futures[each].result(LONG_S) for each in (0, 1)] == [[(100, 0)], [(100, 1)]]
@@ -115,17 +114,63 @@ def test_a_clip_that_fails_fails_for_its_own_call_alone() -> None:
             futures[2].result(LONG_S)
         assert network.batches == [[0], [1, 2, 3], [1], [2], [3]]
         with pytest.raises(MemoryError, match=r"no room for \[4\]"):
-            callers.desk.run([clip(100, 4)], [100])
-        assert callers.desk.run([clip(100, 5)], [100]) == [(100, 5)]
+            callers.batcher.run([clip(100, 4)], [100])
+        assert callers.batcher.run([clip(100, 5)], [100]) == [(100, 5)]
 
 
 def test_many_threads_and_none_is_forgotten() -> None:
     network = Network()
     network.go_on.set()
-    served = desk(network, threads=3, budget=700)
+    served = batched(network, threads=3, budget=700)
     rng = np.random.default_rng(0)
     calls = [[clip(int(each), number) for each in rng.integers(1, 400, 3)] for number in range(60)]
     with ThreadPoolExecutor(8) as pool:
         rows = list(pool.map(lambda call: served.run(call, [each.size for each in call]), calls))
     assert rows == [[(each.size, number) for each in call] for number, call in enumerate(calls)]
     assert sum(map(len, network.batches)) == 180
+
+
+def test_a_call_that_is_wanted_no_more_is_passed_over() -> None:
+    network = Network()
+    with ThreadPoolExecutor(4) as pool:
+        callers = Callers(batched(network), network, pool)
+        futures = [callers.call(clip(100, 0))]
+        futures.append(callers.call(clip(100, 1), clip(300, 2), stop=lambda: True))
+        futures.append(callers.call(clip(100, 3)))
+        network.go_on.set()
+        assert [futures[each].result(LONG_S) for each in (0, 2)] == [[(100, 0)], [(100, 3)]]
+        with pytest.raises(Cancelled):
+            futures[1].result(LONG_S)
+        with pytest.raises(Cancelled):
+            callers.batcher.run([clip(100, 4)], [100], lambda: True)
+    assert network.batches == [[0], [3]]
+
+
+def test_so_many_calls_wait_and_no_more() -> None:
+    network = Network()
+    with ThreadPoolExecutor(4) as pool:
+        callers = Callers(batched(network, queue=2), network, pool)
+        futures = [callers.call(clip(100, number), clip(100, number)) for number in range(3)]
+        with pytest.raises(Overloaded, match="ask again in a few seconds"):
+            callers.batcher.run([clip(100)], [100])
+        network.go_on.set()
+        assert [future.result(LONG_S) for future in futures] == [[(100, number)] * 2 for number in range(3)]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_closing_computes_what_waits_and_takes_nothing_more(alone: bool) -> None:
+    network = Network()
+    batches: list[Batch] = []
+    with ThreadPoolExecutor(4) as pool:
+        callers = Callers(batched(network, watch=batches.append), network, pool)
+        futures = [callers.call(clip(160, 0), *[] if alone else [clip(400, 1)]), callers.call(clip(160, 2))]
+        closing = pool.submit(callers.batcher.close)
+        network.go_on.set()
+        closing.result(LONG_S)
+        assert all(future.done() for future in futures)
+        assert futures[1].result() == [(160, 2)]
+        with pytest.raises(EncoderError, match="closed"):
+            callers.batcher.run([clip(100)], [100])
+    callers.batcher.close()
+    assert sum(batch.clips for batch in batches) == sum(map(len, network.batches)) == (2 if alone else 3)
+    assert sum(batch.audio_s for batch in batches) == (0.02 if alone else 0.045)

@@ -14,14 +14,15 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
-from served import ask, said
+from service_client import error_of, post
 
-from e2vsearch.collection import Collection
-from e2vsearch.server import openapi_examples
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.server.openapi_examples import example_of
+from e2vsearch.server.schemas import MapView
 
 
 def test_labels_are_given_and_taken_back(client: TestClient) -> None:
-    report = ask(client, "/labels", label="hesitant", segments=["seg:1", "seg:2"])
+    report = post(client, "/labels", label="hesitant", segments=["seg:1", "seg:2"])
     assert (report["label"], report["added"]) == ("hesitant", 2)
     (counted,) = client.get("/labels").json()["labels"]
     assert (counted["name"], counted["examples"]) == ("hesitant", 2)
@@ -29,23 +30,23 @@ def test_labels_are_given_and_taken_back(client: TestClient) -> None:
     assert client.get("/segments/1").json()["segment"]["label"] == "hesitant"
     assert client.delete("/labels/hesitant", params={"segment": "seg:1"}).json() == {"removed": 1}
     assert client.delete("/labels/hesitant").json() == {"removed": 1}
-    said(client.delete("/labels/hesitant"), 404, "not-stored")
-    said(client.post("/labels", json={"label": "x", "segments": ["call:1"]}), 422, "invalid")
+    error_of(client.delete("/labels/hesitant"), 404, "not-stored")
+    error_of(client.post("/labels", json={"label": "x", "segments": ["call:1"]}), 422, "invalid")
 
 
 def test_classify_with_a_classifier_of_ones_own(client: TestClient, collection: Collection) -> None:
     pytest.importorskip("sklearn", reason="training needs the 'labels' extra")
 
-    said(client.post("/classify", json={"reference": "seg:1"}), 404, "not-stored")
+    error_of(client.post("/classify", json={"reference": "seg:1"}), 404, "not-stored")
     for name, segments in (("deep", range(1, 7)), ("clear", range(7, 13))):
-        ask(client, "/labels", label=name, segments=[f"seg:{number}" for number in segments])
+        post(client, "/labels", label=name, segments=[f"seg:{number}" for number in segments])
     collection.labels.train("voices")
-    found = ask(client, "/classify", reference="call:1", classifier="voices")["moments"]
+    found = post(client, "/classify", reference="call:1", classifier="voices")["segments"]
     assert [moment["label"] for moment in found] == ["deep"] * 3
     assert sum(found[0]["probabilities"].values()) == pytest.approx(1.0)
     clip = client.get("/segments/12/audio").content
     files = {"file": ("a.wav", clip)}
-    (moment,) = client.post("/classify/upload", files=files, data={"classifier": "voices"}).json()["moments"]
+    (moment,) = client.post("/classify/upload", files=files, data={"classifier": "voices"}).json()["segments"]
     assert moment["label"] == "clear"
     (report,) = client.get("/labels").json()["classifiers"]
     assert report["name"] == "voices"
@@ -62,7 +63,7 @@ def test_maps(client: TestClient, collection: Collection) -> None:
     cluster = np.where(ids < 8, 0, -1).astype(np.int32)
     at = np.linspace(-1, 1, 12, dtype=np.float32)
     points = rows.Points(ids, at, -at, cluster, np.ones(12, np.float32), np.zeros(12, np.bool_))
-    described = json.loads(json.dumps(asdict(replace(openapi_examples.MAP.clusters[0], moments=()))))
+    described = json.loads(json.dumps(asdict(replace(example_of(MapView).clusters[0], moments=()))))
     run = rows.StoredMap("moods", "segment", None, options, [described], datetime(2024, 3, 1, tzinfo=UTC))
     rows.save(collection.catalog, run, points)
     assert [each["name"] for each in client.get("/map").json()["maps"]] == ["moods"]

@@ -31,6 +31,7 @@ BODY = (
     + wav_bytes(speech(2.0))
     + b"\r\n--b--\r\n"
 )
+pytestmark = pytest.mark.slow  # each test starts one process or two
 PATIENCE_S = 60.0  # for what must happen; nothing waits so long unless it is broken
 
 
@@ -108,7 +109,7 @@ def begun(served: Served, count: int) -> list[HTTPConnection]:
         connection.endheaders(BODY[:1000])
         connections.append(connection)
     for _ in range(1000):
-        if f'e2vsearch_waiting{{lane="listening"}} {count}.0' in served.get("/metrics")[1]:
+        if f'e2vsearch_waiting{{lane="embedding"}} {count}.0' in served.get("/metrics")[1]:
             return connections
     raise AssertionError("the uploads were not let in")
 
@@ -157,6 +158,7 @@ def test_it_serves_again_after_it_was_killed_and_clears_away(place: Path, tmp_pa
         served.process.kill()
         assert served.ended() == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
+    (left / "call.wav").write_bytes(b"what was in work")
     with serving(place, TMPDIR=str(tmp_path)) as served:
         assert served.get("/status")[0] == 200
         assert not left.exists()

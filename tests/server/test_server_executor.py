@@ -16,11 +16,11 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi import FastAPI
-from gated import CLIP, PATIENCE_S, Gate, Made, client_of, entered, leftovers, send_clip, until
+from gated_service import CLIP, PATIENCE_S, Gate, Made, client_of, entered, leftovers, send_clip, until
 
+from e2vsearch.encoders.batcher import BatchedEncoder
 from e2vsearch.errors import Cancelled, Overloaded, TooSlow
-from e2vsearch.server.batcher import BatchedEncoder
-from e2vsearch.server.executor import BoundedExecutor, ClientGone, asked_to_stop
+from e2vsearch.server.executor import BoundedExecutor, ClientDisconnected, stop_requested
 
 # --- how many at a time, and for how long
 
@@ -31,7 +31,7 @@ async def test_a_full_queue_says_when_to_come_again(served: Made, gate: Gate) ->
         first = asyncio.create_task(send_clip(client))
         await entered(gate)
         second = asyncio.create_task(send_clip(client))
-        await until(lambda: app.state.service.listening.waiting == 1)
+        await until(lambda: app.state.server.embedding.waiting == 1)
         third = await send_clip(client)
         assert (third.status_code, third.json()["error"]["reason"]) == (503, "overloaded")
         assert int(third.headers["retry-after"]) >= 1
@@ -50,7 +50,7 @@ async def test_a_request_that_takes_too_long(served: Made, gate: Gate) -> None:
         assert (response.status_code, response.json()["error"]["reason"]) == (504, "too-slow")
         assert (await send_clip(client)).status_code == 503  # its thread is still at work, so its place is not free
         gate.open.set()
-        await until(lambda: app.state.service.listening._held == 0)
+        await until(lambda: app.state.server.embedding._held == 0)
         assert (await send_clip(client)).status_code == 200
     assert leftovers(app) == []
 
@@ -68,10 +68,10 @@ async def test_an_upload_that_never_ends_is_too_slow(served: Made) -> None:
         response = await client.post("/query/upload", content=stalled(), headers=headers)
     assert response.status_code == 504
     assert leftovers(app) == []
-    assert app.state.service.listening.waiting == 0
+    assert app.state.server.embedding.waiting == 0
 
 
-class Impatient:
+class LeavingClient:
     """One request made by hand, whose client goes away when it is told to."""
 
     def __init__(self, app: FastAPI, path: str, body: bytes, kind: str) -> None:
@@ -101,18 +101,18 @@ class Impatient:
         self.messages.append(message)
 
 
-def impatient_clip(app: FastAPI) -> Impatient:
+def leaving_clip(app: FastAPI) -> LeavingClient:
     body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + CLIP + b"\r\n--b--\r\n"
-    return Impatient(app, "/query/upload", body, "multipart/form-data; boundary=b")
+    return LeavingClient(app, "/query/upload", body, "multipart/form-data; boundary=b")
 
 
 async def test_a_client_that_goes_away_leaves_the_queue(served: Made, gate: Gate) -> None:
     app = served(threads=1, queue=1)
-    lane: BoundedExecutor = app.state.service.listening
+    lane: BoundedExecutor = app.state.server.embedding
     async with client_of(app) as client:
         first = asyncio.create_task(send_clip(client))
         await entered(gate)
-        left = impatient_clip(app)
+        left = leaving_clip(app)
         gone = asyncio.create_task(left.run())
         await until(lambda: lane.waiting == 1 and len(leftovers(app)) == 2)
         left.leave.set()
@@ -127,14 +127,14 @@ async def test_a_client_that_goes_away_leaves_the_queue(served: Made, gate: Gate
 
 async def test_a_client_that_goes_away_stops_the_work(served: Made, gate: Gate, place: Path) -> None:
     app = served(threads=2, queue=0)
-    lane: BoundedExecutor = app.state.service.listening
+    lane: BoundedExecutor = app.state.server.embedding
     async with client_of(app) as client:
         first = asyncio.create_task(send_clip(client))
         await entered(gate)
-        left = impatient_clip(app)
+        left = leaving_clip(app)
         gone = asyncio.create_task(left.run())
-        batched: BatchedEncoder = app.state.service.collection.encoder()
-        await until(lambda: batched._jobs.qsize() == 1)
+        batched: BatchedEncoder = app.state.server.embedder.encoder()
+        await until(lambda: batched.waiting == 1)
         left.leave.set()
         await gone
         gate.open.set()
@@ -157,11 +157,11 @@ async def test_a_turn_gives_back_its_place_whatever_happens() -> None:
         raise ValueError("no")
 
     for _ in range(3):
-        with pytest.raises(ValueError, match="no"), lane.turn(PATIENCE_S) as turn:
-            await turn.run(fail, never)
-    with lane.turn(PATIENCE_S) as turn:
-        assert await turn.run(lambda: 5, never) == 5
-        with pytest.raises(Overloaded), lane.turn(PATIENCE_S):
+        with pytest.raises(ValueError, match="no"), lane.ticket(PATIENCE_S) as ticket:
+            await ticket.run(fail, never)
+    with lane.ticket(PATIENCE_S) as ticket:
+        assert await ticket.run(lambda: 5, never) == 5
+        with pytest.raises(Overloaded), lane.ticket(PATIENCE_S):
             pass
     assert lane._held == 0
     lane.close()
@@ -172,7 +172,7 @@ async def test_work_learns_that_it_should_stop() -> None:
     begun, seen = threading.Event(), threading.Event()
 
     def work() -> None:
-        stop = asked_to_stop()
+        stop = stop_requested()
         begun.set()
         until = time.monotonic() + PATIENCE_S
         while not stop() and time.monotonic() < until:
@@ -183,12 +183,12 @@ async def test_work_learns_that_it_should_stop() -> None:
     async def leaves() -> None:
         assert await asyncio.to_thread(begun.wait, PATIENCE_S)
 
-    with pytest.raises(ClientGone), lane.turn(PATIENCE_S) as turn:
-        await turn.run(work, leaves)
+    with pytest.raises(ClientDisconnected), lane.ticket(PATIENCE_S) as ticket:
+        await ticket.run(work, leaves)
     assert await asyncio.to_thread(seen.wait, PATIENCE_S)
     begun.clear()
-    with pytest.raises(TooSlow), lane.turn(0.05) as turn:
-        await turn.run(work, never)
+    with pytest.raises(TooSlow), lane.ticket(0.05) as ticket:
+        await ticket.run(work, never)
     lane.close()
     assert lane._held == 0
-    assert not asked_to_stop()()
+    assert not stop_requested()()

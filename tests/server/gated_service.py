@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 from made import speech, wav_bytes
-from served import LOCAL
+from service_client import LOCAL
 
 import e2vsearch
 from e2vsearch import encoder_check
@@ -63,9 +63,8 @@ async def serving(place: Path, gate: Gate) -> AsyncIterator[Made]:
         yield make
         gate.open.set()
         for app in apps:
-            service: ServerState = app.state.service
-            for part in (service.listening, service.reading, service.collection, service.uploads):
-                await asyncio.to_thread(part.close)
+            state: ServerState = app.state.server
+            await asyncio.to_thread(state.close)
 
 
 def client_of(app: FastAPI, base_url: str = LOCAL) -> httpx.AsyncClient:
@@ -87,5 +86,5 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def leftovers(app: FastAPI) -> list[str]:
-    folder = app.state.service.uploads._folder
+    folder = app.state.server.uploads._folder
     return [path.name for path in folder.iterdir() if path.name != ".lock"] if folder is not None else []

@@ -11,7 +11,7 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
-from served import said
+from service_client import error_of
 from small_collection import SAID
 
 import e2vsearch
@@ -35,9 +35,9 @@ def test_recordings_that_meet_a_filter(client: TestClient) -> None:
     found = client.get("/recordings", params={"where": "queue = billing and wait > 5"}).json()["recordings"]
     assert [recording["name"] for recording in found] == ["cora", "dora"]
     assert found[0]["metadata"] == {"agent": "cora", "queue": "billing", "wait": "10"}
-    said(client.get("/recordings", params={"where": "queue"}), 400, "bad-filter")
-    said(client.get("/recordings", params={"limit": 0}), 422, "invalid")
-    said(client.get("/recordings", params={"after": "x"}), 422, "invalid")
+    error_of(client.get("/recordings", params={"where": "queue"}), 400, "bad-filter")
+    error_of(client.get("/recordings", params={"limit": 0}), 422, "invalid")
+    error_of(client.get("/recordings", params={"after": "x"}), 422, "invalid")
 
 
 def test_pages_and_values_of_both_databases(database_url: str, place: Path) -> None:
@@ -63,18 +63,18 @@ def test_one_recording_and_one_segment(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/map/none", "/map/none/points"])
 def test_an_unknown_map_is_404(client: TestClient, path: str) -> None:
-    said(client.get(path), 404, "not-stored")
+    error_of(client.get(path), 404, "not-stored")
 
 
 @pytest.mark.parametrize("kind", ["recordings", "segments"])
 @pytest.mark.parametrize("of_it", ["", "/audio", "/peaks"])
 def test_what_is_not_stored_is_404(client: TestClient, kind: str, of_it: str) -> None:
-    said(client.get(f"/{kind}/99{of_it}"), 404, "not-stored")
+    error_of(client.get(f"/{kind}/99{of_it}"), 404, "not-stored")
 
 
 @pytest.mark.parametrize("identifier", ["seg:1", "x", "-1", "1" * 30, "1.5"])
 def test_an_id_of_another_kind_is_refused(client: TestClient, identifier: str) -> None:
-    said(client.get(f"/recordings/{identifier}"), 422, "invalid")
+    error_of(client.get(f"/recordings/{identifier}"), 422, "invalid")
 
 
 def test_filters_name_what_can_be_asked(client: TestClient) -> None:

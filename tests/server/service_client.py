@@ -20,13 +20,13 @@ def client_over(collection: Collection, place: Path) -> TestClient:
     return TestClient(app, base_url=LOCAL)
 
 
-def ask(client: TestClient, path: str, **body: Any) -> Any:
+def post(client: TestClient, path: str, **body: Any) -> Any:
     response = client.post(path, json=body)
     assert response.status_code == 200, response.text
     return response.json()
 
 
-def said(response: Any, status: int, reason: str) -> str:
+def error_of(response: Any, status: int, reason: str) -> str:
     """The message of an error, which must be one line under that status and reason."""
     assert response.status_code == status, response.text
     assert set(response.json()) == {"error"}

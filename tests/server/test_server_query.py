@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from made import speech, wav_bytes
+from made import save, speech, wav_bytes
 
 pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
 pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
@@ -16,12 +17,17 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
 from pydantic import TypeAdapter
-from served import ask, said
+from service_client import client_over, error_of, post
+from shipped_head import knowing
 from small_collection import SAID
 
-from e2vsearch.collection import Collection
-from e2vsearch.pipeline import stored_audio
-from e2vsearch.types import QueryResult
+import e2vsearch
+from e2vsearch.encoders.fake import FakeEncoder
+from e2vsearch.ingest.runner import Collection
+from e2vsearch.pipeline import embed_audio, stored_audio
+from e2vsearch.projections import recenter
+from e2vsearch.search.compare import compare_audio
+from e2vsearch.types import Comparison, QueryResult
 
 
 @pytest.mark.parametrize(
@@ -39,7 +45,7 @@ from e2vsearch.types import QueryResult
 def test_query_is_the_collections(client: TestClient, collection: Collection, asked: dict[str, Any]) -> None:
     options = {name: value for name, value in asked.items() if name != "references"}
     expected = collection.query(*asked["references"], **options)
-    found = TypeAdapter(QueryResult).validate_python(ask(client, "/query", **asked))
+    found = TypeAdapter(QueryResult).validate_python(post(client, "/query", **asked))
     assert len(found) > 0
     assert found.hits == expected.hits
     assert (found.searched, found.total, found.where, found.text) == (
@@ -54,7 +60,7 @@ def test_a_played_moment_finds_itself(client: TestClient, collection: Collection
     )
     assert response.status_code == 200, response.text
     result = response.json()
-    assert result["reference"] == ["my moment.wav"]
+    assert result["references"] == ["my moment.wav"]
     assert len(result["hits"]) == 2
     assert result["hits"][0]["segment"] == "seg:4"
     assert result["hits"][0]["score"] > 0.99
@@ -70,8 +76,8 @@ def test_an_upload_is_filtered(client: TestClient) -> None:
 def test_a_file_in_a_root_is_named_as_the_client_does(client: TestClient, place: Path) -> None:
     calls = place.parent / "calls"
     for name in ("bela.wav", str(calls / "bela.wav"), (calls / "bela.wav").as_uri()):
-        result = ask(client, "/query", references=[name], k=1)
-        assert result["reference"] == [name]
+        result = post(client, "/query", references=[name], k=1)
+        assert result["references"] == [name]
         assert result["hits"][0]["name"] == "bela"
 
 
@@ -94,7 +100,7 @@ def test_a_path_outside_the_roots_is_forbidden(client: TestClient, name: str) ->
         ("/compare", {"a": "seg:1", "b": name}),
         ("/classify", {"reference": name}),
     ):
-        said(client.post(path, json=body), 403, "path-forbidden")
+        error_of(client.post(path, json=body), 403, "path-forbidden")
 
 
 def test_a_link_out_of_a_root_is_forbidden(client: TestClient, place: Path, tmp_path: Path) -> None:
@@ -103,7 +109,7 @@ def test_a_link_out_of_a_root_is_forbidden(client: TestClient, place: Path, tmp_
     link = place.parent / "calls" / "link.wav"
     link.symlink_to(secret)
     try:
-        said(client.post("/query", json={"references": ["link.wav"]}), 403, "path-forbidden")
+        error_of(client.post("/query", json={"references": ["link.wav"]}), 403, "path-forbidden")
     finally:
         link.unlink()
 
@@ -139,23 +145,23 @@ def test_a_link_out_of_a_root_is_forbidden(client: TestClient, place: Path, tmp_
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else None,
 )
 def test_a_wrong_query_is_told(client: TestClient, body: dict[str, Any], status: int, reason: str) -> None:
-    said(client.post("/query", json=body), status, reason)
+    error_of(client.post("/query", json=body), status, reason)
 
 
 def test_what_is_no_number_is_refused(client: TestClient) -> None:
     for number in ("NaN", "Infinity", "1e999"):
         body = f'{{"references": [[{", ".join([number] * 16)}]]}}'
-        said(client.post("/query", content=body, headers={"Content-Type": "application/json"}), 422, "invalid")
+        error_of(client.post("/query", content=body, headers={"Content-Type": "application/json"}), 422, "invalid")
 
 
 def test_compare_of_what_is_stored(client: TestClient) -> None:
-    same = ask(client, "/compare", a="seg:1", b="seg:1")
+    same = post(client, "/compare", a="seg:1", b="seg:1")
     assert same["score"] == pytest.approx(1.0)
     assert (same["a"]["name"], same["a"]["segments"]) == ("seg:1", 1)
-    other = ask(client, "/compare", a="call:1", b="call:4")
+    other = post(client, "/compare", a="call:1", b="call:4")
     assert other["score"] < 1.0
     assert other["b"]["segments"] == 3
-    said(client.post("/compare", json={"a": "seg:1", "b": "emotion:low"}), 400, "query")
+    error_of(client.post("/compare", json={"a": "seg:1", "b": "emotion:low"}), 400, "query")
 
 
 def test_compare_goes_through_the_projection_in_use(collection: Collection, client: TestClient) -> None:
@@ -166,16 +172,16 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, clie
     parts = LinearProjection("fitted", "turned", rng.random(16, np.float32), rng.standard_normal((16, 3)).astype("f4"),
                   np.empty((16, 0), np.float32), 0.0)  # fmt: skip
     stored = projections.StoredProjection("turned", "fitted", parts.revision, parts.pack(), {}, projections.now())
-    raw = ask(client, "/compare", a="call:1", b="call:4")
+    raw = post(client, "/compare", a="call:1", b="call:4")
     assert raw["space"]["projection"] == "raw"
     projections.put(collection.catalog, stored)
     projections.use(collection.catalog, "turned")
     try:
-        turned = ask(client, "/compare", a="call:1", b="call:4")
+        turned = post(client, "/compare", a="call:1", b="call:4")
         assert turned["space"]["projection"] == f"turned@{parts.revision[:12]}"
         assert abs(turned["score"] - raw["score"]) > 1e-3
         sides = ((name, stored_audio(collection.catalog, name)) for name in ("call:1", "call:4"))
-        assert turned["score"] == collection.compare_heard(*sides).score
+        assert turned["score"] == compare_audio(collection.comparison_view(), *sides).score
         clip = wav_bytes(speech(2.0, seed=1))
         sent = client.post("/compare/upload", files={"a": ("one.wav", clip), "b": ("two.wav", clip)}).json()
         assert sent["space"]["projection"] == turned["space"]["projection"]
@@ -192,25 +198,66 @@ def test_compare_of_clips_is_the_collections(client: TestClient, collection: Col
 
 
 def test_embed_gives_the_stored_vectors(client: TestClient, collection: Collection) -> None:
-    found = ask(client, "/embed", reference="call:2")
+    found = post(client, "/embed", reference="call:2")
     ids, _ = collection.catalog.segments_of([2])
-    assert np.array_equal(np.array([moment["vector"] for moment in found["moments"]], np.float32),
+    assert np.array_equal(np.array([moment["vector"] for moment in found["segments"]], np.float32),
                           collection.projections.view().source.fetch(ids).vectors)  # fmt: skip
     assert found["dim"] == 16
     segment = collection.segments("call:2")[0]
-    first = found["moments"][0]
+    first = found["segments"][0]
     assert (first["start_s"], first["end_s"], first["emotion"]) == (segment.start_s, segment.end_s, segment.emotion)
 
 
 def test_embed_of_a_clip_and_of_a_file_are_the_same(client: TestClient, place: Path) -> None:
     data = (place.parent / "calls" / "cora.wav").read_bytes()
     uploaded = client.post("/embed/upload", files={"file": ("cora.wav", data)}).json()
-    assert uploaded == ask(client, "/embed", reference="cora.wav")
-    assert len(uploaded["moments"]) == 3
+    assert uploaded == post(client, "/embed", reference="cora.wav")
+    assert len(uploaded["segments"]) == 3
 
 
 def test_silence_has_nothing_to_embed(client: TestClient) -> None:
     silent = wav_bytes(np.zeros(32_000, np.float32))
     for path in ("/embed/upload", "/query/upload"):
-        message = said(client.post(path, files={"file": ("quiet.wav", silent)}), 400, "query")
+        message = error_of(client.post(path, files={"file": ("quiet.wav", silent)}), 400, "query")
         assert "quiet.wav" in message
+
+
+class ShipsProjection(FakeEncoder):
+    """The fake encoder, with a projection that is installed and recalibrates its probabilities."""
+
+    def projection(self) -> bytes:
+        return knowing().pack()
+
+
+def test_compare_and_embed_are_the_collections_through_a_shipped_projection(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    for number in range(recenter.LEAST_SEGMENTS):
+        save(calls / f"{number}.wav", speech(1.5, seed=number, pitch_hz=90.0 + 7 * number))
+    clips = [calls / "1.wav", calls / "9.wav"]
+    with e2vsearch.open(tmp_path / "index", encoder=ShipsProjection(), create=True) as collection:
+        collection.ingest(calls, workers=1)
+        expected = collection.compare(*clips)
+        raw = embed_audio(clips[0], collection.encoder()).moments[0].scores
+        assert raw is not None
+        embedded = collection.embed(clips[0]).moments[0].scores
+        assert embedded is not None
+        assert np.abs(embedded - raw).max() > 0.01  # recalibrated, so that this test can tell
+        with client_over(collection, tmp_path / "index") as client:
+            files = {name: (str(clip), clip.read_bytes()) for name, clip in zip("ab", clips, strict=True)}
+            found = client.post("/compare/upload", files=files).json()
+            named = post(client, "/compare", a="1.wav", b="9.wav")
+            uploaded = client.post("/embed/upload", files={"file": ("1.wav", clips[0].read_bytes())}).json()
+            assert uploaded == post(client, "/embed", reference="1.wav")
+            explained = client.post(
+                "/query/upload", files={"file": ("1.wav", clips[0].read_bytes())}, data={"explain": "true", "k": "3"}
+            ).json()
+        hits = collection.query(clips[0], explain=True, k=3).hits
+    compared = TypeAdapter(Comparison).validate_python(found)
+    for side, clip in (("a", clips[0]), ("b", clips[1])):
+        assert getattr(compared, side) == replace(getattr(expected, side), name=clip.name)
+    assert (compared.score, compared.best, compared.space) == (expected.score, expected.best, expected.space)
+    assert TypeAdapter(Comparison).validate_python(named) == compared
+    assert list(uploaded["segments"][0]["scores"].values()) == pytest.approx(embedded.tolist())
+    shared = [[asdict(each) for each in hit.why.shared] if hit.why else [] for hit in hits]
+    assert [hit["why"]["shared"] for hit in explained["hits"]] == shared

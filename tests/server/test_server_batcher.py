@@ -15,13 +15,13 @@ pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
 pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
-from gated import PATIENCE_S, Gate
+from gated_service import PATIENCE_S, Gate
 
 from e2vsearch.encoders import registry
 from e2vsearch.encoders.base import Embeddings, Encoder
+from e2vsearch.encoders.batcher import Batch, BatchedEncoder, BatchOptions
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import BadSignal, EncoderError, Overloaded
-from e2vsearch.server.batcher import Batch, BatchedEncoder, BatchOptions
 from e2vsearch.types import Head
 
 
@@ -35,7 +35,7 @@ def test_batched_vectors_are_the_same_bits(name: str) -> None:
     signals = clips(8)
     expected = [encoder.encode([signal]) for signal in signals]
     batches: list[Batch] = []
-    batched = BatchedEncoder(encoder, BatchOptions(wait_s=0.05), batches.append)
+    batched = BatchedEncoder(encoder, watch=batches.append)
     assert (batched.space, batched.min_samples) == (encoder.space, encoder.min_samples)
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
@@ -56,12 +56,12 @@ def test_what_waits_is_encoded_in_one_call() -> None:
         first = pool.submit(batched.encode, clips(1))
         assert gate.entered.acquire(timeout=PATIENCE_S)
         rest = [pool.submit(batched.encode, clips(2)) for _ in range(4)]
-        while batched._jobs.qsize() < 4:
+        while batched.waiting < 8:
             pass
         gate.open.set()
         assert [len(each.result(PATIENCE_S).vectors) for each in (first, *rest)] == [1, 2, 2, 2, 2]
     batched.close()
-    assert gate.calls == [1, 4, 4]  # a third pair would be six clips
+    assert gate.calls == [1, 5, 3]
 
 
 def test_a_bad_signal_harms_nobody_else() -> None:
@@ -80,7 +80,7 @@ def test_a_bad_signal_harms_nobody_else() -> None:
         first = pool.submit(batched.encode, clips(1))
         assert gate.entered.acquire(timeout=PATIENCE_S)
         good, wrong = pool.submit(batched.encode, clips(1)), pool.submit(batched.encode, [bad])
-        while batched._jobs.qsize() < 2:
+        while batched.waiting < 2:
             pass
         gate.open.set()
         assert first.result(PATIENCE_S).vectors.shape == good.result(PATIENCE_S).vectors.shape == (1, 16)
@@ -97,7 +97,7 @@ def test_a_full_encoder_queue_and_a_closed_one() -> None:
         first = pool.submit(batched.encode, clips(1))
         assert gate.entered.acquire(timeout=PATIENCE_S)
         second = pool.submit(batched.encode, clips(1))
-        while batched._jobs.qsize() < 1:
+        while batched.waiting < 1:
             pass
         with pytest.raises(Overloaded):
             batched.encode(clips(1))

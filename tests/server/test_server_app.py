@@ -16,7 +16,7 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
-from served import LOCAL, ask, said
+from service_client import LOCAL, error_of, post
 
 import e2vsearch
 from e2vsearch.collection import Collection
@@ -25,7 +25,7 @@ from e2vsearch.server import create_app, page
 
 def test_health_and_metrics(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
-    ask(client, "/query", references=["seg:1"])
+    post(client, "/query", references=["seg:1"])
     client.post("/query/upload", files={"file": ("a.wav", wav_bytes(speech(2.0)))})
     text = client.get("/metrics").text
     counted = dict(re.findall(r"^(\w+(?:\{[^}]*\})?) (\S+)$", text, re.MULTILINE))
@@ -33,7 +33,7 @@ def test_health_and_metrics(client: TestClient) -> None:
     assert float(counted["e2vsearch_searches_total"]) >= 2
     assert float(counted["e2vsearch_batch_clips_count"]) >= 1
     assert float(counted["e2vsearch_encoder_seconds_total"]) > 0
-    assert float(counted['e2vsearch_waiting{lane="listening"}']) == 0
+    assert float(counted['e2vsearch_waiting{lane="embedding"}']) == 0
     assert float(counted["e2vsearch_index_tail_segments"]) == 12
     assert "seg:" not in text
 
@@ -65,9 +65,9 @@ def test_every_answer_has_the_safe_headers(client: TestClient) -> None:
 
 def test_a_method_that_is_not_there_is_told_which_are(client: TestClient) -> None:
     response = client.put("/labels")
-    said(response, 405, "method")
+    error_of(response, 405, "method")
     assert response.headers["allow"] == "GET, POST"
-    said(client.get("/nothing"), 404, "no-route")
+    error_of(client.get("/nothing"), 404, "no-route")
 
 
 def test_the_document_is_complete(client: TestClient) -> None:
@@ -131,7 +131,7 @@ def test_a_collection_without_recordings_says_what_to_do(tmp_path: Path) -> None
         e2vsearch.open(tmp_path / "empty", encoder="fake", create=True) as collection,
         TestClient(create_app(collection), base_url=LOCAL) as client,
     ):
-        assert "ingest" in said(client.post("/query", json={"references": ["seg:1"]}), 409, "no-collection")
+        assert "ingest" in error_of(client.post("/query", json={"references": ["seg:1"]}), 409, "no-collection")
         assert client.get("/recordings").json() == {"recordings": [], "next": None}
         assert client.get("/status").json()["space"] is None
         assert client.get("/metrics").status_code == 200
@@ -148,9 +148,9 @@ def test_a_collection_of_saved_vectors_answers_ids(tmp_path: Path) -> None:
         e2vsearch.open(tmp_path / "index", create=True) as collection,
         TestClient(create_app(collection), base_url=LOCAL) as client,
     ):
-        assert len(ask(client, "/query", references=["seg:1"])["hits"]) == 2
+        assert len(post(client, "/query", references=["seg:1"])["hits"]) == 2
         files = {"file": ("a.wav", wav_bytes(speech(2.0)))}
-        assert "saved vectors" in said(client.post("/query/upload", files=files), 409, "encoder")
+        assert "saved vectors" in error_of(client.post("/query/upload", files=files), 409, "encoder")
 
 
 def test_the_bytes_of_a_clip_may_be_any_format(client: TestClient) -> None:

@@ -14,7 +14,7 @@ from e2vsearch.collection import Collection
 
 if TYPE_CHECKING:  # the extra that these need may be missing, and then every module says so
     from fastapi.testclient import TestClient
-    from gated import Gate, Made
+    from gated_service import Gate, Made
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def collection(place: Path) -> Iterator[Collection]:
 
 @pytest.fixture(scope="module")
 def client(collection: Collection, place: Path) -> Iterator[TestClient]:
-    from served import client_over
+    from service_client import client_over
 
     with client_over(collection, place) as client:
         yield client
@@ -38,7 +38,7 @@ def client(collection: Collection, place: Path) -> Iterator[TestClient]:
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    from gated import Gate
+    from gated_service import Gate
 
     gate = Gate()
     yield gate
@@ -48,7 +48,7 @@ def gate() -> Iterator[Gate]:
 @pytest.fixture
 async def served(place: Path, gate: Gate) -> AsyncIterator[Made]:
     """Makes applications over one collection, whose encoder is the gate unless it is open."""
-    from gated import serving
+    from gated_service import serving
 
     async with serving(place, gate) as make:
         yield make
