@@ -132,11 +132,10 @@ def test_over_http(collection: Collection, expected: dict[str, dict[str, Any]]) 
 
 def test_over_mcp(collection: Collection, expected: dict[str, dict[str, Any]]) -> None:
     pytest.importorskip("pydantic", reason="the 'mcp' extra is not installed")
-    from e2vsearch.integrations.mcp.results import found_of, moment_of
+    from e2vsearch.integrations.mcp.results import Similar
 
-    hits = collection.query("seg:1", by="segment", include_self=True, exact=True)
-    assert {hit.segment: shown(found_of(hit).moment) for hit in hits} == expected
-    assert {each.id: shown(moment_of(each, "a")) for _, each in collection.catalog.segments()} == expected
+    found = collection.query("seg:1", by="segment", include_self=True, exact=True)
+    assert {hit.segment: shown(hit) for hit in Similar.of(found, "made").hits} == expected
 
 
 def test_on_a_map(collection: Collection, expected: dict[str, dict[str, Any]]) -> None:

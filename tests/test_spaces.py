@@ -21,7 +21,6 @@ from e2vsearch.errors import AnalysisError, NotStored, QueryError, TooFewExample
 from e2vsearch.pipeline import stored_audio
 from e2vsearch.search.result import QueryResult
 from e2vsearch.transfer import export, import_
-from e2vsearch.search.result import QueryResult
 from e2vsearch.types import Head, Space
 
 DIM = 24
