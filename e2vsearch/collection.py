@@ -117,7 +117,7 @@ class Collection:
         place = locate(options.index)
         if create and place.folder is not None:
             place.folder.mkdir(parents=True, exist_ok=True)
-        catalog = Catalog.open(place.url, create=create, named=place.named)
+        catalog = Catalog.open(place.url, create=create, name=place.named)
         collection = cls(place, catalog, options, speech, index_options)
         if isinstance(encoder, Encoder):
             collection._encoder = encoder

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -386,7 +386,7 @@ def _voices(collection: Collection, ids: NDArray[np.int64], keys: Sequence[str])
 
 def _store(collection: Collection, projection: LinearProjection, report: Mapping[str, Any]) -> ProjectionReport:
     made = StoredProjection(
-        projection.name, projection.kind, projection.revision, projection.pack(), dict(report), stored.now()
+        projection.name, projection.kind, projection.revision, projection.pack(), dict(report), datetime.now(UTC)
     )
     stored.put(collection.catalog, made)
     return _report(collection, made)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from e2vsearch.emotions import Emotion, named_as_one
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import CatalogError, QueryError, SettingsError
+from e2vsearch.pipeline import emotion_of
 from e2vsearch.projections import adapt, network
 from e2vsearch.projections.base import RAW, Projection, unit
 from e2vsearch.projections.view import projected_space
 from e2vsearch.settings import Settings
-from e2vsearch.types import ComparedAudio, Comparison, EmbeddedAudio, EmbeddedSegment, Space, segment_durations
+from e2vsearch.types import ComparedAudio, Comparison, EmbeddedAudio, Space, segment_durations
 
 
 def compare_audio(
@@ -60,15 +59,6 @@ def _side(space: Space, name: str, heard: EmbeddedAudio, best: int) -> ComparedA
         start_s=moment.start_s,
         end_s=moment.end_s,
     )
-
-
-def emotion_of(space: Space, moments: Sequence[EmbeddedSegment]) -> Emotion | None:
-    """What moments are named as a whole; None where the encoder has no classes."""
-    scores = [each.scores for each in moments if each.scores is not None]
-    if len(scores) < len(moments):
-        return None
-    levels_db = [moment.level_db for moment in moments]
-    return named_as_one(np.stack(scores), space.labels, segment_durations(moments).tolist(), levels_db)
 
 
 @dataclass(frozen=True, slots=True)

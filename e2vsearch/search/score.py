@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.catalog.named_vectors import EMOTION, fetch, get
-from e2vsearch.catalog.segments import recordings_of_segments
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import QueryError
 from e2vsearch.projections.base import unit
@@ -130,7 +129,7 @@ class WeightedScore:
             everything = found.size >= matches.searched
             if everything or (len(ranked.scores) == k and ranked.scores[-1] >= self._bound(matches.scores, by)):
                 return ranked
-        ids, recordings = recordings_of_segments(catalog)
+        ids, recordings = catalog.feed().recordings_of_segments()
         keep = _kept(ids, allowed, excluded)
         ids, recordings = ids[keep], recordings[keep]
         return self._ranked(index, ids, recordings, k, by, int(ids.size), True)
@@ -273,7 +272,7 @@ class NamedVectorScore:
             allowed: the only segments that may be answered; all when None.
             excluded: segments that may not.
         """
-        ids, recordings = recordings_of_segments(catalog)
+        ids, recordings = catalog.feed().recordings_of_segments()
         keep = ~np.isin(ids, excluded)
         if allowed is not None:
             keep &= np.isin(ids, allowed)

@@ -247,7 +247,7 @@ def _whole(channel: int, made: Mapping[str, list[tuple[float, Embeddings]]]) -> 
 
 def _stored_names(collection: Collection) -> tuple[dict[str, int], dict[str, list[int]]]:
     """Recordings by path, and by the file's name."""
-    by_path = {uri: known.id for uri, known in collection.catalog.known().items()}
+    by_path = {uri: known.id for uri, known in collection.catalog.stored_files().items()}
     by_name: dict[str, list[int]] = {}
     for uri, number in by_path.items():
         by_name.setdefault(Path(uri).name, []).append(number)

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from e2vsearch.errors import QueryError
-from e2vsearch.search.compare import emotion_of
+from e2vsearch.pipeline import emotion_of
 from e2vsearch.search.query import AudioQuery
 from e2vsearch.search.rename import with_reference_names
 from e2vsearch.server import openapi_examples
