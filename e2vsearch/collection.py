@@ -332,16 +332,18 @@ class Collection:
         labels: str | os.PathLike[str],
         projection: str | None = None,
         *,
+        encoder: Encoder | None = None,
         condition: Condition = "clean",
         **options: Any,
     ) -> Evaluation:
         """Measure how well labelled emotions are found in other voices, see `e2vsearch.analysis.evaluation.evaluate`.
 
-        Clean, stored segments are compared; for telephone copies the encoder embeds the files anew.
+        Stored segments are compared; telephone copies, or all files where an encoder is given, are embedded anew.
         """
         from e2vsearch.analysis.evaluation.evaluate import evaluate
 
-        encoder = None if condition == "clean" else self.encoder()
+        if encoder is None and condition != "clean":
+            encoder = self.encoder()
         options |= {"context": self.projections, "projection": projection, "condition": condition}
         return evaluate(labels, encoder, **options)
 

@@ -322,7 +322,8 @@ def test_what_a_filter_leaves_is_looked_up_again_only_when_something_was_committ
     found = catalog.select("agent = kim")
     assert found.size == 2
     assert not found.flags.writeable
-    assert catalog.select("agent = kim") is found
+    if database_url.startswith("sqlite"):  # a Postgres server counts the transactions of all its databases as one
+        assert catalog.select("agent = kim") is found
     assert catalog.select("agent = lee") is not found
     other = Catalog.open(database_url)  # as another process would
     other.store(a_recording("c", agent="kim"))

@@ -211,7 +211,7 @@ def test_damaged_parameters_are_refused(parts: LinearProjection, damage: str) ->
         "another dimension": parts.pack(),
         "not finite": bad.pack(),
     }[damage]
-    with pytest.raises(AnalysisError, match=r"'mine' is damaged.*space fit"):
+    with pytest.raises(AnalysisError, match=r"'mine' is damaged.*projection fit"):
         unpack(data, "fitted", "mine", 33 if damage == "another dimension" else 32)
 
 

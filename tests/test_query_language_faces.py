@@ -1,4 +1,4 @@
-"""What a query can say, typed at the command line and asked of the service."""
+"""What a query can say, asked of the service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Run
 from small_collection import make_collection
 
 import e2vsearch
@@ -22,70 +21,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with e2vsearch.open(place, create=True) as collection:
         labels.add_examples(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
     return place
-
-
-def test_the_command_line_is_the_method(run: Run, place: Path) -> None:
-    anna = place.parent / "calls" / "anna.wav"
-    done = run(
-        "query", anna, "seg:5", "--weight", "2,1", "--not", "seg:9", "--not-weight", "0.3", "--index", place,
-        "--by", "segment", "--per-recording", "1", "--per", "queue=2", "--explain", "--emotion", "low=0", "--min", "0",
-    )  # fmt: skip
-    assert done.code == 0, done.err
-    with e2vsearch.open(place, encoder="fake", create=True) as collection:
-        expected = collection.query(
-            Reference(anna, 2.0), ("seg:5", 1.0), avoid=[Reference("seg:9", 0.3)], by="segment", group_by=("recording", "queue"), group_size=(1, 2),
-            explain=True, emotion={"low": 0}, min_probability=0,
-        )  # fmt: skip
-    assert [row["score"] for row in done.rows] == [hit.score for hit in expected]
-    assert [row["why"]["against"][0]["penalty"] for row in done.rows] == [
-        hit.why.avoided[0].penalty for hit in expected if hit.why
-    ]
-    assert [row["percentile"] for row in done.rows] == [hit.percentile for hit in expected]
-    assert "course" not in done.rows[0]
-    assert "random pairs" in done.err
-    table = run("query", anna, "--not", "seg:9", "--explain", "--index", place, "-f", "table")
-    header, first, *_ = table.out.splitlines()
-    assert header.split()[-4:] == ["nearer", "than", "why", "id"]
-    assert "not seg:9 -" in table.out
-    assert " 1.000; " in first
-    assert not {"percentile", "why", "course"} & run("query", anna, "--index", place).rows[0].keys()
-
-
-def test_an_arc_on_the_command_line(run: Run, place: Path) -> None:
-    done = run("query", "--arc", "call:2", "--index", place, "-f", "json")
-    assert done.code == 0, done.err
-    whole = json.loads(done.out)
-    assert whole["arc"] is True
-    assert whole["hits"][0]["course"][0]["reference"].startswith("seg:")
-    table = run("query", "--arc", "emotion:low, tired", "--index", place, "-f", "table", "--where", "agent = bela")
-    header, row = table.out.splitlines()
-    assert "course" in header.split()
-    assert "emotion:low 00:0" in row
-    assert ", label:tired 00:0" in row
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "says"),
-    [
-        ([], 2, "Missing argument"),
-        (["seg:1", "--weight", "1,2"], 2, "a number for each reference: 1, not 2"),
-        (["seg:1", "--weight", "heavy"], 2, "2,1"),
-        (["seg:1", "--not-weight", "1"], 2, "--not"),
-        (["seg:1", "--weight", "0"], 1, "above 0"),
-        (["seg:1", "--per", "agent"], 2, "agent=2"),
-        (["seg:1", "--per", "agnet=1"], 1, "did you mean agent"),
-        (["seg:1", "--min", "0.5"], 1, "name one"),
-        (["--emotion", "low=much"], 2, "angry=0.5"),
-        (["--emotion", "low=-1"], 1, "needs a reference"),
-        (["--emotion", "bored"], 1, "emotion:low"),
-        (["seg:1", "--arc", "call:1"], 1, "without references"),
-    ],
-)
-def test_what_cannot_be_typed(run: Run, place: Path, arguments: list[str], code: int, says: str) -> None:
-    done = run("query", *arguments, "--index", place)
-    assert done.code == code, done.err
-    assert says in " ".join(done.err.replace("│", "").split())
-    assert done.out == ""
 
 
 def test_the_service_asks_all_of_it(place: Path) -> None:

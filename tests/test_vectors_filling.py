@@ -19,6 +19,7 @@ from e2vsearch.errors import GenerationError
 from e2vsearch.vectors import exact
 from e2vsearch.vectors.faiss import builder, ivf_writer
 from e2vsearch.vectors.faiss.ivf import Ivf, _threads, faiss_module
+from e2vsearch.vectors.faiss.nprobe import TuningData
 
 KINDS = ("ivf-rabitq", "ivf-flat")
 N, LISTS = 5000, 300
@@ -88,15 +89,11 @@ def test_a_query_before_leaves_a_build_its_threads(two_threads: None, tmp_path: 
     Ivf.read(tmp_path / "ivf", N, 16, LISTS).search(rows[:1], 5, 4)
     assert faiss.omp_get_max_threads() == 1
     threads: dict[str, int] = {}
-    builder.fit(
-        "ivf-flat",
-        rows,
-        np.arange(N),
-        tmp_path / "ivf",
-        0.5,
-        0,
-        lambda stage, *_: threads.update({stage: faiss.omp_get_max_threads()}),
-    )
+
+    def note(stage: str, *_: int) -> None:
+        threads[stage] = faiss.omp_get_max_threads()
+
+    builder.fit("ivf-flat", TuningData(rows, np.arange(N), rows[:0], 0.5, 0, note), tmp_path / "ivf")
     assert all(threads[stage] > 1 for stage in ("train", "assign", "add"))
 
 

@@ -262,12 +262,12 @@ def drop(context: AnalysisContext, name: str) -> None:
         QueryError: it is the raw vectors, which are always there, or ships with the encoder.
     """
     if name == RAW.name:
-        raise QueryError("raw vectors are always there - name another projection: e2vsearch space list")
+        raise QueryError("raw vectors are always there - name another projection: e2vsearch projection list")
     found = stored.get(context.catalog, name)
     if found.kind == network.KIND:
-        raise QueryError(f"{name} ships with the encoder - put another to use instead: e2vsearch space use raw")
+        raise QueryError(f"{name} ships with the encoder - put another to use instead: e2vsearch projection use raw")
     if found.report.get(refit.ADOPTED):
-        raise QueryError(f"{name} is made by itself - put another to use instead: e2vsearch space use raw")
+        raise QueryError(f"{name} is made by itself - put another to use instead: e2vsearch projection use raw")
     stored.drop(context.catalog, name)
     shutil.rmtree(context.index_folder(found.revision), ignore_errors=True)
 
@@ -361,7 +361,9 @@ def _head(context: AnalysisContext, vectors: Vectors, ids: NDArray[np.int64]) ->
     """The encoder's head, and where it comes from."""
     space = context.catalog.require_space()
     if not space.labels:
-        raise AnalysisError(f"{space.encoder} has no classes, and so no head - fit one to labels: e2vsearch space fit")
+        raise AnalysisError(
+            f"{space.encoder} has no classes, and so no head - fit one to labels: e2vsearch projection fit"
+        )
     if context.catalog.encoder_source != SAVED:
         try:
             head = context.encoder().head()

@@ -97,8 +97,8 @@ def _set_id(connection: Connection, name: str, dim: int, created_at: datetime) -
         return connection.execute(insert(NamedVectorSetRow).returning(NamedVectorSetRow.id), [row]).scalar_one()
     if found.dim != dim:
         raise SpaceMismatch(
-            f"the named vectors {name!r} have {found.dim} dimensions, not {dim} - "
-            f"choose another name, or drop them first: e2vsearch detach {name}"
+            f"the side vectors {name!r} have {found.dim} dimensions, not {dim} - "
+            f"choose another name, or drop them first: e2vsearch vectors detach {name}"
         )
     return int(found.id)
 
@@ -121,7 +121,9 @@ def get(catalog: CatalogReader, name: str) -> NamedVectors:
     sets = {each.name: each for each in listed(catalog)}
     if name not in sets:
         known = f"there are {', '.join(sets)}" if sets else "there are none yet"
-        raise NotStored(f"no named vectors are called {name!r}, {known} - add some with: e2vsearch attach {name} FILE")
+        raise NotStored(
+            f"no side vectors are called {name!r}, {known} - add some with: e2vsearch vectors attach {name} FILE"
+        )
     return sets[name]
 
 

@@ -173,7 +173,9 @@ def _all() -> Select[Any]:
 
 def _unknown(catalog: CatalogReader, name: str) -> NotStored:
     names = ", ".join(["raw", *(each.name for each in listed(catalog))])
-    return NotStored(f"there is no projection {name!r} - known: {names}; make one with: e2vsearch space fit LABELS.csv")
+    return NotStored(
+        f"there is no projection {name!r} - known: {names}; make one with: e2vsearch projection fit LABELS.csv"
+    )
 
 
 _GIVEN = update(SegmentRow).where(SegmentRow.id == bindparam("number"))

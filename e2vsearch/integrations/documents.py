@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import asdict
-from math import floor
 from typing import Any
 
 from e2vsearch.emotions import TOO_SHORT, UNSURE
+from e2vsearch.listing import clock, evenly, nearest, percent
 from e2vsearch.types import Explanation, Hit, Match, Space
 
 MAX_QUOTED = 2000
@@ -94,18 +93,6 @@ def json_values(value: Any) -> Any:
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
 
 
-def evenly(matches: Sequence[Match], most: int) -> Sequence[Match]:
-    """Return at most so many of them, the first and the last among them."""
-    if len(matches) <= most:
-        return matches
-    return [matches[round(at * (len(matches) - 1) / (most - 1))] for at in range(most)]
-
-
-def nearest(matches: Sequence[Match], most: int) -> Sequence[Match]:
-    """Return at most so many of them, the most alike first."""
-    return sorted(matches, key=lambda match: -match.cosine)[:most]
-
-
 def quoted(text: str) -> str:
     r"""Return text from outside in double quotes and on one line.
 
@@ -116,12 +103,6 @@ def quoted(text: str) -> str:
     plain = _plain(text)
     shown = plain if len(plain) <= MAX_QUOTED else plain[: MAX_QUOTED - 1] + "…"
     return json.dumps(shown, ensure_ascii=False)
-
-
-def clock(seconds: float) -> str:
-    """Return a time in a recording: ``761.2`` → ``12:41.2``; from an hour on the minutes go on counting."""
-    minutes, tenths = divmod(round(seconds * 10), 600)
-    return f"{minutes:02d}:{tenths / 10:04.1f}"
 
 
 def _emotions(hit: Hit) -> str | None:
@@ -139,7 +120,7 @@ def _emotions(hit: Hit) -> str | None:
 
 def _reasons(hit: Hit, why: Explanation) -> list[str]:
     # of this segment, whose cosine is not the hit's score where that is a mean or something was taken off
-    rare = "" if hit.percentile is None else f", nearer than {_floored(hit.percentile)} % of random pairs of segments"
+    rare = "" if hit.percentile is None else f", nearer than {percent(hit.percentile)} % of random pairs of segments"
     lines = [f"this segment: similarity {hit.segment_score:.4f}{rare}"]
     if why.shared:
         both = (f"{_plain(each.emotion)} {each.reference:.2f} and {each.segment:.2f}" for each in why.shared)
@@ -157,11 +138,6 @@ def _aligned(match: Match) -> str:
     """Return ``"angry.wav" 00:03.0 with seg:14 at 12:41.2``; a name has no time."""
     at = "" if match.reference_start_s is None else f" {clock(match.reference_start_s)}"
     return f"{quoted(match.reference)}{at} with {match.segment} at {clock(match.start_s)}"
-
-
-def _floored(percentile: float) -> str:
-    """Return it to a tenth, rounded down: 100 appears only where no pair that was drawn is as near."""
-    return f"{floor(percentile * 10) / 10:.1f}"
 
 
 def _plain(text: str) -> str:

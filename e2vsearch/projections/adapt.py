@@ -27,7 +27,7 @@ from e2vsearch.projections.base import RAW, Projection, softmax
 from e2vsearch.projections.linear import LinearProjection
 from e2vsearch.projections.npz import pack, read
 from e2vsearch.types import Head
-from e2vsearch.vectors.exact import unit
+from e2vsearch.vectors.exact import Float64s, unit
 
 KIND = "head"
 NAME = KIND
@@ -51,8 +51,6 @@ _DIRECTIONS = 40  # principal ones, in which classes are estimated
 _SHARPNESS = 2.0  # of the classes' probabilities, in deviations of the logits
 _VARIED = 0.85  # of a collection's moods: with as many, what a voice keeps throughout is no mood
 _MEMBERS = ("head.weights", "head.biases")
-
-Floats = NDArray[np.float64]
 
 
 def default(
@@ -148,7 +146,7 @@ def log_posteriors(of: Head, vectors: NDArray[np.floating[Any]], *, name: str = 
     return LinearProjection(KIND, name, centre.astype(np.float32), view, nothing, 0.0)
 
 
-def adapted(of: Head, vectors: NDArray[np.floating[Any]], rounds: int = 1) -> Floats:
+def adapted(of: Head, vectors: NDArray[np.floating[Any]], rounds: int = 1) -> Float64s:
     """A head's weights ``(labels, dim)`` after one step of adaptation, each class's about as long as it was.
 
     They are as they were in a collection that is small, or that is of few emotions by the head's own probabilities.
@@ -187,7 +185,7 @@ def adapts(of: Head, vectors: NDArray[np.floating[Any]]) -> bool:
     return _moods(softmax(logits)) >= LEAST_MOODS
 
 
-def posteriors(of: Head, vectors: NDArray[np.floating[Any]]) -> Floats:
+def posteriors(of: Head, vectors: NDArray[np.floating[Any]]) -> Float64s:
     """Probabilities of a head's classes in a collection, ``(n, labels)``, whatever their share is where it was trained.
 
     Its logits are centred on the collection, so that none of its biases counts, and scaled by their deviation over all
@@ -198,7 +196,7 @@ def posteriors(of: Head, vectors: NDArray[np.floating[Any]]) -> Floats:
     return softmax(_SHARPNESS * logits / max(float(logits.std()), 1e-30))
 
 
-def _discriminants(seen: Floats, sure: Floats) -> tuple[Floats, Floats]:
+def _discriminants(seen: Float64s, sure: Float64s) -> tuple[Float64s, Float64s]:
     """Means ``(labels, m)`` of Gaussian classes with one covariance, and their linear discriminants ``(m, labels)``.
 
     The covariance is shrunk the more, the fewer segments there are beside its numbers: in 535 segments by a twelfth. By
@@ -231,12 +229,12 @@ def kept_head(data: bytes) -> Head:
     except ValueError as error:
         raise AnalysisError(
             f"projection {NAME!r} is damaged - ingesting anything with its encoder mends it; "
-            "to do without: e2vsearch space use raw"
+            "to do without: e2vsearch projection use raw"
         ) from error
     return Head(weights, biases)
 
 
-def _varied(voices: NDArray[np.int64], sure: Floats) -> NDArray[np.bool_]:
+def _varied(voices: NDArray[np.int64], sure: Float64s) -> NDArray[np.bool_]:
     """Which segments ``(n,)`` are of voices of about as many moods as the collection has.
 
     What such a voice keeps throughout is the voice. What another keeps may be its mood: a caller is heard once.
@@ -249,13 +247,13 @@ def _varied(voices: NDArray[np.int64], sure: Floats) -> NDArray[np.bool_]:
     return np.asarray((moods >= _VARIED * _moods(sure))[of.reshape(-1)])
 
 
-def _moods(sure: Floats) -> float:
+def _moods(sure: Float64s) -> float:
     """How many classes probabilities ``(n, labels)`` are spread over: the exponential of their mean's entropy."""
     mean = sure.mean(axis=0)
     return float(np.exp(-(mean * np.log(np.maximum(mean, 1e-30))).sum()))
 
 
-def _basis(away: Floats, weights: Floats) -> Floats:
+def _basis(away: Float64s, weights: Float64s) -> Float64s:
     """Orthonormal directions ``(dim, m)``: the principal ones of the collection, and what the head reads."""
     values, directions = np.linalg.eigh(away.T @ away)
     kept = values[-_DIRECTIONS:] > 1e-9 * max(float(values[-1]), 1e-30)
@@ -264,13 +262,13 @@ def _basis(away: Floats, weights: Floats) -> Floats:
     return np.asarray(left[:, sizes > 1e-6 * sizes[0]])
 
 
-def _read(weights: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
+def _read(weights: NDArray[np.floating[Any]]) -> tuple[Float64s, Float64s]:
     """Directions ``(m, dim)`` that a head reads, orthonormal, and how much each counts."""
     _, sizes, rows = np.linalg.svd(_centred(weights), full_matrices=False)
     kept = sizes > 1e-6 * sizes[0]
     return rows[kept], sizes[kept]
 
 
-def _centred(weights: NDArray[np.floating[Any]]) -> Floats:
+def _centred(weights: NDArray[np.floating[Any]]) -> Float64s:
     wide = np.asarray(weights, np.float64)
     return np.asarray(wide - wide.mean(axis=0))

@@ -24,9 +24,7 @@ from numpy.typing import NDArray
 from e2vsearch.errors import TooFewExamples
 from e2vsearch.projections.base import Projection
 from e2vsearch.projections.linear import LinearProjection, spread
-from e2vsearch.vectors.exact import unit
-
-Floats = NDArray[np.float64]
+from e2vsearch.vectors.exact import Float64s, unit
 
 Codes = NDArray[np.int64]
 
@@ -129,7 +127,7 @@ def fit(
     return Chosen(made, shrinkage, len(raw), means[shrinkage, kept], map_raw, map_of)
 
 
-def discriminants(units: Floats, truth: Codes, shrinkages: Sequence[float]) -> list[Floats]:
+def discriminants(units: Float64s, truth: Codes, shrinkages: Sequence[float]) -> list[Float64s]:
     """For each shrinkage the directions ``(dim, emotions - 1)`` in which emotions differ most for what else differs.
 
     Each is scaled so that the scatter within an emotion is one: a cosine there is Fisher's, not one that the largest
@@ -184,7 +182,7 @@ def _map(vectors: NDArray[np.floating], truth: Codes, voices: Codes, seed: int) 
     return found[0]
 
 
-def _parts(name: str, centre: Floats, view: Floats, nuance: NDArray[np.float32], share: float) -> LinearProjection:
+def _parts(name: str, centre: Float64s, view: Float64s, nuance: NDArray[np.float32], share: float) -> LinearProjection:
     return LinearProjection("fitted", name, centre.astype(np.float32), view.astype(np.float32), nuance, share)
 
 

@@ -100,7 +100,7 @@ def unpack(data: bytes, kind: str, name: str, dim: int) -> LinearProjection:
     Raises:
         AnalysisError: they are something else, or of another shape.
     """
-    damaged = AnalysisError(f"projection {name!r} is damaged - fit it again: e2vsearch space fit --force")
+    damaged = AnalysisError(f"projection {name!r} is damaged - fit it again: e2vsearch projection fit --force")
     try:
         centre, emotion, nuance, share = read(data, _MEMBERS)
     except ValueError as error:

@@ -32,7 +32,7 @@ from e2vsearch.projections.base import check, softmax
 from e2vsearch.projections.npz import digest, pack, read
 from e2vsearch.projections.prior import adapt_prior, with_prior
 from e2vsearch.projections.speakers import Speakers
-from e2vsearch.vectors.exact import unit
+from e2vsearch.vectors.exact import Float64s, unit
 
 KIND = "shipped"
 
@@ -63,8 +63,6 @@ _HEAD = (
 _VOICES = ("aside", "places", "shifts")
 
 _MEMBERS = (*_HEAD, *(f"voices.{name}" for name in _VOICES), "share")
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +145,7 @@ class NetworkProjection:
         """
         return with_prior(self.posteriors(vectors), self.prior).astype(np.float32)
 
-    def posteriors(self, vectors: NDArray[np.floating[Any]]) -> Floats:
+    def posteriors(self, vectors: NDArray[np.floating[Any]]) -> Float64s:
         """Probabilities of the classes ``(n, c)``, all of them being equally common.
 
         Raises:
@@ -178,7 +176,7 @@ class NetworkProjection:
         prior = adapt_prior(centred.posteriors(known), self.anchor, max(ANCHORED, len(known)))
         return replace(centred, prior=prior.astype(np.float32))
 
-    def _told_apart(self, known: Floats) -> NetworkProjection:
+    def _told_apart(self, known: Float64s) -> NetworkProjection:
         """The same, each voice's shift beside the centre of all, as far as there are any to be told apart."""
         away, voice = self._shifted(known), known[:, self.bias.size :]
         emotion = self._embedded(self._parts(away))
@@ -194,7 +192,7 @@ class NetworkProjection:
             told = replace(self, voices=replace(found, shifts=shift.astype(np.float32)))
         return told
 
-    def _shifted(self, vectors: NDArray[np.floating[Any]]) -> Floats:
+    def _shifted(self, vectors: NDArray[np.floating[Any]]) -> Float64s:
         """First layers' outputs ``(n, dim)`` less the collection's shift and the voices'."""
         check(vectors, self.dim_in, self.name)
         first, voice = np.split(np.asarray(vectors, np.float64), [self.bias.size], axis=1)
@@ -203,14 +201,14 @@ class NetworkProjection:
             away -= self.voices.shift(self._embedded(self._parts(away)), voice)
         return away
 
-    def _parts(self, shifted: Floats) -> Floats:
+    def _parts(self, shifted: Float64s) -> Float64s:
         """Each member's output ``(members, n, d)``, of length one."""
         raised = shifted + self.bias.astype(np.float64)
         bent = raised / (1.0 + np.exp(-np.maximum(raised, -500.0)))
         by_member = bent.reshape(len(bent), *self.narrow.shape[:2]).transpose(1, 0, 2)
         return unit(by_member @ self.narrow.astype(np.float64) + self.narrow_bias[:, None])
 
-    def _embedded(self, parts: Floats) -> Floats:
+    def _embedded(self, parts: Float64s) -> Float64s:
         """The embedding ``(n, e)``, of length one."""
         joined = parts.transpose(1, 0, 2).reshape(parts.shape[1], len(self.emotion))
         return unit(joined @ self.emotion.astype(np.float64))
@@ -234,7 +232,7 @@ def unpack(data: bytes) -> NetworkProjection:
     """
     damaged = AnalysisError(
         f"projection {NAME!r} is damaged, which ingesting anything with its encoder mends, or an earlier version's - "
-        "then search raw vectors: e2vsearch space use raw, or ingest into a new collection"
+        "then search raw vectors: e2vsearch projection use raw, or ingest into a new collection"
     )
     try:
         *head, aside, places, shifts, share = read(data, _MEMBERS)

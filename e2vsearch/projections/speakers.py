@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.projections.base import softmax
-from e2vsearch.vectors.exact import unit
+from e2vsearch.vectors.exact import Float64s, unit
 
 PER_VOICE = 64
 """Segments for each cluster that is looked for: with fewer, a cluster is a voice in one mood, and its shift takes the
@@ -53,8 +53,6 @@ _RIDGE = 0.03
 
 _ROUNDS = 20  # of k-means
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Speakers:
@@ -79,12 +77,12 @@ class Speakers:
         """Length of a voice part."""
         return int(self.places.shape[1])
 
-    def belonging(self, emotion: Floats, voice: NDArray[np.floating[Any]]) -> Floats:
+    def belonging(self, emotion: Float64s, voice: NDArray[np.floating[Any]]) -> Float64s:
         """How much each segment is of each cluster, ``(n, k)``: rows sum to one."""
         likeness = _rest(emotion, voice, self.aside) @ self.places.T.astype(np.float64)
         return softmax(likeness / _TEMPERATURE)
 
-    def shift(self, emotion: Floats, voice: NDArray[np.floating[Any]]) -> Floats:
+    def shift(self, emotion: Float64s, voice: NDArray[np.floating[Any]]) -> Float64s:
         """What to take off each segment beside the collection's own shift, ``(n, dim)``."""
         return self.belonging(emotion, voice) @ self.shifts.astype(np.float64)
 
@@ -95,7 +93,7 @@ def nobody(emotion_dims: int, voice_dims: int, dim: int) -> Speakers:
     return Speakers(aside, np.zeros((0, voice_dims), np.float32), np.zeros((0, dim), np.float32))
 
 
-def found(emotion: Floats, voice: NDArray[np.floating[Any]]) -> tuple[Speakers, Floats] | None:
+def found(emotion: Float64s, voice: NDArray[np.floating[Any]]) -> tuple[Speakers, Float64s] | None:
     """The clusters of some of a collection's segments, nothing shifted yet, and how far each is one, ``(k,)``.
 
     None where there are too few segments, no voice parts, or only loose clusters. A loose one beside others
@@ -122,7 +120,7 @@ def found(emotion: Floats, voice: NDArray[np.floating[Any]]) -> tuple[Speakers, 
     return Speakers(aside, places.astype(np.float32), np.zeros((len(places), 0), np.float32)), tight
 
 
-def varied(belonging: Floats, sure: Floats) -> Floats:
+def varied(belonging: Float64s, sure: Float64s) -> Float64s:
     """How far each group is in as many moods as all are, ``(k,)`` from 0 to 1.
 
     Whoever speaks in one mood only has a mean that is the mood, not the voice. Moods are the exponential of the
@@ -135,7 +133,7 @@ def varied(belonging: Floats, sure: Floats) -> Floats:
     sharp = sure**_SHARPENED
     sharp /= sharp.sum(axis=1, keepdims=True)
 
-    def moods(mean: Floats) -> Floats:
+    def moods(mean: Float64s) -> Float64s:
         return np.asarray(np.exp(-(mean * np.log(np.maximum(mean, 1e-12))).sum(axis=-1)))
 
     each = belonging.T @ sharp / np.maximum(belonging.sum(axis=0), 1e-9)[:, None]
@@ -143,7 +141,9 @@ def varied(belonging: Floats, sure: Floats) -> Floats:
     return np.asarray(np.clip((share - _ONE_MOOD) / (_ALL_MOODS - _ONE_MOOD), 0.0, 1.0))
 
 
-def shifts(belonging: Floats, sure: Floats, vectors: Floats, means: NDArray[np.floating[Any]], prior: float) -> Floats:
+def shifts(
+    belonging: Float64s, sure: Float64s, vectors: Float64s, means: NDArray[np.floating[Any]], prior: float
+) -> Float64s:
     """How groups of segments are shifted against what an encoder was trained on, class by class, ``(k, dim)``.
 
     What is said of a group does not hang on how much of it is of which class.
@@ -163,7 +163,7 @@ def shifts(belonging: Floats, sure: Floats, vectors: Floats, means: NDArray[np.f
     return np.asarray(each.T @ vectors - weights @ means.astype(np.float64))
 
 
-def _clusters(rest: Floats, count: int, seed: int) -> Floats:
+def _clusters(rest: Float64s, count: int, seed: int) -> Float64s:
     """Middles ``(count, v)`` by spherical k-means, each of length one."""
     import faiss
 
@@ -172,9 +172,9 @@ def _clusters(rest: Floats, count: int, seed: int) -> Floats:
     return unit(np.asarray(means.centroids))
 
 
-def _rest(emotion: Floats, voice: NDArray[np.floating[Any]], aside: NDArray[np.float32]) -> Floats:
+def _rest(emotion: Float64s, voice: NDArray[np.floating[Any]], aside: NDArray[np.float32]) -> Float64s:
     return unit(np.asarray(voice, np.float64) - _with_one(emotion) @ aside.astype(np.float64))
 
 
-def _with_one(emotion: Floats) -> Floats:
+def _with_one(emotion: Float64s) -> Float64s:
     return np.concatenate([emotion, np.ones((len(emotion), 1))], axis=1)

@@ -39,7 +39,7 @@ def test_map_is_made_and_written(run: Run, index: Path, tmp_path: Path) -> None:
         assert [row["name"] for row in csv.DictReader(file)] == [cluster["name"] for cluster in whole["clusters"]]
     assert EVIL not in (tmp_path / "m.html").read_text()
     code, out, err = run("map", "--index", index, "--name", "mine", "--drop")
-    assert (code, out, err) == (0, "", "forgot map mine\n")
+    assert (code, out, err) == (0, "", "deleted map mine\n")
 
 
 def test_show_prints_the_stored_map(run: Run, index: Path, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_anomalies(run: Run, index: Path) -> None:
     assert code == 0
     assert len(out.splitlines()) == 2
     assert "sad" in out
-    assert "1 of 3 clusters grew more than chance would have it: 24 calls from 2024-03-29 to" in err
+    assert "1 of 3 clusters grew more than chance would have it: 24 recordings from 2024-03-29 to" in err
     whole = json.loads(run("map", "--index", index, "--anomalies", "-f", "json")[1])
     assert len(whole["anomalies"]) == 3
     assert whole["periods"]["recent_calls"] == 24

@@ -16,7 +16,7 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 from fastapi.testclient import TestClient
 from service_client import error_of, post
 
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 from e2vsearch.server.openapi_examples import example_of
 from e2vsearch.server.schemas import MapView
 

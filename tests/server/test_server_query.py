@@ -22,8 +22,8 @@ from shipped_head import knowing
 from small_collection import SAID
 
 import e2vsearch
+from e2vsearch.collection import Collection
 from e2vsearch.encoders.fake import FakeEncoder
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.pipeline import embed_audio, stored_audio
 from e2vsearch.projections import recenter
 from e2vsearch.search.compare import compare_audio

@@ -64,7 +64,7 @@ def filled(options: MapOptions, count: int) -> MapOptions:
     if count < least:
         raise AnalysisError(
             f"{count} points are too few for a map with clusters of {size} or more: {least} are needed - widen --where,"
-            " ingest more calls, or lower --min-cluster-size (--by segment has more points than --by call)"
+            " ingest more calls, or lower --min-cluster-size (--by segment has more points than --by recording)"
         )
     return replace(options, min_cluster_size=size, neighbors=min(options.neighbors, count - 1))
 

@@ -12,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import missing_extra
+from e2vsearch.vectors.exact import Float64s
 
 Ints = NDArray[np.int64]
-
-Floats = NDArray[np.float64]
 
 UNUSUAL = 0.05
 """A corrected p below this is worth a person's time."""
 
 
-def over_represented(both: Ints, value: Ints, cluster: Ints, total: int) -> Floats:
+def over_represented(both: Ints, value: Ints, cluster: Ints, total: int) -> Float64s:
     """Fisher's exact test, one-sided: the chance of so many calls with both, or more, were the two unrelated.
 
     The upper tail of the hypergeometric distribution, ``(t,)``.
@@ -67,7 +66,7 @@ def ratio_interval(
     return low / (1 - low) * exposure, high / (1 - high) * exposure
 
 
-def corrected(p: Sequence[float] | Floats) -> Floats:
+def corrected(p: Sequence[float] | Float64s) -> Float64s:
     """P-values corrected for their number, in their order (Benjamini and Hochberg, 1995)."""
     raw = np.asarray(p, np.float64)
     if not raw.size:
