@@ -126,6 +126,6 @@ def clip_uri(segment: str) -> str:
 
 def _shortened(hit: Hit) -> Hit:
     why = hit.why
-    if why is not None:
+    if why is not None and len(why.matches) > MAX_MATCHES:
         why = replace(why, matches=tuple(nearest(why.matches, MAX_MATCHES)))
     return replace(hit, alignment=tuple(evenly(hit.alignment, MAX_MATCHES)), why=why)
