@@ -6,26 +6,16 @@ import hashlib
 import mmap
 import os
 import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from e2vsearch.errors import AudioNotFound, QueryError
-
-if TYPE_CHECKING:
-    pass
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-from e2vsearch.errors import AudioForbidden, AudioNotAFile
-
-if TYPE_CHECKING:
-    pass
-
+from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, QueryError
 
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not whole yet; after a crash it may be removed."""
@@ -35,19 +25,19 @@ FileState = tuple[int, int, int]
 
 
 def file_state(path: Path | str) -> FileState:
-    """What a file looks like from outside; 1 us by a string, which every query asks of each file, 5 by a path."""
+    """Return size, time and inode of a file; 1 us by a string, which every query asks of each file, 5 by a path."""
     stat = os.stat(path)  # noqa: PTH116 - see above
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's content, in hexadecimal; 1.5 GB a second from the page cache."""
+    """Return the SHA-256 of a file's content, in hexadecimal; 1.5 GB a second from the page cache."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:
-    """Returns when a file's content, or a folder's list of names, is on the disk."""
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
     if os.name == "nt" and path.is_dir():  # a folder cannot be opened there, and NTFS journals renames
         return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
@@ -58,14 +48,14 @@ def sync(path: Path) -> None:
 
 
 def open_mapped(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A file as an array that cannot be written to."""
+    """Map a file as an array that cannot be written to."""
     if shape[0] == 0:  # nothing cannot be mapped
         return np.empty(shape, dtype)
     return np.memmap(path, dtype, "r", shape=shape).view(np.ndarray)
 
 
 def drop_page_cache(array: NDArray[Any]) -> None:
-    """Gives back the memory that pages of a mapped file take in this process; they are read again when touched.
+    """Give back the memory that pages of a mapped file take in this process; they are read again when touched.
 
     Whoever reads a whole file through a map counts all of it as resident, 4 GB for a million vectors.
     """
@@ -76,11 +66,19 @@ def drop_page_cache(array: NDArray[Any]) -> None:
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Writes a small file so that a reader, or a power cut, meets the old content or the new, never a part."""
+def atomic_write(path: Path, content: bytes | Callable[[Path], object]) -> None:
+    """Write a file so that a reader, or a power cut, meets the old content or the new, never a part.
+
+    Args:
+        path: the file.
+        content: what it holds; or what writes that to another path, which does not exist yet.
+    """
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
-        aside.write_bytes(content)
+        if isinstance(content, bytes):
+            aside.write_bytes(content)
+        else:
+            content(aside)
         sync(aside)
         aside.replace(path)
     finally:
@@ -89,7 +87,7 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
-    """The file that a path or a ``file://`` URI names.
+    """Return the file that a path or a ``file://`` URI names.
 
     Raises:
         QueryError: a URI of another scheme.
@@ -104,9 +102,9 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 
 
 def uri_scheme(text: str) -> str | None:
-    """The scheme of a URL, lower case; None for a path.
+    """Return the scheme of a URL, lower case; None for a path.
 
-    >>> scheme_of("S3://bucket/a.wav"), scheme_of("calls/a.wav"), scheme_of("C:/calls/a.wav")
+    >>> uri_scheme("S3://bucket/a.wav"), uri_scheme("calls/a.wav"), uri_scheme("C:/calls/a.wav")
     ('s3', None, None)
     """
     scheme, separator, _ = text.partition("://")
@@ -114,7 +112,7 @@ def uri_scheme(text: str) -> str | None:
 
 
 def stat_of(path: Path) -> os.stat_result:
-    """Size and time of a file.
+    """Return size and time of a file.
 
     Raises:
         AudioNotFound, AudioForbidden: it is not there, or may not be looked at.
@@ -124,13 +122,13 @@ def stat_of(path: Path) -> os.stat_result:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file's content, hexadecimal.
+    """Return the SHA-256 of a file's content, in hexadecimal.
 
     Raises:
         AudioNotFound, AudioForbidden, AudioNotAFile: it cannot be read.
     """
-    with _readable(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with _readable(path):
+        return sha256(path)
 
 
 @contextmanager

@@ -175,7 +175,7 @@ class Batcher(Generic[Row]):
         return self._take([at for at, clip in enumerate(self._waiting) if id(clip.call) in stopped])
 
     def _take_batch(self) -> list[_Clip[Row]]:
-        """The first batch of the plan with a clip of the call that came first."""
+        """Take the first batch of the plan with a clip of the call that came first."""
         if not self._waiting:
             return []
         first = self._waiting[0].call
