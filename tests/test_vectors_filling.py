@@ -29,9 +29,9 @@ def rows_of(dim: int) -> NDArray[np.float32]:
 
 
 def fill(kind: str, rows: NDArray[np.float32], path: Path, lists: int = LISTS) -> list[tuple[str, int, int]]:
-    told: list[tuple[str, int, int]] = []
-    ivf_writer.fill(kind, rows, rows[:lists], 3, path, lambda *each: told.append(each))
-    return told
+    calls: list[tuple[str, int, int]] = []
+    ivf_writer.fill(kind, rows, rows[:lists], 3, path, lambda *each: calls.append(each))
+    return calls
 
 
 @pytest.mark.parametrize("dim", [64, 2048], ids=["all centres compared", "codes of centres"])
@@ -63,10 +63,10 @@ def test_lists_without_rows_and_one_that_holds_all(kind: str, tmp_path: Path) ->
     assert (np.sort(ivf.search(rows[:2], N, 41), axis=1) == np.arange(N)).all()
 
 
-def test_progress_is_told_of_both_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_covers_both_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ivf_writer, "_PART_ROWS", 2000)
-    told = fill("ivf-flat", rows_of(16), tmp_path / "ivf")
-    assert told == [(stage, done, N) for stage in ("assign", "add") for done in (0, 2000, 4000, N)]
+    calls = fill("ivf-flat", rows_of(16), tmp_path / "ivf")
+    assert calls == [(stage, done, N) for stage in ("assign", "add") for done in (0, 2000, 4000, N)]
 
 
 @pytest.mark.skipif(faiss_module().omp_get_max_threads() < 2, reason="FAISS has one thread here")
@@ -95,7 +95,7 @@ def test_who_has_a_file_mapped_keeps_it_when_it_is_written_anew(tmp_path: Path) 
     np.testing.assert_array_equal(before.search(rows[:50], 10, LISTS), found)
 
 
-def test_a_faiss_that_lays_lists_out_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_faiss_with_another_file_layout_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ivf_writer, "_LENGTH_BYTES", 4)
     with pytest.raises(GenerationError, match=r"FAISS 1\.\S+ has another file layout .* pip install"):
         fill("ivf-rabitq", rows_of(16), tmp_path / "ivf")
