@@ -28,18 +28,19 @@ def rows_of(dim: int) -> NDArray[np.float32]:
     return exact.unit32(clustered(N, dim))
 
 
-def fill(kind: str, rows: NDArray[np.float32], path: Path, lists: int = LISTS) -> list[tuple[str, int, int]]:
+def fill(
+    kind: str, rows: NDArray[np.float32], path: Path, lists: int = LISTS, part_rows: int = 16_384
+) -> list[tuple[str, int, int]]:
     calls: list[tuple[str, int, int]] = []
-    ivf_writer.fill(kind, rows, rows[:lists], 3, path, lambda *each: calls.append(each))
+    ivf_writer.fill(kind, rows, rows[:lists], 3, path, lambda *each: calls.append(each), part_rows)
     return calls
 
 
 @pytest.mark.parametrize("dim", [64, 2048], ids=["all centres compared", "codes of centres"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_file_is_what_faiss_writes(kind: str, dim: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ivf_writer, "_PART_ROWS", 700)  # several, and the last one short
+def test_the_file_is_what_faiss_writes(kind: str, dim: int, tmp_path: Path) -> None:
     rows = rows_of(dim)
-    fill(kind, rows, tmp_path / "ivf")
+    fill(kind, rows, tmp_path / "ivf", part_rows=700)  # several, and the last one short
     faiss = faiss_module()
     index, inner, rotation = ivf_writer._empty(kind, rows[:LISTS], 3)
     for start in range(0, N, 700):
@@ -63,9 +64,8 @@ def test_lists_without_rows_and_one_that_holds_all(kind: str, tmp_path: Path) ->
     assert (np.sort(ivf.search(rows[:2], N, 41), axis=1) == np.arange(N)).all()
 
 
-def test_progress_covers_both_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ivf_writer, "_PART_ROWS", 2000)
-    calls = fill("ivf-flat", rows_of(16), tmp_path / "ivf")
+def test_progress_covers_both_passes(tmp_path: Path) -> None:
+    calls = fill("ivf-flat", rows_of(16), tmp_path / "ivf", part_rows=2000)
     assert calls == [(stage, done, N) for stage in ("assign", "add") for done in (0, 2000, 4000, N)]
 
 
