@@ -38,14 +38,14 @@ def embed_audio(
         source: a file, its bytes, or 16 kHz samples; or one of these, opened.
         encoder: what makes the vectors.
         options: how speech is found and cut.
-        stop: asked between blocks.
-        longest_s: how long a recording may be. Its header is asked first, and its samples are counted all the same.
+        stop: whether the result is wanted no more, called between blocks.
+        longest_s: how long a recording may be. Its header is read first, and its samples are counted all the same.
 
     Raises:
         AudioTooLong: it is longer than that.
         AudioError: it cannot be decoded.
         EncoderError: it cannot be encoded.
-        Cancelled: `stop` said so.
+        Cancelled: `stop` returned true.
     """
     if not isinstance(source, audio.OpenAudio):
         with audio.open(source) as opened:

@@ -165,7 +165,7 @@ class EncoderOptions:
 
     With bf16, emotion2vec multiplies in bfloat16, about twice as fast. That changes the third digit, and so makes
     another space, with a revision of its own: a collection of fp32 refuses such vectors like any other encoder's. With
-    bf16-as-fp32 they say that they are of the space of fp32: asked for, the two may be mixed.
+    bf16-as-fp32 they are given the space of fp32: on request, the two may be mixed.
     """
 
     threads: int = 0  # for one signal; 0: what suits the encoder (emotion2vec all cores, light one)

@@ -113,7 +113,7 @@ def check_whole(tensors: Mapping[str, Any], parts: Collection[tuple[int, int]], 
 
 
 def checksum(tensor: Any) -> int:
-    """Return the CRC-32 of a tensor's values: 2 GB/s, where SHA-256 takes 0.9 (one core of a Xeon with SHA instructions)."""
+    """Return the CRC-32 of a tensor's values: 2 GB/s, SHA-256 does 0.9 (one core of a Xeon with SHA instructions)."""
     import torch
 
     return zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -147,7 +147,7 @@ def _scopes(scope_map: object) -> list[tuple[str, str]]:
 
 
 def _listed(given: object) -> list[str]:
-    """A list in config.yaml, which FunASR also takes as text with commas."""
+    """Return a list in config.yaml, which FunASR also takes as text with commas."""
     if isinstance(given, str):
         return given.split(",")
     return [str(part) for part in given] if isinstance(given, list | tuple) else []

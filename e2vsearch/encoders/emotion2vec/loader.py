@@ -57,7 +57,7 @@ def _device(name: str) -> Any:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise EncoderUnavailable(f"torch knows no device called {name!r}; use cpu, cuda or mps") from error
+        raise EncoderUnavailable(f"torch has no device called {name!r}; use cpu, cuda or mps") from error
     try:
         usable = device.type != "meta" and torch.ones(1, device=device).item() == 1
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # a build without CUDA fails an assertion

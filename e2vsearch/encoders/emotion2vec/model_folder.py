@@ -79,7 +79,7 @@ _HUBS = (
 
 
 def fetch(name: str) -> ModelFolder:
-    """Return the folder of a published model: cached from either hub, without network; else downloaded, ModelScope first.
+    """Return the folder of a published model: cached from either hub, else downloaded, ModelScope first.
 
     Progress of a download goes to stderr.
 

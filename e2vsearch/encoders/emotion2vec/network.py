@@ -195,7 +195,7 @@ class Network:
         return out
 
     def _masked(self, call: _Call, bias: Any) -> Any:
-        """Return a bias with -inf where padding would be attended to, if clips attend together: one for each clip then."""
+        """Return a bias, with -inf for padding if clips attend together: one for each clip then."""
         from torch.nn import functional
 
         if call.valid is None or not self._together:
@@ -209,7 +209,7 @@ class Network:
         return torch.arange(frames, device=self.device)
 
     def _bias(self, frames: int, row: int) -> Any:
-        """Return the attention bias by distance, ``(1, heads, tokens, tokens)``; extra tokens are near to everything."""
+        """Return the attention bias by distance, ``(1, heads, tokens, tokens)``; 0 for extra tokens."""
         import torch
 
         tokens, kept = frames + self._extra, self._kept

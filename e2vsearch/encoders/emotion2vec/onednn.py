@@ -8,7 +8,7 @@ runs it, 2.91 with `stem`, 2.68 with fused attention as well, 2.41 with packed w
 the processor's multipliers could do at best is 2.2.
 
 Packed weights are what pays most: beside unpacked ones, all else alike, a clip of 2 s takes 0.24 CPU s in place of
-0.51 and one of 10 s 1.18 in place of 2.34 (one thread, another processor, torch 2.x).
+0.51 and one of 10 s 1.18 in place of 2.34 (one thread, two shared cores, torch 2.13).
 
 What does not pay, CPU seconds of a clip of 2 s on one thread (the same processor and torch, others at work beside it):
 
@@ -35,7 +35,7 @@ that of a 10 s clip is 65 MB of fresh memory for each of six steps."""
 
 
 def linear(layer: Any, dtype: Any, *, gelu: bool = False) -> Callable[[Any], Any]:
-    """Return a linear layer in another precision, with GELU after it if asked for.
+    """Return a linear layer in another precision, with GELU after it if wanted.
 
     `layer` holds its weight in that form from then on, so that it is in memory once.
     """
