@@ -61,8 +61,8 @@ def test_on_emotion2vecs_shapes_adapted_beats_the_head_and_the_head_raw_vectors(
 @pytest.mark.parametrize("voice", [0.03, 0.05, 0.1])
 def test_adapted_is_no_worse_than_the_head_whatever_it_took_for_emotion(small: Planted, voice: float) -> None:
     of, voices = small.head_beside(voice), apart(len(small.vectors))
-    plain = small.maps.build(head.of_head(small.vectors, voices, of.weights).apply(small.vectors))
-    assert small.maps.build(adapt.of_collection(of, small.vectors, voices).apply(small.vectors)) >= plain
+    plain = small.map(head.of_head(small.vectors, voices, of.weights).apply(small.vectors))
+    assert small.map(adapt.of_collection(of, small.vectors, voices).apply(small.vectors)) >= plain
 
 
 @pytest.mark.parametrize("share", [0.8, 1.0])
@@ -110,7 +110,7 @@ def test_the_first_segments_can_be_compared(small: Planted, n: int) -> None:
     made = adapt.of_collection(small.head_beside(0.1), small.vectors[:n], apart(n))
     shown = made.apply(small.vectors)
     assert np.linalg.norm(shown, axis=1) == pytest.approx(1.0, abs=1e-5)
-    assert small.maps.build(shown) > small.maps.build(small.vectors)
+    assert small.map(shown) > small.map(small.vectors)
 
 
 def test_below_enough_segments_the_head_is_as_it_was(small: Planted) -> None:

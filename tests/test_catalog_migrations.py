@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -218,9 +219,12 @@ def test_every_row_is_upgraded_and_comes_back(former: Engine) -> None:
         assert stored(connection) == rows
 
 
-def test_the_upgraded_schema_is_that_of_a_new_collection(former: Engine, other_url: str) -> None:
+def test_the_upgraded_schema_is_that_of_a_new_collection(
+    former: Engine, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     upgrade.upgrade(former)
-    new = connect(other_url)
+    sqlite = former.dialect.name == "sqlite"
+    new = connect(f"sqlite:///{tmp_path / 'new.db'}" if sqlite else request.getfixturevalue("postgres_database")())
     upgrade.upgrade(new)
     assert schema(former) == schema(new)
     new.dispose()

@@ -244,7 +244,7 @@ def test_an_index_of_one_projection_is_not_answered_under_another(planted: Plant
     found = other.search(two.fetch(np.array([3])).vectors, 3)
     assert found.ids[0, 0] == 3
     assert found.scores[0, 0] == pytest.approx(1.0, abs=1e-6)
-    assert other.index.due()
+    assert other.due()
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf-flat"])

@@ -28,7 +28,8 @@ from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.pipeline import embed_audio, stored_audio
 from e2vsearch.projections import recenter
 from e2vsearch.search.compare import compare_audio
-from e2vsearch.types import Comparison, QueryResult
+from e2vsearch.search.result import QueryResult
+from e2vsearch.types import Comparison
 
 
 @pytest.mark.parametrize(
