@@ -1,8 +1,7 @@
-"""``map``: a collection as a picture, its clusters in words, and which of them grew."""
+"""``map``: a collection as a picture with its clusters in words."""
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-    from e2vsearch.analysis.maps.types import Anomaly, Cluster, Map, Periods
+    from e2vsearch.analysis.maps.types import Cluster, Map
     from e2vsearch.collection import Collection
 
 
@@ -49,11 +48,6 @@ def map_(
     place: Annotated[
         bool, typer.Option("--place", help="Put what came since onto the stored map, and compute none.")
     ] = False,
-    anomalies: Annotated[
-        bool, typer.Option("--anomalies", help="Of the stored map: which clusters grew of late.")
-    ] = False,
-    recent: Annotated[str, typer.Option(help="With --anomalies: the latest calls, such as 7d or 24h.")] = "7d",
-    baseline: Annotated[str, typer.Option(help="With --anomalies: the time before, to compare with.")] = "28d",
     list_: Annotated[bool, typer.Option("--list", help="List the stored maps.")] = False,
     drop: Annotated[bool, typer.Option("--drop", help="Forget the stored map.")] = False,
     audio_url: Annotated[
@@ -66,20 +60,19 @@ def map_(
             "--output",
             "-o",
             help="Write to this file: .json, .jsonl, .csv (clusters), .parquet (points), .png, .svg (picture) or .html "
-            "(page that plays moments). May be given several times.",
+            "(page that plays segments). May be given several times.",
         ),
     ] = None,
     index: Index = None,
     format_: OutputFormat = None,
     quiet: Quiet = False,
 ) -> None:
-    """Lay a collection out in the plane and say what its clusters are: emotions, metadata, moments, trend."""
+    """Lay a collection out in the plane and say what its clusters are: emotions, metadata, segments, trend."""
     import e2vsearch
-    from e2vsearch.analysis.maps import growth, output, types
+    from e2vsearch.analysis.maps import types
 
     if show + place + list_ + drop > 1:
         raise typer.BadParameter("--show, --place, --list and --drop exclude each other")
-    spans = _days(recent, "--recent"), _days(baseline, "--baseline")
     files = _sorted(outputs or [])
     with e2vsearch.open(index, create=False) as collection, _Stages(quiet) as stages:
         if list_:
@@ -92,21 +85,16 @@ def map_(
         if place:
             placed = collection.maps.place(name, stages)
             note(f"placed {placed:,} new {_points(collection.maps.load(name))}", quiet=quiet)
-        elif not show and not anomalies:
+        elif not show:
             options = types.MapOptions(
                 min_cluster_size=min_cluster_size, neighbors=neighbors, min_dist=min_dist, seed=seed
             )
             collection.maps.build(name, by.value, where, options, stages)
         drawn = collection.maps.load(name)
         for path in files.drawings:
-            output.write(collection, drawn, path, audio_url, stages)
+            collection.maps.write(drawn, path, audio_url, stages)
         stages.clear()
-        if anomalies:
-            found = growth.anomalies(drawn, *spans)
-            periods = growth.periods(drawn, *spans)
-            _print_anomalies(found, periods, format_, files.tables, quiet=quiet)
-        else:
-            _print(drawn, format_, files.tables, quiet=quiet)
+        _print(drawn, format_, files.tables, quiet=quiet)
         for path in files.drawings:
             note(f"wrote {path}", quiet=quiet)
 
@@ -120,11 +108,11 @@ def _print(drawn: Map, format_: Format | None, files: Sequence[Path], *, quiet: 
         "name": "cluster",
         "size": f"{_points(drawn)}>",
         "share": "share>",
-        "calls": "calls>",
+        "recordings": "recordings>",
         "emotions": "emotions (x as common as on the whole map)",
         "metadata": "over-represented",
         "trend": "trend",
-        "moment": "listen to",
+        "segment": "listen to",
     }
     rows = [asdict(cluster) for cluster in drawn.clusters]
     table = [_row(cluster) for cluster in drawn.clusters]
@@ -140,58 +128,21 @@ def _print(drawn: Map, format_: Format | None, files: Sequence[Path], *, quiet: 
 
 def _row(cluster: Cluster) -> dict[str, Any]:
     emotions = [each for each in cluster.emotions if each.share >= _SHARE_LEAST][:3]
-    moment = cluster.moments[0] if cluster.moments else None
+    segment = cluster.segments[0] if cluster.segments else None
     return {
         "number": cluster.number,
         "name": cluster.name,
         "size": f"{cluster.size:,}",
         "share": f"{cluster.share:.0%}",
-        "calls": f"{cluster.calls:,}",
+        "recordings": f"{cluster.recordings:,}",
         "emotions": ", ".join(f"{each.name} {each.share:.0%} ({each.lift:.1f}x)" for each in emotions),
         "metadata": ", ".join(
-            f"{each.key}={each.value} {each.calls:,} calls ({each.lift:.1f}x, p {_p(each.p)})"
+            f"{each.key}={each.value} {each.recordings:,} recordings ({each.lift:.1f}x, p {_p(each.p)})"
             for each in cluster.metadata[:2]
         ),
         "trend": _sparkline([step.share for step in cluster.trend]),
-        "moment": f"{moment.segment} {moment.name} {clock(moment.start_s)}" if moment else "",
+        "segment": f"{segment.segment} {segment.name} {clock(segment.start_s)}" if segment else "",
     }
-
-
-def _print_anomalies(
-    found: Sequence[Anomaly], periods: Periods, format_: Format | None, files: Sequence[Path], *, quiet: bool
-) -> None:
-    columns = {
-        "number": "#>",
-        "name": "cluster",
-        "recent": "recent calls>",
-        "expected": "expected>",
-        "ratio": "ratio (95 %)",
-        "p": "p>",
-    }
-    table = [
-        {
-            "number": each.cluster,
-            "name": each.name,
-            "recent": f"{each.recent_calls:,}",
-            "expected": f"{each.expected:.1f}",
-            "ratio": _ratio(each),
-            "p": _p(each.p),
-        }
-        for each in found
-        if each.unusual
-    ]
-    rows = [asdict(each) for each in found]
-    spans = {
-        name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in asdict(periods).items()
-    }
-    if table or files or chosen(format_, None) is not Format.table:
-        _write(rows, format_, files, columns=columns, table=table, whole={"periods": spans, "anomalies": rows})
-    compared = (
-        f"{periods.recent_calls:,} calls from {periods.recent_from:%Y-%m-%d} to {periods.until:%Y-%m-%d} against "
-        f"{periods.baseline_calls:,} from {periods.baseline_from:%Y-%m-%d} on"
-    )
-    grew = f"{len(table)} of {len(found)} clusters grew more than chance would have it"
-    note(f"{grew if table else 'no cluster grew more than chance would have it'}: {compared}", quiet=quiet)
 
 
 def _list(collection: Collection, format_: Format | None, files: _Files) -> None:
@@ -230,11 +181,6 @@ def _p(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
 
 
-def _ratio(found: Anomaly) -> str:
-    high = "" if found.high is None else f"{found.high:.1f}"
-    return f"{'new' if found.ratio is None else f'{found.ratio:.1f}'} ({found.low:.1f}-{high})"
-
-
 def _sparkline(values: Sequence[float]) -> str:
     """The last of the values as bars, the highest of them full: ``▂▅█``."""
     values = values[-12:] if len(values) > 1 else ()  # a single bar says nothing
@@ -263,13 +209,6 @@ def _sorted(outputs: Sequence[Path]) -> _Files:
             raise typer.BadParameter(f"{path}: there is no folder {path.parent}")
     tables = [path for path in outputs if path.suffix.lower() in _TABLES]
     return _Files(tables, [path for path in outputs if path not in tables])
-
-
-def _days(text: str, option: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([dhw]?)", text.strip().lower())
-    if found is None or float(found[1]) == 0:
-        raise typer.BadParameter(f"{option} {text!r} is no length of time - write e.g. 7d, 4w or 24h")
-    return float(found[1]) * {"h": 1 / 24, "w": 7}.get(found[2], 1)
 
 
 # -- progress --------------------------------------------------------------------------------------------------

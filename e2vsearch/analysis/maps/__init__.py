@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps import build as maps
+from e2vsearch.analysis.maps import output
 
 
 class Maps(AnalysisContext):
@@ -14,3 +15,4 @@ class Maps(AnalysisContext):
     place = maps.place
     list = maps.list_maps
     drop = maps.drop
+    write = output.write
