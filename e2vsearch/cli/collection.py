@@ -48,6 +48,8 @@ def status(index: Index = None, format_: OutputFormat = None, output: Output = N
     if state.transcribed:
         facts.append(("with transcript", f"{state.transcribed:,} segments"))
     facts += [("side vectors", f"{side.name}: {side.dim}-d, {side.segments:,} segments") for side in state.sides]
+    if state.problem is not None:
+        facts.append(("problem", state.problem))
     if state.index is not None:
         facts += index_facts(asdict(state.index))
     write([whole], format_=format_, output=output, columns=FACTS, table=fact_rows(facts), whole=whole)

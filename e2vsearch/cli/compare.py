@@ -40,7 +40,7 @@ def compare(
     from e2vsearch.files import local_path
     from e2vsearch.pipeline import embed_audio, encoder_for
     from e2vsearch.projections.base import RAW
-    from e2vsearch.projections.recenter import recalibrate
+    from e2vsearch.projections.recalibrate import recalibrate
     from e2vsearch.search.compare import at_hand, compare_audio
 
     options = settings.load(index=index, encoder=encoder, device=device, precision=precision)

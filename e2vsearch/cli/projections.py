@@ -59,7 +59,7 @@ def space_fit(
     share: Annotated[
         float | None,
         typer.Option(
-            help="Of the plain view beside the emotion's, 0 to 1.  [default: chosen by cross-validation]",
+            help="Of nuance beside the emotion part, 0 to 1.  [default: chosen by cross-validation]",
             min=0.0,
             max=1.0,
             show_default=False,

@@ -15,8 +15,6 @@ from e2vsearch.types import By
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done, and of how much."""
 
-_COLUMNS = ("x", "y", "cluster", "strength")  # of a layout
-
 NONE = -1
 """The cluster number of a point in no cluster."""
 
@@ -171,9 +169,10 @@ class Layout:
 
     def take(self, rows: NDArray[Any]) -> Layout:
         """Return the layout of some of its points, in that order."""
-        return Layout(*(getattr(self, name)[rows] for name in _COLUMNS), self.reach)
+        return Layout(self.x[rows], self.y[rows], self.cluster[rows], self.strength[rows], self.reach)
 
     def joined(self, other: Layout) -> Layout:
         """Return the points of both."""
-        columns = (np.concatenate([getattr(each, name) for each in (self, other)]) for name in _COLUMNS)
-        return Layout(*columns, self.reach)
+        x, y = np.concatenate([self.x, other.x]), np.concatenate([self.y, other.y])
+        cluster = np.concatenate([self.cluster, other.cluster])
+        return Layout(x, y, cluster, np.concatenate([self.strength, other.strength]), self.reach)
