@@ -16,9 +16,10 @@ from e2vsearch.catalog import recordings
 from e2vsearch.catalog.database import CollectionLocation, locate
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
+from e2vsearch.errors import AnalysisError
 from e2vsearch.index import Index
 from e2vsearch.listing import Listing
-from e2vsearch.projections import recenter
+from e2vsearch.projections import recalibrate
 from e2vsearch.projections.view import Views
 from e2vsearch.search.background import BackgroundScores, background_scores
 from e2vsearch.search.compare import ComparisonView, compare_audio, comparison_view
@@ -178,13 +179,16 @@ class Collection:
         from e2vsearch.catalog.named_vectors import listed
         from e2vsearch.catalog.text_search import transcribed
 
-        space, index = self.catalog.space, None
+        space, index, problem = self.catalog.space, None, None
         if space is not None:
-            view = self._views.now()
-            space, index = view.named(space), view.index.status()
+            try:
+                view = self._views.current()
+                space, index = view.projected(space), view.index.status()
+            except AnalysisError as error:  # damaged, or of an earlier format
+                problem = str(error)
         counts, words = self.catalog.counts(), transcribed(self.catalog)
         names = tuple(listed(self.catalog))
-        return Status(self.location.named, self.catalog.collection_id, space, counts, index, words, names)
+        return Status(self.location.named, self.catalog.collection_id, space, counts, index, words, names, problem)
 
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""
@@ -202,7 +206,7 @@ class Collection:
             AudioError, EncoderError: a reference that cannot be read or encoded.
         """
         query = Query.of(*references, **fields)
-        with self._views.steady() as view:
+        with self._views.pinned() as view:
             context = SearchContext(self.catalog, view, self.embed, self._background_scores)
             result = execute(query, context)
         self.index.builder.start(view.index.newly_due)
@@ -214,7 +218,7 @@ class Collection:
         Raises:
             AudioError, EncoderError: it cannot be read or encoded.
         """
-        return recenter.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
+        return recalibrate.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
 
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
         """Return how alike two recordings feel: clips, of which nothing is stored, or ids such as ``call:45``.
@@ -233,7 +237,7 @@ class Collection:
         Args:
             encoder: that embeds the clips, where that may be another than the collection's.
         """
-        view = None if self.space is None else self._views.now()
+        view = None if self.space is None else self._views.current()
         empty = " holds no recordings yet" if view is None else ""
         return comparison_view(encoder, view, self.space, f"{self.location.named}{empty}")
 
@@ -387,10 +391,10 @@ class Collection:
 
     def _parts(self) -> tuple[Any, ...]:
         views = self._views
-        return self.catalog, views.now, views.of, self.index.folder, self.embed, self.encoder, self.clip
+        return self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip
 
     def _background_scores(self) -> BackgroundScores:
-        self._background = background_scores(self.catalog, self._views.now().source, self._background)
+        self._background = background_scores(self.catalog, self._views.current().source, self._background)
         return self._background
 
     def _embedded(self, source: AudioQuery) -> EmbeddedAudio:

@@ -326,6 +326,7 @@ class Status:
     index: IndexStatus | None  # None before the first ingest
     transcribed: int = 0  # segments with a transcript
     named_vectors: tuple[NamedVectors, ...] = ()
+    problem: str | None = None  # why the projection in use cannot be read; `space` is the encoder's then
 
 
 def segment_durations(segments: Iterable[EmbeddedSegment]) -> NDArray[np.float64]:

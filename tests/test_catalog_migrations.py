@@ -85,7 +85,10 @@ def former_rows() -> Rows:
         "segment_label": [{"segment_id": 8, "classifier_id": 2, "label": "calm", "score": 0.9}],
         "map": [
             {"id": 4, "name": "m", "space_id": 2, "by": "segment", "filter": None, "options": {"n": 1}}
-            | {"clusters": [{"number": 0}], "created_at": NOW}
+            | {
+                "clusters": [{"calls": 2, "moments": [{"text": 'she said "moments": and "calls": 3'}]}],
+                "created_at": NOW,
+            }
         ],
         "map_point": [
             {"map_id": 4, "item_id": at, "x": 0.5, "y": 1.5, "cluster": 0, "strength": 1.0, "placed": False}
@@ -116,6 +119,11 @@ def renamed(rows: Rows) -> Rows:
     }
     for row in found["job"]:
         row["state"] = STATES[row["state"]]
+    for row in found["map"]:
+        row["clusters"] = [
+            {{"calls": "recordings", "moments": "segments"}[key]: value for key, value in each.items()}
+            for each in row["clusters"]
+        ]
     return found
 
 

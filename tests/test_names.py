@@ -141,14 +141,14 @@ def test_over_mcp(collection: Collection, expected: dict[str, dict[str, Any]]) -
 
 
 def test_on_a_map(collection: Collection, expected: dict[str, dict[str, Any]]) -> None:
-    by_segment = dataset.facts(collection.maps, "segment", np.arange(1, 7), None)
-    assert {item.id: shown(item) for item in by_segment.items} == expected
-    (call,) = dataset.facts(collection.maps, "recording", np.array([1]), "segment in (2, 5)").items
+    by_segment = dataset.load_points(collection.maps, "segment", np.arange(1, 7), None)
+    assert {item.id: shown(item) for item in by_segment.points} == expected
+    (call,) = dataset.load_points(collection.maps, "recording", np.array([1]), "segment in (2, 5)").points
     assert (call.emotion, call.emotion_score) == ("neutral", pytest.approx((0.35 + 0.8) / 2))
-    (unclear,) = dataset.facts(collection.maps, "recording", np.array([1]), "segment in (1, 5)").items
+    (unclear,) = dataset.load_points(collection.maps, "recording", np.array([1]), "segment in (1, 5)").points
     assert (unclear.emotion, unclear.emotion_score) == ("unsure", None)
     assert unclear.valence == pytest.approx(np.mean([expected[name]["valence"] for name in ("seg:1", "seg:5")]))
-    (nothing,) = dataset.facts(collection.maps, "recording", np.array([1]), "segment = 6").items
+    (nothing,) = dataset.load_points(collection.maps, "recording", np.array([1]), "segment = 6").points
     assert shown(nothing) == dict.fromkeys(SHOWN)
 
 

@@ -78,11 +78,11 @@ def test_the_service_asks_all_of_it(place: Path) -> None:
                 ({}, 422),
                 ({"references": ["seg:1"], "weights": [1, 2]}, 422),
                 ({"references": ["seg:1"], "weights": [0]}, 422),
-                ({"arc": ["call:1"]}, 422),
-                ({"arc": "emotion:low,/etc/hosts"}, 403),
-                ({"arc": ["emotion:low", "/etc/hosts"]}, 403),
+                ({"trajectory": ["call:1"]}, 422),
+                ({"trajectory": "emotion:low,/etc/hosts"}, 403),
+                ({"trajectory": ["emotion:low", "/etc/hosts"]}, 403),
                 ({"references": ["seg:1"], "but_not": ["/etc/hosts"]}, 403),
-                ({"arc": ["emotion:low,/etc/hosts", "emotion:high"]}, 404),
+                ({"trajectory": ["emotion:low,/etc/hosts", "emotion:high"]}, 404),
                 ({"references": ["seg:1"], "per": {"agnet": 1}}, 400),
             ):
                 response = client.post("/query", json=body)

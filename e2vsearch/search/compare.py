@@ -89,11 +89,11 @@ def comparison_view(
     """
     if view is not None and space is not None and (encoder is None or space == encoder.space):
         uses = "no projection" if view.projection.kind == RAW.kind else f"the projection {view.projection.name}"
-        return ComparisonView(view.projection, view.named(space), f"{reason} uses {uses}")
+        return ComparisonView(view.projection, view.projected(space), f"{reason} uses {uses}")
     assert encoder is not None, "an empty collection has no view of its own"
     if space is not None:
         reason = f"{reason} holds vectors of another space: {space}"
-    found = adapt.alone(encoder.projection(), encoder.head(), encoder.space.dim)
+    found = adapt.without_collection(encoder.projection(), encoder.head(), encoder.space.dim)
     if found is RAW:
         return ComparisonView(RAW, encoder.space, reason)
     source = "it ships with" if found.kind == network.KIND else "it is the head of"

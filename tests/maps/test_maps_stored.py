@@ -13,7 +13,7 @@ from made import save, speech
 from made_maps import SPACE, recording, vector
 
 import e2vsearch
-from e2vsearch.analysis.maps import growth, types
+from e2vsearch.analysis.maps import types
 from e2vsearch.catalog import maps as stored
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.collection import Collection
@@ -76,7 +76,6 @@ def test_a_run_that_fails_leaves_the_old_one(database_url: str, tmp_path: Path) 
 
 def test_results_are_plain_values(collection: Collection) -> None:
     json.dumps([asdict(each) for each in collection.maps.load().clusters])
-    json.dumps([asdict(each) for each in growth.anomalies(collection.maps.load())])
 
 
 def test_the_order_of_ingestion_makes_no_difference(umap: None, tmp_path: Path) -> None:

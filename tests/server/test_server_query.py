@@ -26,7 +26,7 @@ import e2vsearch
 from e2vsearch.collection import Collection
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.pipeline import embed_audio, stored_audio
-from e2vsearch.projections import recenter
+from e2vsearch.projections import refit
 from e2vsearch.search.compare import compare_audio
 from e2vsearch.search.result import QueryResult
 from e2vsearch.types import Comparison
@@ -234,15 +234,15 @@ class ShipsProjection(FakeEncoder):
 def test_compare_and_embed_are_the_collections_through_a_shipped_projection(tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     calls.mkdir()
-    for number in range(recenter.LEAST_SEGMENTS):
+    for number in range(refit.LEAST_SEGMENTS):
         save(calls / f"{number}.wav", speech(1.5, seed=number, pitch_hz=90.0 + 7 * number))
     clips = [calls / "1.wav", calls / "9.wav"]
     with e2vsearch.open(tmp_path / "index", encoder=ShipsProjection(), create=True) as collection:
         collection.ingest(calls, workers=1)
         expected = collection.compare(*clips)
-        raw = embed_audio(clips[0], collection.encoder()).moments[0].scores
+        raw = embed_audio(clips[0], collection.encoder()).segments[0].scores
         assert raw is not None
-        embedded = collection.embed(clips[0]).moments[0].scores
+        embedded = collection.embed(clips[0]).segments[0].scores
         assert embedded is not None
         assert np.abs(embedded - raw).max() > 0.01  # recalibrated, so that this test can tell
         with client_over(collection, tmp_path / "index") as client:
