@@ -133,7 +133,7 @@ class Collection:
         location = locate(options.index)
         if create and location.folder is not None:
             location.folder.mkdir(parents=True, exist_ok=True)
-        catalog = Catalog.open(location.url, create=create, named=location.named)
+        catalog = Catalog.open(location.url, create=create, name=location.named)
         opened = encoder if isinstance(encoder, Encoder) else None
         return cls(location, catalog, options, speech=speech, index=index_options, encoder=opened)
 

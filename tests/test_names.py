@@ -22,7 +22,8 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.emotions import named
 from e2vsearch.integrations.documents import metadata
-from e2vsearch.search.compare import compare_audio, emotion_of
+from e2vsearch.pipeline import emotion_of
+from e2vsearch.search.compare import compare_audio
 from e2vsearch.transfer import export, import_
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, Space
 
@@ -182,7 +183,7 @@ def test_scores_given_anew_are_named_by_length_and_level(tmp_path: Path) -> None
         catalog = collection.catalog
         catalog.pin(SPACE, "saved")
         catalog.store(a_call(0, ("seg:2", "seg:3", "seg:4", "seg:6")))
-        by = StoredProjection("p", "fitted", "r", b"", {}, projections.now())
+        by = StoredProjection("p", "fitted", "r", b"", {}, datetime.now(UTC))
         projections.put(catalog, by)
         sure = np.tile(np.array([0.1, 0.1, 0.8], np.float32), (5, 1))
         assert projections.put_scores(catalog, np.array([1, 2, 3, 4, 99]), sure, by)  # the last is gone

@@ -13,6 +13,7 @@ the encoder's.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +169,6 @@ def _seen(projection: StoredProjection) -> int:
 
 def _store(catalog: Catalog, made: network.NetworkProjection, segments: int) -> StoredProjection:
     report = {"segments": segments}
-    stored = StoredProjection(made.name, made.kind, made.revision, made.pack(), report, projections.now())
+    stored = StoredProjection(made.name, made.kind, made.revision, made.pack(), report, datetime.now(UTC))
     projections.put(catalog, stored)
     return stored

@@ -11,6 +11,8 @@ another projection to use, or stores one of that name, is left alone.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
 
 from e2vsearch.catalog import projections, segments
@@ -110,7 +112,7 @@ def _made(catalog: Catalog, batch: Batch, of: Head, source: str) -> StoredProjec
     count, _, _ = segments.count_of(catalog)
     voiced = int(np.unique(voices).size)
     report = {ADOPTED: True, "segments": count, "voices": voiced, "head": source, "share": made.share}
-    return StoredProjection(made.name, made.kind, made.revision, adapt.packed(made, of), report, projections.now())
+    return StoredProjection(made.name, made.kind, made.revision, adapt.packed(made, of), report, datetime.now(UTC))
 
 
 def _found(catalog: Catalog, batch: Batch) -> tuple[Head, str] | None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from e2vsearch.emotions import Emotion, named_as_one
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import QueryError
+from e2vsearch.pipeline import emotion_of
 from e2vsearch.projections import adapt, network
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.view import SearchView, projected_space
-from e2vsearch.types import ComparedAudio, Comparison, EmbeddedAudio, EmbeddedSegment, Space, segment_durations
+from e2vsearch.types import ComparedAudio, Comparison, EmbeddedAudio, Space, segment_durations
 from e2vsearch.vectors.exact import unit
 
 
@@ -75,15 +74,6 @@ def _compared(space: Space, name: str, embedded: EmbeddedAudio, best: int) -> Co
         start_s=segment.start_s,
         end_s=segment.end_s,
     )
-
-
-def emotion_of(space: Space, segments: Sequence[EmbeddedSegment]) -> Emotion | None:
-    """Return the emotion of several segments as a whole; None where the encoder has no classes."""
-    scores = [each.scores for each in segments if each.scores is not None]
-    if len(scores) < len(segments):
-        return None
-    levels_db = [segment.level_db for segment in segments]
-    return named_as_one(np.stack(scores), space.labels, segment_durations(segments).tolist(), levels_db)
 
 
 def comparison_view(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def turned(dim: int) -> LinearProjection:
 
 
 def use(collection: Collection, projection: LinearProjection) -> None:
-    stored = ("turned", projection.kind, projection.revision, projection.pack(), {}, projections.now())
+    stored = ("turned", projection.kind, projection.revision, projection.pack(), {}, datetime.now(UTC))
     projections.put(collection.catalog, projections.StoredProjection(*stored))
     projections.use(collection.catalog, "turned")
 

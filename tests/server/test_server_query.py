@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, clie
     rng = np.random.default_rng(0)
     parts = LinearProjection("fitted", "turned", rng.random(16, np.float32), rng.standard_normal((16, 3)).astype("f4"),
                   np.empty((16, 0), np.float32), 0.0)  # fmt: skip
-    stored = projections.StoredProjection("turned", "fitted", parts.revision, parts.pack(), {}, projections.now())
+    stored = projections.StoredProjection("turned", "fitted", parts.revision, parts.pack(), {}, datetime.now(UTC))
     raw = post(client, "/compare", a="call:1", b="call:4")
     assert raw["space"]["projection"] == "raw"
     projections.put(collection.catalog, stored)

@@ -161,7 +161,7 @@ def recall(labels: str | os.PathLike[str] | LabelTable, context: AnalysisContext
         exact = [by_path[str(file)] for file in table.files(row) if str(file) in by_path]
         named = exact or by_name.get(Path(row.path).name, [])
         if len(named) == 0:
-            failures.append(_failure(row, AudioNotFound(f"{row.path} is not in {context.catalog.named}")))
+            failures.append(_failure(row, AudioNotFound(f"{row.path} is not in {context.catalog.name}")))
         elif len(named) > 1 and not exact:
             message = f"{row.path}: {len(named)} recordings have that name - write the whole path"
             failures.append(_failure(row, AudioNotFound(message)))
@@ -247,7 +247,7 @@ def _whole(channel: int, made: Mapping[str, list[tuple[float, Embeddings]]]) -> 
 
 def _stored_names(context: AnalysisContext) -> tuple[dict[str, int], dict[str, list[int]]]:
     """Recordings by path, and by the file's name."""
-    by_path = {uri: known.id for uri, known in context.catalog.known().items()}
+    by_path = {uri: known.id for uri, known in context.catalog.stored_files().items()}
     by_name: dict[str, list[int]] = {}
     for uri, number in by_path.items():
         by_name.setdefault(Path(uri).name, []).append(number)

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from e2vsearch import audio
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.audio.paths import expand
-from e2vsearch.catalog import labels, recordings
+from e2vsearch.catalog import recordings
 from e2vsearch.catalog.labels import NewExample
+from e2vsearch.catalog.segments import segment_columns
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.errors import NotStored, QueryError
@@ -113,12 +114,12 @@ def _of_file(context: AnalysisContext, path: Path, span: Span | None, speaker: s
     path = Path(os.path.abspath(path))  # noqa: PTH100 - as `expand` does, so that URIs are the same
     catalog = context.catalog
     known = recordings.recording_at(catalog, uri_of(path))
-    if known is not None and path.exists() and not known.is_as(stat_of(content_of(path))):
+    if known is not None and path.exists() and not known.matches(stat_of(content_of(path))):
         known = None  # changed since: what is stored there is not what lies there
     if known is None:
         content = content_of(path)
         with readable(content):
-            known = catalog.known_content(sha256(content))
+            known = catalog.file_of_content(sha256(content))
     if known is not None:
         return _stored(context, known.id, span, speaker)
     if embedding_files.is_saved(path):
@@ -128,14 +129,15 @@ def _of_file(context: AnalysisContext, path: Path, span: Span | None, speaker: s
 
 
 def _stored(context: AnalysisContext, recording: int, span: Span | None, speaker: str | None) -> list[NewExample]:
-    found = labels.spans(context.catalog, recording)
-    if not found:
+    found = segment_columns(context.catalog, recordings=[recording])
+    if not found.ids.size:
         recordings.recording(context.catalog, f"call:{recording}")
         raise QueryError(f"call:{recording} has no speech to label")
+    columns = (column.tolist() for column in (found.ids, found.channels, found.start_s, found.end_s))
     # half of the shorter of the two: a span picks the moments that lie in it, or the one that it lies in
     inside = [
         number
-        for number, channel, start_s, end_s in found
+        for number, channel, start_s, end_s in sorted(zip(*columns, strict=True))
         if span is None
         or (
             span.channel in (None, channel)

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from e2vsearch.errors import QueryError
-from e2vsearch.search.compare import emotion_of
+from e2vsearch.pipeline import emotion_of
 from e2vsearch.search.query import AudioQuery
 from e2vsearch.search.result import QueryResult
 from e2vsearch.server.responses import json_response, returns
