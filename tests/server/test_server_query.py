@@ -27,8 +27,9 @@ from e2vsearch.collection import Collection
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.pipeline import embed_audio, stored_audio
 from e2vsearch.projections import recenter
-from e2vsearch.search.compare import compare_audio
-from e2vsearch.types import Comparison, QueryResult
+from e2vsearch.search.compare import compare_audio, comparison_view
+from e2vsearch.search.result import QueryResult
+from e2vsearch.types import Comparison
 
 
 @pytest.mark.parametrize(
@@ -181,8 +182,9 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, clie
         turned = post(client, "/compare", a="call:1", b="call:4")
         assert turned["space"]["projection"] == f"turned@{parts.revision[:12]}"
         assert abs(turned["score"] - raw["score"]) > 1e-3
+        view = comparison_view(None, collection.projections.view(), collection.space, "here")
         sides = ((name, stored_audio(collection.catalog, name)) for name in ("call:1", "call:4"))
-        assert turned["score"] == compare_audio(collection.comparison_view(), *sides).score
+        assert turned["score"] == compare_audio(view, *sides).score
         clip = wav_bytes(speech(2.0, seed=1))
         sent = client.post("/compare/upload", files={"a": ("one.wav", clip), "b": ("two.wav", clip)}).json()
         assert sent["space"]["projection"] == turned["space"]["projection"]
@@ -239,7 +241,7 @@ def test_compare_and_embed_are_the_collections_through_a_shipped_projection(tmp_
     with e2vsearch.open(tmp_path / "index", encoder=ShipsProjection(), create=True) as collection:
         collection.ingest(calls, workers=1)
         expected = collection.compare(*clips)
-        raw = embed_audio(clips[0], collection.encoder()).moments[0].scores
+        raw = embed_audio(clips[0], collection.encoder()).segments[0].scores
         assert raw is not None
         embedded = collection.embed(clips[0]).moments[0].scores
         assert embedded is not None

@@ -95,7 +95,7 @@ def router(state: ServerState) -> APIRouter:
         """
 
         def work() -> Comparison:
-            return state.compare((body.a, state.embedded(body.a)), (body.b, state.embedded(body.b)))
+            return state.compare(*((name, state.resolve_audio(name)) for name in (body.a, body.b)))
 
         return json_response(Comparison, await state.embed(request, work))
 
@@ -111,7 +111,7 @@ def router(state: ServerState) -> APIRouter:
             fields_of(NoFields, form.fields)
 
             def work() -> Comparison:
-                return state.compare(embed_uploaded(form.files["a"]), embed_uploaded(form.files["b"]))
+                return state.compare(*((clip.name, clip.path) for clip in (form.files["a"], form.files["b"])))
 
             return json_response(Comparison, await ticket.run(work, disconnection(request)))
 
