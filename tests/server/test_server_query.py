@@ -243,7 +243,7 @@ def test_compare_and_embed_are_the_collections_through_a_shipped_projection(tmp_
         expected = collection.compare(*clips)
         raw = embed_audio(clips[0], collection.encoder()).segments[0].scores
         assert raw is not None
-        embedded = collection.embed(clips[0]).moments[0].scores
+        embedded = collection.embed(clips[0]).segments[0].scores
         assert embedded is not None
         assert np.abs(embedded - raw).max() > 0.01  # recalibrated, so that this test can tell
         with client_over(collection, tmp_path / "index") as client:

@@ -12,10 +12,9 @@ from e2vsearch.pipeline import emotion_of
 from e2vsearch.search.query import AudioQuery
 from e2vsearch.search.result import QueryResult
 from e2vsearch.server.responses import json_response, returns
+from e2vsearch.server.results import Embedding, EmbeddingSegment
 from e2vsearch.server.schemas import (
     CompareRequest,
-    Embedding,
-    EmbeddingSegment,
     EmbedRequest,
     NoFields,
     QueryRequest,
