@@ -82,7 +82,7 @@ class Vectors:
         new = tuple(row for row in table.rows if any(row.path not in each for each in known.values()))
         if new:
             print(f"encoding {len(new):,} clips of {corpus}: {', '.join(conditions)}", file=sys.stderr)
-            heard = dataset.listen(replace(table, rows=new, failures=()), self.encoder, conditions)
+            heard = dataset.embed_table(replace(table, rows=new, failures=()), self.encoder, conditions)
             for failure in heard.failures:
                 print(f"left out: {failure.message}", file=sys.stderr)
             for condition in conditions:

@@ -111,9 +111,9 @@ def projections(of: Head, vectors: NDArray[np.float32]) -> Iterator[tuple[str, P
     voices = np.arange(len(vectors))
     yield "raw", RAW
     yield "log-posteriors", adapt.log_posteriors(of, vectors)
-    yield "head", head.of_head(vectors, voices, of.weights)
-    yield "adapted", adapt.of_collection(of, vectors, voices)
-    yield "full refit", head.of_head(vectors, voices, adapt.adapted(of, vectors, REFIT_ROUNDS))
+    yield "head", head.head_projection(vectors, voices, of.weights)
+    yield "adapted", adapt.adapt_head(of, vectors, voices)
+    yield "full refit", head.head_projection(vectors, voices, adapt.adapt_weights(of, vectors, REFIT_ROUNDS))
 
 
 def measure(train: Pooled, test: Pooled, tested: int) -> Iterator[Row]:

@@ -29,7 +29,7 @@ from retrieval import read
 
 from e2vsearch.analysis.evaluation import adaptation
 from e2vsearch.analysis.maps import layout, transform
-from e2vsearch.analysis.maps.types import Laid, MapOptions
+from e2vsearch.analysis.maps.types import Layout, MapOptions
 from e2vsearch.encoders import base as encoders_base
 from e2vsearch.encoders import registry
 from e2vsearch.errors import E2vsearchError
@@ -57,7 +57,7 @@ def measure(data: Labelled, seeds: Sequence[int]) -> list[Row]:
     from sklearn.metrics import adjusted_rand_score
 
     count = len(data.vectors)
-    options = layout.filled(MapOptions(), count)
+    options = layout.resolve(MapOptions(), count)
     maps = [layout.lay_out(data.vectors, replace(options, seed=seed)) for seed in seeds]
     shuffled = np.random.default_rng(0).permutation(data.emotions)
     rows = [
@@ -78,14 +78,11 @@ def measure(data: Labelled, seeds: Sequence[int]) -> list[Row]:
     return rows
 
 
-def _placed(vectors: NDArray[np.float32], laid: Laid, neighbors: int) -> tuple[float, float]:
+def _placed(vectors: NDArray[np.float32], laid: Layout, neighbors: int) -> tuple[float, float]:
     """Share of left-out points put into their cluster (none counts as one), and how far from their place."""
     out = np.arange(len(vectors)) % LEFT_OUT == 0
     kept = ~out
-    base = transform.Base(
-        vectors[kept], laid.x[kept], laid.y[kept], laid.cluster[kept], laid.strength[kept], laid.reach
-    )
-    put = transform.put(vectors[out], base, neighbors)
+    put = transform.transform(vectors[out], vectors[kept], laid.take(kept), neighbors)
     apart = np.hypot(put.x - laid.x[out], put.y - laid.y[out])
     return float((put.cluster == laid.cluster[out]).mean()), float(np.median(apart))
 
@@ -110,10 +107,10 @@ def recorded(labels: Path, encoder: encoders_base.Encoder, limit: int | None) ->
 
 def timed(count: int) -> list[Row]:
     """Seconds that layout and clusters of made vectors take, once umap is compiled."""
-    layout.lay_out(made(200).vectors, layout.filled(MapOptions(), 200))
+    layout.lay_out(made(200).vectors, layout.resolve(MapOptions(), 200))
     vectors = made(count).vectors
     started = time.perf_counter()
-    layout.lay_out(vectors, layout.filled(MapOptions(), count))
+    layout.lay_out(vectors, layout.resolve(MapOptions(), count))
     return [Row(f"map of {count:,} x {DIM}", time.perf_counter() - started, "s")]
 
 

@@ -121,8 +121,8 @@ def measure(labels: Path, encoder: Encoder, limit: int) -> dict[str, Evaluation]
         E2vsearchError: too little of it can be used.
     """
     table = _speakers(labels_table.read(labels), limit)
-    ours = dataset.listen(table, encoder, ("clean", "telephone"))
-    plain = dataset.listen(table, LogMelStatistics(), ("clean", "telephone"))
+    ours = dataset.embed_table(table, encoder, ("clean", "telephone"))
+    plain = dataset.embed_table(table, LogMelStatistics(), ("clean", "telephone"))
     for failure in (*ours.failures, *plain.failures):
         print(f"left out: {failure.message}", file=sys.stderr)
     return {

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from e2vsearch import encoder_check, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
-from e2vsearch.catalog import backup, named_vectors, recordings, text_search
+from e2vsearch.catalog import backup, recordings
 from e2vsearch.catalog.database import CollectionLocation, locate
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.index import Index
 from e2vsearch.listing import Listing
 from e2vsearch.named_vectors import NamedVectorSets
-from e2vsearch.projections import recenter
+from e2vsearch.projections import recalibrate
 from e2vsearch.projections.view import Views
 from e2vsearch.search.background import BackgroundCache
 from e2vsearch.search.compare import compare
@@ -25,6 +25,7 @@ from e2vsearch.search.execute import execute
 from e2vsearch.search.query import AudioQuery, Query, Reference
 from e2vsearch.search.result import QueryResult
 from e2vsearch.speech import SpeechOptions
+from e2vsearch.status import status
 from e2vsearch.types import Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status, number_of
 from e2vsearch.vectors.engine import IndexOptions
 
@@ -76,7 +77,7 @@ class Collection:
         self.index = Index(catalog, self._views, index_options)
         self._embed = embed or (lambda source, encoder, speech: pipeline.embed_audio(source, encoder(), speech))
         self._encoder = encoder_check.CheckedEncoder(catalog, options, encoder)
-        self._background_scores = BackgroundCache(catalog, lambda: self._views.now().source)
+        self._background_scores = BackgroundCache(catalog, lambda: self._views.current().source)
 
     @classmethod
     def open(
@@ -143,12 +144,7 @@ class Collection:
 
     def status(self) -> Status:
         """Return what the collection is, how much it holds, and how its index fares."""
-        catalog, space, index = self.catalog, self.space, None
-        if space is not None:
-            view = self._views.now()
-            space, index = view.named(space), view.index.status()
-        held = catalog.counts(), index, text_search.transcribed(catalog), tuple(named_vectors.listed(catalog))
-        return Status(self.location.named, catalog.collection_id, space, *held)
+        return status(self.catalog, self._views)
 
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""
@@ -165,7 +161,7 @@ class Collection:
             QueryError, AudioError, EncoderError: it cannot be answered, or a reference cannot be read or encoded.
         """
         query = Query.of(*references, **fields)
-        with self._views.steady() as view:
+        with self._views.pinned() as view:
             context = SearchContext(self.catalog, view, self.embed, self._background_scores)
             result = execute(query, context)
         self.index.builder.start(view.index.newly_due)
@@ -177,7 +173,7 @@ class Collection:
         Raises:
             AudioError, EncoderError: it cannot be read or encoded.
         """
-        return recenter.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
+        return recalibrate.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
 
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
         """Return how alike two recordings feel: clips, of which nothing is stored, or ids such as ``call:45``.
@@ -185,7 +181,7 @@ class Collection:
         Raises:
             QueryError, AudioError, EncoderError: one of them has no speech, or cannot be read or encoded.
         """
-        through = self.encoder() if self.space is None else self._views.now()
+        through = self.encoder() if self.space is None else self._views.current()
         return compare(a, b, through, self.catalog, self.embed)
 
     def ingest(self, *paths: str | os.PathLike[str], **options: Any) -> IngestReport:
@@ -297,4 +293,4 @@ class Collection:
 
     def _analysis(self, facet: type[Facet]) -> Facet:
         views = self._views
-        return facet(self.catalog, views.now, views.of, self.index.folder, self.embed, self.encoder, self.clip)
+        return facet(self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip)

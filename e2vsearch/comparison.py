@@ -8,7 +8,7 @@ from e2vsearch import pipeline, settings
 from e2vsearch.collection import Collection
 from e2vsearch.errors import CatalogError, SettingsError
 from e2vsearch.files import local_path
-from e2vsearch.projections.recenter import recalibrate
+from e2vsearch.projections.recalibrate import recalibrate
 from e2vsearch.search.compare import compare_audio, comparison_view, encoder_view
 from e2vsearch.types import Comparison
 

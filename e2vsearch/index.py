@@ -8,7 +8,7 @@ from pathlib import Path
 
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import GenerationBusy
-from e2vsearch.projections import recenter
+from e2vsearch.projections import refit
 from e2vsearch.projections.view import Views, open_engine
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors.background import BackgroundBuilder
@@ -34,7 +34,7 @@ class Index:
         Raises:
             NoCollection: nothing has been ingested yet.
         """
-        return self._views.now().index
+        return self._views.current().index
 
     def status(self, *, measure: bool = False) -> IndexStatus:
         """Return what the index is made of, how current it is, and the recall measured, now if `measure` is set."""
@@ -65,20 +65,20 @@ class Index:
 
     def due(self) -> str | None:
         """Return why `maintain` has something to do; None if it has not."""
-        return recenter.recentering_due(self._catalog) or self.engine.due()
+        return refit.refit_due(self._catalog) or self.engine.due()
 
     def maintain(self, progress: Progress | None = None) -> BuildReport | None:
         """Fit the projection that was installed, and build a new generation, each if it is due.
 
         A generation is due after many changes since the last, or if that is damaged; for the projection see
-        `e2vsearch.projections.recenter`.
+        `e2vsearch.projections.refit`.
         """
         wanted: tuple[Kind | None, float | None] = (None, None)
-        replaced = recenter.recenter(self._catalog)
+        replaced = refit.refit(self._catalog)
         if replaced is not None:
             folder = self.folder(replaced)
-            if self._views.now().projection.name in recenter.BY_ITSELF:  # the next index is built as this one was
-                wanted = open_engine(folder, self._views.now().source, self._options).requested()
+            if self._views.current().projection.name in refit.NAMES:  # the next index is built as this one was
+                wanted = open_engine(folder, self._views.current().source, self._options).requested()
             shutil.rmtree(folder, ignore_errors=True)
         engine = self.engine
         try:

@@ -144,7 +144,7 @@ def number_of(identifier: str, kind: Literal["call", "seg"]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class NamedVectors:
-    """A named set of side vectors."""
+    """A set of named vectors: another model's, on segments."""
 
     name: str
     dim: int
@@ -326,6 +326,7 @@ class Status:
     index: IndexStatus | None  # None before the first ingest
     transcribed: int = 0  # segments with a transcript
     named_vectors: tuple[NamedVectors, ...] = ()
+    problem: str | None = None  # why the projection in use cannot be read; `space` is the encoder's then
 
 
 def segment_durations(segments: Iterable[EmbeddedSegment]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.projections.network import NetworkProjection
-from e2vsearch.projections.speakers import nobody
+from e2vsearch.projections.speakers import no_speakers
 
 DIM, CLASSES = 16, 2
 
@@ -31,7 +31,7 @@ def made(seed: int = 0, classes: int = CLASSES) -> NetworkProjection:
         prior=np.full(classes, 1 / classes, np.float32),
         emotion=any_of(12, 5),
         nuance=any_of(DIM, 4),
-        voices=nobody(5, 0, DIM),
+        speakers=no_speakers(5, 0, DIM),
         share=0.3,
     )
 

@@ -20,7 +20,7 @@ from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AnalysisError, EncoderError, QueryError
 from e2vsearch.projections import adapt, refit
 from e2vsearch.projections.base import softmax
-from e2vsearch.projections.sampling import voices_of
+from e2vsearch.projections.sampling import speakers_of
 from e2vsearch.search.compare import comparison_view
 from e2vsearch.transfer import export, import_
 from e2vsearch.types import Head
@@ -72,7 +72,7 @@ def store(collection: e2vsearch.Collection, count: int, start: int, *, scored: b
 def expected(collection: e2vsearch.Collection, of: Head | None = None) -> str:
     """The revision of what a collection of these segments adopts."""
     batch = collection.catalog.feed().fetch(np.arange(10_000))
-    voices = voices_of(collection.catalog, batch.ids)
+    voices = speakers_of(collection.catalog, batch.ids)
     return adapt.default(None, of or head(), batch.vectors, voices).revision
 
 
@@ -97,7 +97,7 @@ def test_it_is_in_use_from_the_first_segment_and_adapted_as_the_collection_grows
     collection: e2vsearch.Collection,
 ) -> None:
     resting = catalog_projections.used(collection.catalog)
-    assert resting == ("head", adapt.alone(None, head(), DIM).revision)
+    assert resting == ("head", adapt.without_collection(None, head(), DIM).revision)
     for start, (count, adapted) in enumerate([(1, True), (3, True), (3, False), (1, True), (12, True), (19, False)]):
         store(collection, count, start)
         before = catalog_projections.used(collection.catalog)
@@ -112,7 +112,7 @@ def test_it_is_in_use_from_the_first_segment_and_adapted_as_the_collection_grows
     assert status.space is not None
     assert status.space.projection == f"head@{used[1][:12]}"  # named wherever the space is
     report = catalog_projections.get(collection.catalog, "head").report
-    assert (report["segments"], report["head"], report["voices"]) == (20, "the encoder's own", 8)
+    assert (report["segments"], report["head"], report["speakers"]) == (20, "the encoder's own", 8)
 
 
 def test_hits_are_those_of_the_adapted_head(collection: e2vsearch.Collection) -> None:
@@ -179,7 +179,7 @@ def test_an_older_collection_finds_its_head_by_its_scores(older: e2vsearch.Colle
     assert found is not None
     batch = older.catalog.feed().fetch(np.arange(100))
     shown = older.projections.view().projection.apply(batch.vectors)
-    true = adapt.of_collection(head(), batch.vectors, voices_of(older.catalog, batch.ids)).apply(batch.vectors)
+    true = adapt.adapt_head(head(), batch.vectors, speakers_of(older.catalog, batch.ids)).apply(batch.vectors)
     assert shown @ shown.T == pytest.approx(true @ true.T, abs=1e-2)  # 40 vectors of 16 numbers tell all of it
     encoder_check.pin_encoder(older.catalog, Headed())  # the encoder's own replaces it
     assert catalog_projections.get(older.catalog, "head").report["head"] == refit.OWN
@@ -202,7 +202,7 @@ def test_whoever_asks_an_older_collection_for_raw_vectors_keeps_them(older: e2vs
 
 def test_a_projection_that_was_stored_before_is_a_choice(older: e2vsearch.Collection) -> None:
     batch = older.catalog.feed().fetch(np.arange(100))
-    mine = adapt.of_collection(head(), batch.vectors, batch.ids, name="mine")
+    mine = adapt.adapt_head(head(), batch.vectors, batch.ids, name="mine")
     kept = catalog_projections.StoredProjection("mine", "head", mine.revision, mine.pack(), {}, WHEN)
     catalog_projections.put(older.catalog, kept)
     older.index.maintain()

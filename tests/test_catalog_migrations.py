@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,10 @@ def former_rows() -> Rows:
         "segment_label": [{"segment_id": 8, "classifier_id": 2, "label": "calm", "score": 0.9}],
         "map": [
             {"id": 4, "name": "m", "space_id": 2, "by": "segment", "filter": None, "options": {"n": 1}}
-            | {"clusters": [{"number": 0}], "created_at": NOW}
+            | {
+                "clusters": [{"calls": 2, "moments": [{"text": 'she said "moments": and "calls": 3'}]}],
+                "created_at": NOW,
+            }
         ],
         "map_point": [
             {"map_id": 4, "item_id": at, "x": 0.5, "y": 1.5, "cluster": 0, "strength": 1.0, "placed": False}
@@ -115,6 +119,11 @@ def renamed(rows: Rows) -> Rows:
     }
     for row in found["job"]:
         row["state"] = STATES[row["state"]]
+    for row in found["map"]:
+        row["clusters"] = [
+            {{"calls": "recordings", "moments": "segments"}[key]: value for key, value in each.items()}
+            for each in row["clusters"]
+        ]
     return found
 
 
@@ -218,9 +227,12 @@ def test_every_row_is_upgraded_and_comes_back(former: Engine) -> None:
         assert stored(connection) == rows
 
 
-def test_the_upgraded_schema_is_that_of_a_new_collection(former: Engine, other_url: str) -> None:
+def test_the_upgraded_schema_is_that_of_a_new_collection(
+    former: Engine, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     upgrade.upgrade(former)
-    new = connect(other_url)
+    sqlite = former.dialect.name == "sqlite"
+    new = connect(f"sqlite:///{tmp_path / 'new.db'}" if sqlite else request.getfixturevalue("postgres_database")())
     upgrade.upgrade(new)
     assert schema(former) == schema(new)
     new.dispose()

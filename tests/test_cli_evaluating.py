@@ -99,7 +99,6 @@ def test_stored_segments_need_no_encoder(run: Run, labels: Path, tmp_path: Path)
     heard = run("evaluate", labels, "--index", index, "--encoder", "fake", "--condition", "telephone", "--draws", 50)
     assert list(heard.rows[0]["figures"]) == ["telephone"]
     for arguments, word in (
-        (("--condition", "telephone"), "name an encoder"),
         (("--projection", "mine"), "mine"),
         (("--encoder", "light"), "fake"),
     ):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import e2vsearch
 from e2vsearch.analysis.evaluation import dataset, evaluate, labels_table, pooling, types
-from e2vsearch.analysis.evaluation.dataset import Material
+from e2vsearch.analysis.evaluation.dataset import EvaluationSet
 from e2vsearch.analysis.evaluation.types import Figures
 from e2vsearch.catalog import projections
 from e2vsearch.catalog.projections import StoredProjection
@@ -79,11 +79,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def material(corpus: Path) -> Material:
-    return dataset.listen(corpus / "meta" / "labels.csv", FakeEncoder(), ("clean", "telephone"), workers=2)
+def material(corpus: Path) -> EvaluationSet:
+    return dataset.embed_table(corpus / "meta" / "labels.csv", FakeEncoder(), ("clean", "telephone"), workers=2)
 
 
-def test_evaluate_hears_files(corpus: Path, material: Material) -> None:
+def test_evaluate_hears_files(corpus: Path, material: EvaluationSet) -> None:
     seen: list[types.Progress] = []
     found = evaluate.evaluate(
         corpus / "meta" / "labels.csv", FakeEncoder(), condition="all", draws=60, progress=seen.append
@@ -107,16 +107,16 @@ def test_evaluate_hears_files(corpus: Path, material: Material) -> None:
     assert found.uar is None  # low and high are no emotions
 
 
-def test_a_copy_depends_on_nothing_but_seed_and_path(corpus: Path, material: Material, tmp_path: Path) -> None:
+def test_a_copy_depends_on_nothing_but_seed_and_path(corpus: Path, material: EvaluationSet, tmp_path: Path) -> None:
     lines = (corpus / "meta" / "labels.csv").read_text(encoding="utf-8").splitlines()
     (corpus / "meta" / "few.csv").write_text("\n".join([lines[0], lines[6], lines[3]]), encoding="utf-8")
-    few = dataset.listen(corpus / "meta" / "few.csv", FakeEncoder(), ("telephone",))
+    few = dataset.embed_table(corpus / "meta" / "few.csv", FakeEncoder(), ("telephone",))
     assert (few.vectors["telephone"] == material.vectors["telephone"][[5, 2]]).all()
-    other = dataset.listen(corpus / "meta" / "few.csv", FakeEncoder(), ("telephone",), seed=1)
+    other = dataset.embed_table(corpus / "meta" / "few.csv", FakeEncoder(), ("telephone",), seed=1)
     assert (other.vectors["telephone"] != few.vectors["telephone"]).any()
 
 
-def test_projections_are_applied_before_comparing(material: Material) -> None:
+def test_projections_are_applied_before_comparing(material: EvaluationSet) -> None:
     def first_only(vectors: Vectors) -> Vectors:
         assert vectors.shape == (12, 16)
         return vectors[:, :1]
@@ -128,8 +128,8 @@ def test_projections_are_applied_before_comparing(material: Material) -> None:
     assert found.projection == "first_only"
 
 
-def test_by_call_takes_means(material: Material) -> None:
-    made, notes = pooling.by_call(material)
+def test_by_recording_takes_means(material: EvaluationSet) -> None:
+    made, notes = pooling.by_recording(material)
     assert len(made.rows) == 6
     assert notes == []
     assert {row.text for row in made.rows} == {""}  # two sentences each
@@ -154,7 +154,7 @@ def test_channels_stay_apart_and_bad_files_do_not_stop_the_rest(corpus: Path, tm
         "path,emotion,speaker,channel\none.wav,calm,a,\ntwo.wav,calm,b,0\ntwo.wav,anger,c,1\none.wav,anger,d,1\n"
         "mute.wav,calm,a,\nshort.wav,calm,a,\ntext.wav,calm,a,\ngone.wav,calm,a,\n",
     )
-    found = dataset.listen(path, FakeEncoder())
+    found = dataset.embed_table(path, FakeEncoder())
     assert list(zip(found.files, found.channels, strict=True)) == [("one.wav", 0), ("two.wav", 0), ("two.wav", 1)]
     assert [row.emotion for row in found.rows] == ["calm", "calm", "anger"]
     assert found.lengths_s.tolist() == pytest.approx([1.5, 31.0, 31.0])
@@ -176,12 +176,12 @@ def test_stored_segments_are_joined_by_path(corpus: Path, collection: e2vsearch.
     found = collection.evaluate(corpus / "meta" / "labels.csv")
     assert found.n == collection.status().counts.segments == 12
     assert found.failures == ()
-    stored = dataset.recall(corpus / "meta" / "labels.csv", collection)
+    stored = dataset.load_stored(corpus / "meta" / "labels.csv", collection)
     batch = collection.catalog.feed().fetch(np.arange(1, 13))
     assert (stored.vectors["clean"] == batch.vectors).all()
     for row, file in zip(stored.rows, stored.files, strict=True):
         assert Path(collection.recordings(file)[0].uri).name == row.path
-    named = dataset.recall(
+    named = dataset.load_stored(
         table(collection.location.folder or corpus, "path,emotion\nx/s1_calm_0.wav,a\nno,b\n"), collection
     )
     assert [row.path for row in named.rows] == ["x/s1_calm_0.wav"]
@@ -195,7 +195,7 @@ def test_a_collections_projection_is_what_is_compared(corpus: Path, collection: 
     kept = StoredProjection(mine.name, mine.kind, mine.revision, mine.pack(), {}, datetime.now(UTC))
     projections.put(collection.catalog, kept)
     raw, named = collection.evaluate(labels), collection.evaluate(labels, "mine")
-    expected = evaluate.evaluate(dataset.recall(labels, collection.projections), project=mine.apply)
+    expected = evaluate.evaluate(dataset.load_stored(labels, collection.projections), project=mine.apply)
     assert (named.projection, named.figures["clean"]) == ("mine", expected.figures["clean"])
     assert named.figures["raw"] == raw.figures["clean"]
     assert (raw.projection, raw.figures == named.figures) == ("raw", False)
@@ -205,13 +205,13 @@ def test_a_collections_projection_is_what_is_compared(corpus: Path, collection: 
 
 
 def test_telephone_copies_are_heard_by_the_collections_encoder(
-    corpus: Path, collection: e2vsearch.Collection, material: Material
+    corpus: Path, collection: e2vsearch.Collection, material: EvaluationSet
 ) -> None:
     found = collection.evaluate(corpus / "meta" / "labels.csv", condition="telephone")
     assert found.figures["telephone"] == evaluate.evaluate(material, condition="telephone").figures["telephone"]
 
 
-def test_options_that_make_no_sense(corpus: Path, collection: e2vsearch.Collection, material: Material) -> None:
+def test_options_that_make_no_sense(corpus: Path, collection: e2vsearch.Collection, material: EvaluationSet) -> None:
     labels = corpus / "meta" / "labels.csv"
     with pytest.raises(SettingsError, match="name an encoder"):
         evaluate.evaluate(labels, context=collection.projections, condition="all")

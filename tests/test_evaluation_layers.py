@@ -21,7 +21,7 @@ from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import EncoderError, SettingsError, TooFewExamples
 from e2vsearch.projections import adapt
 from e2vsearch.projections.base import softmax
-from e2vsearch.projections.head import recovered
+from e2vsearch.projections.head import recover_head
 from e2vsearch.types import Head
 from e2vsearch.vectors.exact import unit
 
@@ -116,7 +116,7 @@ def test_heads_are_fitted_to_other_folds_of_every_block_but_the_last(planted: Pl
         out = folds == fold
         again = softmax(stacked[out, 1] @ found.weights.T.astype(np.float64) + found.biases)
         np.testing.assert_allclose(again, told[out], atol=0.02)
-        expected = recovered(stacked[~out, 0], told[~out])
+        expected = recover_head(stacked[~out, 0], told[~out])
         np.testing.assert_allclose(unseeing.weights, expected.weights, atol=1e-4)
     assert layers.heads(planted.vectors[:5, None], of, folds[:5]) == [[of]]
     with pytest.raises(TooFewExamples, match="scored segments are too few"):
@@ -144,7 +144,7 @@ def test_a_head_fitted_to_its_own_queries_finds_what_is_not_in_their_vectors() -
     without = (planted.vectors - planted.vectors @ planted.emotion.T @ planted.emotion).astype(np.float32)
     told = softmax(planted.vectors @ of.weights.T.astype(np.float64) + of.biases)
     raw = map_of(figures_of(planted, without))
-    own = adapt.log_posteriors(recovered(without, told), without).apply(without)
+    own = adapt.log_posteriors(recover_head(without, told), without).apply(without)
     heads = layers.heads(np.stack([without, planted.vectors], axis=1), of, folds)[0]
 
     def log_posteriors(head: Head) -> layers.Projections:

@@ -145,7 +145,7 @@ def test_a_damaged_tuning_is_noticed_and_the_next_build_mends_it(tmp_path: Path)
 # -------------------------------------------------------------------------------------------- what later builds are for
 
 
-def test_later_builds_keep_to_what_was_asked(tmp_path: Path) -> None:
+def test_later_builds_keep_to_what_was_requested(tmp_path: Path) -> None:
     source, _ = made(1500)
     index = FaissEngine(tmp_path, source)
     assert (index.status().requested_kind, index.status().target) == ("auto", 0.95)
@@ -234,7 +234,7 @@ def test_a_gpu_is_not_pretended(tmp_path: Path) -> None:
     assert index.status().kind == "flat"
 
 
-# ------------------------------------------------------------------------------------------------------- what was asked
+# ------------------------------------------------------------------------------------------------------- the query log
 
 
 def test_the_last_queries_count(tmp_path: Path) -> None:

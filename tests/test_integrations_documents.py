@@ -175,7 +175,7 @@ def test_metadata_is_the_whole_hit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "00:00.0"), (59.97, "01:00.0"), (761.2, "12:41.2"), (3725.5, "62:05.5")]
+    ("seconds", "shown"), [(0, "00:00.0"), (59.97, "01:00.0"), (761.2, "12:41.2"), (3725.5, "1:02:05.5")]
 )
 def test_clock(seconds: float, shown: str) -> None:
     assert clock(seconds) == shown

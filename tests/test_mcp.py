@@ -45,15 +45,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mapped(place: Path) -> Path:
-    """The same with a map of one cluster: its first six segments. Stored as it is, since making one takes an extra."""
-    from e2vsearch.analysis.maps.types import CentralMoment, Cluster, MapOptions, Proportion
+    """The same with a map of one cluster: its first six moments. Stored as it is, since making one takes an extra."""
+    from e2vsearch.analysis.maps.types import CentralSegment, Cluster, MapOptions, Proportion
     from e2vsearch.catalog.maps import Points, StoredMap, save
 
     with e2vsearch.open(place, create=True) as collection:
         ids = collection.catalog.select("segment is not null")
         zeros, inside = np.zeros(ids.size, np.float32), np.where(ids <= 6, 0, -1).astype(np.int32)
         first = collection.segments("seg:1")[0]
-        moment = CentralMoment("seg:1", "call:1", "anna", 0, first.start_s, first.end_s, "low", 0.8, None, 0.9)
+        moment = CentralSegment("seg:1", "call:1", "anna", 0, first.start_s, first.end_s, "low", 0.8, None, 0.9)
         low = Proportion("low", 6, 1.0, 1.2)
         cluster = Cluster(0, "low", 6, 0.5, 2, 0.0, 0.0, (low,), (), (), (moment,), "day", ())
         options = {"options": asdict(MapOptions()), "versions": {}, "reach": 0.5}
@@ -120,7 +120,7 @@ async def test_a_client_lists_and_calls_every_tool(mapped: Path) -> None:
         cluster = await client.call_tool("describe_cluster", {"cluster": 0, "map": "map"})
         assert not cluster.is_error, said(cluster)
         assert cluster.structured_content["cluster"]["size"] == 6
-        assert cluster.structured_content["cluster"]["moments"][0]["segment"] == "seg:1"
+        assert cluster.structured_content["cluster"]["segments"][0]["segment"] == "seg:1"
         missing = await client.call_tool("describe_cluster", {"cluster": 7, "map": "map"})
         assert "its clusters are 0" in said(missing)
 

@@ -23,7 +23,8 @@ from e2vsearch.collection import Collection
 from e2vsearch.emotions import named
 from e2vsearch.integrations.documents import metadata
 from e2vsearch.pipeline import emotion_of
-from e2vsearch.search.compare import compare_audio
+from e2vsearch.projections.base import RAW
+from e2vsearch.search.compare import ComparisonView, compare_audio
 from e2vsearch.transfer import export, import_
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, Space
 
@@ -140,14 +141,14 @@ def test_over_mcp(collection: Collection, expected: dict[str, dict[str, Any]]) -
 
 
 def test_on_a_map(collection: Collection, expected: dict[str, dict[str, Any]]) -> None:
-    by_segment = dataset.facts(collection.maps, "segment", np.arange(1, 7), None)
-    assert {item.id: shown(item) for item in by_segment.items} == expected
-    (call,) = dataset.facts(collection.maps, "recording", np.array([1]), "segment in (2, 5)").items
+    by_segment = dataset.load_points(collection.maps, "segment", np.arange(1, 7), None)
+    assert {item.id: shown(item) for item in by_segment.points} == expected
+    (call,) = dataset.load_points(collection.maps, "recording", np.array([1]), "segment in (2, 5)").points
     assert (call.emotion, call.emotion_score) == ("neutral", pytest.approx((0.35 + 0.8) / 2))
-    (unclear,) = dataset.facts(collection.maps, "recording", np.array([1]), "segment in (1, 5)").items
+    (unclear,) = dataset.load_points(collection.maps, "recording", np.array([1]), "segment in (1, 5)").points
     assert (unclear.emotion, unclear.emotion_score) == ("unsure", None)
     assert unclear.valence == pytest.approx(np.mean([expected[name]["valence"] for name in ("seg:1", "seg:5")]))
-    (nothing,) = dataset.facts(collection.maps, "recording", np.array([1]), "segment = 6").items
+    (nothing,) = dataset.load_points(collection.maps, "recording", np.array([1]), "segment = 6").points
     assert shown(nothing) == dict.fromkeys(SHOWN)
 
 
@@ -163,14 +164,15 @@ def test_of_what_is_compared() -> None:
         EmbeddedSegment(0, 0.0, 2.0, np.eye(8, dtype=np.float32)[0], np.array([0.7, 0.2, 0.1], np.float32), -20.0),
         EmbeddedSegment(0, 3.0, 4.2, np.eye(8, dtype=np.float32)[1], np.array([0.1, 0.1, 0.8], np.float32), -20.0),
     ]
+    view = ComparisonView(RAW, SPACE, "as it is")
     whole, quiet, short = (
         EmbeddedAudio(tuple(each), 5.0, 1, 8000, "WAV")
         for each in (moments, [_but(moments[0], level_db=-70.0)], [_but(moments[0], end_s=0.5)])
     )
-    found = compare_audio(SPACE, ("a", whole), ("b", quiet))
+    found = compare_audio(view, ("a", whole), ("b", quiet))
     assert (found.a.emotion, found.a.emotion_score) == ("unsure", None)  # .475, .1625, .3625: .1125 over the second
     assert (found.b.emotion, found.b.arousal) == ("unsure", pytest.approx((0.7 * 0.59 - 0.1 * 0.27 + 1) / 2))
-    assert compare_audio(SPACE, ("a", short), ("b", whole)).a.emotion == "too short"
+    assert compare_audio(view, ("a", short), ("b", whole)).a.emotion == "too short"
     assert emotion_of(Space("x", "1", 8), [EmbeddedSegment(0, 0.0, 2.0, np.ones(8, np.float32), None)]) is None
 
 

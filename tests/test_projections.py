@@ -31,7 +31,7 @@ def small() -> Planted:
 
 
 def test_a_planted_head_brings_emotion_out_and_voices_down(planted: Planted) -> None:
-    made = head.of_head(planted.vectors, planted.voices, planted.head)
+    made = head.head_projection(planted.vectors, planted.voices, planted.head)
     shown = made.apply(planted.vectors)
     assert planted.map(planted.vectors) < 0.35 < 0.95 < planted.map(shown)
     assert planted.leak(planted.vectors) > 0.5 > 0.25 > planted.leak(shown)  # chance is 1/8, less the item itself
@@ -43,13 +43,13 @@ def test_a_planted_head_brings_emotion_out_and_voices_down(planted: Planted) -> 
 def test_a_random_head_brings_nothing_out(planted: Planted) -> None:
     """The gain above is the head's, not of the algebra around it."""
     weights = np.random.default_rng(3).standard_normal((LABELS, DIM))
-    emotion_only = head.of_head(planted.vectors, planted.voices, weights, share=0.0)
+    emotion_only = head.head_projection(planted.vectors, planted.voices, weights, share=0.0)
     assert planted.map(emotion_only.apply(planted.vectors)) < 0.35
 
 
 def test_nuance_has_no_voices_in_it(planted: Planted) -> None:
-    made = head.of_head(planted.vectors, planted.voices, planted.head, share=1.0)
-    singles = head.of_head(planted.vectors, np.arange(len(planted.vectors)), planted.head, share=1.0)
+    made = head.head_projection(planted.vectors, planted.voices, planted.head, share=1.0)
+    singles = head.head_projection(planted.vectors, np.arange(len(planted.vectors)), planted.head, share=1.0)
     assert planted.leak(made.apply(planted.vectors)) < 0.2 < planted.leak(singles.apply(planted.vectors))
 
 
@@ -59,7 +59,7 @@ def test_a_head_is_found_by_what_it_said(planted: Planted) -> None:
     weights, biases = rng.standard_normal((LABELS, 64)) * 0.2, rng.standard_normal(LABELS)
     logits = vectors @ weights.T + biases
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    found = head.recovered(vectors, scores.astype(np.float32))
+    found = head.recover_head(vectors, scores.astype(np.float32))
     assert found.weights - found.weights.mean(0) == pytest.approx(weights - weights.mean(0), abs=1e-3)
     assert found.biases - found.biases.mean() == pytest.approx(biases - biases.mean(), abs=1e-2)
 
@@ -71,10 +71,10 @@ def test_classes_without_scores_and_rounded_scores_do_not_bend_the_head() -> Non
     scores = np.exp(vectors @ weights.T)
     scores /= scores.sum(axis=1, keepdims=True)
     partial = np.concatenate([scores, np.zeros((400, 2))], axis=1)  # two classes that a result file did not name
-    found = head.recovered(vectors, partial)
+    found = head.recover_head(vectors, partial)
     assert found.weights[:4] - found.weights[:4].mean(0) == pytest.approx(weights - weights.mean(0), abs=1e-3)
     assert not found.weights[4:].any()
-    rounded = head.recovered(vectors, np.round(scores, 3))
+    rounded = head.recover_head(vectors, np.round(scores, 3))
     told, truth = (each - each.mean(0) for each in (rounded.weights, weights))
     assert float((told * truth).sum() / np.linalg.norm(told) / np.linalg.norm(truth)) > 0.9
 
@@ -122,7 +122,7 @@ def test_fitted_to_shuffled_labels_is_judged_to_be_nothing(small: Planted) -> No
 
 def test_rivals_are_judged_on_the_same_queries(small: Planted) -> None:
     labels = small.emotions.tolist(), small.voices.tolist(), small.texts.tolist()
-    good = head.of_head(small.vectors, small.voices, small.head)
+    good = head.head_projection(small.vectors, small.voices, small.head)
     chosen = discriminant.fit(small.vectors, *labels, rivals={"good": good, "raw": RAW})
     assert chosen.map_of["raw"] == pytest.approx(chosen.map_raw)
     assert chosen.map_of["good"] > 0.9
@@ -169,7 +169,7 @@ def test_length_does_not_matter_and_zeros_stay(parts: LinearProjection) -> None:
 def test_a_row_is_the_same_whatever_is_beside_it() -> None:
     """What an index holds is compared with what is read again in other company, to 1e-6."""
     planted = Planted(seed=4)
-    made = head.of_head(planted.vectors, planted.voices, planted.head)
+    made = head.head_projection(planted.vectors, planted.voices, planted.head)
     together, alone = made.apply(planted.vectors), made.apply(planted.vectors[7:8])
     assert np.abs(together[7] - alone[0]).max() < 2e-7
 
@@ -219,7 +219,7 @@ def test_vectors_of_another_space_are_refused(parts: LinearProjection) -> None:
     with pytest.raises(SpaceMismatch, match="32 numbers"):
         parts.apply(np.ones((2, 16)))
     with pytest.raises(SpaceMismatch, match="does not fit"):
-        head.of_head(np.ones((30, 16)), np.arange(30), np.ones((9, 8)))
+        head.head_projection(np.ones((30, 16)), np.arange(30), np.ones((9, 8)))
 
 
 def test_raw_changes_nothing() -> None:
@@ -233,8 +233,8 @@ def test_raw_changes_nothing() -> None:
 
 def test_an_index_of_one_projection_is_not_answered_under_another(planted: Planted, tmp_path: Path) -> None:
     source = MemorySource(planted.vectors)
-    one = ProjectedVectors(source, head.of_head(planted.vectors, planted.voices, planted.head))
-    two = ProjectedVectors(source, head.of_head(planted.vectors, planted.voices, planted.head, share=0.2))
+    one = ProjectedVectors(source, head.head_projection(planted.vectors, planted.voices, planted.head))
+    two = ProjectedVectors(source, head.head_projection(planted.vectors, planted.voices, planted.head, share=0.2))
     assert len({source.space_id, one.space_id, two.space_id, ProjectedVectors(source, RAW).space_id}) == 3
     FaissEngine(tmp_path, one).build("flat")
     other = FaissEngine(tmp_path, two)
@@ -244,14 +244,14 @@ def test_an_index_of_one_projection_is_not_answered_under_another(planted: Plant
     found = other.search(two.fetch(np.array([3])).vectors, 3)
     assert found.ids[0, 0] == 3
     assert found.scores[0, 0] == pytest.approx(1.0, abs=1e-6)
-    assert other.index.due()
+    assert other.due()
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf-flat"])
 def test_what_an_index_holds_is_what_is_read_again(planted: Planted, tmp_path: Path, kind: Kind) -> None:
     source = MemorySource(planted.vectors)
     source.batch_rows = 100
-    projected = ProjectedVectors(source, head.of_head(planted.vectors, planted.voices, planted.head))
+    projected = ProjectedVectors(source, head.head_projection(planted.vectors, planted.voices, planted.head))
     index = FaissEngine(tmp_path, projected)
     index.build(kind)
     added = source.add(planted.vectors[:3] * 2)

@@ -47,41 +47,42 @@ def test_the_service_asks_all_of_it(place: Path) -> None:
                 return TypeAdapter(QueryResult).validate_python(response.json())
 
             found = ask(
-                references=["anna.wav", "seg:5"], weights=[2, 1], but_not=["seg:9", "bela.wav"],
-                but_not_weights=[0.3, 0.1], per={"recording": 1}, explain=True, by="segment",
+                references=["anna.wav", "seg:5"], weights=[2, 1], avoid=["seg:9", "bela.wav"],
+                avoid_weights=[0.3, 0.1], group_by=["recording"], explain=True, by="segment",
             )  # fmt: skip
             expected = collection.query(
-                Reference(anna, 2), ("seg:5", 1), avoid=[Reference("seg:9", 0.3), Reference(anna.parent / "bela.wav", 0.1)],
+                Reference(anna, 2), Reference("seg:5", 1),
+                avoid=[Reference("seg:9", 0.3), Reference(anna.parent / "bela.wav", 0.1)],
                 group_by=("recording",), group_size=1, explain=True, by="segment",
             )  # fmt: skip
             assert [hit.score for hit in found] == [hit.score for hit in expected]
-            assert (found.reference, found.but_not) == (("anna.wav", "seg:5"), ("seg:9", "bela.wav"))
+            assert (found.references, found.avoid) == (("anna.wav", "seg:5"), ("seg:9", "bela.wav"))
             assert found[0].why is not None
             assert [each.reference for each in found[0].why.avoided] == ["seg:9", "bela.wav"]
             assert found[0].why.matches[0].reference == "anna.wav"
-            mixed = ask(emotion={"low": 1, "tired": -0.5}, emotion_min=0.2)
+            mixed = ask(emotion={"low": 1, "tired": -0.5}, min_probability=0.2)
             assert mixed.hits == collection.query(emotion={"low": 1, "tired": -0.5}, min_probability=0.2).hits
-            assert ask(arc="call:2").hits == collection.query(trajectory="call:2").hits
-            stations = ask(arc="emotion:low,label:tired")
-            assert stations.hits == ask(arc=["emotion:low", "label:tired"]).hits
-            assert stations.arc
-            heard = ask(arc="anna.wav")
-            assert (heard.reference, heard[0].name, heard[0].alignment[0].reference) == (
+            assert ask(trajectory="call:2").hits == collection.query(trajectory="call:2").hits
+            stations = ask(trajectory="emotion:low,label:tired")
+            assert stations.hits == ask(trajectory=["emotion:low", "label:tired"]).hits
+            assert stations.trajectory
+            heard = ask(trajectory="anna.wav")
+            assert (heard.references, heard[0].name, heard[0].alignment[0].reference) == (
                 ("anna.wav",), "anna", "anna.wav",
             )  # fmt: skip
             sent = {"file": ("mine.wav", anna.read_bytes(), "audio/wav")}
-            uploaded = client.post("/query/upload", files=sent, data={"arc": "true", "explain": "true"}).json()
-            assert uploaded["reference"] == ["mine.wav"]
+            uploaded = client.post("/query/upload", files=sent, data={"trajectory": "true", "explain": "true"}).json()
+            assert uploaded["references"] == ["mine.wav"]
             assert {match["reference"] for match in uploaded["hits"][0]["why"]["matches"]} == {"mine.wav"}
             for body, status in (
                 ({}, 422),
                 ({"references": ["seg:1"], "weights": [1, 2]}, 422),
                 ({"references": ["seg:1"], "weights": [0]}, 422),
-                ({"arc": ["call:1"]}, 422),
-                ({"arc": "emotion:low,/etc/hosts"}, 403),
-                ({"arc": ["emotion:low", "/etc/hosts"]}, 403),
+                ({"trajectory": ["call:1"]}, 422),
+                ({"trajectory": "emotion:low,/etc/hosts"}, 403),
+                ({"trajectory": ["emotion:low", "/etc/hosts"]}, 403),
                 ({"references": ["seg:1"], "but_not": ["/etc/hosts"]}, 403),
-                ({"arc": ["emotion:low,/etc/hosts", "emotion:high"]}, 404),
+                ({"trajectory": ["emotion:low,/etc/hosts", "emotion:high"]}, 404),
                 ({"references": ["seg:1"], "per": {"agnet": 1}}, 400),
             ):
                 response = client.post("/query", json=body)

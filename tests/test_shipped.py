@@ -24,8 +24,9 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.emotions import named
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AnalysisError, EncoderError, QueryError, SpaceMismatch
-from e2vsearch.projections import network, recenter
-from e2vsearch.projections.speakers import Speakers, nobody
+from e2vsearch.projections import network, refit
+from e2vsearch.projections.npz import pack
+from e2vsearch.projections.speakers import Speakers, no_speakers
 from e2vsearch.transfer import export, import_
 
 
@@ -105,9 +106,13 @@ def test_damaged_parameters_are_one_clear_error(cut: int) -> None:
         {"centre": np.zeros(3, np.float32)},
         {"classes": np.zeros((2, 6, 3), np.float32)},
         {"classes_bias": np.zeros((2, 3), np.float32)},
-        {"voices": nobody(4, 0, DIM)},
-        {"voices": nobody(5, 0, DIM - 1)},
-        {"voices": Speakers(np.zeros((6, 2), np.float32), np.ones((3, 2), np.float32), np.ones((4, DIM), np.float32))},
+        {"speakers": no_speakers(4, 0, DIM)},
+        {"speakers": no_speakers(5, 0, DIM - 1)},
+        {
+            "speakers": Speakers(
+                np.zeros((6, 2), np.float32), np.ones((3, 2), np.float32), np.ones((4, DIM), np.float32)
+            )
+        },
     ],
 )
 def test_parameters_that_do_not_fit_together_are_damaged(change: dict[str, object]) -> None:
@@ -190,7 +195,7 @@ def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Pat
         assert used[1] != made().revision
         assert not folder.exists()  # nobody will look through that any more
         count = len(list(collection.catalog.segments()))
-        assert count >= recenter.LEAST_SEGMENTS
+        assert count >= refit.LEAST_SEGMENTS
         batch = collection.catalog.feed().fetch(np.arange(count + 1))
         expected = made().centred(batch.vectors)
         assert used[1] == expected.revision
@@ -260,10 +265,10 @@ def test_a_centre_that_does_not_move_is_not_due_for_ever(tmp_path: Path) -> None
         catalog_projections.report(
             collection.catalog, replace(mine, report={**mine.report, "segments": 20})
         )  # as if it had grown to the same
-        assert "was centred on 20" in (recenter.recentering_due(collection.catalog) or "")
+        assert "was fitted to 20" in (refit.refit_due(collection.catalog) or "")
         collection.index.maintain()
         assert catalog_projections.get(collection.catalog, "shipped").revision == mine.revision
-        assert recenter.recentering_due(collection.catalog) is None
+        assert refit.refit_due(collection.catalog) is None
 
 
 def test_scoring_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,10 +279,9 @@ def test_scoring_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.
             whole(*given)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(recenter, "_AT_ONCE", 20)
         monkeypatch.setattr(catalog_projections, "put_scores", killed)
         with pytest.raises(KeyboardInterrupt):
-            collection.index.maintain()
+            refit.refit(collection.catalog, rows=20)
         monkeypatch.setattr(catalog_projections, "put_scores", whole)
         vectors_ = collection.catalog.feed().fetch(np.arange(1000)).vectors
         expected = made().centred(vectors_).scores(vectors_)
@@ -287,7 +291,7 @@ def test_scoring_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.
         assert "no scores" in (collection.index.due() or "")
         collection.index.maintain()
         assert scores_of(collection) == pytest.approx(expected, abs=1e-7)
-        assert recenter.recentering_due(collection.catalog) is None
+        assert refit.refit_due(collection.catalog) is None
 
 
 def test_whoever_scores_by_a_centre_that_is_replaced_leaves_it(tmp_path: Path) -> None:
@@ -321,6 +325,22 @@ def test_what_ships_replaces_one_that_cannot_be_read(tmp_path: Path, damage: byt
         collection.ingest(calls(tmp_path / "calls", 1, start=1))
         assert catalog_projections.used(collection.catalog) == ("shipped", made().revision)
         assert collection.query("seg:1").hits
+
+
+def test_status_names_a_stored_projection_of_an_earlier_format_and_works(tmp_path: Path) -> None:
+    with e2vsearch.open(tmp_path / "index", encoder=Ships(), create=True) as collection:
+        collection.ingest(calls(tmp_path / "calls", 1))
+        old = catalog_projections.get(collection.catalog, "shipped")
+        parts = {"bias": made().bias, "centre": made().centre, "means": made().means}
+        catalog_projections.put(collection.catalog, replace(old, parameters=pack(parts), revision="old"))
+        status = collection.status()
+        assert status.problem is not None
+        assert "earlier version" in status.problem
+        assert "\n" not in status.problem
+        assert (status.space, status.index) == (collection.catalog.space, None)
+        assert status.counts.segments > 0
+        collection.ingest(calls(tmp_path / "calls", 1, start=1))  # as it says
+        assert collection.status().problem is None
 
 
 def test_a_projection_of_other_classes_is_refused(tmp_path: Path) -> None:
@@ -374,7 +394,7 @@ def labels(tmp_path: Path) -> Path:
 
 
 def test_an_evaluation_looks_through_what_ships_centred_on_each_condition(labels: Path) -> None:
-    heard = dataset.listen(labels, Ships(), ("clean", "telephone"))
+    heard = dataset.embed_table(labels, Ships(), ("clean", "telephone"))
     found = evaluate.evaluate(heard, condition="all", draws=50)
     assert found.projection == "shipped"
     assert list(found.figures) == ["clean", "telephone", "telephone_in_clean", "raw"]
@@ -389,7 +409,7 @@ def test_an_evaluation_looks_through_what_ships_centred_on_each_condition(labels
 
 def test_an_evaluation_names_emotions_as_a_centred_collection_would(labels: Path) -> None:
     labels.write_text(labels.read_text().replace("calm", "low").replace("cross", "high"))
-    heard = dataset.listen(labels, Ships(), ("clean",))
+    heard = dataset.embed_table(labels, Ships(), ("clean",))
     truth = np.array([("low", "high").index(row.emotion) for row in heard.rows])
     told = (knowing().means[truth] + 0.1 * vectors(len(truth))).astype(np.float32)
     wrong = np.eye(2, dtype=np.float32)[1 - truth]  # what the encoder would say by itself

@@ -218,7 +218,7 @@ def test_what_cannot_be_had_says_so(collection: e2vsearch.Collection, tmp_path: 
         collection.projections.drop("raw")
     with pytest.raises(QueryError, match="cannot name"):
         collection.projections.fit_head(name="raw")
-    with pytest.raises(TooFewExamples, match="no moment is labelled"):
+    with pytest.raises(TooFewExamples, match="no segment is labelled"):
         collection.projections.fit(None)
     with e2vsearch.open(tmp_path / "other", encoder="fake", create=True) as other:
         other.catalog.pin(Space("saved", "1", 4), "saved")

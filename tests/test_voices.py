@@ -19,7 +19,7 @@ VOICE, SPEAKERS, EACH = 64, 6, 80
 def hearing() -> NetworkProjection:
     """A projection of vectors that end in a voice part, whose head tells two classes apart."""
     one = knowing()
-    return replace(one, voices=voices.nobody(one.dim_emotion, VOICE, DIM))
+    return replace(one, speakers=voices.no_speakers(one.dim_emotion, VOICE, DIM))
 
 
 def calls(blur: float = 0.1, apart: float = 0.8, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -48,8 +48,8 @@ def own_voice(seen: NDArray[np.float32], speakers: NDArray[np.int64]) -> float:
 def test_told_apart_voices_no_longer_draw_their_own() -> None:
     rows, speakers = calls()
     centred = hearing().centred(rows)
-    without = replace(centred, voices=hearing().voices)
-    assert len(centred.voices) == 4 * (len(rows) // voices.PER_VOICE)
+    without = replace(centred, speakers=hearing().speakers)
+    assert len(centred.speakers) == 4 * (len(rows) // voices.PER_SPEAKER)
     assert own_voice(without.apply(rows), speakers) > 0.5
     assert own_voice(centred.apply(rows), speakers) < 0.3  # chance is a sixth
     felt = np.arange(len(rows)) % 2
@@ -60,7 +60,7 @@ def test_told_apart_voices_no_longer_draw_their_own() -> None:
 def test_what_is_no_voice_shifts_nothing() -> None:
     rows, _ = calls(blur=3.0)
     centred = hearing().centred(rows)
-    assert not len(centred.voices)
+    assert not len(centred.speakers)
 
 
 def test_a_mood_that_changes_the_voice_part_is_no_voice() -> None:
@@ -71,15 +71,15 @@ def test_a_mood_that_changes_the_voice_part_is_no_voice() -> None:
     moods = np.where(bored, 2, np.arange(len(rows)) % 2)
     rows[:, DIM:] = rng.standard_normal((3, VOICE))[moods] + 0.1 * rng.standard_normal((len(rows), VOICE))
     centred = hearing().centred(rows)
-    without = replace(centred, voices=hearing().voices)
+    without = replace(centred, speakers=hearing().speakers)
     assert (centred.apply(rows) * without.apply(rows)).sum(axis=1).min() > 0.9
 
 
 def test_a_small_collection_and_an_encoder_without_a_voice_part_have_none() -> None:
     rows, _ = calls()
-    few = rows[:: len(rows) // (2 * voices.PER_VOICE - 1)][: 2 * voices.PER_VOICE - 1]
-    assert not len(hearing().centred(few).voices)
-    assert not len(knowing().centred(rows[:, :DIM]).voices)
+    few = rows[:: len(rows) // (2 * voices.PER_SPEAKER - 1)][: 2 * voices.PER_SPEAKER - 1]
+    assert not len(hearing().centred(few).speakers)
+    assert not len(knowing().centred(rows[:, :DIM]).speakers)
 
 
 def test_packed_the_voices_come_back_and_count_in_the_revision() -> None:
@@ -87,7 +87,7 @@ def test_packed_the_voices_come_back_and_count_in_the_revision() -> None:
     centred = hearing().centred(rows)
     again = network.unpack(centred.pack())
     assert again.pack() == centred.pack() == hearing().centred(rows).pack()  # and are found the same again
-    assert again.revision == centred.revision != replace(centred, voices=hearing().voices).revision
+    assert again.revision == centred.revision != replace(centred, speakers=hearing().speakers).revision
     assert again.apply(rows) == pytest.approx(centred.apply(rows), abs=1e-6)
     assert again.dim_in == DIM + VOICE
     assert again.centred(rows).revision == centred.revision  # wherever it was centred before
@@ -96,11 +96,11 @@ def test_packed_the_voices_come_back_and_count_in_the_revision() -> None:
 def test_a_group_is_compared_class_by_class() -> None:
     rng = np.random.default_rng(0)
     belonging, sure, vectors, means = (rng.random(shape) for shape in ((30, 4), (30, 3), (30, DIM), (3, DIM)))
-    found = voices.shifts(belonging, sure, vectors, means, 2.0)
+    found = voices.class_shifts(belonging, sure, vectors, means, 2.0)
     for group in range(4):
         counts = [float((belonging[:, group] * sure[:, each]).sum()) for each in range(3)]
         weights = [count / (count + 2.0) for count in counts]
         own = [(belonging[:, group] * sure[:, each]) @ vectors / counts[each] for each in range(3)]
         shift = sum(weights[each] * (own[each] - means[each]) for each in range(3)) / sum(weights)
         assert found[group] == pytest.approx(shift)
-    assert not voices.shifts(belonging * 0, sure, vectors, means, 2.0).any()
+    assert not voices.class_shifts(belonging * 0, sure, vectors, means, 2.0).any()

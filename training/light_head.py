@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from e2vsearch.projections.network import NetworkProjection
-from e2vsearch.projections.speakers import nobody
+from e2vsearch.projections.speakers import no_speakers
 
 EMOTION_DIMS = 128
 """Of a projected vector. The members' 512 numbers have over 99 % of their squares in so many directions."""
@@ -132,13 +132,13 @@ class LightHead:
             prior=prior.astype(np.float32),
             emotion=np.eye(self.narrow.shape[0] * self.narrow.shape[2], dtype=np.float32),
             nuance=np.eye(self.width, dtype=np.float32),
-            voices=nobody(self.narrow.shape[0] * self.narrow.shape[2], self.voice.dim, self.width),
+            speakers=no_speakers(self.narrow.shape[0] * self.narrow.shape[2], self.voice.dim, self.width),
             share=0.5,
         )
         emotions, nuances = np.split(full.apply(vectors), [full.dim_emotion], axis=1)
         emotion, nuance = _directions(emotions, EMOTION_DIMS), _directions(nuances, NUANCE_DIMS)
-        known = nobody(EMOTION_DIMS, self.voice.dim, self.width)
-        return replace(full, emotion=emotion, nuance=nuance, voices=known, share=share)
+        known = no_speakers(EMOTION_DIMS, self.voice.dim, self.width)
+        return replace(full, emotion=emotion, nuance=nuance, speakers=known, share=share)
 
 
 def _directions(values: NDArray[np.float32], dims: int) -> NDArray[np.float32]:

@@ -1,15 +1,14 @@
-"""The projections of a collection: fitted, compared, put to use, dropped. Knows an open collection and labels.
+"""The projections of a collection: list, fit, compare, use and drop.
 
-What is fitted is stored with how well it does; nothing changes for queries until `use`.
+A fitted projection is stored with its figures; queries change with `use` alone.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,19 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.context import AnalysisContext
-from e2vsearch.analysis.evaluation import dataset, labels_table, metrics
-from e2vsearch.analysis.evaluation.dataset import Show
-from e2vsearch.catalog import labels as rows
+from e2vsearch.analysis.evaluation import metrics
+from e2vsearch.analysis.evaluation.dataset import ProgressCallback
+from e2vsearch.analysis.training_data import TrainingData, from_labels, from_table
 from e2vsearch.catalog import projections as stored
 from e2vsearch.catalog import segments
 from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.encoders.registry import SAVED
-from e2vsearch.errors import AnalysisError, E2vsearchError, QueryError, TooFewExamples
+from e2vsearch.errors import AnalysisError, E2vsearchError, QueryError
 from e2vsearch.projections import adapt, discriminant, network, refit
 from e2vsearch.projections import head as heads
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.linear import LinearProjection
-from e2vsearch.projections.sampling import sampled, voices_of
+from e2vsearch.projections.sampling import sample_segments, speakers_of
 from e2vsearch.projections.view import load_projection
 from e2vsearch.types import MAX_NAME, Head
 from e2vsearch.vectors.engine import BuildReport
@@ -47,12 +46,12 @@ class ProjectionReport:
     dim: int
     used: bool
     created_at: datetime | None  # None: raw vectors are always there
-    report: Mapping[str, Any]  # how it was made, and how well it does
+    report: Mapping[str, Any]  # settings and figures
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """How well one projection finds the same emotion, the query's own speaker left out, beside the raw vectors."""
+    """How well one projection finds the same emotion in other speakers, beside the raw vectors."""
 
     name: str
     kind: str
@@ -69,19 +68,8 @@ class Compared:
     gain_interval: tuple[float, float] | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Material:
-    vectors: Vectors  # (n, dim) as the encoder made them
-    emotions: list[str]
-    speakers: list[str]  # where unknown, the file
-    texts: list[str] | None  # None: not known of all
-    files: list[str]
-    failed: int
-    named: bool  # speakers are known of all
-
-
 def list_projections(context: AnalysisContext) -> tuple[ProjectionReport, ...]:
-    """Every projection, the raw vectors first.
+    """Return every projection, the raw vectors first.
 
     Raises:
         NoCollection: nothing has been ingested yet.
@@ -100,36 +88,36 @@ def fit(
     share: float | None = None,
     force: bool = False,
     seed: int = 0,
-    progress: Show | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ProjectionReport:
-    """Fit a projection to labelled moments, and store it.
+    """Fit a projection to labelled segments, and store it.
 
     Args:
-        context: whose space it is of. Labelled files that it holds are taken from it, others are heard.
-        labels: a CSV file as `evaluation.read_labels` takes it; None: the collection's own labels (`label`).
+        context: the collection's. Labelled files that it holds are read from it, others are embedded.
+        labels: a CSV file, see `labels_table.read`; None: the collection's own labels.
         name: of the projection; one of that name is replaced.
-        share: of the plain view beside the emotion's, 0 to 1; chosen by cross-validation if None.
+        share: of nuance beside the emotion part, 0 to 1; chosen by cross-validation if None.
         force: replace a better one.
         seed: of the folds.
-        progress: told of every file that is heard.
+        progress: called after every file that is embedded.
 
     Returns:
-        The projection, with the mAP that its settings reach on held-out speakers, and what raw vectors reach there.
+        The projection, with its mAP on held-out speakers, and that of raw vectors.
 
     Raises:
-        TooFewExamples: too few labelled moments, speakers or emotions.
-        AnalysisError: what is in use, or what it would replace, does better.
+        TooFewExamples: too few labelled segments, speakers or emotions.
+        AnalysisError: the projection in use, or the one that it would replace, does better.
         SettingsError: the table cannot be read.
         QueryError: a name or share that cannot be.
     """
     name = _checked(name, share)
-    found = _own(context) if labels is None else _labelled(context, labels, progress)
-    digest = _digest(found)
+    found = from_labels(context) if labels is None else from_table(context, labels, progress)
+    digest = found.digest()
     dim = context.catalog.require_space().dim
     on = context.view().projection.name
-    there = [each for each in stored.listed(context.catalog) if each.name in (name, on)]
-    # fitted to the same moments, it has seen what is held out here, and its own report is what it can do
-    known = {each.name: each.report["map"] for each in there if each.report.get("data") == digest}
+    rivals = [each for each in stored.listed(context.catalog) if each.name in (name, on)]
+    # one fitted to the same segments was trained on what is held out here: its own report is the fair figure
+    known = {each.name: each.report["map"] for each in rivals if each.report.get("data") == digest}
     centre, _ = _sample(context, seed)
     chosen = discriminant.fit(
         found.vectors,
@@ -137,16 +125,16 @@ def fit(
         found.speakers,
         found.texts,
         name=name,
-        centre=centre if len(centre) >= heads.LEAST_SEGMENTS else None,  # a few segments have no scatter of their own
+        centre=centre if len(centre) >= heads.LEAST_SEGMENTS else None,  # a few segments have no scatter
         share=share,
-        rivals={each.name: load_projection(each, dim) for each in there if each.name not in known},
+        rivals={each.name: load_projection(each, dim) for each in rivals if each.name not in known},
         seed=seed,
     )
-    reached = {**known, **chosen.map_of, **({RAW.name: chosen.map_raw} if on == RAW.name else {})}
-    beaten = [f"{rival} reaches {value:.3f}" for rival, value in reached.items() if value > chosen.map]
-    if beaten and not force:
+    figures = {**known, **chosen.map_of, **({RAW.name: chosen.map_raw} if on == RAW.name else {})}
+    better = [f"{rival} reaches {value:.3f}" for rival, value in figures.items() if value > chosen.map]
+    if better and not force:
         raise AnalysisError(
-            f"the new projection's mAP on speakers held out is {chosen.map:.3f}, and {', '.join(beaten)} there - "
+            f"the new projection's mAP on speakers held out is {chosen.map:.3f}, and {', '.join(better)} there - "
             "label more, or store it all the same with --force"
         )
     return _store(
@@ -177,17 +165,17 @@ def fit_head(
     speaker_keys: Sequence[str] = (),
     seed: int = 0,
 ) -> ProjectionReport:
-    """Make a projection of the encoder's classifier head, adapted to the collection, without labels.
+    """Fit a projection to the encoder's classifier head and the collection, without labels, and store it.
 
-    It is what a collection adopts by itself where its encoder ships none (`e2vsearch.projections.refit`), and as it
-    is now: one made by hand is not adapted again. The head is the encoder's where that gives it, else found by what it
-    said of the stored segments.
+    It is the one that a collection adopts by itself where its encoder ships none (`e2vsearch.projections.refit`), but
+    is not fitted again as the collection grows. The head is the encoder's, else recovered from scores of stored
+    segments.
 
     Args:
-        context: with 20 segments or more.
+        context: of a collection with 20 segments or more.
         name: of the projection; one of that name is replaced.
         share: of nuance, 0 to 1.
-        speaker_keys: columns of the metadata that name who speaks; a channel of a recording is one voice anyway.
+        speaker_keys: columns of the metadata that name who speaks; a channel of a recording is one speaker anyway.
         seed: of the sample, where there are more than 20,000 segments.
 
     Raises:
@@ -198,9 +186,9 @@ def fit_head(
     name = _checked(name, share)
     vectors, ids = _sample(context, seed)
     head, source = _head(context, vectors, ids)
-    voices = _voices(context, ids, speaker_keys)
-    projection = adapt.of_collection(head, vectors, voices, name=name, share=share)
-    report = {"segments": len(ids), "voices": int(np.unique(voices).size), "head": source, "share": share}
+    speakers = _speakers(context, ids, speaker_keys)
+    projection = adapt.adapt_head(head, vectors, speakers, name=name, share=share)
+    report = {"segments": len(ids), "speakers": int(np.unique(speakers).size), "head": source, "share": share}
     return _store(context, projection, report)
 
 
@@ -210,24 +198,24 @@ def compare(
     *,
     seed: int = 0,
     draws: int = 6_000,
-    progress: Show | None = None,
+    progress: ProgressCallback | None = None,
 ) -> tuple[Compared, ...]:
-    """How well every projection does on labelled files, raw vectors first.
+    """Return the figures of every projection on labelled files, raw vectors first.
 
     One that was fitted to these very files looks better than it is; its report has the figures on held-out speakers.
 
     Args:
-        context: whose projections they are. Labelled files that it holds are taken from it, others are heard.
-        labels: a CSV file as `evaluation.read_labels` takes it.
+        context: the collection's. Labelled files that it holds are read from it, others are embedded.
+        labels: a CSV file, see `labels_table.read`.
         seed: of triplets and intervals.
         draws: triplets of each kind.
-        progress: told of every file that is heard.
+        progress: called after every file that is embedded.
 
     Raises:
         TooFewExamples: too few labelled moments or emotions.
         SettingsError: the table cannot be read.
     """
-    found = _labelled(context, labels, progress)
+    found = from_table(context, labels, progress)
     used = context.view().projection.name
     dim = context.catalog.require_space().dim
     projections = [RAW, *(load_projection(each, dim) for each in stored.listed(context.catalog))]
@@ -235,31 +223,31 @@ def compare(
 
 
 def use(context: AnalysisContext, name: str) -> BuildReport | None:
-    """Search through a projection from now on, here and in every other process; ``raw`` for none.
+    """Search through a projection from now on, in every process; ``raw`` for none.
 
     Its index is built first where one is due, so that no query waits. Nothing is ingested again.
 
     Returns:
-        The index that was built, None if none was due.
+        The report of the build, None if none was due.
 
     Raises:
         NotStored: there is no such projection.
         GenerationBusy: another process is building its index.
     """
     if name == RAW.name:
-        refit.install_found(context.catalog)  # or the next ingest would take raw vectors for nobody's choice
-    lens = context.view_of(name)
-    built = lens.index.build() if lens.index.due() else None
+        refit.install_recovered_head(context.catalog)  # else the next ingest would, raw vectors not being chosen yet
+    view = context.view_of(name)
+    built = view.index.build() if view.index.due() else None
     stored.use(context.catalog, None if name == RAW.name else name)
     return built
 
 
 def drop(context: AnalysisContext, name: str) -> None:
-    """Forget a projection and its index; raw vectors are searched from then on if it was in use.
+    """Delete a projection and its index; raw vectors are searched from then on if it was in use.
 
     Raises:
         NotStored: there is no such projection.
-        QueryError: it is the raw vectors, which are always there, or ships with the encoder.
+        QueryError: it is the raw vectors, or the one that the collection adopted by itself.
     """
     if name == RAW.name:
         raise QueryError("raw vectors are always there - name another projection: e2vsearch projection list")
@@ -272,12 +260,12 @@ def drop(context: AnalysisContext, name: str) -> None:
     shutil.rmtree(context.index_folder(found.revision), ignore_errors=True)
 
 
-def _compared(found: _Material, projection: Projection, used: bool, seed: int, draws: int) -> Compared:
+def _compared(found: TrainingData, projection: Projection, used: bool, seed: int, draws: int) -> Compared:
     vectors = projection.apply(found.vectors)
     speakers = found.speakers if found.named else None
     figures = metrics.measure(vectors, found.emotions, speakers, found.texts, seed, recordings=found.files, draws=draws)
     ranking = figures.other_speakers if found.named else figures.everyone
-    voice, gain = figures.same_speaker, None
+    leak, gain = figures.same_speaker, None
     if projection.kind != RAW.kind:
         args = (found.emotions, found.speakers, seed)
         gain = metrics.gain(vectors, found.vectors, *args, recordings=found.files)
@@ -290,75 +278,23 @@ def _compared(found: _Material, projection: Projection, used: bool, seed: int, d
         map_interval=ranking.map_interval if ranking else None,
         map_chance=ranking.map_chance if ranking else None,
         precision_at_10=ranking.precision_at_10 if ranking else None,
-        same_speaker_at_10=voice.at_10 if voice else None,
-        same_speaker_chance=voice.chance if voice else None,
+        same_speaker_at_10=leak.at_10 if leak else None,
+        same_speaker_chance=leak.chance if leak else None,
         triplets={kind: each.accuracy for kind, each in figures.triplets.items()},
         gain=gain.map if gain else None,
         gain_interval=gain.map_interval if gain else None,
     )
 
 
-def _labelled(context: AnalysisContext, labels: str | os.PathLike[str], progress: Show | None) -> _Material:
-    """Labelled files, from the collection where it holds them, else heard."""
-    table = labels_table.read(labels)
-    material = dataset.recall(table, context)
-    parts, failed = [material], len(material.failures)
-    stored_rows = set(material.rows)
-    rest = tuple(row for row in table.rows if row not in stored_rows)
-    if rest and context.catalog.encoder_source != SAVED:
-        heard = dataset.listen(replace(table, rows=rest, failures=()), context.encoder(), progress=progress)
-        parts, failed = [*parts, heard], len(table.failures) + len(heard.failures)
-    items = [item for part in parts for item in part.rows]
-    if not items:
-        first = material.failures[0].message if material.failures else "it has no rows"
-        raise TooFewExamples(f"nothing that {os.fspath(labels)} labels can be used - {first}")
-    files = [file for part in parts for file in part.files]
-    named = all(item.speaker for item in items)
-    return _Material(
-        vectors=np.concatenate([part.vectors["clean"] for part in parts if len(part.rows)]),
-        emotions=[item.emotion for item in items],
-        speakers=[item.speaker or file for item, file in zip(items, files, strict=True)],
-        texts=[item.text for item in items] if all(item.text for item in items) else None,
-        files=files,
-        failed=failed,
-        named=named,
-    )
-
-
-def _digest(found: _Material) -> str:
-    """The same for the same moments with the same labels."""
-    digest = hashlib.sha256(np.ascontiguousarray(found.vectors).tobytes())
-    digest.update(repr((found.emotions, found.speakers, found.texts)).encode())
-    return digest.hexdigest()[:16]
-
-
-def _own(context: AnalysisContext) -> _Material:
-    """The moments that a person labelled here."""
-    context.catalog.require_space()
-    examples = rows.examples(context.catalog)
-    if not examples:
-        raise TooFewExamples("no moment is labelled yet - give examples with: e2vsearch label NAME EXAMPLE...")
-    files = [each.source if each.recording is None else f"call:{each.recording}" for each in examples]
-    return _Material(
-        vectors=np.stack([each.vector for each in examples]),
-        emotions=[each.label for each in examples],
-        speakers=[each.speaker or file for each, file in zip(examples, files, strict=True)],
-        texts=None,
-        files=files,
-        failed=0,
-        named=all(each.speaker for each in examples),
-    )
-
-
 def _sample(context: AnalysisContext, seed: int) -> tuple[Vectors, NDArray[np.int64]]:
-    """Vectors of the collection as the encoder made them, and their ids; of many, a sample."""
+    """Return the encoder's vectors of the collection and their ids; of many, a sample."""
     context.catalog.require_space()
-    batch = sampled(context.catalog, seed)
+    batch = sample_segments(context.catalog, seed)
     return batch.vectors, batch.ids
 
 
 def _head(context: AnalysisContext, vectors: Vectors, ids: NDArray[np.int64]) -> tuple[Head, str]:
-    """The encoder's head, and where it comes from."""
+    """Return the encoder's head, and where it comes from."""
     space = context.catalog.require_space()
     if not space.labels:
         raise AnalysisError(
@@ -367,23 +303,24 @@ def _head(context: AnalysisContext, vectors: Vectors, ids: NDArray[np.int64]) ->
     if context.catalog.encoder_source != SAVED:
         try:
             head = context.encoder().head()
-        except E2vsearchError:  # not to be opened here; what it said is stored all the same
+        except E2vsearchError:  # it cannot be opened here; its scores are stored
             head = None
         if head is not None:
             return head, refit.OWN
-    scored, said = segments.scores(context.catalog, ids)
-    if not len(scored):
+    ids_scored, scores = segments.scores(context.catalog, ids)
+    if not len(scores):
         raise AnalysisError(f"no segment has {space.encoder}'s scores to find its head by - fit one to labels instead")
-    return heads.recovered(vectors[np.isin(ids, scored)], said), f"found by the scores of {len(said)} segments"
+    head = heads.recover_head(vectors[np.isin(ids, ids_scored)], scores)
+    return head, f"found by the scores of {len(scores)} segments"
 
 
-def _voices(context: AnalysisContext, ids: NDArray[np.int64], keys: Sequence[str]) -> NDArray[np.int64]:
-    """Which segments are surely of one voice: of a speaker that metadata names, else of a recording's channel."""
-    speakers: dict[int, tuple[str, ...]] = {}
+def _speakers(context: AnalysisContext, ids: NDArray[np.int64], keys: Sequence[str]) -> NDArray[np.int64]:
+    """Return each segment's speaker: named by metadata, else a recording's channel."""
+    names: dict[int, tuple[str, ...]] = {}
     if keys:
         for number, recording in context.catalog.recordings():
-            speakers[number] = tuple(recording.metadata.get(key, "") for key in keys)
-    return voices_of(context.catalog, ids, speakers)
+            names[number] = tuple(recording.metadata.get(key, "") for key in keys)
+    return speakers_of(context.catalog, ids, names)
 
 
 def _store(context: AnalysisContext, projection: LinearProjection, report: Mapping[str, Any]) -> ProjectionReport:
@@ -408,7 +345,7 @@ def _checked(name: str, share: float | None) -> str:
             f"{name[:80]!r} cannot name a projection - take 1 to {MAX_NAME} characters, not 'raw' or 'shipped'"
         )
     if share is not None and not 0.0 <= share <= 1.0:
-        raise QueryError(f"the share of the plain view runs from 0 to 1, not {share:g}")
+        raise QueryError(f"the share of nuance runs from 0 to 1, not {share:g}")
     return plain
 
 

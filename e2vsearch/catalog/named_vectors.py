@@ -97,7 +97,7 @@ def _set_id(connection: Connection, name: str, dim: int, created_at: datetime) -
         return connection.execute(insert(NamedVectorSetRow).returning(NamedVectorSetRow.id), [row]).scalar_one()
     if found.dim != dim:
         raise SpaceMismatch(
-            f"the side vectors {name!r} have {found.dim} dimensions, not {dim} - "
+            f"the named vectors {name!r} have {found.dim} dimensions, not {dim} - "
             f"choose another name, or drop them first: e2vsearch vectors detach {name}"
         )
     return int(found.id)
@@ -122,7 +122,7 @@ def get(catalog: CatalogReader, name: str) -> NamedVectors:
     if name not in sets:
         known = f"there are {', '.join(sets)}" if sets else "there are none yet"
         raise NotStored(
-            f"no side vectors are called {name!r}, {known} - add some with: e2vsearch vectors attach {name} FILE"
+            f"no named vectors are called {name!r}, {known} - add some with: e2vsearch vectors attach {name} FILE"
         )
     return sets[name]
 

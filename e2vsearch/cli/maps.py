@@ -1,8 +1,7 @@
-"""``map``: a collection as a picture, its clusters in words, and which of them grew."""
+"""``map``: a collection as a picture with its clusters in words."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +16,7 @@ from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.listing import clock
 
 if TYPE_CHECKING:
-    from e2vsearch.analysis.maps.types import Anomaly, Cluster, Map, Periods
+    from e2vsearch.analysis.maps.types import Cluster, Map
     from e2vsearch.collection import Collection
 
 _SHARE_LEAST = 0.05  # an emotion rarer than that is not listed in the table
@@ -27,7 +26,6 @@ _SHARE_LEAST = 0.05  # an emotion rarer than that is not listed in the table
     "map -o map.html",
     "map --by recording --where 'channel = 1' -o map.png",
     "map --show",
-    "map --anomalies --recent 7d --baseline 28d",
 )
 def map_(
     name: Annotated[str, typer.Option(help="The map's name: another run under it replaces the map.")] = "map",
@@ -49,11 +47,6 @@ def map_(
     place: Annotated[
         bool, typer.Option("--place", help="Put what was added since onto the stored map, and compute none.")
     ] = False,
-    anomalies: Annotated[
-        bool, typer.Option("--anomalies", help="Of the stored map: which clusters grew of late.")
-    ] = False,
-    recent: Annotated[str, typer.Option(help="With --anomalies: the latest recordings, such as 7d or 24h.")] = "7d",
-    baseline: Annotated[str, typer.Option(help="With --anomalies: the time before, to compare with.")] = "28d",
     list_: Annotated[bool, typer.Option("--list", help="List the stored maps.")] = False,
     drop: Annotated[bool, typer.Option("--drop", help="Delete the stored map.")] = False,
     audio_url: Annotated[
@@ -75,11 +68,10 @@ def map_(
     quiet: Quiet = False,
 ) -> None:
     """Map a collection in two dimensions. Clusters are described: emotions, metadata, typical segments, trend."""
-    from e2vsearch.analysis.maps import growth, types
+    from e2vsearch.analysis.maps import types
 
     if show + place + list_ + drop > 1:
         raise typer.BadParameter("--show, --place, --list and --drop exclude each other")
-    spans = _days(recent, "--recent"), _days(baseline, "--baseline")
     tables, drawings = _by_kind(outputs or [])
     printed = [Results(None, path, quiet) for path in tables] or [Results(format_, None, quiet)]
     results = printed[0]
@@ -94,7 +86,7 @@ def map_(
         if place:
             placed = collection.maps.place(name, bar.stage)
             results.note(f"placed {placed:,} new {_points(collection.maps.load(name))}")
-        elif not show and not anomalies:
+        elif not show:
             chosen = types.MapOptions(
                 min_cluster_size=min_cluster_size, neighbors=neighbors, min_dist=min_dist, seed=seed
             )
@@ -103,10 +95,7 @@ def map_(
         for path in drawings:
             collection.maps.write(drawn, path, audio_url, bar.stage)
         bar.clear()
-        if anomalies:
-            _print_anomalies(growth.anomalies(drawn, *spans), growth.periods(drawn, *spans), printed)
-        else:
-            _print(drawn, printed)
+        _print(drawn, printed)
         for path in drawings:
             results.note(f"wrote {path}")
 
@@ -117,11 +106,11 @@ def _print(drawn: Map, printed: Sequence[Results]) -> None:
         "name": "cluster",
         "size": f"{_points(drawn)}>",
         "share": "share>",
-        "calls": "recordings>",
+        "recordings": "recordings>",
         "emotions": "emotions (x as common as on the whole map)",
         "metadata": "over-represented",
         "trend": "trend",
-        "moment": "listen to",
+        "segment": "listen to",
     }
     rows = [asdict(cluster) for cluster in drawn.clusters]
     table = [_row(cluster) for cluster in drawn.clusters]
@@ -138,57 +127,21 @@ def _print(drawn: Map, printed: Sequence[Results]) -> None:
 
 def _row(cluster: Cluster) -> dict[str, Any]:
     emotions = [each for each in cluster.emotions if each.share >= _SHARE_LEAST][:3]
-    moment = cluster.moments[0] if cluster.moments else None
+    segment = cluster.segments[0] if cluster.segments else None
     return {
         "number": cluster.number,
         "name": cluster.name,
         "size": f"{cluster.size:,}",
         "share": f"{cluster.share:.0%}",
-        "calls": f"{cluster.calls:,}",
+        "recordings": f"{cluster.recordings:,}",
         "emotions": ", ".join(f"{each.name} {each.share:.0%} ({each.lift:.1f}x)" for each in emotions),
         "metadata": ", ".join(
-            f"{each.key}={each.value} {each.calls:,} recordings ({each.lift:.1f}x, p {_p(each.p)})"
+            f"{each.key}={each.value} {each.recordings:,} recordings ({each.lift:.1f}x, p {_p(each.p)})"
             for each in cluster.metadata[:2]
         ),
         "trend": _sparkline([step.share for step in cluster.trend]),
-        "moment": f"{moment.segment} {moment.name} {clock(moment.start_s)}" if moment else "",
+        "segment": f"{segment.segment} {segment.name} {clock(segment.start_s)}" if segment else "",
     }
-
-
-def _print_anomalies(found: Sequence[Anomaly], periods: Periods, printed: Sequence[Results]) -> None:
-    columns = {
-        "number": "#>",
-        "name": "cluster",
-        "recent": "recent recordings>",
-        "expected": "expected>",
-        "ratio": "ratio (95 %)",
-        "p": "p>",
-    }
-    table = [
-        {
-            "number": each.cluster,
-            "name": each.name,
-            "recent": f"{each.recent_calls:,}",
-            "expected": f"{each.expected:.1f}",
-            "ratio": _ratio(each),
-            "p": _p(each.p),
-        }
-        for each in found
-        if each.unusual
-    ]
-    rows = [asdict(each) for each in found]
-    spans = {
-        name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in asdict(periods).items()
-    }
-    for results in printed:
-        if table or not results.to_terminal:
-            results.write(rows, columns, table=table, whole={"periods": spans, "anomalies": rows})
-    compared = (
-        f"{periods.recent_calls:,} recordings from {periods.recent_from:%Y-%m-%d} to {periods.until:%Y-%m-%d} against "
-        f"{periods.baseline_calls:,} from {periods.baseline_from:%Y-%m-%d} on"
-    )
-    grew = f"{len(table)} of {len(found)} clusters grew more than chance would have it"
-    printed[0].note(f"{grew if table else 'no cluster grew more than chance would have it'}: {compared}")
 
 
 def _list(collection: Collection, printed: Sequence[Results]) -> None:
@@ -206,11 +159,6 @@ def _points(drawn: Map) -> str:
 
 def _p(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
-
-
-def _ratio(found: Anomaly) -> str:
-    high = "" if found.high is None else f"{found.high:.1f}"
-    return f"{'new' if found.ratio is None else f'{found.ratio:.1f}'} ({found.low:.1f}-{high})"
 
 
 def _sparkline(values: Sequence[float]) -> str:
@@ -232,10 +180,3 @@ def _by_kind(outputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             raise typer.BadParameter(f"{path}: there is no folder {path.parent}")
     tables = [path for path in outputs if path.suffix.lower() in SUFFIXES]
     return tables, [path for path in outputs if path not in tables]
-
-
-def _days(text: str, option: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([dhw]?)", text.strip().lower())
-    if found is None or float(found[1]) == 0:
-        raise typer.BadParameter(f"{option} {text!r} is no length of time - write e.g. 7d, 4w or 24h")
-    return float(found[1]) * {"h": 1 / 24, "w": 7}.get(found[2], 1)

@@ -1,13 +1,14 @@
-"""Projections: what a collection compares instead of the encoder's own vectors. Knows arrays, no storage, no audio.
+"""Projections: maps from the encoder's vectors to those that a collection compares.
 
-In every encoder's space the nearest neighbours are the same voice and the same words. A projection keeps what tells
-emotions apart and sheds the rest. Vectors are stored as the encoder made them; a projection is applied when an index
-reads them (`source.Projected`) and when a query is made, so changing it is an index build and never a new ingest.
+In every encoder's space the nearest neighbours are the same speaker and the same words. A projection keeps what
+separates emotions and sheds the rest. The catalog holds the encoder's vectors; a projection is applied when an index
+reads them (`view.ProjectedVectors`) and to the vectors of a query, so changing it is an index build and never a new
+ingest.
 
-`RAW` compares the encoder's own vectors. All others make two views of a vector, what it says of emotion and what is
-left of nuance, each of length one, side by side. `Shipped` comes with the encoder, as `light`'s does, and is centred on
-the collection. `Parts` are linear: `head` makes them of a classifier's weights and a collection's own scatter, without
-labels; `fitted` of labelled moments. Which one a collection adopts by itself, `adapt.default` says.
+`RAW` is the identity. All others map a vector to an emotion part and a nuance part, each of length one, side by side.
+`NetworkProjection` ships with an encoder, as `light`'s does, and is centred on the collection. `LinearProjection` is
+made of a classifier's head and a collection's own scatter, without labels (`head`), or of labelled segments
+(`discriminant`). `adapt.default` is the one that a collection adopts by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from e2vsearch.errors import SpaceMismatch
 class Projection(Protocol):
     """A map from an encoder's vectors to those that are compared, by cosine.
 
-    Vectors go in as the encoder made them, of whatever length: to `Shipped` it matters. One of zeros stays zeros.
+    It takes the encoder's vectors, of any length: to `NetworkProjection` that matters. One of zeros stays zeros.
     """
 
     @property
@@ -32,11 +33,11 @@ class Projection(Protocol):
 
     @property
     def name(self) -> str:
-        """What people call it; unique in a collection."""
+        """Its name, unique in a collection."""
 
     @property
     def revision(self) -> str:
-        """A hash of all its parameters: what was indexed under one is never compared with what another one made."""
+        """A hash of all its parameters: vectors of two revisions are never compared."""
 
     @property
     def dim_in(self) -> int | None:
@@ -44,13 +45,13 @@ class Projection(Protocol):
 
     @property
     def dim_emotion(self) -> int:
-        """How many of the numbers that come out, the first ones, are the emotion's part; 0 if that cannot be told."""
+        """How many of the output's first numbers are the emotion part; 0 if there is none."""
 
     def dim_out(self, dim: int) -> int:
-        """Length of what it makes of vectors of that length."""
+        """Return the length of projected vectors, for vectors of that length."""
 
     def apply(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """``(n, dim_in)`` to ``(n, dim_out)`` float32, row by row the same whatever the other rows are.
+        """Map ``(n, dim_in)`` to ``(n, dim_out)`` float32, each row independently of the others.
 
         Raises:
             SpaceMismatch: vectors of another length.
@@ -67,26 +68,26 @@ class Raw:
     dim_emotion = 0
 
     def dim_out(self, dim: int) -> int:
-        """As they are."""
+        """Return the same length."""
         return dim
 
     def apply(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """As they are."""
+        """Return the same vectors."""
         return np.asarray(vectors, np.float32)
 
 
 RAW: Projection = Raw()
-"""Always there, for comparison, and in use until another one is chosen."""
+"""The encoder's own vectors: always there, and in use until another projection is chosen."""
 
 
 def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows ``(n, k)`` as probabilities, in float64."""
-    raised = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+    """Return rows ``(n, k)`` of logits as probabilities, in float64."""
+    powers = np.exp(values - values.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def check(vectors: NDArray[np.floating[Any]], dim: int, name: str) -> None:
-    """See that vectors fit a projection.
+    """Check that vectors fit a projection.
 
     Raises:
         SpaceMismatch: they do not.

@@ -1,4 +1,4 @@
-"""The projection behind `head` and `fitted`: a vector's emotion and its nuance, weighed. Knows arrays and ``.npz``."""
+"""The linear projection behind `head` and `discriminant`: an emotion part and a nuance part of a vector."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class LinearProjection:
 
         u = x / |x|,   (√(1-s) · unit((u - centre) E),  √s · unit((u - centre) R))
 
-    so that the cosine of two projected vectors is (1-s) times that of their emotions and s times that of their nuance,
-    and can be told apart into both.
+    so that the cosine of two projected vectors is (1-s) times that of their emotion parts plus s times that of their
+    nuance parts.
     """
 
     kind: str
@@ -54,16 +54,18 @@ class LinearProjection:
 
     @property
     def dim_emotion(self) -> int:
-        """How many of the numbers that come out, the first ones, are the emotion's part."""
+        """How many of the output's first numbers are the emotion part."""
         return int(self.emotion.shape[1])
 
-    def dim_out(self, dim: int) -> int:  # noqa: ARG002 - the same, whatever is asked of
-        """Length of what it makes."""
+    def dim_out(self, dim: int) -> int:  # noqa: ARG002
+        """Return the length of projected vectors."""
         return int(self.emotion.shape[1] + self.nuance.shape[1])
 
     def apply(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """``(n, dim)`` to ``(n, e + r)``, in float64 within: BLAS rounds a row by how many there are beside it, and an
-        index compares what it holds with what is read again to 1e-6.
+        """Map ``(n, dim)`` to ``(n, e + r)``.
+
+        In float64 within: BLAS rounds a row by how many there are beside it, and an index compares its vectors with
+        those read again to 1e-6.
 
         Raises:
             SpaceMismatch: vectors of another length.
@@ -76,12 +78,12 @@ class LinearProjection:
         return np.concatenate([emotion, nuance], axis=1).astype(np.float32)
 
     def pack(self) -> bytes:
-        """As ``.npz`` bytes: the same parameters give the same bytes."""
+        """Return the projection as ``.npz`` bytes: the same parameters give the same bytes."""
         return pack(self.members)
 
     @property
     def members(self) -> dict[str, NDArray[np.floating[Any]]]:
-        """Its parameters by the names that `unpack` reads them by."""
+        """The parameters by their names in the bytes."""
         arrays: tuple[NDArray[np.floating[Any]], ...] = (
             self.centre, self.emotion, self.nuance, np.array([self.share])
         )  # fmt: skip
@@ -89,13 +91,13 @@ class LinearProjection:
 
 
 def unpack(data: bytes, kind: str, name: str, dim: int) -> LinearProjection:
-    """The projection in ``.npz`` bytes.
+    """Return the projection in ``.npz`` bytes.
 
     Args:
-        data: as `LinearProjection.pack` made them; nothing in them is ever unpickled.
-        kind: how it was made.
-        name: what it is called.
-        dim: of the vectors it must take.
+        data: of `LinearProjection.pack`; nothing in them is ever unpickled.
+        kind: of the projection.
+        name: of the projection.
+        dim: length of the vectors it must take.
 
     Raises:
         AnalysisError: they are something else, or of another shape.
@@ -118,15 +120,15 @@ def unpack(data: bytes, kind: str, name: str, dim: int) -> LinearProjection:
     return LinearProjection(kind, name, centre, emotion, nuance, float(share[0]))
 
 
-def spread(away: NDArray[np.float64], removed: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
-    """A standardised, shortened view for nuance: ``(dim, r)``.
+def nuance_map(away: NDArray[np.float64], removed: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
+    """Return a standardised, shortened map for nuance: ``(dim, r)``.
 
-    Each number is divided by its deviation here, the one transform without labels that helps every encoder (facts of
-    the z-score: +.02 to +.17 mAP on EMO-DB), then turned to the principal directions.
+    Each number is divided by its deviation here, the one transform without labels that helps every encoder (+.02 to
+    +.17 mAP on EMO-DB), then rotated to the principal directions.
 
     Args:
         away: ``(n, dim)`` unit vectors less their centre.
-        removed: ``(dim, m)`` directions of the standardised space that are to be left out, orthonormal.
+        removed: ``(dim, m)`` orthonormal directions of the standardised space to leave out.
     """
     scale = deviations(away)
     standard = away / scale
@@ -135,13 +137,13 @@ def spread(away: NDArray[np.float64], removed: NDArray[np.float64] | None = None
     values, directions = np.linalg.eigh(standard.T @ standard / max(len(away), 1))
     kept = np.argsort(values)[::-1][:NUANCE_DIMS]
     kept = kept[values[kept] > 1e-9 * max(values.max(), 1e-30)]
-    # what was removed is orthogonal to every direction that is kept, so it need not be taken out again
+    # what is removed is orthogonal to every direction that is kept, and need not be removed again
     view: NDArray[np.float32] = (directions[:, kept] / scale[:, None]).astype(np.float32)
     return view
 
 
 def deviations(away: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standard deviation of each number ``(dim,)``; one that hardly varies is not blown up."""
+    """Return the standard deviation of each number ``(dim,)``, at least a thousandth of the largest."""
     found = np.sqrt((away**2).mean(axis=0))
     floor = 1e-3 * float(found.max(initial=0.0))
     return np.maximum(found, floor) if floor > 0 else np.ones_like(found)

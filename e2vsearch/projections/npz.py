@@ -1,4 +1,4 @@
-"""Parameters of a projection as ``.npz`` bytes: the same arrays give the same bytes. Knows arrays and names."""
+"""Parameters of a projection as ``.npz`` bytes: the same arrays give the same bytes."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_MOMENT = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same arrays are the same bytes
+_DATE = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same arrays are the same bytes
 
 _MOST_BYTES = 64 << 20
 
 
 def pack(arrays: Mapping[str, ArrayLike]) -> bytes:
-    """Arrays as float32, by name."""
+    """Return arrays as ``.npz`` bytes of float32, by name."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             member = io.BytesIO()
             np.lib.format.write_array(member, np.ascontiguousarray(array, "<f4"), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _MOMENT), member.getvalue())
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _DATE), member.getvalue())
     return buffer.getvalue()
 
 
 def read(data: bytes, names: Sequence[str]) -> list[NDArray[np.float32]]:
-    """The arrays of those names, finite float32; nothing in the bytes is ever unpickled.
+    """Return the arrays of those names, finite float32; nothing in the bytes is ever unpickled.
 
     Raises:
-        ValueError: they are something else, whatever made zipfile, zlib or numpy stumble over them.
+        ValueError: the bytes are something else, or damaged.
     """
     if len(data) > _MOST_BYTES:
         raise ValueError(f"{len(data)} bytes are more than a projection has")
@@ -40,7 +40,7 @@ def read(data: bytes, names: Sequence[str]) -> list[NDArray[np.float32]]:
             sizes = sum(archive.getinfo(f"{name}.npy").file_size for name in names)
             members = [io.BytesIO(archive.read(f"{name}.npy")) for name in names] if sizes <= _MOST_BYTES else []
         arrays: list[NDArray[Any]] = [np.lib.format.read_array(each, allow_pickle=False) for each in members]
-    except Exception as error:  # a damaged archive makes them raise whatever there is
+    except Exception as error:  # of zipfile, zlib or numpy: a damaged archive raises anything
         raise ValueError(str(error)) from error
     if not arrays or not all(each.dtype == np.float32 and np.isfinite(each).all() for each in arrays):
         raise ValueError("not finite float32 arrays")
@@ -48,7 +48,7 @@ def read(data: bytes, names: Sequence[str]) -> list[NDArray[np.float32]]:
 
 
 def digest(name: str, arrays: Sequence[ArrayLike]) -> str:
-    """A hash of a format's name and arrays, their shapes included."""
+    """Return a hash of a format's name and arrays, their shapes included."""
     found = hashlib.sha256(name.encode())
     for each in arrays:
         found.update(repr(np.shape(each)).encode() + np.asarray(each, "<f4").tobytes())

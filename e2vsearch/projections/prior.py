@@ -1,4 +1,4 @@
-"""How common each class is: a prior for conversations, adapted to a collection, and posteriors under it.
+"""Class priors: a prior for conversations, adapted to a collection, and posteriors under it.
 
 A head that was trained on as much disgust as plain speech has a uniform prior in it, and conversations are mostly
 neutral. The prior is adapted to the collection by EM (Saerens, Latinne and Decaestecker 2002, "Adjusting the outputs
@@ -21,11 +21,11 @@ CONVERSATION = 0.6
 # EM slows down where classes are hard to tell apart. 20,000 segments, seven classes with means .3 standard deviations
 # out and an anchor of one segment: .013 from the end after 200 rounds, .0003 after 1,000 (2.5 s); at .7 it has settled
 _ROUNDS = 1000
-_STILL = 1e-9  # the largest change of a share in a round, below which it has settled
+_CONVERGED = 1e-9  # the largest change of a share in a round, below which it has converged
 
 
 def conversation(labels: Sequence[str]) -> NDArray[np.float64]:
-    """The prior ``(labels,)`` of calls, the anchor of a collection's: mostly neutral; uniform without such a class.
+    """Return the prior ``(labels,)`` of conversations: mostly neutral; uniform without such a class.
 
     >>> conversation(("angry", "neutral", "sad")).round(2).tolist()
     [0.2, 0.6, 0.2]
@@ -37,15 +37,14 @@ def conversation(labels: Sequence[str]) -> NDArray[np.float64]:
 
 
 def adapt_prior(posteriors: NDArray[np.floating], anchor: NDArray[np.floating], weight: float) -> NDArray[np.float64]:
-    """The class prior of a collection, by EM.
+    """Return the class prior of a collection, by EM.
 
     It is the largest posterior probability under a Dirichlet distribution: each round is the mean of the posteriors
     under the prior so far, with ``weight`` segments of the anchor's mix among them. The maximum is the only one, as the
     likelihood is concave in the prior and the anchor is so strictly.
 
-    It adapts to what the collection is made of and to the classifier's mistakes alike: without an anchor, a head that
-    takes one caller in three for disgusted makes disgust a third of the collection, and then names more of it so.
-    Therefore the anchor, the mix of a conversation, which does not depend on the classifier.
+    EM adapts to the collection's classes and to the classifier's errors alike: without an anchor, a head that takes one
+    caller in three for disgusted makes disgust a third of the collection, and then names more of it so.
 
     Args:
         posteriors: ``(n, labels)`` of the collection's segments under a uniform prior, each summing to one; n may be 0.
@@ -66,13 +65,13 @@ def adapt_prior(posteriors: NDArray[np.floating], anchor: NDArray[np.floating], 
         before = prior
         sums = with_prior(likelihoods, prior).sum(axis=0)
         prior = (sums + weight * start) / (len(likelihoods) + weight)
-        if np.abs(prior - before).max() < _STILL:
+        if np.abs(prior - before).max() < _CONVERGED:
             break
     return prior
 
 
 def with_prior(posteriors: NDArray[np.floating], prior: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Posteriors ``(n, labels)`` under a uniform prior as they are under another, each summing to one.
+    """Return posteriors ``(n, labels)``, given under a uniform prior, under another, each summing to one.
 
     Raises:
         ValueError: it is no prior of these classes.

@@ -1,4 +1,4 @@
-"""Segments that a projection is made from: their vectors, voices and scores. Knows the catalog, no projections."""
+"""Segments that a projection is fitted to: their vectors and speakers."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ SAMPLE = 20_000
 """Segments that centres and scatters are taken from, at most: 80 MB of 1024-d vectors, 36 MB of ``light``'s."""
 
 
-def sampled(catalog: Catalog, seed: int = 0) -> Batch:
-    """Segments with their vectors as the encoder made them; of more than `SAMPLE` so many, drawn with that seed."""
+def sample_segments(catalog: Catalog, seed: int = 0) -> Batch:
+    """Return segments with the encoder's vectors; of more than `SAMPLE`, so many drawn with that seed."""
     ids = labels.segment_ids(catalog)
     if ids.size > SAMPLE:
         ids = np.sort(np.random.default_rng(seed).choice(ids, SAMPLE, replace=False))
     return catalog.feed().fetch(ids)
 
 
-def voices_of(
-    catalog: Catalog, ids: NDArray[np.int64], speakers: Mapping[int, tuple[str, ...]] | None = None
+def speakers_of(
+    catalog: Catalog, ids: NDArray[np.int64], names: Mapping[int, tuple[str, ...]] | None = None
 ) -> NDArray[np.int64]:
-    """Which segments are surely of one voice: of a recording's channel, or of a speaker that is named.
+    """Return the speaker of each segment: a recording's channel, or a speaker that is named.
 
     Args:
-        catalog: where.
+        catalog: where the segments are.
         ids: ``(n,)`` segments.
-        speakers: what names who speaks, by recording; recordings without a name count by themselves.
+        names: of speakers, by recording; without a name a recording counts by itself.
 
     Returns:
-        ``(n,)`` numbers, -1 for segments that are gone.
+        ``(n,)`` numbers, -1 for segments that were removed.
     """
     found = segments.segment_columns(catalog, segments=ids.tolist())
     codes: dict[tuple[object, int], int] = {}
@@ -42,6 +42,6 @@ def voices_of(
     for number, recording, channel in zip(
         found.ids.tolist(), found.recordings.tolist(), found.channels.tolist(), strict=True
     ):
-        named = (speakers or {}).get(recording, ())
-        of[number] = codes.setdefault((named if any(named) else recording, channel), len(codes))
+        name = (names or {}).get(recording, ())
+        of[number] = codes.setdefault((name if any(name) else recording, channel), len(codes))
     return np.array([of.get(number, -1) for number in ids.tolist()], np.int64)

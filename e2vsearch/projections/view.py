@@ -1,8 +1,8 @@
-"""What a collection is searched through: a projection, the vectors as it shows them, and their index. Knows no query.
+"""Search views: a projection of a collection, the projected vectors, and their index.
 
-Which projection is in use the catalog says, and any process may change it at any time: so it is asked again before
-every query, and `Views.steady` holds one and the same for as long as a query takes. Each projection has an index of
-its own, in a folder of its own: one that was used before is not built again, and nobody waits while another is built.
+Any process may put another projection to use at any time: the catalog is read again before every query, and
+`Views.pinned` holds one view for as long as a query takes. Each projection has an index of its own, in a folder of its
+own: one that was used before is not built again, and no query waits while another is built.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from e2vsearch.projections.linear import unpack
 from e2vsearch.types import Space
 from e2vsearch.vectors.engine import Engine, IndexOptions
 
-_KEPT = 2  # the one in use and the one before it, which queries under way may still be looking through
+_KEPT = 2  # the view in use and the one before it, which queries under way may still hold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchView:
-    """One projection of a collection, with all that is looked at through it."""
+    """One projection of a collection, with the projected vectors and their index."""
 
     projection: Projection
     source: ProjectedVectors  # the stored vectors, projected
     index: Engine
 
-    def named(self, space: Space) -> Space:
-        """The encoder's space, with the name of what it is searched through."""
+    def projected(self, space: Space) -> Space:
+        """Return the encoder's space with the name of the projection."""
         return projected_space(space, self.projection)
 
 
 class Views:
-    """A collection's lenses, each made once. Safe to use from several threads."""
+    """The views of a collection, each made once. Safe to use from several threads."""
 
     def __init__(self, catalog: Catalog, folder: Callable[[], Path], options: IndexOptions) -> None:
-        """Reads nothing yet.
+        """Keep the arguments; nothing is read yet.
 
         Args:
             catalog: holds vectors and projections.
-            folder: where the index of raw vectors is; those of projections are below it.
+            folder: returns the folder of the index of raw vectors; those of projections are below it.
             options: how indexes are built.
         """
         self._catalog = catalog
@@ -59,18 +59,18 @@ class Views:
         self._options = options
         self._lock = threading.RLock()
         self._made: dict[str, SearchView] = {}
-        self._held = threading.local()
+        self._local = threading.local()
 
-    def now(self) -> SearchView:
-        """The one in use.
+    def current(self) -> SearchView:
+        """Return the view of the projection in use.
 
         Raises:
             NoCollection: nothing has been ingested yet.
             AnalysisError: its projection is damaged.
         """
-        held: SearchView | None = getattr(self._held, "lens", None)
-        if held is not None:
-            return held
+        pinned: SearchView | None = getattr(self._local, "pinned", None)
+        if pinned is not None:
+            return pinned
         while True:
             used = projections.used(self._catalog)
             name, revision = used or (RAW.name, RAW.revision)
@@ -78,13 +78,13 @@ class Views:
                 if revision in self._made and self._made[revision].projection.name == name:
                     return self._made[revision]
             try:
-                return self.of(name)
-            except NotStored:  # dropped since, or called otherwise: look again
+                return self.named(name)
+            except NotStored:  # dropped or renamed since: read again
                 if projections.used(self._catalog) == used:
                     raise
 
-    def of(self, name: str) -> SearchView:
-        """The one of that name, in use or not.
+    def named(self, name: str) -> SearchView:
+        """Return the view of the projection of that name, in use or not.
 
         Raises:
             NotStored: there is no such projection.
@@ -105,17 +105,17 @@ class Views:
             return known
 
     @contextmanager
-    def steady(self) -> Iterator[SearchView]:
-        """Inside it, `now` gives this thread one and the same, whatever others put to use meanwhile."""
-        before: SearchView | None = getattr(self._held, "lens", None)
-        self._held.lens = self.now()
+    def pinned(self) -> Iterator[SearchView]:
+        """Hold one view: inside, `current` returns it in this thread, whatever others put to use meanwhile."""
+        before: SearchView | None = getattr(self._local, "pinned", None)
+        self._local.pinned = self.current()
         try:
-            yield self._held.lens
+            yield self._local.pinned
         finally:
-            self._held.lens = before
+            self._local.pinned = before
 
     def folder(self, revision: str) -> Path:
-        """Where the index of a projection is, by the projection's revision."""
+        """Return the folder of a projection's index, by the projection's revision."""
         folder = self._folder()
         return folder if revision == RAW.revision else folder / "projections" / revision[:16]
 
@@ -128,18 +128,18 @@ def open_engine(folder: Path, source: VectorSource, options: IndexOptions) -> En
 
 
 def projected_space(space: Space, projection: Projection) -> Space:
-    """An encoder's space, with the name of a projection of it."""
+    """Return an encoder's space with the name of a projection of it."""
     if projection.kind == RAW.kind:
         return space
     return replace(space, projection=f"{projection.name}@{projection.revision[:12]}")
 
 
 def load_projection(stored: StoredProjection, dim: int) -> Projection:
-    """A stored projection, ready to use.
+    """Return a stored projection, ready to use.
 
     Args:
         stored: as the catalog has it.
-        dim: of the vectors it must take.
+        dim: length of the vectors it must take.
 
     Raises:
         AnalysisError: it is damaged.
@@ -150,24 +150,24 @@ def load_projection(stored: StoredProjection, dim: int) -> Projection:
 
 
 class ProjectedVectors:
-    """An `e2vsearch.feed.VectorSource` whose vectors are those of another one, projected as they are read.
+    """An `e2vsearch.feed.VectorSource` that projects the vectors of another one as they are read.
 
     Its `space_id` holds the projection's revision, so that an index built under one projection refuses another's.
     """
 
     def __init__(self, source: VectorSource, projection: Projection) -> None:
-        """Reads nothing yet.
+        """Keep the arguments; nothing is read yet.
 
         Args:
-            source: of vectors as the encoder made them.
-            projection: that takes vectors of its length.
+            source: of the encoder's vectors.
+            projection: that takes vectors of their length.
         """
         self._source = source
         self.projection = projection
 
     @property
     def dim(self) -> int:
-        """Length of each vector, projected."""
+        """Length of a projected vector."""
         return self.projection.dim_out(self._source.dim)
 
     @property
@@ -184,24 +184,24 @@ class ProjectedVectors:
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """One consistent read of all segments."""
+        """Open one consistent read of all segments."""
         with self._source.snapshot() as snapshot:
             yield _Snapshot(snapshot, self.projection, snapshot.watermark)
 
     def changes_since(self, watermark: int) -> Changes:
-        """Segments that came or went after that watermark."""
+        """Return the segments added and removed after that watermark."""
         return self._source.changes_since(watermark)
 
     def changes_token(self, watermark: int) -> Hashable:
-        """Differs from the last one if anything happened since."""
+        """Return a value that differs from the former one if anything changed since."""
         return self._source.changes_token(watermark)
 
     def fetch(self, ids: NDArray[np.int64]) -> Batch:
-        """Those of the segments that still exist, ids ascending."""
+        """Return those of the segments that still exist, ids ascending."""
         return _projected(self._source.fetch(ids), self.projection)
 
     def fingerprint(self) -> tuple[int, int, int, int]:
-        """Count, least, greatest and exclusive-or of all segment ids."""
+        """Return count, least, greatest and exclusive-or of all segment ids."""
         return self._source.fingerprint()
 
 
@@ -213,11 +213,11 @@ class _Snapshot:
 
     @property
     def count(self) -> int:
-        """How many segments there are."""
+        """Number of segments."""
         return self.snapshot.count
 
     def batches(self) -> Iterator[Batch]:
-        """All segments, ids ascending, some thousands at a time."""
+        """Yield all segments, ids ascending, some thousands at a time."""
         for batch in self.snapshot.batches():
             yield _projected(batch, self.projection)
 

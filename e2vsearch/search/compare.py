@@ -16,7 +16,7 @@ from e2vsearch.errors import QueryError
 from e2vsearch.pipeline import emotion_of, stored_audio
 from e2vsearch.projections import adapt, network
 from e2vsearch.projections.base import RAW, Projection
-from e2vsearch.projections.recenter import recalibrate
+from e2vsearch.projections.recalibrate import recalibrate
 from e2vsearch.projections.view import SearchView, projected_space
 from e2vsearch.search.query import AudioQuery, identifier_of
 from e2vsearch.types import ComparedAudio, Comparison, EmbeddedAudio, Space, segment_durations
@@ -134,7 +134,7 @@ def comparison_view(
     """
     if view is not None and space is not None and (encoder is None or space == encoder.space):
         uses = "no projection" if view.projection.kind == RAW.kind else f"the projection {view.projection.name}"
-        return ComparisonView(view.projection, view.named(space), f"{place} uses {uses}")
+        return ComparisonView(view.projection, view.projected(space), f"{place} uses {uses}")
     assert encoder is not None, "an empty collection has no view of its own"
     held = "no recordings yet" if space is None else f"vectors of another space: {space}"
     return encoder_view(encoder, f"{place} holds {held}")
@@ -142,7 +142,7 @@ def comparison_view(
 
 def encoder_view(encoder: Encoder, reason: str) -> ComparisonView:
     """Return the projection that clips are compared through where no collection fits, for the reason given."""
-    found = adapt.alone(encoder.projection(), encoder.head(), encoder.space.dim)
+    found = adapt.without_collection(encoder.projection(), encoder.head(), encoder.space.dim)
     if found is RAW:
         return ComparisonView(RAW, encoder.space, reason)
     source = "it ships with" if found.kind == network.KIND else "it is the head of"

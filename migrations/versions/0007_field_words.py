@@ -17,6 +17,7 @@ _MOMENT = sa.DateTime(timezone=True)
 
 _STATES = {"queued": "queued", "taken": "leased", "parked": "dead_letter"}
 _BEFORE = {new: old for old, new in _STATES.items()}
+_CLUSTER_KEYS = {"moments": "segments", "calls": "recordings"}
 _FORMER_CHECK, _CHECK = "ck_job_ck_job_state", "ck_job_state"  # 0004 got the prefix twice
 
 # Postgres renames in place. `(table, constraint before, constraint after)`, in the words of this revision
@@ -31,6 +32,7 @@ _CONSTRAINTS = (
 
 def upgrade() -> None:
     op.execute("UPDATE map SET by = 'recording' WHERE by = 'call'")
+    _rename_keys(_CLUSTER_KEYS)
     op.execute("ALTER TABLE space RENAME COLUMN golden TO reference_embedding")
     if op.get_bind().dialect.name == "postgresql":
         op.execute("ALTER TABLE side RENAME TO named_vector_set")
@@ -60,7 +62,19 @@ def downgrade() -> None:
         _copy_jobs("worker", "holder", _BEFORE, _FORMER_CHECK)
         _copy_vectors("named_vector_set", "named_vector", "set_id", "side", "side_vector", "side_id")
     op.execute("ALTER TABLE space RENAME COLUMN reference_embedding TO golden")
+    _rename_keys({new: old for old, new in _CLUSTER_KEYS.items()})
     op.execute("UPDATE map SET by = 'call' WHERE by = 'recording'")
+
+
+def _rename_keys(names: Mapping[str, str]) -> None:
+    """Rename keys in the clusters of maps; within a JSON string the quotes of a key would have backslashes."""
+    for old, new in names.items():
+        replaced = f"""REPLACE(CAST(clusters AS TEXT), '"{old}": ', '"{new}": ')"""
+        op.execute(
+            f"UPDATE map SET clusters = CAST({replaced} AS JSON)"
+            if op.get_bind().dialect.name == "postgresql"
+            else f"UPDATE map SET clusters = {replaced}"
+        )
 
 
 def _rename_states(names: Mapping[str, str], check: str, new_check: str) -> None:

@@ -64,23 +64,6 @@ def test_list_and_place(run: Run, index: Path) -> None:
     assert "placed 0 new segments" in err
 
 
-def test_anomalies(run: Run, index: Path) -> None:
-    code, out, err = run("map", "--index", index, "--anomalies", "-f", "table")
-    assert code == 0
-    assert len(out.splitlines()) == 2
-    assert "sad" in out
-    assert "1 of 3 clusters grew more than chance would have it: 24 recordings from 2024-03-29 to" in err
-    whole = json.loads(run("map", "--index", index, "--anomalies", "-f", "json")[1])
-    assert len(whole["anomalies"]) == 3
-    assert whole["periods"]["recent_calls"] == 24
-    code, out, err = run("map", "--index", index, "--anomalies", "--recent", "1h", "-f", "table")
-    assert (code, out) == (1, "")
-    assert "too few calls" in err
-    assert len(err.splitlines()) == 1
-    code, out, err = run("map", "--index", index, "--anomalies", "--recent", "2w", "--baseline", "3w", "-f", "table")
-    assert code == 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -89,8 +72,6 @@ def test_anomalies(run: Run, index: Path) -> None:
         (("--show", "--drop"), 2, "exclude each other"),
         (("--show", "-o", "map.gif"), 2, "suffix"),
         (("--show", "-o", "nowhere/map.png"), 2, "no folder nowhere"),
-        (("--anomalies", "--recent", "soon"), 2, "no length of time"),
-        (("--anomalies", "--baseline", "0d"), 2, "no length of time"),
         (("--where", "queue = none"), 1, "no segment meets"),
         (("--min-cluster-size", "1"), 1, "--min-cluster-size 2 or more"),
     ],

@@ -55,20 +55,20 @@ def html(made: Path) -> str:
     pytest.importorskip("bokeh")
     with Collection.open(made, create=True) as collection:
         drawn = collection.maps.load()
-        heard = drawn.clusters[0].moments[0]
-        save(Path(collection.recordings(heard.recording)[0].uri), sine(4.0))
-        known = dataset.facts(collection.maps, "segment", drawn.ids, None)
-        return page.render(drawn, known, clips.clips(collection.maps, drawn.clusters), "http://127.0.0.1:8080")
+        central = drawn.clusters[0].segments[0]
+        save(Path(collection.recordings(central.recording)[0].uri), sine(4.0))
+        data = dataset.load_points(collection.maps, "segment", drawn.ids, None)
+        return page.render(drawn, data, clips.clips(collection.maps, drawn.clusters), "http://127.0.0.1:8080")
 
 
 def test_page_holds_everything_and_runs_nothing_of_the_data(html: str, collection: Collection) -> None:
     data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
-    assert EVIL in data["calls"]  # it is there
+    assert EVIL in data["recordings"]  # it is there
     assert EVIL not in html  # and not as markup
     assert "<script>alert" not in html
-    assert data["clusters"][0]["moments"][0]["segment"] in data["clips"]
+    assert data["clusters"][0]["segments"][0]["segment"] in data["clips"]
     assert next(iter(data["clips"].values())).startswith("data:audio/ogg;base64,T2dnU")  # "OggS"
-    assert len(data["gone"]) == sum(len(cluster["moments"]) for cluster in data["clusters"]) - len(data["clips"])
+    assert len(data["missing"]) == sum(len(cluster["segments"]) for cluster in data["clusters"]) - len(data["clips"])
     assert [mode["name"] for mode in data["modes"]] == ["cluster", "emotion", "queue"]
     assert all(len(mode["names"]) == len(mode["colours"]) for mode in data["modes"])
     emotions = data["modes"][1]
@@ -83,11 +83,11 @@ def test_page_holds_everything_and_runs_nothing_of_the_data(html: str, collectio
 def test_page_shows_what_is_not_named_paler_than_any_emotion(collection: Collection) -> None:
     pytest.importorskip("bokeh")
     drawn = collection.maps.load()
-    known = dataset.facts(collection.maps, "segment", drawn.ids, None)
-    items = tuple(
-        replace(each, emotion="unsure", emotion_score=None) if at % 2 else each for at, each in enumerate(known.items)
+    data = dataset.load_points(collection.maps, "segment", drawn.ids, None)
+    points = tuple(
+        replace(each, emotion="unsure", emotion_score=None) if at % 2 else each for at, each in enumerate(data.points)
     )
-    html = page.render(drawn, replace(known, items=items), None, None)
+    html = page.render(drawn, replace(data, points=points), None, None)
     data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
     mode = next(mode for mode in data["modes"] if mode["name"] == "emotion")
     shades = dict(zip(mode["names"], mode["colours"], strict=True))
@@ -101,9 +101,9 @@ def test_page_shows_what_is_not_named_paler_than_any_emotion(collection: Collect
 def test_page_takes_no_address_that_is_none(collection: Collection, address: str) -> None:
     pytest.importorskip("bokeh")
     drawn = collection.maps.load()
-    known = dataset.facts(collection.maps, "segment", drawn.ids, None)
+    data = dataset.load_points(collection.maps, "segment", drawn.ids, None)
     with pytest.raises(AnalysisError, match="--audio-url"):
-        page.render(drawn, known, None, address)
+        page.render(drawn, data, None, address)
 
 
 def test_clips_stop_at_their_limit(collection: Collection, html: str) -> None:
@@ -130,7 +130,7 @@ def test_colours_tell_neighbours_apart(collection: Collection) -> None:
 
 def test_names_do_not_lie_on_each_other() -> None:
     boxes = [(0.0, 0.0, 1.0, 0.2)] * 5 + [(1.9, 0.0, 0.6, 0.2)]
-    centres = label_placement.spread(boxes, (-1.0, -1.0, 1.0, 1.0))
+    centres = label_placement.place_labels(boxes, (-1.0, -1.0, 1.0, 1.0))
     heights = sorted(y for _, y in centres[:5])
     assert all(second - first >= 0.2 - 1e-9 for first, second in pairwise(heights))
     assert centres[5][0] == pytest.approx(0.7)

@@ -1,15 +1,15 @@
-"""Maps as calls come and go: placing, removal, and clusters that grew by more than chance."""
+"""Maps as recordings come and go: placing and removal, and the test of over-representation."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_maps import CALLS, SEGMENTS, recording, vector
+from made_maps import SEGMENTS, recording, vector
 
-from e2vsearch.analysis.maps import build, dataset, growth, statistics, transform
+from e2vsearch.analysis.maps import build, dataset, statistics, transform
+from e2vsearch.analysis.maps.types import Layout
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError, NotStored
 
@@ -38,14 +38,12 @@ def test_new_segments_are_placed_and_strange_ones_are_not(own: Collection, tmp_p
 
 def test_placing_agrees_with_having_been_there(collection: Collection) -> None:
     drawn = collection.maps.load()
-    known = dataset.facts(collection.maps, "segment", drawn.ids, None)
-    vectors = dataset.vectors(collection.maps, known).points
+    data = dataset.load_points(collection.maps, "segment", drawn.ids, None)
+    vectors = dataset.load_vectors(collection.maps, data).points
     left_out = np.arange(len(drawn.ids)) % 5 == 0
     kept = ~left_out
-    base = transform.Base(
-        vectors[kept], drawn.x[kept], drawn.y[kept], drawn.cluster[kept], drawn.strength[kept], reach=np.inf
-    )
-    put = transform.put(vectors[left_out], base, 15)
+    base = Layout(drawn.x[kept], drawn.y[kept], drawn.cluster[kept], drawn.strength[kept])
+    put = transform.transform(vectors[left_out], vectors[kept], base, 15)
     certain = drawn.cluster[left_out] >= 0
     assert (put.cluster == drawn.cluster[left_out])[certain].mean() > 0.95
     assert (put.strength[put.cluster >= 0] > 0).all()
@@ -55,21 +53,21 @@ def test_placing_agrees_with_having_been_there(collection: Collection) -> None:
 
 def test_placing_asks_no_more_neighbours_than_there_are() -> None:
     one = np.eye(1, 4, dtype=np.float32)
-    base = transform.Base(one, np.array([0.5]), np.array([-0.5]), np.array([0]), np.array([1.0]), 0.1)  # type: ignore[arg-type]
-    put = transform.put(np.concatenate([one, -one]), base, 15)
+    base = Layout(np.array([0.5]), np.array([-0.5]), np.array([0]), np.array([1.0]), 0.1)  # type: ignore[arg-type]
+    put = transform.transform(np.concatenate([one, -one]), one, base, 15)
     assert put.x.tolist() == [0.5, 0.5]
     assert put.cluster.tolist() == [0, -1]
 
 
 def test_removed_calls_vanish(own: Collection) -> None:
     before = own.maps.load()
-    gone = before.clusters[0].moments[0].recording
+    gone = before.clusters[0].segments[0].recording
     own.remove(gone)
     after = own.maps.load()
     assert len(after.ids) == len(before.ids) - SEGMENTS
     assert after.clusters[0].size == before.clusters[0].size - SEGMENTS
-    assert after.clusters[0].calls == before.clusters[0].calls - 1
-    assert gone not in {moment.recording for moment in after.clusters[0].moments}
+    assert after.clusters[0].recordings == before.clusters[0].recordings - 1
+    assert gone not in {each.recording for each in after.clusters[0].segments}
     own.remove(*(f"call:{number}" for number in np.unique(after.recordings)))
     empty = own.maps.load()
     assert (len(empty.ids), empty.clusters) == (0, ())
@@ -90,45 +88,13 @@ def test_unknown_map_is_named_with_those_there_are(collection: Collection, act: 
 
 def test_fisher_on_the_lady_tasting_tea() -> None:
     pytest.importorskip("scipy")
-    p = statistics.over_represented(np.array([4, 3]), np.array([4, 4]), np.array([4, 4]), 8)
-    np.testing.assert_allclose(p, [1 / 70, 17 / 70])  # Fisher, 1935
-
-
-def test_growth_is_a_fair_coin_when_exposures_are_equal() -> None:
-    pytest.importorskip("scipy")
-    assert statistics.grew(5, 0, 100, 100) == pytest.approx(1 / 32)
-    assert statistics.grew(0, 5, 100, 100) == 1.0
-    assert statistics.grew(5, 5, 20, 80) == pytest.approx(
-        1 - sum((0.8**10, 10 * 0.2 * 0.8**9, 45 * 0.04 * 0.8**8, 120 * 0.008 * 0.8**7, 210 * 0.0016 * 0.8**6))
-    )
-    low, high = statistics.ratio_interval(10, 10, 50, 50)
-    assert high is not None
-    assert low < 1 < high
-    assert low * high == pytest.approx(1.0)
-    assert statistics.ratio_interval(5, 0, 50, 50)[1] is None
+    for guessed, p in ((4, 1 / 70), (3, 17 / 70)):  # Fisher, 1935
+        one = (np.array([each]) for each in (guessed, 4, 4))
+        np.testing.assert_allclose(statistics.over_represented(*one, 8), [p])
 
 
 def test_correction_for_many_tests() -> None:
-    np.testing.assert_allclose(statistics.corrected([0.01, 0.04, 0.03, 0.005]), [0.02, 0.04, 0.04, 0.02])
-    assert statistics.corrected([]).size == 0
-    assert statistics.corrected([0.9, 1.0]).max() == 1.0
-
-
-def test_the_cluster_that_grew_is_found(collection: Collection) -> None:
-    found = growth.anomalies(collection.maps.load(), recent_days=7, baseline_days=28)
-    assert [each.unusual for each in found] == [True, False, False]
-    assert found[0].name.startswith("sad")
-    assert found[0].recent_calls == 21
-    assert found[0].baseline_calls == 12
-    assert found[0].expected == pytest.approx(8.0, abs=0.5)
-    assert found[0].ratio == pytest.approx(21 / found[0].expected)
-    assert found[0].low > 1
-    spans = growth.periods(collection.maps.load())
-    assert spans.recent_calls == sum(call >= 36 for call in range(CALLS))
-    assert spans.until - spans.recent_from == timedelta(days=7)
-
-
-@pytest.mark.parametrize("arguments", [{"recent_days": 0.1}, {"baseline_days": 0.1}, {"recent_days": 365}])
-def test_too_little_to_compare_is_said(collection: Collection, arguments: dict[str, float]) -> None:
-    with pytest.raises(AnalysisError, match="too few calls to compare"):
-        growth.anomalies(collection.maps.load(), **arguments)  # type: ignore[arg-type]
+    pytest.importorskip("scipy")
+    both, same = np.array([3, 4, 1]), np.array([4, 4, 4])
+    p = statistics.over_represented(both, same, same, 8)  # alone 17/70, 1/70 and 69/70
+    np.testing.assert_allclose(p, [17 / 70 * 3 / 2, 3 / 70, 69 / 70])

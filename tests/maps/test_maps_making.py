@@ -19,12 +19,12 @@ from e2vsearch.errors import AnalysisError, BadFilter, MissingExtra
 
 def test_clusters_are_the_moods(collection: Collection) -> None:
     drawn = collection.maps.load()
-    known = dataset.facts(collection.maps, "segment", drawn.ids, None)
+    data = dataset.load_points(collection.maps, "segment", drawn.ids, None)
     assert len(drawn.ids) == CALLS * SEGMENTS
     assert [cluster.number for cluster in drawn.clusters] == [0, 1, 2]
     for cluster in drawn.clusters:
         inside = {
-            item.emotion for item, number in zip(known.items, drawn.cluster, strict=True) if number == cluster.number
+            point.emotion for point, number in zip(data.points, drawn.cluster, strict=True) if number == cluster.number
         }
         assert len(inside) == 1
     assert (drawn.cluster >= 0).mean() > 0.9
@@ -60,30 +60,31 @@ def test_description_says_what_a_person_can_act_on(collection: Collection) -> No
     (queue,) = sad.metadata
     assert (queue.key, queue.value) == ("queue", "support")  # and no ticket: each call has its own
     assert queue.p < 0.001
-    assert queue.expected == pytest.approx(queue.calls * sad.calls / CALLS)
-    assert queue.lift == pytest.approx(queue.calls / queue.expected)
+    assert queue.expected == pytest.approx(queue.recordings * sad.recordings / CALLS)
+    assert queue.lift == pytest.approx(queue.recordings / queue.expected)
     assert sad.name == "sad · queue=support"
-    assert len({moment.recording for moment in sad.moments}) == len(sad.moments) == 5
-    assert all(moment.emotion == "sad" for moment in sad.moments)
-    assert [moment.score for moment in sad.moments] == sorted((moment.score for moment in sad.moments), reverse=True)
+    assert len({each.recording for each in sad.segments}) == len(sad.segments) == 5
+    assert all(each.emotion == "sad" for each in sad.segments)
+    assert [each.score for each in sad.segments] == sorted((each.score for each in sad.segments), reverse=True)
     assert sad.period == "day"
     assert sum(step.of for step in sad.trend) == CALLS
-    assert sum(step.calls for step in sad.trend) == sad.calls
+    assert sum(step.recordings for step in sad.trend) == sad.recordings
     assert sad.trend[0].start == "2024-03-01"
     assert sum(cluster.share for cluster in drawn.clusters) == pytest.approx((drawn.cluster >= 0).mean())
 
 
 def test_a_cluster_without_a_telling_emotion_is_mixed(collection: Collection) -> None:
-    known = dataset.facts(collection.maps, "segment", np.arange(1, 36 * SEGMENTS + 1), None)  # a third of each mood
-    nothing = np.zeros(len(known.ids), np.float32)
-    drawn = cluster_description.Drawn(nothing, nothing, np.zeros(len(known.ids), np.int32), nothing)
-    (only,) = cluster_description.describe(known, dataset.vectors(collection.maps, known), drawn)
+    third = np.arange(1, 36 * SEGMENTS + 1)  # of each mood
+    data = dataset.load_points(collection.maps, "segment", third, None)
+    nothing = np.zeros(len(data.ids), np.float32)
+    drawn = types.Layout(nothing, nothing, np.zeros(len(data.ids), np.int32), nothing)
+    (only,) = cluster_description.describe(data, dataset.load_vectors(collection.maps, data), drawn)
     assert (only.name, only.metadata) == ("mixed", ())
-    (kept,) = cluster_description.describe(known, dataset.vectors(collection.maps, known), drawn, {0: "as it was"})
+    (kept,) = cluster_description.describe(data, dataset.load_vectors(collection.maps, data), drawn, {0: "as it was"})
     assert kept.name == "as it was"
-    unclear = tuple(replace(item, emotion="unsure") if at % 3 else item for at, item in enumerate(known.items))
+    unclear = tuple(replace(point, emotion="unsure") if at % 3 else point for at, point in enumerate(data.points))
     (only,) = cluster_description.describe(
-        replace(known, items=unclear), dataset.vectors(collection.maps, known), drawn
+        replace(data, points=unclear), dataset.load_vectors(collection.maps, data), drawn
     )
     assert only.name == "mixed"  # what is unsure is counted, and names no cluster
     assert (only.emotions[0].name, only.emotions[0].share) == ("unsure", pytest.approx(2 / 3))
@@ -94,14 +95,14 @@ def test_by_call_and_filter(own: Collection) -> None:
     assert len(drawn.ids) == CALLS
     np.testing.assert_array_equal(drawn.ids, drawn.recordings)
     assert len(drawn.clusters) == 3
-    known = dataset.facts(own.maps, "recording", drawn.ids, drawn.where)
-    assert len(known.moments) == 2 * CALLS
-    found = dataset.vectors(own.maps, known)
-    first, second = found.moments[0], found.moments[1]
-    np.testing.assert_allclose(found.points[0], (first + second) / np.linalg.norm(first + second), atol=1e-6)
-    assert known.items[0].id == "call:1"
-    assert known.items[0].emotion == MOODS[mood_of(0)]
-    assert {moment.recording for moment in drawn.clusters[0].moments} <= {f"call:{number}" for number in drawn.ids}
+    data = dataset.load_points(own.maps, "recording", drawn.ids, drawn.where)
+    assert len(data.segments) == 2 * CALLS
+    vectors = dataset.load_vectors(own.maps, data)
+    first, second = vectors.segments[0], vectors.segments[1]
+    np.testing.assert_allclose(vectors.points[0], (first + second) / np.linalg.norm(first + second), atol=1e-6)
+    assert data.points[0].id == "call:1"
+    assert data.points[0].emotion == MOODS[mood_of(0)]
+    assert {each.recording for each in drawn.clusters[0].segments} <= {f"call:{number}" for number in drawn.ids}
 
 
 def test_json_of_a_map_has_everything_but_points(collection: Collection) -> None:
@@ -124,7 +125,7 @@ def test_json_of_a_map_has_everything_but_points(collection: Collection) -> None
         ({"options": MapOptions(min_cluster_size=100)}, AnalysisError, "too few"),
         ({"options": MapOptions(neighbors=1)}, AnalysisError, "--neighbors"),
         ({"options": MapOptions(min_dist=2.0)}, AnalysisError, "--min-dist"),
-        ({"by": "mood"}, AnalysisError, "by segment or by call"),
+        ({"by": "mood"}, AnalysisError, "by segment or by recording"),
         ({"name": ""}, AnalysisError, "name"),
     ],
 )
@@ -153,7 +154,7 @@ def test_missing_extra_is_named(collection: Collection, monkeypatch: pytest.Monk
     ],
 )
 def test_today_becomes_its_date(where: str | None, pinned: str | None) -> None:
-    assert dataset.pinned(where, datetime(2024, 3, 5, 12, tzinfo=UTC)) == pinned
+    assert dataset.fix_dates(where, datetime(2024, 3, 5, 12, tzinfo=UTC)) == pinned
 
 
 def test_neighbours_are_exact_and_begin_with_the_point_itself() -> None:
@@ -171,4 +172,4 @@ def test_neighbours_are_exact_and_begin_with_the_point_itself() -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(12, 3), (42, 10), (60, 15), (1247, 15), (20_000, 200)])
 def test_least_cluster_size_follows_the_number_of_points(count: int, size: int) -> None:
-    assert layout.filled(MapOptions(), count).min_cluster_size == size
+    assert layout.resolve(MapOptions(), count).min_cluster_size == size

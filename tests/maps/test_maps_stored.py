@@ -13,7 +13,7 @@ from made import save, speech
 from made_maps import SPACE, recording, vector
 
 import e2vsearch
-from e2vsearch.analysis.maps import growth, types
+from e2vsearch.analysis.maps import types
 from e2vsearch.catalog import maps as stored
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.collection import Collection
@@ -42,7 +42,7 @@ def test_maps_are_stored_replaced_extended_and_dropped(database_url: str, tmp_pa
     for call in range(4):
         catalog.store(recording(call, tmp_path, [vector(0, rng) for _ in range(3)], 0))
     np.testing.assert_array_equal(stored.items(catalog, "segment", None), np.arange(1, 13))
-    np.testing.assert_array_equal(stored.items(catalog, "call", "recording in (1, 3)"), [1, 3])
+    np.testing.assert_array_equal(stored.items(catalog, "recording", "recording in (1, 3)"), [1, 3])
     stored.save(catalog, run_of("a"), points(6))
     stored.save(catalog, run_of("b"), points(4))
     stored.save(catalog, run_of("a", clusters=2), points(8))
@@ -76,7 +76,6 @@ def test_a_run_that_fails_leaves_the_old_one(database_url: str, tmp_path: Path) 
 
 def test_results_are_plain_values(collection: Collection) -> None:
     json.dumps([asdict(each) for each in collection.maps.load().clusters])
-    json.dumps([asdict(each) for each in growth.anomalies(collection.maps.load())])
 
 
 def test_the_order_of_ingestion_makes_no_difference(umap: None, tmp_path: Path) -> None:

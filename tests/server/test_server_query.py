@@ -26,7 +26,7 @@ import e2vsearch
 from e2vsearch.collection import Collection
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.pipeline import embed_audio, stored_audio
-from e2vsearch.projections import recenter
+from e2vsearch.projections import refit
 from e2vsearch.search.compare import compare_audio, comparison_view
 from e2vsearch.search.result import QueryResult
 from e2vsearch.types import Comparison
@@ -235,7 +235,7 @@ class ShipsProjection(FakeEncoder):
 def test_compare_and_embed_are_the_collections_through_a_shipped_projection(tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     calls.mkdir()
-    for number in range(recenter.LEAST_SEGMENTS):
+    for number in range(refit.LEAST_SEGMENTS):
         save(calls / f"{number}.wav", speech(1.5, seed=number, pitch_hz=90.0 + 7 * number))
     clips = [calls / "1.wav", calls / "9.wav"]
     with e2vsearch.open(tmp_path / "index", encoder=ShipsProjection(), create=True) as collection:

@@ -1,7 +1,7 @@
-"""What a collection is searched through when nobody chooses: the one place where that is made for an evaluation.
+"""The projection that a collection would adopt by itself, for evaluations.
 
-`default` makes it of an encoder, `of` of a projection that a collection stores. Both give an `Adapt`: vectors that a
-collection would hold in, the projection that it would have adopted for them out, without labels.
+An `Adapt` maps the vectors of a collection to the projection that it would adopt for them, without labels: `default`
+makes one of an encoder, `of` one of a stored projection.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from e2vsearch.projections import adapt, network
 from e2vsearch.projections.base import RAW, Projection
 
 Adapt = Callable[[NDArray[np.float32]], Projection]
-"""``(n, dim)`` as the encoder made them → the projection adapted to them; it is applied to these or to others."""
+"""``(n, dim)``, the encoder's → the projection adapted to them, to be applied to these or others."""
 
 
-def raw(vectors: NDArray[np.float32]) -> Projection:  # noqa: ARG001 - an Adapt
-    """Return the encoder's own vectors, whatever the collection holds."""
+def raw(vectors: NDArray[np.float32]) -> Projection:  # noqa: ARG001
+    """Return the identity, whatever the vectors are."""
     return RAW
 
 
 def default(encoder: Encoder) -> Adapt:
-    """What a collection of this encoder's vectors adopts by itself, each of them being a recording of its own.
+    """Return the `Adapt` of a collection of an encoder's vectors, each of them a recording of its own.
 
     Raises:
         AnalysisError: the projection that ships with the encoder is damaged.
@@ -35,11 +35,11 @@ def default(encoder: Encoder) -> Adapt:
         return of(network.unpack(packed))
     if head is None:
         return raw
-    return lambda vectors: adapt.of_collection(head, vectors, np.arange(len(vectors)))
+    return lambda vectors: adapt.adapt_head(head, vectors, np.arange(len(vectors)))
 
 
 def of(projection: Projection) -> Adapt:
-    """A projection adapted anew to the vectors at hand, where it is one that adapts; otherwise as it is."""
+    """Return the `Adapt` of a projection: centred anew where it is a shipped one, otherwise constant."""
     if isinstance(projection, network.NetworkProjection):
         return projection.centred
     return lambda _: projection

@@ -1,4 +1,7 @@
-"""Bootstrap intervals that resample whole groups, since items of one voice are not independent. Knows numbers only."""
+"""Bootstrap intervals that resample whole groups, since items of one speaker are not independent.
+
+`scipy.stats.bootstrap` resamples observations, not groups of them, and needs an extra that `evaluate` does not.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ _LEVEL = 0.95
 
 
 def interval(values: NDArray[np.float64], groups: NDArray[np.integer], seed: int) -> Range | None:
-    """The 95 % percentile interval of the mean of `values`, resampling groups with replacement.
+    """Return the 95 % percentile interval of the mean of `values`, resampling groups with replacement.
 
     Args:
         values: ``(n,)``.
-        groups: ``(n,)``, who speaks.
+        groups: ``(n,)``, such as speakers.
         seed: of the resamples.
 
     Returns:

@@ -1,8 +1,8 @@
-"""What is evaluated: a vector, its class scores and its labels for each item, made of audio or read from a collection.
+"""The set that is evaluated: vectors, class scores and labels, embedded from files or read from a collection.
 
-An item of a labelled file is one channel of it, heard as one signal without looking for speech in it: labels speak of a
-clip as a whole, and pauses found in the clean clip would not be those found in its telephone copy. Channels are never
-mixed. A file over 30 s is heard in parts, whose mean counts. An item of a collection is a stored segment.
+An item of a labelled file is one channel of it, embedded as one signal without speech detection: labels are of a clip
+as a whole, and pauses found in the clean clip would not be those found in its telephone copy. Channels are never mixed.
+A file over 30 s is embedded in parts, and their mean taken. An item of a collection is a stored segment.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.context import AnalysisContext
 
 
-_SHORTEST_PART_S = 1.0  # of what is left after the last 30 s of a file: less says nothing by itself
+_SHORTEST_PART_S = 1.0  # after the last 30 s of a file; a shorter rest is left out
 
-Show = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]
+"""Called after every file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class EvaluationSet:
     """n items with their labels; `vectors` and `scores` by condition."""
 
     space: Space
@@ -50,37 +51,37 @@ class Material:
     vectors: Mapping[str, NDArray[np.float32]]  # (n, dim)
     scores: Mapping[str, NDArray[np.float32] | None]  # (n, classes); rows of NaN have none
     failures: tuple[LabelFailure, ...]
-    adapt: Adapt = adaptation.raw  # what a collection of the encoder's vectors would be searched through
+    adapt: Adapt = adaptation.raw  # makes the projection that a collection of the vectors would adopt
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _Channel:
     channel: int
     length_s: float
     vectors: dict[str, NDArray[np.float32]]  # (dim,)
     scores: dict[str, NDArray[np.float32]]  # (classes,)
 
 
-_Result = list[_Heard] | E2vsearchError
+_Result = list[_Channel] | E2vsearchError
 
 
-def listen(
+def embed_table(
     labels: str | os.PathLike[str] | LabelTable,
     encoder: Encoder,
     conditions: Sequence[str] = ("clean",),
     seed: int = 0,
-    progress: Show | None = None,
+    progress: ProgressCallback | None = None,
     workers: int | None = None,
-) -> Material:
-    """Hear every labelled file, once for all conditions.
+) -> EvaluationSet:
+    """Embed every labelled file, decoded once for all conditions.
 
     Args:
         labels: the table or its path.
-        encoder: what makes the vectors.
+        encoder: an open one.
         conditions: ``clean``, ``telephone`` or both.
-        seed: of the telephone copies; a file's copy depends on nothing but this, its path and its channel.
-        progress: told of every file.
-        workers: files in work at a time, by default as many as there are cores.
+        seed: of the telephone copies; a copy depends on the seed, the path and the channel alone.
+        progress: called after every file.
+        workers: files at a time, by default as many as there are cores.
 
     Raises:
         SettingsError: the table cannot be read.
@@ -91,20 +92,20 @@ def listen(
         wanted.setdefault(row.path, []).append(row)
     failures = list(table.failures)
     rows: list[Labelled] = []
-    heard: list[_Heard] = []
+    channels: list[_Channel] = []
     audio_s = 0.0
 
     def work(path: str) -> _Result:
         try:
-            return _hear(path, table.file(wanted[path][0]), encoder, conditions, seed)
+            return _embed(path, table.file(wanted[path][0]), encoder, conditions, seed)
         except E2vsearchError as error:
             return error
-        except Exception as error:  # whatever a decoder or a network throws, one bad file never stops the rest
+        except Exception as error:  # of a decoder or network: one bad file never stops the rest
             return E2vsearchError(f"{path}: unexpected {type(error).__name__}: {' '.join(str(error).split())}")
 
     with (
-        ThreadPoolExecutor(workers or settings.cores(), thread_name_prefix="e2vsearch-hear") as pool,
-        # closed, it cancels what has not begun: Ctrl-C need not wait for that
+        ThreadPoolExecutor(workers or settings.cores(), thread_name_prefix="e2vsearch-embed") as pool,
+        # closing cancels what has not begun, so that Ctrl-C does not wait for it
         closing(_in_order(pool, work, wanted)) as results,
     ):
         for done, (path, result) in enumerate(zip(wanted, results, strict=True), 1):
@@ -116,21 +117,21 @@ def listen(
                 if not found:
                     failures.append(_failure(row, AudioEmpty(f"{path}: channel {row.channel} is silent, or not there")))
                 rows += [row] * len(found)
-                heard += found
+                channels += found
                 audio_s += sum(each.length_s for each in found)
             if progress is not None:
                 progress(Progress(done, len(wanted), len(failures), audio_s))
     dim, classes = encoder.space.dim, len(encoder.space.labels)
-    return Material(
+    return EvaluationSet(
         space=encoder.space,
         rows=tuple(rows),
         files=tuple(row.path for row in rows),
-        channels=tuple(each.channel for each in heard),
-        lengths_s=np.array([each.length_s for each in heard]),
-        vectors={name: _stacked([each.vectors[name] for each in heard], dim) for name in conditions},
+        channels=tuple(each.channel for each in channels),
+        lengths_s=np.array([each.length_s for each in channels]),
+        vectors={name: _stacked([each.vectors[name] for each in channels], dim) for name in conditions},
         scores={
-            name: _stacked([each.scores[name] for each in heard], classes)
-            if heard and all(name in each.scores for each in heard)
+            name: _stacked([each.scores[name] for each in channels], classes)
+            if channels and all(name in each.scores for each in channels)
             else None
             for name in conditions
         },
@@ -139,14 +140,14 @@ def listen(
     )
 
 
-def recall(labels: str | os.PathLike[str] | LabelTable, context: AnalysisContext) -> Material:
-    """The stored segments of every labelled file, with their vectors as the encoder made them.
+def load_stored(labels: str | os.PathLike[str] | LabelTable, context: AnalysisContext) -> EvaluationSet:
+    """Return the stored segments of every labelled file, with the encoder's vectors.
 
     A file is found by its path or, where that is stored nowhere, by its name if only one recording has it.
 
     Args:
         labels: the table or its path.
-        context: where they are stored.
+        context: the collection's.
 
     Raises:
         NoCollection: it holds nothing yet.
@@ -189,7 +190,7 @@ def recall(labels: str | os.PathLike[str] | LabelTable, context: AnalysisContext
         np.array([segment.scores[name] for name in space.labels], np.float32) if segment.scores else missing
         for _, segment, _ in items
     ]
-    return Material(
+    return EvaluationSet(
         space=space,
         rows=tuple(row for row, _, _ in items),
         files=tuple(segment.recording for _, segment, _ in items),
@@ -213,8 +214,8 @@ def _in_order(
             future.cancel()
 
 
-def _hear(path: str, file: Path, encoder: Encoder, conditions: Sequence[str], seed: int) -> list[_Heard]:
-    """Every channel of a file that sounds."""
+def _embed(path: str, file: Path, encoder: Encoder, conditions: Sequence[str], seed: int) -> list[_Channel]:
+    """Return every channel of a file that is not digital silence."""
     parts: dict[int, dict[str, list[tuple[float, Embeddings]]]] = {}
     for at, block in enumerate(audio.stream(file, block_s=MAX_SIGNAL_S)):
         for channel, signal in enumerate(block):
@@ -228,11 +229,11 @@ def _hear(path: str, file: Path, encoder: Encoder, conditions: Sequence[str], se
                 made.append((length_s, encoder.encode([copy])))
     if not parts:
         raise AudioEmpty(f"{path}: nothing but digital silence - take it off the list")
-    return [_whole(channel, made) for channel, made in sorted(parts.items())]
+    return [_mean(channel, made) for channel, made in sorted(parts.items())]
 
 
-def _whole(channel: int, made: Mapping[str, list[tuple[float, Embeddings]]]) -> _Heard:
-    """One channel as the mean of its parts, by their length."""
+def _mean(channel: int, made: Mapping[str, list[tuple[float, Embeddings]]]) -> _Channel:
+    """Return one channel as the mean of its parts, weighted by length."""
     vectors, scores = {}, {}
     weights: list[float] = []
     for name, parts in made.items():
@@ -242,11 +243,11 @@ def _whole(channel: int, made: Mapping[str, list[tuple[float, Embeddings]]]) -> 
         classes = [each.scores for _, each in parts if each.scores is not None]
         if classes:
             scores[name] = np.average(np.concatenate(classes), axis=0, weights=weights).astype(np.float32)
-    return _Heard(channel, sum(weights), vectors, scores)
+    return _Channel(channel, sum(weights), vectors, scores)
 
 
 def _stored_names(context: AnalysisContext) -> tuple[dict[str, int], dict[str, list[int]]]:
-    """Recordings by path, and by the file's name."""
+    """Return recordings by path, and by the file's name."""
     by_path = {uri: known.id for uri, known in context.catalog.stored_files().items()}
     by_name: dict[str, list[int]] = {}
     for uri, number in by_path.items():

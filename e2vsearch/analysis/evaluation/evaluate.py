@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from e2vsearch import settings
 from e2vsearch.analysis.evaluation import adaptation, yardstick
 from e2vsearch.analysis.evaluation.adaptation import Adapt
-from e2vsearch.analysis.evaluation.dataset import Material, Show, listen, recall
+from e2vsearch.analysis.evaluation.dataset import EvaluationSet, ProgressCallback, embed_table, load_stored
 from e2vsearch.analysis.evaluation.labels_table import LabelTable, read
 from e2vsearch.analysis.evaluation.metrics import DRAWS, measure
 from e2vsearch.analysis.evaluation.metrics import recall as recall_of
-from e2vsearch.analysis.evaluation.pooling import by_call
+from e2vsearch.analysis.evaluation.pooling import by_recording
 from e2vsearch.analysis.evaluation.triplets import KINDS
 from e2vsearch.analysis.evaluation.types import Condition, Evaluation, Figures, YardstickRow
 from e2vsearch.encoders.base import Encoder
@@ -47,7 +47,7 @@ _CONDITIONS: dict[str, tuple[str, ...]] = {
 
 
 def evaluate(
-    labels: str | os.PathLike[str] | LabelTable | Material,
+    labels: str | os.PathLike[str] | LabelTable | EvaluationSet,
     encoder: str | Encoder | None = None,
     project: Project | None = None,
     *,
@@ -57,7 +57,7 @@ def evaluate(
     condition: Condition = "clean",
     seed: int = 0,
     draws: int = DRAWS,
-    progress: Show | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Evaluation:
     """How well a space finds the same emotion in other voices and other words, beside chance.
 
@@ -126,7 +126,7 @@ def evaluate(
     items = replace(material, vectors=vectors, scores=scores)
     notes: list[str] = []
     if by == "recording":
-        items, notes = by_call(items)
+        items, notes = by_recording(items)
     try:
         found = _evaluated(items, _named(project, projection), by, seed, draws)
     except TooFewExamples as error:
@@ -136,25 +136,25 @@ def evaluate(
 
 
 def _material(
-    labels: str | os.PathLike[str] | LabelTable | Material,
+    labels: str | os.PathLike[str] | LabelTable | EvaluationSet,
     encoder: str | Encoder | None,
     context: AnalysisContext | None,
     conditions: Sequence[str],
     seed: int,
-    progress: Show | None,
-) -> Material:
-    if isinstance(labels, Material):
+    progress: ProgressCallback | None,
+) -> EvaluationSet:
+    if isinstance(labels, EvaluationSet):
         if encoder is not None:
             raise SettingsError("vectors that are there already need no encoder: name the one or the other")
         return labels
     table = labels if isinstance(labels, LabelTable) else read(labels)  # before an encoder takes its time to open
     if context is not None and encoder is None:
-        return recall(table, context)
+        return load_stored(table, context)
     opened = opened_encoder(encoder)
     if context is not None:
         context.catalog.require_space()
         context.catalog.check_space(opened.space)
-    return listen(table, opened, conditions, seed, progress)
+    return embed_table(table, opened, conditions, seed, progress)
 
 
 def opened_encoder(encoder: str | Encoder | None) -> Encoder:
@@ -172,14 +172,16 @@ def opened_encoder(encoder: str | Encoder | None) -> Encoder:
     return open_encoder(encoder, options.device, options.precision or "fp32")
 
 
-def too_few(error: TooFewExamples, material: Material) -> TooFewExamples:
+def too_few(error: TooFewExamples, material: EvaluationSet) -> TooFewExamples:
     """The error, with the first of the files that failed."""
     failed = material.failures
     why = f"; {len(failed)} rows failed, the first: {failed[0].message}" if failed else ""
     return TooFewExamples(f"{error}{why}")
 
 
-def _seen(material: Material, through: Mapping[str, Project], *, beside: bool = True) -> dict[str, NDArray[np.float32]]:
+def _seen(
+    material: EvaluationSet, through: Mapping[str, Project], *, beside: bool = True
+) -> dict[str, NDArray[np.float32]]:
     """Each condition's vectors through its projection, telephone queries through that of clean recordings; and raw."""
     first = next(iter(through))
     seen = {name: np.asarray(project(material.vectors[name])) for name, project in through.items()}
@@ -190,7 +192,7 @@ def _seen(material: Material, through: Mapping[str, Project], *, beside: bool = 
     return seen
 
 
-def _evaluated(material: Material, projection: str, by: By, seed: int, draws: int) -> Evaluation:
+def _evaluated(material: EvaluationSet, projection: str, by: By, seed: int, draws: int) -> Evaluation:
     rows, vectors = material.rows, material.vectors
     emotions, speakers = [row.emotion for row in rows], [row.speaker for row in rows]
     texts = [row.text for row in rows]
@@ -245,7 +247,7 @@ def _evaluated(material: Material, projection: str, by: By, seed: int, draws: in
 
 
 def _splits(
-    material: Material, condition: str, adapt: Adapt | None, by: By, seed: int
+    material: EvaluationSet, condition: str, adapt: Adapt | None, by: By, seed: int
 ) -> tuple[tuple[YardstickRow, ...], list[str]]:
     """The splits that acted corpora hide, in one condition; and why some could not be made."""
     names = f"{yardstick.ONE_MOOD} and mixes"

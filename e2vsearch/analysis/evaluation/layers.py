@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.evaluation import adaptation
-from e2vsearch.analysis.evaluation.dataset import Show, listen
+from e2vsearch.analysis.evaluation.dataset import ProgressCallback, embed_table
 from e2vsearch.analysis.evaluation.evaluate import left_out, opened_encoder, too_few
 from e2vsearch.analysis.evaluation.labels_table import LabelTable, read
 from e2vsearch.analysis.evaluation.metrics import DRAWS
@@ -33,8 +33,7 @@ from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.errors import EncoderError, SettingsError, TooFewExamples
 from e2vsearch.projections import adapt
 from e2vsearch.projections.base import RAW, Projection, softmax
-from e2vsearch.projections.head import LEAST_SEGMENTS, recovered
-from e2vsearch.projections.head import of_head as head_projection
+from e2vsearch.projections.head import LEAST_SEGMENTS, head_projection, recover_head
 from e2vsearch.types import Head
 from e2vsearch.vectors.exact import unit
 
@@ -60,7 +59,7 @@ def evaluate_layers(
     projections: bool = True,
     seed: int = 0,
     draws: int = DRAWS,
-    progress: Show | None = None,
+    progress: ProgressCallback | None = None,
 ) -> LayerEvaluation:
     """How well each block of an encoder finds the same emotion in other voices, through each projection.
 
@@ -92,7 +91,7 @@ def evaluate_layers(
             f"{opened.space.encoder} has no head that projections are made of - leave projections out, or take "
             "emotion2vec_plus_large"
         )
-    material = listen(table, _Layers(opened) if layers else opened, seed=seed, progress=progress)
+    material = embed_table(table, _Layers(opened) if layers else opened, seed=seed, progress=progress)
     clips = len(material.rows)
     least = _LEAST_FITTED if layers else LEAST_SEGMENTS
     if projections and clips < least:
@@ -169,7 +168,7 @@ def heads(vectors: Vectors, head: Head, folds: Folds) -> list[list[Head]]:
     """
     scores = softmax(vectors[:, -1].astype(np.float64) @ head.weights.T + head.biases)
     others = [folds != fold for fold in range(FOLDS)]
-    fitted = [[recovered(vectors[of, at], scores[of]) for of in others] for at in range(vectors.shape[1] - 1)]
+    fitted = [[recover_head(vectors[of, at], scores[of]) for of in others] for at in range(vectors.shape[1] - 1)]
     return [*fitted, [head]]
 
 
@@ -186,7 +185,7 @@ def of_head(head: Head) -> Projections:
         return {
             LOG_POSTERIORS: adapt.log_posteriors(head, vectors),
             HEAD: head_projection(vectors, voices, head.weights),
-            ADAPTED: adapt.of_collection(head, vectors, voices),
+            ADAPTED: adapt.adapt_head(head, vectors, voices),
         }
 
     return made
@@ -229,7 +228,7 @@ def _projections(encoder: Encoder, vectors: Vectors, folds: Folds) -> tuple[list
             "probabilities of the clips, and a clip is a query through one fitted to four fifths of them, without it"
         )
     found = heads(vectors, head, folds)
-    same = [str(at + 1) for at, of in enumerate(found) if not any(adapt.adapts(each, vectors[:, at]) for each in of)]
+    same = [str(at + 1) for at, of in enumerate(found) if not any(adapt.can_adapt(each, vectors[:, at]) for each in of)]
     if same:
         where = f" in blocks {', '.join(same)}" if len(same) < blocks else ""
         notes.append(

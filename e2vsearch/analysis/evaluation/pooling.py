@@ -1,4 +1,4 @@
-"""From segments to calls: one vector for each channel of each call. Knows items and labels, nothing of audio."""
+"""Pooling of segments: one vector for each channel of each recording."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.analysis.evaluation.dataset import Material
+from e2vsearch.analysis.evaluation.dataset import EvaluationSet
 from e2vsearch.vectors.exact import unit32
 
 
-def by_call(material: Material) -> tuple[Material, list[str]]:
-    """The means of each channel of each call, by length of its items; and what could not be kept.
+def by_recording(material: EvaluationSet) -> tuple[EvaluationSet, list[str]]:
+    """Return the means of each channel of each recording, by length of its items; and notes on what is left out.
 
-    A call is what the labels' column says or, without one, a file. Its emotion is what most of its seconds are labelled
-    as (a draw leaves it out), its speaker and text what all its items have, or else unknown. Vectors are of length one
-    before their mean is taken, as wherever calls are compared.
+    A recording is one of the column ``call`` or, without one, a file. Its emotion is that of most of its seconds (a tie
+    leaves it out), its speaker and text those that all its items have, or else unknown. Vectors are of length one
+    before their mean is taken, as wherever recordings are compared.
     """
     if not material.rows:
         return material, []
@@ -56,13 +56,13 @@ def by_call(material: Material) -> tuple[Material, list[str]]:
     )
     notes = []
     if len(groups) == len(material.rows):
-        notes.append("every call is one segment: the figures by call are those by segment")
-    if drawn := len(groups) - len(kept):
-        notes.append(f"{drawn:,} calls are labelled with two emotions for equally long: left out")
+        notes.append("every recording is one segment: the figures by recording are those by segment")
+    if tied := len(groups) - len(kept):
+        notes.append(f"{tied:,} recordings are labelled with two emotions for equally long: left out")
     return made, notes
 
 
-def _longest(material: Material, items: Sequence[int]) -> str | None:
+def _longest(material: EvaluationSet, items: Sequence[int]) -> str | None:
     seconds: Counter[str] = Counter()
     for at in items:
         seconds[material.rows[at].emotion] += float(material.lengths_s[at])  # type: ignore[assignment]
@@ -74,7 +74,7 @@ def _shared(names: Sequence[str]) -> str:
     return names[0] if len(set(names)) == 1 else ""
 
 
-def _means(rows: NDArray[np.float32], groups: Iterable[list[int]], material: Material) -> NDArray[np.float32]:
+def _means(rows: NDArray[np.float32], groups: Iterable[list[int]], material: EvaluationSet) -> NDArray[np.float32]:
     weights = material.lengths_s
     means = [np.average(rows[items], axis=0, weights=weights[items]) for items in groups]
     return np.stack(means).astype(np.float32)

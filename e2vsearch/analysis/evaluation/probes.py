@@ -1,12 +1,12 @@
-"""Linear probes: how well a voice, or a sentence, can be read from vectors by a classifier trained to read it.
+"""Linear probes: how well a classifier predicts the speaker, or the sentence, from vectors.
 
-The leak says what stands near, a probe what is there at all. The classifier is ridge regression on one-hot labels
+The leak measures what is near, a probe what they contain at all. The classifier is ridge regression on one-hot labels
 (Hastie, Tibshirani, Friedman: The Elements of Statistical Learning, 2nd ed., 4.2), in closed form; its penalty is the
 one with the least leave-one-out error on the training folds (ibid., 7.10). Accuracy is the mean of the recalls of all
 classes, so that chance is one over their number, however many items each has.
 
-Clips of one sentence resemble each other, so a voice is read from sentences that training did not have, and a sentence
-from voices that it did not have.
+Clips of one sentence resemble each other, so a speaker is predicted from sentences that training did not have, and a
+sentence from speakers that it did not have.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from e2vsearch.vectors.exact import Float64s
 FOLDS = 5
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Tried, as multiples of the mean variance along a principal direction."""
+"""As multiples of the mean variance along a principal direction."""
 
 
 def probe(vectors: NDArray[np.floating], labels: Labels, groups: Labels | None = None, seed: int = 0) -> Probe:
-    """How well labels are read from vectors, cross-validated.
+    """Return how well labels are predicted from vectors, cross-validated.
 
     Args:
-        vectors: ``(n, dim)``; each number is scaled to one variance, so that what is faint is read as well.
-        labels: ``(n,)``, what is to be read.
+        vectors: ``(n, dim)``; each number is scaled to variance one, so that faint directions count as well.
+        labels: ``(n,)``, to be predicted.
         groups: ``(n,)``, never on both sides of a fold; None: folds of single items.
         seed: of the folds.
 
@@ -45,11 +45,11 @@ def probe(vectors: NDArray[np.floating], labels: Labels, groups: Labels | None =
         raise TooFewExamples(f"a probe needs two labels and two groups or more, not {names.size} and {count}")
     fold = np.random.default_rng(seed).permutation(count)[grouped] % min(FOLDS, count)
     scaled = _scaled(np.asarray(vectors, np.float64))
-    guessed = np.full(len(truth), -1)
+    predicted = np.full(len(truth), -1)
     for held_out in range(min(FOLDS, count)):
         test = fold == held_out
-        guessed[test] = _classified(scaled[~test], truth[~test], names.size, scaled[test])
-    recalls = [float((guessed[truth == at] == at).mean()) for at in range(names.size)]
+        predicted[test] = _classified(scaled[~test], truth[~test], names.size, scaled[test])
+    recalls = [float((predicted[truth == at] == at).mean()) for at in range(names.size)]
     return Probe(float(np.mean(recalls)), 1 / names.size, names.size, len(truth))
 
 
@@ -60,7 +60,7 @@ def _scaled(vectors: Float64s) -> Float64s:
 
 
 def _classified(known: Float64s, truth: NDArray[np.int64], classes: int, unknown: Float64s) -> NDArray[np.int64]:
-    """The class of each row of `unknown` by ridge regression on `known`, its penalty by leave-one-out."""
+    """Return the class of each row of `unknown` by ridge regression on `known`, its penalty by leave-one-out."""
     centre = known.mean(axis=0)
     u, sizes, directions = np.linalg.svd(known - centre, full_matrices=False)
     wanted = np.eye(classes)[truth]

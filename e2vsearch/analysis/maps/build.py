@@ -1,13 +1,7 @@
-"""Maps: a collection laid out in the plane, put into clusters, each described so that a person can act on it.
+"""Maps: a collection laid out in the plane, in clusters that are described by emotion, label and metadata.
 
->>> import e2vsearch
->>> from e2vsearch.analysis import maps
->>> with e2vsearch.open("index") as collection:  # doctest: +SKIP
-...     for cluster in maps.make(collection).clusters:
-...         print(cluster.name, cluster.size, cluster.moments[0].segment)
-
-`material` reads what is mapped, `projecting` lays it out and clusters it, `describing` says what the clusters are (with
-`chance`), `placing` adds what came later, `growth` tells which clusters grew; `writing` makes a file of it.
+`dataset` reads the points, `layout` lays them out and clusters them, `cluster_description` describes the clusters,
+`transform` places what came later, and `output` writes files.
 """
 
 from __future__ import annotations
@@ -16,19 +10,14 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps import cluster_description, dataset, layout, transform
-from e2vsearch.analysis.maps.types import (
-    Cluster,
-    Map,
-    MapOptions,
-    MapSummary,
-    Progress,
-)
+from e2vsearch.analysis.maps.types import Cluster, Layout, Map, MapOptions, MapSummary, Progress
 from e2vsearch.catalog import maps as stored
 from e2vsearch.errors import AnalysisError, NotStored
-from e2vsearch.types import MAX_NAME, By
+from e2vsearch.types import MAX_NAME, By, number_of
 
 
 def build(
@@ -42,10 +31,10 @@ def build(
     """Make a map and store it; another one of that name is replaced once this one is done.
 
     Args:
-        context: what is mapped.
-        name: to find it by.
-        by: what a point is: a segment, or a call with the mean of its segments.
-        where: a filter; by call, it says which segments of a call count.
+        context: the collection's.
+        name: of the map.
+        by: what a point is: a segment, or a recording with the mean of its segments.
+        where: a filter; by recording, which segments count.
         options: how it is made.
         progress: see `Progress`.
 
@@ -56,58 +45,57 @@ def build(
         MissingExtra: the packages of the extra `map` are not installed.
     """
     if by not in ("segment", "recording"):
-        raise AnalysisError(f"a map is made by segment or by call, not by {by!r}")
+        raise AnalysisError(f"a map is made by segment or by recording, not by {by!r}")
     if not name or len(name) > MAX_NAME:
         raise AnalysisError(f"a map's name has 1 to {MAX_NAME} characters, not {len(name)}")
-    layout.require()
+    layout.require_packages()
     context.catalog.require_space()
-    where = dataset.pinned(where)
+    where = dataset.fix_dates(where)
     ids = stored.items(context.catalog, by, where)
     if not ids.size and where is not None:
         raise AnalysisError(f"no segment meets --where {where!r} - widen it")
-    chosen = layout.filled(options or MapOptions(), ids.size)
-    known = dataset.facts(context, by, ids, where)
-    found = dataset.vectors(context, known, progress)
-    order = dataset.order(known)
-    laid = layout.lay_out(found.points[order], layout.filled(chosen, len(known.ids)), progress).reordered(order)
-    _tell(progress, "describing", 0)
-    drawn = cluster_description.Drawn(laid.x, laid.y, laid.cluster, laid.strength)
-    clusters = cluster_description.describe(known, found, drawn)
-    _tell(progress, "describing", 1)
+    chosen = layout.resolve(options or MapOptions(), ids.size)
+    data = dataset.load_points(context, by, ids, where)
+    vectors = dataset.load_vectors(context, data, progress)
+    order = dataset.order_of(data)
+    made = layout.lay_out(vectors.points[order], layout.resolve(chosen, len(data.ids)), progress)
+    made = made.take(np.argsort(order))
+    if progress is not None:
+        progress("describing", 0, 1)
+    clusters = cluster_description.describe(data, vectors, made)
+    if progress is not None:
+        progress("describing", 1, 1)
     run = stored.StoredMap(
         name=name,
         by=by,
         where=where,
-        options={"options": asdict(chosen), "versions": layout.versions(), "reach": laid.reach},
+        options={"options": asdict(chosen), "versions": layout.versions(), "reach": made.reach},
         clusters=[asdict(cluster) for cluster in clusters],
         created_at=datetime.now(UTC),
     )
-    nothing_placed = np.zeros(len(known.ids), np.bool_)
-    points = stored.Points(known.ids, laid.x, laid.y, laid.cluster, laid.strength, nothing_placed)
-    stored.save(context.catalog, run, points)
+    stored.save(context.catalog, run, _points(data.ids, made, later=False))
     return load(context, name)
 
 
 def load(context: AnalysisContext, name: str = "map") -> Map:
-    """A stored map as it is now: what was removed since is gone from it, and from its clusters' sizes and moments.
+    """Return a stored map without what was removed since; sizes and central segments of its clusters follow.
 
-    Emotions, labels, metadata and trends are as they were described when it was made or last placed into.
+    Emotions, labels, metadata and trends are those of when it was made or last placed into.
 
     Raises:
         NotStored: there is none of that name.
     """
     run, points = _stored(context, name)
     described = [Cluster.from_json(cluster) for cluster in run.clusters]
-    named = {moment.segment for cluster in described for moment in cluster.moments}
-    numbers = [int(segment.partition(":")[2]) for segment in named]
-    there = {segment.id for _, segment in context.catalog.segments(numbers)}
+    central = {each.segment for cluster in described for each in cluster.segments}
+    kept = {segment.id for _, segment in context.catalog.segments([number_of(each, "seg") for each in central])}
     clusters = []
     for cluster in described:
         inside = points.cluster == cluster.number
-        size, calls = int(inside.sum()), int(np.unique(points.recordings[inside]).size)
-        moments = tuple(moment for moment in cluster.moments if moment.segment in there)
+        size, recordings = int(inside.sum()), int(np.unique(points.recordings[inside]).size)
+        segments = tuple(each for each in cluster.segments if each.segment in kept)
         share = size / max(len(points.ids), 1)
-        clusters.append(replace(cluster, size=size, share=share, calls=calls, moments=moments))
+        clusters.append(replace(cluster, size=size, share=share, recordings=recordings, segments=segments))
     by: By = "recording" if run.by == "recording" else "segment"
     return Map(
         name=run.name,
@@ -130,12 +118,12 @@ def load(context: AnalysisContext, name: str = "map") -> Map:
 
 
 def place(context: AnalysisContext, name: str = "map", progress: Progress | None = None) -> int:
-    """Put what a stored map's filter takes and the map does not have yet onto it, without recomputing it.
+    """Place what a stored map's filter admits and the map lacks, without computing it anew.
 
-    Its clusters are described anew, and keep their numbers and names.
+    Clusters are described anew, and keep their numbers and names.
 
     Returns:
-        How many segments or calls were placed.
+        The number of segments or recordings placed.
 
     Raises:
         NotStored: there is no map of that name.
@@ -148,38 +136,26 @@ def place(context: AnalysisContext, name: str = "map", progress: Progress | None
         return 0
     if points.placed.all():
         raise AnalysisError(f"nothing is left of what map {name!r} was made of - make it again with: {_again(name)}")
-    known = dataset.facts(context, by, np.union1d(points.ids, new), run.where)
-    found = dataset.vectors(context, known, progress)
-    where_mapped = np.isin(known.ids, points.ids)
-    old, fresh = np.flatnonzero(where_mapped), np.flatnonzero(~where_mapped)
-    mapped = np.searchsorted(points.ids, known.ids[old])
-    made = ~points.placed[mapped]
-    base = transform.Base(
-        found.points[old[made]],
-        points.x[mapped[made]],
-        points.y[mapped[made]],
-        points.cluster[mapped[made]],
-        points.strength[mapped[made]],
-        run.options["reach"],
+    data = dataset.load_points(context, by, np.union1d(points.ids, new), run.where)
+    vectors = dataset.load_vectors(context, data, progress)
+    mapped = np.isin(data.ids, points.ids)
+    old, fresh = np.flatnonzero(mapped), np.flatnonzero(~mapped)
+    rows = np.searchsorted(points.ids, data.ids[old])
+    before = Layout(points.x, points.y, points.cluster, points.strength, run.options["reach"]).take(rows)
+    made = ~points.placed[rows]
+    neighbors = run.options["options"]["neighbors"]
+    new_layout = transform.transform(
+        vectors.points[fresh], vectors.points[old[made]], before.take(made), neighbors, progress
     )
-    put = transform.put(found.points[fresh], base, run.options["options"]["neighbors"], progress)
-    x, y, strength = (np.zeros(len(known.ids), np.float32) for _ in range(3))
-    cluster = np.zeros(len(known.ids), np.int32)
-    for whole, before, now in (
-        (x, points.x, put.x),
-        (y, points.y, put.y),
-        (cluster, points.cluster, put.cluster),
-        (strength, points.strength, put.strength),
-    ):
-        whole[old], whole[fresh] = before[mapped], now
+    whole = before.joined(new_layout).take(np.argsort(np.concatenate([old, fresh])))
     names = {each["number"]: each["name"] for each in run.clusters}
-    clusters = cluster_description.describe(known, found, cluster_description.Drawn(x, y, cluster, strength), names)
-    added = stored.Points(known.ids[fresh], put.x, put.y, put.cluster, put.strength, np.ones(len(fresh), np.bool_))
+    clusters = cluster_description.describe(data, vectors, whole, names)
+    added = _points(data.ids[fresh], new_layout, later=True)
     return stored.add(context.catalog, name, added, [asdict(each) for each in clusters])
 
 
 def list_maps(context: AnalysisContext) -> tuple[MapSummary, ...]:
-    """Every stored map, by name."""
+    """Return every stored map, by name."""
     return tuple(
         MapSummary(
             name=each.map.name,
@@ -196,7 +172,7 @@ def list_maps(context: AnalysisContext) -> tuple[MapSummary, ...]:
 
 
 def drop(context: AnalysisContext, name: str) -> None:
-    """Forget a stored map.
+    """Delete a stored map.
 
     Raises:
         NotStored: there is none of that name.
@@ -222,6 +198,5 @@ def _again(name: str) -> str:
     return "e2vsearch map" if name == "map" else f"e2vsearch map --name {name}"
 
 
-def _tell(progress: Progress | None, named: str, done: int) -> None:
-    if progress is not None:
-        progress(named, done, 1)
+def _points(ids: NDArray[np.int64], layout: Layout, *, later: bool) -> stored.Points:
+    return stored.Points(ids, layout.x, layout.y, layout.cluster, layout.strength, np.full(len(ids), later))

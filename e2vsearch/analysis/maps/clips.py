@@ -1,4 +1,4 @@
-"""The sound of a map's most typical moments, small enough to lie in a page. Knows an open collection and clusters."""
+"""Clips of a map's central segments, small enough to lie in a page."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LONGEST_S = 8.0
 
 @dataclass(slots=True)
 class Clips:
-    """Sounds by segment, and the segments that could not be heard."""
+    """Sounds by segment, and the segments whose sound cannot be read."""
 
     sounds: dict[str, str] = field(default_factory=dict)  # "seg:1" → "data:audio/ogg;base64,…"
-    gone: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
 
 def clips(
@@ -33,28 +33,28 @@ def clips(
     limit_bytes: int = LIMIT_BYTES,
     progress: Progress | None = None,
 ) -> Clips:
-    """Clips of the clusters' moments: first the best of each, then the second … until there are enough bytes."""
-    turns = zip_longest(*(cluster.moments for cluster in clusters))
-    moments = [moment for turn in turns for moment in turn if moment is not None]
-    found, spent = Clips(), 0
-    for done, moment in enumerate(moments, start=1):
+    """Return clips of the clusters' segments: the first of each, then the second … up to the limit in bytes."""
+    turns = zip_longest(*(cluster.segments for cluster in clusters))
+    segments = [each.segment for turn in turns for each in turn if each is not None]
+    found, size = Clips(), 0
+    for done, segment in enumerate(segments, start=1):
         try:
-            signal = context.clip(moment.segment)
+            signal = context.clip(segment)
         except (AudioError, NotStored):  # its file was moved or damaged since: the page says so
-            found.gone.append(moment.segment)
+            found.missing.append(segment)
             continue
-        sound = _encoded(signal[:, : int(_LONGEST_S * SAMPLING_RATE_HZ)])
-        spent += len(sound)
-        if spent > limit_bytes:
+        sound = _encode(signal[:, : int(_LONGEST_S * SAMPLING_RATE_HZ)])
+        size += len(sound)
+        if size > limit_bytes:
             break
-        found.sounds[moment.segment] = f"data:audio/ogg;base64,{sound}"
+        found.sounds[segment] = f"data:audio/ogg;base64,{sound}"
         if progress is not None:
-            progress("cutting clips", done, len(moments))
+            progress("cutting clips", done, len(segments))
     return found
 
 
-def _encoded(signal: Signal) -> str:
-    """Ogg with Opus inside, base64; Vorbis where libsndfile was built without Opus."""
+def _encode(signal: Signal) -> str:
+    """Return a signal as base64 of Ogg with Opus inside; Vorbis where libsndfile was built without Opus."""
     import soundfile
 
     subtype = "OPUS" if "OPUS" in soundfile.available_subtypes("OGG") else "VORBIS"

@@ -1,95 +1,87 @@
-"""What a cluster is, in words a person can act on. Knows points with what is known of them, and draws nothing.
+"""Descriptions of clusters: emotions, labels, over-represented metadata, central segments and trend.
 
-Emotions and labels are counted by point, beside their share of the whole map. Metadata belong to calls, so there calls
-are counted: those with a point in the cluster, among those with a point on the map.
+Emotions and labels are counted by point, beside their share of the whole map. Metadata belong to recordings, so there
+recordings are counted: those with a point in the cluster, among those with a point on the map.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.maps import statistics
-from e2vsearch.analysis.maps.dataset import Facts, Vectors
-from e2vsearch.analysis.maps.types import Association, CentralMoment, Cluster, Proportion, TrendPoint
+from e2vsearch.analysis.maps.dataset import MapData, Vectors
+from e2vsearch.analysis.maps.types import Association, CentralSegment, Cluster, Layout, Proportion, TrendPoint
 from e2vsearch.emotions import NAMELESS
 
-MOMENTS = 5
-"""How many moments of a cluster are named to listen to."""
+SEGMENTS = 5
+"""Number of central segments of a cluster."""
 
-_SHORTEST_S = 1.0  # a shorter moment says little; it is named only where there is nothing longer
+_SHORTEST_S = 1.0  # a shorter segment is central only where there is nothing longer
 
 _LISTED = 5  # labels and metadata values named a cluster
 
-_FEWEST = 3  # calls that a metadata value must have: fewer can prove nothing
+_FEWEST = 3  # recordings that a metadata value must have: fewer can prove nothing
 
 _DAYS, _WEEKS = 35, 104  # up to so many days a trend goes by day, up to so many weeks by week, else by month
 
-_TELLING_SHARE, _TELLING_LIFT = 0.2, 1.2  # an emotion or label of at least that much names a cluster
+_NAMING_SHARE, _NAMING_LIFT = 0.2, 1.2  # an emotion or label of at least that much names a cluster
 
 _MOST = 0.5  # or an emotion of at least that share, though it is as common elsewhere
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """Where the points of `Facts` lie, ``(n,)`` each."""
-
-    x: NDArray[np.float32]
-    y: NDArray[np.float32]
-    cluster: NDArray[np.int32]
-    strength: NDArray[np.float32]
-
-
-def describe(known: Facts, found: Vectors, drawn: Drawn, names: Mapping[int, str] | None = None) -> tuple[Cluster, ...]:
-    """Every cluster, by number.
+def describe(
+    data: MapData, vectors: Vectors, layout: Layout, names: Mapping[int, str] | None = None
+) -> tuple[Cluster, ...]:
+    """Return every cluster, by number.
 
     Args:
-        known: the points.
-        found: their vectors.
-        drawn: where they lie.
-        names: of clusters that have one already and keep it.
+        data: the points.
+        vectors: theirs.
+        layout: where they lie.
+        names: of clusters that keep the name they have.
     """
-    count = int(drawn.cluster.max(initial=-1)) + 1
-    members = [np.flatnonzero(drawn.cluster == number) for number in range(count)]
-    calls = [np.unique(known.recordings[rows]) for rows in members]
-    emotions = _proportions([item.emotion for item in known.items], drawn.cluster, count)
-    labels = _proportions([item.label for item in known.items], drawn.cluster, count, least_lift=_TELLING_LIFT)
-    metadata = _associations(known, calls)
-    period, trends = _trends(known, calls)
+    count = int(layout.cluster.max(initial=-1)) + 1
+    members = [np.flatnonzero(layout.cluster == number) for number in range(count)]
+    recordings = [np.unique(data.recording_ids[rows]) for rows in members]
+    emotions = _proportions([point.emotion for point in data.points], layout.cluster, count)
+    labels = _proportions([point.label for point in data.points], layout.cluster, count, least_lift=_NAMING_LIFT)
+    metadata = _associations(data, recordings)
+    period, trends = _trends(data, recordings)
     clusters = []
     for number, rows in enumerate(members):
         if not rows.size:
             continue
-        x, y = _heart(drawn.x[rows], drawn.y[rows])
+        x, y = _heart(layout.x[rows], layout.y[rows])
         clusters.append(
             Cluster(
                 number=number,
                 name=_name(emotions[number], labels[number], metadata[number]),
                 size=int(rows.size),
-                share=rows.size / len(known.ids),
-                calls=len(calls[number]),
+                share=rows.size / len(data.ids),
+                recordings=len(recordings[number]),
                 x=x,
                 y=y,
                 emotions=emotions[number],
                 labels=labels[number][:_LISTED],
                 metadata=metadata[number][:_LISTED],
-                moments=_central(known, found, rows, drawn.strength[rows]),
+                segments=_central(data, vectors, rows, layout.strength[rows]),
                 period=period,
                 trend=trends[number],
             )
         )
-    return _told_apart(clusters, names or {})
+    return _with_distinct_names(clusters, names or {})
 
 
 def _proportions(
     values: Sequence[str | None], cluster: NDArray[np.int32], count: int, least_lift: float = 0.0
 ) -> list[tuple[Proportion, ...]]:
-    """Of each cluster, the values in it by falling number, with their lift over all points."""
+    """Return each cluster's values by falling number, with their lift over all points."""
     everywhere = Counter(value for value in values if value is not None)
     inside: list[Counter[str]] = [Counter() for _ in range(count)]
     for value, number in zip(values, cluster.tolist(), strict=True):
@@ -108,92 +100,82 @@ def _proportions(
     return described
 
 
-def _associations(known: Facts, calls: Sequence[NDArray[np.int64]]) -> list[tuple[Association, ...]]:
-    """Of each cluster, the metadata values that more of its calls have than chance would give it, surest first."""
+def _associations(data: MapData, recordings: Sequence[NDArray[np.int64]]) -> list[tuple[Association, ...]]:
+    """Return each cluster's metadata values that more of its recordings have than by chance, the least p first."""
     having: dict[tuple[str, str], set[int]] = defaultdict(set)
-    for number, call in known.calls.items():
-        for key, value in call.metadata.items():
+    for number, recording in data.recordings.items():
+        for key, value in recording.metadata.items():
             having[key, value].add(number)
-    total = len(known.calls)
+    total = len(data.recordings)
     values = Counter(key for key, _ in having)
-    # a key with about a value a call, such as a file's checksum, is a name and not a group
+    # a key with about a value a recording, such as a file's checksum, is a name and not a group
     tested = {
         pair: numbers
         for pair, numbers in having.items()
         if _FEWEST <= len(numbers) < total and values[pair[0]] <= total / 2
     }
-    asked = [(number, pair) for number in range(len(calls)) for pair in sorted(tested)]
-    if not asked:
-        return [() for _ in calls]
-    members = [set(numbers.tolist()) for numbers in calls]
-    both = np.array([len(members[number] & tested[pair]) for number, pair in asked], np.int64)
-    with_value = np.array([len(tested[pair]) for _, pair in asked], np.int64)
-    in_cluster = np.array([len(members[number]) for number, _ in asked], np.int64)
-    p = statistics.corrected(statistics.over_represented(both, with_value, in_cluster, total))
+    tests = [(number, pair) for number in range(len(recordings)) for pair in sorted(tested)]
+    if not tests:
+        return [() for _ in recordings]
+    members = [set(numbers.tolist()) for numbers in recordings]
+    both = np.array([len(members[number] & tested[pair]) for number, pair in tests], np.int64)
+    with_value = np.array([len(tested[pair]) for _, pair in tests], np.int64)
+    in_cluster = np.array([len(members[number]) for number, _ in tests], np.int64)
+    p = statistics.over_represented(both, with_value, in_cluster, total)
     expected = with_value * in_cluster / total
-    found: list[list[Association]] = [[] for _ in calls]
+    found: list[list[Association]] = [[] for _ in recordings]
     for row in np.flatnonzero(p < statistics.UNUSUAL).tolist():
-        number, (key, value) = asked[row]
+        number, (key, value) = tests[row]
         lift = both[row] / expected[row]
         found[number].append(Association(key, value, int(both[row]), float(expected[row]), float(lift), float(p[row])))
     return [tuple(sorted(each, key=lambda one: (one.p, -one.lift))) for each in found]
 
 
 def _central(
-    known: Facts, found: Vectors, rows: NDArray[np.int64], strength: NDArray[np.float32]
-) -> tuple[CentralMoment, ...]:
-    """The moments nearest to a cluster's centre, one a call; shorter ones come after those of a second and more."""
+    data: MapData, vectors: Vectors, rows: NDArray[np.int64], strength: NDArray[np.float32]
+) -> tuple[CentralSegment, ...]:
+    """Return the segments nearest to a cluster's centre, one a recording; those under a second come last."""
     weights = np.maximum(strength, 1e-3)
-    centre = (found.points[rows] * weights[:, None]).sum(0)
+    centre = (vectors.points[rows] * weights[:, None]).sum(0)
     centre /= max(float(np.linalg.norm(centre)), 1e-9)
-    inside = np.zeros(len(known.ids), np.bool_)
+    inside = np.zeros(len(data.ids), np.bool_)
     inside[rows] = True
-    candidates = np.flatnonzero(inside[known.point])
-    scores = found.moments[candidates] @ centre
-    long = np.array([known.moments[at].end_s - known.moments[at].start_s >= _SHORTEST_S for at in candidates.tolist()])
-    heard: set[str] = set()
-    chosen = []
+    candidates = np.flatnonzero(inside[data.point_of])
+    scores = vectors.segments[candidates] @ centre
+    long = np.array([data.segments[at].end_s - data.segments[at].start_s >= _SHORTEST_S for at in candidates.tolist()])
+    chosen: dict[str, CentralSegment] = {}
     for at in np.lexsort((-scores, ~long)).tolist():
-        moment = known.moments[candidates[at]]
-        if moment.recording in heard:
+        segment = data.segments[candidates[at]]
+        if segment.recording in chosen:
             continue
-        heard.add(moment.recording)
-        item = known.items[known.point[candidates[at]]]
-        chosen.append(
-            CentralMoment(
-                segment=moment.id,
-                recording=moment.recording,
-                name=item.name,
-                channel=moment.channel,
-                start_s=moment.start_s,
-                end_s=moment.end_s,
-                emotion=moment.emotion,
-                emotion_score=moment.emotion_score,
-                text=moment.text,
-                score=float(scores[at]),
-            )
+        chosen[segment.recording] = CentralSegment(
+            segment=segment.id,
+            recording=segment.recording,
+            name=data.points[data.point_of[candidates[at]]].name,
+            channel=segment.channel,
+            start_s=segment.start_s,
+            end_s=segment.end_s,
+            emotion=segment.emotion,
+            emotion_score=segment.emotion_score,
+            text=segment.text,
+            score=float(scores[at]),
         )
-        if len(chosen) == MOMENTS:
+        if len(chosen) == SEGMENTS:
             break
-    return tuple(chosen)
+    return tuple(chosen.values())
 
 
-def _trends(known: Facts, calls: Sequence[NDArray[np.int64]]) -> tuple[str, list[tuple[TrendPoint, ...]]]:
-    """Calls of each cluster by day, week (from Monday) or month, whichever suits the span of dates."""
-    days = {number: call.recorded_at.date() for number, call in known.calls.items()}
+def _trends(data: MapData, recordings: Sequence[NDArray[np.int64]]) -> tuple[str, list[tuple[TrendPoint, ...]]]:
+    """Return recordings of each cluster by day, week (from Monday) or month, by how far the dates lie apart."""
+    days = {number: recording.recorded_at.date() for number, recording in data.recordings.items()}
     span = (max(days.values()) - min(days.values())).days if days else 0
     period = "day" if span <= _DAYS else "week" if span <= 7 * _WEEKS else "month"
     starts = {number: _start(day, period) for number, day in days.items()}
-    totals = Counter(starts.values())
+    totals = sorted(Counter(starts.values()).items())
     trends = []
-    for numbers in calls:
+    for numbers in recordings:
         inside = Counter(starts[number] for number in numbers.tolist())
-        trends.append(
-            tuple(
-                TrendPoint(start.isoformat(), inside[start], n, inside[start] / n)
-                for start, n in sorted(totals.items())
-            )
-        )
+        trends.append(tuple(TrendPoint(start.isoformat(), inside[start], n, inside[start] / n) for start, n in totals))
     return period, trends
 
 
@@ -204,24 +186,24 @@ def _start(day: date, period: str) -> date:
 
 
 def _heart(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[float, float]:
-    """The member nearest to the medians: a crescent has nothing where its medians lie."""
+    """Return the member nearest to the medians: a crescent has nothing where its medians lie."""
     at = int(np.argmin((x - np.median(x)) ** 2 + (y - np.median(y)) ** 2))
     return float(x[at]), float(y[at])
 
 
 def _name(emotions: Iterable[Proportion], labels: Iterable[Proportion], metadata: Sequence[Association]) -> str:
-    """``angry · queue=billing``: what is common in it and commoner than elsewhere."""
+    """Return a name such as ``angry · queue=billing``: what is common in it and commoner than elsewhere."""
     listed = tuple(each for each in emotions if each.name not in NAMELESS)
-    telling = [each for each in listed if each.share >= _TELLING_SHARE and each.lift >= _TELLING_LIFT][:2]
-    telling = telling or [each for each in listed if each.share >= _MOST]
-    parts = [" + ".join(each.name for each in telling) or ("mixed" if listed else "")]
-    parts += [each.name for each in labels if each.share >= _TELLING_SHARE][:1]
+    naming = [each for each in listed if each.share >= _NAMING_SHARE and each.lift >= _NAMING_LIFT][:2]
+    naming = naming or [each for each in listed if each.share >= _MOST]
+    parts = [" + ".join(each.name for each in naming) or ("mixed" if listed else "")]
+    parts += [each.name for each in labels if each.share >= _NAMING_SHARE][:1]
     parts += [f"{each.key}={each.value}" for each in metadata[:1]]
     return " · ".join(part for part in parts if part) or "cluster"
 
 
-def _told_apart(clusters: Sequence[Cluster], names: Mapping[int, str]) -> tuple[Cluster, ...]:
-    """The clusters with names that differ: ``neutral``, ``neutral (2)`` …, in the order of their numbers."""
+def _with_distinct_names(clusters: Sequence[Cluster], names: Mapping[int, str]) -> tuple[Cluster, ...]:
+    """Return the clusters with different names: ``neutral``, ``neutral (2)`` …, in the order of their numbers."""
     seen: Counter[str] = Counter()
     named = []
     for cluster in clusters:

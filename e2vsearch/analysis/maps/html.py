@@ -1,4 +1,4 @@
-"""A map as one HTML page that needs nothing else: Bokeh draws 100,000 points, a click plays a moment.
+"""A map as one HTML page that needs nothing else: Bokeh draws 100,000 points, a click plays a segment.
 
 Points travel as packed arrays, and what they share (names, emotions, metadata) once. Whatever comes from data reaches
 the page as JSON in which no ``<`` is left, and is shown as text, never as markup: a file's name cannot become a script.
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from e2vsearch.analysis.maps import palette
 from e2vsearch.analysis.maps.clips import Clips
-from e2vsearch.analysis.maps.dataset import Facts
+from e2vsearch.analysis.maps.dataset import MapData
 from e2vsearch.analysis.maps.image import crown, subtitle, title
-from e2vsearch.analysis.maps.label_placement import spread
+from e2vsearch.analysis.maps.label_placement import place_labels
 from e2vsearch.analysis.maps.types import Map
 from e2vsearch.emotions import NAMELESS
 from e2vsearch.errors import AnalysisError, missing_extra
@@ -42,12 +42,12 @@ _TEXT = 240  # characters of a transcript that are shown
 _LETTER, _LINE = 0.0165, 0.06  # width of a letter and height of a line of names, where the plot is 2 high
 
 
-def write(drawn: Map, known: Facts, path: Path, clips: Clips | None = None, audio_url: str | None = None) -> None:
+def write(drawn: Map, data: MapData, path: Path, clips: Clips | None = None, audio_url: str | None = None) -> None:
     """Write the page.
 
     Args:
         drawn: the map.
-        known: of its points, in their order.
+        data: of its points, in their order.
         path: the file.
         clips: sounds that lie in the page.
         audio_url: where ``e2vsearch serve`` answers, for every other sound.
@@ -56,15 +56,15 @@ def write(drawn: Map, known: Facts, path: Path, clips: Clips | None = None, audi
         AnalysisError: the file cannot be written, or `audio_url` is none.
         MissingExtra: bokeh is not installed.
     """
-    text = render(drawn, known, clips, audio_url)
+    text = render(drawn, data, clips, audio_url)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def render(drawn: Map, known: Facts, clips: Clips | None = None, audio_url: str | None = None) -> str:
-    """The page as text; see `write`."""
+def render(drawn: Map, data: MapData, clips: Clips | None = None, audio_url: str | None = None) -> str:
+    """Return the page as text; see `write`."""
     try:
         from bokeh.embed import json_item
         from bokeh.resources import Resources
@@ -72,8 +72,8 @@ def render(drawn: Map, known: Facts, clips: Clips | None = None, audio_url: str 
         raise missing_extra("a page of the map", "map") from error
     origin = _origin(audio_url)
     order = palette.order(drawn.cluster)
-    columns, shared = _columns(drawn, known, order)
-    modes = _modes(drawn, known, shared)
+    columns, shared = _columns(drawn, data, order)
+    modes = _modes(drawn, data, shared)
     columns["shade"] = columns["by_cluster"]
     whole = {
         "by": drawn.by,
@@ -81,7 +81,7 @@ def render(drawn: Map, known: Facts, clips: Clips | None = None, audio_url: str 
         "audio_url": audio_url.rstrip("/") if audio_url else None,
         "sounds": {"seg": "/segments", "call": "/recordings"},
         "clips": clips.sounds if clips else {},
-        "gone": clips.gone if clips else [],
+        "missing": clips.missing if clips else [],
         "modes": modes,
         "clusters": _clusters(drawn),
         **shared,
@@ -100,45 +100,45 @@ def render(drawn: Map, known: Facts, clips: Clips | None = None, audio_url: str 
     return re.sub("|".join(values), lambda found: values[found.group()], template)
 
 
-def _columns(drawn: Map, known: Facts, order: NDArray[np.int64]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What differs from point to point, as arrays in drawing order, and what those arrays count into."""
-    numbers, calls = np.unique(known.recordings, return_inverse=True)
-    emotions, emotion = _coded([item.emotion for item in known.items])
-    labels, label = _coded([item.label for item in known.items])
+def _columns(drawn: Map, data: MapData, order: NDArray[np.int64]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what differs from point to point, as arrays in drawing order, and the values that they index."""
+    numbers, recordings = np.unique(data.recording_ids, return_inverse=True)
+    emotions, emotion = _coded([point.emotion for point in data.points])
+    labels, label = _coded([point.label for point in data.points])
     shades = {cluster.number: at for at, cluster in enumerate(drawn.clusters[: _ABSENT - 1], start=1)}
     columns: dict[str, Any] = {
         "x": drawn.x,
         "y": drawn.y,
-        "id": known.ids.astype(np.float64),  # the page has no 64-bit whole numbers; these are exact up to 2^53
-        "call": calls.astype(np.int32),
-        "channel": np.array([-1 if item.channel is None else item.channel for item in known.items], np.int32),
-        "start": np.array([item.start_s for item in known.items], np.float32),
-        "end": np.array([item.end_s for item in known.items], np.float32),
+        "id": data.ids.astype(np.float64),  # the page has no 64-bit whole numbers; these are exact up to 2^53
+        "recording": recordings.astype(np.int32),
+        "channel": np.array([-1 if point.channel is None else point.channel for point in data.points], np.int32),
+        "start": np.array([point.start_s for point in data.points], np.float32),
+        "end": np.array([point.end_s for point in data.points], np.float32),
         "emotion": emotion,
-        "score": np.array([item.emotion_score or 0.0 for item in known.items], np.float32),  # 0: no class is named
+        "score": np.array([point.emotion_score or 0.0 for point in data.points], np.float32),  # 0: no class is named
         "label": label,
         "cluster": drawn.cluster,
         "by_cluster": np.array([shades.get(number, 0) for number in drawn.cluster.tolist()], np.uint8),
         "by_emotion": emotion + np.uint8(1),  # 255 becomes 0: none
         "by_label": label + np.uint8(1),
     }
-    names = [known.calls[number] for number in numbers.tolist()]
+    named = [data.recordings[number] for number in numbers.tolist()]
     shared = {
-        "calls": [call.name for call in names],
-        "dates": [f"{call.recorded_at:%Y-%m-%d %H:%M}" for call in names],
+        "recordings": [each.name for each in named],
+        "dates": [f"{each.recorded_at:%Y-%m-%d %H:%M}" for each in named],
         "emotions": emotions,
         "labels": labels,
         "texts": {
-            number: item.text[:_TEXT] + "…" * (len(item.text) > _TEXT)
-            for number, item in zip(known.ids.tolist(), known.items, strict=True)
-            if item.text
+            number: point.text[:_TEXT] + "…" * (len(point.text) > _TEXT)
+            for number, point in zip(data.ids.tolist(), data.points, strict=True)
+            if point.text
         },
     }
     return {name: np.ascontiguousarray(column[order]) for name, column in columns.items()}, shared
 
 
-def _modes(drawn: Map, known: Facts, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What points can be coloured by: each value's name and colour, the first standing for none or for the rest."""
+def _modes(drawn: Map, data: MapData, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what points can be coloured by: each value's name and colour, the first for none or for the rest."""
     colours = palette.colours(drawn.clusters)
     named = drawn.clusters[: _ABSENT - 1]
     modes: list[dict[str, Any]] = [
@@ -154,17 +154,17 @@ def _modes(drawn: Map, known: Facts, shared: Mapping[str, Any]) -> list[dict[str
         for name in ("emotion", "label")
         if shared[f"{name}s"]
     ]
-    calls = [known.calls[number] for number in np.unique(known.recordings).tolist()]
+    recordings = [data.recordings[number] for number in np.unique(data.recording_ids).tolist()]
     counts: dict[str, Counter[str]] = {}
-    for call in calls:
-        for key, value in call.metadata.items():
+    for recording in recordings:
+        for key, value in recording.metadata.items():
             counts.setdefault(key, Counter())[value] += 1
-    telling = [key for key, values in sorted(counts.items()) if 2 <= len(values) <= max(len(calls) / 2, 2)]
-    for key in telling[:_KEYS]:
+    useful = [key for key, values in sorted(counts.items()) if 2 <= len(values) <= max(len(recordings) / 2, 2)]
+    for key in useful[:_KEYS]:
         values = [value for value, _ in counts[key].most_common(_VALUES)]
         place = {value: at for at, value in enumerate(values, start=1)}
-        of_call = [place.get(call.metadata.get(key, ""), 0) for call in calls]
-        modes.append(_mode(key, values, "none or other") | {"of_call": of_call})
+        of_recording = [place.get(each.metadata.get(key, ""), 0) for each in recordings]
+        modes.append(_mode(key, values, "none or other") | {"of_recording": of_recording})
     return modes
 
 
@@ -184,7 +184,7 @@ def _clusters(drawn: Map) -> list[dict[str, Any]]:
 
 
 def _figure(drawn: Map, columns: Mapping[str, Any], colours: Sequence[str]) -> Any:
-    """The plot. What it does when pointed at or clicked is left to the page, by events."""
+    """Return the plot; the page handles pointing and clicking, by events."""
     from bokeh.core.properties import value
     from bokeh.models import ColumnDataSource, CustomJS, HoverTool, LinearColorMapper, TapTool
     from bokeh.plotting import figure
@@ -259,7 +259,9 @@ def _names(drawn: Map) -> Any:
         (*crown(drawn, cluster), (len(text) + 2) * _LETTER, _LINE)
         for cluster, text in zip(clusters, texts, strict=True)
     ]
-    centres = spread([(x, y + _LINE / 2, width, height) for x, y, width, height in boxes], (-1.05, -1.05, 1.05, 1.05))
+    centres = place_labels(
+        [(x, y + _LINE / 2, width, height) for x, y, width, height in boxes], (-1.05, -1.05, 1.05, 1.05)
+    )
     return ColumnDataSource(
         {
             "x": [x for x, _ in centres],
@@ -271,19 +273,19 @@ def _names(drawn: Map) -> Any:
 
 
 def _coded(values: Sequence[str | None]) -> tuple[list[str], NDArray[np.uint8]]:
-    """The different values, most frequent first, and which of them each is; what is rarer than the 254th has none."""
+    """Return the distinct values, most frequent first, and the index of each; rarer than the 254th has none."""
     common = Counter(value for value in values if value is not None).most_common(_ABSENT - 1)
     place: dict[Hashable, int] = {value: at for at, (value, _) in enumerate(common)}
     return [value for value, _ in common], np.array([place.get(value, _ABSENT) for value in values], np.uint8)
 
 
 def _inert(value: Any) -> str:
-    """JSON that no browser can take for the end of its script or the start of another."""
+    """Return JSON that no browser can take for the end of its script or the start of another."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _origin(audio_url: str | None) -> str:
-    """Scheme, host and port of the service, as a content security policy names them; "" without one.
+    """Return scheme, host and port of the service, as a content security policy names them; "" without one.
 
     Raises:
         AnalysisError: it is no http address.

@@ -1,4 +1,4 @@
-"""A map as a picture, PNG or SVG. Knows a map; matplotlib draws it, off screen and without its global state."""
+"""A map as a picture, PNG or SVG, drawn by matplotlib off screen and without its global state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from e2vsearch.analysis.maps import palette
-from e2vsearch.analysis.maps.label_placement import spread
+from e2vsearch.analysis.maps.label_placement import place_labels
 from e2vsearch.analysis.maps.types import Cluster, Map
 from e2vsearch.errors import AnalysisError, missing_extra
 
@@ -32,7 +32,7 @@ _VECTOR_POINTS = 5000  # more points than that are one embedded bitmap in an SVG
 
 
 def write(drawn: Map, path: Path) -> None:
-    """Write the picture; the suffix says which kind.
+    """Write the picture, PNG or SVG by its suffix.
 
     Raises:
         AnalysisError: the file cannot be written.
@@ -79,7 +79,7 @@ def write(drawn: Map, path: Path) -> None:
 
 
 def _names(axes: Any, canvas: Any, drawn: Map, colours: dict[int, str]) -> None:
-    """Each cluster's name at its upper edge, moved up or down until none lies on another."""
+    """Draw each cluster's name at its upper edge, moved up or down until none lies on another."""
     renderer, texts = canvas.get_renderer(), []
     for cluster in sorted(drawn.clusters, key=lambda each: -each.size)[:_NAMED]:
         edge = colours[cluster.number]
@@ -99,25 +99,25 @@ def _names(axes: Any, canvas: Any, drawn: Map, colours: dict[int, str]) -> None:
     extents = [text.get_window_extent(renderer).padded(10) for text in texts]
     boxes = [((box.x0 + box.x1) / 2, box.y1, box.width, box.height) for box in extents]
     frame = axes.get_window_extent(renderer)
-    centres = spread(boxes, (frame.x0, frame.y0, frame.x1, frame.y1))
+    centres = place_labels(boxes, (frame.x0, frame.y0, frame.x1, frame.y1))
     to_data = axes.transData.inverted()
     for text, centre in zip(texts, centres, strict=True):
         text.set_position(to_data.transform(centre))
 
 
 def crown(drawn: Map, cluster: Cluster) -> tuple[float, float]:
-    """Where a cluster's name hides few of its points: above its heart, at its upper edge."""
+    """Return where a cluster's name hides few of its points: above its heart, at its upper edge."""
     return cluster.x, float(np.quantile(drawn.y[drawn.cluster == cluster.number], _UPPER))
 
 
 def title(drawn: Map) -> str:
-    """What the map shows."""
-    what = "segments" if drawn.by == "segment" else "calls"
+    """Return what the map shows."""
+    what = f"{drawn.by}s"
     return f"{len(drawn.ids):,} {what} in {len(drawn.clusters)} clusters"
 
 
 def subtitle(drawn: Map) -> str:
-    """Which map it is."""
+    """Return name, date and filter of the map."""
     none = int((drawn.cluster < 0).sum())
     parts = [f"map “{drawn.name}”", f"made {drawn.created_at:%Y-%m-%d %H:%M} UTC"]
     parts += [f"where {drawn.where}"] if drawn.where else []

@@ -1,4 +1,4 @@
-"""Names beside each other and not on each other. Knows boxes, nothing of what is written in them."""
+"""Placement of names so that none lies on another."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 _STEPS = 160  # of a quarter of a box up and as many down: over a whole picture of thirty lines
 
 
-def spread(
+def place_labels(
     boxes: Sequence[tuple[float, float, float, float]], frame: tuple[float, float, float, float]
 ) -> list[tuple[float, float]]:
-    """New centres for boxes: each moved into the frame, then up or down to the nearest free place; kept if none is.
+    """Return centres of boxes moved into the frame, then up or down to the nearest free place, if there is one.
 
     Args:
         boxes: centre x and y, width and height of each, the most important first.
         frame: left, bottom, right and top.
     """
     left, bottom, right, top = frame
-    laid: list[tuple[float, float, float, float]] = []
+    placed: list[tuple[float, float, float, float]] = []
     for x, y, width, height in boxes:
         inside_x = min(max(x, left + width / 2), right - width / 2)
         moves = [sign * nth * height / 4 for nth in range(_STEPS) for sign in (1, -1)]
@@ -28,8 +28,8 @@ def spread(
             and y + move + height / 2 <= top
             and not any(
                 abs(inside_x - other[0]) * 2 < width + other[2] and abs(y + move - other[1]) * 2 < height + other[3]
-                for other in laid
+                for other in placed
             )
         )
-        laid.append((inside_x, next(free, y), width, height))
-    return [(x, y) for x, y, _, _ in laid]
+        placed.append((inside_x, next(free, y), width, height))
+    return [(x, y) for x, y, _, _ in placed]

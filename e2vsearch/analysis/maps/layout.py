@@ -1,4 +1,4 @@
-"""Vectors to a picture and clusters: UMAP and HDBSCAN, seeded. Knows arrays, nothing of calls.
+"""The layout of vectors in the plane and their clusters: UMAP and HDBSCAN, seeded.
 
 Neighbours are found exactly, by cosine, and one graph of them serves the picture, the clusters and later placing. The
 picture is a layout in two dimensions, the clusters are those of another in five. On CREMA-D's 7,442 clips with clusters
@@ -22,24 +22,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.analysis.maps.types import NONE, Laid, MapOptions, Progress
+from e2vsearch.analysis.maps.types import NONE, Layout, MapOptions, Progress
 from e2vsearch.errors import AnalysisError, missing_extra
 
 MIN_POINTS = 10
 """UMAP has no shape to find in fewer."""
 
 REACH = 0.99
-"""Share of the mapped points that lie no farther from their neighbours than what is placed later may."""
+"""Quantile of mapped points' mean distances to their neighbours; a new point beyond it is in no cluster."""
 
-_DEFAULT_SIZE, _DEFAULT_SHARE = 15, 100  # 15: what the article used on 1,247 calls
+_DEFAULT_SIZE, _DEFAULT_SHARE = 15, 100  # 15: of the article, on 1,247 calls
 
 _QUERIES = 4096  # at a time: of 20,000 x 384 one such block takes 1 s on two cores
 
 _PCA = "pca"  # where layouts start: deterministic, and on CREMA-D a third faster than the spectral start, as good
 
 
-def filled(options: MapOptions, count: int) -> MapOptions:
-    """The options as they come to be for `count` points.
+def resolve(options: MapOptions, count: int) -> MapOptions:
+    """Return the options as used for `count` points.
 
     Raises:
         AnalysisError: they make no sense, or there are too few points.
@@ -64,23 +64,23 @@ def filled(options: MapOptions, count: int) -> MapOptions:
     if count < least:
         raise AnalysisError(
             f"{count} points are too few for a map with clusters of {size} or more: {least} are needed - widen --where,"
-            " ingest more calls, or lower --min-cluster-size (--by segment has more points than --by recording)"
+            " ingest more recordings, or lower --min-cluster-size (--by segment has more points than --by recording)"
         )
     return replace(options, min_cluster_size=size, neighbors=min(options.neighbors, count - 1))
 
 
-def lay_out(vectors: NDArray[np.float32], options: MapOptions, progress: Progress | None = None) -> Laid:
-    """Coordinates in [-1, 1] and clusters, the largest first.
+def lay_out(vectors: NDArray[np.float32], options: MapOptions, progress: Progress | None = None) -> Layout:
+    """Return coordinates in [-1, 1] and clusters, the largest first.
 
     Args:
         vectors: ``(n, dim)``, unit rows.
-        options: as `filled` gives them.
+        options: as `resolve` gives them.
         progress: see `Progress`.
 
     Raises:
         MissingExtra: umap-learn or scikit-learn is not installed.
     """
-    show = progress or _quietly
+    show = progress or _no_progress
     near, distances = neighbours(vectors, options.neighbors, show)
     plane = _layout(vectors, near, distances, 2, options.min_dist, options, "drawing", show)
     deep = _layout(vectors, near, distances, min(options.dimensions, len(vectors) - 2), 0.0, options, "grouping", show)
@@ -89,13 +89,13 @@ def lay_out(vectors: NDArray[np.float32], options: MapOptions, progress: Progres
     plane = (plane - middle) / max(float(np.abs(plane - middle).max()), 1e-9)
     plane = np.clip(plane, -1.0, 1.0).astype(np.float32)
     reach = float(np.quantile(distances[:, 1:].mean(1), REACH))
-    return Laid(plane[:, 0], plane[:, 1], cluster, strength, reach)
+    return Layout(plane[:, 0], plane[:, 1], cluster, strength, reach)
 
 
 def neighbours(
     vectors: NDArray[np.float32], count: int, progress: Progress
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Each row, and its `count` nearest others: rows and cosine distances, ``(n, count + 1)``, nearest first.
+    """Return each row and its `count` nearest others: rows and cosine distances, ``(n, count + 1)``, nearest first.
 
     Exact. FAISS compares 20,000 x 384 with themselves in 6 s on two cores, where `exact.top` takes 15 s.
     """
@@ -131,7 +131,7 @@ def _layout(
 ) -> NDArray[np.float32]:
     progress(named, 0, 1)
     # umap warns that it has no TensorFlow, that a given graph cannot transform new points, and of few points
-    with _quiet_import("e2vsearch map"):
+    with _without_warnings("e2vsearch map"):
         import umap
 
         model = umap.UMAP(
@@ -156,9 +156,9 @@ def _layout(
 def _clusters(
     points: NDArray[np.float32], options: MapOptions, progress: Progress
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Cluster of each point and how surely it is in it; numbered by falling size."""
+    """Return each point's cluster, numbered by falling size, and the strength of its membership."""
     progress("clustering", 0, 1)
-    with _quiet_import("e2vsearch map"):
+    with _without_warnings("e2vsearch map"):
         from sklearn.cluster import HDBSCAN
 
         samples = min(options.min_samples, len(points))
@@ -173,7 +173,7 @@ def _clusters(
 
 
 def versions() -> dict[str, str]:
-    """Of everything that has a say in coordinates and clusters."""
+    """Return the versions of all packages that coordinates and clusters depend on."""
     from importlib.metadata import version
 
     from e2vsearch._version import __version__
@@ -182,8 +182,8 @@ def versions() -> dict[str, str]:
     return {"e2vsearch": __version__} | {name: version(name) for name in named if _has(name)}
 
 
-def require() -> None:
-    """See that the packages of the extra are there, before minutes are spent.
+def require_packages() -> None:
+    """Check that the packages of the extra are installed, before minutes are spent.
 
     Raises:
         MissingExtra: one of them is not installed.
@@ -195,21 +195,21 @@ def require() -> None:
 
 
 class _Epochs:
-    """A file that a tqdm bar of the form 12/200 is written to, and that tells somebody the numbers."""
+    """A file for a tqdm bar of the form 12/200 that passes the numbers on."""
 
-    def __init__(self, tell: Callable[[int, int], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[int, int], None]) -> None:
+        self._report = report
 
     def write(self, text: str) -> None:
         if found := re.search(r"(\d+)/(\d+)", text):
-            self._tell(int(found[1]), int(found[2]))
+            self._report(int(found[1]), int(found[2]))
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: nothing is buffered."""
 
 
 @contextmanager
-def _quiet_import(feature: str) -> Iterator[None]:
+def _without_warnings(feature: str) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -228,5 +228,5 @@ def _has(name: str) -> bool:
     return True
 
 
-def _quietly(*_: Any) -> None:
-    """Tell nobody."""
+def _no_progress(*_: Any) -> None:
+    """Report nothing."""

@@ -1,4 +1,4 @@
-"""A map to a file, of the kind that its suffix says. Knows which room writes which."""
+"""Files of a map: Parquet, PNG, SVG or HTML, by the suffix."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def write(
     audio_url: str | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write a map's points as Parquet, its picture as PNG or SVG, or a page that plays moments as HTML.
+    """Write a map's points as Parquet, its picture as PNG or SVG, or a page that plays segments as HTML.
 
     Args:
-        context: what it is a map of.
+        context: the collection's.
         drawn: the map.
         path: the file; its suffix is one of `SUFFIXES`.
         audio_url: where ``e2vsearch serve`` answers, such as ``http://127.0.0.1:8080``: the page plays from there what
-            it does not hold itself, and the points have addresses of their sounds.
+            it does not hold itself, and points have the addresses of their sounds.
         progress: see `Progress`.
 
     Raises:
@@ -47,16 +47,16 @@ def write(
     if suffix in (".png", ".svg"):
         image.write(drawn, path)
         return
-    known = dataset.facts(context, drawn.by, drawn.ids, drawn.where)
-    drawn = _those(drawn, np.isin(drawn.ids, known.ids))
+    data = dataset.load_points(context, drawn.by, drawn.ids, drawn.where)
+    drawn = _only(drawn, np.isin(drawn.ids, data.ids))
     if suffix == ".parquet":
-        parquet.write(drawn, known, path, audio_url)
+        parquet.write(drawn, data, path, audio_url)
     else:
-        html.write(drawn, known, path, clips.clips(context, drawn.clusters, progress=progress), audio_url)
+        html.write(drawn, data, path, clips.clips(context, drawn.clusters, progress=progress), audio_url)
 
 
-def _those(drawn: Map, keep: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Map:
-    """The map without points that another process removed since it was loaded."""
+def _only(drawn: Map, keep: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Map:
+    """Return the map without points that another process removed since it was loaded."""
     if keep.all():
         return drawn
     return replace(

@@ -1,4 +1,4 @@
-"""Colours that colour-blind people tell apart, and what each stands for. Knows names and numbers, draws nothing.
+"""Colours that colour-blind people can distinguish, and what each stands for.
 
 Colour is never alone: every cluster is named on the picture and in the list beside the page.
 """
@@ -36,7 +36,7 @@ PALE = "#DFE1E5"
 
 
 def colours(clusters: Sequence[Cluster]) -> dict[int, str]:
-    """A colour for each cluster by number; with more clusters than colours, near ones differ as far as they can.
+    """Return a colour for each cluster, by number; with more clusters than colours, near ones differ if possible.
 
     The first get the colours in order; each later one the colour whose nearest other bearer is farthest from it.
     """
@@ -57,18 +57,11 @@ def colours(clusters: Sequence[Cluster]) -> dict[int, str]:
     return found
 
 
-def text_on(colour: str) -> str:
-    """Black or white, whichever is read more easily on a colour (by its relative luminance, WCAG 2)."""
-    channels = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return "#000000" if float(linear @ [0.2126, 0.7152, 0.0722]) > 0.18 else "#FFFFFF"
-
-
 def dot(count: int, area: float) -> float:
-    """The diameter of a dot, in the unit whose square `area` is in, so that `count` of them cover about a tenth."""
+    """Return the diameter of a dot so that `count` of them cover about a tenth of `area`, in its unit."""
     return float(np.clip(np.sqrt(area * 0.1 / max(count, 1) * 4 / np.pi), 2.0, 9.0))
 
 
 def order(cluster: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Points in no cluster first, so that they are drawn below the others."""
+    """Return points with those in no cluster first, so that they are drawn below the others."""
     return np.argsort(cluster >= 0, kind="stable")

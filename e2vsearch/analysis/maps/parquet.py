@@ -1,4 +1,4 @@
-"""A map's points as Parquet, one row each, for Embedding Atlas, pandas or DuckDB. Knows what is known of points.
+"""A map's points as Parquet, one row each, for Embedding Atlas, pandas or DuckDB.
 
     uvx embedding-atlas map.parquet --x x --y y --text text
 
@@ -10,17 +10,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from e2vsearch.analysis.maps.dataset import Facts
+from e2vsearch.analysis.maps.dataset import MapData
 from e2vsearch.analysis.maps.types import Map
 from e2vsearch.errors import AnalysisError, missing_extra
 
 
-def write(drawn: Map, known: Facts, path: Path, audio_url: str | None = None) -> None:
+def write(drawn: Map, data: MapData, path: Path, audio_url: str | None = None) -> None:
     """Write the points.
 
     Args:
         drawn: the map.
-        known: of its points, in their order.
+        data: of its points, in their order.
         path: the file.
         audio_url: where ``e2vsearch serve`` answers, such as ``http://127.0.0.1:8080``; adds the column `audio`.
 
@@ -34,36 +34,36 @@ def write(drawn: Map, known: Facts, path: Path, audio_url: str | None = None) ->
     except ModuleNotFoundError as error:
         raise missing_extra("a Parquet file of the map", "map") from error
     names = {cluster.number: cluster.name for cluster in drawn.clusters}
-    calls = [known.calls[number] for number in known.recordings.tolist()]
+    recordings = [data.recordings[number] for number in data.recording_ids.tolist()]
     columns: dict[str, Any] = {
-        "id": [item.id for item in known.items],
+        "id": [point.id for point in data.points],
         "x": drawn.x,
         "y": drawn.y,
         "cluster": drawn.cluster,
         "cluster_name": [names.get(number) for number in drawn.cluster.tolist()],
         "strength": drawn.strength,
         "placed": drawn.placed,
-        "recording": [item.recording for item in known.items],
-        "name": [call.name for call in calls],
-        "uri": [call.uri for call in calls],
-        "recorded_at": pa.array([call.recorded_at for call in calls], pa.timestamp("ms", "UTC")),
-        "channel": pa.array([item.channel for item in known.items], pa.int32()),
-        "start_s": [item.start_s for item in known.items],
-        "end_s": [item.end_s for item in known.items],
-        "emotion": pa.array([item.emotion for item in known.items], pa.string()),
-        "emotion_score": pa.array([item.emotion_score for item in known.items], pa.float64()),
-        "arousal": pa.array([item.arousal for item in known.items], pa.float64()),
-        "valence": pa.array([item.valence for item in known.items], pa.float64()),
-        "label": pa.array([item.label for item in known.items], pa.string()),
-        "label_score": pa.array([item.label_score for item in known.items], pa.float64()),
-        "text": pa.array([item.text for item in known.items], pa.string()),
+        "recording": [point.recording for point in data.points],
+        "name": [each.name for each in recordings],
+        "uri": [each.uri for each in recordings],
+        "recorded_at": pa.array([each.recorded_at for each in recordings], pa.timestamp("ms", "UTC")),
+        "channel": pa.array([point.channel for point in data.points], pa.int32()),
+        "start_s": [point.start_s for point in data.points],
+        "end_s": [point.end_s for point in data.points],
+        "emotion": pa.array([point.emotion for point in data.points], pa.string()),
+        "emotion_score": pa.array([point.emotion_score for point in data.points], pa.float64()),
+        "arousal": pa.array([point.arousal for point in data.points], pa.float64()),
+        "valence": pa.array([point.valence for point in data.points], pa.float64()),
+        "label": pa.array([point.label for point in data.points], pa.string()),
+        "label_score": pa.array([point.label_score for point in data.points], pa.float64()),
+        "text": pa.array([point.text for point in data.points], pa.string()),
     }
-    for emotion in dict.fromkeys(name for item in known.items for name in item.scores):
-        columns[f"score.{emotion}"] = pa.array([item.scores.get(emotion) for item in known.items], pa.float32())
-    for key in sorted({key for call in known.calls.values() for key in call.metadata}):
-        columns[f"meta.{key}"] = pa.array([call.metadata.get(key) for call in calls], pa.string())
+    for emotion in dict.fromkeys(name for point in data.points for name in point.scores):
+        columns[f"score.{emotion}"] = pa.array([point.scores.get(emotion) for point in data.points], pa.float32())
+    for key in sorted({key for each in data.recordings.values() for key in each.metadata}):
+        columns[f"meta.{key}"] = pa.array([each.metadata.get(key) for each in recordings], pa.string())
     if audio_url is not None:
-        columns["audio"] = [sound(audio_url, item.id) for item in known.items]
+        columns["audio"] = [sound(audio_url, point.id) for point in data.points]
     try:
         pq.write_table(pa.table(columns), path, compression="zstd")
     except OSError as error:
@@ -71,6 +71,6 @@ def write(drawn: Map, known: Facts, path: Path, audio_url: str | None = None) ->
 
 
 def sound(audio_url: str, identifier: str) -> str:
-    """Where a running service has the sound of a segment (``seg:1``) or a call (``call:1``)."""
+    """Return the address of the sound of a segment (``seg:1``) or recording (``call:1``) on a running service."""
     kind = "segments" if identifier.startswith("seg:") else "recordings"
     return f"{audio_url.rstrip('/')}/{kind}/{identifier}/audio"

@@ -1,9 +1,9 @@
-"""What a map is and says, as frozen dataclasses. Knows no collection and no libraries."""
+"""The frozen dataclasses of maps: options, clusters and their descriptions, the map itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from e2vsearch.types import By
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""Called with a stage's name, how much of it is done, and of how much."""
 
 NONE = -1
-"""The cluster of a point that is in none."""
+"""The cluster number of a point in no cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,19 @@ class Proportion:
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """A value of the calls' metadata that is over-represented in a cluster."""
+    """A value of the recordings' metadata that is over-represented in a cluster."""
 
     key: str
     value: str
-    calls: int  # with that value, and with a point in the cluster
-    expected: float  # calls there would be if the value had nothing to do with the cluster
-    lift: float  # calls over expected
+    recordings: int  # with that value, and with a point in the cluster
+    expected: float  # recordings if the value were independent of the cluster
+    lift: float  # recordings over expected
     p: float  # of Fisher's exact test, corrected for all that was tested (Benjamini and Hochberg)
 
 
 @dataclass(frozen=True, slots=True)
-class CentralMoment:
-    """One of a cluster's most typical moments, each of another call: what to listen to first."""
+class CentralSegment:
+    """One of the segments nearest to a cluster's centre, each of another recording."""
 
     segment: str  # "seg:123"
     recording: str  # "call:45"
@@ -71,11 +71,11 @@ class CentralMoment:
 
 @dataclass(frozen=True, slots=True)
 class TrendPoint:
-    """How much of a cluster there was in one day, week or month."""
+    """A cluster's share of the recordings of one day, week or month."""
 
     start: str  # its first day, ISO 8601, UTC
-    calls: int  # recorded then, with a point in the cluster
-    of: int  # recorded then, with a point on the map
+    recordings: int  # of that time, with a point in the cluster
+    of: int  # of that time, with a point on the map
     share: float
 
 
@@ -87,24 +87,24 @@ class Cluster:
     name: str  # such as "angry · queue=billing"; it stays when points are placed later
     size: int  # points
     share: float  # of all points
-    calls: int  # that have a point in it
+    recordings: int  # with a point in it
     x: float  # where its name belongs
     y: float
     emotions: tuple[Proportion, ...]  # most common first
     labels: tuple[Proportion, ...]  # labels of one's own, most common first
     metadata: tuple[Association, ...]  # surest first; those with p below 0.05
-    moments: tuple[CentralMoment, ...]  # most typical first
+    segments: tuple[CentralSegment, ...]  # nearest to the centre first
     period: str  # "day", "week" or "month": what a step of the trend is
-    trend: tuple[TrendPoint, ...]  # periods without a call on the map are left out
+    trend: tuple[TrendPoint, ...]  # without periods that have no recording on the map
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Cluster:
-        """What `dataclasses.asdict` made of one."""
+        """Return the cluster that `dataclasses.asdict` made plain values of."""
         parts: dict[str, Callable[..., Any]] = {
             "emotions": Proportion,
             "labels": Proportion,
             "metadata": Association,
-            "moments": CentralMoment,
+            "segments": CentralSegment,
             "trend": TrendPoint,
         }
         whole: dict[str, Any] = dict(values)
@@ -115,15 +115,15 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A collection, or what a filter left of it, laid out in the plane and put into clusters. Arrays are ``(n,)``."""
+    """The points of a collection or a filter in the plane, with clusters. Arrays are ``(n,)``."""
 
     name: str
     by: By  # what a point is
     where: str | None  # the filter in force, with "today" as the date it was
     created_at: datetime
-    options: MapOptions  # as they came to be: no None
-    versions: Mapping[str, str]  # of what made it
-    ids: NDArray[np.int64]  # of segments or of recordings, ascending; what was removed since is not among them
+    options: MapOptions  # as used, no value None
+    versions: Mapping[str, str]  # of the packages that made it
+    ids: NDArray[np.int64]  # of segments or of recordings, ascending; removed ones are left out
     recordings: NDArray[np.int64]  # the recording of each
     recorded_at: NDArray[np.datetime64]  # when that was recorded, UTC
     x: NDArray[np.float32]  # -1 to 1
@@ -132,10 +132,10 @@ class Map:
     strength: NDArray[np.float32]  # of its membership, 0 to 1
     placed: NDArray[np.bool_]  # put there after the map was made
     clusters: tuple[Cluster, ...]  # by number
-    unplaced: int  # segments or calls that the filter takes and that are not on the map
+    unplaced: int  # segments or recordings that the filter admits and the map lacks
 
     def without_points(self) -> dict[str, Any]:
-        """The map as plain values for JSON, less its arrays; `points` says how many there are."""
+        """Return the map as plain values for JSON, without arrays; `points` is their number."""
         arrays = {"ids", "recordings", "recorded_at", "x", "y", "cluster", "strength", "placed"}
         plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in arrays}
         plain |= {"created_at": self.created_at.isoformat(), "options": asdict(self.options)}
@@ -158,43 +158,21 @@ class MapSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Periods:
-    """The two stretches of time that `anomalies` compares: baseline up to `recent_from`, recent from there on."""
-
-    baseline_from: datetime
-    recent_from: datetime
-    until: datetime
-    baseline_calls: int  # recorded then, with a point on the map
-    recent_calls: int
-
-
-@dataclass(frozen=True, slots=True)
-class Anomaly:
-    """How a cluster's share of the calls grew from the baseline to the recent period."""
-
-    cluster: int
-    name: str
-    recent_calls: int  # with a point in the cluster
-    baseline_calls: int
-    expected: float  # recent calls there would be at the baseline's rate
-    ratio: float | None  # recent rate over baseline rate; None where the baseline has no call of the cluster
-    low: float  # of the ratio's 95 % interval
-    high: float | None  # None: without bound
-    p: float  # that it grew by chance: exact, one-sided, corrected for the number of clusters
-    unusual: bool  # p is below 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Laid:
-    """What laying out and clustering found, ``(n,)`` each."""
+class Layout:
+    """Coordinates and clusters of points, ``(n,)`` each."""
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
     cluster: NDArray[np.int32]
     strength: NDArray[np.float32]
-    reach: float = field(default=np.inf)  # mean cosine distance to its neighbours that 99 % of the points stay below
+    reach: float = np.inf  # mean cosine distance to its neighbours that 99 % of the points stay below
 
-    def reordered(self, order: NDArray[np.intp]) -> Laid:
-        """As it would be had its points not been put in that order before."""
-        back = np.argsort(order)
-        return Laid(self.x[back], self.y[back], self.cluster[back], self.strength[back], self.reach)
+    def take(self, rows: NDArray[Any]) -> Layout:
+        """Return the layout of some of its points, in that order."""
+        return Layout(self.x[rows], self.y[rows], self.cluster[rows], self.strength[rows], self.reach)
+
+    def joined(self, other: Layout) -> Layout:
+        """Return the points of both."""
+        x, y = np.concatenate([self.x, other.x]), np.concatenate([self.y, other.y])
+        cluster = np.concatenate([self.cluster, other.cluster])
+        return Layout(x, y, cluster, np.concatenate([self.strength, other.strength]), self.reach)

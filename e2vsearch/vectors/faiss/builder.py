@@ -70,7 +70,7 @@ class BuildTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class EarlierLists:
     """Lists of an earlier generation."""
 
     centroids: Float32s  # (nlist, dim)
@@ -111,7 +111,7 @@ def build(
     options: IndexOptions,
     goal: BuildTarget,
     queries: Float32s,
-    before: Before | None,
+    earlier: EarlierLists | None,
     progress: Progress,
     wait_s: float,
 ) -> Manifest:
@@ -123,7 +123,7 @@ def build(
         options: seed and how many to keep.
         goal: kind and recall.
         queries: ``(q, dim)`` the last queries.
-        before: lists of an earlier generation, used again where they still suit.
+        earlier: lists of an earlier generation, used again where they still suit.
         progress: called with ``(stage, done, total)``.
         wait_s: how long to wait for another builder.
 
@@ -144,7 +144,7 @@ def build(
             fitted = Fitted.flat(goal.recall)
         else:
             data = TuningData(*publish.copied(aside, n, source.dim), queries, goal.recall, options.seed, progress)
-            fitted = fit(kind, data, aside / storage.IVF, before)
+            fitted = fit(kind, data, aside / storage.IVF, earlier)
 
         def describe(files: dict[str, FileSum], built_at: str) -> Manifest:
             return Manifest(
@@ -173,14 +173,14 @@ def build(
     return published
 
 
-def lists_of(base: Generation | None) -> Before | None:
+def lists_of(base: Generation | None) -> EarlierLists | None:
     """Return a generation's lists, for the next one."""
     if base is None or base.ivf is None or base.manifest.trained is None:
         return None
-    return Before(base.ivf.centroids(), base.manifest.trained)
+    return EarlierLists(base.ivf.centroids(), base.manifest.trained)
 
 
-def fit(kind: str, data: TuningData, path: Path, before: Before | None = None) -> Fitted:
+def fit(kind: str, data: TuningData, path: Path, earlier: EarlierLists | None = None) -> Fitted:
     """Train, fill and tune an index in a file, unless exact search turns out to be the index.
 
     Where a kind cannot reach the target at any nprobe, the next richer one is taken; the note says so. Only a training
@@ -190,7 +190,7 @@ def fit(kind: str, data: TuningData, path: Path, before: Before | None = None) -
         kind: ``ivf-rabitq`` or ``ivf-flat``.
         data: rows and target.
         path: the file to write.
-        before: lists to be used again where they still suit.
+        earlier: lists to be used again where they still suit.
 
     Raises:
         OSError: the file cannot be written.
@@ -198,8 +198,8 @@ def fit(kind: str, data: TuningData, path: Path, before: Before | None = None) -
     n, target = len(data.vectors), data.target
     if n < MIN_ROWS:
         return Fitted.flat(target, f"{kind} needs {MIN_ROWS} segments to be tuned on, {n} are compared exactly")
-    if before is not None and before.suits(n):
-        fitted = _refilled(kind, data, path, before)
+    if earlier is not None and earlier.suits(n):
+        fitted = _refilled(kind, data, path, earlier)
         if fitted is not None:
             return fitted
     nlist = lists_for(n)
@@ -239,10 +239,10 @@ def tune_generation(root: Path, base: Generation, target: float, queries: Float3
     return tuned
 
 
-def _refilled(kind: str, data: TuningData, path: Path, before: Before) -> Fitted | None:
-    """Fit as `fit` with lists of before, in the time that filling takes; None where they no longer suit."""
-    trained, vectors = before.trained, data.vectors
-    ivf = _filled(kind, data, before.centroids, path)
+def _refilled(kind: str, data: TuningData, path: Path, earlier: EarlierLists) -> Fitted | None:
+    """Fit as `fit` with earlier lists, in the time that filling takes; None where they no longer suit."""
+    trained, vectors = earlier.trained, data.vectors
+    ivf = _filled(kind, data, earlier.centroids, path)
     if ivf.imbalance > _CROWDED * trained.imbalance:
         return None
     if kind == trained.kind:
@@ -252,7 +252,7 @@ def _refilled(kind: str, data: TuningData, path: Path, before: Before) -> Fitted
         if now.recall < then.recall_stored - DROPPED:
             return None
     tuned = tune(ivf, kind, data)
-    return None if tuned is None else Fitted(kind, len(before.centroids), trained, tuned, "")
+    return None if tuned is None else Fitted(kind, len(earlier.centroids), trained, tuned, "")
 
 
 def _filled(kind: str, data: TuningData, centroids: Float32s, path: Path) -> Ivf:
