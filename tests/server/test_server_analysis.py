@@ -18,7 +18,7 @@ from service_client import error_of, post
 
 from e2vsearch.collection import Collection
 from e2vsearch.server.openapi_examples import example_of
-from e2vsearch.server.schemas import MapView
+from e2vsearch.server.results import MapView
 
 
 def test_labels_are_given_and_taken_back(client: TestClient) -> None:
