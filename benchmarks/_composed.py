@@ -15,18 +15,14 @@ from numpy.typing import NDArray
 
 import e2vsearch
 from e2vsearch import audio
-from e2vsearch.analysis import evaluation
-from e2vsearch.analysis.evaluation import LabelTable, chance
-from e2vsearch.encoders import Encoder
+from e2vsearch.analysis.evaluation import bootstrap, labels_table
+from e2vsearch.analysis.evaluation.labels_table import LabelTable
+from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import E2vsearchError
 
 Ints = NDArray[np.int64]
 Signal = NDArray[np.float32]
 
-EVERY = "call_s > 0"
-"""A filter that leaves nothing out."""
-
-EVERYTHING = 1_000_000  # hits
 FIRST = 10  # hits that a user looks at
 
 _LEAD_S, _PAUSE_S = 0.5, 1.0  # of silence: a pause of that length ends a segment
@@ -43,25 +39,25 @@ class Corpus:
     texts: NDArray[np.str_]
 
     @classmethod
-    def of(cls, labels: Path, *, everyone: bool = False) -> Corpus:
-        """The clips that `labels` names; of CREMA-D those of the voices that training holds out, or of `everyone`.
+    def of(cls, labels: Path) -> Corpus:
+        """The clips that `labels` names; of CREMA-D those of the voices that training holds out.
 
         Raises:
             SettingsError: it cannot be read.
         """
         labels = labels / "labels.csv" if labels.is_dir() else labels
-        table = evaluation.read_labels(labels)
+        table = labels_table.read(labels)
         name = labels.absolute().parent.name
         corpus = cls._of("made" if name.startswith("made-") else name, table)
-        return corpus if name != VOTED or everyone else corpus.said_by(held_out(table))
+        return corpus if name != VOTED else corpus.of_voices(held_out(table))
 
     @classmethod
     def _of(cls, name: str, table: LabelTable) -> Corpus:
         columns = ([getattr(row, key) for row in table.rows] for key in ("emotion", "speaker", "text"))
         return cls(name, table, *(np.array(column, np.str_) for column in columns))
 
-    def said_by(self, voices: Sequence[str]) -> Corpus:
-        """What some voices say."""
+    def of_voices(self, voices: Sequence[str]) -> Corpus:
+        """The clips of some voices."""
         rows = tuple(row for row in self.table.rows if row.speaker in voices)
         return self._of(self.name, LabelTable(self.table.folder, rows, self.table.failures))
 
@@ -130,7 +126,7 @@ def collected(folder: Path, encoder: Encoder, calls: Sequence[Call]) -> e2vsearc
         for call in calls:
             audio.write(sounds / f"{call.name}.wav", joined(call.signals))
             writer.writerow([call.name, *(call.metadata[column] for column in columns)])
-    collection = e2vsearch.open(folder / "index", encoder=encoder)
+    collection = e2vsearch.open(folder / "index", encoder=encoder, create=True)
     report = collection.ingest(sounds, meta=folder / "calls.csv")
     for failure in report.failures:
         raise E2vsearchError(f"{failure.uri} was not ingested: {failure.message}")
@@ -169,15 +165,15 @@ def compared(head: str, values: Mapping[str, Sequence[float]], groups: Sequence[
     codes = np.unique(np.array(groups), return_inverse=True)[1]
     first, *_ = values
     base = np.array(values[first], np.float64)
-    yield Row(f"{head}: {first}", float(base.mean()), between(chance.interval(base, codes, 0)))
+    yield Row(f"{head}: {first}", float(base.mean()), between(bootstrap.interval(base, codes, 0)))
     for name, of in values.items():
         if name == first:
             continue
         each = np.array(of, np.float64)
         gain = each - base
-        beside = f"{first}, {gain.mean():+.3f} {between(chance.interval(gain, codes, 0), '+')}".strip()
+        beside = f"{first}, {gain.mean():+.3f} {between(bootstrap.interval(gain, codes, 0), '+')}".strip()
         ratio = float(each.mean() / base.mean()) if base.mean() else None
-        yield Row(f"{head}: {name}", float(each.mean()), between(chance.interval(each, codes, 0)), ratio, beside)
+        yield Row(f"{head}: {name}", float(each.mean()), between(bootstrap.interval(each, codes, 0)), ratio, beside)
 
 
 def between(interval: tuple[float, float] | None, sign: str = "") -> str:

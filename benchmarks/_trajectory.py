@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 import numpy as np
-from _composed import EVERY, EVERYTHING, FIRST, Bench, Call, Corpus, average_precision, collected, compared
+from _composed import FIRST, Bench, Call, Corpus, average_precision, collected, compared
 from _table import Row
 from numpy.typing import NDArray
 
 import e2vsearch
 from e2vsearch.analysis.evaluation import ranking
-from e2vsearch.analysis.evaluation.recalls import adjective
-from e2vsearch.projections import unit
+from e2vsearch.analysis.evaluation.metrics import adjective
+from e2vsearch.vectors.exact import unit
 
 PAIRS = (("neutral", "anger"), ("neutral", "sadness"), ("happiness", "anger"))
 ORDERS = ("ab", "ba", "aba", "bab")
@@ -22,7 +22,7 @@ FEWEST = 4  # clips of a mood that a voice must have
 PARTS = 8  # that a call is cut into where nothing is warped
 
 
-def courses(corpus: Corpus, seed: int = 0) -> Iterator[tuple[str, str, tuple[str, str], str, list[int]]]:
+def trajectories(corpus: Corpus, seed: int = 0) -> Iterator[tuple[str, str, tuple[str, str], str, list[int]]]:
     """A name, a voice, its two moods, their order and the clips, for every call that the corpus has clips for."""
     rng = np.random.default_rng(seed)
     present = set(corpus.emotions.tolist())
@@ -53,23 +53,23 @@ def stretches(order: str, clips: dict[str, int], rng: np.random.Generator) -> st
 
 
 def trajectory(bench: Bench) -> Iterator[Row]:
-    """Calls of the same course, among all calls and among those of the same two moods."""
-    planned = list(courses(bench.corpus))
+    """Calls of the same trajectory, among all calls and among those of the same two moods."""
+    planned = list(trajectories(bench.corpus))
     truth = {name: (pair, order) for name, _, pair, order, _ in planned}
     calls = [
         Call(name, [bench.corpus.signal(clip) for clip in clips], {"voice": voice})
         for name, voice, _, _, clips in planned
     ]
     with collected(next(bench.folders), bench.encoder, calls) as collection:
-        identifiers = {recording.name: recording.id for recording in collection.find(where=EVERY)}
+        identifiers = {recording.name: recording.id for recording in collection.recordings()}
         parts = {name: in_parts(collection, identifier) for name, identifier in identifiers.items()}
         ways: dict[str, Callable[[str, str], list[str]]] = {
             "plain query": lambda name, where: names(
-                collection.query(identifiers[name], k=EVERYTHING, where=where, exact=True)
+                collection.query(identifiers[name], k=len(calls), where=where, exact=True)
             ),
             "equal parts": lambda name, _: nearest(parts, name),
             "trajectory": lambda name, where: names(
-                collection.query(arc=identifiers[name], k=EVERYTHING, where=where, exact=True)
+                collection.query(trajectory=identifiers[name], k=len(calls), where=where, exact=True)
             ),
         }
         everywhere, ordered, first = ({way: list[float]() for way in ways} for _ in range(3))
@@ -78,7 +78,7 @@ def trajectory(bench: Bench) -> Iterator[Row]:
         own = {voice: [each for each in planned if each[1] == voice] for voice in bench.corpus.everyone}
         asking = [several[at] for several in own.values() for at in rng.permutation(len(several))[: bench.asked]]
         for name, voice, pair, order, _ in asking:
-            others = {each for each, said_by, *_ in planned if said_by != voice}
+            others = {each for each, speaker, *_ in planned if speaker != voice}
             for way, ask in ways.items():
                 found = [each for each in ask(name, f'voice != "{voice}"') if each in others]
                 right = np.array([truth[each] == (pair, order) for each in found])
@@ -89,7 +89,7 @@ def trajectory(bench: Bench) -> Iterator[Row]:
             wanted = np.array([right.sum()]), np.array([alike.sum()])
             random.append(float(ranking.expected_average_precision(*wanted)[0]))
         voices = [voice for _, voice, *_ in asking]
-        head = f"{bench.head}: the same course, {len(asking)} of {len(planned)} calls"
+        head = f"{bench.head}: the same trajectory, {len(asking)} of {len(planned)} calls"
         yield from compared(f"{head}, mAP", everywhere, voices)
         yield from compared(f"{head}, P@{FIRST}", first, voices)
         yield Row(f"{head}, mAP among the same moods: chance", float(np.mean(random)))
@@ -100,8 +100,8 @@ def trajectory(bench: Bench) -> Iterator[Row]:
 def by_name(
     bench: Bench, collection: e2vsearch.Collection, truth: dict[str, tuple[tuple[str, str], str]]
 ) -> Iterator[Row]:
-    """Stations by their names, beside the same names in no order."""
-    found: dict[str, list[float]] = {"emotions": [], "stations": []}
+    """A trajectory of named emotions, beside the same names in no order."""
+    found: dict[str, list[float]] = {"emotions": [], "trajectory": []}
     asked = []
     for pair, order in sorted(set(truth.values())):
         words = dict(zip("ab", map(adjective, pair), strict=True))
@@ -109,18 +109,20 @@ def by_name(
             continue
         asked.append(f"{pair}{order}")
         for way, result in (
-            ("emotions", collection.query(emotion=dict.fromkeys(words.values(), 1.0), k=EVERYTHING, exact=True)),
-            ("stations", collection.query(arc=[words[mood] for mood in order], k=EVERYTHING, exact=True)),
+            ("emotions", collection.query(emotion=dict.fromkeys(words.values(), 1.0), k=len(truth), exact=True)),
+            ("trajectory", collection.query(trajectory=[words[mood] for mood in order], k=len(truth), exact=True)),
         ):
             found[way].append(average_precision(np.array([truth[hit.name] == (pair, order) for hit in result])))
     if asked:
-        yield from compared(f"{bench.head}: stations by name, {len(asked)} courses, mAP", found, asked)
+        yield from compared(f"{bench.head}: trajectory by name, {len(asked)} trajectories, mAP", found, asked)
 
 
 def in_parts(collection: e2vsearch.Collection, identifier: str) -> NDArray[np.float64]:
     """The vector in the middle of each of `PARTS` equal parts of a call's spoken time, ``(PARTS, dim)``."""
     segments = collection.segments(identifier)
-    batch = collection.feed().fetch(np.sort([int(each.id.removeprefix("seg:")) for each in segments]))
+    batch = collection.projections.view().source.fetch(
+        np.sort([int(each.id.removeprefix("seg:")) for each in segments])
+    )
     row = {f"seg:{number}": at for at, number in enumerate(batch.ids.tolist())}
     ends = np.cumsum([each.end_s - each.start_s for each in segments])
     middles = (np.arange(PARTS) + 0.5) / PARTS * ends[-1]

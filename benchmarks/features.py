@@ -1,23 +1,20 @@
-"""What trajectories, references not wanted, named vectors, growth of clusters and the emotion's part each bring.
+"""What trajectories, references to avoid and named vectors each bring.
 
     python benchmarks/features.py
-    python benchmarks/features.py --encoder out/held-out --only trajectory,unwanted --json features.json
+    python benchmarks/features.py --encoder out/held-out --only trajectory,avoid --json features.json
 
 Each is measured against the simpler way to the same answer, on calls composed of acted clips, so that it is known what
 is to be found. The voices of question and answers differ; intervals are over the voices that ask.
 
-* trajectory: calls of two moods in four orders, drawn so that all orders hold as much of each. `arc` beside the plain
-  query by the whole call, and beside eight equal parts of each call compared one by one, without warping.
-* unwanted: `but_not` with a clip of another mood in the asking voice, or with the first wrong hit, as a user would
-  reject it. Beside the plain query, and beside the filter ``emotion != …``.
-* named: another model's vectors attached and fused by weight; the same emotion, and the same emotion and sentence.
-* growth: `map --anomalies` told to find calls that came in the last week. Beside as many calls that are farthest from
-  the mean of those before, and beside the same test on counts of named emotions, without a map.
-* parts: whether `emotion_part` of `explain` ranks hits better than their score does.
+* trajectory: calls of two moods in four orders, drawn so that all orders hold as much of each. Beside the plain query
+  by the whole call, and beside eight equal parts of each call compared one by one, without warping.
+* avoid: a clip of another mood in the asking voice, or the first wrong hit, as a user would reject it. Beside the plain
+  query, and beside the filter ``emotion != …``.
+* named: another model's vectors attached, and weighed in; the same emotion, and the same emotion and sentence.
 
-Of CREMA-D, the fifteen voices that training holds out; growth needs more clips than they have, and takes all. `light`
-as it ships has heard both corpora: `training/train_light.py` makes one to name with `--encoder` that has heard neither
-EMO-DB nor the fifteen. Without corpora, clips are made: that shows that the benchmark runs.
+Of CREMA-D, the fifteen voices that training holds out. `light` as it ships was trained on both
+corpora: `training/train_light.py` makes one for `--encoder` that was trained on neither EMO-DB nor the fifteen. Without
+corpora, clips are made: that shows that the benchmark runs.
 """
 
 from __future__ import annotations
@@ -30,19 +27,15 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import _growth
 import _whisper
 import numpy as np
 from _composed import (
-    EVERY,
-    EVERYTHING,
     FIRST,
     Bench,
     Call,
     Corpus,
     Ints,
     average_precision,
-    between,
     collected,
     compared,
 )
@@ -52,19 +45,19 @@ from numpy.typing import NDArray
 from retrieval import baseline, make, z_scored
 
 import e2vsearch
-from e2vsearch import encoders
-from e2vsearch.analysis.evaluation import chance, ranking
-from e2vsearch.analysis.evaluation.recalls import adjective
+from e2vsearch.analysis.evaluation import ranking
+from e2vsearch.analysis.evaluation.metrics import adjective
+from e2vsearch.encoders import registry
 from e2vsearch.errors import E2vsearchError
-from e2vsearch.projections import unit
+from e2vsearch.vectors.exact import unit
 
 WEIGHTS = (0.25, 0.5, 0.75)
 PENALTIES = (0.25, 0.5, 1.0)
-ASKED, QUICK_ASKED = 4, 2  # clips that each voice asks with
+ASKED, QUICK_ASKED = 4, 2  # clips that each voice queries with
 QUICK_VOICES, QUICK_CLIPS = 3, 6  # and of each mood
-CHECKED = 10  # fused answers of the collection that are compared with the matrix
+CHECKED = 10  # answers of the collection that are compared with the matrix
 _DEFAULT = tuple(Path("../shared/audio") / name for name in ("crema_d", "emodb"))
-_HEARD = {"crema_d", "emodb"}  # by light as it ships
+_TRAINED_ON = {"crema_d", "emodb"}  # by light as it ships
 
 
 # -- clips -----------------------------------------------------------------------------------------------------
@@ -89,7 +82,7 @@ def clips_of(bench: Bench) -> Clips:
     collection = collected(next(bench.folders), bench.encoder, calls)
     found = sorted(
         (int(segment.id.removeprefix("seg:")), clip_of(recording.name))
-        for recording in collection.find(where=EVERY)
+        for recording in collection.recordings()
         for segment in collection.segments(recording.id)[:1]
     )
     ids, clips = (np.array(column) for column in zip(*found, strict=True))
@@ -105,19 +98,19 @@ def clip_of(name: str) -> int:
     return int(name.removeprefix("clip"))
 
 
-def unwanted(bench: Bench, made: Clips) -> Iterator[Row]:
-    """What is wanted and what is not, without and with `but_not`, for both ways of naming an example."""
+def avoid(bench: Bench, made: Clips) -> Iterator[Row]:
+    """What is wanted and what is not, without and with `avoid`, for both ways of naming an example."""
     corpus, rng = bench.corpus, np.random.default_rng(1)
     moods = sorted(set(corpus.emotions.tolist()))
     for example in ("another mood of the voice", "the first wrong hit"):
-        ways = ("plain query", "filter", *(f"but_not {weight}" for weight in PENALTIES))
+        ways = ("plain query", "filter", *(f"avoid {weight}" for weight in PENALTIES))
         wanted_map, wanted_first, bad_first = ({way: list[float]() for way in ways} for _ in range(3))
         voices = []
         for row in made.asking.tolist():
             mood, voice = corpus.emotions[made.clips[row]], str(corpus.voices[made.clips[row]])
             ask = f"seg:{made.ids[row]}"
             where = f'voice != "{voice}"'
-            plain = made.collection.query(ask, k=EVERYTHING, where=where, exact=True)
+            plain = made.collection.query(ask, k=len(made.ids), where=where, exact=True)
             if example == "the first wrong hit":
                 wrong = [hit for hit in plain[:FIRST] if corpus.emotions[clip_of(hit.name)] != mood]
                 if not wrong:
@@ -130,9 +123,11 @@ def unwanted(bench: Bench, made: Clips) -> Iterator[Row]:
             voices.append(voice)
             total = int(((corpus.emotions == mood) & (corpus.voices != voice)).sum())
             narrow = f'{where} and emotion != "{adjective(bad)}"'
-            results = [plain, made.collection.query(ask, k=EVERYTHING, where=narrow, exact=True)]
+            results = [plain, made.collection.query(ask, k=len(made.ids), where=narrow, exact=True)]
             results += [
-                made.collection.query(ask, k=EVERYTHING, where=where, but_not=[(rejected, weight)], exact=True)
+                made.collection.query(
+                    ask, k=len(made.ids), where=where, avoid=[e2vsearch.Reference(rejected, weight)], exact=True
+                )
                 for weight in PENALTIES
             ]
             for way, result in zip(ways, results, strict=True):
@@ -154,7 +149,7 @@ def named(bench: Bench, made: Clips) -> Iterator[Row]:
     models["the encoder's own vectors"] = made.collection.catalog.feed().fetch(made.ids).vectors
     if bench.asked != QUICK_ASKED and _whisper.WEIGHTS.is_file():
         models["Whisper tiny.en"] = z_scored(_whisper.pooled(signals)[:, -1])
-    emotion = unit(made.collection.feed().fetch(made.ids).vectors)
+    emotion = unit(made.collection.projections.view().source.fetch(made.ids).vectors)
     cosines = emotion @ emotion.T
     voices, moods, both = (
         np.unique(column[made.clips], return_inverse=True)[1].astype(np.int32)
@@ -180,60 +175,32 @@ def named(bench: Bench, made: Clips) -> Iterator[Row]:
 
 
 def agreed(bench: Bench, made: Clips, model: str, vectors: NDArray[np.float32], scores: NDArray[np.float64]) -> float:
-    """Share of the first hits of the collection's own fused answers that are those of the matrix."""
-    side = model.replace(" ", "-").replace("'", "").replace(".", "-").lower()
-    made.collection.attach(side, made.ids, vectors)
+    """Share of the first hits of the collection's own answers that are those of the matrix."""
+    name = model.replace(" ", "-").replace("'", "").replace(".", "-").lower()
+    made.collection.named_vectors.attach(name, made.ids, vectors)
     shares = []
     for row in made.asking[:CHECKED].tolist():
         voice = bench.corpus.voices[made.clips[row]]
         asked = made.collection.query(
-            f"seg:{made.ids[row]}", k=FIRST, by="segment", fuse={"emotion": 0.5, side: 0.5}, where=f'voice != "{voice}"'
+            f"seg:{made.ids[row]}",
+            k=FIRST,
+            by="segment",
+            named_vectors={"emotion": 0.5, name: 0.5},
+            where=f'voice != "{voice}"',
         )
         order = np.argsort(-np.where(bench.corpus.voices[made.clips] == voice, -np.inf, scores[row]))[:FIRST]
         shares.append(len({hit.segment for hit in asked} & {f"seg:{made.ids[at]}" for at in order}) / FIRST)
     return float(np.mean(shares))
 
 
-def parts(bench: Bench, made: Clips) -> Iterator[Row]:
-    """Hits ranked by their score, by the emotion's part of it, and by the rest."""
-    corpus = bench.corpus
-    found: dict[str, list[float]] = {"score": [], "emotion_part": [], "rest_part": []}
-    shares, voices = [], []
-    for row in made.asking.tolist():
-        clip = made.clips[row]
-        result = made.collection.query(
-            f"seg:{made.ids[row]}", k=EVERYTHING, where=f'voice != "{corpus.voices[clip]}"', exact=True, explain=True
-        )
-        told = [(hit, hit.why) for hit in result if hit.why is not None and hit.why.emotion_part is not None]
-        if not told:
-            continue
-        columns = {
-            "score": [hit.moment_score for hit, _ in told],
-            "emotion_part": [why.emotion_part or 0.0 for _, why in told],
-            "rest_part": [why.rest_part or 0.0 for _, why in told],
-        }
-        right = np.array([corpus.emotions[clip_of(hit.name)] == corpus.emotions[clip] for hit, _ in told])
-        for name, column in columns.items():
-            found[name].append(average_precision(right[np.argsort(-np.array(column), kind="stable")]))
-        shares.append(float(np.mean(np.array(columns["emotion_part"])[:FIRST] / np.array(columns["score"])[:FIRST])))
-        voices.append(str(corpus.voices[clip]))
-    if not voices:
-        print(f"{bench.head}: no emotions to tell apart, so no emotion_part", file=sys.stderr)
-        return
-    yield from compared(f"{bench.head}: hits of the same emotion, {len(voices)} queries, mAP by", found, voices)
-    codes = np.unique(voices, return_inverse=True)[1]
-    interval = between(chance.interval(np.array(shares), codes, 0))
-    yield Row(f"{bench.head}: emotion_part's share of the score, first {FIRST}", float(np.mean(shares)), interval)
-
-
 # -- all of it -------------------------------------------------------------------------------------------------
 
-TABLES = ("trajectory", "unwanted", "named", "parts", "growth")
-_OF_CLIPS: dict[str, Callable[[Bench, Clips], Iterator[Row]]] = {"unwanted": unwanted, "named": named, "parts": parts}
+TABLES = ("trajectory", "avoid", "named")
+_OF_CLIPS: dict[str, Callable[[Bench, Clips], Iterator[Row]]] = {"avoid": avoid, "named": named}
 
 
 def measure(bench: Bench, only: Sequence[str]) -> Iterator[Row]:
-    """The tables of one corpus that were asked for, but growth, which takes several."""
+    """The tables of one corpus that were asked for."""
     if "trajectory" in only:
         yield from trajectory(bench)
     if not set(_OF_CLIPS).isdisjoint(only):
@@ -248,7 +215,7 @@ def main() -> int:
     """Measure, print, and write the JSON."""
     arguments = parser(__doc__)
     arguments.add_argument("--audio", type=Path, nargs="+", help="labels.csv files or their folders")
-    arguments.add_argument("--encoder", default="light", help="any name that `e2vsearch.encoders.open` knows")
+    arguments.add_argument("--encoder", default="light", help="any name that `e2vsearch.encoders.registry.open` knows")
     arguments.add_argument("--only", default=",".join(TABLES), help="some of %(default)s")
     chosen = arguments.parse_args()
     only = [name for name in chosen.only.split(",") if name in TABLES]
@@ -260,17 +227,15 @@ def main() -> int:
         rows: list[Row] = []
         titles = []
         try:
-            encoder = encoders.open(chosen.encoder)
+            encoder = registry.open(chosen.encoder)
             for path in corpora:
                 corpus = Corpus.of(path)
                 corpus = corpus.few(QUICK_VOICES, QUICK_CLIPS) if chosen.quick else corpus
-                heard = ", heard" if encoder.space.encoder == "light" and corpus.name in _HEARD else ""
-                head = f"{corpus.name}{heard if chosen.encoder == 'light' else ''}"
+                trained_on = ", trained on" if encoder.space.encoder == "light" and corpus.name in _TRAINED_ON else ""
+                head = f"{corpus.name}{trained_on if chosen.encoder == 'light' else ''}"
                 titles.append(f"{head} ({len(corpus.table.rows)} clips, {len(corpus.everyone)} voices)")
                 bench = Bench(corpus, encoder, folders, QUICK_ASKED if chosen.quick else ASKED, head)
                 rows += measure(bench, only)
-            if "growth" in only:
-                rows += _growth.rows(corpora, encoder, folders, quick=chosen.quick)
         except E2vsearchError as error:
             print(error, file=sys.stderr)
             return 1

@@ -1,4 +1,4 @@
-"""`benchmarks/features.py`: made audio, courses whose amounts say nothing of their order, and what each way shows."""
+"""`benchmarks/features.py`: made audio, and trajectories whose amounts of moods do not give away their order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import _composed
-import _growth
 import _trajectory
 import features
 import retrieval
@@ -39,7 +38,7 @@ def test_quick_runs_on_made_audio(
     assert all(set(row) == {"name", "value", "unit", "ratio", "beside"} for row in rows)
     value = {row["name"]: row["value"] for row in rows}
     for way in ("plain query", "equal parts", "trajectory"):
-        assert 0 < value[f"made: the same course, 4 of 8 calls, mAP among the same moods: {way}"] <= 1
+        assert 0 < value[f"made: the same trajectory, 4 of 8 calls, mAP among the same moods: {way}"] <= 1
     assert value["made: log-mel statistics, first 10 of the collection as computed here"] == 1.0
     # the fake encoder has no projection: its own vectors are those that are searched
     assert value["made: the encoder's own vectors, the same emotion, mAP: alone"] == pytest.approx(
@@ -50,7 +49,7 @@ def test_quick_runs_on_made_audio(
 def test_amounts_of_moods_say_nothing_of_their_order(corpus: _composed.Corpus) -> None:
     amounts: dict[str, list[int]] = {order: [] for order in _trajectory.ORDERS}
     for seed in range(40):
-        for _, voice, (one, other), order, clips in _trajectory.courses(corpus, seed):
+        for _, voice, (one, other), order, clips in _trajectory.trajectories(corpus, seed):
             moods = corpus.emotions[clips].tolist()
             runs = [mood for at, mood in enumerate(moods) if at == 0 or moods[at - 1] != mood]
             assert runs == [{"a": one, "b": other}[each] for each in order]
@@ -73,27 +72,3 @@ def test_what_is_compared_is_beside_the_first() -> None:
     rows = list(_composed.compared("of", {"plain": [0.5, 0.5], "more": [1.0, 0.5]}, ["a", "b"]))
     assert [(row.name, row.value, row.ratio) for row in rows] == [("of: plain", 0.5, None), ("of: more", 0.75, 1.5)]
     assert rows[1].beside == "plain, +0.250 (+0.000 to +0.500)"
-
-
-def test_what_comes_is_in_recent_calls_alone_and_known(corpus: _composed.Corpus) -> None:
-    setting = _growth.Setting(mixed=True, kind="angry", share=0.25)
-    calls, planted = _growth.drawn(corpus, [], "calm", setting, np.random.default_rng(0), quick=True)
-    assert len(calls) == _growth.QUICK_BEFORE + _growth.QUICK_RECENT
-    assert len(planted) == 3
-    since = "2024-01-29T12:00"
-    late = {call.name for call in calls if call.metadata["date"] >= since}
-    assert planted <= late
-    assert len(late) == _growth.QUICK_RECENT
-    assert all(len(call.signals) == _growth.CLIPS for call in calls)
-
-
-def test_a_name_that_grew_shows_its_recent_calls() -> None:
-    calls: dict[str, set[str | None]] = {f"before{at}": {"neutral"} for at in range(60)}
-    calls |= {f"late{at}": {"neutral", "angry" if at < 8 else "unsure"} for at in range(20)}
-    recent = {name for name in calls if name.startswith("late")}
-    assert _growth.by_names(calls, recent) == {f"late{at}" for at in range(8)}
-
-
-def test_shown_and_planted_are_held_against_each_other() -> None:
-    assert _growth.judged({"a", "b"}, {"b", "c", "d", "e"}) == _growth.Shown(0.25, 0.5)
-    assert np.isnan(_growth.judged(set(), {"a"}).precision)
