@@ -163,7 +163,7 @@ def test_summary_is_the_mean_and_the_worst() -> None:
 
 def test_what_is_carried_falls_where_it_is_taken_off() -> None:
     made = clips(timbre=2.0)
-    raw, less = (yardstick.carried(made, adapt, triplets=500) for adapt in (adaptation.raw, voices_means))
+    raw, less = (yardstick.nuisance_figures(made, adapt, triplets=500) for adapt in (adaptation.raw, voices_means))
     for side in (raw, less):
         assert side.leak is not None
         assert side.voice is not None
@@ -177,7 +177,7 @@ def test_what_is_carried_falls_where_it_is_taken_off() -> None:
 
 
 def test_without_texts_only_the_voice_is_probed() -> None:
-    found = yardstick.carried(replace(clips(), texts=None), adaptation.raw)
+    found = yardstick.nuisance_figures(replace(clips(), texts=None), adaptation.raw)
     assert found.sentence is None
     assert found.voice is not None
     assert found.triplets == {}

@@ -173,7 +173,7 @@ def classify(
     write(rows, format_=format_, output=output, columns=columns, table=table, whole=asdict(result))
     skipped = f", {result.skipped:,} judged before" if result.skipped else ""
     note(
-        f"{result.classifier} version {result.version} looked at {result.looked_at:,} segments in "
+        f"{result.classifier} version {result.version} looked at {result.scored:,} segments in "
         f"{result.seconds:.1f} s{skipped}: {result.stored:,} surely enough (--min-score {min_score:g})",
         quiet=quiet,
     )

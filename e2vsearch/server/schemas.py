@@ -12,7 +12,7 @@ from fastapi import Path, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from e2vsearch.analysis.labels.types import ClassifiedMoment, ClassifierReport, LabelCount
+from e2vsearch.analysis.labels.types import ClassifiedSegment, ClassifierReport, LabelCount
 from e2vsearch.analysis.maps.types import Cluster, MapOptions, MapSummary
 from e2vsearch.search import query as search
 from e2vsearch.search.query import AudioQuery, Reference
@@ -359,7 +359,7 @@ class Filters:
 class Classification:
     """A classifier's predictions for a recording."""
 
-    segments: list[ClassifiedMoment]
+    segments: list[ClassifiedSegment]
 
 
 @dataclass(frozen=True, slots=True)

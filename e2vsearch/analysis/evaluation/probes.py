@@ -1,9 +1,9 @@
 """Linear probes: how well a classifier predicts the speaker, or the sentence, from vectors.
 
-The leak measures what is near, a probe what the vectors contain at all. The classifier is ridge regression on one-hot labels
-(Hastie, Tibshirani, Friedman: The Elements of Statistical Learning, 2nd ed., 4.2), in closed form; its penalty is the
-one with the least leave-one-out error on the training folds (ibid., 7.10). Accuracy is the mean of the recalls of all
-classes, so that chance is one over their number, however many items each has.
+The leak measures what is near, a probe what the vectors contain at all. The classifier is ridge regression on one-hot
+labels (Hastie, Tibshirani, Friedman: The Elements of Statistical Learning, 2nd ed., 4.2), in closed form; its penalty
+is the one with the least leave-one-out error on the training folds (ibid., 7.10). Accuracy is the mean of the recalls
+of all classes, so that chance is one over their number, however many items each has.
 
 Clips of one sentence resemble each other, so a speaker is predicted from sentences that training did not have, and a
 sentence from speakers that it did not have.
