@@ -7,7 +7,7 @@ equal vectors would look like a good ranking.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,10 +155,4 @@ def expected_average_precision(relevant: NDArray[np.int64], candidates: NDArray[
 
 def joined(parts: Sequence[Ranked]) -> Ranked:
     """Return several blocks' rows as one."""
-    return Ranked(
-        np.concatenate([part.queries for part in parts]),
-        np.concatenate([part.average_precision for part in parts]),
-        np.concatenate([part.precision for part in parts]),
-        np.concatenate([part.chance for part in parts]),
-        np.concatenate([part.share for part in parts]),
-    )
+    return Ranked(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Ranked)))

@@ -13,19 +13,12 @@ from numpy.typing import NDArray
 from e2vsearch.audio import SAMPLING_RATE_HZ
 
 _LINE_HZ = 8_000
-
 _BAND_HZ = (300.0, 3400.0)  # ITU-T G.712's pass band
-
 _EDGE_HZ = 150.0  # width of the slopes beside it
-
 _PACKET = _LINE_HZ // 50  # 20 ms, what nearly all voice over IP sends
-
 _FULL_SCALE = 32_768.0
-
 _BIAS = 132  # G.711's 33 of 14 bits, in 16
-
 _LARGEST = 32_635  # G.711's largest value, in 16 bits
-
 _SPOKEN = 0.01  # of the loudest packet's power; fainter packets are pauses
 
 

@@ -25,11 +25,8 @@ from e2vsearch.types import number_of
 from e2vsearch.vectors.exact import unit
 
 _CANDIDATES = (4, 20)  # of smallest margin for each segment suggested, at least and at most
-
 _SHARE = 0.1  # of all segments, between these two: in a small collection a tenth is uncertain enough
-
 _SAMPLE = 5000  # segments that k-means is fitted to
-
 _EXAMPLES = 500  # the latest, which suggestions differ from
 
 

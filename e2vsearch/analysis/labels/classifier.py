@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.projections.base import softmax
+from e2vsearch.projections.npz import pack
 from e2vsearch.vectors.exact import unit
 
-_DATE = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same classifier gives the same bytes
-
 _MAX_HEADER = 10_000  # bytes; numpy's own limit
-
 _MAX_TEXT = 1 << 20  # bytes of a member that is no array
 
 
@@ -38,15 +36,7 @@ class Model:
 
     def pack(self, text: Mapping[str, bytes] | None = None) -> bytes:
         """Return the classifier as ``.npz`` bytes, with the members of `text` beside the arrays."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in (text or {}).items():
-                archive.writestr(zipfile.ZipInfo(name, _DATE), content)
-            for name, array in (("weights", self.weights), ("bias", self.bias)):
-                member = io.BytesIO()
-                np.lib.format.write_array(member, np.ascontiguousarray(array, "<f4"), allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", _DATE), member.getvalue())
-        return buffer.getvalue()
+        return pack({"weights": self.weights, "bias": self.bias}, text)
 
 
 def unpack(data: bytes, labels: int, dim: int) -> Model:

@@ -33,7 +33,6 @@ DEFAULT_STRENGTH = 0.2
 """C where examples are too few to choose it: the mean of those chosen with 5 examples a label."""
 
 _INNER_FOLDS = 3  # to choose C: 5 changed recall by .003 at most
-
 _LEAST_DEVIATION = 0.1  # of the median: a number almost constant among few examples must not dominate others
 
 _TEMPERATURES = np.geomspace(0.1, 10.0, 201)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from e2vsearch.analysis.labels.fit import Indices, balanced
 
 _DRAWS = 1000  # of the bootstrap
-
 _BINS = 10  # of the calibration error
 
 

@@ -34,7 +34,6 @@ FEW_EXAMPLES, FEW_GROUPS = 5, 3
 """Of a label; with fewer, the report warns that its figures mean little."""
 
 _CONTRAST_SHARE = 5  # unlabelled segments for each example
-
 _CONTRAST_LIMITS = (100, 2000)  # of them, at least and at most, where the collection has so many
 
 
