@@ -105,16 +105,6 @@ class Gain:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """The accuracy of a linear classifier, each class counting the same; see `probes`."""
-
-    accuracy: float
-    chance: float
-    classes: int
-    n: int  # items
-
-
-@dataclass(frozen=True, slots=True)
 class YardstickRow:
     """mAP under one condition, the query's speaker left out: through a projection, and of the encoder's own vectors."""
 
@@ -140,16 +130,6 @@ class YardstickSummary:
     gain: float
     worst: YardstickRow  # the one whose gain is least
     rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class NuisanceFigures:
-    """What vectors contain of speaker and sentence; None where labels do not suffice."""
-
-    leak: Leak | None  # of the speaker
-    triplets: Mapping[TripletKind, float]  # accuracy; chance is 0.5
-    voice: Probe | None  # the speaker, on sentences that training did not have
-    sentence: Probe | None  # on speakers that training did not have
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from e2vsearch.analysis.evaluation import adaptation, splits
 from e2vsearch.analysis.evaluation.adaptation import Adapt
 from e2vsearch.analysis.evaluation.bootstrap import interval
-from e2vsearch.analysis.evaluation.metrics import DRAWS as TRIPLETS
-from e2vsearch.analysis.evaluation.metrics import adjective, measure, ranking_figures, ranking_figures_by
-from e2vsearch.analysis.evaluation.probes import probe
+from e2vsearch.analysis.evaluation.metrics import adjective, ranking_figures, ranking_figures_by
 from e2vsearch.analysis.evaluation.ranking import Ranked
 from e2vsearch.analysis.evaluation.splits import ComposedCalls, Items, Labels
-from e2vsearch.analysis.evaluation.types import NuisanceFigures, Probe, YardstickRow, YardstickSummary
+from e2vsearch.analysis.evaluation.types import YardstickRow, YardstickSummary
 from e2vsearch.errors import SettingsError, TooFewExamples
 from e2vsearch.vectors.exact import unit32
 
@@ -107,34 +105,6 @@ def rows(
         except TooFewExamples as error:
             notes.append(f"{title} is left out: {error}")
     return Yardstick(tuple(found), tuple(notes))
-
-
-def nuisance_figures(clips: EmbeddedClips, adapt: Adapt, *, triplets: int = TRIPLETS, seed: int = 0) -> NuisanceFigures:
-    """Return what vectors of clean clips, adapted to all of these, contain of speaker and sentence.
-
-    Args:
-        clips: without texts, there are neither a sentence probe nor triplets.
-        adapt: as for `rows`; `adaptation.raw` for the encoder's own vectors.
-        triplets: of each kind.
-        seed: of triplets and folds.
-
-    Raises:
-        TooFewExamples: fewer than two emotions.
-    """
-    vectors = clips.vectors["clean"]
-    made = adapt(vectors).apply(vectors)
-    found = measure(
-        made, clips.emotions, clips.speakers, clips.texts, seed, recordings=clips.recordings, draws=triplets
-    )
-    texts = np.full(len(made), "") if clips.texts is None else clips.texts
-    voiced, both = splits.known(clips.speakers), splits.known(clips.speakers) & splits.known(texts)
-    probed, groups = (both, texts[both]) if both.any() else (voiced, None)
-    return NuisanceFigures(
-        leak=found.same_speaker,
-        triplets={kind: each.accuracy for kind, each in found.triplets.items()},
-        voice=_probe(made[probed], clips.speakers[probed], groups, seed),
-        sentence=_probe(made[both], texts[both], clips.speakers[both], seed),
-    )
 
 
 def summary(found: Sequence[YardstickRow]) -> YardstickSummary:
@@ -251,11 +221,3 @@ def _call_scores(made: NDArray[np.float32], calls: ComposedCalls) -> NDArray[np.
 def _speakers(trial: Trial) -> Labels:
     """Return the speaker of each item searched."""
     return trial.speakers[trial.search] if trial.calls is None else trial.calls.speakers
-
-
-def _probe(vectors: NDArray[np.float32], labels: Labels, groups: Labels | None, seed: int) -> Probe | None:
-    """Return the probe, None where labels do not suffice."""
-    try:
-        return probe(vectors, labels, groups, seed)
-    except TooFewExamples:
-        return None
