@@ -94,6 +94,22 @@ def _encoded(segments: list[speech.SpokenSegment], encoder: Encoder) -> Iterator
         yield EmbeddedSegment(segment.channel, segment.start_s, segment.end_s, vector, scores, segment.level_db)
 
 
+Embed = Callable[[audio.AudioSource, Callable[[], Encoder], speech.SpeechOptions], EmbeddedAudio]
+"""Embeds audio: the source, what opens the collection's encoder, how speech is found."""
+
+
+def stored_clip(catalog: Catalog, segment: str, context_s: float) -> audio.Signal:
+    """Return the sound of ``seg:123``, with so many seconds before and after it: ``(1, samples)`` at 16 kHz.
+
+    Raises:
+        NotStored: there is no such segment.
+        AudioError: its file is gone or damaged.
+    """
+    found = recordings.segment(catalog, segment)
+    uri = recordings.recording(catalog, found.recording).uri
+    return audio.cut(uri, max(0.0, found.start_s - context_s), found.end_s + context_s, channel=found.channel)
+
+
 def stored_audio(catalog: Catalog, identifier: str) -> EmbeddedAudio:
     """Return the segments of ``seg:123`` or ``call:45``, with their vectors and scores, in order of time.
 

@@ -55,7 +55,7 @@ class Catalog(CatalogReader):
 
         Args:
             url: ``sqlite:///path`` or ``postgresql://…``.
-            create: make it if there is none.
+            create: make it if there is none, with the folder that it lies in.
             name: for messages, the location of the database by default.
 
         Raises:
@@ -67,6 +67,8 @@ class Catalog(CatalogReader):
         name = name or place(parse_url(url))
         if file is not None and not create and not file.is_file():
             raise NoCollection(f"no collection in {name} - make one with: e2vsearch ingest FOLDER --index {name}")
+        if file is not None and create and file.name:
+            file.parent.mkdir(parents=True, exist_ok=True)
         engine = connect(url)
         try:
             reachable(engine)

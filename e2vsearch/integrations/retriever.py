@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from e2vsearch.access import AllowedFolders
-from e2vsearch.collection import Collection, Embed
+from e2vsearch.collection import Collection
 from e2vsearch.errors import E2vsearchError, PathForbidden, QueryError, SettingsError
+from e2vsearch.pipeline import Embed
 from e2vsearch.search.prototypes import canonical_name
 from e2vsearch.search.query import AudioQuery, Query, Reference, Trajectory
 from e2vsearch.search.reference import suggest_name

@@ -39,15 +39,10 @@ WITHIN = 0.01
 least."""
 
 _FOLDS = 5
-
 _LEAST_SPEAKERS = 4  # two folds, in each a query and somebody else to be found
-
 _LEAST_TEXTS = 4
-
 _LEAST_EXAMPLES = 20
-
 _QUERIES = 500  # of a fold: more change mAP by less than .005
-
 _GALLERY = 4000
 
 

@@ -61,7 +61,6 @@ _HEAD = (
 )
 
 _SPEAKERS = ("regression", "centroids", "shifts")
-
 _MEMBERS = (*_HEAD, "voices.aside", "voices.places", "voices.shifts", "share")  # names in the bytes
 
 

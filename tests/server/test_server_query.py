@@ -27,7 +27,7 @@ from e2vsearch.collection import Collection
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.pipeline import embed_audio, stored_audio
 from e2vsearch.projections import refit
-from e2vsearch.search.compare import compare_audio
+from e2vsearch.search.compare import compare_audio, comparison_view
 from e2vsearch.search.result import QueryResult
 from e2vsearch.types import Comparison
 
@@ -182,8 +182,9 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, clie
         turned = post(client, "/compare", a="call:1", b="call:4")
         assert turned["space"]["projection"] == f"turned@{parts.revision[:12]}"
         assert abs(turned["score"] - raw["score"]) > 1e-3
+        view = comparison_view(None, collection.projections.view(), collection.space, "here")
         sides = ((name, stored_audio(collection.catalog, name)) for name in ("call:1", "call:4"))
-        assert turned["score"] == compare_audio(collection.comparison_view(), *sides).score
+        assert turned["score"] == compare_audio(view, *sides).score
         clip = wav_bytes(speech(2.0, seed=1))
         sent = client.post("/compare/upload", files={"a": ("one.wav", clip), "b": ("two.wav", clip)}).json()
         assert sent["space"]["projection"] == turned["space"]["projection"]
