@@ -66,15 +66,10 @@ _USED = select(ProjectionRow.name, ProjectionRow.revision).join(
 
 
 def used(catalog: CatalogReader) -> tuple[str, str] | None:
-    """Return name and revision of the projection in use, None for raw vectors; every query calls it first."""
-
-    def read() -> tuple[str, str] | None:
-        with catalog.reading() as connection:
-            row = connection.execute(_USED).one_or_none()
-        return None if row is None else (row.name, row.revision)
-
-    catalog.used_projection = catalog.detector.cached(catalog.used_projection, read)
-    return catalog.used_projection[1]
+    """Return name and revision of the projection in use, None for raw vectors."""
+    with catalog.reading() as connection:
+        row = connection.execute(_USED).one_or_none()
+    return None if row is None else (row.name, row.revision)
 
 
 def put(catalog: Catalog, projection: StoredProjection, *, replace: bool = True) -> bool:

@@ -118,7 +118,6 @@ class CatalogReader:
         encoder_source: what `encoders.open` takes to make more vectors of that space.
         detector: of commits.
         filter_cache: segments that met recent filters.
-        used_projection: its name and revision, as `projections.used` read them last.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -129,7 +128,6 @@ class CatalogReader:
         self.space_number: int | None = None  # of `space`, as rows of other tables name it
         self.detector = ChangeDetector(engine)
         self.filter_cache = FilterCache(self.detector)
-        self.used_projection: tuple[Hashable, tuple[str, str] | None] | None = None
         with engine.connect() as connection:
             self.collection_id: str = connection.execute(select(CollectionRow.uuid)).scalar_one()
             self._load_space(connection)
