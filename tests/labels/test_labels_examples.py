@@ -52,7 +52,7 @@ def test_spans_pick_the_moments_in_them(local: Collection, example: str, expecte
         ("seg:999", "not-stored", "seg:999"),
         ("seg:x", "not-stored", "no id"),
         ("call:99", "not-stored", "call:99"),
-        ("call:1@3.1-3.9", "not-stored", "no spoken moment"),
+        ("call:1@3.1-3.9", "not-stored", "holds no segment"),
         ("call:1@9-2", "query", "start comes first"),
         ("nothing.wav", "missing", "nothing.wav"),
         ("http://host/a.wav", "query", "download it"),
@@ -90,7 +90,7 @@ def test_removing(collection: Collection) -> None:
 
 def test_a_stored_file_stands_for_its_segments(heard: Collection, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.wav").write_bytes((tmp_path / "calls" / "one.wav").read_bytes())
-    ids = {each.id for each in heard.segments(heard.find(str(tmp_path / "calls" / "one.wav"))[0].id)}
+    ids = {each.id for each in heard.segments(heard.recordings(str(tmp_path / "calls" / "one.wav"))[0].id)}
     for path in (tmp_path / "calls" / "one.wav", tmp_path / "elsewhere.wav"):
         assert set(heard.labels.add("x", path).examples) == ids
     channel = heard.labels.add("x", f"{tmp_path / 'calls' / 'pair.wav'}@0-10#1").examples
