@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from _sides import M, Side, rows_of
-from _synthetic import Floats, Ints, K, Made
+from _synthetic import Float32s, Ints, K, Made
 
 _NOBODY = 65534
 
@@ -56,7 +56,7 @@ class Pgvector(Side):
         cast = f"halfvec({made.dim})"
         self._query = f"SELECT id FROM made ORDER BY embedding::{cast} <=> %b::{cast} LIMIT {K}"
 
-    def search(self, queries: Floats, setting: int) -> Ints:
+    def search(self, queries: Float32s, setting: int) -> Ints:
         """One by one, as prepared statements."""
         if self._ef != setting:
             self._connection.execute(f"SET hnsw.ef_search = {min(setting, 1000)}")  # its most

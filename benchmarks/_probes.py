@@ -24,13 +24,12 @@ from e2vsearch.analysis.evaluation.splits import Labels
 from e2vsearch.analysis.evaluation.types import Leak, TripletKind
 from e2vsearch.analysis.evaluation.yardstick import EmbeddedClips
 from e2vsearch.errors import TooFewExamples
+from e2vsearch.vectors.exact import Float64s
 
 FOLDS = 5
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """As multiples of the mean variance along a principal direction."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +118,11 @@ def _probe(vectors: NDArray[np.float32], labels: Labels, groups: Labels | None, 
 
 def _scaled(vectors: Floats) -> Floats:
     spread = vectors.std(axis=0)
-    scaled: Floats = (vectors - vectors.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0)
+    scaled: Float64s = (vectors - vectors.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0)
     return scaled
 
 
-def _classified(known: Floats, truth: NDArray[np.int64], classes: int, unknown: Floats) -> NDArray[np.int64]:
+def _classified(known: Float64s, truth: NDArray[np.int64], classes: int, unknown: Float64s) -> NDArray[np.int64]:
     """Return the class of each row of `unknown` by ridge regression on `known`, its penalty by leave-one-out."""
     centre = known.mean(axis=0)
     u, sizes, directions = np.linalg.svd(known - centre, full_matrices=False)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from _pgvector import Pgvector
 from _sides import EF_CONSTRUCTION, PROBES, M, Side, rows_of
-from _synthetic import Floats, Ints, K, Made
+from _synthetic import Float32s, Ints, K, Made
 
 os.environ.setdefault("LANCEDB_LOG", "error")  # read when it is imported; its builder warns by the thousand
 
@@ -40,7 +40,7 @@ class FaissHnsw(Side):
         self._faiss: Any = faiss
         self._index = faiss.read_index(str(folder / "hnsw"))
 
-    def search(self, queries: Floats, setting: int) -> Ints:
+    def search(self, queries: Float32s, setting: int) -> Ints:
         """On all cores for a batch."""
         params = self._faiss.SearchParametersHNSW(efSearch=setting)
         return np.asarray(self._index.search(queries, K, params=params)[1], np.int64)
@@ -68,7 +68,7 @@ class Hnswlib(Side):
         self._index = hnswlib.Index("ip", made.dim)
         self._index.load_index(str(folder / "hnsw"))
 
-    def search(self, queries: Floats, setting: int) -> Ints:
+    def search(self, queries: Float32s, setting: int) -> Ints:
         """On all cores for a batch."""
         self._index.set_ef(setting)
         return np.asarray(self._index.knn_query(queries, K)[0], np.int64)
@@ -102,7 +102,7 @@ class LanceFlat(Side):
 
         self._table = lancedb.connect(str(folder)).open_table("made")
 
-    def search(self, queries: Floats, setting: int) -> Ints:
+    def search(self, queries: Float32s, setting: int) -> Ints:
         """One by one: it takes one query at a time."""
         found = []
         for query in queries:
@@ -148,7 +148,7 @@ class Chroma(Side):
         self._collection = self._client(folder).get_collection("made", embedding_function=None)
         self._ef = 0
 
-    def search(self, queries: Floats, setting: int) -> Ints:
+    def search(self, queries: Float32s, setting: int) -> Ints:
         """All at once; ef is the collection's own."""
         if self._ef != setting:
             import chromadb
@@ -193,7 +193,7 @@ class QdrantEdge(Side):
 
         self._qd, self._shard = qd, qd.EdgeShard.load(str(folder))
 
-    def search(self, queries: Floats, setting: int) -> Ints:
+    def search(self, queries: Float32s, setting: int) -> Ints:
         """All in one request."""
         params = self._qd.SearchParams(hnsw_ef=setting)
         asked = [
@@ -235,7 +235,7 @@ class Zvec(Side):
         self._zvec = zvec
         self._collection = zvec.open(str(folder / "made"), zvec.CollectionOption(read_only=True))
 
-    def search(self, queries: Floats, setting: int) -> Ints:
+    def search(self, queries: Float32s, setting: int) -> Ints:
         """One by one: several in one call are merged into one answer."""
         found = []
         for query in queries:
@@ -282,7 +282,7 @@ class MilvusLite(Side):
         self._client = MilvusClient(str(folder / "made.db"))
         self._client.load_collection("made")
 
-    def search(self, queries: Floats, setting: int) -> Ints:
+    def search(self, queries: Float32s, setting: int) -> Ints:
         """All in one request."""
         params = {"metric_type": "COSINE", "params": {"nprobe": setting}}
         found = self._client.search("made", list(queries), limit=K, search_params=params, output_fields=["id"])

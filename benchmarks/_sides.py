@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from _apart import memory_mb
-from _synthetic import Floats, Ints, K, Made, MadeSource, recall
+from _synthetic import Float32s, Ints, K, Made, MadeSource, recall
 
 from e2vsearch.vectors.faiss.index import FaissEngine
 from e2vsearch.vectors.faiss.ivf import faiss_module
@@ -61,7 +61,7 @@ class Side(ABC):
         """Opens it, ready for `search`."""
 
     @abstractmethod
-    def search(self, queries: Floats, setting: int) -> Ints:
+    def search(self, queries: Float32s, setting: int) -> Ints:
         """The nearest rows of unit queries, ``(q, 20)``."""
 
     def chosen(self, setting: int) -> str:
@@ -101,7 +101,7 @@ class Ours(Side):
         self.index = self._index(made, folder)
         self.index.due()
 
-    def search(self, queries: Floats, setting: int) -> Ints:  # noqa: ARG002 - it has its own
+    def search(self, queries: Float32s, setting: int) -> Ints:  # noqa: ARG002 - it has its own
         """The nearest rows."""
         return self.index.search(queries, K).ids
 
@@ -141,7 +141,7 @@ class Raw:
             else:
                 self._params = faiss.SearchParametersIVF(nprobe=status.nprobe)
 
-    def search(self, query: Floats) -> Ints:
+    def search(self, query: Float32s) -> Ints:
         """The nearest rows of one query, ``(1, dim)``."""
         self._faiss.omp_set_num_threads(1)  # one query is sooner done than a second thread is awake
         if self._index is None:
@@ -243,7 +243,7 @@ def search(side: Side, made: Made, folder: Path, truth: Ints) -> Searched:
     )
 
 
-def one_by_one(queries: Floats, question: Callable[[Floats], T]) -> tuple[list[float], list[T]]:
+def one_by_one(queries: Float32s, question: Callable[[Float32s], T]) -> tuple[list[float], list[T]]:
     """What each query took in ms, and its answer, until the time is over: all once before it counts.
 
     A service has been asked before. Rivals that choose a setting are warm by then, and the first touch of a mapped page
@@ -262,18 +262,18 @@ def one_by_one(queries: Floats, question: Callable[[Floats], T]) -> tuple[list[f
     return spent, answers
 
 
-def asked(side: Side, queries: Floats, setting: int) -> Ints:
+def asked(side: Side, queries: Float32s, setting: int) -> Ints:
     """Answers to all queries, as many at once as the side takes."""
     parts = range(0, len(queries), side.batch)
     return np.concatenate([side.search(queries[start : start + side.batch], setting) for start in parts])
 
 
-def turn_about(side: Side, folder: Path, queries: Floats) -> tuple[float, float, float]:
+def turn_about(side: Side, folder: Path, queries: Float32s) -> tuple[float, float, float]:
     """Median ms of our search, of raw FAISS and of a plain one, each query put to all; NaN for rivals."""
     if not isinstance(side, Ours):
         return math.nan, math.nan, math.nan
     raw = Raw(folder, side.index)
-    all_ways: list[Callable[[Floats], object]] = [lambda query: side.search(query, 0), raw.search]
+    all_ways: list[Callable[[Float32s], object]] = [lambda query: side.search(query, 0), raw.search]
     if raw.has_codes:
         all_ways.append(Raw(folder, side.index, plain=True).search)
     spent: list[list[float]] = [[] for _ in all_ways]
@@ -290,7 +290,7 @@ def turn_about(side: Side, folder: Path, queries: Floats) -> tuple[float, float,
     return ours_ms, raw_ms, plain_ms[0] if plain_ms else math.nan
 
 
-def throughput(side: Side, queries: Floats, setting: int) -> float:
+def throughput(side: Side, queries: Float32s, setting: int) -> float:
     """Queries a second, as many at once as the side takes."""
     done, started = 0, time.perf_counter()
     while (spent := time.perf_counter() - started) < BATCH_S and done < 2 * len(queries):

@@ -27,7 +27,7 @@ _CLUSTERS, _RANK = 1000, 256
 _CHUNK = 16_384  # rows made, read and compared at a time: 64 MiB of 1024-d
 _PER_RECORDING = 100
 
-Floats = NDArray[np.float32]
+Float32s = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
@@ -38,16 +38,16 @@ class Made:
     path: Path  # float32, row by row
     n: int
     dim: int
-    queries: Floats  # (q, dim)
+    queries: Float32s  # (q, dim)
 
-    def chunks(self, rows: int = _CHUNK) -> Iterator[tuple[int, Floats]]:
+    def chunks(self, rows: int = _CHUNK) -> Iterator[tuple[int, Float32s]]:
         """Where each chunk starts, and its vectors: read, not mapped, so that nobody's memory counts the whole file."""
         with self.path.open("rb") as file:
             for start in range(0, self.n, rows):
                 part = np.fromfile(file, np.float32, min(rows, self.n - start) * self.dim)
                 yield start, part.reshape(-1, self.dim)
 
-    def mapped(self) -> Floats:
+    def mapped(self) -> Float32s:
         """All of it, mapped."""
         return np.memmap(self.path, np.float32, "r", shape=(self.n, self.dim)).view(np.ndarray)
 
@@ -69,9 +69,9 @@ def make(path: Path, n: int, dim: int, queries: int, seed: int = 0) -> Made:
     sizes = np.arange(1, _CLUSTERS + 1) ** -0.7
     sizes /= sizes.sum()
 
-    def some(rows: int) -> Floats:
+    def some(rows: int) -> Float32s:
         member = rng.choice(_CLUSTERS, rows, p=sizes)
-        vectors: Floats = (centres[member] + rng.standard_normal((rows, rank), np.float32) * scale) @ basis.T
+        vectors: Float32s = (centres[member] + rng.standard_normal((rows, rank), np.float32) * scale) @ basis.T
         vectors += shared
         vectors += rng.standard_normal((rows, dim), np.float32) * np.float32(0.25 / np.sqrt(dim))
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -83,7 +83,7 @@ def make(path: Path, n: int, dim: int, queries: int, seed: int = 0) -> Made:
     return Made(path, n, dim, some(queries))
 
 
-def nearest(made: Made, queries: Floats, keep: NDArray[np.bool_] | None = None, k: int = K) -> Ints:
+def nearest(made: Made, queries: Float32s, keep: NDArray[np.bool_] | None = None, k: int = K) -> Ints:
     """The exact top k of each query, ``(q, k)`` rows, by comparing all; only rows in the mask `keep`, if there is one.
 
     -1 where fewer are left.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from _sides import one_by_one
-from _synthetic import Floats, Ints, K, Made, recall, recording_of
+from _synthetic import Float32s, Ints, K, Made, recall, recording_of
 
 import e2vsearch
 from e2vsearch.catalog.rows import NewRecording, NewSegment
@@ -35,7 +35,7 @@ def fill(made: Made, folder: Path) -> float:
     return stored_s
 
 
-def _recording(number: int, part: Floats) -> NewRecording:
+def _recording(number: int, part: Float32s) -> NewRecording:
     segments = tuple(NewSegment(0, 5.0 * at, 5.0 * at + 4.0, vector) for at, vector in enumerate(part))
     return NewRecording(
         uri=f"/made/{number}.wav",
@@ -86,7 +86,7 @@ def whole(made: Made, folder: Path, truths: dict[str, Ints]) -> list[Asked]:
         ]
 
 
-def _asked(name: str, queries: Floats, question: Callable[[Floats], Any], truth: Ints | None = None) -> Asked:
+def _asked(name: str, queries: Float32s, question: Callable[[Float32s], Any], truth: Ints | None = None) -> Asked:
     spent, answers = one_by_one(queries, question)
     p50, p95 = np.percentile(spent, [50, 95])
     if truth is None:

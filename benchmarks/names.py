@@ -33,10 +33,10 @@ SURE = 0.8
 CALLS, QUICK_CALLS = 400, 50  # segments
 QUICK_VOICES = 4
 
-Floats = NDArray[np.float64]
+Float64s = NDArray[np.float64]
 
 
-def calibration_error(probabilities: Floats, right: NDArray[np.bool_]) -> float:
+def calibration_error(probabilities: Float64s, right: NDArray[np.bool_]) -> float:
     """Expected calibration error of the likeliest class (Guo et al. 2017), in ten even bins of its probability.
 
     Args:
@@ -48,7 +48,7 @@ def calibration_error(probabilities: Floats, right: NDArray[np.bool_]) -> float:
     return float(sum(gaps))
 
 
-def scored(encoder: Encoder, signals: list[NDArray[np.float32]]) -> Floats:
+def scored(encoder: Encoder, signals: list[NDArray[np.float32]]) -> Float64s:
     """Class probabilities ``(n, classes)`` as a collection of these signals has them."""
     made = [encoder.encode([signal]) for signal in signals]
     packed = encoder.projection()
@@ -58,7 +58,7 @@ def scored(encoder: Encoder, signals: list[NDArray[np.float32]]) -> Floats:
     return np.concatenate([each.scores for each in made if each.scores is not None]).astype(np.float64)
 
 
-def names(encoder: Encoder, probabilities: Floats, signals: list[NDArray[np.float32]]) -> NDArray[np.str_]:
+def names(encoder: Encoder, probabilities: Float64s, signals: list[NDArray[np.float32]]) -> NDArray[np.str_]:
     """What is shown of each signal ``(n,)``."""
     durations = [signal.size / audio.SAMPLING_RATE_HZ for signal in signals]
     found = emotions.named(probabilities, encoder.space.labels, durations, [None] * len(signals))

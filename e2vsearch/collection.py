@@ -3,63 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from copy import copy
-from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from e2vsearch import encoder_check, pipeline, settings
-from e2vsearch.audio import AudioSource, Signal, cut
-from e2vsearch.catalog import recordings
+from e2vsearch.audio import AudioSource, Signal
+from e2vsearch.catalog import backup, recordings
 from e2vsearch.catalog.database import CollectionLocation, locate
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
-from e2vsearch.errors import AnalysisError
 from e2vsearch.index import Index
 from e2vsearch.listing import Listing
+from e2vsearch.named_vectors import NamedVectorSets
 from e2vsearch.projections import recalibrate
 from e2vsearch.projections.view import Views
-from e2vsearch.search.background import BackgroundScores, background_scores
-from e2vsearch.search.compare import ComparisonView, compare_audio, comparison_view
+from e2vsearch.search.background import BackgroundCache
+from e2vsearch.search.compare import compare
 from e2vsearch.search.context import SearchContext
 from e2vsearch.search.execute import execute
-from e2vsearch.search.query import AudioQuery, Query, Reference, identifier_of
+from e2vsearch.search.query import AudioQuery, Query, Reference
 from e2vsearch.search.result import QueryResult
 from e2vsearch.speech import SpeechOptions
+from e2vsearch.status import status
 from e2vsearch.types import Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status, number_of
 from e2vsearch.vectors.engine import IndexOptions
 
 if TYPE_CHECKING:
-    from e2vsearch.analysis.evaluation.types import Condition, Evaluation
+    from e2vsearch.analysis.context import AnalysisContext
+    from e2vsearch.analysis.evaluation.types import Evaluation
     from e2vsearch.analysis.labels import Labels
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.runner import IngestReport
-    from e2vsearch.named_vectors import NamedVectorSets
     from e2vsearch.transfer.export import TransferReport
 
-Embed = Callable[[AudioSource, Callable[[], Encoder], SpeechOptions], EmbeddedAudio]
-"""Embeds audio: the source, what opens the collection's encoder, how speech is found."""
-
-
-def _embed(source: AudioSource, encoder: Callable[[], Encoder], speech: SpeechOptions) -> EmbeddedAudio:
-    return pipeline.embed_audio(source, encoder(), speech)
+Facet = TypeVar("Facet", bound="AnalysisContext")
 
 
 class Collection:
     """Recordings and their segments, to add to and to search. Open it with `e2vsearch.open`.
 
     It may be queried from several threads. Facets hold the verbs that the command line has as groups: `index`,
-    `labels`, `maps`, `projections`, `queue`, `named_vectors`; they are imported when first used.
-
-    Attributes:
-        location: where it lives.
-        catalog: its database.
-        speech: how speech is found and cut, in what is ingested and in references.
-        index: builds, measures and audits the vector index.
+    `named_vectors`, and `labels`, `maps`, `projections`, `queue`, which are imported when first used.
 
     Example:
         >>> import e2vsearch
@@ -77,29 +64,20 @@ class Collection:
         speech: SpeechOptions | None = None,
         index: IndexOptions | None = None,
         encoder: Encoder | None = None,
-        embed: Embed | None = None,
+        embed: pipeline.Embed | None = None,
     ) -> None:
-        """Join the parts of an open collection; `open` finds them.
-
-        Args:
-            location: where it lives.
-            catalog: its database, which `close` closes.
-            options: of which the encoder, device, precision, cache and workers are used.
-            speech: how speech is found and cut.
-            index: how its index is built.
-            encoder: an open one of the collection's space.
-            embed: embeds references and compared clips, within a service's limits.
-        """
+        """Join the parts of an open collection, which `open` finds; `embed` embeds clips within a service's limits."""
         self.location = location
         self.catalog = catalog
         self.speech = speech or SpeechOptions()
         self.settings = options
         index_options = index or IndexOptions(query_log_size=options.asked)
+        self.named_vectors = NamedVectorSets(catalog)
         self._views = Views(catalog, lambda: location.cached(options.cache, catalog.collection_id), index_options)
         self.index = Index(catalog, self._views, index_options)
-        self._embed = embed or _embed
+        self._embed = embed or (lambda source, encoder, speech: pipeline.embed_audio(source, encoder(), speech))
         self._encoder = encoder_check.CheckedEncoder(catalog, options, encoder)
-        self._background: BackgroundScores | None = None
+        self._background_scores = BackgroundCache(catalog, lambda: self._views.current().source)
 
     @classmethod
     def open(
@@ -125,17 +103,13 @@ class Collection:
             index_options: how its index is built.
 
         Raises:
-            NoCollection: there is none, and `create` is not set.
-            CatalogError: its database cannot be used.
+            NoCollection, CatalogError: there is none, and `create` is not set; or its database cannot be used.
         """
-        name = encoder if isinstance(encoder, str) else None
-        given = os.fspath(index) if index is not None else None
-        options = settings.load(index=given, encoder=name, device=device, precision=precision)
+        place = os.fspath(index) if index is not None else None
+        name, opened = (None, encoder) if isinstance(encoder, Encoder) else (encoder, None)
+        options = settings.load(index=place, encoder=name, device=device, precision=precision)
         location = locate(options.index)
-        if create and location.folder is not None:
-            location.folder.mkdir(parents=True, exist_ok=True)
-        catalog = Catalog.open(location.url, create=create, named=location.named)
-        opened = encoder if isinstance(encoder, Encoder) else None
+        catalog = Catalog.open(location.url, create=create, name=location.named)
         return cls(location, catalog, options, speech=speech, index=index_options, encoder=opened)
 
     def close(self) -> None:
@@ -146,17 +120,13 @@ class Collection:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def with_embed(self, embed: Embed) -> Self:
+    def with_embed(self, embed: pipeline.Embed) -> Self:
         """Return the same open collection with another way to embed; closing one closes both."""
         other = copy(self)
         other._embed = embed
-        for facet in ("labels", "maps", "projections"):
-            other.__dict__.pop(facet, None)
         return other
 
     @property
@@ -168,27 +138,13 @@ class Collection:
         """Return the encoder of this collection's space, opened and checked once.
 
         Raises:
-            EncoderError: it cannot be opened.
-            MissingExtra: its packages are not installed.
-            SpaceMismatch: it makes vectors of another space, or not those that it made before.
+            EncoderError, MissingExtra, SpaceMismatch: it cannot be opened, or does not make the vectors it made before.
         """
         return self._encoder.open()
 
     def status(self) -> Status:
         """Return what the collection is, how much it holds, and how its index fares."""
-        from e2vsearch.catalog.named_vectors import listed
-        from e2vsearch.catalog.text_search import transcribed
-
-        space, index, problem = self.catalog.space, None, None
-        if space is not None:
-            try:
-                view = self._views.current()
-                space, index = view.projected(space), view.index.status()
-            except AnalysisError as error:  # damaged, or of an earlier format
-                problem = str(error)
-        counts, words = self.catalog.counts(), transcribed(self.catalog)
-        names = tuple(listed(self.catalog))
-        return Status(self.location.named, self.catalog.collection_id, space, counts, index, words, names, problem)
+        return status(self.catalog, self._views)
 
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""
@@ -202,8 +158,7 @@ class Collection:
             **fields: of `Query`, which says what each means: ``k=20, by="segment", where='queue = "billing"'``.
 
         Raises:
-            QueryError: it cannot be answered.
-            AudioError, EncoderError: a reference that cannot be read or encoded.
+            QueryError, AudioError, EncoderError: it cannot be answered, or a reference cannot be read or encoded.
         """
         query = Query.of(*references, **fields)
         with self._views.pinned() as view:
@@ -224,22 +179,10 @@ class Collection:
         """Return how alike two recordings feel: clips, of which nothing is stored, or ids such as ``call:45``.
 
         Raises:
-            AudioError, EncoderError: one of them cannot be read or encoded.
-            QueryError: one of them has no speech.
+            QueryError, AudioError, EncoderError: one of them has no speech, or cannot be read or encoded.
         """
-        pairs = [(self._name(source), self._embedded(source)) for source in (a, b)]
-        view = self.comparison_view(self.encoder() if self.space is None else None)
-        return compare_audio(view, pairs[0], pairs[1])
-
-    def comparison_view(self, encoder: Encoder | None = None) -> ComparisonView:
-        """Return what clips are compared through here.
-
-        Args:
-            encoder: that embeds the clips, where that may be another than the collection's.
-        """
-        view = None if self.space is None else self._views.current()
-        empty = " holds no recordings yet" if view is None else ""
-        return comparison_view(encoder, view, self.space, f"{self.location.named}{empty}")
+        through = self.encoder() if self.space is None else self._views.current()
+        return compare(a, b, through, self.catalog, self.embed)
 
     def ingest(self, *paths: str | os.PathLike[str], **options: Any) -> IngestReport:
         """Add recordings: files, folders, globs and URLs, see `e2vsearch.ingest.runner.ingest` for all options."""
@@ -261,8 +204,7 @@ class Collection:
             where: only those with a segment that meets this filter.
 
         Raises:
-            NotStored: one of them is not there.
-            BadFilter: `where` does not parse, or names nothing known.
+            NotStored, BadFilter: one of them is not there, or `where` does not parse or names nothing known.
         """
         if not names and where is None:
             return Listing([found for _, found in self.catalog.recordings()])
@@ -274,36 +216,19 @@ class Collection:
         Args:
             names: ids of segments (``seg:123``), or recordings as `recordings` takes them.
             where: only those that meet this filter.
-
-        Raises:
-            NotStored: one of them is not there.
-            BadFilter: `where` does not parse, or names nothing known.
         """
         return Listing(recordings.find_segments(self.catalog, names, where))
 
     def clip(self, segment: str, context_s: float = 0.0) -> Signal:
-        """Return the sound of one stored segment, decoded from its recording: ``(1, samples)`` at 16 kHz.
-
-        Args:
-            segment: ``seg:123``.
-            context_s: seconds before and after it that are returned as well.
+        """Return the sound of ``seg:123``, with so many seconds before and after it: ``(1, samples)`` at 16 kHz.
 
         Raises:
-            NotStored: there is no such segment.
-            AudioError: its file is gone or damaged.
+            NotStored, AudioError: there is no such segment, or its file is gone or damaged.
         """
-        found = recordings.segment(self.catalog, segment)
-        uri = recordings.recording(self.catalog, found.recording).uri
-        start_s = max(0.0, found.start_s - context_s)
-        return cut(uri, start_s, found.end_s + context_s, channel=found.channel)
+        return pipeline.stored_clip(self.catalog, segment, context_s)
 
     def remove(self, *names: str, where: str | None = None) -> int:
-        """Forget recordings, named as `recordings` takes them, and return how many; their files stay.
-
-        Raises:
-            NotStored: one of them is not there.
-            BadFilter: `where` does not parse, or names nothing known.
-        """
+        """Forget recordings, named as `recordings` takes them, and return how many; their files stay."""
         found = recordings.find(self.catalog, names, where)
         return self.catalog.remove([number_of(each.id, "call") for each in found])
 
@@ -313,9 +238,7 @@ class Collection:
         Raises:
             CatalogError: the file is there, or cannot be written; a collection in Postgres, which has pg_dump.
         """
-        from e2vsearch.catalog.backup import backup
-
-        return backup(self.catalog.url, Path(target).expanduser().absolute())
+        return backup.backup(self.catalog.url, Path(target).expanduser().absolute())
 
     def export(self, folder: str | os.PathLike[str]) -> TransferReport:
         """Write the collection to a new folder as plain files, see `e2vsearch.transfer.export`."""
@@ -331,77 +254,43 @@ class Collection:
         self.index.maintain()
         return done
 
-    def evaluate(
-        self,
-        labels: str | os.PathLike[str],
-        projection: str | None = None,
-        *,
-        condition: Condition = "clean",
-        **options: Any,
-    ) -> Evaluation:
-        """Measure how well labelled emotions are found in other voices, see `e2vsearch.analysis.evaluation.evaluate`.
-
-        Clean, stored segments are compared; for telephone copies the encoder embeds the files anew.
-        """
+    def evaluate(self, labels: str | os.PathLike[str], projection: str | None = None, **options: Any) -> Evaluation:
+        """Measure how well labelled emotions are found in other voices, see `analysis.evaluation.evaluate`."""
         from e2vsearch.analysis.evaluation.evaluate import evaluate
 
-        encoder = None if condition == "clean" else self.encoder()
-        options |= {"context": self.projections, "projection": projection, "condition": condition}
-        return evaluate(labels, encoder, **options)
+        if options.get("encoder") is None and options.get("condition", "clean") != "clean":
+            options["encoder"] = self.encoder()
+        return evaluate(labels, context=self.projections, projection=projection, **options)
 
-    @cached_property
+    @property
     def labels(self) -> Labels:
         """Labels of one's own, and the classifiers that are trained on them."""
         from e2vsearch.analysis.labels import Labels
 
-        return Labels(*self._parts())
+        return self._analysis(Labels)
 
-    @cached_property
+    @property
     def maps(self) -> Maps:
         """Maps with clusters."""
         from e2vsearch.analysis.maps import Maps
 
-        return Maps(*self._parts())
+        return self._analysis(Maps)
 
-    @cached_property
+    @property
     def projections(self) -> Projections:
         """Projections that the collection is searched through."""
         from e2vsearch.analysis.projections import Projections
 
-        return Projections(*self._parts())
+        return self._analysis(Projections)
 
-    @cached_property
-    def named_vectors(self) -> NamedVectorSets:
-        """Other models' vectors on segments."""
-        from e2vsearch.named_vectors import NamedVectorSets
-
-        return NamedVectorSets(self.catalog)
-
-    @cached_property
+    @property
     def queue(self) -> Queue:
         """Recordings that wait for workers."""
         from e2vsearch.ingest.queue import Queue
 
-        pin = partial(encoder_check.pin_encoder, self.catalog)
-        owns_index = self.location.folder is not None
-        index = self.index
-        return Queue(self.catalog, self.settings, self.speech, self.encoder, pin, index.maintain, index.due, owns_index)
+        index, owned = self.index, self.location.folder is not None
+        return Queue(self.catalog, self.settings, self.speech, self.encoder, index.maintain, index.due, owned)
 
-    def _parts(self) -> tuple[Any, ...]:
+    def _analysis(self, facet: type[Facet]) -> Facet:
         views = self._views
-        return self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip
-
-    def _background_scores(self) -> BackgroundScores:
-        self._background = background_scores(self.catalog, self._views.current().source, self._background)
-        return self._background
-
-    def _embedded(self, source: AudioQuery) -> EmbeddedAudio:
-        identifier = identifier_of(source)
-        if identifier is not None:
-            return pipeline.stored_audio(self.catalog, identifier)
-        return self.embed(cast(AudioSource, source))
-
-    def _name(self, source: AudioQuery) -> str:
-        return identifier_of(source) or (
-            os.fspath(source) if isinstance(source, str | os.PathLike) else f"{type(source).__name__} audio"
-        )
+        return facet(self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip)

@@ -9,7 +9,7 @@ from e2vsearch.collection import Collection
 from e2vsearch.errors import CatalogError, SettingsError
 from e2vsearch.files import local_path
 from e2vsearch.projections.recalibrate import recalibrate
-from e2vsearch.search.compare import compare_audio, comparison_view
+from e2vsearch.search.compare import compare_audio, comparison_view, encoder_view
 from e2vsearch.types import Comparison
 
 
@@ -40,9 +40,13 @@ def compare(
     options = settings.load(index=given, encoder=encoder, device=device, precision=precision)
     opened = pipeline.encoder_for(options)
     try:
-        with Collection.open(options.index, encoder=opened) as collection:
-            view = collection.comparison_view(opened)
+        collection = Collection.open(options.index, encoder=opened)
     except (CatalogError, SettingsError) as error:  # two clips can be compared without one
-        view = comparison_view(opened, None, None, str(error).partition(" - ")[0])
+        view = encoder_view(opened, str(error).partition(" - ")[0])
+    else:
+        with collection:
+            if collection.space == opened.space:
+                return collection.compare(a, b)
+            view = comparison_view(opened, None, collection.space, collection.location.named)
     embedded = [recalibrate(view.projection, pipeline.embed_audio(local_path(clip), opened)) for clip in (a, b)]
     return compare_audio(view, (os.fspath(a), embedded[0]), (os.fspath(b), embedded[1]))

@@ -1,4 +1,4 @@
-"""Class probabilities of a voice to what is shown of them: a name that is believed, arousal and valence.
+"""Class probabilities become what is shown: the name of an emotion, arousal and valence.
 
 A likeliest class alone is no name. Acted corpora hold as much disgust as plain speech, so classifiers trained on them
 give polite calls the names of strong emotions. A listener believes a name that is clearly likelier than the others, and
@@ -33,7 +33,7 @@ class Rules:
     """When a class is named."""
 
     # Over the second, in probability. Of unheard voices of CREMA-D, by light's held-out encoder, it leaves 24 %
-    # unnamed, and names 82 % of the rest as most raters heard them (benchmarks/names.py).
+    # unnamed, and names 82 % of the rest as most raters do (benchmarks/names.py).
     margin: float = 0.3
     least_s: float = 1.0  # a shorter segment is named `TOO_SHORT`
     least_db: float = -55.0  # dBFS, root mean square: a quieter segment is named `UNSURE`
@@ -73,7 +73,7 @@ def named(
     levels_db: Sequence[float | None],
     rules: Rules = RULES,
 ) -> list[Emotion]:
-    """What is shown of each of n segments.
+    """Return what is shown of each of n segments.
 
     One rule after the other: less than `Rules.least_s` is `TOO_SHORT`; what is quieter than `Rules.least_db` is
     `UNSURE`, and so is what has no class that leads the second by `Rules.margin`. What is left has the name of its
@@ -117,7 +117,7 @@ def named_as_one(
     levels_db: Sequence[float | None],
     rules: Rules = RULES,
 ) -> Emotion:
-    """What is shown of n segments as a whole: of their mean probabilities, weighted by their length.
+    """Return what is shown of n segments as a whole: of their mean probabilities, weighted by their length.
 
     The whole is as long as all of them together, and as loud as if they were one signal.
 
@@ -174,7 +174,7 @@ def _mean(values: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[
 
 
 def _second(wide: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The second largest of each row; 0 where there is only one class."""
+    """Return the second largest of each row; 0 where there is only one class."""
     if wide.shape[1] < 2:
         return np.zeros(len(wide))
     second: NDArray[np.float64] = np.partition(wide, -2, axis=1)[:, -2]

@@ -140,7 +140,7 @@ class CheckedEncoder:
                 name = self._options.encoder or self._catalog.encoder_source or DEFAULT_ENCODER
                 if name == SAVED:
                     raise EncoderError(
-                        f"{self._catalog.named} holds saved vectors, which no encoder here makes - "
+                        f"{self._catalog.name} holds saved vectors, which no encoder here makes - "
                         "query it with an .npy file or a stored id such as seg:1"
                     )
                 precision = self._options.precision or precision_of(self._catalog.space)

@@ -7,7 +7,7 @@ import mmap
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ FileState = tuple[int, int, int]
 
 
 def file_state(path: Path | str) -> FileState:
-    """What a file looks like from outside; 1 us by a string, which every query asks of each file, 5 by a path."""
+    """Return size, time and inode of a file; 1 us by a string, which every query asks of each file, 5 by a path."""
     stat = os.stat(path)  # noqa: PTH116 - see above
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
@@ -38,7 +38,7 @@ def sha256(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Returns when a file's content, or a folder's list of names, is on the disk."""
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
     if os.name == "nt" and path.is_dir():  # a folder cannot be opened there, and NTFS journals renames
         return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
@@ -49,14 +49,14 @@ def sync(path: Path) -> None:
 
 
 def open_mapped(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A file as an array that cannot be written to."""
+    """Map a file as an array that cannot be written to."""
     if shape[0] == 0:  # nothing cannot be mapped
         return np.empty(shape, dtype)
     return np.memmap(path, dtype, "r", shape=shape).view(np.ndarray)
 
 
 def drop_page_cache(array: NDArray[Any]) -> None:
-    """Gives back the memory that pages of a mapped file take in this process; they are read again when touched.
+    """Give back the memory that pages of a mapped file take in this process; they are read again when touched.
 
     Whoever reads a whole file through a map counts all of it as resident, 4 GB for a million vectors.
     """
@@ -67,10 +67,18 @@ def drop_page_cache(array: NDArray[Any]) -> None:
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write a small file so that a reader, or a power cut, finds the old content or the new, never a part."""
+def atomic_write(path: Path, content: bytes | Callable[[Path], object]) -> None:
+    """Write a file so that a reader, or a power cut, finds the old content or the new, never a part.
+
+    Args:
+        path: the file.
+        content: what it holds; or what writes that to another path, which does not exist yet.
+    """
     with atomic_path(path) as aside:
-        aside.write_bytes(content)
+        if isinstance(content, bytes):
+            aside.write_bytes(content)
+        else:
+            content(aside)
 
 
 @contextmanager
@@ -95,7 +103,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
-    """The file that a path or a ``file://`` URI names.
+    """Return the file that a path or a ``file://`` URI names.
 
     Raises:
         QueryError: a URI of another scheme.
@@ -113,7 +121,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 
 
 def uri_scheme(text: str) -> str | None:
-    """The scheme of a URL, lower case; None for a path.
+    """Return the scheme of a URL, lower case; None for a path.
 
     >>> uri_scheme("S3://bucket/a.wav"), uri_scheme("calls/a.wav"), uri_scheme("C:/calls/a.wav")
     ('s3', None, None)
@@ -123,7 +131,7 @@ def uri_scheme(text: str) -> str | None:
 
 
 def stat_of(path: Path) -> os.stat_result:
-    """Size and time of a file.
+    """Return size and time of a file.
 
     Raises:
         AudioNotFound, AudioForbidden: it is not there, or may not be looked at.

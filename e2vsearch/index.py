@@ -36,9 +36,9 @@ class Index:
         """
         return self._views.current().index
 
-    def status(self) -> IndexStatus:
-        """Return what the index is made of, how current it is, and the recall measured."""
-        return self.engine.status()
+    def status(self, *, measure: bool = False) -> IndexStatus:
+        """Return what the index is made of, how current it is, and the recall measured, now if `measure` is set."""
+        return self.engine.status(measure=measure)
 
     def build(
         self,

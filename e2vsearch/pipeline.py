@@ -7,7 +7,7 @@ dropped as soon as it has its vector.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -15,12 +15,13 @@ from e2vsearch import audio, speech
 from e2vsearch.catalog import recordings
 from e2vsearch.catalog.database import locate
 from e2vsearch.catalog.writer import Catalog
+from e2vsearch.emotions import Emotion, named_as_one
 from e2vsearch.encoders import base as encoders
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.registry import SAVED, open_encoder
 from e2vsearch.errors import AudioTooLong, Cancelled, CatalogError, EncoderError, SettingsError
 from e2vsearch.settings import DEFAULT_ENCODER, Settings
-from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, number_of
+from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, Space, number_of, segment_durations
 
 _BATCH_S = 60.0  # speech encoded in one call; at 30 s a signal at most, memory for a handful of them
 
@@ -38,14 +39,14 @@ def embed_audio(
         source: a file, its bytes, or 16 kHz samples; or one of these, opened.
         encoder: what makes the vectors.
         options: how speech is found and cut.
-        stop: asked between blocks.
-        longest_s: how long a recording may be. Its header is asked first, and its samples are counted all the same.
+        stop: whether the result is wanted no more, called between blocks.
+        longest_s: how long a recording may be. Its header is read first, and its samples are counted all the same.
 
     Raises:
         AudioTooLong: it is longer than that.
         AudioError: it cannot be decoded.
         EncoderError: it cannot be encoded.
-        Cancelled: `stop` said so.
+        Cancelled: `stop` returned true.
     """
     if not isinstance(source, audio.OpenAudio):
         with audio.open(source) as opened:
@@ -93,6 +94,22 @@ def _encoded(segments: list[speech.SpokenSegment], encoder: Encoder) -> Iterator
         yield EmbeddedSegment(segment.channel, segment.start_s, segment.end_s, vector, scores, segment.level_db)
 
 
+Embed = Callable[[audio.AudioSource, Callable[[], Encoder], speech.SpeechOptions], EmbeddedAudio]
+"""Embeds audio: the source, what opens the collection's encoder, how speech is found."""
+
+
+def stored_clip(catalog: Catalog, segment: str, context_s: float) -> audio.Signal:
+    """Return the sound of ``seg:123``, with so many seconds before and after it: ``(1, samples)`` at 16 kHz.
+
+    Raises:
+        NotStored: there is no such segment.
+        AudioError: its file is gone or damaged.
+    """
+    found = recordings.segment(catalog, segment)
+    uri = recordings.recording(catalog, found.recording).uri
+    return audio.cut(uri, max(0.0, found.start_s - context_s), found.end_s + context_s, channel=found.channel)
+
+
 def stored_audio(catalog: Catalog, identifier: str) -> EmbeddedAudio:
     """Return the segments of ``seg:123`` or ``call:45``, with their vectors and scores, in order of time.
 
@@ -136,3 +153,12 @@ def encoder_for(options: Settings) -> Encoder:
     if name == SAVED:
         raise EncoderError("saved vectors have no encoder - name one with --encoder light")
     return open_encoder(name or DEFAULT_ENCODER, options.device, precision or "fp32")
+
+
+def emotion_of(space: Space, segments: Sequence[EmbeddedSegment]) -> Emotion | None:
+    """Return the emotion of segments as a whole, None where the encoder has no classes."""
+    scores = [each.scores for each in segments if each.scores is not None]
+    if len(scores) < len(segments):
+        return None
+    levels_db = [each.level_db for each in segments]
+    return named_as_one(np.stack(scores), space.labels, segment_durations(segments).tolist(), levels_db)

@@ -144,7 +144,7 @@ def number_of(identifier: str, kind: Literal["call", "seg"]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class NamedVectors:
-    """A named set of side vectors."""
+    """A set of named vectors: another model's, on segments."""
 
     name: str
     dim: int

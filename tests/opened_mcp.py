@@ -1,4 +1,4 @@
-"""The MCP server as tests reach it."""
+"""The MCP server for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from mcp import Client
 
-TOOLS = {"find_similar", "get_call", "compare", "list_labels", "list_maps", "describe_cluster"}
+TOOLS = {"find_similar", "get_recording", "compare", "list_labels", "list_maps", "describe_cluster"}
 COMMAND = ("-m", "e2vsearch", "mcp", "--encoder", "fake")
 
 

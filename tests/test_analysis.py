@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +9,6 @@ import pytest
 from made import save, silence, speech
 
 import e2vsearch
-from e2vsearch.cli import app
-
-
-def test_a_command_is_a_method() -> None:
-    """CLI verb = Python method: what is said on the command line can be said in Python."""
-    verbs = {"ingest", "query", "compare", "label", "train", "classify", "map", "attach", "detach", "sides"}
-    verbs |= {"status", "evaluate"}
-    typed = {command.name or command.callback.__name__.rstrip("_") for command in app.registered_commands}
-    assert verbs <= typed
-    methods = dict(inspect.getmembers(e2vsearch.Collection, inspect.isfunction))
-    assert verbs <= methods.keys()
-    assert all(methods[verb].__doc__ for verb in verbs)
 
 
 def test_labels_from_example_to_filter(tmp_path: Path) -> None:

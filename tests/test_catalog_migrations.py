@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -183,9 +184,9 @@ def schema(engine: Engine) -> dict[str, Any]:
 
 
 @pytest.fixture
-def former(database_url: str) -> Any:
+def former(empty_database_url: str) -> Any:
     """A database of revision 0006 with rows in every table."""
-    engine = connect(database_url)
+    engine = connect(empty_database_url)
     alembic(engine, "upgrade", "0006")
     rows = former_rows()
     with engine.begin() as connection:
@@ -226,19 +227,22 @@ def test_every_row_is_upgraded_and_comes_back(former: Engine) -> None:
         assert stored(connection) == rows
 
 
-def test_the_upgraded_schema_is_that_of_a_new_collection(former: Engine, other_url: str) -> None:
+def test_the_upgraded_schema_is_that_of_a_new_collection(
+    former: Engine, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     upgrade.upgrade(former)
-    new = connect(other_url)
+    sqlite = former.dialect.name == "sqlite"
+    new = connect(f"sqlite:///{tmp_path / 'new.db'}" if sqlite else request.getfixturevalue("postgres_database")())
     upgrade.upgrade(new)
     assert schema(former) == schema(new)
     new.dispose()
 
 
-def test_an_upgraded_collection_answers_the_same(former: Engine, database_url: str) -> None:
+def test_an_upgraded_collection_answers_the_same(former: Engine, empty_database_url: str) -> None:
     with pytest.raises(SchemaTooOld, match="e2vsearch db upgrade"):
-        Catalog.open(database_url)
+        Catalog.open(empty_database_url)
     upgrade.upgrade(former)
-    with closing(Catalog.open(database_url)) as catalog:
+    with closing(Catalog.open(empty_database_url)) as catalog:
         assert (catalog.collection_id, str(catalog.reference_embedding())) == ("a-uuid", "[1. 2. 3. 4.]")
         found = dict(catalog.segments())
         assert [found[at].label for at in (3, 4, 8)] == ["hesitant", None, "calm"]

@@ -5,16 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer.main
 from command import Run
 from made import damaged, save, silence, speech
 
 import e2vsearch
 from e2vsearch.catalog.schema import SCHEMA_REVISION
+from e2vsearch.cli import app
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,7 @@ def test_query_in_every_format(run: Run, index: Path, calls: Path, tmp_path: Pat
     table = run("query", calls / "one.wav", "--index", index, "--format", "table", "-k", 2)
     assert table.code == 0
     header, first, second = table.out.splitlines()
-    assert header.split() == ["#", "score", "call", "ch", "at", "emotion", "id"]
+    assert header.split() == ["#", "score", "recording", "ch", "at", "emotion", "id"]
     assert first.split()[:4] == ["1", "1.0000", "one", "0"]
     assert second.split()[0] == "2"
     assert "searched 3 segments in" in table.err
@@ -175,30 +180,30 @@ def test_export_and_import(run: Run, index: Path, tmp_path: Path) -> None:
     )
 
 
-def test_transcripts_and_what_is_said(run: Run, calls: Path, index: Path, tmp_path: Path) -> None:
-    said = tmp_path / "said"
-    said.mkdir()
-    (said / "one.srt").write_text(
+def test_transcripts_and_text(run: Run, calls: Path, index: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "transcripts"
+    folder.mkdir()
+    (folder / "one.srt").write_text(
         "1\n00:00:00,200 --> 00:00:02,300\nI want a refund, and I want it now, not next week\n"
     )
-    (said / "two.txt").write_text("我要退款。" * 20, encoding="utf-8")
-    (said / "three.vtt").write_text("hello", encoding="utf-8")
-    (said / "four.srt").write_text("", encoding="utf-8")
+    (folder / "two.txt").write_text("我要退款。" * 20, encoding="utf-8")
+    (folder / "three.vtt").write_text("hello", encoding="utf-8")
+    (folder / "four.srt").write_text("", encoding="utf-8")
     where = ("--index", index, "--encoder", "fake")
-    rehearsed = run("ingest", calls, "--transcripts", said, "--dry-run", *where)
+    rehearsed = run("ingest", calls, "--transcripts", folder, "--dry-run", *where)
     assert "3 transcripts would be joined" in rehearsed.err
-    done = run("ingest", calls, "--transcripts", said, *where)
+    done = run("ingest", calls, "--transcripts", folder, *where)
     assert done.code == 3
     assert "2 transcripts were joined" in done.err
     assert "1 of --transcripts fit no file of this run" in done.err
-    assert f"failed: {said / 'three.vtt'}: has no line such as" in done.err
+    assert f"failed: {folder / 'three.vtt'}: has no line such as" in done.err
     assert [row["reason"] for row in run("failures", "--index", index).rows] == ["transcript"]
 
     table = run("query", calls / "one.wav", "--text", "refund", "--index", index, "-f", "table")
     header, row = table.out.splitlines()
-    assert header.split() == ["#", "score", "call", "ch", "at", "emotion", "said", "id"]
+    assert header.split() == ["#", "score", "recording", "ch", "at", "emotion", "text", "id"]
     assert "I want a refund, and I want it now, not next we…" in row
-    assert "searched 1 of 3 segments saying refund" in table.err
+    assert "searched 1 of 3 segments with the text refund" in table.err
     both = run("query", calls / "one.wav", "--text", "退款", "--where", "agent = Lee", "--index", index)
     assert [hit["name"] for hit in both.rows] == ["two"]
     whole = json.loads(run("query", calls / "one.wav", "--text", "refund", "--index", index, "-f", "json").out)
@@ -209,26 +214,35 @@ def test_transcripts_and_what_is_said(run: Run, calls: Path, index: Path, tmp_pa
     assert "2 segments" in next(line for line in state.out.splitlines() if line.startswith("with transcript"))
 
 
-def test_side_vectors(run: Run, index: Path, calls: Path, tmp_path: Path) -> None:
+def test_named_vectors(run: Run, index: Path, calls: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "text.npy", np.eye(2, 4, dtype=np.float32))
     (tmp_path / "ids.txt").write_text("seg:1\nseg:2\n")
-    assert run("sides", "--index", index).rows == []
-    done = run("attach", "text", tmp_path / "text.npy", "--ids", tmp_path / "ids.txt", "--index", index)
+    assert run("vectors", "list", "--index", index).rows == []
+    done = run("vectors", "attach", "text", tmp_path / "text.npy", "--ids", tmp_path / "ids.txt", "--index", index)
     assert (done.code, done.out) == (0, "")
     assert "attached 2 vectors: text is now on 2, 4-d" in done.err
-    [side] = run("sides", "--index", index).rows
-    assert (side["name"], side["dim"], side["segments"]) == ("text", 4, 2)
+    [found] = run("vectors", "list", "--index", index).rows
+    assert (found["name"], found["dim"], found["segments"]) == ("text", 4, 2)
     assert "text: 4-d, 2 segments" in run("status", "--index", index, "-f", "table").out
 
     np.save(tmp_path / "ref.npy", np.eye(1, 4))
     for reference in ("seg:1", tmp_path / "ref.npy"):
-        query = ("query", calls / "three.wav", "--index", index, "--fuse", f"text=1:{reference}", "--fuse", "emotion=0")
+        query = (
+            "query",
+            calls / "three.wav",
+            "--index",
+            index,
+            "--named-vector",
+            f"text=1:{reference}",
+            "--named-vector",
+            "emotion=0",
+        )
         [first, *rest] = run(*query).rows
         assert first["segment"] == "seg:1"
         assert first["score"] == pytest.approx(1.0)
-        assert [hit["fused"]["text"] for hit in rest] == [0.0, 0.0]
-    table = run("query", "seg:1", "--fuse", "text=0.5", "--index", index, "-f", "table").out.splitlines()
-    assert table[0].split() == ["#", "score", "call", "ch", "at", "emotion", "fused", "id"]
+        assert [hit["named_vector_scores"]["text"] for hit in rest] == [0.0, 0.0]
+    table = run("query", "seg:1", "--named-vector", "text=0.5", "--index", index, "-f", "table").out.splitlines()
+    assert table[0].split() == ["#", "score", "recording", "ch", "at", "emotion", "named", "vectors", "id"]
     assert "text 0.000" in table[1]
     for option, code, says in (
         ("text", 2, "NAME=WEIGHT"),
@@ -236,10 +250,10 @@ def test_side_vectors(run: Run, index: Path, calls: Path, tmp_path: Path) -> Non
         ("sound=1", 1, "there are text"),
         ("text=1:none.npy", 1, "cannot be read"),
     ):
-        wrong = run("query", "seg:1", "--fuse", option, "--index", index)
+        wrong = run("query", "seg:1", "--named-vector", option, "--index", index)
         assert (wrong.code, says in wrong.err) == (code, True), wrong.err
-    assert "dropped text, which 2 segments had" in run("detach", "text", "--index", index).err
-    assert run("detach", "text", "--index", index).code == 1
+    assert "dropped text, which 2 segments had" in run("vectors", "detach", "text", "--index", index).err
+    assert run("vectors", "detach", "text", "--index", index).code == 1
 
 
 def test_labels_of_ones_own_are_shown(run: Run, index: Path) -> None:
@@ -315,3 +329,43 @@ def test_version(run: Run) -> None:
     from e2vsearch import __version__
 
     assert run("--version").out == f"e2vsearch {__version__}\n"
+
+
+def every_command(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """The words that lead to each command, and whether it is a group of others."""
+    below = getattr(command, "commands", {})
+    yield path, bool(below)
+    for name, each in below.items():
+        yield from every_command(each, (*path, name))
+
+
+FACETS = {"index": "index", "projection": "projections", "vectors": "named_vectors", "queue": "queue"}
+METHODS = {"label": "labels.add", "train": "labels.train", "classify": "labels.classify", "map": "maps.build"}
+ABOVE = {"worker", "doctor", "serve", "mcp", "db"}
+"""Of the command line alone: a worker that a signal ends, and what is no verb of an open collection."""
+
+
+def test_a_command_is_a_method(index: Path) -> None:
+    with e2vsearch.open(index) as collection:
+        for path, is_group in every_command(typer.main.get_command(app)):
+            if not path or is_group or path[0] in ABOVE:
+                continue
+            name = ".".join((FACETS.get(path[0], METHODS.get(path[0], path[0])), *path[1:]))
+            method = attrgetter(name.replace("import", "import_"))(collection)
+            assert callable(method), path
+            assert method.__doc__, path
+
+
+def test_help_fits_the_screen_and_ends_in_examples(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    found = dict(every_command(typer.main.get_command(app)))
+    names = {" ".join(path) for path in found}
+    for path, is_group in found.items():
+        text = run(*path, "--help").out
+        assert path or "..." not in text.partition("Commands:")[2]  # the list of commands has a whole sentence of each
+        assert max(map(len, text.splitlines())) <= 80, path
+        examples = [line.split()[1:] for line in text.partition("Examples:\n")[2].splitlines()]
+        assert examples or is_group, path
+        for words in examples:
+            assert words[0] in names, words
+            assert words[: len(path)] == list(path), words

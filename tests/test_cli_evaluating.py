@@ -87,7 +87,7 @@ def test_telephone_copies_stand_side_by_side(run: Run, labels: Path, tmp_path: P
     assert run("evaluate", labels, "--encoder", "fake", "--condition", "all", "-o", out, "--draws", 50).code == 0
     with out.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["heard"] for row in rows} == {"clean", "telephone", "telephone in clean"}
+    assert {row["condition"] for row in rows} == {"clean", "telephone", "telephone in clean"}
     assert all(0 <= float(row["value"]) <= 1 and float(row["chance"]) >= 0 for row in rows)
 
 
@@ -99,7 +99,6 @@ def test_stored_segments_need_no_encoder(run: Run, labels: Path, tmp_path: Path)
     heard = run("evaluate", labels, "--index", index, "--encoder", "fake", "--condition", "telephone", "--draws", 50)
     assert list(heard.rows[0]["figures"]) == ["telephone"]
     for arguments, word in (
-        (("--condition", "telephone"), "name an encoder"),
         (("--projection", "mine"), "mine"),
         (("--encoder", "light"), "fake"),
     ):

@@ -50,7 +50,7 @@ def test_label_says_what_became_of_each(run: Run, index: Path, calls: Path, tmp_
     again = run("label", "certain", "seg:1", "-f", "table")
     assert (again.code, again.out.split()) == (
         0,
-        ["label", "moments", "new", "already", "replaced", "certain", "1", "0", "0", "1"],
+        ["label", "segments", "new", "already", "replaced", "certain", "1", "0", "0", "1"],
     )
     assert "seg:1 was hesitant, is certain" in again.err
     assert run("label", "--list").rows == [
@@ -58,8 +58,8 @@ def test_label_says_what_became_of_each(run: Run, index: Path, calls: Path, tmp_
         {"name": "hesitant", "examples": 4, "classified": 0},
     ]
     assert str(clip) in run("label", "--list", "hesitant", "-f", "table").out
-    assert "took hesitant back from 1 moments" in run("label", "hesitant", clip, "--remove").err
-    assert "took hesitant back from 3 moments" in run("label", "hesitant", "--remove").err
+    assert "removed hesitant from 1 segments" in run("label", "hesitant", clip, "--remove").err
+    assert "removed hesitant from 3 segments" in run("label", "hesitant", "--remove").err
     assert [row["name"] for row in run("label", "--list").rows] == ["certain"]
 
 
@@ -79,7 +79,7 @@ def test_suggest(run: Run, labelled: Path) -> None:
     assert done.rows[0].keys() >= {"recording", "name", "start_s", "end_s", "label", "why"}
     assert f"e2vsearch label {done.rows[0]['label']} {done.rows[0]['segment']}" in done.err
     header = run("label", "--suggest", "-f", "table").out.splitlines()[0]
-    assert header.split() == ["id", "call", "ch", "at", "perhaps", "why"]
+    assert header.split() == ["id", "recording", "ch", "at", "label", "why"]
     assert "nothing left to label where channel = 1" in run("label", "--suggest", "--where", "channel = 1").err
 
 
@@ -98,8 +98,8 @@ def test_train_and_classify(run: Run, labelled: Path, calls: Path, tmp_path: Pat
 
     done = run("classify", "--min-score", 0)
     assert (done.code, sum(row["segments"] for row in done.rows)) == (0, 12)
-    assert "voice version 2 looked at 12 segments" in done.err
-    assert "12 judged before" in run("classify", "voice", "--min-score", 0).err
+    assert "voice version 2 classified 12 segments" in done.err
+    assert "12 classified before" in run("classify", "voice", "--min-score", 0).err
     hits = run("query", "label:low", "--include-self", "--where", 'label = "low"', "--by", "segment").rows
     assert {hit["label"] for hit in hits} == {"low"}
     moments = run("classify", "--audio", calls / "0.wav").rows

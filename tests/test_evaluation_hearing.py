@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -191,7 +192,7 @@ def test_a_collections_projection_is_what_is_compared(corpus: Path, collection: 
     labels = corpus / "meta" / "labels.csv"
     view = np.eye(16, 3, dtype=np.float32)
     mine = LinearProjection("fitted", "mine", np.zeros(16, np.float32), view, view[:, :0], 0.0)
-    kept = StoredProjection(mine.name, mine.kind, mine.revision, mine.pack(), {}, projections.now())
+    kept = StoredProjection(mine.name, mine.kind, mine.revision, mine.pack(), {}, datetime.now(UTC))
     projections.put(collection.catalog, kept)
     raw, named = collection.evaluate(labels), collection.evaluate(labels, "mine")
     expected = evaluate.evaluate(dataset.load_stored(labels, collection.projections), project=mine.apply)

@@ -326,7 +326,7 @@ def test_the_command_without_layers_shows_what_ships(run: Run, labels: Path) -> 
     [
         (("--layers", "--index", "here"), "leave --index out, and name the encoder with --encoder"),
         (("--projections", "--projection", "raw"), "leave --projection out"),
-        (("--layers", "--by", "call"), "leave --by out"),
+        (("--layers", "--by", "recording"), "leave --by out"),
         (("--layers", "--condition", "all"), "leave --condition out"),
         (("--layers",), "light gives one vector a clip and none a block"),
     ],

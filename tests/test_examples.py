@@ -63,7 +63,7 @@ def test_the_readme_shows_what_a_model_is_given(newcomer: Path) -> None:
     from e2vsearch.integrations.documents import describe
 
     [shown] = blocks("text")
-    with Collection.open(newcomer / "index", create=True) as collection:
+    with Collection.open(newcomer / "index") as collection:
         [hit] = collection.query(newcomer / "samples" / "angry.ogg", k=1, where="name = refund-shouting")
         written = describe(hit, collection.space)
     assert Document().differences(shown, written) == []
@@ -105,7 +105,7 @@ def test_the_configuration_starts_a_server(newcomer: Path) -> None:
     async def ask() -> list[str]:
         async with Client(stdio_client(parameters)) as client:
             found = await client.call_tool("find_similar", {"reference": "angry.ogg", "k": 3})
-            return [hit["moment"]["name"] for hit in found.structured_content["hits"]]
+            return [hit["name"] for hit in found.structured_content["hits"]]
 
     agitated = {"refund-shouting", "cancel-angry", "repair-escalating", "parcel-tense", "outage-angry"}
     assert set(asyncio.run(ask())) <= agitated
@@ -114,19 +114,19 @@ def test_the_configuration_starts_a_server(newcomer: Path) -> None:
 def test_the_chain_answers_from_what_it_found(python: Callable[..., str]) -> None:
     pytest.importorskip("langchain_core", reason="the 'langchain' extra is not installed")
     printed = python(CHAIN)
-    question, moments, prompt, answer = re.split(r"^(?:MOMENTS|PROMPT|ANSWER)\b.*\n", printed, flags=re.MULTILINE)
+    question, segments, prompt, answer = re.split(r"^(?:SEGMENTS|PROMPT|ANSWER)\b.*\n", printed, flags=re.MULTILINE)
     assert question.startswith("QUESTION\nWhat do these callers want?")
-    found = re.findall(r"(seg:\d+) +(\S+)", moments)
+    found = re.findall(r"(seg:\d+) +(\S+)", segments)
     assert len(found) == 3
     for segment, name in found:
-        assert f'[{segment}] call "{name}"' in prompt
+        assert f'[{segment}] recording "{name}"' in prompt
         assert f"[{segment}]" in answer
-        [said] = re.findall(rf'\[{segment}\].*\n.*\n.*\n.*\nsaid: (".*")$', prompt, re.MULTILINE)
-        assert said in answer
+        [text] = re.findall(rf'\[{segment}\].*\n.*\n.*\n.*\ntext: (".*")$', prompt, re.MULTILINE)
+        assert text in answer
     assert prompt.rstrip().endswith("Question: What do these callers want?")
 
 
 def test_the_chain_says_so_when_nothing_was_found(python: Callable[..., str]) -> None:
     pytest.importorskip("langchain_core", reason="the 'langchain' extra is not installed")
     options = ("--clip", "emotion:sad", "--where", "channel = 7", "--index", "index")
-    assert "Nothing in the moments" in python(CHAIN, *options)
+    assert "Nothing in the segments" in python(CHAIN, *options)

@@ -188,7 +188,7 @@ def test_vectors_are_replaced_and_go_with_their_segments(collection: Collection,
     [
         ("emotion", ["seg:1"], np.ones((1, 5)), SettingsError, "cannot be called"),
         ("a=b", ["seg:1"], np.ones((1, 5)), SettingsError, "cannot be called"),
-        ("text", ["seg:1"], np.ones((1, 6)), SpaceMismatch, "e2vsearch detach text"),
+        ("text", ["seg:1"], np.ones((1, 6)), SpaceMismatch, "e2vsearch vectors detach text"),
         ("new", ["seg:1", "seg:999"], np.ones((2, 5)), NotStored, "seg:999"),
         ("new", ["call:1"], np.ones((1, 5)), NotStored, "seg:NUMBER"),
         ("new", ["seg:1"], np.ones((2, 5)), VectorFileError, "give one row"),

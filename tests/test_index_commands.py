@@ -27,9 +27,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def index(stored: Path, tmp_path: Path) -> Path:
     from e2vsearch.catalog.backup import backup
-    from e2vsearch.catalog.database import parsed
+    from e2vsearch.catalog.database import parse_url
 
-    backup(parsed(f"sqlite:///{stored}/catalog.db"), tmp_path / "index" / "catalog.db")
+    backup(parse_url(f"sqlite:///{stored}/catalog.db"), tmp_path / "index" / "catalog.db")
     return tmp_path / "index"
 
 

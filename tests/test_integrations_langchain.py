@@ -18,10 +18,12 @@ pytest.importorskip("langchain_core", reason="the 'langchain' extra is not insta
 tests_of_langchain = pytest.importorskip("langchain_tests.integration_tests", reason="langchain-tests is not installed")
 
 import e2vsearch  # noqa: E402
+from e2vsearch.collection import Collection  # noqa: E402
 from e2vsearch.errors import AudioNotFound, BadFilter, QueryError  # noqa: E402
-from e2vsearch.ingest.runner import Collection  # noqa: E402
+from e2vsearch.integrations.documents import describe, metadata  # noqa: E402
 from e2vsearch.integrations.langchain import E2vsearchRetriever  # noqa: E402
-from e2vsearch.search.query import Reference
+from e2vsearch.search.query import Query, Reference  # noqa: E402
+from e2vsearch.search.result import QueryResult  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def collection(place: Path) -> Iterator[Collection]:
-    with e2vsearch.open(place, encoder="fake", create=True) as collection:
+    with e2vsearch.open(place, encoder="fake") as collection:
         yield collection
 
 
@@ -57,23 +59,24 @@ class TestStandard(tests_of_langchain.RetrieversIntegrationTests):  # type: igno
 
 def test_emotions_and_labels_are_queries(tmp_path: Path) -> None:
 
-    with e2vsearch.open(make_collection(tmp_path), encoder="fake", create=True) as collection:
+    with e2vsearch.open(make_collection(tmp_path), encoder="fake") as collection:
         collection.labels.add("hesitant", "seg:12")
         retriever = E2vsearchRetriever(collection=collection, k=4)
         assert len(retriever.invoke("emotion:low")) == 4
-        assert [each.id for each in retriever.invoke("low")] == [each.id for each in retriever.invoke("emotion:low")]
+        with pytest.raises(AudioNotFound, match="did you mean emotion:low"):
+            retriever.invoke("low")
         assert retriever.invoke("label:hesitant")[0].metadata["name"] == "dora"
         [labelled] = retriever.invoke("seg:1", where="label = hesitant")
         assert 'label: "hesitant" 1.00' in labelled.page_content
 
 
-def test_a_document_is_a_moment(collection: Collection) -> None:
-    found = E2vsearchRetriever(collection=collection, k=2, text="refund").invoke("seg:1")
+def test_a_document_is_a_segment(collection: Collection) -> None:
+    found = E2vsearchRetriever(collection=collection, k=2, query_fields={"text": "refund"}).invoke("seg:1")
     assert [document.metadata["name"] for document in found] == ["bela"]
     document = found[0]
     assert document.id == document.metadata["segment"]
-    assert f'said: "{SAID}"' in document.page_content
-    assert document.page_content.startswith(f"[{document.id}] call ")
+    assert f'text: "{SAID}"' in document.page_content
+    assert document.page_content.startswith(f"[{document.id}] recording ")
     assert document.metadata["metadata"] == {"agent": "bela", "queue": "billing", "wait": "5"}
     assert document.metadata["encoder"] == "fake"
     assert document.metadata["exact"] is True
@@ -86,45 +89,71 @@ def test_options_hold_and_can_be_set_anew(collection: Collection) -> None:
     assert len(retriever.invoke("seg:1", k=1)) == 1
     assert [each.metadata["name"] for each in retriever.invoke("seg:1", where="agent = dora")] == ["dora"]
     assert {each.metadata["name"] for each in retriever.invoke("seg:4", by="segment", k=9)} == {"bela", "cora", "dora"}
-    assert len(retriever.invoke("seg:1")) == 3
+    assert len(retriever.invoke("seg:1", text=None, where=None)) == 3
+    retriever.k = 2
+    assert len(retriever.invoke("seg:1")) == 2
     with pytest.raises(TypeError, match="kk"):
         retriever.invoke("seg:1", kk=1)
     with pytest.raises(BadFilter):
         retriever.invoke("seg:1", where="agnet = dora")
 
 
-def test_all_that_a_query_can_say(collection: Collection) -> None:
-    retriever = E2vsearchRetriever(
-        collection=collection, k=9, by="segment", but_not={"seg:5": 0.3}, per={"recording": 1}, explain=True
-    )
-    found = retriever.invoke(["seg:1", "seg:9"], weights=[2, 1], emotion={"low": 0}, emotion_min=0.1)
-    expected = collection.query(
-        ("seg:1", 2.0), ("seg:9", 1.0), avoid=[Reference("seg:5", 0.3)], group_by=("recording",), group_size=1, explain=True, k=9, by="segment",
-        emotion={"low": 0}, min_probability=0.1,
-    )  # fmt: skip
-    assert [each.metadata["score"] for each in found] == [hit.score for hit in expected]
-    assert [each.metadata["percentile"] for each in found] == [hit.percentile for hit in expected]
-    why = found[0].metadata["why"]
-    assert [each["reference"] for each in why["matches"]] == ["seg:1", "seg:9"]
-    assert why["against"][0]["reference"] == "seg:5"
-    assert "of random pairs of moments" in found[0].page_content
-    assert 'unwanted: "seg:5" takes off' in found[0].page_content
-    json.dumps(found[0].metadata, allow_nan=False)
-    by_name = E2vsearchRetriever(collection=collection, k=3)
-    assert [each.id for each in by_name.invoke("", emotion="low")] == [each.id for each in by_name.invoke("low")]
-    course = by_name.invoke("call:2", arc=True)
-    assert [each.metadata["score"] for each in course] == [
-        hit.score for hit in collection.query(trajectory="call:2", k=3)
-    ]
-    assert course[0].metadata["course"][0]["reference"].startswith("seg:")
-    assert by_name.invoke("seg:1")[0].metadata["why"] is None
+def documents_of(found: QueryResult, collection: Collection) -> list[tuple[str, str, dict[str, Any]]]:
+    space = collection.space
+    return [(hit.segment, describe(hit, space), metadata(hit, space, exact=found.exact)) for hit in found]
+
+
+@pytest.mark.parametrize(
+    ("given", "fields", "expected"),
+    [
+        (
+            [Reference("seg:1", 2), "seg:9"],
+            {
+                "avoid": [{"source": "seg:5", "weight": 0.3}], "group_by": ["recording"], "explain": True,
+                "emotion": {"low": 0}, "min_probability": 0.1,
+            },
+            Query(
+                (Reference("seg:1", 2), Reference("seg:9", None)), avoid=(Reference("seg:5", 0.3),),
+                group_by=("recording",), explain=True, emotion={"low": 0}, min_probability=0.1, k=9, by="segment",
+            ),
+        ),
+        ("", {"emotion": "low", "explain": True}, Query(emotion="low", explain=True, k=9, by="segment")),
+        ("call:2", {"trajectory": True, "by": "recording"}, Query(trajectory="call:2", k=9)),
+        ("seg:1", {}, Query(("seg:1",), k=9, by="segment")),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_all_that_a_query_can_say(collection: Collection, given: Any, fields: dict[str, Any], expected: Query) -> None:
+    """Set on the retriever or for one call, it is what `Collection.query` returns."""
+    documents = documents_of(collection.query(expected), collection)
+    own: dict[str, Any] = {"collection": collection, "k": 9, "by": "segment"}
+    lasting = E2vsearchRetriever(**own | {"by": fields.get("by", "segment")}, query_fields=fields_without_by(fields))
+    for found in (lasting.invoke(given), E2vsearchRetriever(**own).invoke(given, **fields)):
+        assert [(each.id, each.page_content, each.metadata) for each in found] == documents
+    json.dumps([each[2] for each in documents], allow_nan=False)
+
+
+def fields_without_by(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "by"}
+
+
+def test_a_least_score(collection: Collection) -> None:
+    retriever = E2vsearchRetriever(collection=collection, min_score=2.0)
+    assert retriever.invoke("seg:1") == []
+    assert len(retriever.invoke("seg:1", min_score=-1.0)) == 4
+
+
+@pytest.mark.parametrize("wrong", [{"kk": 1}, {"k": 3}, {"trajectory": "call:1"}])
+def test_fields_that_make_no_query_are_refused_early(collection: Collection, wrong: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        E2vsearchRetriever(collection=collection, query_fields=wrong)
 
 
 def test_every_kind_of_query_passes_through(collection: Collection) -> None:
     clip = speech(2.0, seed=5, pitch_hz=150.0)
     retriever = E2vsearchRetriever(collection=collection, k=4)
     expected = [each.id for each in retriever.invoke(clip)]
-    vector = collection.embed(clip).moments[0].vector
+    vector = collection.embed(clip).segments[0].vector
     for query in (wav_bytes(clip, subtype="FLOAT"), vector, vector.tolist(), vector[None], [clip], [clip, vector]):
         assert [each.id for each in retriever.invoke(query)] == expected
     uri = Path(collection.recordings("call:2")[0].uri).as_uri()
@@ -177,9 +206,11 @@ def test_it_is_a_link_of_a_chain(collection: Collection) -> None:
     assert "call:1" not in chain.invoke("call:1")
 
 
-def test_side_vectors_are_fused(tmp_path: Path) -> None:
-    with e2vsearch.open(make_collection(tmp_path), encoder="fake", create=True) as collection:
+def test_named_vectors_count(tmp_path: Path) -> None:
+    with e2vsearch.open(make_collection(tmp_path), encoder="fake") as collection:
         last = collection.segments("call:4")[-1].id
         collection.named_vectors.attach("topic", [last], np.ones((1, 2), np.float32))
-        retriever = E2vsearchRetriever(collection=collection, fuse={"topic": (50.0, np.ones(2, np.float32))})
+        retriever = E2vsearchRetriever(
+            collection=collection, query_fields={"named_vectors": {"topic": (50.0, np.ones(2, np.float32))}}
+        )
         assert retriever.invoke("seg:1", k=1)[0].id == last

@@ -23,7 +23,9 @@ import e2vsearch
 from e2vsearch import audio
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, QueryError
+from e2vsearch.integrations.documents import describe, metadata
 from e2vsearch.integrations.llama_index import E2vsearchRetriever
+from e2vsearch.search.query import Query, Reference
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +35,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def collection(place: Path) -> Iterator[Collection]:
-    with e2vsearch.open(place, encoder="fake", create=True) as collection:
+    with e2vsearch.open(place, encoder="fake") as collection:
         yield collection
 
 
 def test_a_node_has_text_audio_and_metadata(collection: Collection) -> None:
-    found = E2vsearchRetriever(collection, k=1, text="refund").retrieve("seg:1")
+    found = E2vsearchRetriever(collection, k=1, query_fields={"text": "refund"}).retrieve("seg:1")
     node: Any = found[0].node
     assert found[0].score == node.metadata["score"]
     assert node.node_id == node.metadata["segment"]
-    assert f'said: "{SAID}"' in node.text_resource.text
+    assert f'text: "{SAID}"' in node.text_resource.text
     assert node.audio_resource.path == Path(node.metadata["uri"])
     assert node.audio_resource.mimetype in ("audio/x-wav", "audio/wav", "audio/vnd.wave")
     json.dumps(node.metadata, allow_nan=False)
@@ -54,16 +56,16 @@ def test_models_read_the_text_alone(collection: Collection) -> None:
     node = E2vsearchRetriever(collection)._node(hit, exact=True)
     assert "\n[seg:9]" in node.get_content(MetadataMode.ALL)
     for mode in (MetadataMode.LLM, MetadataMode.EMBED, MetadataMode.NONE):
-        assert node.get_content(mode).startswith(f"[{hit.segment}] call ")
+        assert node.get_content(mode).startswith(f"[{hit.segment}] recording ")
         assert "\n[seg:9]" not in node.get_content(mode)
 
 
-def test_the_moments_own_sound(collection: Collection) -> None:
+def test_the_segments_own_sound(collection: Collection) -> None:
     [found] = E2vsearchRetriever(collection, k=1, clips=True).retrieve("seg:1")
     node: Any = found.node
     assert node.audio_resource.mimetype == "audio/wav"
-    heard = audio.read(base64.b64decode(node.audio_resource.data))
-    assert heard.shape == collection.clip(node.node_id).shape
+    sound = audio.read(base64.b64decode(node.audio_resource.data))
+    assert sound.shape == collection.clip(node.node_id).shape
 
 
 def test_a_question_beside_its_reference(collection: Collection) -> None:
@@ -73,7 +75,7 @@ def test_a_question_beside_its_reference(collection: Collection) -> None:
     assert [each.node_id for each in by_reference] == [each.node_id for each in retriever.retrieve("seg:1")]
     several = retriever.retrieve(QueryBundle(question, custom_embedding_strs=["seg:1", "call:2"]))
     assert len(several) == 2
-    vector = collection.embed(speech(2.0)).moments[0].vector.tolist()
+    vector = collection.embed(speech(2.0)).segments[0].vector.tolist()
     assert len(retriever.retrieve(QueryBundle(question, embedding=vector))) == 2
     with pytest.raises((AudioNotFound, QueryError)):
         retriever.retrieve(question)
@@ -81,25 +83,43 @@ def test_a_question_beside_its_reference(collection: Collection) -> None:
         retriever.retrieve("")
 
 
-def test_all_that_a_query_can_say(collection: Collection) -> None:
-    retriever = E2vsearchRetriever(
-        collection, k=9, by="segment", weights=[2, 1], but_not=["seg:5"], emotion={"low": 0}, emotion_min=0.1,
-        per={"recording": 2}, explain=True,
-    )  # fmt: skip
-    found = retriever.retrieve(QueryBundle("Why?", custom_embedding_strs=["seg:1", "seg:9"]))
-    expected = collection.query(
-        ("seg:1", 2.0), ("seg:9", 1.0), avoid=["seg:5"], group_by=("recording",), group_size=2, k=9, by="segment",
-        emotion={"low": 0}, min_probability=0.1,
-    )  # fmt: skip
-    assert [each.score for each in found] == [hit.score for hit in expected]
-    node: Any = found[0].node
-    assert node.metadata["why"]["against"][0]["reference"] == "seg:5"
-    assert 0 <= node.metadata["percentile"] <= 100
-    assert "of random pairs of moments" in node.get_content(MetadataMode.LLM)
-    by_name = E2vsearchRetriever(collection, k=2, emotion="low").retrieve("")
-    assert [each.score for each in by_name] == [hit.score for hit in collection.query("emotion:low", k=2)]
-    course = E2vsearchRetriever(collection, k=2, arc=True).retrieve("call:2")
-    assert [each.score for each in course] == [hit.score for hit in collection.query(trajectory="call:2", k=2)]
+@pytest.mark.parametrize(
+    ("strings", "fields", "expected"),
+    [
+        (
+            ["seg:1", "seg:9"],
+            {
+                "avoid": ["seg:5"], "emotion": {"low": 0}, "min_probability": 0.1, "group_by": ["recording"],
+                "group_size": 2, "explain": True,
+            },
+            Query(
+                ("seg:1", "seg:9"), avoid=("seg:5",), emotion={"low": 0}, min_probability=0.1, group_by=("recording",),
+                group_size=2, explain=True, k=9,
+            ),
+        ),
+        ([{"source": "seg:1", "weight": 2}, "seg:9"], {}, Query((Reference("seg:1", 2), Reference("seg:9")), k=9)),
+        ([""], {"emotion": "low"}, Query(emotion="low", k=9)),
+        (["call:2"], {"trajectory": True, "explain": True}, Query(trajectory="call:2", explain=True, k=9)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_all_that_a_query_can_say(
+    collection: Collection, strings: list[Any], fields: dict[str, Any], expected: Query
+) -> None:
+    retriever = E2vsearchRetriever(collection, k=9, query_fields=fields)
+    found: list[Any] = retriever.retrieve(QueryBundle("Why?", custom_embedding_strs=strings))
+    hits, space = collection.query(expected), collection.space
+    assert [(each.score, each.node.text_resource.text, each.node.metadata) for each in found] == [
+        (hit.score, describe(hit, space), metadata(hit, space, exact=hits.exact)) for hit in hits
+    ]
+
+
+def test_own_fields(collection: Collection) -> None:
+    retriever = E2vsearchRetriever(collection, k=3, by="segment", where="agent = bela", min_score=0.5)
+    expected = collection.query("seg:1", k=3, by="segment", where="agent = bela")
+    assert [each.score for each in retriever.retrieve("seg:1")] == [h.score for h in expected if h.score >= 0.5]
+    with pytest.raises(TypeError, match="k is a parameter by itself"):
+        E2vsearchRetriever(collection, query_fields={"k": 3})
 
 
 async def test_async_leaves_the_loop_free(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The MCP server as its clients meet it: the command over stdio, every tool, the sound of a moment."""
+"""The MCP server as a client uses it: the command over stdio, every tool, the sound of a segment."""
 
 from __future__ import annotations
 
@@ -25,12 +25,17 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.server import MCPServer
 from mcp.shared.exceptions import MCPError
 from opened_mcp import COMMAND, TOOLS, connected
+from pydantic import TypeAdapter
 
 import e2vsearch
 from e2vsearch import audio
 from e2vsearch.integrations.mcp import make_server
+from e2vsearch.integrations.mcp.results import MAX_MATCHES
 from e2vsearch.integrations.mcp.tools import MAX_CLIP_BYTES, MAX_CLIP_S
 from e2vsearch.integrations.retriever import CollectionSource
+from e2vsearch.search.query import Query
+from e2vsearch.search.result import QueryResult
+from e2vsearch.types import Recording, Segment, Space
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +68,12 @@ def over_stdio(place: Path, *options: str) -> Any:
     return stdio_client(StdioServerParameters(command=sys.executable, args=arguments, env=keep, cwd=place))
 
 
+def shown(result: QueryResult) -> dict[str, Any]:
+    """The result as the tool answers it, less the time that it took."""
+    fields = asdict(result) | {"seconds": 0.0, "encoder": "fake"}
+    return dict(json.loads(json.dumps(fields)))
+
+
 def said(result: Any) -> str:
     return "\n".join(block.text for block in result.content if block.type == "text")
 
@@ -87,14 +98,13 @@ async def test_a_client_lists_and_calls_every_tool(mapped: Path) -> None:
         found = await client.call_tool("find_similar", {"reference": "anna.wav", "k": 2, "where": "channel = 0"})
         assert not found.is_error, said(found)
         hits = found.structured_content["hits"]
-        assert [len(hits), hits[0]["moment"]["name"], hits[0]["metadata"]["agent"]] == [2, "anna", "anna"]
+        assert [len(hits), hits[0]["name"], hits[0]["metadata"]["agent"]] == [2, "anna", "anna"]
         assert found.structured_content["where"] == "channel = 0"
         assert found.structured_content["encoder"] == "fake"
         assert said(found).count("[seg:") == 2
 
-        call = await client.call_tool("get_call", {"call": hits[0]["moment"]["call"]})
-        assert [moment["name"] for moment in call.structured_content["moments"]] == ["anna"] * 3
-        assert call.structured_content["total"] == 3
+        whole = (await client.call_tool("get_recording", {"recording": hits[0]["recording"]})).structured_content
+        assert [whole["recording"]["name"], whole["total"], len(whole["segments"])] == ["anna", 3, 3]
 
         compared = await client.call_tool("compare", {"a": "call:1", "b": str(calls / "anna.wav")})
         assert compared.structured_content["score"] == pytest.approx(1.0, abs=1e-3)
@@ -117,14 +127,13 @@ async def test_a_client_lists_and_calls_every_tool(mapped: Path) -> None:
         templates = (await client.list_resource_templates()).resource_templates
         assert [each.uri_template for each in templates] == ["e2vsearch://segment/{number}/audio.wav"]
         link = next(block for block in found.content if block.type == "resource_link")
-        assert link.uri == hits[0]["moment"]["clip"]
+        assert link.uri == f"e2vsearch://segment/{hits[0]['segment'][4:]}/audio.wav"
         [clip] = (await client.read_resource(str(link.uri))).contents
         assert clip.mime_type == "audio/wav"
-        heard = audio.read(base64.b64decode(clip.blob))
-        moment = hits[0]["moment"]
-        assert heard.shape[0] == 1
-        assert heard.shape[1] / 16_000 == pytest.approx(moment["end_s"] - moment["start_s"], abs=0.001)
-        assert np.abs(heard).max() > 0.05
+        sound = audio.read(base64.b64decode(clip.blob))
+        assert sound.shape[0] == 1
+        assert sound.shape[1] / 16_000 == pytest.approx(hits[0]["end_s"] - hits[0]["start_s"], abs=0.001)
+        assert np.abs(sound).max() > 0.05
 
 
 async def test_paths_outside_the_roots_are_refused(place: Path, tmp_path: Path) -> None:
@@ -149,10 +158,11 @@ async def test_paths_outside_the_roots_are_refused(place: Path, tmp_path: Path) 
 def test_stdout_carries_the_protocol_alone(place: Path) -> None:
     """Even where a request fails: each line is a message, and what went wrong is not told to the client at length."""
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "0"}}
+    wrong = {"name": "get_recording", "arguments": {"recording": "x"}}
     messages: list[dict[str, Any]] = [
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
-        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "get_call", "arguments": {"call": "x"}}},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": wrong},
     ]
     command = [sys.executable, *COMMAND, "--index", str(place)]
     with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True, cwd=place) as server:
@@ -185,107 +195,78 @@ def test_a_missing_collection_is_one_line(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def server(place: Path) -> Iterator[MCPServer[Any]]:
     """One that may read no folder, in this process."""
-    with e2vsearch.open(place, encoder="fake", create=True) as collection:
+    with e2vsearch.open(place, encoder="fake") as collection:
         yield make_server(CollectionSource(collection, roots=()))
 
 
-async def test_a_clip_in_base64(server: MCPServer[Any]) -> None:
+async def test_a_clip_in_base64(server: MCPServer[Any], place: Path) -> None:
+    data = wav_bytes(speech(2.0, pitch_hz=190.0))
+    with e2vsearch.open(place, encoder="fake") as collection:
+        expected = shown(collection.query(data, k=2, explain=True))
     async with connected(server) as client:
-        clip = encoded(wav_bytes(speech(2.0, pitch_hz=190.0)))
-        for sent in (clip, f"data:audio/wav;base64,{clip}"):
-            found = await client.call_tool("find_similar", {"audio_base64": sent, "k": 1})
-            assert len(found.structured_content["hits"]) == 1
-
-
-async def test_emotions_by_name(server: MCPServer[Any]) -> None:
-    async with connected(server) as client:
-        named = (await client.call_tool("find_similar", {"reference": "emotion:low"})).structured_content
-        bare = (await client.call_tool("find_similar", {"reference": "low"})).structured_content
-        assert [hit["moment"]["segment"] for hit in bare["hits"]] == [hit["moment"]["segment"] for hit in named["hits"]]
-        assert len(bare["hits"]) == 4
+        for sent in (encoded(data), f"data:audio/wav;base64,{encoded(data)}"):
+            found = await client.call_tool("find_similar", {"audio_base64": sent, "k": 2, "explain": True})
+            assert {**found.structured_content, "seconds": 0.0} == expected
 
 
 async def test_words_said(server: MCPServer[Any]) -> None:
     async with connected(server) as client:
         found = await client.call_tool("find_similar", {"reference": "seg:1", "text": "refund", "by": "segment"})
-        assert {hit["moment"]["text"] for hit in found.structured_content["hits"]} == {SAID}
-        assert f'said: "{SAID}"' in said(found)
+        assert {hit["text"] for hit in found.structured_content["hits"]} == {SAID}
+        assert f'text: "{SAID}"' in said(found)
         nothing = await client.call_tool("find_similar", {"reference": "seg:1", "text": "zebra"})
         assert (nothing.is_error, nothing.structured_content["hits"]) == (False, [])
         assert said(nothing).startswith("Nothing found")
 
 
 async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
+    """Every field of the answer is that of `Collection.query`."""
     from e2vsearch.catalog import labels
 
     place, calls = make_collection(tmp_path), tmp_path / "calls"
-    with e2vsearch.open(place, encoder="fake", create=True) as collection:
+    anna, bela = str(calls / "anna.wav"), str(calls / "bela.wav")
+    names = {anna: "anna.wav", bela: "bela.wav"}  # files by the names that the client has for them
+    mixed = {"low": 2.0, "tired": -0.3}
+    with e2vsearch.open(place, encoder="fake") as collection:
         labels.add_examples(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
         async with connected(make_server(CollectionSource(collection, roots=[calls]))) as client:
 
-            async def find(**asked: Any) -> tuple[dict[str, Any], str]:
-                found = await client.call_tool("find_similar", asked)
+            async def find(expected: Query, **arguments: Any) -> str:
+                found = await client.call_tool("find_similar", arguments)
                 assert not found.is_error, said(found)
-                return found.structured_content, said(found)
+                answer = {**found.structured_content, "seconds": 0.0}
+                assert answer == shown(collection.query(expected).with_reference_names(names))
+                assert str(calls) not in json.dumps([{**hit, "uri": ""} for hit in answer["hits"]])
+                assert str(calls) not in said(found)
+                return said(found)
 
-            more = {
-                "by": "segment",
-                "k": 9,
-                "explain": True,
-                "emotion": {"low": 2.0, "tired": -0.3},
-                "emotion_min": 0.1,
-            }
-            found, text = await find(reference="anna.wav", but_not=["seg:8", "bela.wav"], per_recording=2, **more)
-            expected = collection.query(
-                calls / "anna.wav", avoid=["seg:8", calls / "bela.wav"], group_by=("recording",), group_size=2, **more
-            )
-            assert [hit["score"] for hit in found["hits"]] == [hit.score for hit in expected]
-            assert [hit["percentile"] for hit in found["hits"]] == [hit.percentile for hit in expected]
-            hit, best = found["hits"][0], expected[0]
-            assert best.why is not None
-            # files by the names that the client has for them
-            assert [each["reference"] for each in hit["why"]["against"]] == ["seg:8", "bela.wav", "label:tired"]
-            assert {each["reference"] for each in hit["why"]["matches"]} == {"anna.wav", "emotion:low"}
-            assert hit["why"]["emotion_part"] == best.why.emotion_part
-            assert str(calls) not in json.dumps([each["why"] for each in found["hits"]])
+            text = await find(
+                Query(
+                    (anna,), avoid=("seg:8", bela), emotion=mixed, min_probability=0.1, group_by=("recording",),
+                    group_size=2, by="segment", k=9, explain=True,
+                ),
+                reference="anna.wav", avoid=["seg:8", "bela.wav"], emotion=mixed, min_probability=0.1,
+                group_by=["recording"], group_size=2, by="segment", k=9, explain=True,
+            )  # fmt: skip
             first = text.split("\n\n")[0].splitlines()
-            names = (
-                "similarity",
-                "emotions (by fake)",
-                "this moment",
-                "in the reference and here",
-                "matched",
-                "unwanted",
-            )
-            assert tuple(line.partition(":")[0] for line in first[1:7]) == names
-            assert re.search(r": similarity [\d.-]+, nearer than [\d.]+ % of random pairs of moments(;|$)", first[3])
-            assert f'"bela.wav" takes off {best.why.avoided[1].penalty:.2f}' in first[6]
-            assert str(calls) not in text
-
-            mixed, _ = await find(emotion={"low": 1, "tired": -0.5}, k=4)
-            assert [each["score"] for each in mixed["hits"]] == [
-                hit.score for hit in collection.query(emotion={"low": 1, "tired": -0.5}, k=4)
-            ]
-            for arc in ("call:2", "bela.wav"):
-                course, text = await find(arc=arc, k=2)
-                assert len(course["hits"][0]["course"]) >= 3
-                assert course["hits"][0]["course"][0]["reference"].startswith("seg:" if arc == "call:2" else "bela.wav")
-                assert "\ncourse: " in text
-            stations, text = await find(arc="low, label:tired")
-            expected = collection.query(trajectory=["low", "label:tired"], k=5)
-            assert [each["score"] for each in stations["hits"]] == [hit.score for hit in expected]
-            assert '"emotion:low" met at 00:0' in text
-            plain, text = await find(reference="seg:1")
-            assert [plain["hits"][0][name] for name in ("percentile", "why", "course")] == [None, None, []]
+            assert [line.partition(":")[0] for line in first[1:7]] == [
+                "similarity", "emotions (by fake)", "this segment", "in the reference and here", "matched", "avoided",
+            ]  # fmt: skip
+            assert re.search(r": similarity [\d.-]+, nearer than [\d.]+ % of random pairs of segments$", first[3])
+            assert '"bela.wav" takes off ' in first[6]
+            text = await find(Query(("seg:1",), k=5, exact=True, text="refund", where="channel = 0"),
+                              reference="seg:1", exact=True, text="refund", where="channel = 0")  # fmt: skip
             assert "nearer than" not in text
+            await find(Query(emotion={"low": 1, "tired": -0.5}, k=4), emotion={"low": 1, "tired": -0.5}, k=4)
+            for given, trajectory in (("call:2", "call:2"), ("bela.wav", bela), ("low, label:tired",) * 2):
+                text = await find(Query(trajectory=trajectory, k=2), trajectory=given, k=2)
+                assert "\nalignment: " in text
 
 
 async def test_a_long_reference_is_explained_in_short(tmp_path: Path) -> None:
     from datetime import timedelta
 
     from e2vsearch.catalog.rows import NewRecording, NewSegment
-    from e2vsearch.integrations.mcp.results import MAX_MATCHES
-    from e2vsearch.types import Space
 
     rng = np.random.default_rng(0)
     with e2vsearch.open(tmp_path / "long", create=True) as collection:
@@ -298,13 +279,13 @@ async def test_a_long_reference_is_explained_in_short(tmp_path: Path) -> None:
             names = f"/{number}.wav", str(number), f"{number:064x}"
             collection.catalog.store(NewRecording(*names, 1, 1, when, 100.0, 1, 8000, "WAV", segments, {}))
         async with connected(make_server(CollectionSource(collection, roots=()))) as client:
-            found = await client.call_tool("find_similar", {"arc": "call:1", "explain": True})
+            found = await client.call_tool("find_similar", {"trajectory": "call:1", "explain": True})
             [hit] = found.structured_content["hits"]
-            whole = collection.query("call:1", trajectory=None, explain=True)[0].why
+            whole = collection.query("call:1", explain=True)[0].why
             assert whole is not None
             assert len(whole.matches) == 50
-            assert [len(hit["course"]), len(hit["why"]["matches"])] == [MAX_MATCHES, MAX_MATCHES]
-            times = [each["reference_start_s"] for each in hit["course"]]
+            assert [len(hit["alignment"]), len(hit["why"]["matches"])] == [MAX_MATCHES, MAX_MATCHES]
+            times = [each["reference_start_s"] for each in hit["alignment"]]
             assert times == sorted(times)
             assert [times[0], times[-1]] == [0.0, 98.0]
             cosines = [each["cosine"] for each in hit["why"]["matches"]]
@@ -327,24 +308,28 @@ SENT = {
     ("tool", "arguments", "told"),
     [
         ("find_similar", {}, "one of them, or else an emotion"),
-        ("find_similar", {"reference": "seg:1", "audio_base64": "UklGRg=="}, "a reference, audio_base64 or arc, one"),
-        ("find_similar", {"reference": "seg:1", "arc": "call:1"}, "one of them"),
-        ("find_similar", {"but_not": ["seg:1"]}, "or else an emotion"),
+        (
+            "find_similar",
+            {"reference": "seg:1", "audio_base64": "UklGRg=="},
+            "audio_base64 or trajectory, one",
+        ),
+        ("find_similar", {"reference": "seg:1", "trajectory": "call:1"}, "one of them"),
+        ("find_similar", {"avoid": ["seg:1"]}, "or else an emotion"),
         ("find_similar", {"emotion": {"low": -1}}, "only taken off"),
         ("find_similar", {"emotion": {"bored": 1}}, "emotion:low"),
-        ("find_similar", {"reference": "seg:1", "emotion_min": 0.5}, "name one"),
-        ("find_similar", {"reference": "seg:1", "emotion_min": 60}, "less than or equal to 1"),
-        ("find_similar", {"reference": "seg:1", "but_not": ["/etc/passwd"]}, "no file that may be read here"),
-        ("find_similar", {"arc": "/etc/passwd"}, "no file that may be read here"),
-        ("find_similar", {"arc": "emotion:low,/etc/passwd"}, "no file that may be read here"),
-        ("find_similar", {"arc": "low,/etc/passwd"}, "no file that may be read here"),
-        ("find_similar", {"arc": "low"}, "single moment"),
-        ("find_similar", {"arc": "call:1", "by": "segment"}, "by call"),
+        ("find_similar", {"reference": "seg:1", "min_probability": 0.5}, "name one"),
+        ("find_similar", {"reference": "seg:1", "min_probability": 60}, "less than or equal to 1"),
+        ("find_similar", {"reference": "seg:1", "avoid": ["/etc/passwd"]}, "no file that may be read here"),
+        ("find_similar", {"trajectory": "/etc/passwd"}, "no file that may be read here"),
+        ("find_similar", {"trajectory": "emotion:low,/etc/passwd"}, "no emotion or label '/etc/passwd'"),
+        ("find_similar", {"trajectory": "low,/etc/passwd"}, "no emotion or label '/etc/passwd'"),
+        ("find_similar", {"trajectory": "low"}, "did you mean emotion:low"),
+        ("find_similar", {"trajectory": "call:1", "by": "segment"}, "by recording"),
         ("find_similar", {"reference": "seg:999"}, "seg:999 is not in"),
-        ("find_similar", {"reference": "angry customers"}, "no file that may be read here"),
+        ("find_similar", {"reference": "angry customers"}, "no such file - known names: emotion:low"),
         ("find_similar", {"reference": "seg:1", "k": 101}, "less than or equal to 100"),
         ("find_similar", {"reference": "seg:1", "k": 0}, "greater than or equal to 1"),
-        ("find_similar", {"reference": "seg:1", "by": "agent"}, "'call' or 'segment'"),
+        ("find_similar", {"reference": "seg:1", "by": "agent"}, "'recording' or 'segment'"),
         ("find_similar", {"reference": "seg:1", "where": "agnet = x"}, "did you mean agent"),
         ("find_similar", {"audio_base64": "not base64!"}, "is no base64"),
         ("find_similar", {"audio_base64": "<words>"}, "not audio"),
@@ -357,9 +342,9 @@ SENT = {
         ("find_similar", {"reference": "seg:1", "where": "segment = 99999999999999999999"}, "no database holds"),
         ("find_similar", {"reference": "seg:1", "where": "(" * 3000 + "channel = 1" + ")" * 3000}, "parentheses"),
         ("find_similar", {"reference": "emotion:bored"}, "there is no emotion 'bored'"),
-        ("get_call", {"call": "call:99"}, "call:99 is not in"),
-        ("get_call", {"call": "bela"}, "call"),
-        ("get_call", {"call": "call:1", "limit": 1000}, "less than or equal to 200"),
+        ("get_recording", {"recording": "call:99"}, "call:99 is not in"),
+        ("get_recording", {"recording": "bela"}, "bela is not in"),
+        ("get_recording", {"recording": "call:1", "limit": 1000}, "less than or equal to 200"),
         ("compare", {"a": "call:1", "b": "emotion:low"}, "is no clip"),
         ("compare", {"a": "call:1", "b": "call:99"}, "call:99 is not in"),
         ("describe_cluster", {"cluster": 0, "map": "none such"}, "none such"),
@@ -384,7 +369,7 @@ async def test_stored_moments_compare_as_their_audio_does(server: MCPServer[Any]
     async with connected(server) as client:
         by_id = (await client.call_tool("compare", {"a": "call:1", "b": "call:2"})).structured_content
         calls = place.parent / "calls"
-        with e2vsearch.open(place, encoder="fake", create=True) as collection:
+        with e2vsearch.open(place, encoder="fake") as collection:
             heard = collection.compare(calls / "anna.wav", calls / "bela.wav")
         assert (by_id["encoder"], by_id["projection"]) == ("fake", "raw")
         assert by_id["score"] == pytest.approx(heard.score, abs=1e-4)
@@ -396,14 +381,21 @@ async def test_stored_moments_compare_as_their_audio_does(server: MCPServer[Any]
         assert one["a"]["segments"] == 1
 
 
-async def test_a_long_call_comes_in_parts(server: MCPServer[Any]) -> None:
+async def test_a_long_recording_comes_in_parts(server: MCPServer[Any], place: Path) -> None:
     async with connected(server) as client:
-        whole = (await client.call_tool("get_call", {"call": "call:2"})).structured_content
-        assert whole["total"] == len(whole["moments"]) == 3
-        first = (await client.call_tool("get_call", {"call": "call:2", "limit": 2})).structured_content
-        rest = (await client.call_tool("get_call", {"call": "seg:4", "skip": 2})).structured_content
-        assert first["moments"] + rest["moments"] == whole["moments"]
-        assert [first["total"], len(rest["moments"])] == [3, 1]
+
+        async def get(**arguments: Any) -> dict[str, Any]:
+            return dict((await client.call_tool("get_recording", arguments)).structured_content)
+
+        whole = await get(recording="call:2")
+        with e2vsearch.open(place, encoder="fake") as collection:
+            recording, segments = collection.recordings("call:2")[0], collection.segments("call:2")
+        assert TypeAdapter(Recording).validate_python(whole["recording"]) == recording
+        assert TypeAdapter(tuple[Segment, ...]).validate_python(whole["segments"]) == segments.rows
+        assert whole["total"] == 3
+        first, rest = await get(recording="call:2", limit=2), await get(recording="seg:4", skip=2)
+        assert first["segments"] + rest["segments"] == whole["segments"]
+        assert [first["total"], len(rest["segments"])] == [3, 1]
 
 
 @pytest.mark.parametrize("number", ["999", "x", "99999999999999999999", "..%2F..%2Fcatalog.db", "1%00"])

@@ -22,7 +22,9 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.emotions import named
 from e2vsearch.integrations.documents import metadata
-from e2vsearch.search.compare import compare_audio, emotion_of
+from e2vsearch.pipeline import emotion_of
+from e2vsearch.projections.base import RAW
+from e2vsearch.search.compare import ComparisonView, compare_audio
 from e2vsearch.transfer import export, import_
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, Space
 
@@ -132,11 +134,10 @@ def test_over_http(collection: Collection, expected: dict[str, dict[str, Any]]) 
 
 def test_over_mcp(collection: Collection, expected: dict[str, dict[str, Any]]) -> None:
     pytest.importorskip("pydantic", reason="the 'mcp' extra is not installed")
-    from e2vsearch.integrations.mcp.results import found_of, moment_of
+    from e2vsearch.integrations.mcp.results import Similar
 
-    hits = collection.query("seg:1", by="segment", include_self=True, exact=True)
-    assert {hit.segment: shown(found_of(hit).moment) for hit in hits} == expected
-    assert {each.id: shown(moment_of(each, "a")) for _, each in collection.catalog.segments()} == expected
+    found = collection.query("seg:1", by="segment", include_self=True, exact=True)
+    assert {hit.segment: shown(hit) for hit in Similar.of(found, "made").hits} == expected
 
 
 def test_on_a_map(collection: Collection, expected: dict[str, dict[str, Any]]) -> None:
@@ -163,14 +164,15 @@ def test_of_what_is_compared() -> None:
         EmbeddedSegment(0, 0.0, 2.0, np.eye(8, dtype=np.float32)[0], np.array([0.7, 0.2, 0.1], np.float32), -20.0),
         EmbeddedSegment(0, 3.0, 4.2, np.eye(8, dtype=np.float32)[1], np.array([0.1, 0.1, 0.8], np.float32), -20.0),
     ]
+    view = ComparisonView(RAW, SPACE, "as it is")
     whole, quiet, short = (
         EmbeddedAudio(tuple(each), 5.0, 1, 8000, "WAV")
         for each in (moments, [_but(moments[0], level_db=-70.0)], [_but(moments[0], end_s=0.5)])
     )
-    found = compare_audio(SPACE, ("a", whole), ("b", quiet))
+    found = compare_audio(view, ("a", whole), ("b", quiet))
     assert (found.a.emotion, found.a.emotion_score) == ("unsure", None)  # .475, .1625, .3625: .1125 over the second
     assert (found.b.emotion, found.b.arousal) == ("unsure", pytest.approx((0.7 * 0.59 - 0.1 * 0.27 + 1) / 2))
-    assert compare_audio(SPACE, ("a", short), ("b", whole)).a.emotion == "too short"
+    assert compare_audio(view, ("a", short), ("b", whole)).a.emotion == "too short"
     assert emotion_of(Space("x", "1", 8), [EmbeddedSegment(0, 0.0, 2.0, np.ones(8, np.float32), None)]) is None
 
 
@@ -183,7 +185,7 @@ def test_scores_given_anew_are_named_by_length_and_level(tmp_path: Path) -> None
         catalog = collection.catalog
         catalog.pin(SPACE, "saved")
         catalog.store(a_call(0, ("seg:2", "seg:3", "seg:4", "seg:6")))
-        by = StoredProjection("p", "fitted", "r", b"", {}, projections.now())
+        by = StoredProjection("p", "fitted", "r", b"", {}, datetime.now(UTC))
         projections.put(catalog, by)
         sure = np.tile(np.array([0.1, 0.1, 0.8], np.float32), (5, 1))
         assert projections.put_scores(catalog, np.array([1, 2, 3, 4, 99]), sure, by)  # the last is gone

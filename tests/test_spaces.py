@@ -212,7 +212,7 @@ def test_a_head_is_found_by_stored_scores(tmp_path: Path) -> None:
 def test_what_cannot_be_had_says_so(collection: e2vsearch.Collection, tmp_path: Path) -> None:
     with pytest.raises(NotStored, match="known: raw"):
         collection.projections.use("nothing")
-    with pytest.raises(NotStored, match="space fit"):
+    with pytest.raises(NotStored, match="projection fit"):
         collection.projections.drop("nothing")
     with pytest.raises(QueryError, match="always there"):
         collection.projections.drop("raw")
@@ -311,19 +311,19 @@ def test_an_export_carries_projections(collection: e2vsearch.Collection, table: 
 
 def test_command_line(run: Run, collection: e2vsearch.Collection, table: Path, tmp_path: Path) -> None:
     index = ("--index", tmp_path / "index")
-    fit = run("space", "fit", table, *index)
+    fit = run("projection", "fit", table, *index)
     assert fit.code == 0, fit.err
     assert (fit.rows[0]["name"], fit.rows[0]["used"]) == ("fitted", False)
-    assert "space use fitted" in fit.err
-    assert run("space", "fit", "--head", *index).code == 0
-    compared = run("space", "compare", table, *index, "-f", "table")
+    assert "projection use fitted" in fit.err
+    assert run("projection", "fit", "--head", *index).code == 0
+    compared = run("projection", "compare", table, *index, "-f", "table")
     assert [line.split()[0] for line in compared.out.splitlines()[1:]] == ["*", "fitted", "head"]
-    used = run("space", "use", "fitted", *index)
+    used = run("projection", "use", "fitted", *index)
     assert (used.code, "searching through fitted" in used.err) == (0, True)
-    rows = run("space", "list", *index).rows
+    rows = run("projection", "list", *index).rows
     assert [(row["name"], row["used"]) for row in rows] == [("raw", False), ("fitted", True), ("head", False)]
     assert run("query", "emotion:sad", "-k", 5, *index).rows[0]["score"] > 0.9
-    assert run("space", "fit", table, "--share", 1, *index).code == 1
-    assert run("space", "drop", "fitted", *index).code == 0
-    assert run("space", "use", "fitted", *index).code == 1
-    assert run("space", "fit", table, "--head", *index).code == 2
+    assert run("projection", "fit", table, "--share", 1, *index).code == 1
+    assert run("projection", "drop", "fitted", *index).code == 0
+    assert run("projection", "use", "fitted", *index).code == 1
+    assert run("projection", "fit", table, "--head", *index).code == 2

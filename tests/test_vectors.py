@@ -462,7 +462,7 @@ def test_searching_does_not_keep_the_whole_file_of_vectors_in_memory(tmp_path: P
 
 
 def test_rows_read_one_by_one_are_those_of_the_map(large: Large) -> None:
-    base = large.index._now().base  # type: ignore[union-attr]
+    base = large.index._current_snapshot().base  # type: ignore[union-attr]
     assert isinstance(base, Generation)
     for rows in (np.array([[0, 5], [N - 1, 5]]), np.arange(3000), np.empty(0, np.int64)):
         assert (base.gather(rows) == base.vectors[rows]).all()
@@ -473,7 +473,7 @@ def test_rows_of_a_file_cut_short_are_not_made_up(tmp_path: Path) -> None:
     source, _ = made(1000)
     index = FaissEngine(tmp_path, source)
     index.build("flat")
-    base = index._now().base  # type: ignore[union-attr]
+    base = index._current_snapshot().base  # type: ignore[union-attr]
     assert isinstance(base, Generation)
     os.truncate(next(tmp_path.rglob("vectors.f32")), 999 * DIM * 4 + 1)
     assert base.gather(np.array([998, 5])).shape == (2, DIM)

@@ -19,6 +19,7 @@ from e2vsearch.errors import GenerationError
 from e2vsearch.vectors import exact
 from e2vsearch.vectors.faiss import builder, ivf_writer
 from e2vsearch.vectors.faiss.ivf import Ivf, _threads, faiss_module
+from e2vsearch.vectors.faiss.nprobe import TuningData
 
 KINDS = ("ivf-rabitq", "ivf-flat")
 N, LISTS = 5000, 300
@@ -28,18 +29,19 @@ def rows_of(dim: int) -> NDArray[np.float32]:
     return exact.unit32(clustered(N, dim))
 
 
-def fill(kind: str, rows: NDArray[np.float32], path: Path, lists: int = LISTS) -> list[tuple[str, int, int]]:
-    told: list[tuple[str, int, int]] = []
-    ivf_writer.fill(kind, rows, rows[:lists], 3, path, lambda *each: told.append(each))
-    return told
+def fill(
+    kind: str, rows: NDArray[np.float32], path: Path, lists: int = LISTS, part_rows: int = 16_384
+) -> list[tuple[str, int, int]]:
+    calls: list[tuple[str, int, int]] = []
+    ivf_writer.fill(kind, rows, rows[:lists], 3, path, lambda *each: calls.append(each), part_rows)
+    return calls
 
 
 @pytest.mark.parametrize("dim", [64, 2048], ids=["all centres compared", "codes of centres"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_file_is_what_faiss_writes(kind: str, dim: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ivf_writer, "_PART_ROWS", 700)  # several, and the last one short
+def test_the_file_is_what_faiss_writes(kind: str, dim: int, tmp_path: Path) -> None:
     rows = rows_of(dim)
-    fill(kind, rows, tmp_path / "ivf")
+    fill(kind, rows, tmp_path / "ivf", part_rows=700)  # several, and the last one short
     faiss = faiss_module()
     index, inner, rotation = ivf_writer._empty(kind, rows[:LISTS], 3)
     for start in range(0, N, 700):
@@ -63,10 +65,9 @@ def test_lists_without_rows_and_one_that_holds_all(kind: str, tmp_path: Path) ->
     assert (np.sort(ivf.search(rows[:2], N, 41), axis=1) == np.arange(N)).all()
 
 
-def test_progress_is_told_of_both_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ivf_writer, "_PART_ROWS", 2000)
-    told = fill("ivf-flat", rows_of(16), tmp_path / "ivf")
-    assert told == [(stage, done, N) for stage in ("assign", "add") for done in (0, 2000, 4000, N)]
+def test_progress_covers_both_passes(tmp_path: Path) -> None:
+    calls = fill("ivf-flat", rows_of(16), tmp_path / "ivf", part_rows=2000)
+    assert calls == [(stage, done, N) for stage in ("assign", "add") for done in (0, 2000, 4000, N)]
 
 
 @pytest.fixture
@@ -88,15 +89,11 @@ def test_a_query_before_leaves_a_build_its_threads(two_threads: None, tmp_path: 
     Ivf.read(tmp_path / "ivf", N, 16, LISTS).search(rows[:1], 5, 4)
     assert faiss.omp_get_max_threads() == 1
     threads: dict[str, int] = {}
-    builder.fit(
-        "ivf-flat",
-        rows,
-        np.arange(N),
-        tmp_path / "ivf",
-        0.5,
-        0,
-        lambda stage, *_: threads.update({stage: faiss.omp_get_max_threads()}),
-    )
+
+    def note(stage: str, *_: int) -> None:
+        threads[stage] = faiss.omp_get_max_threads()
+
+    builder.fit("ivf-flat", TuningData(rows, np.arange(N), rows[:0], 0.5, 0, note), tmp_path / "ivf")
     assert all(threads[stage] > 1 for stage in ("train", "assign", "add"))
 
 
@@ -110,7 +107,7 @@ def test_who_has_a_file_mapped_keeps_it_when_it_is_written_anew(tmp_path: Path) 
     np.testing.assert_array_equal(before.search(rows[:50], 10, LISTS), found)
 
 
-def test_a_faiss_that_lays_lists_out_otherwise_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_faiss_with_another_file_layout_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ivf_writer, "_LENGTH_BYTES", 4)
     with pytest.raises(GenerationError, match=r"FAISS 1\.\S+ has another file layout .* pip install"):
         fill("ivf-rabitq", rows_of(16), tmp_path / "ivf")

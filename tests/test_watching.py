@@ -24,6 +24,7 @@ from e2vsearch.collection import Collection
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.recording import Outcome
 from e2vsearch.ingest.watch import FolderWatch, ReloadedMetadata, being_written, rounds
+from e2vsearch.vectors.background import BackgroundBuilder
 
 
 @pytest.fixture(scope="module")
@@ -283,11 +284,11 @@ def test_metadata_and_transcripts_come_along(folder: Path, call: Path, tmp_path:
         }
 
 
-def test_its_index_is_tended(folder: Path, call: Path, tmp_path: Path) -> None:
+def test_its_index_is_tended(folder: Path, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(call, folder / "a.wav")
     with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         due: list[int] = []
-        collection.index.builder.start = lambda due_: due.append(1)  # type: ignore[method-assign]
+        monkeypatch.setattr(BackgroundBuilder, "start", lambda _, due_: due.append(1))
         watched(collection, folder, *[lambda: None] * 3, lambda: save(folder / "b.wav", speech(1.5, seed=2)))
         assert len(due) == 2  # after each that was stored, and not at every look
 

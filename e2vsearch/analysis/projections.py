@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -325,7 +325,7 @@ def _speakers(context: AnalysisContext, ids: NDArray[np.int64], keys: Sequence[s
 
 def _store(context: AnalysisContext, projection: LinearProjection, report: Mapping[str, Any]) -> ProjectionReport:
     made = StoredProjection(
-        projection.name, projection.kind, projection.revision, projection.pack(), dict(report), stored.now()
+        projection.name, projection.kind, projection.revision, projection.pack(), dict(report), datetime.now(UTC)
     )
     stored.put(context.catalog, made)
     return _report(context, made)

@@ -253,8 +253,13 @@ def write(path: str | os.PathLike[str], signal: Signal) -> None:
     if path.suffix.lower() not in (".wav", ".flac"):
         raise AudioError(f"{path} would be neither WAV nor FLAC: give it the suffix .wav or .flac")
     samples = _pcm(signal, str(path))
+
+    def write_to(aside: Path) -> None:
+        with aside.open("xb") as file:
+            soundfile.write(file, samples, SAMPLING_RATE_HZ, "PCM_16", format=path.suffix[1:].upper())
+
     try:
-        atomic_write(path, _encoded(samples, path.suffix[1:].upper()))
+        atomic_write(path, write_to)
     except (OSError, soundfile.LibsndfileError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise AudioError(f"{path} cannot be written ({why}): check its folder and the space on the disk") from error
@@ -266,14 +271,10 @@ def encode(signal: Signal) -> bytes:
     Raises:
         AudioInvalid: NaN or infinite samples, or a wrong shape or dtype.
     """
-    return _encoded(_pcm(signal, "WAV"), "WAV")
-
-
-def _encoded(samples: NDArray[np.int16], format: str) -> bytes:
     import soundfile
 
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, SAMPLING_RATE_HZ, "PCM_16", format=format)
+    soundfile.write(buffer, _pcm(signal, "WAV"), SAMPLING_RATE_HZ, "PCM_16", format="WAV")
     return buffer.getvalue()
 
 

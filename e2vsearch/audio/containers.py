@@ -1,4 +1,4 @@
-"""Whether a container holds all it says it holds. Knows headers and boxes, decodes nothing.
+"""Headers are checked: whether a container holds all it says it holds, without decoding it.
 
 Decoders take a file that was cut off for a short one: libsndfile clamps a WAV's length to the file, FFmpeg plays an
 MP4 up to its last whole packet. A call that lost its second half must not be searched as if it were whole, so headers
@@ -27,7 +27,7 @@ _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 def check(source: Source) -> None:
-    """Compares what the header claims with what the file holds; unknown formats pass.
+    """Compare what the header claims with what the file holds; unknown formats pass.
 
     Raises:
         AudioTruncated: the file ends first.
@@ -101,7 +101,7 @@ def _check_wav(source: Source) -> None:
 
 
 def _check_ogg(source: Source) -> None:
-    """The last page must be whole and carry the end-of-stream flag."""
+    """Check that the last page is whole and carries the end-of-stream flag."""
     start = max(0, source.size - 2 * OGG_PAGE_BYTES)
     tail = source.at(start, source.size - start)
     page = tail[tail.rfind(b"OggS") :]
@@ -135,7 +135,7 @@ def _check_mp4(source: Source) -> None:
 
 
 def _check_ebml(source: Source) -> None:
-    """The segment of a WebM or Matroska file must fit; live recordings state no size."""
+    """Check that the segment of a WebM or Matroska file fits; live recordings state no size."""
     size, start = _vint(source.at(4, 8), 4)
     start += size
     if source.at(start, 4) == _SEGMENT:
@@ -146,13 +146,13 @@ def _check_ebml(source: Source) -> None:
 
 
 def _vint(data: bytes, position: int) -> tuple[int, int]:
-    """An EBML variable-size integer (RFC 8794, section 4) and the position after it."""
+    """Return an EBML variable-size integer (RFC 8794, section 4) and the position after it."""
     width = 9 - (data[0].bit_length() if data else 8)
     return int.from_bytes(data[:width], "big") & ((1 << 7 * width) - 1), position + width
 
 
 def mp3_samples(source: Source) -> int | None:
-    """Samples that an MP3's Xing, Info or VBRI header promises, encoder padding taken off; None without one."""
+    """Return the samples that an MP3's Xing, Info or VBRI header promises, less encoder padding; None without one."""
     start = 0
     while (head := source.at(start, 10))[:3] == b"ID3" and len(head) == 10:  # its size is four 7-bit bytes
         start += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))

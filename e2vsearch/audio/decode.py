@@ -1,8 +1,8 @@
-"""Encoded bytes → float32 samples at the file's own rate. Knows libsndfile and FFmpeg, nothing of 16 kHz.
+"""Encoded bytes are decoded to float32 samples at the file's own rate.
 
 WAV (with its 64-bit relatives), FLAC, AIFF, AU and CAF go through libsndfile, which seeks to the very sample. All else,
 and whatever libsndfile refuses (G.729 in WAV), goes through FFmpeg by PyAV. Two formats that libsndfile 1.2.2 could
-read do not go there: seeking in Ogg can miss the moment (Vorbis, last second) or end the process (Opus), and for MP3
+read do not go there: seeking in Ogg can miss the place (Vorbis, last second) or end the process (Opus), and for MP3
 its mpg123 writes warnings straight to stderr and takes the first damaged frame for the end.
 
 FFmpeg reads from a file object and may open nothing else: no protocol is allowed, and demuxers that follow links
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PREROLL_S = 1.0
-"""Decoded before a wanted moment: MP3's bit reservoir reaches back 0.25 s, Opus converges within 0.08 s (RFC 7845)."""
+"""Decoded before a wanted time: MP3's bit reservoir reaches back 0.25 s, Opus converges within 0.08 s (RFC 7845)."""
 
 MAX_DAMAGED = 0.01
 MIN_DAMAGED = 3
@@ -96,7 +96,7 @@ class FFmpegDecoder:
     def __init__(self, source: Source, container: av.container.InputContainer, promised: int | None) -> None:
         if not container.streams.audio:
             kind = "has pictures, but no sound track" if container.streams.video else "has no sound track"
-            raise AudioUnreadable(f"{source.name} {kind}: nothing in it can be heard")
+            raise AudioUnreadable(f"{source.name} {kind}: there is nothing to decode")
         self._source = source
         self._container = container
         self._stream = stream = container.streams.audio[0]
@@ -213,7 +213,7 @@ Decoder = SoundFileDecoder | FFmpegDecoder
 
 @contextmanager
 def open_decoder(source: Source) -> Iterator[Decoder]:
-    """The decoder for a source, its header checked against its size.
+    """Open the decoder for a source, its header checked against its size.
 
     Raises:
         AudioTruncated: it ends before its header says it should.
@@ -231,7 +231,7 @@ def open_decoder(source: Source) -> Iterator[Decoder]:
 
 
 def _open_soundfile(source: Source) -> Any:
-    """An open `soundfile.SoundFile`, or None where FFmpeg should try."""
+    """Return an open `soundfile.SoundFile`, or None where FFmpeg should try."""
     import soundfile
 
     if not source.at(0, 4).startswith(_SNDFILE_MAGIC):
@@ -248,7 +248,7 @@ def _open_soundfile(source: Source) -> Any:
 
 
 def _tolerant(version: str) -> dict[str, Any]:
-    """PyAV before 19 refused a file whose tags were not UTF-8, unless told not to; from 19 on it cannot be told."""
+    """Return the option without which PyAV before 19 refuses a file whose tags are not UTF-8; 19 has it no more."""
     return {"metadata_errors": "ignore"} if int(version.partition(".")[0]) < 19 else {}
 
 

@@ -1,4 +1,4 @@
-"""What audio can come from: a path, bytes or an array. Knows names, sizes and dtypes, nothing of formats."""
+"""Audio comes from a path, bytes or an array, each checked before it is decoded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Source:
 
 @contextmanager
 def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Source]:
-    """The bytes behind a path, or bytes themselves, ready to read.
+    """Open the bytes behind a path, or bytes themselves, ready to read.
 
     Raises:
         AudioNotFound, AudioNotAFile, AudioForbidden, AudioEmpty, AudioInvalid: see `e2vsearch.errors`.
@@ -81,7 +81,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def planes(array: NDArray[Any]) -> NDArray[Any]:
-    """A checked ``(channels, samples)`` view of an array of ``(samples,)`` or ``(channels, samples)``.
+    """Return a checked ``(channels, samples)`` view of an array of ``(samples,)`` or ``(channels, samples)``.
 
     Raises:
         AudioInvalid: another number of axes, ``(samples, channels)``, or a dtype that is no audio.
@@ -97,12 +97,12 @@ def planes(array: NDArray[Any]) -> NDArray[Any]:
             f"{ARRAY_NAME} of shape {array.shape} would be {rows.shape[0]} channels: "
             "if it is (samples, channels), transpose it with array.T"
         )
-    floats(rows[:, :0])  # an unfit dtype is told now, not after the first block
+    floats(rows[:, :0])  # an unfit dtype is refused now, not after the first block
     return rows
 
 
 def floats(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """Samples of any audio dtype as float32, integers scaled so that full scale is 1.0.
+    """Return samples of any audio dtype as float32, integers scaled so that full scale is 1.0.
 
     Raises:
         AudioInvalid: a dtype whose full scale is unknown.

@@ -1,10 +1,11 @@
-"""The change feed: what an index reads from the catalog. Knows segments' ids and vectors, nothing of what they mean."""
+"""The change feed, which an index reads from the catalog, and the detector of commits."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Row, bindparam, func, select, text
 
-from e2vsearch.catalog.database import parts
+from e2vsearch.catalog.database import chunks
 from e2vsearch.catalog.schema import ChangeRow, SegmentRow, VectorRow
 from e2vsearch.feed import Batch, Changes
 from e2vsearch.types import Space
@@ -32,13 +33,28 @@ _SOME_VECTORS = _VECTORS.where(SegmentRow.id.in_(bindparam("ids", expanding=True
 _NEXT_VECTORS = _VECTORS.where(SegmentRow.id > bindparam("last")).limit(_BATCH_ROWS)
 
 
-class Feed:
-    """A collection's vectors, as `e2vsearch.feed.VectorSource` asks for them."""
+_RECORDINGS = select(SegmentRow.id, SegmentRow.recording_id).order_by(SegmentRow.recording_id, SegmentRow.id)
 
-    def __init__(self, engine: Engine, collection_id: str, space: Space, watch: ChangeDetector) -> None:
+_WATERMARKS = 8  # whose changes are counted: of the index, of a former one, of `Feed.recordings_of_segments`
+
+
+@dataclass(frozen=True, slots=True)
+class _Recordings:
+    watermark: int
+    token: int  # changes after the watermark when they were read
+    segments: NDArray[np.int64]
+    recordings: NDArray[np.int64]
+
+
+class Feed:
+    """A collection's vectors, as a `e2vsearch.feed.VectorSource`."""
+
+    def __init__(self, engine: Engine, collection_id: str, space: Space, detector: ChangeDetector) -> None:
         self._engine = engine
-        self._watch = watch
-        self._counted: tuple[Hashable, tuple[int, int]] | None = None  # a watermark, and the changes after it
+        self._detector = detector
+        self._lock = threading.Lock()
+        self._counts: dict[int, tuple[Hashable, int]] = {}  # changes after a watermark, with the state they are of
+        self._recordings: _Recordings | None = None
         self._collection_id = collection_id
         self._space = space
         # On SQLite there is one writer at a time, so sequence numbers appear in order. On Postgres they are handed
@@ -62,12 +78,12 @@ class Feed:
 
     @property
     def space_id(self) -> str:
-        """The space in one line, revision whole."""
+        """The space in one line, with its whole revision."""
         return f"{self._space.encoder}@{self._space.revision}/{self._space.dim}/{self._space.projection}"
 
     @contextmanager
     def snapshot(self) -> Iterator[CatalogSnapshot]:
-        """One consistent read of all segments."""
+        """Open one consistent read of all segments."""
         with self._engine.connect() as connection:
             if self._by_xid:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
@@ -78,7 +94,7 @@ class Feed:
             yield CatalogSnapshot(connection, watermark, self.dim)
 
     def changes_since(self, watermark: int) -> Changes:
-        """Segments that came or went after that watermark."""
+        """Return the segments that were added or removed after a watermark."""
         with self._engine.connect() as connection:
             rows = connection.execute(self._changes, {"watermark": watermark}).all()
         removed = {row.segment_id for row in rows if row.op == "-"}
@@ -91,29 +107,49 @@ class Feed:
         )
 
     def changes_token(self, watermark: int) -> int:
-        """How many changes came after that watermark; the feed is only ever added to."""
+        """Return how many changes came after a watermark; the feed is only ever added to."""
 
-        def count() -> tuple[int, int]:
+        def count() -> int:
             with self._engine.connect() as connection:
-                return watermark, connection.execute(self._change_count, {"watermark": watermark}).scalar_one()
+                return self._changes_after(connection, watermark)
 
-        counted = self._counted
-        if counted is not None and counted[1][0] != watermark:
-            counted = None
-        self._counted = counted = self._watch.again(counted, count)
-        return counted[1][1]
+        counted = self._detector.cached(self._counts.get(watermark), count)
+        with self._lock:
+            self._counts[watermark] = counted
+            while len(self._counts) > _WATERMARKS:
+                del self._counts[next(iter(self._counts))]
+        return counted[1]
+
+    def recordings_of_segments(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return every segment's number and its recording's, by recording; read anew once segments come or go.
+
+        Reading 200,000 segments takes 0.4 s, a cached answer 10 us. The arrays cannot be written to.
+        """
+        found = self._recordings
+        if found is None or self.changes_token(found.watermark) != found.token:
+            with self.snapshot() as snapshot:
+                connection, watermark = snapshot.connection, snapshot.watermark
+                pairs = np.array([tuple(row) for row in connection.execute(_RECORDINGS)], np.int64).reshape(-1, 2)
+                pairs.flags.writeable = False
+                # counted in the same snapshot: on Postgres some of its changes may lie after its watermark
+                found = _Recordings(watermark, self._changes_after(connection, watermark), pairs[:, 0], pairs[:, 1])
+            self._recordings = found
+        return found.segments, found.recordings
+
+    def _changes_after(self, connection: Connection, watermark: int) -> int:
+        return connection.execute(self._change_count, {"watermark": watermark}).scalar_one()
 
     def fetch(self, ids: NDArray[np.int64]) -> Batch:
-        """Those of the segments that still exist, ids ascending."""
+        """Return those of the segments that still exist, ids ascending."""
         wanted = np.unique(ids).tolist()
         rows: list[Row[int, int, bytes]] = []
         with self._engine.connect() as connection:
-            for part in parts(wanted):
+            for part in chunks(wanted):
                 rows.extend(connection.execute(_SOME_VECTORS, {"ids": part}).all())
         return _batch(rows, self.dim)
 
     def fingerprint(self) -> tuple[int, int, int, int]:
-        """Count, least, greatest and exclusive-or of all segment ids; zeros when there are none."""
+        """Return count, least, greatest and exclusive-or of all segment ids; zeros when there are none."""
         with self._engine.connect() as connection:
             ids = np.array(connection.execute(select(SegmentRow.id)).scalars().all(), np.int64)
         if not ids.size:
@@ -122,22 +158,22 @@ class Feed:
 
 
 class CatalogSnapshot:
-    """All segments at one moment. Good until its `Feed.snapshot` context is left."""
+    """All segments at one moment; valid inside its `Feed.snapshot` context."""
 
     def __init__(self, connection: Connection, watermark: int, dim: int) -> None:
-        self._connection = connection
+        self.connection = connection
         self._dim = dim
         self.watermark = watermark
 
     @cached_property
     def count(self) -> int:
-        """How many segments there are: tens of milliseconds for a million, which opening an index need not wait for."""
-        return self._connection.execute(select(func.count()).select_from(SegmentRow)).scalar_one()
+        """Number of segments, counted when first read: tens of milliseconds for a million."""
+        return self.connection.execute(select(func.count()).select_from(SegmentRow)).scalar_one()
 
     def batches(self) -> Iterator[Batch]:
-        """All segments, ids ascending, some thousands at a time."""
+        """Yield all segments, ids ascending, some thousands at a time."""
         last = 0
-        while rows := self._connection.execute(_NEXT_VECTORS, {"last": last}).all():
+        while rows := self.connection.execute(_NEXT_VECTORS, {"last": last}).all():
             yield _batch(rows, self._dim)
             last = rows[-1].id
 
@@ -157,44 +193,47 @@ _SNAPSHOT = text("SELECT pg_current_snapshot()::text")
 
 
 class ChangeDetector:
-    """One look costs 20 us on SQLite, where the least statement through SQLAlchemy takes 100; any thread may look."""
+    """Detects commits, by any connection; safe to use from several threads.
+
+    A check costs 20 us on SQLite, where the shortest statement through SQLAlchemy takes 100.
+    """
 
     def __init__(self, engine: Engine) -> None:
-        """Asks the database nothing yet."""
+        """Run no statement yet."""
         self._engine = engine
         self._is_local = engine.dialect.name == "sqlite"
         self._lock = threading.Lock()
-        # SQLite's data_version tells a connection what others committed, not what it committed itself, and means
-        # nothing to another: so one is kept that only ever asks this
-        self._held: Any = None
+        # SQLite's data_version changes with the commits of other connections only, and is valid in its own connection:
+        # so one connection is reserved for it
+        self._connection: Any = None
 
     def state(self) -> Hashable:
-        """The same only while nothing was committed by anybody.
+        """Return a value that stays the same until a transaction is committed.
 
-        On Postgres, where two snapshots that read the same see the same transactions, it costs a round trip.
+        On Postgres it is the snapshot, and costs a round trip.
         """
         if not self._is_local:
             with self._engine.connect() as connection:
                 return str(connection.execute(_SNAPSHOT).scalar_one())
         with self._lock:
-            if self._held is None:
-                self._held = self._engine.raw_connection()
-            version: int = self._held.cursor().execute("PRAGMA data_version").fetchone()[0]
+            if self._connection is None:
+                self._connection = self._engine.raw_connection()
+            version: int = self._connection.cursor().execute("PRAGMA data_version").fetchone()[0]
             return version
 
-    def again(self, before: tuple[Hashable, _T] | None, read: Callable[[], _T]) -> tuple[Hashable, _T]:
-        """What was read before, or what is read now where anything was committed since; with the state it is of.
+    def cached(self, previous: tuple[Hashable, _T] | None, read: Callable[[], _T]) -> tuple[Hashable, _T]:
+        """Return the previous value, or a new one if anything was committed since, with the state that it is of.
 
-        On Postgres, where a look costs what reading a row or two costs, it is always read.
+        On Postgres, where a check costs as much as reading a row or two, the value is always read anew.
         """
         if not self._is_local:
             return None, read()
-        state = self.state()  # before reading: too old a state only reads again
-        return before if before is not None and before[0] == state else (state, read())
+        state = self.state()  # before reading: too old a state only causes another read
+        return previous if previous is not None and previous[0] == state else (state, read())
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connection."""
         with self._lock:
-            if self._held is not None:
-                self._held.close()
-                self._held = None
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None

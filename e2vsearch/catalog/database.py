@@ -1,4 +1,4 @@
-"""One SQL engine for SQLite and Postgres, set up to keep what was committed. Knows URLs, nothing of tables."""
+"""SQL engines for SQLite and Postgres, set up for durable commits, and the locations of collections."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ BUSY_TIMEOUT_S = 60
 
 
 def connect(url: str | URL) -> Engine:
-    """The engine for a database URL; nothing is opened yet.
+    """Return the engine for a database URL; it connects when first used.
 
     Raises:
-        CatalogError: not a URL, or of a database that is neither SQLite nor Postgres.
+        CatalogError: it is no URL, or one of a database that is neither SQLite nor Postgres.
         MissingExtra: Postgres without psycopg.
     """
-    url = parsed(url)
+    url = parse_url(url)
     return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgres(url)
 
 
-def parsed(url: str | URL) -> URL:
-    """A URL that can hold a collection.
+def parse_url(url: str | URL) -> URL:
+    """Parse the URL of a database that can hold a collection.
 
     Raises:
-        CatalogError: it is none.
+        CatalogError: it is no such URL.
     """
     try:
         found = make_url(url)
@@ -50,16 +50,16 @@ def parsed(url: str | URL) -> URL:
 
 
 def sqlite_file(url: str | URL) -> Path | None:
-    """The file that a SQLite URL names; None for any other URL."""
-    found = parsed(url)
+    """Return the file that a SQLite URL names, None for any other URL."""
+    found = parse_url(url)
     return Path(found.database or "") if found.get_backend_name() == "sqlite" else None
 
 
 def reachable(engine: Engine) -> None:
-    """See that the database answers.
+    """Check that the database can be connected to.
 
     Raises:
-        CatalogError: it does not, with the server's own first line.
+        CatalogError: it cannot, with the first line of the server's message.
     """
     try:
         with engine.connect():
@@ -72,7 +72,7 @@ def reachable(engine: Engine) -> None:
 
 
 def place(url: URL) -> str:
-    """The database as a person names it: a file's path, or the URL without its password."""
+    """Return how messages name the database: a file's path, or the URL without its password."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     return url.set(drivername="postgresql").render_as_string(hide_password=True)
@@ -82,7 +82,7 @@ def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
     if not url.database or not path.parent.is_dir():
         raise CatalogError(f"there is no folder {path.parent} to keep the database in - make it first")
-    # the last connection given back is the next one given out: its cache holds what is asked for again and again
+    # the connection used last is used next: its page cache is warm
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_use_lifo=True)
 
     @event.listens_for(engine, "connect")
@@ -95,7 +95,7 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # A transaction that reads first and then writes fails at once with "database is locked" when another wrote
-        # in between (180 of 240 in a test with four processes); one that says so at its start waits its turn.
+        # in between (180 of 240 in a test with four processes); BEGIN IMMEDIATE waits instead.
         writes = connection.get_execution_options().get("e2vsearch_writes")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -103,7 +103,7 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _use_wal(connection: Any) -> None:
-    """Write-ahead logging, once for the file's life. SQLite's own timeout does not cover this change of mode."""
+    """Switch to write-ahead logging, once for the file's life; SQLite's own timeout does not cover this change."""
     until = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -133,7 +133,7 @@ class CollectionLocation:
     folder: Path | None  # that holds ``generations/``; None: one in the cache, named by the collection's UUID
 
     def cached(self, cache: str, collection_id: str) -> Path:
-        """The folder for generations: the collection's own, or one in the cache."""
+        """Return the folder for generations: the collection's own, or one in the cache."""
         if self.folder is not None:
             return self.folder
         base = Path(cache).expanduser() if cache else user_cache()
@@ -141,15 +141,15 @@ class CollectionLocation:
 
 
 def locate(index: str | os.PathLike[str]) -> CollectionLocation:
-    """The place that ``--index`` names.
+    """Return the location that ``--index`` names.
 
     Raises:
         SettingsError: it names a file.
-        CatalogError: it is a URL of nothing that can hold a collection.
+        CatalogError: it is a URL that cannot hold a collection.
     """
     text = os.fspath(index)
     if "://" in text:
-        url = parsed(text)
+        url = parse_url(text)
         file = sqlite_file(url)
         return CollectionLocation(place(url), url, file.parent if file is not None else None)
     folder = Path(text).expanduser()
@@ -167,7 +167,7 @@ ROWS_PER_STATEMENT = 1000
 _T = TypeVar("_T")
 
 
-def parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """Values in pieces that one statement takes."""
+def chunks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """Yield values in pieces that one statement takes."""
     for start in range(0, len(values), ROWS_PER_STATEMENT):
         yield values[start : start + ROWS_PER_STATEMENT]

@@ -1,7 +1,7 @@
-"""`--where`: text such as ``agent = "Kim" and date >= 2024-03-01`` to a SQL condition. Knows columns, runs nothing.
+"""`--where`: text such as ``agent = "Kim" and date >= 2024-03-01``, compiled to a SQL condition.
 
 A name is a column of the catalog (`FIELDS`) or else a key of the recordings' metadata; ``meta.NAME`` is always the
-metadata. Every condition is one on segments, so that it can be put beside any query over them.
+metadata. Every condition is one on segments, so that it can be added to any query over them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
     "valence": (SegmentRow.valence.expression, float),
     "level_db": (SegmentRow.level_db.expression, float),
 }
-"""What can be asked of a segment itself: name → column and its Python type."""
+"""Fields of a segment: name → column and its Python type."""
 
 RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
     "name": (RecordingRow.name.expression, str),
@@ -72,10 +72,10 @@ RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
     "date": (RecordingRow.recorded_at.expression, datetime),
     "added": (RecordingRow.added_at.expression, datetime),
 }
-"""What can be asked of the recording that a segment is of."""
+"""Fields of a segment's recording: name → column and its Python type."""
 
 LABEL_FIELDS: dict[str, type] = {"label": str, "label_score": float}
-"""What people and classifiers say of a segment: labels of one's own. A person's word has the score 1."""
+"""Labels of one's own, of people and classifiers. A person's label has the score 1."""
 
 _LARGEST = 2**63  # of SQL's BIGINT
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
@@ -89,7 +89,7 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def compile_filter(where: str, metadata_keys: frozenset[str]) -> _Condition:
-    """The SQL condition on `SegmentRow` that `where` means.
+    """Compile a filter to a SQL condition on `SegmentRow`.
 
     Args:
         where: comparisons (``= != < <= > >= in like between is null``) joined by ``and``, ``or``, ``not`` and
@@ -107,7 +107,7 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> _Condition:
         ended = token is None or token.type == "$END"
         at = "its end" if ended and not hasattr(error, "char") else repr(where[error.pos_in_stream or 0 :][:20])
         raise BadFilter(
-            f"--where {where!r} makes no sense at {at} - write e.g. 'agent = \"Kim\" and date >= 2024-03-01'"
+            f"--where {where!r} is invalid at {at} - write e.g. 'agent = \"Kim\" and date >= 2024-03-01'"
         ) from error
     try:
         condition: _Condition = _Compiler(metadata_keys).transform(tree)
@@ -231,8 +231,8 @@ def _typed(name: str, type_: type, value: _Value) -> Any:
             midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
             return _Day(midnight - timedelta(days=value.lower() == "yesterday"))
         if isinstance(value, datetime):
-            moment = value if value.tzinfo else value.replace(tzinfo=UTC)
-            return _Day(moment) if value.tzinfo is None and value.time() == datetime.min.time() else moment
+            instant = value if value.tzinfo else value.replace(tzinfo=UTC)
+            return _Day(instant) if value.tzinfo is None and value.time() == datetime.min.time() else instant
         raise BadFilter(f"{name} is compared with a date such as 2024-03-01, today or 2024-03-01T09:30, not {value!r}")
     if isinstance(value, str) and name in ("recording", "segment"):
         value = value.removeprefix("call:").removeprefix("seg:")
@@ -246,7 +246,7 @@ def _typed(name: str, type_: type, value: _Value) -> Any:
 
 
 class _Day:
-    """A date without a time: "= 2024-03-01" means any moment of that day."""
+    """A date without a time: "= 2024-03-01" is true for any time of that day."""
 
     def __init__(self, start: datetime) -> None:
         self.start = start
@@ -261,13 +261,13 @@ def _compare(column: Any, symbol: str, value: Any) -> _Condition:
         return and_(column >= value.start, column < value.end)
     if symbol == "!=":
         return or_(column < value.start, column >= value.end)
-    symbol, moment = {
+    symbol, instant = {
         "<": ("<", value.start),
         "<=": ("<", value.end),
         ">": (">=", value.end),
         ">=": (">=", value.start),
     }[symbol]
-    return _compare(column, symbol, moment)
+    return _compare(column, symbol, instant)
 
 
 def _of_recording(condition: _Condition) -> _Condition:
@@ -280,7 +280,7 @@ def _of_metadata(key: str, condition: _Condition) -> _Condition:
 
 
 def _of_labels(name: str, condition: Callable[[Any], _Condition]) -> _Condition:
-    """A condition on what a person said of the segment or, where nobody did, on what classifiers say."""
+    """Return a condition on a person's label of the segment or, where there is none, on those of classifiers."""
     of_person = LabelExampleRow.segment_id == SegmentRow.id
     by_person, by_classifier = (
         (LabelExampleRow.label, SegmentLabelRow.label)

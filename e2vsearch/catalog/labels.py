@@ -1,4 +1,4 @@
-"""Labels of one's own in SQL: examples people gave, classifiers, predictions. Knows rows, nothing of how one learns."""
+"""Stored labels of one's own: examples, classifiers and their predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, delete, distinct, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from e2vsearch.catalog.database import ROWS_PER_STATEMENT, parts
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
 from e2vsearch.catalog.schema import (
     ClassifierRow,
     LabelExampleRow,
@@ -27,9 +27,9 @@ from e2vsearch.types import segment_id
 
 @dataclass(frozen=True, slots=True)
 class NewExample:
-    """A moment that is to get a label: a stored segment, or else a vector."""
+    """A segment that gets a label, or the vector of one that is not stored."""
 
-    source: str  # the segment's id, or the file and moment
+    source: str  # the segment's id, or the file and its times
     segment: int | None = None
     vector: NDArray[np.float32] | None = None  # (dim,), of audio that is not stored
     speaker: str | None = None
@@ -37,7 +37,7 @@ class NewExample:
 
 @dataclass(frozen=True, slots=True)
 class StoredExample:
-    """A moment that has a label."""
+    """A segment that has a label, or the vector of one that is not stored."""
 
     label: str
     source: str
@@ -59,15 +59,15 @@ class StoredClassifier:
     parameters: bytes
     report: Mapping[str, Any]
     created_at: datetime
-    watermark: int | None  # of the change feed: segments up to here have been judged; None: it was never applied
-    min_score: float | None  # less sure predictions were not stored
+    watermark: int | None  # of the change feed, up to which segments are classified; None: it was never applied
+    min_score: float | None  # predictions with a lower probability were not stored
 
 
 def add_examples(catalog: Catalog, label: str, examples: Sequence[NewExample]) -> list[str | None]:
-    """Give moments a label; gives the one each had before, which it loses.
+    """Give segments a label, and return the label that each had before, which is replaced.
 
-    A moment of audio that is not stored is known by its source. A speaker that was named before is kept where none is
-    named now.
+    A segment that is not stored is identified by its source. The speaker of a replaced example stays where the new one
+    has none.
     """
     try:
         return _add_examples(catalog, label, examples)
@@ -99,18 +99,18 @@ def _add_examples(catalog: Catalog, label: str, examples: Sequence[NewExample]) 
 
 
 def remove_examples(catalog: Catalog, label: str | None, segments: Sequence[int], sources: Sequence[str]) -> int:
-    """Take examples back: all of a label, or those of it (None: of any) that are named; gives how many there were.
+    """Remove all examples of a label, or some of its examples (None: of any label), and return how many there were.
 
     Args:
-        catalog: where they are.
+        catalog: of the collection.
         label: of this label only.
         segments: stored segments.
-        sources: files, or single moments of them as `StoredExample.source` has them.
+        sources: files, or parts of them as in `StoredExample.source`.
     """
-    conditions: list[ColumnElement[bool]] = [LabelExampleRow.segment_id.in_(part) for part in parts(list(segments))]
+    conditions: list[ColumnElement[bool]] = [LabelExampleRow.segment_id.in_(part) for part in chunks(list(segments))]
     for source in sources:
-        moments = LabelExampleRow.source.startswith(f"{source}@", autoescape=True)
-        conditions.append(LabelExampleRow.segment_id.is_(None) & ((LabelExampleRow.source == source) | moments))
+        of_file = LabelExampleRow.source.startswith(f"{source}@", autoescape=True)
+        conditions.append(LabelExampleRow.segment_id.is_(None) & ((LabelExampleRow.source == source) | of_file))
     query = delete(LabelExampleRow)
     if label is not None:
         query = query.where(LabelExampleRow.label == label)
@@ -121,7 +121,7 @@ def remove_examples(catalog: Catalog, label: str | None, segments: Sequence[int]
 
 
 def examples(catalog: Catalog, labels: Sequence[str] | None = None) -> list[StoredExample]:
-    """Examples with their vectors, of all labels by default, the first given first."""
+    """Return examples with their vectors, of all labels by default, the first given first."""
     vector = func.coalesce(LabelExampleRow.vector, VectorRow.vector).label("vector")
     query = (
         select(LabelExampleRow.label, LabelExampleRow.source, LabelExampleRow.segment_id, SegmentRow.recording_id)
@@ -147,7 +147,7 @@ def examples(catalog: Catalog, labels: Sequence[str] | None = None) -> list[Stor
 
 
 def counts(catalog: Catalog) -> dict[str, tuple[int, int]]:
-    """Of every label: how many examples it has, and how many segments a classifier gave it to."""
+    """Return for every label how many examples it has, and how many segments have it from a classifier."""
     given = select(LabelExampleRow.label, func.count()).group_by(LabelExampleRow.label)
     predicted = select(SegmentLabelRow.label, func.count(distinct(SegmentLabelRow.segment_id)))
     with catalog.reading() as connection:
@@ -159,7 +159,7 @@ def counts(catalog: Catalog) -> dict[str, tuple[int, int]]:
 
 
 def names(catalog: Catalog) -> tuple[str, ...]:
-    """Every label that some moment has."""
+    """Return every label of an example or a prediction."""
     with catalog.reading() as connection:
         both = [
             connection.execute(select(column).distinct()) for column in (LabelExampleRow.label, SegmentLabelRow.label)
@@ -168,32 +168,22 @@ def names(catalog: Catalog) -> tuple[str, ...]:
 
 
 def labelled(catalog: Catalog) -> NDArray[np.int64]:
-    """Stored segments that a person labelled, ascending."""
+    """Return the stored segments that a person labelled, ascending."""
     query = select(LabelExampleRow.segment_id).where(LabelExampleRow.segment_id.is_not(None))
     return catalog.ids(query)
 
 
 def segment_ids(catalog: Catalog) -> NDArray[np.int64]:
-    """Every stored segment, ascending."""
+    """Return every stored segment, ascending."""
     return catalog.ids(select(SegmentRow.id))
 
 
-def spans(catalog: Catalog, recording: int) -> list[tuple[int, int, float, float]]:
-    """The segments of a recording: id, channel, start and end in seconds."""
-    query = select(SegmentRow.id, SegmentRow.channel, SegmentRow.start_s, SegmentRow.end_s)
-    with catalog.reading() as connection:
-        return [
-            (row.id, row.channel, row.start_s, row.end_s)
-            for row in connection.execute(query.where(SegmentRow.recording_id == recording))
-        ]
-
-
-# -- as query targets ------------------------------------------------------------------------------------------
+# -- for prototypes --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Confident:
-    """Segments that are surest to be of an emotion or a label, the surest first."""
+    """Segments with the highest probabilities of an emotion or a label, in that order."""
 
     ids: NDArray[np.int64]
     recordings: NDArray[np.int64]
@@ -201,10 +191,10 @@ class Confident:
 
 
 def confident_emotion(catalog: Catalog, emotion: str, limit: int) -> Confident:
-    """The segments that are named so; where none is, of those without a name the ones that it is likeliest of.
+    """Return the segments of an emotion; if there are none, the unnamed ones whose likeliest class it is.
 
-    Where there is none of these either, the ones that it stands out in: its probability is more times its mean than
-    any other class's. Calls are mostly neutral, and so is the likeliest class of most segments.
+    If there are none of these either, the segments in which its probability exceeds its mean by the largest factor of
+    all classes. Calls are mostly neutral, and so is the likeliest class of most segments.
 
     Args:
         catalog: pinned to a space.
@@ -224,17 +214,17 @@ def _unnamed(catalog: Catalog, emotion: str, limit: int) -> Confident:
     labels = catalog.space.labels
     scores = np.frombuffer(b"".join(row.scores for row in rows), "<f4").reshape(-1, len(labels))
     at = labels.index(emotion)
-    so = np.flatnonzero(scores.argmax(axis=1) == at)
-    if not so.size and len(scores):
-        times = scores / np.maximum(scores.mean(axis=0), 1e-9)
-        so = np.flatnonzero((times.argmax(axis=1) == at) & (scores[:, at] > 0))
-    so = so[np.argsort(-scores[so, at], kind="stable")][:limit]
-    ids, recordings = np.array([(row.id, row.recording_id) for row in rows], np.int64).reshape(-1, 2)[so].T
-    return Confident(ids, recordings, scores[so, at].astype(np.float64))
+    best = np.flatnonzero(scores.argmax(axis=1) == at)
+    if not best.size and len(scores):
+        ratios = scores / np.maximum(scores.mean(axis=0), 1e-9)
+        best = np.flatnonzero((ratios.argmax(axis=1) == at) & (scores[:, at] > 0))
+    best = best[np.argsort(-scores[best, at], kind="stable")][:limit]
+    ids, recordings = np.array([(row.id, row.recording_id) for row in rows], np.int64).reshape(-1, 2)[best].T
+    return Confident(ids, recordings, scores[best, at].astype(np.float64))
 
 
 def confident_label(catalog: Catalog, label: str, limit: int) -> Confident:
-    """The segments that a classifier gave that label."""
+    """Return the segments with a label from a classifier."""
     query = select(SegmentRow.id, SegmentRow.recording_id, SegmentLabelRow.score)
     query = query.join(SegmentLabelRow, SegmentLabelRow.segment_id == SegmentRow.id)
     query = query.where(SegmentLabelRow.label == label)
@@ -280,7 +270,7 @@ def _store_classifier(
 
 
 def classifiers(catalog: Catalog) -> list[StoredClassifier]:
-    """The newest version of every classifier, by name."""
+    """Return the newest version of every classifier, by name."""
     newest = select(func.max(ClassifierRow.id)).group_by(ClassifierRow.name)
     query = select(ClassifierRow.__table__).where(ClassifierRow.id.in_(newest)).order_by(ClassifierRow.name)
     with catalog.reading() as connection:
@@ -288,7 +278,7 @@ def classifiers(catalog: Catalog) -> list[StoredClassifier]:
 
 
 def predicted(catalog: Catalog, classifier: int) -> dict[str, int]:
-    """How many segments have each label from one version of a classifier, most first."""
+    """Return how many segments have each label from one version of a classifier, most first."""
     query = select(SegmentLabelRow.label, func.count()).where(SegmentLabelRow.classifier_id == classifier)
     with catalog.reading() as connection:
         rows = connection.execute(query.group_by(SegmentLabelRow.label).order_by(func.count().desc()))
@@ -296,7 +286,7 @@ def predicted(catalog: Catalog, classifier: int) -> dict[str, int]:
 
 
 def drop_classifier(catalog: Catalog, name: str) -> int:
-    """Remove a classifier and what it said of segments; gives how many versions there were."""
+    """Remove a classifier and its predictions, and return how many versions there were."""
     with catalog.writing() as connection:
         return connection.execute(delete(ClassifierRow).where(ClassifierRow.name == name)).rowcount
 
@@ -308,7 +298,7 @@ def _classifier(row: Row[Any]) -> StoredClassifier:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a classifier makes of segments, those left out of which it is not sure enough."""
+    """Predictions of a classifier, without those below its least probability."""
 
     ids: NDArray[np.int64]  # (n,) ascending
     labels: NDArray[np.int16]  # (n,) indices into the classifier's labels
@@ -319,19 +309,19 @@ def replace_predictions(
     catalog: Catalog,
     classifier: StoredClassifier,
     predictions: Predictions,
-    looked_at: NDArray[np.int64] | None,
+    classified: NDArray[np.int64] | None,
     watermark: int | None,
     min_score: float,
 ) -> int:
-    """Store predictions in place of what any version of that classifier said before, in one transaction.
+    """Store predictions in place of those of all versions of that classifier, in one transaction.
 
     Args:
-        catalog: where to.
-        classifier: whose they are.
-        predictions: what is to be stored.
-        looked_at: the segments that were judged, whose older predictions go; None: all, so all older ones go.
-        watermark: of the change feed, up to which every segment has been judged; None where a filter left some out.
-        min_score: less sure predictions are not among them.
+        catalog: of the collection.
+        classifier: the version that predicted.
+        predictions: to be stored.
+        classified: the segments whose older predictions are replaced; None: all.
+        watermark: of the change feed, up to which every segment is classified; None where a filter left some out.
+        min_score: least probability of a prediction.
 
     Returns:
         How many were stored; segments that were removed meanwhile are left out.
@@ -339,11 +329,11 @@ def replace_predictions(
     stored = 0
     with catalog.writing() as connection:
         versions = connection.execute(select(ClassifierRow.id).where(ClassifierRow.name == classifier.name))
-        theirs = SegmentLabelRow.classifier_id.in_(versions.scalars().all())
-        if looked_at is None:
-            connection.execute(delete(SegmentLabelRow).where(theirs))
-        for part in parts([] if looked_at is None else looked_at.tolist()):
-            connection.execute(delete(SegmentLabelRow).where(theirs, SegmentLabelRow.segment_id.in_(part)))
+        former = SegmentLabelRow.classifier_id.in_(versions.scalars().all())
+        if classified is None:
+            connection.execute(delete(SegmentLabelRow).where(former))
+        for part in chunks([] if classified is None else classified.tolist()):
+            connection.execute(delete(SegmentLabelRow).where(former, SegmentLabelRow.segment_id.in_(part)))
         for start in range(0, predictions.ids.size, ROWS_PER_STATEMENT):
             rows = slice(start, start + ROWS_PER_STATEMENT)
             stored += _insert(connection, classifier, predictions, rows)
@@ -357,13 +347,13 @@ def _insert(connection: Connection, classifier: StoredClassifier, predictions: P
     ids = predictions.ids[part].tolist()
     # locked against removal until this transaction ends; on SQLite nobody else writes meanwhile anyway
     there = select(SegmentRow.id).where(SegmentRow.id.in_(ids)).with_for_update(read=True, key_share=True)
-    kept = set(connection.execute(there).scalars())
+    stored = set(connection.execute(there).scalars())
     rows = [
         {"segment_id": number, "classifier_id": classifier.id, "label": classifier.labels[label], "score": score}
         for number, label, score in zip(
             ids, predictions.labels[part].tolist(), predictions.scores[part].tolist(), strict=True
         )
-        if number in kept
+        if number in stored
     ]
     if rows:
         connection.execute(insert(SegmentLabelRow), rows)
@@ -371,5 +361,5 @@ def _insert(connection: Connection, classifier: StoredClassifier, predictions: P
 
 
 def id_of(example: StoredExample) -> str:
-    """How a person names an example."""
+    """Return how messages name an example."""
     return example.source if example.segment is None else segment_id(example.segment)

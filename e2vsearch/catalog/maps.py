@@ -1,4 +1,4 @@
-"""Maps as they are stored: one row a run, one row a point. Knows rows and arrays, nothing of how a map is made."""
+"""Stored maps: one row for a map, one for each of its points."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROWS_PER_INSERT = 5000
 
 @dataclass(frozen=True, slots=True)
 class StoredMap:
-    """One run, without its points."""
+    """A map without its points."""
 
     name: str
     by: str  # "segment" or "recording"
@@ -31,13 +31,13 @@ class StoredMap:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """One run, with how many points it has."""
+class MapCounts:
+    """A map and how many points it has."""
 
     map: StoredMap
     points: int
     placed: int
-    none: int
+    none: int  # points in no cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class StoredPoints(Points):
-    """Stored points whose segment or recording is still there, ids ascending."""
+    """Points whose segment or recording is still stored, ids ascending."""
 
     recordings: NDArray[np.int64]
     recorded_at: NDArray[np.datetime64]
 
 
 def items(catalog: Catalog, by: str, where: str | None) -> NDArray[np.int64]:
-    """Segments that a filter leaves, or recordings with one of them, ascending.
+    """Return the segments that meet a filter, or the recordings with one of them, ascending.
 
     Raises:
         BadFilter: it does not parse, or names nothing known.
@@ -71,7 +71,7 @@ def items(catalog: Catalog, by: str, where: str | None) -> NDArray[np.int64]:
 
 
 def save(catalog: Catalog, stored: StoredMap, points: Points) -> None:
-    """Store a run; another one of its name goes in the same transaction.
+    """Store a map in place of another one of its name, in one transaction.
 
     Raises:
         CatalogError: the database cannot be written, or holds no recordings yet.
@@ -79,7 +79,7 @@ def save(catalog: Catalog, stored: StoredMap, points: Points) -> None:
     if catalog.space_number is None:
         raise CatalogError("the collection is pinned to no space yet: ingest recordings before a map is stored")
     with catalog.writing() as connection:
-        connection.execute(select(CollectionRow.id).with_for_update())  # two runs of one name: the later one stays
+        connection.execute(select(CollectionRow.id).with_for_update())  # of two maps of one name, the later one stays
         connection.execute(delete(MapRow).where(MapRow.name == stored.name))
         row = {
             "name": stored.name,
@@ -95,24 +95,24 @@ def save(catalog: Catalog, stored: StoredMap, points: Points) -> None:
 
 
 def add(catalog: Catalog, name: str, points: Points, clusters: Sequence[Mapping[str, Any]]) -> int:
-    """Add points to a stored map, and say anew what its clusters are; gives how many points were new to it.
+    """Add points to a stored map, replace its clusters, and return how many points were new.
 
-    Points that another process has added meanwhile stay as they are. 0 where there is no such map any more.
+    Points that another process has added meanwhile stay as they are; 0 where the map was dropped meanwhile.
     """
     with catalog.writing() as connection:
         connection.execute(select(CollectionRow.id).with_for_update())
         number = connection.execute(select(MapRow.id).where(MapRow.name == name)).scalar()
         if number is None:
             return 0
-        there = connection.execute(select(MapPointRow.item_id).where(MapPointRow.map_id == number)).scalars().all()
-        new = ~np.isin(points.ids, np.array(there, np.int64))
+        known = connection.execute(select(MapPointRow.item_id).where(MapPointRow.map_id == number)).scalars().all()
+        new = ~np.isin(points.ids, np.array(known, np.int64))
         _insert(connection, number, points, new)
         connection.execute(update(MapRow).where(MapRow.id == number).values(clusters=[dict(each) for each in clusters]))
         return int(new.sum())
 
 
 def load(catalog: Catalog, name: str) -> tuple[StoredMap, StoredPoints] | None:
-    """A stored map with those of its points whose segment or recording is still there; None if there is none."""
+    """Return a map with those of its points whose segment or recording is still stored, None without a map."""
     with catalog.reading() as connection:
         row = connection.execute(select(MapRow.__table__).where(MapRow.name == name)).one_or_none()
         if row is None:
@@ -145,11 +145,11 @@ def load(catalog: Catalog, name: str) -> tuple[StoredMap, StoredPoints] | None:
         np.array(recordings, np.int64),
         np.array([time.astimezone(UTC).replace(tzinfo=None) for time in times], "datetime64[s]"),
     )
-    return _stored(row), points
+    return _to_map(row), points
 
 
-def listing(catalog: Catalog) -> list[Counted]:
-    """Every stored map, by name. Points whose segment is gone since are counted: to tell takes a join over each."""
+def listing(catalog: Catalog) -> list[MapCounts]:
+    """Return every map, by name. Points of removed segments are counted: leaving them out takes a join a map."""
     count = (
         func.count(MapPointRow.item_id),
         func.coalesce(func.sum(case((MapPointRow.placed, 1), else_=0)), 0),
@@ -159,16 +159,16 @@ def listing(catalog: Catalog) -> list[Counted]:
     with catalog.reading() as connection:
         counted = {number: tuple(rest) for number, *rest in connection.execute(totals)}
         rows = connection.execute(select(MapRow.__table__).order_by(MapRow.name)).all()
-    return [Counted(_stored(row), *counted.get(row.id, (0, 0, 0))) for row in rows]
+    return [MapCounts(_to_map(row), *counted.get(row.id, (0, 0, 0))) for row in rows]
 
 
 def drop(catalog: Catalog, name: str) -> bool:
-    """Forget a map; False if there was none."""
+    """Delete a map, and return whether there was one."""
     with catalog.writing() as connection:
         return connection.execute(delete(MapRow).where(MapRow.name == name)).rowcount > 0
 
 
-def _stored(row: Any) -> StoredMap:
+def _to_map(row: Any) -> StoredMap:
     return StoredMap(row.name, row.by, row.filter, row.options, row.clusters, row.created_at)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sqlalchemy import Connection, Select, delete, func, insert, select
 
-from e2vsearch.catalog.database import ROWS_PER_STATEMENT, parts
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import NamedVectorRow, NamedVectorSetRow, SegmentRow
 from e2vsearch.catalog.writer import Catalog
@@ -73,7 +73,7 @@ def attach(
         )
     with catalog.writing() as connection:
         set_id = _set_id(connection, name, rows.shape[1], created_at or datetime.now(UTC))
-        for pairs in parts(list(zip(ids.tolist(), rows, strict=True))):
+        for pairs in chunks(list(zip(ids.tolist(), rows, strict=True))):
             numbers = [number for number, _ in pairs]
             there = select(SegmentRow.id).where(SegmentRow.id.in_(numbers)).with_for_update(read=True)
             missing = set(numbers) - set(connection.execute(there).scalars())
@@ -98,7 +98,7 @@ def _set_id(connection: Connection, name: str, dim: int, created_at: datetime) -
     if found.dim != dim:
         raise SpaceMismatch(
             f"the named vectors {name!r} have {found.dim} dimensions, not {dim} - "
-            f"choose another name, or drop them first: e2vsearch detach {name}"
+            f"choose another name, or drop them first: e2vsearch vectors detach {name}"
         )
     return int(found.id)
 
@@ -121,7 +121,9 @@ def get(catalog: CatalogReader, name: str) -> NamedVectors:
     sets = {each.name: each for each in listed(catalog)}
     if name not in sets:
         known = f"there are {', '.join(sets)}" if sets else "there are none yet"
-        raise NotStored(f"no named vectors are called {name!r}, {known} - add some with: e2vsearch attach {name} FILE")
+        raise NotStored(
+            f"no named vectors are called {name!r}, {known} - add some with: e2vsearch vectors attach {name} FILE"
+        )
     return sets[name]
 
 
@@ -156,7 +158,7 @@ def fetch(
     ascending = ids[order]
     query = _vectors_of(named)
     with catalog.reading() as connection:
-        for part in parts(ascending.tolist()):
+        for part in chunks(ascending.tolist()):
             dense = part[-1] - part[0] < 2 * len(part)  # 1,000 rows: a range takes 1.1 ms, a list of ids 2.9
             wanted = (
                 NamedVectorRow.segment_id.between(part[0], part[-1]) if dense else NamedVectorRow.segment_id.in_(part)

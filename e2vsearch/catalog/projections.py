@@ -1,10 +1,10 @@
-"""Projections in SQL: their parameters, how they did, and which one is in use. Knows rows, nothing of what they do."""
+"""Stored projections: parameters, reports, which one is in use; and the scores of segments that follow from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from e2vsearch.catalog.database import parts
+from e2vsearch.catalog.database import chunks
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import score_columns
 from e2vsearch.catalog.schema import CollectionRow, ProjectionRow, SegmentRow
@@ -20,8 +20,7 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NoCollection, NotStored
 
 SCORED_TO = "scored_to"
-"""In a report: up to which mark of the change feed segments have the projection's scores. Another database has another
-feed."""
+"""Key of a report: watermark of the change feed up to which segments have the projection's scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +36,20 @@ class StoredProjection:
 
 
 def listed(catalog: CatalogReader) -> list[StoredProjection]:
-    """All of them, by name."""
+    """Return all projections, by name."""
     with catalog.reading() as connection:
         return [StoredProjection(*row) for row in connection.execute(_all().order_by(ProjectionRow.name))]
 
 
 def find(catalog: CatalogReader, name: str) -> StoredProjection | None:
-    """The one of that name, if there is one."""
+    """Return the projection of that name, None if there is none."""
     with catalog.reading() as connection:
         row = connection.execute(_all().where(ProjectionRow.name == name)).one_or_none()
     return None if row is None else StoredProjection(*row)
 
 
 def get(catalog: CatalogReader, name: str) -> StoredProjection:
-    """The one of that name.
+    """Return the projection of that name.
 
     Raises:
         NotStored: there is none.
@@ -67,19 +66,19 @@ _USED = select(ProjectionRow.name, ProjectionRow.revision).join(
 
 
 def used(catalog: CatalogReader) -> tuple[str, str] | None:
-    """Name and revision of the one in use, None for raw vectors; asked before every query."""
+    """Return name and revision of the projection in use, None for raw vectors; every query calls it first."""
 
     def read() -> tuple[str, str] | None:
         with catalog.reading() as connection:
             row = connection.execute(_USED).one_or_none()
         return None if row is None else (row.name, row.revision)
 
-    catalog.used_projection = catalog.watch.again(catalog.used_projection, read)
+    catalog.used_projection = catalog.detector.cached(catalog.used_projection, read)
     return catalog.used_projection[1]
 
 
 def put(catalog: Catalog, projection: StoredProjection, *, replace: bool = True) -> bool:
-    """Store a projection; one of that name is replaced, in use or not, unless told to keep it.
+    """Store a projection; one of that name is replaced, in use or not, if `replace` is set.
 
     Returns:
         Whether it was stored.
@@ -116,19 +115,19 @@ def _put(catalog: Catalog, projection: StoredProjection, *, replace: bool) -> bo
 
 
 def report(catalog: Catalog, projection: StoredProjection) -> bool:
-    """Replace the report of a projection; whether that one, of that revision, was still there."""
-    told = update(ProjectionRow).where(is_still(projection)).values(report=dict(projection.report))
+    """Replace the report of a projection, and return whether that revision of it was still stored."""
+    query = update(ProjectionRow).where(is_still(projection)).values(report=dict(projection.report))
     with catalog.writing() as connection:
-        return connection.execute(told).rowcount > 0
+        return connection.execute(query).rowcount > 0
 
 
 def is_still(projection: StoredProjection) -> ColumnElement[bool]:
-    """In SQL: a row is of that projection, and of the revision that it had when it was read."""
+    """Return the SQL condition that a row is that projection, of that revision."""
     return and_(ProjectionRow.name == projection.name, ProjectionRow.revision == projection.revision)
 
 
 def use(catalog: Catalog, name: str | None) -> None:
-    """Search through that projection from now on; None: the encoder's own vectors.
+    """Put a projection to use for searches; None: the encoder's own vectors.
 
     Raises:
         NotStored: there is none of that name.
@@ -145,13 +144,13 @@ def use(catalog: Catalog, name: str | None) -> None:
 
 
 def drop(catalog: Catalog, name: str) -> None:
-    """Forget a projection; the encoder's own vectors are searched from then on if it was in use.
+    """Delete a projection; if it was in use, the encoder's own vectors are searched from then on.
 
     Raises:
         NotStored: there is none of that name.
     """
     with catalog.writing() as connection:
-        # the collection's row first, as `use` leaves it last: else the two could wait for one another
+        # the collection's row first: `use` locks it last, and in another order the two could deadlock
         number = connection.execute(select(ProjectionRow.id).where(ProjectionRow.name == name)).scalar_one_or_none()
         if number is not None:
             in_use = CollectionRow.projection_id == number
@@ -161,11 +160,6 @@ def drop(catalog: Catalog, name: str) -> None:
     raise _unknown(catalog, name)
 
 
-def now() -> datetime:
-    """The moment a projection is made at."""
-    return datetime.now(UTC)
-
-
 def _all() -> Select[Any]:
     row = ProjectionRow
     return select(row.name, row.kind, row.revision, row.parameters, row.report, row.created_at)
@@ -173,36 +167,38 @@ def _all() -> Select[Any]:
 
 def _unknown(catalog: CatalogReader, name: str) -> NotStored:
     names = ", ".join(["raw", *(each.name for each in listed(catalog))])
-    return NotStored(f"there is no projection {name!r} - known: {names}; make one with: e2vsearch space fit LABELS.csv")
+    return NotStored(
+        f"there is no projection {name!r} - known: {names}; make one with: e2vsearch projection fit LABELS.csv"
+    )
 
 
-_GIVEN = update(SegmentRow).where(SegmentRow.id == bindparam("number"))
+_SET_SCORES = update(SegmentRow).where(SegmentRow.id == bindparam("number"))
 
-_SPOKEN = select(SegmentRow.id, SegmentRow.start_s, SegmentRow.end_s, SegmentRow.level_db)
+_TIMES = select(SegmentRow.id, SegmentRow.start_s, SegmentRow.end_s, SegmentRow.level_db)
 
 
 def put_scores(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.float32], by: StoredProjection) -> bool:
-    """Replace the scores of segments, their names, arousal and valence with them, in one transaction.
+    """Replace the scores of segments, and the names, arousal and valence that follow from them, in one transaction.
 
     Args:
         catalog: pinned to a space.
-        ids: ``(n,)``; those that are gone since are passed over.
+        ids: ``(n,)``; segments that were removed meanwhile are skipped.
         scores: ``(n, labels of the space)``.
-        by: whose scores they are.
+        by: the projection that gave the scores.
 
     Returns:
-        Whether they were stored; they are not where that projection has been replaced since.
+        Whether they were stored; they are not if that projection has been replaced meanwhile.
     """
     assert catalog.space is not None
     of = dict(zip(ids.tolist(), scores, strict=True))
     same = select(ProjectionRow.id).where(is_still(by)).with_for_update(read=True)
     with catalog.writing() as connection:
         held = connection.execute(same).scalar_one_or_none()
-        for part in parts(list(of)) if held is not None else ():
-            there = connection.execute(_SPOKEN.where(SegmentRow.id.in_(part))).all()
-            durations_s, levels_db = [row.end_s - row.start_s for row in there], [row.level_db for row in there]
-            columns = score_columns([of[row.id] for row in there], catalog.space, durations_s, levels_db)
-            rows = [{"number": row.id, **each} for row, each in zip(there, columns, strict=True)]
+        for part in chunks(list(of)) if held is not None else ():
+            stored = connection.execute(_TIMES.where(SegmentRow.id.in_(part))).all()
+            durations_s, levels_db = [row.end_s - row.start_s for row in stored], [row.level_db for row in stored]
+            columns = score_columns([of[row.id] for row in stored], catalog.space, durations_s, levels_db)
+            rows = [{"number": row.id, **each} for row, each in zip(stored, columns, strict=True)]
             if rows:
-                connection.execute(_GIVEN, rows)
+                connection.execute(_SET_SCORES, rows)
     return held is not None

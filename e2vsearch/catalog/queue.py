@@ -20,7 +20,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, Row, Update, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from e2vsearch.catalog.database import parts
+from e2vsearch.catalog.database import chunks
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import Lease, database_time, end_job, note_failure
 from e2vsearch.catalog.schema import DEAD_LETTER, LEASED, QUEUED, JobRow
@@ -111,7 +111,7 @@ def enqueue(catalog: Catalog, jobs: Iterable[NewJob], priority: int = 0, now: da
     queued = waiting = dead_letters = 0
     once = {job.uri: job for job in jobs}
     # in order of their names: two that queue the same ones in different orders would wait for each other's rows
-    for part in parts(sorted(once.values(), key=lambda job: job.uri)):
+    for part in chunks(sorted(once.values(), key=lambda job: job.uri)):
         with catalog.writing() as connection:
             moment = now or database_time(connection)
             there = select(JobRow.state, func.count().label("n")).where(JobRow.uri.in_([job.uri for job in part]))

@@ -1,10 +1,9 @@
-"""Reading what is stored. Knows rows, and changes none of them."""
+"""Reads recordings and segments, and caches the results of filters."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from typing import cast as as_type
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 from sqlalchemy import (
     BindParameter,
@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.changes import ChangeDetector
-from e2vsearch.catalog.database import ROWS_PER_STATEMENT, parts
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
 from e2vsearch.catalog.schema import (
     CollectionRow,
     FailureRow,
@@ -48,7 +48,7 @@ from e2vsearch.types import Counts, Failure, Recording, Segment, Space, recordin
 
 _SOME: BindParameter[Any] = bindparam("numbers", expanding=True)
 
-# made once, for every query runs them: see `feed`
+# made once, since every query runs them: see `changes`
 _RECORDINGS = select(RecordingRow.__table__).order_by(RecordingRow.id)
 
 _SEGMENTS = select(SegmentRow.__table__).order_by(SegmentRow.id)
@@ -62,16 +62,16 @@ _METADATA = (
 _TEXT, _BY_CLASSIFIER, _BY_PERSON = range(3)
 
 
-def _saying(source: int, segment: Any, words: Any, score: Any) -> Select[Any]:
+def _annotation(source: int, segment: Any, words: Any, score: Any) -> Select[Any]:
     return select(literal_column(str(source)).label("source"), segment, words, score).where(segment.in_(_SOME))
 
 
-# in one statement: three take 0.2 ms more. Of several, the last is taken: what people say before any classifier, and
-# of those the surest
-_SAID = union_all(
-    _saying(_TEXT, SegmentTextRow.segment_id, SegmentTextRow.text, cast(null(), Float)),
-    _saying(_BY_CLASSIFIER, SegmentLabelRow.segment_id, SegmentLabelRow.label, SegmentLabelRow.score),
-    _saying(_BY_PERSON, LabelExampleRow.segment_id, LabelExampleRow.label, cast(literal_column("1.0"), Float)),
+# in one statement: three take 0.2 ms more. The last row of a segment counts: a person's label before any
+# classifier's, and of those the most confident
+_ANNOTATIONS = union_all(
+    _annotation(_TEXT, SegmentTextRow.segment_id, SegmentTextRow.text, cast(null(), Float)),
+    _annotation(_BY_CLASSIFIER, SegmentLabelRow.segment_id, SegmentLabelRow.label, SegmentLabelRow.score),
+    _annotation(_BY_PERSON, LabelExampleRow.segment_id, LabelExampleRow.label, cast(literal_column("1.0"), Float)),
 ).order_by(literal_column("1"), literal_column("4"))
 
 
@@ -89,8 +89,8 @@ class _Paged:
 
 _ByNumber = dict[int, dict[str, Any]]
 
-_Beside = Callable[[Connection, Sequence[int]], _ByNumber]
-"""What other tables have of some rows, by number."""
+_Related = Callable[[Connection, Sequence[int]], _ByNumber]
+"""Columns of other tables for some rows, by number."""
 
 _RECORDING_PAGES = _Paged.of(_RECORDINGS, RecordingRow.id)
 
@@ -98,29 +98,29 @@ _SEGMENT_PAGES = _Paged.of(_SEGMENTS, SegmentRow.id)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is needed to tell whether a file is stored already, without reading it."""
+class StoredFile:
+    """The size and time of a recording's file, which tell without reading it whether it is stored already."""
 
     id: int
     uri: str
     size_bytes: int
     mtime_ns: int
 
-    def is_as(self, stat: os.stat_result) -> bool:
-        """Whether a file of that size and time is taken to be the stored one, without reading it."""
+    def matches(self, stat: os.stat_result) -> bool:
+        """Return whether a file has the stored size and time."""
         return (self.size_bytes, self.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
 
 
 class CatalogReader:
-    """One collection's database, as those who only look at it need it.
+    """One collection's database, to be read.
 
     Attributes:
         url: where the database is.
         collection_id: the UUID it was given when it was made.
         space: the space it is pinned to, None before its first ingest.
         encoder_source: what `encoders.open` takes to make more vectors of that space.
-        watch: whether anything changed.
-        choices: what filters left lately.
+        detector: of commits.
+        filter_cache: segments that met recent filters.
         used_projection: its name and revision, as `projections.used` read them last.
     """
 
@@ -130,8 +130,8 @@ class CatalogReader:
         self.space: Space | None = None
         self.encoder_source = ""
         self.space_number: int | None = None  # of `space`, as rows of other tables name it
-        self.watch = ChangeDetector(engine)
-        self.choices = FilterCache(self.watch)
+        self.detector = ChangeDetector(engine)
+        self.filter_cache = FilterCache(self.detector)
         self.used_projection: tuple[Hashable, tuple[str, str] | None] | None = None
         with engine.connect() as connection:
             self.collection_id: str = connection.execute(select(CollectionRow.uuid)).scalar_one()
@@ -139,12 +139,12 @@ class CatalogReader:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection to read with."""
+        """Open a connection to read with."""
         with self._engine.connect() as connection:
             yield connection
 
-    def known(self) -> dict[str, Known]:
-        """What is stored, by URI."""
+    def stored_files(self) -> dict[str, StoredFile]:
+        """Return the files of all recordings, by URI."""
         columns = (
             RecordingRow.uri,
             RecordingRow.id,
@@ -153,52 +153,54 @@ class CatalogReader:
         )
         with self.reading() as connection:
             return {
-                row.uri: Known(row.id, row.uri, row.size_bytes, row.mtime_ns)
+                row.uri: StoredFile(row.id, row.uri, row.size_bytes, row.mtime_ns)
                 for row in connection.execute(select(*columns))
             }
 
-    def known_content(self, content_sha256: str) -> Known | None:
-        """The recording of that content."""
+    def file_of_content(self, content_sha256: str) -> StoredFile | None:
+        """Return the file of the recording with that content."""
         columns = (RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns)
         query = select(*columns).where(RecordingRow.content_sha256 == content_sha256)
         with self.reading() as connection:
             row = connection.execute(query).first()
-        return None if row is None else Known(*row)
+        return None if row is None else StoredFile(*row)
 
     def recordings(self, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, Recording]]:
-        """Recordings by number, all of them by default, in order of their ids."""
+        """Yield recordings by number, all of them by default, in order of their ids."""
         for rows, metadata in self._pages(_RECORDING_PAGES, numbers, _metadata):
             for row in rows:
                 yield row.id, to_recording(row, metadata.get(row.id, {}))
 
     def segments(self, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, Segment]]:
-        """Segments by number, all of them by default, in order of their ids."""
+        """Yield segments by number, all of them by default, in order of their ids."""
         labels = self.space.labels if self.space else ()
-        for rows, said in self._pages(_SEGMENT_PAGES, numbers, _said):
+        for rows, columns in self._pages(_SEGMENT_PAGES, numbers, _annotations):
             for row in rows:
-                yield row.id, to_segment(row, labels, said.get(row.id))
+                yield row.id, to_segment(row, labels, columns.get(row.id))
 
     def segments_of(self, recordings: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Segments of some recordings: their ids, ascending, and the recording of each."""
+        """Return the segments of some recordings: their ids, ascending, and the recording of each."""
         query = select(SegmentRow.id, SegmentRow.recording_id)
         found: list[tuple[int, int]] = []
         with self.reading() as connection:
-            for part in parts(list(recordings)):
+            for part in chunks(list(recordings)):
                 of_part = query.where(SegmentRow.recording_id.in_(part))
                 found.extend((row.id, row.recording_id) for row in connection.execute(of_part))
         pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
 
     def select(self, where: str) -> NDArray[np.int64]:
-        """Ids of the segments that meet a filter, ascending; an array that cannot be written to.
+        """Return the ids of the segments that meet a filter, ascending; the array cannot be written to.
 
         Raises:
             BadFilter: it does not parse, or names nothing known.
         """
-        return self.choices.of(("where", where), lambda: self.ids(select(SegmentRow.id).where(self.condition(where))))
+        return self.filter_cache.of(
+            ("where", where), lambda: self.ids(select(SegmentRow.id).where(self.condition(where)))
+        )
 
     def ids(self, query: Select[Any]) -> NDArray[np.int64]:
-        """The one column of whole numbers that a statement gives, ascending."""
+        """Return the one column of whole numbers of a statement, ascending."""
         with self.reading() as connection:
             # the driver's own rows, in any order: 500,000 of 1,000,000 take 0.16 s so, through SQLAlchemy and in
             # SQLite's order 0.6 s
@@ -208,18 +210,18 @@ class CatalogReader:
         return found
 
     def recordings_where(self, where: str) -> list[int]:
-        """Ids of the recordings with a segment that meets a filter."""
+        """Return the ids of the recordings with a segment that meets a filter."""
         query = select(SegmentRow.recording_id).where(self.condition(where)).distinct()
         with self.reading() as connection:
             return sorted(connection.execute(query).scalars())
 
     def metadata_keys(self) -> frozenset[str]:
-        """Every key that some recording has."""
+        """Return every metadata key of any recording."""
         with self.reading() as connection:
             return frozenset(connection.execute(select(MetadataRow.key).distinct()).scalars())
 
     def failures(self) -> list[Failure]:
-        """Files that could not be ingested, the latest last."""
+        """Return the files that could not be ingested, the latest last."""
         query = select(FailureRow.__table__).order_by(FailureRow.failed_at, FailureRow.id)
         with self.reading() as connection:
             return [
@@ -228,19 +230,19 @@ class CatalogReader:
             ]
 
     def segment_count(self) -> int:
-        """How many segments there are."""
+        """Return the number of segments."""
         with self.reading() as connection:
             return connection.execute(select(func.count()).select_from(SegmentRow)).scalar_one()
 
     def counts(self) -> Counts:
-        """How much the collection holds."""
+        """Return how many recordings, segments and failures there are."""
         with self.reading() as connection:
             recordings, audio_s = connection.execute(
                 select(func.count(), func.coalesce(func.sum(RecordingRow.duration_s), 0.0)).select_from(RecordingRow)
             ).one()
-            spoken = select(SegmentRow.recording_id).distinct()
+            with_segments = select(SegmentRow.recording_id).distinct()
             silent = connection.execute(
-                select(func.count()).select_from(RecordingRow).where(RecordingRow.id.not_in(spoken))
+                select(func.count()).select_from(RecordingRow).where(RecordingRow.id.not_in(with_segments))
             ).scalar_one()
             length = func.coalesce(func.sum(SegmentRow.end_s - SegmentRow.start_s), 0.0)
             segments, speech_s = connection.execute(select(func.count(), length).select_from(SegmentRow)).one()
@@ -251,7 +253,7 @@ class CatalogReader:
         return Counts(recordings, silent, segments, audio_s, speech_s, failures, by_emotion)
 
     def condition(self, where: str) -> Any:
-        """A filter as a SQL condition on `SegmentRow`.
+        """Compile a filter to a SQL condition on `SegmentRow`.
 
         Raises:
             BadFilter: it does not parse, or names nothing known.
@@ -269,18 +271,18 @@ class CatalogReader:
             self.space_number = row.id
 
     def _pages(
-        self, statement: _Paged, numbers: Sequence[int] | None, beside: _Beside
+        self, statement: _Paged, numbers: Sequence[int] | None, related: _Related
     ) -> Iterator[tuple[Sequence[Row[Any]], _ByNumber]]:
         with self.reading() as connection:
             if numbers is not None:
                 wanted = sorted(set(numbers))
-                for part in parts(wanted):
+                for part in chunks(wanted):
                     rows = connection.execute(statement.some, {"numbers": part}).all()
-                    yield rows, beside(connection, part)
+                    yield rows, related(connection, part)
                 return
             last = 0
             while rows := connection.execute(statement.next, {"last": last}).all():
-                yield rows, beside(connection, [row.id for row in rows])
+                yield rows, related(connection, [row.id for row in rows])
                 last = rows[-1].id
 
 
@@ -291,53 +293,54 @@ def _metadata(connection: Connection, recordings: Sequence[int]) -> _ByNumber:
     return found
 
 
-def _said(connection: Connection, segments: Sequence[int]) -> _ByNumber:
-    """What people, classifiers and transcripts say of segments: `text`, `label` and `label_score` of each."""
+def _annotations(connection: Connection, segments: Sequence[int]) -> _ByNumber:
+    """Return `text`, `label` and `label_score` of segments, from transcripts, people and classifiers."""
     found: _ByNumber = {}
-    for source, number, words, score in connection.execute(_SAID, {"numbers": segments}):
-        said = {"text": words} if source == _TEXT else {"label": words, "label_score": score}
-        found.setdefault(number, {}).update(said)
+    for source, number, words, score in connection.execute(_ANNOTATIONS, {"numbers": segments}):
+        columns = {"text": words} if source == _TEXT else {"label": words, "label_score": score}
+        found.setdefault(number, {}).update(columns)
     return found
 
 
-_MOST_IDS = 4_000_000  # kept over all conditions: 32 MB
+_MOST_IDS = 4_000_000  # in all cached arrays: 32 MB
+
+_ENTRY_IDS = 100  # what an entry without ids counts
 
 
 class FilterCache:
-    """What was chosen by each condition lately; any number of threads may ask."""
+    """The segments that met recent conditions, least recently used ones dropped; safe to use from several threads."""
 
-    def __init__(self, watch: ChangeDetector) -> None:
-        """Asks the database nothing yet."""
-        self._watch = watch
+    def __init__(self, detector: ChangeDetector, max_ids: int = _MOST_IDS) -> None:
+        """Run no statement yet; `max_ids` counts over all cached arrays."""
+        self._detector = detector
         self._lock = threading.Lock()
-        self._known: OrderedDict[Hashable, tuple[Hashable, NDArray[np.int64]]] = OrderedDict()
+        self._cached: LRUCache[Hashable, tuple[Hashable, NDArray[np.int64]]] = LRUCache(
+            max_ids, getsizeof=lambda entry: len(entry[1]) + _ENTRY_IDS
+        )
 
-    def of(self, condition: Hashable, choose: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
-        """What a condition leaves, not to be written to: the very array given before, where nothing changed since.
+    def of(self, condition: Hashable, select_ids: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Return the ids that meet a condition: the same array, not writeable, until anything is committed.
 
         Args:
-            condition: what tells it from others.
-            choose: looks it up.
+            condition: the key.
+            select_ids: reads the ids.
         """
-        # taken before it is looked up: too old a state only looks again. The day counts, for a filter may say "today"
-        state = (datetime.now(UTC).date(), self._watch.state())
+        # before the ids: too old a state only causes another read. The day counts, for a filter may say "today"
+        state = (datetime.now(UTC).date(), self._detector.state())
         with self._lock:
-            before, ids = self._known.get(condition, (None, None))
-            if ids is not None and before == state:
-                self._known.move_to_end(condition)
-                return ids
-        ids = choose()
+            before, ids = self._cached.get(condition, (None, None))
+        if ids is not None and before == state:
+            return ids
+        ids = select_ids()
         ids.flags.writeable = False
-        with self._lock:
-            self._known[condition] = state, ids
-            self._known.move_to_end(condition)
-            while sum(len(each) for _, each in self._known.values()) > _MOST_IDS:
-                self._known.popitem(last=False)
+        if len(ids) + _ENTRY_IDS <= self._cached.maxsize:  # a larger one cannot be cached
+            with self._lock:
+                self._cached[condition] = state, ids
         return ids
 
 
 def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:
-    """A row of `RecordingRow` and its metadata as what the catalog gives."""
+    """Convert a row of `RecordingRow` and its metadata."""
     return Recording(
         id=recording_id(row.id),
         uri=row.uri,
@@ -356,8 +359,8 @@ def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:
     )
 
 
-def to_segment(row: Row[Any], labels: tuple[str, ...], said: Mapping[str, Any] | None = None) -> Segment:
-    """A row of `SegmentRow` as what the catalog gives; `labels` are its space's, `said` what others say of it."""
+def to_segment(row: Row[Any], labels: tuple[str, ...], others: Mapping[str, Any] | None = None) -> Segment:
+    """Convert a row of `SegmentRow`, with the labels of its space and columns of other tables."""
     scores = {} if row.scores is None else dict(zip(labels, np.frombuffer(row.scores, "<f4").tolist(), strict=True))
     return Segment(
         id=segment_id(row.id),
@@ -371,5 +374,5 @@ def to_segment(row: Row[Any], labels: tuple[str, ...], said: Mapping[str, Any] |
         arousal=row.arousal,
         valence=row.valence,
         level_db=row.level_db,
-        **(said or {}),
+        **(others or {}),
     )

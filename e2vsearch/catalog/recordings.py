@@ -1,4 +1,4 @@
-"""Recordings a page at a time, and what their metadata says. Knows rows and filters, nothing of who asks."""
+"""Recordings by id, path, filter or page, and values of their metadata."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import func, select
 
-from e2vsearch.catalog.reader import CatalogReader, Known
+from e2vsearch.catalog.reader import CatalogReader, StoredFile
 from e2vsearch.catalog.schema import (
     MetadataRow,
     RecordingRow,
@@ -19,7 +19,7 @@ from e2vsearch.files import local_path, uri_scheme
 from e2vsearch.types import Recording, Segment, number_of
 
 MAX_VALUE_LENGTH = 100
-"""Longer values are notes, which nobody picks from a list."""
+"""Longer values are notes, which are of no use in a list to choose from."""
 
 
 def recording(catalog: Catalog, identifier: str) -> Recording:
@@ -30,7 +30,7 @@ def recording(catalog: Catalog, identifier: str) -> Recording:
     """
     for _, found in catalog.recordings([number_of(identifier, "call")]):
         return found
-    raise NotStored(f"{identifier} is not in {catalog.named}")
+    raise NotStored(f"{identifier} is not in {catalog.name}")
 
 
 def segment(catalog: Catalog, identifier: str) -> Segment:
@@ -41,7 +41,7 @@ def segment(catalog: Catalog, identifier: str) -> Segment:
     """
     for _, found in catalog.segments([number_of(identifier, "seg")]):
         return found
-    raise NotStored(f"{identifier} is not in {catalog.named}")
+    raise NotStored(f"{identifier} is not in {catalog.name}")
 
 
 def segments(catalog: Catalog, identifier: str) -> list[Segment]:
@@ -51,7 +51,7 @@ def segments(catalog: Catalog, identifier: str) -> list[Segment]:
 
 
 def page(catalog: CatalogReader, limit: int, after: int = 0, where: str | None = None) -> list[Recording]:
-    """Recordings in order of their ids.
+    """Return recordings in order of their ids.
 
     Args:
         catalog: of the collection.
@@ -71,7 +71,7 @@ def page(catalog: CatalogReader, limit: int, after: int = 0, where: str | None =
 
 
 def metadata_values(catalog: CatalogReader, most: int) -> dict[str, list[str]]:
-    """Every metadata key with its most frequent values, the most frequent first; at most so many of each."""
+    """Return every metadata key with its `most` most frequent values, the most frequent first."""
     counted = select(MetadataRow.key, MetadataRow.text, func.count().label("n"))
     counted = counted.where(func.length(MetadataRow.text) <= MAX_VALUE_LENGTH)
     of_values = counted.group_by(MetadataRow.key, MetadataRow.text).subquery()
@@ -86,7 +86,7 @@ def metadata_values(catalog: CatalogReader, most: int) -> dict[str, list[str]]:
 
 
 def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list[Recording]:
-    """Recordings by id (``call:45``), by the file, folder or address they were ingested from, or by a filter, or both.
+    """Return recordings by id (``call:45``), by the file, folder or URL they are from, or by a filter, or both.
 
     Args:
         catalog: where they are stored.
@@ -94,11 +94,11 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
         where: the filter.
 
     Raises:
-        NotStored: one of them is not there.
+        NotStored: the collection does not hold one of them.
         BadFilter: `where` does not parse, or names nothing known.
     """
-    # every URI is read only where a path is named
-    known = {} if all(each.startswith("call:") for each in recordings) else catalog.known()
+    # all URIs are read only where a path is given
+    known = {} if all(each.startswith("call:") for each in recordings) else catalog.stored_files()
     numbers: set[int] = set()
     for wanted in recordings:
         if wanted.startswith("call:"):
@@ -110,7 +110,7 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
                 place, separator = wanted.rstrip("/"), "/"
             inside = [each.id for uri, each in known.items() if uri == place or uri.startswith(place + separator)]
         if not inside:
-            raise NotStored(f"{wanted} is not in {catalog.named} - e2vsearch query shows ids and paths")
+            raise NotStored(f"{wanted} is not in {catalog.name} - e2vsearch query shows ids and paths")
         numbers.update(inside)
     if where is not None:
         chosen = set(catalog.recordings_where(where))
@@ -139,9 +139,9 @@ def find_segments(catalog: Catalog, names: Sequence[str], where: str | None) -> 
     return sorted(found, key=lambda each: (number_of(each.recording, "call"), each.start_s, each.channel))
 
 
-def recording_at(catalog: Catalog, uri: str) -> Known | None:
-    """The recording that was ingested from there."""
+def recording_at(catalog: Catalog, uri: str) -> StoredFile | None:
+    """Return the recording that was ingested from a URI."""
     query = select(RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns)
     with catalog.reading() as connection:
         row = connection.execute(query.where(RecordingRow.uri == uri)).first()
-    return None if row is None else Known(*row)
+    return None if row is None else StoredFile(*row)

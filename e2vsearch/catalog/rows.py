@@ -1,4 +1,4 @@
-"""Rows and what they mean: statements inside a transaction that somebody else opened, and rows to dataclasses."""
+"""Write statements inside a caller's transaction, and the records that are written."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from e2vsearch.types import Space
 
 
 def delete_recordings(connection: Connection, numbers: list[int]) -> int:
-    """Delete recordings with all that belongs to them, and say so in the change feed; gives how many there were."""
+    """Delete recordings with all that belongs to them, note it in the change feed, and return how many there were."""
     if not numbers:
         return 0
-    gone = select(SegmentRow.id, SegmentRow.recording_id).where(SegmentRow.recording_id.in_(numbers))
-    _note_changes(connection, "-", [(row.id, row.recording_id) for row in connection.execute(gone)])
+    removed = select(SegmentRow.id, SegmentRow.recording_id).where(SegmentRow.recording_id.in_(numbers))
+    _note_changes(connection, "-", [(row.id, row.recording_id) for row in connection.execute(removed)])
     return connection.execute(delete(RecordingRow).where(RecordingRow.id.in_(numbers))).rowcount
 
 
@@ -47,7 +47,7 @@ def _note_changes(connection: Connection, op: str, segments: Sequence[tuple[int,
 
 
 def insert_segments(connection: Connection, number: int, recording: NewRecording, space: Space) -> None:
-    """Insert the segments of a stored recording with their vectors, and say so in the change feed."""
+    """Insert the segments of a stored recording with their vectors, and note it in the change feed."""
     if not recording.segments:
         return
     columns = score_columns(
@@ -77,11 +77,11 @@ def score_columns(
     durations_s: Sequence[float],
     levels_db: Sequence[float | None],
 ) -> list[dict[str, Any]]:
-    """What the rows of n segments hold of their classes: name, its probability, arousal, valence, all probabilities.
+    """Return the columns of n segments about their classes: name, its probability, arousal, valence, all probabilities.
 
     Args:
         scores: ``(n,)`` of ``(labels,)`` each; None where there are none.
-        space: that they are of.
+        space: of the scores.
         durations_s: ``(n,)``.
         levels_db: ``(n,)`` dBFS; None where that is not known.
     """
@@ -161,8 +161,8 @@ def end_job(connection: Connection, lease: Lease) -> None:
     Raises:
         LeaseLost: the lease has expired, is another worker's now, or was cleared.
     """
-    ours = (JobRow.id == lease.job) & (JobRow.token == lease.token) & (JobRow.state == LEASED)
-    locked = connection.execute(select(JobRow.uri, JobRow.due_at).where(ours).with_for_update()).first()
+    leased = (JobRow.id == lease.job) & (JobRow.token == lease.token) & (JobRow.state == LEASED)
+    locked = connection.execute(select(JobRow.uri, JobRow.due_at).where(leased).with_for_update()).first()
     if locked is None or locked.due_at <= database_time(connection):  # read after any wait for the lock
         raise LeaseLost("its lease ran out before it was stored, another worker does it - take a longer --lease")
     connection.execute(delete(JobRow).where(JobRow.id == lease.job))
@@ -171,7 +171,7 @@ def end_job(connection: Connection, lease: Lease) -> None:
 
 @dataclass(frozen=True, slots=True)
 class NewSegment:
-    """One spoken span to be stored."""
+    """One segment to be stored."""
 
     channel: int
     start_s: float
@@ -183,7 +183,7 @@ class NewSegment:
 
 @dataclass(frozen=True, slots=True)
 class NewRecording:
-    """One audio file, with all that was found in it, to be stored in one transaction."""
+    """One audio file with its segments, to be stored in one transaction."""
 
     uri: str
     name: str

@@ -38,7 +38,7 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, always with a time zone: SQLite drops the zone, so it is written and read back as UTC."""
+    """A time with a time zone: SQLite drops the zone, so it is written and read as UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -57,7 +57,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """Constraint names follow one rule, since SQLite migrations need them to be known."""
+    """Base of all models. Constraint names follow one rule, since SQLite migrations need to know them."""
 
     metadata = MetaData(
         naming_convention={
@@ -89,7 +89,7 @@ class SpaceRow(Base):
 
 
 class CollectionRow(Base):
-    """The one row that says which collection this database is, and which space it is pinned to."""
+    """The one row of the collection: its UUID, the space it is pinned to, the projection in use."""
 
     __tablename__ = "collection"
     __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
@@ -102,7 +102,7 @@ class CollectionRow(Base):
 
 
 class ProjectionRow(Base):
-    """What the space's vectors may be turned into before they are compared. Which one is, `CollectionRow` says."""
+    """A projection of the space's vectors; `CollectionRow` names the one in use."""
 
     __tablename__ = "projection"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
@@ -118,7 +118,7 @@ class ProjectionRow(Base):
 
 
 class RecordingRow(Base):
-    """One audio file, a call: known by its content, found by its URI."""
+    """One audio file, a call: identified by its content, found by its URI."""
 
     __tablename__ = "recording"
     __table_args__ = (
@@ -144,7 +144,7 @@ class RecordingRow(Base):
 
 
 class MetadataRow(Base):
-    """One column of ``--meta`` for one recording: as text always, as a number where it is one."""
+    """One column of ``--meta`` for one recording: as text, and as a number where it is one."""
 
     __tablename__ = "recording_metadata"
     __table_args__ = (Index(None, "key", "number"),)  # none on text: Postgres indexes no value over 2.7 kB
@@ -156,7 +156,7 @@ class MetadataRow(Base):
 
 
 class SegmentRow(Base):
-    """One spoken span of one channel."""
+    """One segment of speech in one channel."""
 
     __tablename__ = "segment"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -185,7 +185,7 @@ class VectorRow(Base):
 
 
 class ChangeRow(Base):
-    """The change feed: which segment came or went, in order. Only ever added to.
+    """The change feed: segments added and removed, in order. Rows are only ever added.
 
     Sequence numbers are handed out before commit, so on Postgres a lower `seq` may become visible later than a
     higher one: there readers go by `xid`, the writing transaction, and stop at the transaction horizon.
@@ -202,7 +202,7 @@ class ChangeRow(Base):
 
 
 class FailureRow(Base):
-    """A file that could not be ingested, and why; gone once it could."""
+    """A file that could not be ingested, and why; deleted once it could."""
 
     __tablename__ = "ingest_failure"
     __table_args__ = (UniqueConstraint("uri"), {"sqlite_autoincrement": True})
@@ -216,10 +216,10 @@ class FailureRow(Base):
 
 
 class SegmentTextRow(Base):
-    """What is said in a segment, from a transcript.
+    """The text of a segment, from a transcript.
 
     Migration 0002 adds the full-text index over `words`: on Postgres a GIN index, on SQLite the FTS5 table
-    ``segment_words`` with triggers that keep it. No model can say either.
+    ``segment_words`` with triggers that update it. Neither can be declared in a model.
     """
 
     __tablename__ = "segment_text"
@@ -230,12 +230,12 @@ class SegmentTextRow(Base):
 
 
 class LabelExampleRow(Base):
-    """A moment to which a person gave a label: a stored segment, or a vector of audio that is not stored."""
+    """An example of a label: a stored segment, or a vector of audio that is not stored."""
 
     __tablename__ = "label_example"
     __table_args__ = (
         CheckConstraint("(segment_id is null) <> (vector is null)", name="segment_or_vector"),
-        UniqueConstraint("segment_id"),  # a moment has one label: another one replaces it
+        UniqueConstraint("segment_id"),  # a segment has one label: another one replaces it
         {"sqlite_autoincrement": True},
     )
 
@@ -243,8 +243,8 @@ class LabelExampleRow(Base):
     label: Mapped[str] = mapped_column(String(MAX_NAME), index=True)
     segment_id: Mapped[int | None] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"))
     vector: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32, as the encoder made it
-    source: Mapped[str] = mapped_column(Text)  # the file and moment, or the segment's id, as it was given
-    speaker: Mapped[str | None] = mapped_column(Text)  # who speaks, where that is known: never in both folds
+    source: Mapped[str] = mapped_column(Text)  # the file and its times, or the segment's id, as it was given
+    speaker: Mapped[str | None] = mapped_column(Text)  # where that is known: a speaker is never in both folds
     created_at: Mapped[datetime]
 
 
@@ -262,12 +262,12 @@ class ClassifierRow(Base):
     parameters: Mapped[bytes] = mapped_column(LargeBinary)  # plain arrays in .npz, read without pickle
     report: Mapped[dict[str, Any]] = mapped_column(JSON)  # how it was trained, and how well it does
     created_at: Mapped[datetime]
-    watermark: Mapped[int | None] = mapped_column(BigInteger)  # of the change feed: judged up to here
-    min_score: Mapped[float | None] = mapped_column(Float(53))  # less sure predictions were not stored
+    watermark: Mapped[int | None] = mapped_column(BigInteger)  # of the change feed, up to which segments are classified
+    min_score: Mapped[float | None] = mapped_column(Float(53))  # predictions with a lower probability were not stored
 
 
 class SegmentLabelRow(Base):
-    """What a classifier makes of a segment: its likeliest label."""
+    """A prediction: the likeliest label that a classifier gives a segment."""
 
     __tablename__ = "segment_label"
     __table_args__ = (Index(None, "label", "score"),)
@@ -279,7 +279,7 @@ class SegmentLabelRow(Base):
 
 
 class MapRow(Base):
-    """One run of the map: what went in, how it was made, and its clusters as they were described."""
+    """A map: its filter, options, and clusters with their descriptions."""
 
     __tablename__ = "map"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
@@ -295,7 +295,7 @@ class MapRow(Base):
 
 
 class MapPointRow(Base):
-    """Where a segment or call lies on a map."""
+    """The position of a segment or recording on a map."""
 
     __tablename__ = "map_point"
     __table_args__ = (Index(None, "map_id", "cluster"),)
@@ -306,7 +306,7 @@ class MapPointRow(Base):
     y: Mapped[float] = mapped_column(Float(53))
     cluster: Mapped[int]  # -1: none
     strength: Mapped[float] = mapped_column(Float(53))  # of its membership, 0 to 1
-    placed: Mapped[bool]  # put there after the map was made
+    placed: Mapped[bool]  # added after the map was made
 
 
 class NamedVectorSetRow(Base):

@@ -1,8 +1,8 @@
-"""What is said: transcripts of segments, and ``--text`` as SQL. Knows words, nothing of files or of times.
+"""Full-text search: transcripts of segments, and ``--text`` as SQL.
 
-A database sees words only as `words_of` makes them: folded, CJK characters apart, nothing but letters, digits and
-spaces. Both databases then cut them alike (SQLite's ``ascii`` tokenizer and Postgres's ``simple`` configuration), the
-same transcripts answer the same, and no character of a query can mean anything in FTS5's or tsquery's syntax.
+A database gets words only as `words_of` makes them: folded, CJK characters apart, nothing but letters, digits and
+spaces. Both databases then tokenize them alike (SQLite's ``ascii`` tokenizer and Postgres's ``simple`` configuration),
+and no character of a query is an operator of FTS5's or tsquery's syntax.
 """
 
 from __future__ import annotations
@@ -45,20 +45,21 @@ _QUOTES = str.maketrans("“”„«»「」", '"' * 7)
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """One thing that is said, or is not: words in a row."""
+    """One term of a query: a word or a phrase."""
 
     words: tuple[str, ...]
-    open: bool  # the last word may go on
-    absent: bool
+    prefix: bool  # the last word is the beginning of one
+    negated: bool
 
 
-def words_of(said: str) -> tuple[str, ...]:
-    """The words of a text as they are indexed.
+def words_of(transcript: str) -> tuple[str, ...]:
+    """Return the words of a text as they are indexed.
 
     Compatibility forms, case and the diacritics of Latin letters do not matter ("Ärger" is "arger", "ﬁne" is "fine",
-    full width is half width); a Cyrillic й stays what it is. Whatever is no letter, digit or mark parts words.
+    full width is half width); a Cyrillic й stays what it is. Other characters than letters, digits and marks separate
+    words.
     """
-    folded = normalize("NFKC", normalize("NFKC", said).casefold())
+    folded = normalize("NFKC", normalize("NFKC", transcript).casefold())
     if folded.isascii():
         return tuple(word[:_MAX_WORD] for word in _ASCII_WORD.findall(folded))
     indexed: list[str] = []
@@ -72,7 +73,7 @@ def words_of(said: str) -> tuple[str, ...]:
 
 @cache
 def _indexed(character: str) -> tuple[Literal["letter", "alone", "mark", "between"], str]:
-    """What a folded character is to the index, and what it is written as there."""
+    """Return the kind of a folded character, and its indexed form."""
     base = normalize("NFD", character)[0]
     if base.isascii():
         return ("letter", base) if base.isalnum() else ("between", " ")
@@ -85,23 +86,23 @@ def _indexed(character: str) -> tuple[Literal["letter", "alone", "mark", "betwee
     return ("alone" if _ALONE.match(character) else "letter"), character
 
 
-def put(catalog: Catalog, recording: int, said: Mapping[int, str]) -> bool:
-    """Make `said` all that is known to be said in a recording; gives whether anything changed.
+def put(catalog: Catalog, recording: int, transcripts: Mapping[int, str]) -> bool:
+    """Replace the transcript of a recording, and return whether anything changed.
 
     Args:
-        catalog: where.
+        catalog: of the collection.
         recording: its number.
-        said: text by segment's number; segments that are not named have none from now on.
+        transcripts: text by segment's number; the text of other segments is deleted.
 
     Raises:
         TranscriptError: a text that is too long for one segment.
     """
-    texts = {number: plain(text_) for number, text_ in said.items()}
+    texts = {number: plain(text_) for number, text_ in transcripts.items()}
     texts = {number: text_ for number, text_ in texts.items() if text_}
     for number, text_ in texts.items():
         if len(text_) > MAX_CHARACTERS:
             raise TranscriptError(
-                f"seg:{number} would say {len(text_):,} characters, at most {MAX_CHARACTERS:,} fit - "
+                f"seg:{number} has a text of {len(text_):,} characters, at most {MAX_CHARACTERS:,} fit - "
                 "is the transcript of this recording?"
             )
     segments = select(SegmentRow.id).where(SegmentRow.recording_id == recording)
@@ -112,89 +113,90 @@ def put(catalog: Catalog, recording: int, said: Mapping[int, str]) -> bool:
             return False
     with catalog.writing() as connection:
         # another process may have replaced the recording: on Postgres its segments must not go while this writes
-        there = set(connection.execute(segments.with_for_update(read=True)).scalars())
+        stored = set(connection.execute(segments.with_for_update(read=True)).scalars())
         connection.execute(delete(SegmentTextRow).where(of_recording))
         rows = [
             {"segment_id": number, "text": text_, "words": " ".join(words_of(text_))}
             for number, text_ in texts.items()
-            if number in there
+            if number in stored
         ]
         if rows:
             connection.execute(insert(SegmentTextRow), rows)
     return True
 
 
-def plain(said: str) -> str:
-    """Text in one line, without what no database stores: control characters and halves of surrogate pairs."""
-    return " ".join("".join(c for c in said if c.isspace() or category(c) not in ("Cc", "Cs")).split())
+def plain(transcript: str) -> str:
+    """Join a text to one line, without control characters and surrogates, which no database stores."""
+    return " ".join("".join(c for c in transcript if c.isspace() or category(c) not in ("Cc", "Cs")).split())
 
 
 def transcribed(catalog: CatalogReader) -> int:
-    """How many segments have a text."""
+    """Return how many segments have a text."""
     with catalog.reading() as connection:
         return connection.execute(select(func.count()).select_from(SegmentTextRow)).scalar_one()
 
 
-def search_text(catalog: CatalogReader, said: str, where: str | None = None) -> NDArray[np.int64]:
-    """Numbers of the segments in which something is said, ascending; with `where`, of those that meet it as well.
+def search_text(catalog: CatalogReader, wanted: str, where: str | None = None) -> NDArray[np.int64]:
+    """Return the numbers of the segments whose text matches, ascending; with `where`, of those that meet it as well.
 
-    An array that cannot be written to.
+    The array cannot be written to.
 
     Raises:
-        BadFilter: as for `condition`; or `where` makes no sense.
+        BadFilter: as for `condition`; or `where` is invalid.
     """
 
-    def look() -> NDArray[np.int64]:
-        query = select(SegmentRow.id).where(condition(catalog, said))
+    def select_ids() -> NDArray[np.int64]:
+        query = select(SegmentRow.id).where(condition(catalog, wanted))
         return catalog.ids(query if where is None else query.where(catalog.condition(where)))
 
-    return catalog.choices.of(("said", said, where), look)
+    return catalog.filter_cache.of(("text", wanted, where), select_ids)
 
 
-def condition(catalog: CatalogReader, said: str) -> ColumnElement[bool]:
-    """What is said, as a SQL condition on `SegmentRow`.
+def condition(catalog: CatalogReader, wanted: str) -> ColumnElement[bool]:
+    """Compile a text query to a SQL condition on `SegmentRow`.
 
     Args:
-        catalog: what is to be searched.
-        said: words that must all be there, in any order; ``"some words"`` in a row, ``refund*`` for all that begin so,
-            ``-word`` for what must not be said. Segments without a transcript never match.
+        catalog: of the collection.
+        wanted: words that must all be there, in any order; ``"some words"`` for a phrase, ``refund*`` for all words
+            that begin so, ``-word`` for a word that must not be there. Segments without a transcript never match.
 
     Raises:
-        BadFilter: `said` has no word, or a quotation mark too few.
+        BadFilter: `wanted` has no word, or a quotation mark too few.
     """
     matching = _postgres if catalog.url.get_backend_name() == "postgresql" else _sqlite
-    terms = _terms(said)
-    there = [term for term in terms if not term.absent]
-    met: ColumnElement[bool] = SegmentRow.id.in_(matching(there) if there else select(SegmentTextRow.segment_id))
+    terms = _terms(wanted)
+    required = [term for term in terms if not term.negated]
+    first = matching(required) if required else select(SegmentTextRow.segment_id)
+    matches: ColumnElement[bool] = SegmentRow.id.in_(first)
     for term in terms:
-        if term.absent:
-            met &= SegmentRow.id.not_in(matching([term]))
-    return met
+        if term.negated:
+            matches &= SegmentRow.id.not_in(matching([term]))
+    return matches
 
 
-def _terms(said: str) -> list[_Term]:
+def _terms(wanted: str) -> list[_Term]:
     terms = []
-    for found in _TERM.finditer(said.translate(_QUOTES)):
+    for found in _TERM.finditer(wanted.translate(_QUOTES)):
         if found["word"] is None and not found["end"]:
-            raise BadFilter(f"--text {said!r} has a quotation mark too few - write '\"credit card\" refund'")
+            raise BadFilter(f"--text {wanted!r} has a quotation mark too few - write '\"credit card\" refund'")
         named = found["phrase"] if found["word"] is None else found["word"]
         if words := words_of(named):
             terms.append(_Term(words, found["word"] is not None and named.endswith("*"), bool(found["no"])))
     if not terms:
-        raise BadFilter(f"--text {said!r} has no word in it - write e.g. 'refund', '\"credit card\"' or 'refund*'")
+        raise BadFilter(f"--text {wanted!r} has no word in it - write e.g. 'refund', '\"credit card\"' or 'refund*'")
     return terms
 
 
 def _sqlite(terms: list[_Term]) -> Any:
-    match = " AND ".join(f'"{" ".join(term.words)}"{" *" * term.open}' for term in terms)
-    # a parameter without a name of its own: a filter has one for the words said and one for each that is not
+    match = " AND ".join(f'"{" ".join(term.words)}"{" *" * term.prefix}' for term in terms)
+    # a unique parameter: a condition has one for the required words and one for each negated term
     query = text("SELECT rowid FROM segment_words WHERE segment_words MATCH :words")
     return query.bindparams(bindparam("words", match, unique=True)).columns(SegmentTextRow.segment_id)
 
 
 def _postgres(terms: list[_Term]) -> Any:
     match = " & ".join(
-        "(" + " <-> ".join(f"'{word}'" for word in term.words) + ":*" * term.open + ")" for term in terms
+        "(" + " <-> ".join(f"'{word}'" for word in term.words) + ":*" * term.prefix + ")" for term in terms
     )
     simple: ColumnElement[str] = literal_column("'simple'")  # a constant, or the index over it is not used
     vector = func.to_tsvector(simple, SegmentTextRow.words)

@@ -1,4 +1,4 @@
-"""Making and upgrading the database's schema, by Alembic. Knows revisions, nothing of rows.
+"""Makes and upgrades the database's schema, by Alembic.
 
 Opening a collection does not load Alembic: it compares the stored revision with `SCHEMA_REVISION`.
 """
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _LOCK_KEY = 0x6532_7673  # "e2vs": the Postgres advisory lock that lets one process upgrade at a time
 
-
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -34,13 +33,13 @@ class Revision:
 
 
 def current(engine: Engine) -> str | None:
-    """The schema revision of the database, None where there is no collection in it."""
+    """Return the schema revision of the database, None where there is no collection in it."""
     with engine.connect() as connection:
         return _current(connection)
 
 
 def check(engine: Engine, place: str) -> None:
-    """See that the schema is the one this version works with.
+    """Check that the schema is the one that this version works with.
 
     Raises:
         NoCollection: the database is empty.
@@ -64,11 +63,11 @@ def check(engine: Engine, place: str) -> None:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to `SCHEMA_REVISION`; an empty one gets every table. Nothing happens if it is there already.
+    """Bring the database to `SCHEMA_REVISION`, from an empty one too; nothing happens if it is there already.
 
     Raises:
         SchemaTooNew: it was made by a newer version.
-        CatalogError: the migrations are not where the package keeps them.
+        CatalogError: the package's migrations are missing.
     """
     from alembic import command
 
@@ -87,7 +86,7 @@ def upgrade(engine: Engine) -> None:
 
 
 def history(engine: Engine) -> list[Revision]:
-    """Every revision that this version knows, oldest first."""
+    """Return every revision of the schema, oldest first."""
     from alembic.script import ScriptDirectory
 
     applied = current(engine) or ""

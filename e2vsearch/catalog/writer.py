@@ -1,4 +1,4 @@
-"""Reading and writing recordings. Every method that writes is one transaction: it happened wholly, or not at all."""
+"""Writes recordings: every method that writes is one transaction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.changes import Feed
-from e2vsearch.catalog.database import connect, parsed, parts, place, reachable, sqlite_file
+from e2vsearch.catalog.database import chunks, connect, parse_url, place, reachable, sqlite_file
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import (
     Lease,
@@ -35,28 +35,28 @@ from e2vsearch.types import BF16, Space
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What became of a recording that was handed to `Catalog.store`."""
+    """The outcome of `Catalog.store`."""
 
     id: int
     outcome: Literal["stored", "replaced", "already"]
 
 
 class Catalog(CatalogReader):
-    """One collection's database, to read and to write. Safe to use from several threads and processes at once."""
+    """One collection's database, to be read and written; safe to use from several threads and processes."""
 
-    def __init__(self, engine: Engine, named: str) -> None:
+    def __init__(self, engine: Engine, name: str) -> None:
         super().__init__(engine)
-        self.named = named
+        self.name = name
         self._feed: Feed | None = None
 
     @classmethod
-    def open(cls, url: str | URL, *, create: bool = False, named: str | None = None) -> Catalog:
-        """The catalog at a database URL.
+    def open(cls, url: str | URL, *, create: bool = False, name: str | None = None) -> Catalog:
+        """Open the catalog at a database URL.
 
         Args:
             url: ``sqlite:///path`` or ``postgresql://…``.
-            create: make it if there is none.
-            named: what messages call it, the database's own place by default.
+            create: make it if there is none, with the folder that it lies in.
+            name: for messages, the location of the database by default.
 
         Raises:
             NoCollection: there is none, and `create` is not set.
@@ -64,15 +64,17 @@ class Catalog(CatalogReader):
             CatalogError: the database cannot be reached.
         """
         file = sqlite_file(url)
-        named = named or place(parsed(url))
+        name = name or place(parse_url(url))
         if file is not None and not create and not file.is_file():
-            raise NoCollection(f"no collection in {named} - make one with: e2vsearch ingest FOLDER --index {named}")
+            raise NoCollection(f"no collection in {name} - make one with: e2vsearch ingest FOLDER --index {name}")
+        if file is not None and create and file.name:
+            file.parent.mkdir(parents=True, exist_ok=True)
         engine = connect(url)
         try:
             reachable(engine)
             if create and schema.current(engine) is None:
                 schema.upgrade(engine)
-            schema.check(engine, named)
+            schema.check(engine, name)
         except E2vsearchError:
             engine.dispose()
             raise
@@ -80,17 +82,17 @@ class Catalog(CatalogReader):
             made = connection.execute(select(CollectionRow.id)).first() is not None
         if not made and not create:
             engine.dispose()
-            raise NoCollection(f"{named} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
+            raise NoCollection(f"{name} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
         if not made:
             row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": datetime.now(UTC)}
             # another process that makes the collection at the same moment has written its row first
             with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
                 connection.execute(insert(CollectionRow), [row])
-        return cls(engine, named)
+        return cls(engine, name)
 
     def close(self) -> None:
-        """Let go of all connections."""
-        self.watch.close()
+        """Close all connections."""
+        self.detector.close()
         self._engine.dispose()
 
     # -- the space ---------------------------------------------------------------------------------------------
@@ -103,7 +105,7 @@ class Catalog(CatalogReader):
         """
         self.feed()  # reads the space again where another process has pinned it meanwhile
         if self.space is None:
-            raise NoCollection(f"{self.named} holds no recordings yet - add some with: e2vsearch ingest FOLDER")
+            raise NoCollection(f"{self.name} holds no recordings yet - add some with: e2vsearch ingest FOLDER")
         return self.space
 
     def pin(self, space: Space, source: str) -> None:
@@ -131,10 +133,10 @@ class Catalog(CatalogReader):
         self.check_space(space)
 
     def check_space(self, space: Space) -> None:
-        """See that vectors of `space` belong here.
+        """Check that vectors of a space may be stored here.
 
         Raises:
-            SpaceMismatch: they do not; the message has both cures.
+            SpaceMismatch: they may not; the message has both cures.
         """
         if self.space is not None and space != self.space:
             go_on = f"--encoder {self.encoder_source}"
@@ -163,7 +165,7 @@ class Catalog(CatalogReader):
             connection.execute(update(SpaceRow).where(missing).values(**values))
 
     def feed(self) -> Feed:
-        """The collection's vectors, for an index.
+        """Return the collection's vectors, for an index.
 
         Raises:
             NoCollection: nothing has been ingested yet.
@@ -174,7 +176,7 @@ class Catalog(CatalogReader):
         if self.space is None:
             raise NoCollection(f"{place(self.url)} holds no recordings yet - add some with: e2vsearch ingest FOLDER")
         if self._feed is None:
-            self._feed = Feed(self._engine, self.collection_id, self.space, self.watch)
+            self._feed = Feed(self._engine, self.collection_id, self.space, self.detector)
         return self._feed
 
     # -- writing -----------------------------------------------------------------------------------------------
@@ -182,13 +184,13 @@ class Catalog(CatalogReader):
     def store(self, recording: NewRecording, lease: Lease | None = None) -> Stored:
         """Store one recording with its segments, vectors and metadata.
 
-        A recording of the same content is left as it is ("already"); one at the same URI with other content is
-        replaced. A failure noted for the URI is taken back.
+        A recording of the same content stays as it is ("already"); one at the same URI with other content is
+        replaced. A failure noted for the URI is deleted.
 
         Args:
             recording: what is stored.
-            lease: the lease of the worker that stores it. It is checked, and its job ended, in the same transaction:
-                nothing is stored by who has lost it, and no job is left once its recording is stored.
+            lease: of the worker that stores it. It is checked and its job is deleted in the same transaction: no
+                worker stores anything after it has lost the lease, and no job outlives its recording.
 
         Raises:
             CatalogError: the collection has no space yet.
@@ -236,7 +238,7 @@ class Catalog(CatalogReader):
             return Stored(number, "stored" if old is None else "replaced")
 
     def relocate(self, number: int, uri: str, name: str, mtime_ns: int) -> None:
-        """Note that a recording's file is now at `uri`; whatever else was stored from there is gone."""
+        """Note that a recording's file is now at `uri`; another recording that was stored from there is deleted."""
         with self.writing() as connection:
             other = select(RecordingRow.id).where(RecordingRow.uri == uri, RecordingRow.id != number)
             delete_recordings(connection, list(connection.execute(other).scalars()))
@@ -246,7 +248,7 @@ class Catalog(CatalogReader):
             connection.execute(delete(FailureRow).where(FailureRow.uri == uri))
 
     def annotate(self, number: int, metadata: Mapping[str, str], recorded_at: datetime | None = None) -> None:
-        """Set metadata of a stored recording; keys that are not named stay as they are."""
+        """Set metadata of a stored recording; other keys stay as they are."""
         with self.writing() as connection:
             of_keys = (MetadataRow.recording_id == number) & MetadataRow.key.in_(list(metadata))
             connection.execute(delete(MetadataRow).where(of_keys))
@@ -256,9 +258,9 @@ class Catalog(CatalogReader):
                 connection.execute(query)
 
     def remove(self, numbers: Sequence[int]) -> int:
-        """Remove recordings with all that belongs to them; gives how many there were."""
+        """Remove recordings with all that belongs to them, and return how many there were."""
         removed = 0
-        for part in parts(list(numbers)):
+        for part in chunks(list(numbers)):
             with self.writing() as connection:
                 removed += delete_recordings(connection, list(part))
         return removed
@@ -268,15 +270,15 @@ class Catalog(CatalogReader):
         with self.writing() as connection:
             note_failure(connection, uri, reason, message)
 
-    def forgive(self, uris: Iterable[str]) -> None:
-        """Take back noted failures."""
+    def clear_failures(self, uris: Iterable[str]) -> None:
+        """Delete noted failures."""
         with self.writing() as connection:
             for uri in uris:
                 connection.execute(delete(FailureRow).where(FailureRow.uri == uri))
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One transaction that writes: what happens in it happens wholly, or not at all.
+        """Open a transaction that writes.
 
         Raises:
             CatalogError: the database cannot be written.
@@ -286,7 +288,7 @@ class Catalog(CatalogReader):
                 yield connection
         except OperationalError as error:  # disk full, read-only, locked for too long, server gone
             raise CatalogError(
-                f"{place(self.url)} cannot be written: {first_line(error)} - mend that, then go on"
+                f"{place(self.url)} cannot be written: {first_line(error)} - fix that, then go on"
             ) from error
 
     # -- inside ------------------------------------------------------------------------------------------------

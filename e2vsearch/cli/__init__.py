@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, print. Results go to stdout, everything else to stderr.
+"""The command line: parse, call one method, print. Results go to stdout, everything else to stderr.
 
 Exit codes: 0 fine, 1 an error (one line with its cure), 2 wrong usage, 3 finished but some files failed,
 130 interrupted and safe to run again.
@@ -36,38 +36,40 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="e2vsearch",
-    help="Find the calls, and the moments in them, that feel like a reference clip.",
+    help="Find the recordings, and the segments in them, that feel like a reference clip.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help comes 0.1 s sooner, and can be piped
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nExamples:\n  e2vsearch ingest calls/\n  e2vsearch query angry.wav -k 20",
 )
+for each in (
+    ingest.ingest,
+    worker.worker,
+    query.query,
+    compare.compare,
+    embed.embed,
+    maps.map_,
+    labels.label,
+    labels.train,
+    labels.classify,
+    evaluate.evaluate,
+    collection.status,
+    collection.failures,
+    collection.remove,
+    db.backup,
+    transfer.export,
+    transfer.import_,
+    collection.doctor,
+    serve.serve,
+    mcp.mcp,
+):
+    each.add_to(app)
 app.add_typer(index.index_app, name="index")
 app.add_typer(db.db_app, name="db")
-app.add_typer(projections.space_app, name="space")
+app.add_typer(projections.projection_app, name="projection")
+app.add_typer(named_vectors.vectors_app, name="vectors")
 app.add_typer(worker.queue_app, name="queue")
-app.command()(ingest.ingest)
-app.command()(worker.worker)
-app.command()(query.query)
-app.command()(compare.compare)
-app.command()(embed.embed)
-app.command("map")(maps.map_)
-app.command()(labels.label)
-app.command()(labels.train)
-app.command()(labels.classify)
-app.command()(evaluate.evaluate)
-app.command()(collection.status)
-app.command()(collection.failures)
-app.command()(collection.remove)
-app.command()(named_vectors.attach)
-app.command()(named_vectors.sides)
-app.command()(named_vectors.detach)
-app.command()(db.backup)
-app.command()(transfer.export)
-app.command("import")(transfer.import_)
-app.command()(collection.doctor)
-app.command()(serve.serve)
-app.command()(mcp.mcp)
 
 
 @app.callback(invoke_without_command=True)
@@ -91,7 +93,7 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         if type(error).__module__.startswith("sqlalchemy"):
-            _fail(f"the database said: {str(error).partition(chr(10))[0]} - e2vsearch doctor checks it")
+            _fail(f"the database: {str(error).partition(chr(10))[0]} - e2vsearch doctor checks it")
         _fail(f"unexpected {type(error).__name__}: {error} - E2VSEARCH_DEBUG=1 shows where; please report it")
 
 

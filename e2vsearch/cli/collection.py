@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from e2vsearch.cli.options import (
-    Format,
-    Index,
-    Output,
-    OutputFormat,
-    Quiet,
-    Where,
-)
-from e2vsearch.cli.output import chosen, clock, note, write
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
-from e2vsearch.cli.output import FACTS, fact_rows, index_facts
-
-if TYPE_CHECKING:
-    pass
+from e2vsearch.cli.command import command
+from e2vsearch.cli.options import CollectionOptions, Quiet, Where, Yes
+from e2vsearch.cli.output import Results, index_facts, note
+from e2vsearch.listing import clock
 
 
-def status(index: Index = None, format_: OutputFormat = None, output: Output = None) -> None:
-    """How much a collection holds, what made its vectors, and how its index fares."""
-    import e2vsearch
-
-    with e2vsearch.open(index, create=False) as collection:
+@command("status", "status --index postgresql://user@host/calls --format json")
+def status(*, options: CollectionOptions, results: Results) -> None:
+    """Show what a collection holds. With its space, emotions, transcripts, and the state of its index."""
+    with options.open() as collection:
         state = collection.status()
-    whole = asdict(state)
-    facts: list[tuple[str, Any]] = [("collection", state.place), ("id", state.collection), ("space", state.space)]
     counts = state.counts
-    facts += [
+    facts: list[tuple[str, Any]] = [
+        ("collection", state.place),
+        ("id", state.collection),
+        ("space", state.space),
         ("recordings", f"{counts.recordings:,}, {clock(counts.audio_s)} of audio"),
         ("without speech", f"{counts.silent:,}"),
         ("segments", f"{counts.segments:,}, {clock(counts.speech_s)} of speech"),
@@ -47,43 +33,40 @@ def status(index: Index = None, format_: OutputFormat = None, output: Output = N
         facts.append(("emotions", ", ".join(f"{name} {n:,} ({n / total:.0%})" for name, n in counts.emotions.items())))
     if state.transcribed:
         facts.append(("with transcript", f"{state.transcribed:,} segments"))
-    facts += [("side vectors", f"{side.name}: {side.dim}-d, {side.segments:,} segments") for side in state.sides]
-    if state.problem is not None:
-        facts.append(("problem", state.problem))
+    facts += [
+        ("named vectors", f"{each.name}: {each.dim}-d, {each.segments:,} segments") for each in state.named_vectors
+    ]
     if state.index is not None:
         facts += index_facts(asdict(state.index))
-    write([whole], format_=format_, output=output, columns=FACTS, table=fact_rows(facts), whole=whole)
+    results.write_facts(asdict(state), facts)
 
 
-def failures(index: Index = None, format_: OutputFormat = None, output: Output = None) -> None:
-    """Files that could not be ingested, with their reasons."""
-    import e2vsearch
-
-    with e2vsearch.open(index, create=False) as collection:
+@command("failures", "failures -o failures.csv")
+def failures(*, options: CollectionOptions, results: Results) -> None:
+    """List the files that could not be ingested, with their reasons."""
+    with options.open() as collection:
         rows = [asdict(failure) for failure in collection.failures()]
-    columns = {"reason": "reason", "attempts": "tries>", "message": "what happened, and the cure"}
-    if not rows and chosen(format_, output) is Format.table:
-        note("no failures")
-        return
-    write(rows, format_=format_, output=output, columns=columns)
+    results.write_rows(
+        rows, {"reason": "reason", "attempts": "tries>", "message": "what happened, and the cure"}, none="no failures"
+    )
 
 
+@command("remove call:45", "remove --where 'date < 2024-01-01' --yes")
 def remove(
     recordings: Annotated[
         list[str] | None, typer.Argument(help="Ids (call:45), or the files or folders they were ingested from.")
     ] = None,
     where: Where = None,
-    index: Index = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and write nothing.")] = False,
+    *,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
     """Remove recordings from a collection; the audio files stay. With --where, those with a segment that meets it."""
-    import e2vsearch
-
     if not recordings and where is None:
         raise typer.BadParameter("name recordings, or select them with --where")
-    with e2vsearch.open(index, create=False) as collection:
+    with options.open() as collection:
         found = collection.recordings(*(recordings or []), where=where)
         for recording in found if not quiet or dry_run else []:
             typer.echo(f"{recording.id}  {recording.uri}")
@@ -96,14 +79,14 @@ def remove(
     note(f"removed {removed:,} recordings", quiet=quiet)
 
 
-def doctor(index: Index = None, format_: OutputFormat = None) -> None:
-    """Check versions, encoders, speech detection, database and index. Each lack has its cure; exit 1 if one matters."""
+@command("doctor", "doctor --index index --format json")
+def doctor(*, options: CollectionOptions, results: Results) -> None:
+    """Check packages, encoders, database and index. Each lack has its cure; exit 1 if one matters."""
     from e2vsearch.doctor import examine
 
-    findings = examine(index)
-    rows = [asdict(finding) for finding in findings]
+    checks = examine(options.index)
+    rows = [asdict(each) for each in checks]
     table = [{**row, "state": "ok" if row["ok"] else "LACKS" if row["needed"] else "without"} for row in rows]
-    columns = {"name": "what", "state": "state", "found": "found", "cure": "cure"}
-    write(rows, format_=format_, columns=columns, table=table)
-    if any(finding.needed and not finding.ok for finding in findings):
+    results.write(rows, {"name": "what", "state": "state", "found": "found", "cure": "cure"}, table=table)
+    if any(each.needed and not each.ok for each in checks):
         raise typer.Exit(1)

@@ -1,66 +1,42 @@
-"""``compare``: how alike two recordings feel."""
+"""``compare``: how alike two clips feel."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from e2vsearch.cli.options import (
-    Device,
-    EncoderName,
-    Format,
-    Index,
-    Output,
-    OutputFormat,
-    Precision,
-    Quiet,
-)
-from e2vsearch.cli.output import chosen, note, span, write
-
-if TYPE_CHECKING:
-    pass
-from e2vsearch.cli.embed import emotion_cell
+from e2vsearch.cli.command import command
+from e2vsearch.cli.options import EncodingOptions
+from e2vsearch.cli.output import Results, scored, span
 
 
+@command("compare angry.wav calm.wav", "compare angry.wav calm.wav --encoder light --format json")
 def compare(
     a: Annotated[str, typer.Argument(help="A clip.")],
     b: Annotated[str, typer.Argument(help="Another clip.")],
-    index: Index = None,
-    encoder: EncoderName = None,
-    device: Device = None,
-    precision: Precision = None,
-    format_: OutputFormat = None,
-    output: Output = None,
-    quiet: Quiet = False,
+    *,
+    options: EncodingOptions,
+    results: Results,
 ) -> None:
-    """How alike two clips feel, and what each seems to be: cosines, as the collection compares. Nothing is stored."""
-    from e2vsearch import settings
-    from e2vsearch.files import local_path
-    from e2vsearch.pipeline import embed_audio, encoder_for
-    from e2vsearch.projections.base import RAW
-    from e2vsearch.projections.recalibrate import recalibrate
-    from e2vsearch.search.compare import at_hand, compare_audio
+    """Compare how alike two clips feel. Scores are cosines, as the collection compares; nothing is stored."""
+    import e2vsearch
 
-    options = settings.load(index=index, encoder=encoder, device=device, precision=precision)
-    opened = encoder_for(options)
-    through = at_hand(options, opened)
-    sides = [(clip, recalibrate(through.projection, embed_audio(local_path(clip), opened))) for clip in (a, b)]
-    result = compare_audio(through.space, sides[0], sides[1], through.projection)
-    row = asdict(result)
+    found = e2vsearch.compare(a, b, **asdict(options))
     table = [
         {
-            "name": side.name,
-            "emotion": emotion_cell(side.emotion, side.emotion_score),
-            "speech": f"{side.speech_s:.1f} s",
-            "at": f"ch {side.channel}, {span(side.start_s, side.end_s)}",
+            "name": each.name,
+            "emotion": scored(each.emotion, each.emotion_score),
+            "speech": f"{each.speech_s:.1f} s",
+            "at": f"ch {each.channel}, {span(each.start_s, each.end_s)}",
         }
-        for side in (result.a, result.b)
+        for each in (found.a, found.b)
     ]
-    columns = {"name": "clip", "emotion": "emotion", "speech": "speech>", "at": "most alike moment"}
-    if chosen(format_, output) is Format.table and output is None:
-        typer.echo(f"similarity {result.score:.4f}, of the most alike moments {result.best:.4f}  ({result.space})\n")
-    write([row], format_=format_, output=output, columns=columns, table=table, whole=row)
-    how = "raw, as the encoder made the vectors" if through.projection is RAW else f"through {result.space.projection}"
-    note(f"compared {how}: {through.why}", quiet=quiet)
+    columns = {"name": "clip", "emotion": "emotion", "speech": "speech>", "at": "most alike segment"}
+    if results.to_terminal:
+        typer.echo(f"similarity {found.score:.4f}, of the most alike segments {found.best:.4f}  ({found.space})\n")
+    results.write([asdict(found)], columns, table=table, whole=asdict(found))
+    raw = found.space.projection == "raw"
+    how = "raw, as the encoder made the vectors" if raw else f"through {found.space.projection}"
+    results.note(f"compared {how}: {found.reason}")

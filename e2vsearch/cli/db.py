@@ -2,74 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from e2vsearch.cli.options import Index, OutputFormat, Quiet
-from e2vsearch.cli.output import note, size, write
+from e2vsearch.cli.command import command, group
+from e2vsearch.cli.options import CollectionOptions, Quiet
+from e2vsearch.cli.output import Results, note, size
 
 if TYPE_CHECKING:
-    pass
+    from sqlalchemy import Engine
 
 
-db_app = typer.Typer(help="The database's schema: upgrade, current, history.", no_args_is_help=True)
-
-
-@db_app.command("upgrade")
-def db_upgrade(index: Index = None) -> None:
+@command("db upgrade", "db upgrade --index postgresql://user@host/calls")
+def upgrade(*, options: CollectionOptions) -> None:
     """Bring the database to this version's schema; an empty one gets its tables. Back it up first."""
     from e2vsearch.catalog import upgrade
     from e2vsearch.catalog.schema import SCHEMA_REVISION
 
-    engine, place = _engine(index, create=True)
-    before = upgrade.current(engine)
-    upgrade.upgrade(engine)
-    typer.echo(
-        f"{place}: schema {before or 'none'} → {SCHEMA_REVISION}"
-        if before != SCHEMA_REVISION
-        else f"{place}: schema {before}, up to date"
-    )
-    engine.dispose()
+    with _database(options.index, create=True) as (engine, place):
+        before = upgrade.current(engine)
+        upgrade.upgrade(engine)
+    changed = f"schema {before or 'none'} → {SCHEMA_REVISION}"
+    typer.echo(f"{place}: {changed if before != SCHEMA_REVISION else f'schema {before}, up to date'}")
 
 
-@db_app.command("current")
-def db_current(index: Index = None) -> None:
-    """The schema revision of the database."""
+@command("db current")
+def current(*, options: CollectionOptions) -> None:
+    """Show the schema revision of the database."""
     from e2vsearch.catalog import upgrade
 
-    engine, _ = _engine(index)
-    typer.echo(upgrade.current(engine) or "none")
-    engine.dispose()
+    with _database(options.index) as (engine, _):
+        typer.echo(upgrade.current(engine) or "none")
 
 
-@db_app.command("history")
-def db_history(index: Index = None, format_: OutputFormat = None) -> None:
-    """Every schema revision this version knows, and which are applied."""
+@command("db history")
+def history(*, options: CollectionOptions, results: Results) -> None:
+    """List the schema revisions this version knows, and which are applied."""
     from e2vsearch.catalog import upgrade
 
-    engine, _ = _engine(index)
-    rows = [asdict(step) for step in upgrade.history(engine)]
-    write(rows, format_=format_, columns={"revision": "revision", "applied": "applied", "message": "what it does"})
-    engine.dispose()
+    with _database(options.index) as (engine, _):
+        rows = [asdict(step) for step in upgrade.history(engine)]
+    results.write(rows, {"revision": "revision", "applied": "applied", "message": "what it does"})
 
 
+db_app = group("The database's schema: upgrade, current, history.", upgrade, current, history)
+
+
+@command("backup calls.db", "backup copies/catalog.db --index index")
 def backup(
     file: Annotated[Path, typer.Argument(help="A new file. As FOLDER/catalog.db it is the collection --index FOLDER.")],
-    index: Index = None,
+    *,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Copy the database to one file while others read and write it; what is committed by then is in it."""
-    import e2vsearch
-
-    with e2vsearch.open(index, create=False) as collection:
+    """Copy the database to one file. Others may read and write meanwhile; what is committed by then is in it."""
+    with options.open() as collection:
         written = collection.backup(file)
     note(f"{size(written)} backed up to {file}", quiet=quiet)
 
 
-def _engine(index: str | None, *, create: bool = False):  # type: ignore[no-untyped-def]
+@contextmanager
+def _database(index: str | None, *, create: bool = False) -> Iterator[tuple[Engine, str]]:
+    """Connect to a database whose schema may be another version's; yields it with its name."""
     from e2vsearch import settings
     from e2vsearch.catalog.database import connect, locate, reachable, sqlite_file
     from e2vsearch.errors import NoCollection
@@ -84,4 +83,7 @@ def _engine(index: str | None, *, create: bool = False):  # type: ignore[no-unty
             )
     engine = connect(place.url)
     reachable(engine)
-    return engine, place.named
+    try:
+        yield engine, place.named
+    finally:
+        engine.dispose()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from e2vsearch.cli.options import By, Device, Format, Output, OutputFormat, Precision, Quiet
-from e2vsearch.cli.output import SOME_FAILED, chosen, note, write
+from e2vsearch.cli import layers as layer_table
+from e2vsearch.cli.command import command
+from e2vsearch.cli.options import By, Device, EncodingOptions, Precision
+from e2vsearch.cli.output import SOME_FAILED, Results
+from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -20,17 +22,15 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.evaluation.types import Evaluation, Figures, LabelFailure, Leak, Ranking, Recall
 
 
-_LISTED = 20  # failures shown after a run; the json format has them all
+Condition = Literal["clean", "telephone", "all"]
+"""Which copies of the labelled files are encoded."""
 
 
-class Condition(StrEnum):
-    """How the labelled files are heard."""
-
-    clean = "clean"
-    telephone = "telephone"
-    all = "all"
-
-
+@command(
+    "evaluate labels.csv --encoder light",
+    "evaluate labels.csv --index index --condition all --format json",
+    "evaluate labels.csv --encoder light --projections",
+)
 def evaluate(
     labels: Annotated[
         Path,
@@ -43,16 +43,16 @@ def evaluate(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="Hears each file as one signal: light, emotion2vec_plus_large, ...  [default: the encoder that ingest "
-            "would take]",
+            help="Encodes each file as one signal: light, emotion2vec_plus_large, ...  [default: the encoder that "
+            "ingest would take]",
             show_default=False,
         ),
     ] = None,
     index: Annotated[
         str | None,
         typer.Option(
-            help="A collection: its stored segments and its projection are taken. With --encoder too, files are heard "
-            "anew, and the projection is the collection's.",
+            help="A collection: its stored segments and its projection are taken. With --encoder too, files are "
+            "encoded anew, and the projection is the collection's.",
             metavar="COLLECTION",
         ),
     ] = None,
@@ -81,70 +81,57 @@ def evaluate(
             "of the last block, or with --layers of every block.",
         ),
     ] = False,
-    by: Annotated[By, typer.Option(help="Find segments, or calls by their mean.")] = By.segment,
+    by: Annotated[By, typer.Option(help="Find segments, or recordings by their mean.")] = "segment",
     condition: Annotated[
         Condition,
-        typer.Option(help="Hear files as they are, as telephone copies (made here), or both and each among the other."),
-    ] = Condition.clean,
+        typer.Option(
+            help="Encode files as they are, as telephone copies (made here), or both and each among the other."
+        ),
+    ] = "clean",
     seed: Annotated[int, typer.Option(help="Of copies, triplets and intervals: the same gives the same.", min=0)] = 0,
     draws: Annotated[int, typer.Option(help="Triplets of each kind.", min=1)] = 6_000,
     device: Device = None,
     precision: Precision = None,
-    format_: OutputFormat = None,
-    output: Output = None,
-    quiet: Quiet = False,
+    *,
+    results: Results,
 ) -> None:
-    """Measure how well the same emotion is found in other voices and other words, beside chance."""
-    import e2vsearch
-    from e2vsearch import settings
-    from e2vsearch.analysis.evaluation import evaluate as evaluation_evaluate
+    """Measure how well emotions are found in other voices. Figures are of other words too, each beside chance."""
     from e2vsearch.analysis.evaluation import labels_table
-    from e2vsearch.analysis.evaluation import layers as evaluation_layers
-    from e2vsearch.cli import layers as layer_table
-    from e2vsearch.cli.progress import Shown
-    from e2vsearch.pipeline import encoder_for
+    from e2vsearch.analysis.evaluation.evaluate import evaluate as evaluate_encoder
+    from e2vsearch.analysis.evaluation.layers import evaluate_layers
 
     if layers or projections:
-        _only_alone(index=index, projection=projection, by=by is By.call, condition=condition is not Condition.clean)
-        with Shown(quiet) as shown:
-            table = labels_table.read(labels)
-            opened = encoder_for(settings.load(encoder=encoder, device=device, precision=precision))
-            blocks = evaluation_layers.evaluate_layers(
-                table, opened, layers=layers, projections=projections, seed=seed, draws=draws, progress=shown
-            )
-        layer_table.show(blocks, format_, output)
-        _tell(blocks.notes, blocks.failures, quiet)
-        return
+        _only_alone(index=index, projection=projection, by=by == "recording", condition=condition != "clean")
+    table = labels_table.read(labels)  # before an encoder takes its time to open
+    named = EncodingOptions(None, encoder, device, precision)
+    drawn: dict[str, Any] = {"seed": seed, "draws": draws}
     with ExitStack() as stack:
-        collection = None
-        if index is not None:
-            collection = stack.enter_context(e2vsearch.open(index, create=False, device=device, precision=precision))
-        table = labels_table.read(labels)  # before an encoder takes its time to open
-        stored = collection is not None and encoder is None
-        hears = None if stored else encoder_for(settings.load(encoder=encoder, device=device, precision=precision))
-        found = evaluation_evaluate.evaluate(
-            table,
-            hears,
-            collection=collection,
-            projection=projection,
-            by=by.value,
-            condition=condition.value,
-            seed=seed,
-            draws=draws,
-            progress=stack.enter_context(Shown(quiet)),
-        )
+        show = stack.enter_context(ProgressBar(results.quiet)).files
+        if layers or projections:
+            blocks = evaluate_layers(
+                table, named.open_encoder(), layers=layers, projections=projections, progress=show, **drawn
+            )
+            layer_table.show(blocks, results)
+            _note(blocks.notes, blocks.failures, results)
+            return
+        how = {"by": by, "condition": condition, "projection": projection, "progress": show} | drawn
+        if index is None:
+            found = evaluate_encoder(table, named.open_encoder(), **how)
+        else:
+            collection = stack.enter_context(EncodingOptions(index, encoder, device, precision).open())
+            opened = None if encoder is None else collection.encoder()
+            found = collection.evaluate(labels, encoder=opened, **how)
     whole = asdict(found)
     rows = list(_rows(found))
-    if chosen(format_, output) is Format.table and output is None:
+    if results.to_terminal:
         typer.echo(_headline(found) + "\n")
-    machine = rows if chosen(format_, output) is Format.csv else [whole]
-    columns, drawn = _drawn(rows)
-    write(machine, format_=format_, output=output, columns=columns, table=drawn, whole=whole)
-    _tell(found.notes, found.failures, quiet)
+    columns, lines = _table(rows)
+    results.write(rows if results.format == "csv" else [whole], columns, table=lines, whole=whole)
+    _note(found.notes, found.failures, results)
 
 
 def _only_alone(**given: object) -> None:
-    """See that options which a table of layers and projections has no place for are left out.
+    """Check that options which a table of layers and projections has no place for are left out.
 
     Raises:
         SettingsError: one is given.
@@ -157,18 +144,15 @@ def _only_alone(**given: object) -> None:
             )
 
 
-def _tell(notes: Sequence[str], failures: Sequence[LabelFailure], quiet: bool) -> None:
-    """Notes and failed rows, on stderr.
+def _note(notes: Sequence[str], failures: Sequence[LabelFailure], results: Results) -> None:
+    """Print notes and failed rows on stderr.
 
     Raises:
         typer.Exit: some rows failed.
     """
     for message in notes:
-        note(f"note: {message}", quiet=quiet)
-    for failure in failures[:_LISTED]:
-        note(f"failed: {failure.message}", quiet=quiet)
-    if len(failures) > _LISTED:
-        note(f"… and {len(failures) - _LISTED:,} more: --format json has them all", quiet=quiet)
+        results.note(f"note: {message}")
+    results.note_failures((each.message for each in failures), ": --format json has them all")
     if failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -177,21 +161,22 @@ def _headline(found: Evaluation) -> str:
     emotions = ", ".join(f"{name} {n:,}" for name, n in found.emotions.items())
     of = f"{found.speakers:,} speakers, {found.texts:,} texts"
     space = found.space
+    items = "segments" if found.by == "segment" else "recordings"
     made = f"{space.encoder}@{space.revision[:12]}, {space.dim}-d, projection {found.projection}"
-    return f"{made}: {found.n:,} {found.by}s of {of} ({emotions})"
+    return f"{made}: {found.n:,} {items} of {of} ({emotions})"
 
 
 def _rows(found: Evaluation) -> Iterator[dict[str, Any]]:
-    """One figure a row, each beside its chance."""
+    """Yield one figure a row, each beside its chance."""
     for name, figures in found.figures.items():
-        heard = name.replace("_", " ")
-        for row in (*_retrieval(figures), *_carried(figures), *_named(found.recalls.get(name))):
-            yield {"heard": heard, **row}
+        condition = name.replace("_", " ")
+        for row in (*_retrieval(figures), *_leaks(figures), *_recalls(found.recalls.get(name))):
+            yield {"condition": condition, **row}
     first = next(iter(found.figures)).replace("_", " ")
     for split in found.splits:
-        yield {"heard": first, **_row(f"mAP, {split.name}", split.map, split.map_chance, split.map_interval)}
+        yield {"condition": first, **_row(f"mAP, {split.name}", split.map, split.map_chance, split.map_interval)}
         if "raw" in found.figures:
-            yield {"heard": "raw", **_row(f"mAP, {split.name}", split.raw, split.map_chance, split.raw_interval)}
+            yield {"condition": "raw", **_row(f"mAP, {split.name}", split.raw, split.map_chance, split.raw_interval)}
 
 
 def _retrieval(figures: Figures) -> Iterator[dict[str, Any]]:
@@ -213,7 +198,7 @@ def _retrieval(figures: Figures) -> Iterator[dict[str, Any]]:
         yield _row(f"precision@10, {emotion}", of.precision_at_10, of.precision_chance)
 
 
-def _carried(figures: Figures) -> Iterator[dict[str, Any]]:
+def _leaks(figures: Figures) -> Iterator[dict[str, Any]]:
     leaks: Mapping[str, Leak | None] = {"speaker": figures.same_speaker, "text": figures.same_text}
     for what, leak in leaks.items():
         if leak is not None:
@@ -222,7 +207,7 @@ def _carried(figures: Figures) -> Iterator[dict[str, Any]]:
         yield _row(f"triplets, {kind}", drawn.accuracy, 0.5, drawn.interval)
 
 
-def _named(recall: Recall | None) -> Iterator[dict[str, Any]]:
+def _recalls(recall: Recall | None) -> Iterator[dict[str, Any]]:
     if recall is not None:
         yield _row("UAR of the encoder's classes", recall.uar, recall.chance)
 
@@ -232,19 +217,19 @@ def _row(figure: str, value: float, chance: float, interval: tuple[float, float]
     return {"figure": figure, "value": value, "low": low, "high": high, "chance": chance}
 
 
-def _drawn(rows: list[dict[str, Any]]) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """Columns and rows for people: one condition with its intervals, or several side by side; raw vectors beside."""
-    heard = list(dict.fromkeys(row["heard"] for row in rows))
-    several = len([name for name in heard if name != "raw"]) > 1
+def _table(rows: list[dict[str, Any]]) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """Return columns and rows for people: one condition with its intervals, or several; raw vectors beside them."""
+    conditions = list(dict.fromkeys(row["condition"] for row in rows))
+    several = len([name for name in conditions if name != "raw"]) > 1
     lines: dict[str, dict[str, str]] = {}
     for row in rows:
         low, high, chance = row["low"], row["high"], row["chance"]
         line = lines.setdefault(row["figure"], {"figure": row["figure"], "chance": f"{chance:.3f}"})
-        line[row["heard"]] = f"{row['value']:.3f}"
-        if not several and row["heard"] != "raw":
+        line[row["condition"]] = f"{row['value']:.3f}"
+        if not several and row["condition"] != "raw":
             line["interval"] = "" if low is None else f"{low:.3f} to {high:.3f}"
             line["ratio"] = f"{row['value'] / chance:.1f}" if chance else ""
-    columns = {"figure": "figure"} | {name: f"{name}>" for name in heard} | {"chance": "chance>"}
+    columns = {"figure": "figure"} | {name: f"{name}>" for name in conditions} | {"chance": "chance>"}
     if not several:
         columns |= {"ratio": "x chance>", "interval": "95 %>"}
     return columns, list(lines.values())

@@ -1,4 +1,4 @@
-"""``ingest``, ``status``, ``failures``, ``remove``."""
+"""``ingest``: recordings into a collection, at once, from a watched folder, or by the queue."""
 
 from __future__ import annotations
 
@@ -12,30 +12,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from e2vsearch.cli.command import command
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import (
-    Device,
-    EncoderName,
-    Format,
-    Index,
-    Output,
-    OutputFormat,
-    Precision,
-    Quiet,
-    Workers,
-)
-from e2vsearch.cli.output import SOME_FAILED, chosen, clock, note, write
+from e2vsearch.cli.options import EncodingOptions, Workers, read_paths
+from e2vsearch.cli.output import SOME_FAILED, Results, speed
+from e2vsearch.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
+    from e2vsearch.ingest.queue import QueueReport
     from e2vsearch.ingest.recording import Outcome
-from e2vsearch.ingest.runner import IngestReport
+    from e2vsearch.ingest.runner import IngestReport
 
 INTERRUPTED = 130
 
-_LISTED = 20  # failures shown after a run; `e2vsearch failures` has them all
 
-
+@command("ingest calls/", "ingest calls/ --meta calls.csv --transcripts transcripts/", "ingest --watch inbox/")
 def ingest(
     paths: Annotated[
         list[str],
@@ -45,10 +37,6 @@ def ingest(
             metavar="PATH...",
         ),
     ],
-    index: Index = None,
-    encoder: EncoderName = None,
-    device: Device = None,
-    precision: Precision = None,
     workers: Workers = None,
     meta: Annotated[
         Path | None,
@@ -93,54 +81,45 @@ def ingest(
             show_default=False,
         ),
     ] = None,
-    format_: OutputFormat = None,
-    output: Output = None,
-    quiet: Quiet = False,
+    *,
+    options: EncodingOptions,
+    results: Results,
 ) -> None:
-    """Add calls to a collection. What is stored already is skipped, so it can be stopped and run again at any time."""
-    from e2vsearch.cli.progress import Shown
-
-    if watch and (dry_run or output is not None or format_ is Format.csv or "-" in paths):
+    """Add recordings to a collection. What is stored is skipped: it can be stopped and run again at any time."""
+    if watch and (dry_run or results.output is not None or results.format_ == "csv" or "-" in paths):
         raise typer.BadParameter("--watch goes with folders and with --format json or jsonl: it never ends by itself")
-    by_lines = watch and format_ in (Format.json, Format.jsonl)
-    if log is not None or (watch and not by_lines):
-        log_to_stderr("e2vsearch", log or LogForm.text, quiet=quiet)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for `kill` as for Ctrl-C
-    if "-" in paths:
-        from e2vsearch.ingest.runner import paths_from
-
-        paths = [*(path for path in paths if path != "-"), *paths_from(sys.stdin)]
     if queue and (watch or dry_run or transcripts is not None):
         raise typer.BadParameter(
             "--queue only queues: join --transcripts by another e2vsearch ingest once workers have stored them"
         )
+    by_lines = watch and results.format_ in ("json", "jsonl")
+    if log is not None or (watch and not by_lines):
+        log_to_stderr("e2vsearch", log or "text", quiet=results.quiet)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for `kill` as for Ctrl-C
+    paths = read_paths(paths)
     with ExitStack() as stack:
-        collection = _opened(stack, index, encoder, device, precision, dry_run=dry_run)
+        collection = _opened(stack, options, dry_run=dry_run)
+        place = collection.location.named
         if queue:
-            from e2vsearch.cli.output import report_queued
-
             queued = collection.queue.add(*paths, priority=priority, meta=meta)
-            named = collection.location.named
-            report_queued(queued, named, encoder=encoder, format_=format_, output=output, quiet=quiet)
+            _report_queued(queued, place, options.encoder, results)
             raise typer.Exit(SOME_FAILED if queued.failures else 0)
         if watch:
-            where = ", ".join(paths)
-            note(f"watching {where} for {collection.location.named} - Ctrl-C ends it", quiet=quiet)
-            each = _line if by_lines else _nothing
+            results.note(f"watching {', '.join(paths)} for {place} - Ctrl-C ends it")
+            each = {"each": _line} if by_lines else {}
             report = collection.watch(
-                *paths, workers=workers, meta=meta, transcripts=transcripts, stable_s=stable_s, each=each
+                *paths, workers=workers, meta=meta, transcripts=transcripts, stable_s=stable_s, **each
             )
             done = report.stored + report.replaced + report.moved
-            note(f"ended: {done:,} added, {len(report.failures):,} failed; {report.left:,} left", quiet=quiet)
+            results.note(f"ended: {done:,} added, {len(report.failures):,} failed; {report.left:,} left")
             raise typer.Exit(SOME_FAILED if report.failures else 0)
-        with Shown(quiet or log is not None) as shown:
+        with ProgressBar(results.quiet or log is not None) as bar:
             report = collection.ingest(
-                *paths, workers=workers, meta=meta, transcripts=transcripts, dry_run=dry_run, progress=shown
+                *paths, workers=workers, meta=meta, transcripts=transcripts, dry_run=dry_run, progress=bar.files
             )
-        place = collection.location.named
-    _report(report, place, dry_run=dry_run, format_=format_, output=output, quiet=quiet)
+    _report(report, place, results, would="would be " if dry_run else "")
     if report.interrupted:
-        note(f"interrupted with {report.left:,} files left - run it again to go on", quiet=quiet)
+        results.note(f"interrupted with {report.left:,} files left - run it again to go on")
         raise typer.Exit(INTERRUPTED)
     if report.failures:
         raise typer.Exit(SOME_FAILED)
@@ -151,62 +130,51 @@ def _line(outcome: Outcome) -> None:
     sys.stdout.flush()
 
 
-def _nothing(outcome: Outcome) -> None:
-    """The log says it."""
-
-
-def _opened(
-    stack: ExitStack,
-    index: str | None,
-    encoder: str | None,
-    device: str | None,
-    precision: str | None,
-    *,
-    dry_run: bool,
-) -> Collection:
+def _opened(stack: ExitStack, options: EncodingOptions, *, dry_run: bool) -> Collection:
     import e2vsearch
     from e2vsearch.errors import NoCollection
 
     if not dry_run:
-        return stack.enter_context(e2vsearch.open(index, encoder=encoder, device=device, precision=precision))
+        return stack.enter_context(options.open(create=True))
     try:
-        return stack.enter_context(
-            e2vsearch.open(index, create=False, encoder=encoder, device=device, precision=precision)
-        )
+        return stack.enter_context(options.open())
     except NoCollection:  # nothing is there yet, and nothing may be made: rehearse with one that is thrown away
         import tempfile
 
         scratch = stack.enter_context(tempfile.TemporaryDirectory())
-        return stack.enter_context(e2vsearch.open(scratch, encoder=encoder))
+        return stack.enter_context(e2vsearch.open(scratch, create=True, encoder=options.encoder))
 
 
-def _report(
-    report: IngestReport, place: str, *, dry_run: bool, format_: Format | None, output: Path | None, quiet: bool
-) -> None:
-    whole = asdict(report)
-    would = "would be " if dry_run else ""
-    listed = [("stored", report.stored), ("replaced", report.replaced), ("moved", report.moved)]
-    parts = [f"{report.stored:,} {would}stored"] + [f"{n:,} {would}{name}" for name, n in listed[1:] if n]
+def _report(report: IngestReport, place: str, results: Results, would: str) -> None:
+    parts = [f"{report.stored:,} {would}stored"]
+    parts += [f"{n:,} {would}{name}" for name, n in (("replaced", report.replaced), ("moved", report.moved)) if n]
     parts += [f"{report.already:,} already there"] if report.already else []
     parts += [f"{len(report.failures):,} failed"] if report.failures else []
-    if chosen(format_, output) is Format.table:
-        typer.echo(f"{place}: {', '.join(parts)}")
-    else:
-        write([whole], format_=format_, output=output, whole=whole)
+    results.write_report(asdict(report), f"{place}: {', '.join(parts)}")
     if report.seconds and report.audio_s:
-        speed = f"{report.audio_s / report.seconds:.0f}x real time"
-        note(f"{report.segments:,} segments of {clock(report.audio_s)} in {report.seconds:.1f} s, {speed}", quiet=quiet)
-    if report.silent:
-        note(f"{report.silent:,} without speech: stored, with nothing to find in them", quiet=quiet)
+        results.note(speed(report.segments, report.audio_s, report.seconds))
+    for count, what in (
+        (report.silent, "without speech: stored, with nothing to find in them"),
+        (report.unused_metadata, "rows of --meta name no file of this run"),
+        (report.transcripts, f"transcripts {would or 'were '}joined"),
+        (report.unused_transcripts, "of --transcripts fit no file of this run"),
+        (report.left_out_words, "of their words left out: no speech was found where they are"),
+    ):
+        if count:
+            results.note(f"{count:,} {what}")
+    results.note_failures((each.message for each in report.failures), ": e2vsearch failures")
+
+
+def _report_queued(report: QueueReport, place: str, encoder: str | None, results: Results) -> None:
+    parts = [f"{report.queued:,} queued"]
+    parts += [f"{report.waiting:,} in the queue before"] if report.waiting else []
+    parts += [f"{report.parked:,} dead letters: e2vsearch queue retry"] if report.parked else []
+    parts += [f"{report.already:,} already there"] if report.already else []
+    parts += [f"{len(report.failures):,} failed"] if report.failures else []
+    results.write_report(asdict(report), f"{place}: {', '.join(parts)}")
     if report.unused_metadata:
-        note(f"{report.unused_metadata:,} rows of --meta name no file of this run", quiet=quiet)
-    if report.transcripts:
-        note(f"{report.transcripts:,} transcripts {would or 'were '}joined", quiet=quiet)
-    if report.unused_transcripts:
-        note(f"{report.unused_transcripts:,} of --transcripts fit no file of this run", quiet=quiet)
-    if report.left_out_words:
-        note(f"{report.left_out_words:,} of their words left out: said where no speech was found", quiet=quiet)
-    for failure in report.failures[:_LISTED]:
-        note(f"failed: {failure.message}", quiet=quiet)
-    if len(report.failures) > _LISTED:
-        note(f"… and {len(report.failures) - _LISTED:,} more: e2vsearch failures", quiet=quiet)
+        results.note(f"{report.unused_metadata:,} rows of --meta name no file of this run")
+    results.note_failures(each.message for each in report.failures)
+    if report.queued:
+        with_encoder = f" --encoder {encoder}" if encoder else ""
+        results.note(f"now start workers, here or elsewhere: e2vsearch worker --index {place}{with_encoder}")

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from e2vsearch.cli.options import Format
-from e2vsearch.cli.output import chosen, write
+from e2vsearch.cli.output import Results, figure
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from e2vsearch.analysis.evaluation.types import LayerEvaluation, LayerRow
 
 _COLUMNS = {
@@ -27,14 +24,13 @@ _COLUMNS = {
 }
 
 
-def show(found: LayerEvaluation, format_: Format | None, output: Path | None) -> None:
-    """Print or write it: a table for people, one object as JSON, one row for each block and projection as CSV."""
+def show(found: LayerEvaluation, results: Results) -> None:
+    """Print it: a table for people, one object as JSON, one row for each block and projection as CSV."""
     whole = asdict(found)
-    if chosen(format_, output) is Format.table and output is None:
+    if results.to_terminal:
         typer.echo(_headline(found) + "\n")
-    rows = whole["rows"] if chosen(format_, output) is Format.csv else [whole]
-    table = [_line(row) for row in found.rows]
-    write(rows, format_=format_, output=output, columns=_COLUMNS, table=table, whole=whole)
+    rows = whole["rows"] if results.format == "csv" else [whole]
+    results.write(rows, _COLUMNS, table=[_line(row) for row in found.rows], whole=whole)
 
 
 def _headline(found: LayerEvaluation) -> str:
@@ -50,12 +46,8 @@ def _line(row: LayerRow) -> dict[str, Any]:
     return {
         "block": row.block,
         "projection": row.projection,
-        "map": _shown(row.map),
+        "map": figure(row.map),
         "interval": "" if low is None else f"{low:.3f} to {high:.3f}",
-        **{kind: _shown(value) for kind, value in row.triplets.items()},
-        "leak": _shown(row.leak, 2),
+        **{kind: figure(value) for kind, value in row.triplets.items()},
+        "leak": figure(row.leak, 2),
     }
-
-
-def _shown(value: float | None, digits: int = 3) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

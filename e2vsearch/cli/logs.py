@@ -1,4 +1,4 @@
-"""The log on stderr of commands that run long: lines for people, or JSON for machines. Knows nothing of its content."""
+"""The log on stderr of commands that run long: lines for people, or JSON for machines."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from enum import StrEnum
+from typing import Literal
 
-
-class LogForm(StrEnum):
-    """How the log is written."""
-
-    text = "text"
-    json = "json"
+LogForm = Literal["text", "json"]
+"""Lines for people, or objects for machines."""
 
 
 def log_to_stderr(name: str, form: LogForm, *, quiet: bool = False) -> None:
-    """Show what a logger says, and all below it.
+    """Write a logger, and all below it, to stderr.
 
     Args:
         name: of the logger.
@@ -26,7 +22,7 @@ def log_to_stderr(name: str, form: LogForm, *, quiet: bool = False) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    handler.setFormatter(_AsJson() if form is LogForm.json else text)
+    handler.setFormatter(_AsJson() if form == "json" else text)
     logger = logging.getLogger(name)
     logger.handlers[:] = [handler]
     logger.propagate = False
@@ -34,11 +30,11 @@ def log_to_stderr(name: str, form: LogForm, *, quiet: bool = False) -> None:
 
 
 class _AsJson(logging.Formatter):
-    """One object a line: when, how serious, and the record's own fields, or else its message."""
+    """One object a line: time, level, and the record's own fields, or else its message."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        said = getattr(record, "fields", None) or {"message": record.getMessage()}
+        content = getattr(record, "fields", None) or {"message": record.getMessage()}
         if record.exc_info:
-            said = {**said, "exception": self.formatException(record.exc_info)}
-        return json.dumps({"time": when, "level": record.levelname.lower(), **said}, ensure_ascii=False)
+            content = {**content, "exception": self.formatException(record.exc_info)}
+        return json.dumps({"time": when, "level": record.levelname.lower(), **content}, ensure_ascii=False)

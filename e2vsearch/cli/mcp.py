@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from e2vsearch.cli.options import Device, EncoderName, Index, Precision, Quiet
+from e2vsearch.cli.command import command
+from e2vsearch.cli.options import EncodingOptions, Quiet
 from e2vsearch.cli.output import note
 
-
-class Transport(StrEnum):
-    """How clients reach the server."""
-
-    stdio = "stdio"
-    http = "http"
+Transport = Literal["stdio", "http"]
 
 
+@command("mcp --index index --root clips/", "mcp --transport http --port 8766 --api-key-file key.txt")
 def mcp(
     transport: Annotated[
-        Transport, typer.Option(help="Started by its client and spoken to over stdin and stdout, or listening.")
-    ] = Transport.stdio,
+        Transport, typer.Option(help="Started by its client and used over stdin and stdout, or listening.")
+    ] = "stdio",
     root: Annotated[
         list[Path] | None,
         typer.Option(help="A folder from which clients may name clips; repeatable.  [default: none]", metavar="DIR"),
@@ -38,24 +34,21 @@ def mcp(
             metavar="FILE",
         ),
     ] = None,
-    index: Index = None,
-    encoder: EncoderName = None,
-    device: Device = None,
-    precision: Precision = None,
+    *,
+    options: EncodingOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Let agents search the collection over the Model Context Protocol: find similar moments, calls, clusters."""
-    from e2vsearch.collection import Collection
+    """Serve a collection to agents. The Model Context Protocol finds them segments, recordings and clusters."""
     from e2vsearch.integrations.mcp import make_server
     from e2vsearch.integrations.retriever import CollectionSource
 
-    with Collection.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
+    with options.open() as collection:
         server = make_server(CollectionSource(collection, roots=root or ()))
-        if transport is Transport.stdio:
+        if transport == "stdio":
             server.run("stdio")
             return
         from e2vsearch.access import read_key
         from e2vsearch.integrations.mcp.http import HttpOptions, serve
 
-        options = HttpOptions(host, port, read_key(api_key_file))
-        serve(server, options, lambda url: note(f"listening on {url}", quiet=quiet))
+        listening = HttpOptions(host, port, read_key(api_key_file))
+        serve(server, listening, lambda url: note(f"listening on {url}", quiet=quiet))

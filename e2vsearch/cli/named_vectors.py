@@ -1,4 +1,4 @@
-"""``attach``, ``sides``, ``detach``: side vectors, which ``query --fuse`` combines with the emotion's."""
+"""``vectors``: other models' vectors on segments, which ``query --named-vector`` weighs in."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from e2vsearch.cli.options import Format, Index, Output, OutputFormat, Quiet
-from e2vsearch.cli.output import chosen, note, write
+from e2vsearch.cli.command import command, group
+from e2vsearch.cli.options import CollectionOptions, Quiet
+from e2vsearch.cli.output import Results, note
 
 _Name = Annotated[str, typer.Argument(help="What the vectors are called, e.g. text.", metavar="NAME")]
 
 
+@command("vectors attach text text.npy --ids ids.txt", "vectors attach text text.parquet")
 def attach(
     name: _Name,
     file: Annotated[
@@ -21,39 +23,40 @@ def attach(
     ],
     ids: Annotated[
         Path | None,
-        typer.Option(help="Whose the rows of an .npy are: a text with one id a line (seg:12), or an .npy of numbers."),
+        typer.Option(
+            help="The segments of the rows of an .npy: a text with one id a line (seg:12), or an .npy of numbers."
+        ),
     ] = None,
-    index: Index = None,
+    *,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Attach side vectors, any model's, to segments; those that a segment has under this name are replaced."""
-    import e2vsearch
+    """Attach vectors of another model to segments; those that a segment has under this name are replaced."""
     from e2vsearch.transfer import vector_files
 
     numbers, vectors = vector_files.read(file.expanduser(), None if ids is None else ids.expanduser())
-    with e2vsearch.open(index, create=False) as collection:
-        side = collection.named_vectors.attach(name, numbers, vectors)
-    now = f"{side.name} is now on {side.segments:,}, {side.dim}-d"
-    note(f"attached {len(numbers):,} vectors: {now} - e2vsearch query REFERENCE --fuse {side.name}=0.5", quiet=quiet)
+    with options.open() as collection:
+        found = collection.named_vectors.attach(name, numbers, vectors)
+    now = f"{found.name} is now on {found.segments:,}, {found.dim}-d"
+    use = f"e2vsearch query REFERENCE --named-vector {found.name}=0.5"
+    note(f"attached {len(numbers):,} vectors: {now} - {use}", quiet=quiet)
 
 
-def sides(index: Index = None, format_: OutputFormat = None, output: Output = None) -> None:
-    """The side vectors that a collection has."""
-    import e2vsearch
-
-    with e2vsearch.open(index, create=False) as collection:
-        rows = [asdict(side) for side in collection.named_vectors.list()]
-    if not rows and chosen(format_, output) is Format.table:
-        note("no side vectors - add some with: e2vsearch attach NAME FILE")
-        return
+@command("vectors list")
+def list_(*, options: CollectionOptions, results: Results) -> None:
+    """List the named vectors of a collection."""
+    with options.open() as collection:
+        rows = [asdict(each) for each in collection.named_vectors.list()]
     columns = {"name": "name", "dim": "dim>", "segments": "segments>", "created_at": "since"}
-    write(rows, format_=format_, output=output, columns=columns)
+    results.write_rows(rows, columns, none="no named vectors - add some with: e2vsearch vectors attach NAME FILE")
 
 
-def detach(name: _Name, index: Index = None, quiet: Quiet = False) -> None:
-    """Drop side vectors; the segments stay."""
-    import e2vsearch
-
-    with e2vsearch.open(index, create=False) as collection:
+@command("vectors detach text")
+def detach(name: _Name, *, options: CollectionOptions, quiet: Quiet = False) -> None:
+    """Delete named vectors; the segments stay."""
+    with options.open() as collection:
         dropped = collection.named_vectors.detach(name)
     note(f"dropped {name}, which {dropped:,} segments had", quiet=quiet)
+
+
+vectors_app = group("Named vectors: other models' vectors on segments.", attach, list_, detach)

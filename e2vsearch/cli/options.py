@@ -1,46 +1,25 @@
-"""Options that several commands share, each written once. Knows names and help, nothing of what they do."""
+"""Options that several commands share, each written once, and blocks of them."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-
-class Format(StrEnum):
-    """How results are printed."""
-
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
+if TYPE_CHECKING:
+    from e2vsearch.collection import Collection
+    from e2vsearch.encoders.base import Encoder
 
 
-class By(StrEnum):
-    """What a hit is."""
+Format = Literal["table", "json", "jsonl", "csv"]
+"""How results are printed."""
 
-    call = "call"
-    segment = "segment"
-
-
-class Granularity(StrEnum):
-    """One vector a file, or one a frame."""
-
-    utterance = "utterance"
-    frame = "frame"
-
-
-class Kind(StrEnum):
-    """How the index is built."""
-
-    auto = "auto"
-    flat = "flat"
-    ivf_flat = "ivf-flat"
-    ivf_rabitq = "ivf-rabitq"
-    gpu = "gpu"
-
+By = Literal["recording", "segment"]
+"""What a hit, a point or an item is."""
 
 Index = Annotated[
     str | None,
@@ -72,7 +51,7 @@ Precision = Annotated[
     str | None,
     typer.Option(
         help="Of emotion2vec: fp32, or bf16, which is about twice as fast and another space: no collection takes "
-        "both. bf16-as-fp32 adds to or asks a collection of fp32 all the same, off in the third digit.  "
+        "both. bf16-as-fp32 adds to and queries a collection of fp32 all the same, off in the third digit.  "
         "[default: the collection's; fp32 for a new one]",
         envvar="E2VSEARCH_PRECISION",
         show_default=False,
@@ -81,7 +60,7 @@ Precision = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        help="Recordings in work at a time.  [default: one a core, four with emotion2vec]",
+        help="Recordings worked on at a time.  [default: one a core, four with emotion2vec]",
         envvar="E2VSEARCH_WORKERS",
         min=1,
         show_default=False,
@@ -110,3 +89,46 @@ Where = Annotated[
         "--meta.",
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionOptions:
+    """Options of commands on a collection."""
+
+    index: Index = None
+
+    def open(self, *, create: bool = False) -> Collection:
+        """Open the collection, as these options say."""
+        import e2vsearch
+
+        return e2vsearch.open(create=create, **asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingOptions(CollectionOptions):
+    """Options of commands that encode audio, in a collection's space or without one."""
+
+    encoder: EncoderName = None
+    device: Device = None
+    precision: Precision = None
+
+    def open_encoder(self) -> Encoder:
+        """Open the encoder that is named, else the collection's where there is one, else the default."""
+        from e2vsearch import pipeline, settings
+
+        return pipeline.encoder_for(settings.load(**asdict(self)))
+
+
+def item_of(by: By) -> Literal["call", "segment"]:
+    """Return the word that evaluations and maps have for it."""
+    return "segment" if by == "segment" else "call"
+
+
+def read_paths(paths: Sequence[str]) -> list[str]:
+    """Return paths; ``-`` among them stands for those that stdin lists, one a line."""
+    if "-" not in paths:
+        return list(paths)
+    from e2vsearch.ingest.runner import paths_from
+
+    return [*(path for path in paths if path != "-"), *paths_from(sys.stdin)]

@@ -1,113 +1,163 @@
-"""Printing results: a table for people, JSON and CSV for machines. Knows rows of named values, nothing of calls."""
+"""Printing results: a table for people, JSON and CSV for machines."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from e2vsearch.cli.options import (
-    Format,
-)
+from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet
 from e2vsearch.errors import SettingsError
-
-if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
-    from e2vsearch.ingest.queue import QueueReport
-
+from e2vsearch.listing import clock
 
 SOME_FAILED = 3
 """Exit code of a run that finished, but for some files."""
 
 Rows = Sequence[Mapping[str, Any]]
 
+_LISTED = 20
+"""Messages of one kind after a run; the json format has them all."""
 
-def chosen(format_: Format | None, output: Path | None) -> Format:
-    """The format that was asked for, else the output file's, else what suits a terminal or a pipe."""
-    if format_ is not None:
-        return format_
-    if output is not None:
-        by_suffix = {".json": Format.json, ".jsonl": Format.jsonl, ".csv": Format.csv}
-        return by_suffix.get(output.suffix.lower(), Format.table)
-    return Format.table if sys.stdout.isatty() else Format.jsonl
+SUFFIXES: Mapping[str, Format] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
+"""Of files, and the formats that they pick."""
 
 
-def write(
-    rows: Rows,
-    *,
-    format_: Format | None,
-    output: Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    table: Rows | None = None,
-    whole: Mapping[str, Any] | None = None,
-) -> None:
-    """Print results.
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Options of how results are printed, and the printing of them."""
 
-    Args:
-        rows: for machines: plain values under stable names.
-        format_: as asked for.
-        output: a file instead of stdout.
-        columns: of the table: name to heading; a heading that ends in ``>`` is set to the right.
-        table: rows for people, where they differ from `rows`.
-        whole: for ``json``: one object instead of the list of rows.
-    """
-    kind = chosen(format_, output)
-    if kind is Format.table:
-        text = _table(table if table is not None else rows, columns or {}, wide=output is not None)
-    elif kind is Format.json:
-        text = (
-            json.dumps(whole if whole is not None else list(rows), ensure_ascii=False, indent=1, default=_plain) + "\n"
-        )
-    elif kind is Format.jsonl:
-        text = "".join(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows)
-    else:
-        text = _csv(rows)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"{output} cannot be written: {error.strerror or error}") from error
+    format_: OutputFormat = None
+    output: Output = None
+    quiet: Quiet = False
+
+    @property
+    def format(self) -> Format:
+        """The format that is named, else the output file's, else what suits a terminal or a pipe."""
+        if self.format_ is not None:
+            return self.format_
+        if self.output is not None:
+            return SUFFIXES.get(self.output.suffix.lower(), "table")
+        return "table" if sys.stdout.isatty() else "jsonl"
+
+    @property
+    def to_terminal(self) -> bool:
+        """Whether people read them on stdout, where a line above the table has its place."""
+        return self.format == "table" and self.output is None
+
+    def write(
+        self,
+        rows: Rows,
+        columns: Mapping[str, str] | None = None,
+        *,
+        table: Rows | None = None,
+        whole: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Print results.
+
+        Args:
+            rows: for machines: plain values under stable names.
+            columns: of the table: name to heading; a heading that ends in ``>`` is set to the right.
+            table: rows for people, where they differ from `rows`.
+            whole: for ``json``: one object instead of the list of rows.
+        """
+        kind = self.format
+        if kind == "table":
+            text = _table(table if table is not None else rows, columns or {}, wide=self.output is not None)
+        elif kind == "json":
+            text = json.dumps(whole or list(rows), ensure_ascii=False, indent=1, default=_plain) + "\n"
+        elif kind == "jsonl":
+            text = "".join(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows)
+        else:
+            text = _csv(rows)
+        if self.output is None:
+            typer.echo(text, nl=False)
+            return
+        try:
+            self.output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"{self.output} cannot be written: {error.strerror or error}") from error
+
+    def write_facts(self, whole: Mapping[str, Any], facts: Sequence[tuple[str, Any]]) -> None:
+        """Print one object; as a table, what people want to know of it, a fact a line."""
+        table = [{"fact": name, "value": value} for name, value in facts]
+        self.write([whole], {"fact": "", "value": ""}, table=table, whole=whole)
+
+    def write_rows(self, rows: Rows, columns: Mapping[str, str], *, none: str, table: Rows | None = None) -> None:
+        """Print rows; people get a line on stderr where there are none."""
+        if rows or self.format != "table":
+            self.write(rows, columns, table=table)
+        else:
+            self.note(none)
+
+    def write_report(self, whole: Mapping[str, Any], line: str) -> None:
+        """Print one object; as a table, one line."""
+        if self.format == "table":
+            typer.echo(line)
+        else:
+            self.write([whole], whole=whole)
+
+    def note(self, message: str) -> None:
+        """Print a line on stderr, unless that is to be quiet."""
+        note(message, quiet=self.quiet)
+
+    def note_each(self, messages: Sequence[str], more: str = "") -> None:
+        """Print the first lines on stderr, and how many more there are.
+
+        Args:
+            messages: all of them.
+            more: where the rest is found.
+        """
+        for message in messages[:_LISTED]:
+            self.note(message)
+        if len(messages) > _LISTED:
+            self.note(f"… and {len(messages) - _LISTED:,} more{more}")
+
+    def note_failures(self, messages: Iterable[str], more: str = "") -> None:
+        """Print what failed on stderr, as `note_each` does."""
+        self.note_each([f"failed: {each}" for each in messages], more)
 
 
 def note(message: str, *, quiet: bool = False) -> None:
-    """A word on stderr, unless asked to be quiet."""
+    """Print a line on stderr, unless that is to be quiet."""
     if not quiet:
         typer.echo(message, err=True)
 
 
-def clock(seconds: float) -> str:
-    """``761.2`` → ``12:41.2``; from an hour on ``1:02:03.4``."""
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    head = f"{hours}:{minutes:02d}" if hours else f"{minutes:02d}"
-    return f"{head}:{rest / 10:04.1f}"
-
-
 def span(start_s: float, end_s: float) -> str:
-    """From when to when, with a dash between."""
+    """Return two times with a dash between."""
     return f"{clock(start_s)}–{clock(end_s)}"  # noqa: RUF001 - a dash between numbers
 
 
-def size(count: float, unit: str = "B") -> str:
-    """``1536`` → ``1.5 kB``."""
-    for prefix in ("", "k", "M", "G"):
-        if count < 1000 or prefix == "G":
-            return f"{count:.0f} {prefix}{unit}" if prefix == "" else f"{count:.1f} {prefix}{unit}"
-        count /= 1000
-    return ""
+def size(count: float) -> str:
+    """Return bytes as people read them: ``1536`` → ``1.5 kB``."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    thousands = min(3, int(math.log10(count) // 3))
+    return f"{count / 1000**thousands:.1f} {' kMG'[thousands]}B"
+
+
+def scored(name: str | None, probability: float | None) -> str:
+    """Return a class with its probability, where it has one."""
+    return name or "" if probability is None else f"{name} {probability:.2f}"
+
+
+def speed(segments: int, audio_s: float, seconds: float) -> str:
+    """Return what a run over audio stored, and how fast."""
+    return f"{segments:,} segments of {clock(audio_s)} in {seconds:.1f} s, {audio_s / seconds:.0f}x real time"
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """Return a figure, or nothing where it could not be measured."""
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _table(rows: Rows, columns: Mapping[str, str], *, wide: bool) -> str:
@@ -136,7 +186,7 @@ def _table(rows: Rows, columns: Mapping[str, str], *, wide: bool) -> str:
 
 
 def _csv(rows: Rows) -> str:
-    """Nested values become columns of their own: ``metadata.agent``."""
+    """Return rows as CSV; nested values are columns of their own: ``metadata.agent``."""
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     buffer = io.StringIO()
@@ -166,23 +216,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be printed as JSON")
 
 
-FACTS = {"fact": "", "value": ""}
-"""Columns of a two-column table without headings."""
-
-
-def fact_rows(facts: list[tuple[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of such a table."""
-    return [{"fact": name, "value": value} for name, value in facts]
-
-
 def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:
-    """What a person wants to know of an index."""
+    """Return what people want to know of an index."""
     newer = f"{state['tail']:,} segments are compared one by one"
     facts = [
         ("index", f"{state['kind']}, {state['n']:,} segments; {newer}" if state["generation"] else f"none; {newer}")
     ]
     if state["nprobe"]:
-        facts.append(("recall", _promised(state)))
+        facts.append(("recall", _recall(state)))
         facts.append(("nprobe", f"{state['nprobe']} of {state['nlist']} lists, {state['k_factor']}-fold re-rank"))
         facts.append(("lists", f"made for {state['trained_n']:,} segments, {state['trained_at']}"))
     if state["generation"]:
@@ -193,31 +234,9 @@ def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:
     return facts
 
 
-def _promised(state: dict[str, Any]) -> str:
+def _recall(state: dict[str, Any]) -> str:
     whose = f"{state['sample_stored']:,} stored vectors"
     if state["sample_queries"]:
         whose += f" ({state['recall_stored']:.3f}) and the last {state['sample_queries']:,} queries"
         whose += f" ({state['recall_queries']:.3f})"
     return f"{state['recall']:.3f} of the exact top 20 (target {state['target']:g}), on {whose}, {state['measured_at']}"
-
-
-def report_queued(
-    report: QueueReport, place: str, *, encoder: str | None, format_: Format | None, output: Any, quiet: bool
-) -> None:
-    """Print what ``ingest --queue`` did."""
-    if chosen(format_, output) is Format.table:
-        parts = [f"{report.queued:,} queued"]
-        parts += [f"{report.waiting:,} in the queue before"] if report.waiting else []
-        parts += [f"{report.parked:,} parked before: e2vsearch queue retry"] if report.parked else []
-        parts += [f"{report.already:,} already there"] if report.already else []
-        parts += [f"{len(report.failures):,} failed"] if report.failures else []
-        typer.echo(f"{place}: {', '.join(parts)}")
-    else:
-        write([asdict(report)], format_=format_, output=output, whole=asdict(report))
-    if report.unused_metadata:
-        note(f"{report.unused_metadata:,} rows of --meta name no file of this run", quiet=quiet)
-    for failure in report.failures:
-        note(f"failed: {failure.message}", quiet=quiet)
-    if report.queued:
-        with_encoder = f" --encoder {encoder}" if encoder else ""
-        note(f"now start workers, here or elsewhere: e2vsearch worker --index {place}{with_encoder}", quiet=quiet)

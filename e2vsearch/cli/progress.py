@@ -17,7 +17,7 @@ _LINE_EVERY_S = 10.0
 
 
 class Step(Protocol):
-    """What is shown of a run; `e2vsearch.ingest.runner.Progress` is one."""
+    """How far a run over files is; `e2vsearch.ingest.runner.Progress` is one."""
 
     @property
     def done(self) -> int:
@@ -33,18 +33,17 @@ class Step(Protocol):
 
     @property
     def audio_s(self) -> float:
-        """Audio listened to."""
+        """Audio decoded so far."""
 
 
-class Shown:
-    """Shows each step it is called with; a context manager that leaves the line clean."""
+class ProgressBar:
+    """Shows how far a run is; a context manager that leaves the line clean."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
-        self._started = time.monotonic()
-        self._last = self._started
+        self._started = self._last = time.monotonic()
 
     def __enter__(self) -> Self:
         if not self._quiet and sys.stderr.isatty():
@@ -52,6 +51,7 @@ class Shown:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
+                TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
@@ -66,19 +66,29 @@ class Shown:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self.clear()
 
-    def __call__(self, step: Step) -> None:
-        """Show one step."""
-        if self._quiet:
-            return
+    def files(self, step: Step) -> None:
+        """Show how many files are done, at what rate."""
         elapsed = max(time.monotonic() - self._started, 1e-9)
         rate = f"{step.audio_s / elapsed:.0f}x real time" if step.audio_s else f"{step.done / elapsed:.0f} files/s"
         rate += f", {step.failed} failed" if step.failed else ""
+        left_s = elapsed / step.done * (step.total - step.done) if step.done else 0.0
+        line = f"{step.done:,} of {step.total:,} files, {rate}, about {left_s:.0f} s left"
+        self._show("files", step.done, step.total, rate, line)
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Show how much of one stage is done."""
+        self._show(name, done, total if done else None, "", f"{name}: {done:,} of {total:,}" if total > 1 else name)
+
+    def clear(self) -> None:
+        """Take the bar away before anything is printed."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _show(self, name: str, done: int, total: int | None, rate: str, line: str) -> None:
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=step.done, total=step.total, rate=rate)
-        elif time.monotonic() - self._last >= _LINE_EVERY_S:
+            self._bar.update(self._task, description=name, completed=done, total=total, rate=rate)
+        elif not self._quiet and time.monotonic() - self._last >= _LINE_EVERY_S:
             self._last = time.monotonic()
-            left = elapsed / step.done * (step.total - step.done)
-            typer.echo(f"{step.done:,} of {step.total:,} files, {rate}, about {left:.0f} s left", err=True)
+            typer.echo(line, err=True)

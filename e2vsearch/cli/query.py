@@ -1,52 +1,104 @@
-"""``query``, ``compare``, ``embed``."""
+"""``query``: what is typed becomes a `Query`, under the names of its fields."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import floor
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from e2vsearch.cli.embed import emotion_cell
-from e2vsearch.cli.options import By, Device, EncoderName, Index, Output, OutputFormat, Precision, Quiet, Where
-from e2vsearch.cli.output import clock, note, span, write
+from e2vsearch.cli.command import command
+from e2vsearch.cli.explanation import alignment, why
+from e2vsearch.cli.options import By, EncodingOptions, Where
+from e2vsearch.cli.output import Results, scored, span
+from e2vsearch.listing import percent
 
 if TYPE_CHECKING:
-    from e2vsearch.types import Hit, Match
+    from collections.abc import Sequence
+
+    from e2vsearch.search.query import NamedVectorWeight, Reference
+    from e2vsearch.search.result import QueryResult
+    from e2vsearch.types import Hit
+
+_TEXT = 48  # characters shown of a transcript
 
 
-_SAID = 48  # characters shown of what is said
-
-
+@command(
+    "query angry.wav -k 20",
+    "query seg:12 --by segment --where 'channel = 1' --explain",
+    "query --emotion frustrated --emotion shouting=-0.5",
+)
 def query(
     references: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A clip, an .npy vector, or a stored id: seg:123 or call:45. Not needed with --emotion or --arc.",
+            help="A clip, an .npy vector, or a stored id: seg:123 or call:45. Not needed with --emotion or "
+            "--trajectory.",
             metavar="REFERENCE...",
             show_default=False,
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="How many hits.", min=1)] = 20,
-    by: Annotated[By, typer.Option(help="Hits are calls with their best moment, or segments.")] = By.call,
+    by: Annotated[By, typer.Option(help="A hit is a recording with its best segment, or a segment.")] = "recording",
     where: Where = None,
-    include_self: Annotated[
-        bool, typer.Option("--include-self", help="Keep the stored segment that is asked for.")
-    ] = False,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare every segment, whatever index there is.")] = False,
     text: Annotated[
         str | None,
         typer.Option(
-            help="What must be said in the moment: refund, '\"credit card\"', refund*, -thanks; all of them at once."
+            help="Words of the segment's transcript: refund, '\"credit card\"', refund*, -thanks; all of them at once."
         ),
     ] = None,
-    fuse: Annotated[
+    avoid: Annotated[
+        list[str] | None,
+        typer.Option(help="A reference that hits should be unlike; repeatable.", metavar="REFERENCE"),
+    ] = None,
+    avoid_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="How much of the likeness to --avoid is taken off the score.  [default: 0.5]",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
+    emotion: Annotated[
         list[str] | None,
         typer.Option(
-            help="Let side vectors count as well (see attach), e.g. text=0.5:seg:12, text=0.5:ref.npy, or text=0.5 for "
-            "the reference's own; emotion=2 weighs the emotion, which is 1. May be given several times.",
+            help="An emotion or a label of your own, as a reference; repeatable. frustrated and shouting=-0.5 is "
+            "frustrated but not shouting; =0 is only what --min-probability is of.",
+            metavar="NAME[=WEIGHT]",
+        ),
+    ] = None,
+    min_probability: Annotated[
+        float | None, typer.Option(help="The least probability of --emotion in a segment.", min=0, max=1)
+    ] = None,
+    trajectory: Annotated[
+        str | None,
+        typer.Option(
+            help="Recordings whose emotion changes over time as in this one, call:45 or a file, or in this order: "
+            "neutral,angry,happy.",
+            metavar="REF|NAME,NAME...",
+        ),
+    ] = None,
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Limit the hits that share a value: recording, day, or a column of --meta; repeatable.",
+            metavar="KEY",
+        ),
+    ] = None,
+    group_size: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="How many hits may share a value: one number, or one for each --group-by.  [default: 1]",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    named_vector: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Weigh other models' vectors in (see vectors attach); repeatable: text=0.5:seg:12, text=0.5:ref.npy, "
+            "or text=0.5 for the reference's own; emotion=2 weighs the emotion, which is 1.",
             metavar="NAME=WEIGHT[:REF]",
         ),
     ] = None,
@@ -54,170 +106,114 @@ def query(
         str | None,
         typer.Option(help="A number for each REFERENCE, e.g. 2,1: the score is their weighted mean.", metavar="W,W..."),
     ] = None,
-    but_not: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--not", help="A reference that hits should be unlike. May be given several times.", metavar="REFERENCE"
-        ),
-    ] = None,
-    not_weight: Annotated[
-        float | None,
-        typer.Option(
-            "--not-weight", help="How much of the likeness to --not is taken off the score.  [default: 0.5]", min=0
-        ),
-    ] = None,
-    emotion: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="An emotion or a label of yours, as a reference. Several mix: frustrated=1 and shouting=-0.5 is "
-            "frustrated but not shouting; =0 is only what --min is of. May be given several times.",
-            metavar="NAME[=WEIGHT]",
-        ),
-    ] = None,
-    min_: Annotated[
-        float | None,
-        typer.Option("--min", help="The least probability of --emotion in a moment, likeliest or not.", min=0, max=1),
-    ] = None,
-    arc: Annotated[
-        str | None,
-        typer.Option(
-            help="Calls that run like this from beginning to end: call:45, a file, or stations: neutral,angry,happy.",
-            metavar="CALL|NAME,NAME...",
-        ),
-    ] = None,
-    per_recording: Annotated[
-        int | None, typer.Option(help="At most so many hits of one recording.", metavar="N", min=1)
-    ] = None,
-    per: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="At most so many hits that share a value: day, or a column of --meta, e.g. agent=2. May be given "
-            "several times.",
-            metavar="KEY=N",
-        ),
-    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say of each hit why it is one.")] = False,
-    index: Index = None,
-    encoder: EncoderName = None,
-    device: Device = None,
-    precision: Precision = None,
-    format_: OutputFormat = None,
-    output: Output = None,
-    quiet: Quiet = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare every segment, whatever index there is.")] = False,
+    include_self: Annotated[
+        bool, typer.Option("--include-self", help="Keep stored segments that are the reference itself.")
+    ] = False,
+    *,
+    options: EncodingOptions,
+    results: Results,
 ) -> None:
-    """Find the calls that feel most like a reference. Scores are exact cosines: 1.0000 is the reference itself."""
-    import e2vsearch
+    """Find the recordings that feel most like a reference. Scores are exact cosines: 1.0000 is the reference itself."""
+    from e2vsearch.search.query import Query, Reference
 
-    if not references and not emotion and arc is None:
-        raise typer.BadParameter("Missing argument REFERENCE: a clip or an id, or else --emotion or --arc")
-    if not_weight is not None and not but_not:
-        raise typer.BadParameter("--not-weight is the weight of --not, which is not given")
-    limits = {} if per_recording is None else {"recording": per_recording}
-    limits |= dict(_limit(each) for each in per or ())
-    with e2vsearch.open(index, create=False, encoder=encoder, device=device, precision=precision) as collection:
-        result = collection.query(
-            *_with_weights(references or [], weight),
-            k=k,
-            by=by.value,
-            where=where,
-            include_self=include_self,
-            exact=exact,
-            text=text,
-            named_vectors=dict(map(_weighed, fuse or ())),
-            avoid=[each if not_weight is None else (each, not_weight) for each in but_not or ()],
-            emotion=dict(map(_emotion_weight, emotion or ())),
-            min_probability=min_,
-            trajectory=arc,
-            per=limits,
-            explain=explain,
-        )
-        unsaid = (() if explain else ("percentile", "why")) + (() if result.arc else ("course",))
-        rows = [
-            {"rank": rank, **{name: value for name, value in asdict(hit).items() if name not in unsaid}}
-            for rank, hit in enumerate(result, start=1)
-        ]
-        several = len(result.reference) > 1
-        table = [{"rank": rank, **_hit_row(hit, several)} for rank, hit in enumerate(result, start=1)]
-        columns = {
-            "rank": "#>",
-            "score": "score>",
-            "name": "call",
-            "channel": "ch>",
-            "at": "at",
-            "emotion": "emotion",
-            **{name: name for name in ("label", "said", "fused") if any(row[name] for row in table)},
-            **({"course": "course"} if result.arc else {}),
-            **({"percentile": "nearer than>", "why": "why"} if explain else {}),
-            "segment": "id",
-        }
-        whole = {**{name: value for name, value in asdict(result).items() if name != "hits"}, "hits": rows}
-        write(rows, format_=format_, output=output, columns=columns, table=table, whole=whole)
+    if not references and not emotion and trajectory is None:
+        raise typer.BadParameter("Missing argument REFERENCE: a clip or an id, or else --emotion or --trajectory")
+    if avoid_weight is not None and not avoid:
+        raise typer.BadParameter("--avoid-weight is the weight of --avoid, which is not given")
+    if group_size and not group_by:
+        raise typer.BadParameter("--group-size is the size of --group-by, which is not given")
+    asked = Query(
+        references=_weighted(references or [], weight),
+        k=k,
+        by=by,
+        where=where,
+        text=text,
+        avoid=tuple(Reference(each, avoid_weight) for each in avoid or ()),
+        emotion=dict(map(_emotion, emotion or ())),
+        min_probability=min_probability,
+        trajectory=trajectory,
+        group_by=tuple(group_by or ()),
+        group_size=tuple(group_size) if group_size and len(group_size) > 1 else (group_size or [1])[0],
+        named_vectors=dict(map(_named_vector, named_vector or ())),
+        explain=explain,
+        exact=exact,
+        include_self=include_self,
+    )
+    with options.open() as collection:
+        result = collection.query(asked)
+        _write(result, results, explain=explain)
         among = f"{result.searched:,} of {result.total:,}" if where or text else f"{result.searched:,}"
+        filtered = (f" where {where}" if where else "") + (f" with the text {text}" if text else "")
         how = "" if result.exact else " through the index"
-        filtered = (f" where {where}" if where else "") + (f" saying {text}" if text else "")
-        place = collection.location.named
-        note(f"searched {among} segments{filtered}{how} in {result.seconds * 1000:.0f} ms, index {place}", quiet=quiet)
+        took = f"in {result.seconds * 1000:.0f} ms, index {collection.location.named}"
+        results.note(f"searched {among} segments{filtered}{how} {took}")
         if explain:
-            note(
-                "nearer than: so many % of random pairs of moments of this collection, of different calls", quiet=quiet
-            )
+            results.note("percentile: so many % of random pairs of segments here, of two recordings, are less alike")
         if collection.index.building:
-            note(f"rebuilding the index, since {collection.index.building}", quiet=quiet)
+            results.note(f"rebuilding the index, since {collection.index.building}")
 
 
-def _hit_row(hit: Hit, several: bool) -> dict[str, Any]:
+def _write(result: QueryResult, results: Results, *, explain: bool) -> None:
+    left_out = (() if explain else ("percentile", "why")) + (() if result.trajectory else ("alignment",))
+    rows = [
+        {"rank": rank, **{name: value for name, value in asdict(hit).items() if name not in left_out}}
+        for rank, hit in enumerate(result, start=1)
+    ]
+    several = len(result.references) > 1
+    table = [{"rank": rank, **_row(hit, several)} for rank, hit in enumerate(result, start=1)]
+    columns = {
+        "rank": "#>",
+        "score": "score>",
+        "name": "recording",
+        "channel": "ch>",
+        "at": "at",
+        "emotion": "emotion",
+        **{name: name.replace("_", " ") for name in ("label", "text", "named_vectors") if any(r[name] for r in table)},
+        **({"alignment": "alignment"} if result.trajectory else {}),
+        **({"percentile": "percentile>", "why": "why"} if explain else {}),
+        "segment": "id",
+    }
+    whole = {**{name: value for name, value in asdict(result).items() if name != "hits"}, "hits": rows}
+    results.write(rows, columns, table=table, whole=whole)
+
+
+def _row(hit: Hit, several: bool) -> dict[str, Any]:
+    text = hit.text or ""
     return {
         "score": f"{hit.score:.4f}",
         "name": hit.name,
         "channel": hit.channel,
         "at": span(hit.start_s, hit.end_s),
-        "emotion": emotion_cell(hit.emotion, hit.emotion_score),
-        "label": f"{hit.label} (yours)" if hit.label_score == 1 else emotion_cell(hit.label, hit.label_score),
-        "said": _shortened(hit.text or ""),
-        "fused": ", ".join(f"{name} {cosine:.3f}" for name, cosine in hit.named_vector_scores.items()),
-        "course": course(hit, several),
-        "percentile": percentile(hit),
+        "emotion": scored(hit.emotion, hit.emotion_score),
+        "label": f"{hit.label} (yours)" if hit.label_score == 1 else scored(hit.label, hit.label_score),
+        "text": text if len(text) <= _TEXT else f"{text[: _TEXT - 1].rstrip()}…",
+        "named_vectors": ", ".join(f"{name} {cosine:.3f}" for name, cosine in hit.named_vector_scores.items()),
+        "alignment": alignment(hit, several),
+        "percentile": "" if hit.percentile is None else percent(hit.percentile),
         "why": why(hit, several),
         "segment": hit.segment,
     }
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SAID else f"{text[: _SAID - 1].rstrip()}…"
+def _weighted(references: Sequence[str], weights: str | None) -> tuple[Reference, ...]:
+    """Return the references with the numbers of ``2,1``."""
+    from e2vsearch.search.query import Reference
 
-
-def _weighed(option: str) -> tuple[str, float | tuple[float, Any]]:
-    """``text=0.5:seg:12`` → a name, and its weight with its reference."""
-    name, _, value = option.partition("=")
-    weight, _, reference = value.partition(":")
-    try:
-        number = float(weight)
-    except ValueError as error:
-        raise typer.BadParameter(f"--fuse takes NAME=WEIGHT[:REF], as in text=0.5:seg:12, not {option!r}") from error
-    if not reference:
-        return name, number
-    if reference.startswith("seg:"):
-        return name, (number, reference)
-    from e2vsearch.transfer.vector_files import vector
-
-    return name, (number, vector(Path(reference).expanduser()))
-
-
-def _with_weights(references: list[str], weights: str | None) -> list[Any]:
-    """References with the numbers of ``2,1``, as `Collection.query` takes them."""
     if weights is None:
-        return list(references)
+        return tuple(map(Reference, references))
     try:
         numbers = [float(each) for each in weights.split(",")]
     except ValueError as error:
         raise typer.BadParameter(f"--weight takes numbers such as 2,1, not {weights!r}") from error
     if len(numbers) != len(references):
         raise typer.BadParameter(f"--weight takes a number for each reference: {len(references)}, not {len(numbers)}")
-    return list(zip(references, numbers, strict=True))
+    return tuple(map(Reference, references, numbers))
 
 
-def _emotion_weight(option: str) -> tuple[str, float]:
-    """``shouting=-0.5`` → a name and its weight, 1 where none is given."""
+def _emotion(option: str) -> tuple[str, float]:
+    """Return the name and the weight of ``shouting=-0.5``; 1 where none is given."""
     name, _, weight = option.partition("=")
     try:
         return name.strip(), float(weight or 1)
@@ -225,64 +221,20 @@ def _emotion_weight(option: str) -> tuple[str, float]:
         raise typer.BadParameter(f"--emotion takes NAME or NAME=WEIGHT, as in angry=0.5, not {option!r}") from error
 
 
-def _limit(option: str) -> tuple[str, int]:
-    """``agent=2`` → a key and how many hits may share its value."""
-    name, _, most = option.rpartition("=")
-    if not name or not (most.isascii() and most.isdigit()):
-        raise typer.BadParameter(f"--per takes KEY=N, as in agent=2 or day=3, not {option!r}")
-    return name.strip(), int(most)
+def _named_vector(option: str) -> tuple[str, NamedVectorWeight]:
+    """Return the name of ``text=0.5:seg:12``, and its weight with its reference."""
+    name, _, value = option.partition("=")
+    weight, _, reference = value.partition(":")
+    try:
+        number = float(weight)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"--named-vector takes NAME=WEIGHT[:REF], as in text=0.5:seg:12, not {option!r}"
+        ) from error
+    if not reference:
+        return name, number
+    if reference.startswith("seg:"):
+        return name, (number, reference)
+    from e2vsearch.transfer.vector_files import vector
 
-
-_MATCHES = 2  # shown of a hit's
-
-_STATIONS = 5  # shown of a course
-
-
-def why(hit: Hit, several: bool) -> str:
-    """``both angry 0.81/0.74; 00:12.0 like 12:41.2 0.941; not calm.wav -0.120; emotion 0.31 + rest 0.63``."""
-    if hit.why is None:
-        return ""
-    parts = []
-    if hit.why.shared:
-        shared = ", ".join(f"{each.emotion} {each.reference:.2f}/{each.moment:.2f}" for each in hit.why.shared[:2])
-        parts.append(f"both {shared}")
-    nearest = sorted(hit.why.matches, key=lambda match: -match.cosine)[:_MATCHES]
-    parts += [f"{_at(match, several)} like {clock(match.start_s)} {match.cosine:.3f}" for match in nearest]
-    parts += [f"not {_name(each.reference)} -{each.penalty:.3f}" for each in hit.why.avoided]
-    if hit.why.emotion_part is not None and hit.why.rest_part is not None:
-        parts.append(f"emotion {hit.why.emotion_part:.2f} + rest {hit.why.rest_part:.2f}")
-    return "; ".join(parts)
-
-
-def course(hit: Hit, several: bool) -> str:
-    """When the call comes to each station of the reference: ``emotion:neutral 00:03.0, emotion:angry 01:12.4``."""
-    reached = [
-        match
-        for before, match in zip((None, *hit.course), hit.course, strict=False)
-        if before is None or _key(before) != _key(match)
-    ]
-    if len(reached) > _STATIONS:
-        reached = [reached[round(at * (len(reached) - 1) / (_STATIONS - 1))] for at in range(_STATIONS)]
-    return ", ".join(f"{_at(match, several)} {clock(match.start_s)}" for match in reached)
-
-
-def percentile(hit: Hit) -> str:
-    """``99.7 %``, rounded down: 100 is said only where no pair that was drawn is as near."""
-    return "" if hit.percentile is None else f"{floor(hit.percentile * 10) / 10:.1f} %"
-
-
-def _key(match: Match) -> tuple[str, float | None]:
-    return match.reference, match.reference_start_s
-
-
-def _at(match: Match, named: bool) -> str:
-    """A moment of the reference, under its name where there are several."""
-    start_s = match.reference_start_s
-    if start_s is None:
-        return _name(match.reference)
-    return f"{_name(match.reference)}@{clock(start_s)}" if named else clock(start_s)
-
-
-def _name(reference: str) -> str:
-    """A file without its folders; an id or name as it is."""
-    return PurePath(reference).name or reference
+    return name, (number, vector(Path(reference).expanduser()))

@@ -1,21 +1,21 @@
-"""``serve``."""
+"""``serve``: the HTTP service and its page."""
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from e2vsearch.cli.options import Device, Index, Precision, Quiet
+from e2vsearch.cli.command import command
+from e2vsearch.cli.logs import log_to_stderr
+from e2vsearch.cli.options import EncodingOptions, Quiet
 from e2vsearch.cli.output import note
 
 
+@command("serve --open", "serve --host 0.0.0.0 --api-key-file key.txt --root clips/")
 def serve(
-    index: Index = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Any but this machine's own needs a key.")
     ] = "127.0.0.1",
@@ -31,21 +31,21 @@ def serve(
     ] = None,
     root: Annotated[
         list[Path] | None,
-        typer.Option(help="A folder whose files clients may name, may be given several times. None by default."),
+        typer.Option(help="A folder whose files clients may name; repeatable. None by default."),
     ] = None,
     max_upload_mb: Annotated[float, typer.Option(help="Largest upload, MB.")] = 50.0,
-    max_audio_s: Annotated[float, typer.Option(help="Longest recording that is listened to, seconds.")] = 3600.0,
+    max_audio_s: Annotated[float, typer.Option(help="Longest recording that is embedded, seconds.")] = 3600.0,
     timeout_s: Annotated[float, typer.Option(help="Longest time that a request may take, seconds.")] = 60.0,
-    queue: Annotated[int, typer.Option(help="Requests that may wait for a thread; more are told to come again.")] = 64,
+    queue: Annotated[int, typer.Option(help="Requests that may wait for a thread; more are refused with 503.")] = 64,
     threads: Annotated[
-        int, typer.Option(help="Recordings listened to at a time.  [default: one a core]", min=0, show_default=False)
+        int, typer.Option(help="Recordings embedded at a time.  [default: one a core]", min=0, show_default=False)
     ] = 0,
-    device: Device = None,
-    precision: Precision = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    *,
+    options: EncodingOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Serve a collection over HTTP: a page to search with, and an API that is described at /docs. Ctrl-C ends it."""
+    """Serve a collection over HTTP. There is a page, and an API that is described at /docs. Ctrl-C ends it."""
     # before FAISS is loaded: OpenMP threads that spin while they wait take the cores from other requests
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -58,7 +58,7 @@ def serve(
 
     key = access.read_key(api_key_file)
     access.check_address(host, key)
-    options = ServiceOptions(
+    service = ServiceOptions(
         api_key=key,
         roots=tuple(root or ()),
         max_upload_mb=max_upload_mb,
@@ -67,12 +67,12 @@ def serve(
         queue=queue,
         threads=threads,
     )
-    _log_to_stderr(quiet=quiet)
-    import e2vsearch
+    log_to_stderr("e2vsearch", "text", quiet=quiet)
+    log_to_stderr("uvicorn.error", "text", quiet=True)
 
     with run.bind(host, port, auto_port=auto_port) as opened:
         address = run.address_of(opened)
-        with e2vsearch.open(index, create=False, device=device, precision=precision) as collection:
+        with options.open() as collection:
 
             def ready() -> None:
                 note(f"serving {collection.location.named} at {address} - Ctrl-C ends it", quiet=quiet)
@@ -81,15 +81,5 @@ def serve(
 
                     webbrowser.open(address)
 
-            run.run(collection, options, opened, ready)
+            run.run(collection, service, opened, ready)
     note("ended", quiet=quiet)
-
-
-def _log_to_stderr(*, quiet: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for name in ("e2vsearch", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.propagate = False
-        logger.setLevel(logging.WARNING if quiet or name != "e2vsearch" else logging.INFO)

@@ -7,52 +7,49 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from e2vsearch.cli.options import Index, Quiet
+from e2vsearch.cli.command import command
+from e2vsearch.cli.options import CollectionOptions, Quiet
 from e2vsearch.cli.output import note
 
 if TYPE_CHECKING:
     from e2vsearch.transfer.export import TransferReport
 
 
+@command("export calls-2024/")
 def export(
     folder: Annotated[Path, typer.Argument(help="A new folder: manifest.json, JSON lines and .npy files.")],
-    index: Index = None,
+    *,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Write a whole collection to plain files, lossless: vectors, transcripts, labels, classifiers, side vectors."""
-    import e2vsearch
-    from e2vsearch.transfer import export as transfer
-
-    with e2vsearch.open(index, create=False) as collection:
-        done = transfer.export(collection.catalog, folder.expanduser().absolute())
-    note(f"exported {_went_over(done)} to {folder}", quiet=quiet)
+    """Write a collection to plain files. Lossless: vectors, transcripts, labels, classifiers, named vectors."""
+    with options.open() as collection:
+        done = collection.export(folder)
+    note(f"exported {_counts(done)} to {folder}", quiet=quiet)
 
 
+@command("import calls-2024/ --index copy")
 def import_(
     folder: Annotated[Path, typer.Argument(help="A folder that e2vsearch export wrote.")],
-    index: Index = None,
+    *,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Add everything from an export to a collection, made if need be. What is stored already stays as it is."""
-    import e2vsearch
-    from e2vsearch.transfer import import_ as transfer_import_
+    """Add an export to a collection. It is made if need be; what is stored already stays as it is."""
+    from e2vsearch.transfer.import_ import read_space
 
-    transfer_import_.read_space(folder)  # before a collection is made for something that is no export
-    with e2vsearch.open(index) as collection:
-        done = transfer_import_.load(collection.catalog, folder.expanduser().absolute())
-        collection.index.maintain()
+    read_space(folder)  # before a collection is made for something that is no export
+    with options.open(create=True) as collection:
+        done = collection.import_(folder)
     already = f", {done.already:,} already there" if done.already else ""
-    note(f"imported {_went_over(done)}{already}", quiet=quiet)
+    note(f"imported {_counts(done)}{already}", quiet=quiet)
 
 
-def _went_over(done: TransferReport) -> str:
-    found = [
-        f"{count:,} {name}"
-        for count, name in (
-            (done.found.labels, "labels"),
-            (done.found.classifiers, "classifiers"),
-            (done.found.named_vectors, "sets of named vectors"),
-        )
-        if count
-    ]
-    return ", ".join([f"{done.recordings:,} recordings with {done.segments:,} segments", *found])
+def _counts(done: TransferReport) -> str:
+    found = (
+        (done.found.labels, "labels"),
+        (done.found.classifiers, "classifiers"),
+        (done.found.named_vectors, "sets of named vectors"),
+    )
+    counts = [f"{count:,} {name}" for count, name in found if count]
+    return ", ".join([f"{done.recordings:,} recordings with {done.segments:,} segments", *counts])

@@ -12,159 +12,158 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from e2vsearch.cli.command import command, expand_options, group
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import Device, EncoderName, Format, Index, Output, OutputFormat, Precision, Quiet, Workers
-from e2vsearch.cli.output import FACTS, SOME_FAILED, chosen, clock, fact_rows, note, write
+from e2vsearch.cli.options import CollectionOptions, EncodingOptions, Quiet, Workers, Yes
+from e2vsearch.cli.output import SOME_FAILED, Results, note, speed
+from e2vsearch.listing import clock
 
 if TYPE_CHECKING:
     from e2vsearch.catalog.queue import QueueState
 
+_OUTCOMES = {
+    "stored": "stored",
+    "replaced": "replaced",
+    "already": "already there",
+    "moved": "moved",
+    "again": "to be tried again",
+    "parked": "dead letters",
+    "lost": "lost to other workers",
+    "given_back": "given back",
+}
 
-queue_app = typer.Typer(
-    help="The queue that workers take recordings from: how full it is, who works on it, what was given up."
-)
 
-
+@command("worker --index postgresql://user@host/calls", "worker --drain --log json")
 def worker(
-    index: Index = None,
-    encoder: EncoderName = None,
-    device: Device = None,
-    precision: Precision = None,
     workers: Workers = None,
     drain: Annotated[
-        bool, typer.Option("--drain", help="End when nothing is left, neither queued nor in work anywhere.")
+        bool, typer.Option("--drain", help="End when nothing is queued, nor leased by any worker.")
     ] = False,
     lease: Annotated[
         float,
-        typer.Option(
-            help="Seconds after which others take over what a worker had that was lost.", metavar="S", min=1.0
-        ),
+        typer.Option(help="Seconds after which others take over from a worker that was lost.", metavar="S", min=1.0),
     ] = 60.0,
-    attempts: Annotated[int, typer.Option(help="How often a recording is tried before it is parked.", min=1)] = 3,
+    attempts: Annotated[
+        int, typer.Option(help="How often a recording is tried before it is a dead letter.", min=1)
+    ] = 3,
     metrics_port: Annotated[
         int | None,
         typer.Option(
-            help="Answer Prometheus at 127.0.0.1:PORT/metrics; 0 takes any port that is free.", min=0, max=65535
+            help="Serve Prometheus metrics at 127.0.0.1:PORT/metrics; 0 takes any port that is free.",
+            min=0,
+            max=65535,
         ),
     ] = None,
     log: Annotated[
         LogForm, typer.Option(help="A line for each recording on stderr: text (key=value) or json.")
-    ] = LogForm.text,
-    format_: OutputFormat = None,
-    output: Output = None,
-    quiet: Quiet = False,
+    ] = "text",
+    *,
+    options: EncodingOptions,
+    results: Results,
 ) -> None:
     """Ingest what e2vsearch ingest --queue has queued. Run as many as you like, on as many machines as you like.
 
     SIGTERM or Ctrl-C ends it: what it has not done goes back into the queue.
     """
-    import e2vsearch
-    from e2vsearch.ingest.queue import Worker, WorkerOptions
+    from e2vsearch.ingest.queue import WorkerOptions
 
-    options = WorkerOptions(workers=workers or 0, lease_s=lease, attempts=attempts, drain=drain)
-    log_to_stderr("e2vsearch", log, quiet=quiet)
+    work = WorkerOptions(workers=workers or 0, lease_s=lease, attempts=attempts, drain=drain)
+    log_to_stderr("e2vsearch", log, quiet=results.quiet)
     with ExitStack() as stack:
-        stop = stack.enter_context(_signalled())
-        collection = stack.enter_context(e2vsearch.open(index, encoder=encoder, device=device, precision=precision))
+        stop = stack.enter_context(_stopped_by_signals())
+        collection = stack.enter_context(options.open(create=True))
         metrics = None
         if metrics_port is not None:
             from e2vsearch.ingest.prometheus import WorkerMetrics
 
             metrics = WorkerMetrics(collection.catalog)
             port = stack.enter_context(metrics.serving(metrics_port))
-            note(f"metrics at http://127.0.0.1:{port}/metrics", quiet=quiet)
-        here = Worker(collection, options, stop, metrics)
-        note(f"{here.name} works for {collection.location.named} - Ctrl-C ends it", quiet=quiet)
-        report = here.run()
+            results.note(f"metrics at http://127.0.0.1:{port}/metrics")
         place = collection.location.named
-    parts = [f"{n:,} {name.replace('_', ' ')}" for name, n in asdict(report).items() if n and name in _COUNTED]
-    if chosen(format_, output) is Format.table:
-        typer.echo(f"{place}: {', '.join(parts) or 'nothing was queued'}")
-    else:
-        write([asdict(report)], format_=format_, output=output, whole=asdict(report))
+        results.note(f"working for {place} - Ctrl-C ends it")
+        report = collection.queue.work(work, stop=stop, done=metrics)
+    counts = asdict(report)
+    parts = [f"{counts[name]:,} {outcome}" for name, outcome in _OUTCOMES.items() if counts[name]]
+    results.write_report(counts, f"{place}: {', '.join(parts) or 'nothing was queued'}")
     if report.audio_s:
-        speed = f"{report.audio_s / report.seconds:.0f}x real time"
-        note(f"{report.segments:,} segments of {clock(report.audio_s)} in {report.seconds:.1f} s, {speed}", quiet=quiet)
+        results.note(speed(report.segments, report.audio_s, report.seconds))
     if drain and report.parked:
-        note("what failed for good: e2vsearch queue", quiet=quiet)
+        results.note("what failed for good: e2vsearch queue")
         raise typer.Exit(SOME_FAILED)
 
 
-_COUNTED = ("stored", "replaced", "already", "moved", "again", "parked", "lost", "given_back")
-
-
-@queue_app.callback(invoke_without_command=True)
-def queue(context: typer.Context, index: Index = None, format_: OutputFormat = None, output: Output = None) -> None:
-    """The queue that workers take recordings from: how full it is, who works on it, what was given up."""
-    if context.invoked_subcommand is not None:
-        return
-    import e2vsearch
-    from e2vsearch.catalog import queue as jobs
-
-    with e2vsearch.open(index, create=False) as collection:
-        state = jobs.state(collection.catalog)
-    whole = asdict(state)
-    write([whole], format_=format_, output=output, columns=FACTS, table=fact_rows(_facts(state)), whole=whole)
-
-
-@queue_app.command("retry")
-def queue_retry(
+@command("queue retry", "queue retry calls/one.wav")
+def retry(
     uris: Annotated[
-        list[str] | None, typer.Argument(help="Parked recordings, as e2vsearch queue names them; all by default.")
+        list[str] | None, typer.Argument(help="Dead letters, as e2vsearch queue names them; all by default.")
     ] = None,
-    index: Index = None,
+    *,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Queue parked recordings again, as if new."""
-    import e2vsearch
-    from e2vsearch.catalog import queue as jobs
-
-    with e2vsearch.open(index, create=False) as collection:
-        count = jobs.retry(collection.catalog, uris or None)
+    """Queue dead letters again, as if new."""
+    with options.open() as collection:
+        count = collection.queue.retry(uris or None)
     note(f"{count:,} queued again", quiet=quiet)
 
 
-@queue_app.command("clear")
-def queue_clear(
-    index: Index = None,
-    parked: Annotated[bool, typer.Option("--parked", help="Only what was given up.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+@command("queue clear --failed-only", "queue clear --yes")
+def clear(
+    failed_only: Annotated[bool, typer.Option("--failed-only", help="Only the dead letters.")] = False,
+    yes: Yes = False,
+    *,
+    options: CollectionOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Empty the queue. What is in work goes on; recordings that are stored stay."""
-    import e2vsearch
-    from e2vsearch.catalog import queue as jobs
-
-    with e2vsearch.open(index, create=False) as collection:
-        depth = jobs.depth(collection.catalog)
-        count = depth.dead_letters if parked else depth.queued + depth.dead_letters
+    """Empty the queue. What is leased goes on; recordings that are stored stay."""
+    with options.open() as collection:
+        depth = collection.queue.state().depth
+        count = depth.dead_letters if failed_only else depth.queued + depth.dead_letters
         if count and not yes:
             typer.confirm(f"Take {count:,} recordings out of the queue?", abort=True, err=True)
-        count = jobs.clear(collection.catalog, dead_letters_only=parked)
+        count = collection.queue.clear(dead_letters_only=failed_only)
     note(f"{count:,} taken out of the queue", quiet=quiet)
+
+
+def queue(context: typer.Context, *, options: CollectionOptions, results: Results) -> None:
+    """Show how many recordings wait, who works on which, and the dead letters."""
+    if context.invoked_subcommand is not None:
+        return
+    with options.open() as collection:
+        state = collection.queue.state()
+    results.write_facts(asdict(state), _facts(state))
+
+
+queue_app = group("Recordings that wait for workers, leases and dead letters.", retry, clear)
+queue_app.callback(
+    invoke_without_command=True, no_args_is_help=False, epilog="\b\nExamples:\n  e2vsearch queue --format json"
+)(expand_options(queue))
 
 
 def _facts(state: QueueState) -> list[tuple[str, Any]]:
     depth = state.depth
     later = f", {depth.delayed:,} of them to be tried again later" if depth.delayed else ""
-    lost = f", {depth.expired:,} of them given up by their worker" if depth.expired else ""
+    lost = f", {depth.expired:,} of them of lost workers" if depth.expired else ""
     facts: list[tuple[str, Any]] = [
         ("queued", f"{depth.queued:,}{later}"),
-        ("in work", f"{depth.leased:,}{lost}"),
-        ("parked", f"{depth.dead_letters:,}" + (" - once mended: e2vsearch queue retry" if depth.dead_letters else "")),
+        ("leased", f"{depth.leased:,}{lost}"),
+        (
+            "dead letters",
+            f"{depth.dead_letters:,}" + (" - once mended: e2vsearch queue retry" if depth.dead_letters else ""),
+        ),
     ]
     if depth.queued + depth.leased:
         facts.append(("oldest", clock(depth.oldest_s)))
+    facts += [(each.name, f"{each.jobs:,} leased until {each.leased_until:%H:%M:%S} UTC") for each in state.workers]
     facts += [
-        (each.name, f"{each.jobs:,} in work, leased until {each.leased_until:%H:%M:%S} UTC") for each in state.workers
+        (f"dead letter: {each.reason}", f"{each.message} (tries: {each.attempts:,})") for each in state.dead_letters
     ]
-    facts += [(f"parked: {each.reason}", f"{each.message} (tries: {each.attempts:,})") for each in state.dead_letters]
     return facts
 
 
 @contextmanager
-def _signalled() -> Iterator[threading.Event]:
-    """An event that SIGTERM or Ctrl-C sets; a second Ctrl-C interrupts as ever."""
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM or Ctrl-C sets; a second Ctrl-C interrupts as ever."""
     stop = threading.Event()
 
     def set_it(number: int, frame: FrameType | None) -> None:

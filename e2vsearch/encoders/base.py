@@ -60,7 +60,7 @@ class Encoder(ABC):
     calls_at_once: int = 0
 
     def encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
-        """One vector a signal, each independent of the others in the call.
+        """Return one vector a signal, each independent of the others in the call.
 
         Args:
             signals: each ``(samples,)`` float32 at 16 kHz, finite, `min_samples` to `MAX_SIGNAL_S` long.
@@ -88,7 +88,7 @@ class Encoder(ABC):
         return embeddings
 
     def frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The vectors of one signal over time, ``(frames, dim)`` float32, `frame_rate_hz` rows a second.
+        """Return the vectors of one signal over time, ``(frames, dim)`` float32, `frame_rate_hz` rows a second.
 
         Raises:
             BadSignal: as for `encode`.
@@ -98,7 +98,7 @@ class Encoder(ABC):
         return self._frames(signal)
 
     def layers(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The mean over time of one signal after each transformer block, ``(blocks, dim)`` float32, the first first.
+        """Return the mean over time of one signal after each transformer block, ``(blocks, dim)`` float32, in order.
 
         The last row is the vector that `encode` gives.
 
@@ -110,7 +110,7 @@ class Encoder(ABC):
         return self._layers(signal)
 
     def head(self) -> Head | None:
-        """The classifier that makes its scores; None where it has none, or one that is not linear or cannot be had.
+        """Return the classifier that makes its scores; None where it has none, or one that is not linear.
 
         Where no projection ships with the encoder, a collection of its vectors is searched through that, adapted to
         itself (`e2vsearch.projections.adapt`).
@@ -118,7 +118,7 @@ class Encoder(ABC):
         return None
 
     def projection(self) -> bytes | None:
-        """The projection that ships with it, as `e2vsearch.projections.network.unpack` takes it; None where none does.
+        """Return the projection that ships with it, for `e2vsearch.projections.network.unpack`; None where none does.
 
         A collection of its vectors is searched through that, centred on itself, unless another is put to use.
         """
@@ -126,14 +126,14 @@ class Encoder(ABC):
 
     @abstractmethod
     def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
-        """`encode` for one or more checked signals."""
+        """Encode one or more checked signals."""
 
     def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: ARG002 - for those that can
-        """`frames` for a checked signal."""
+        """Return `frames` of a checked signal."""
         raise EncoderError(f"{self.space.encoder} makes one vector a signal and none a frame - ask for utterances")
 
     def _layers(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:  # noqa: ARG002 - for those that can
-        """`layers` for a checked signal."""
+        """Return `layers` of a checked signal."""
         raise EncoderError(
             f"{self.space.encoder} gives one vector a signal and none a block - take emotion2vec_plus_large, or the "
             "path of an emotion2vec folder"
@@ -165,7 +165,7 @@ class EncoderOptions:
 
     With bf16, emotion2vec multiplies in bfloat16, about twice as fast. That changes the third digit, and so makes
     another space, with a revision of its own: a collection of fp32 refuses such vectors like any other encoder's. With
-    bf16-as-fp32 they say that they are of the space of fp32: asked for, the two may be mixed.
+    bf16-as-fp32 they are given the space of fp32: on request, the two may be mixed.
     """
 
     threads: int = 0  # for one signal; 0: what suits the encoder (emotion2vec all cores, light one)
@@ -174,5 +174,5 @@ class EncoderOptions:
 
 
 def precision_of(space: Space | None) -> Precision:
-    """What makes more vectors of a space."""
+    """Return the precision that makes more vectors of a space."""
     return "bf16" if space is not None and space.revision.startswith(BF16) else "fp32"

@@ -107,10 +107,10 @@ class Batcher(Generic[Row]):
         Args:
             signals: one or more.
             sizes: what `plan` takes of each.
-            stop: whether the rows are wanted no more, asked before each batch that holds some of them.
+            stop: whether the rows are wanted no more, called before each batch.
 
         Raises:
-            Cancelled: `stop` said so.
+            Cancelled: `stop` returned true.
             Overloaded: as many calls wait as may.
             EncoderError: the batcher is closed.
             Exception: what `compute` raised for a clip of this call, which it raised for that clip alone as well.
@@ -175,7 +175,7 @@ class Batcher(Generic[Row]):
         return self._take([at for at, clip in enumerate(self._waiting) if id(clip.call) in stopped])
 
     def _take_batch(self) -> list[_Clip[Row]]:
-        """The first batch of the plan with a clip of the call that came first."""
+        """Take the first batch of the plan with a clip of the call that came first."""
         if not self._waiting:
             return []
         first = self._waiting[0].call

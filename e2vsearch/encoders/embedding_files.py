@@ -1,4 +1,4 @@
-"""Embeddings that exist already, as a source. Knows ``.npy`` files and result folders, and cannot encode audio.
+"""Embeddings that exist already are read from ``.npy`` files and result folders.
 
 Two things are read: any ``.npy`` file of one utterance ``(dim,)``, ``(1, dim)`` or of 50 frames a second ``(frames,
 dim)``, as FunASR's ``output_dir`` and the emotion2vec web pages write them; and such a page's result folder,
@@ -35,7 +35,7 @@ LABELS = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "
 """The nine classes of the emotion2vec+ models, in their order; a result folder's scores are put into it."""
 
 WINDOW_S = 15.0
-"""Frame files are averaged over equal windows at most this long: one moment that a listener can judge."""
+"""Frame files are averaged over equal windows at most this long: one segment that a listener can judge."""
 
 FRAME_RATE_HZ = 50.0
 """Rows a second of emotion2vec: its convolutions step 320 samples at 16 kHz."""
@@ -83,7 +83,7 @@ def find(root: Path) -> Iterator[Path]:
 
 
 def read(path: Path) -> SavedRecording:
-    """The embeddings at `path`, an ``.npy`` file or a result folder.
+    """Return the embeddings at `path`, an ``.npy`` file or a result folder.
 
     Raises:
         VectorFileError: not a usable embedding, or a result.json beside it that cannot be read.
@@ -128,12 +128,12 @@ def read_vectors(path: Path, dim: int | None = None) -> NDArray[np.float32]:
 
 
 def space_of(recording: SavedRecording) -> Space:
-    """The space of saved embeddings: the same for all of one dimension, with or without scores."""
+    """Return the space of saved embeddings: the same for all of one dimension, with or without scores."""
     return Space("saved", _REVISION, recording.vectors.shape[1], LABELS)
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    """The file's array as ``(rows, dim)`` of its own dtype, mapped from disk."""
+    """Return the file's array as ``(rows, dim)`` of its own dtype, mapped from disk."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -198,7 +198,7 @@ def _pooled(frames: NDArray[Any], path: Path) -> tuple[NDArray[np.float32], list
 
 
 def _result(path: Path) -> Mapping[str, Any]:
-    """What a web page wrote of a recording, {} if nothing."""
+    """Return what a web page wrote of a recording, {} if nothing."""
     if not path.is_file():
         return {}
     try:
@@ -231,7 +231,7 @@ def _scores(result: Mapping[str, Any], path: Path) -> NDArray[np.float32] | None
 
 
 def content_of(path: Path) -> Path:
-    """The file whose content identifies a recording: itself, or a saved folder's vectors."""
+    """Return the file whose content identifies a recording: itself, or a saved folder's vectors."""
     return path / "embedding.npy" if path.is_dir() and is_saved(path) else path
 
 

@@ -1,4 +1,4 @@
-"""A small encoder for tests: loudness and pitch in 16 numbers, no weights, no extras. Says nothing about emotion."""
+"""A small encoder for tests: loudness and pitch in 16 numbers, no weights, no extras. It tells no emotions apart."""
 
 from __future__ import annotations
 

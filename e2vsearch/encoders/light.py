@@ -1,10 +1,10 @@
-"""The encoder that ships in the wheel: six acted emotions, 448 numbers, no torch, no download. Knows samples and mels.
+"""The encoder that ships in the wheel: six acted emotions, 576 numbers, no torch, no download.
 
 Whisper-tiny.en's stem and first three blocks, tuned, and a head, trained on CREMA-D and EMO-DB for likeness of emotion
 across voices (`training/README.md`; data, licences, figures and limits in `data/light.json`). An utterance's vector is
 
-    mel picture, speech at one level → frames (50 Hz) of three blocks, which hear 4 s at most → mean and deviation over
-    time → first layers of the head, less what the deviations of the picture's bands tell of the voice (384)
+    mel picture, speech at one level → frames (50 Hz) of three blocks, context 4 s at most → mean and deviation over
+    time → first layers of the head, less what the deviations of the picture's bands tell of the voice (512)
     mel picture → mean and deviation over time → what tells voices apart, a hundredth as long (64)
 
 and its scores are what the whole head makes of it. All of the head but its first layers is also the projection that
@@ -52,7 +52,7 @@ _Pooling = Callable[[int], NDArray[np.float32]]  # frames → (rows, frames): ho
 class LightEncoder(Encoder):
     """emotion2vec's stand-in where nothing can be installed or downloaded; see the card for its limits.
 
-    Scores are calibrated on what raters hear, under a prior of conversation (`projections.prior.conversation`).
+    Scores are calibrated on raters' judgements, under a prior of conversation (`projections.prior.conversation`).
     The same signal gives the same bits on the same machine, whatever else is in the call;
     other CPUs differ in the last digits (int8 kernels round differently). Safe to share between threads.
     """
@@ -61,7 +61,7 @@ class LightEncoder(Encoder):
     min_samples = mel.MIN_SAMPLES
 
     def __init__(self, options: EncoderOptions, folder: Path | None = None) -> None:
-        """Loads weights: those that ship with the package, or others that were trained as they were.
+        """Load weights: those that ship with the package, or others that were trained as they were.
 
         Args:
             options: `threads` for one signal; 0 is one, since recordings run side by side. `device` is always "cpu".
@@ -82,7 +82,7 @@ class LightEncoder(Encoder):
         )
 
     def projection(self) -> bytes:
-        """What a collection compares its vectors by."""
+        """Return what a collection compares its vectors by."""
         return self._projection
 
     def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
@@ -91,7 +91,7 @@ class LightEncoder(Encoder):
         return Embeddings(np.concatenate([row[0] for row in rows]), np.concatenate([row[1] for row in rows]))
 
     def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Row t is the vector of the second around t, heard in the context of up to 4 s."""
+        """Row t is the vector of the second around t, in the context of up to 4 s."""
         return self._run(signal, _moving)[0]
 
     def _run(
@@ -102,17 +102,17 @@ class LightEncoder(Encoder):
 
 
 def picture(signal: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the network sees of ``(samples,)`` at 16 kHz, in training and in use: ``(80, samples // 160)``."""
+    """Return the network's input of ``(samples,)`` at 16 kHz, in training and in use: ``(80, samples // 160)``."""
     return levelled(mel.decades(signal, CEILING_HZ))
 
 
 def levelled(decades: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The picture of log10 powers ``(80, frames)``, its speech set to one level."""
+    """Return the picture of log10 powers ``(80, frames)``, its speech set to one level."""
     return mel.scaled(decades + np.float32(SPEECH_LEVEL - mel.speech_level(decades)))
 
 
 def feed(seen: NDArray[np.float32], pooling: _Pooling | None = None) -> dict[str, NDArray[np.float32]]:
-    """What the graph takes, in training and in use: a picture ``(80, frames)``, and what of it each row pools.
+    """Return what the graph takes, in training and in use: a picture ``(80, frames)``, and what of it each row pools.
 
     Args:
         seen: as `picture` makes it.
@@ -136,7 +136,7 @@ def _shipped() -> tuple[dict[str, Any], bytes, bytes]:
 
 
 def _read(folder: Traversable, cure: str) -> tuple[dict[str, Any], bytes, bytes]:
-    """The card, and the weights and the projection that it describes."""
+    """Return the card, and the weights and the projection that it describes."""
     try:
         card = json.loads((folder / LIGHT_CARD).read_text(encoding="utf-8"))
         files = {name: (folder / name).read_bytes() for name in ("light.onnx", "light.npz")}
@@ -151,7 +151,7 @@ def _read(folder: Traversable, cure: str) -> tuple[dict[str, Any], bytes, bytes]
 
 
 def session(weights: bytes, threads: int) -> Any:
-    """An onnxruntime session of a graph that takes `feed`, in training and in use.
+    """Return an onnxruntime session of a graph that takes `feed`, in training and in use.
 
     Raises:
         BadWeights: onnxruntime cannot load it.

@@ -1,4 +1,4 @@
-"""Whisper's log-mel picture of a signal, in numpy. Knows samples and mel bands, nothing of networks or files.
+"""Whisper's log-mel picture of a signal, in numpy.
 
 The constants are those of Whisper's front end (https://github.com/openai/whisper, `whisper/audio.py`), and the bands
 are Slaney's (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above, each triangle of unit area. Unlike
@@ -44,14 +44,14 @@ _SLANEY_STEP = np.log(6.4) / 27.0  # above it: 27 mels span a factor of 6.4
 
 
 def log_mel(signal: NDArray[np.float32], ceiling_hz: float | None = None) -> NDArray[np.float32]:
-    """The log-mel picture of one signal.
+    """Return the log-mel picture of one signal.
 
     What is more than 8 decades (80 dB) below the loudest cell is cut off there, so the floor depends on the clip's own
     peak, and a gain of g adds log10(g) / 2 to every cell that is above `_FLOOR`.
 
     Args:
         signal: ``(samples,)`` float32 at 16 kHz, at least `MIN_SAMPLES` long.
-        ceiling_hz: bands centred above it hear nothing, as if the signal had been recorded without them.
+        ceiling_hz: bands centred above it are empty, as if the signal had been recorded without them.
 
     Returns:
         ``(BANDS, samples // HOP)`` float32, C-contiguous; digital silence is -1.5 everywhere.
@@ -76,7 +76,7 @@ def decades(signal: NDArray[np.float32], ceiling_hz: float | None = None) -> NDA
 
 
 def scaled(logarithm: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The picture of `decades`: cut off 8 decades below the loudest cell, and in Whisper's scale."""
+    """Return the picture of `decades`: cut off 8 decades below the loudest cell, and in Whisper's scale."""
     cut: NDArray[np.float32] = np.maximum(logarithm, logarithm.max() - np.float32(_RANGE))
     cut += np.float32(4.0)
     cut /= np.float32(4.0)
@@ -90,13 +90,13 @@ def speech_level(logarithm: NDArray[np.float32]) -> float:
 
 
 def centres_hz() -> NDArray[np.float64]:
-    """The frequency at the top of each band's triangle, ``(BANDS,)``."""
+    """Return the frequency at the top of each band's triangle, ``(BANDS,)``."""
     return _edges_hz()[1:-1]
 
 
 @cache
 def _transform(ceiling_hz: float | None) -> tuple[NDArray[np.float32], ...]:
-    """Filters ``(BANDS, bins)``, cosines ``(_HALF, bins)`` and sines ``(_HALF - 1, bins)``, the window in both.
+    """Return filters ``(BANDS, bins)``, cosines ``(_HALF, bins)`` and sines ``(_HALF - 1, bins)``, the window in both.
 
     The window is even about its middle and zero at its first sample, so what is even of a frame meets cosines alone and
     what is odd sines alone: two products a quarter as large as the transform's own. They take half as long as numpy's

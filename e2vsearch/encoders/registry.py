@@ -1,4 +1,4 @@
-"""Opens an encoder by name, and names the cure where its packages are missing."""
+"""An encoder is opened by name, and missing packages are an error that names the cure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from e2vsearch.encoders.base import EMOTION2VEC_NAMES, LIGHT_CARD, PRECISIONS
 
 
 def names() -> tuple[str, ...]:
-    """Names that `open` knows, the default for real use first."""
+    """Names that `open` takes, the default for real use first."""
     return tuple(_FACTORIES)
 
 
 def open(name: str, options: EncoderOptions | None = None) -> Encoder:
-    """The encoder of that name, or of a folder: emotion2vec's, or what `training/train_light.py` wrote.
+    """Return the encoder of that name, or of a folder: emotion2vec's, or what `training/train_light.py` wrote.
 
     Raises:
         UnknownEncoder: neither a known name nor a folder.
@@ -73,7 +73,7 @@ _FACTORIES: dict[str, Callable[[str, EncoderOptions], Encoder]] = {
 
 
 def open_encoder(name: str, device: str, precision: str = "fp32") -> Encoder:
-    """The encoder of that name; where its packages are missing, the error names the one that needs none.
+    """Return the encoder of that name; where its packages are missing, the error names the one that needs none.
 
     Raises:
         EncoderError: it cannot be opened.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from e2vsearch.catalog.writer import Catalog
+from e2vsearch.encoder_check import pin_encoder
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.registry import SAVED
 from e2vsearch.settings import Settings
@@ -21,7 +22,6 @@ class IngestContext:
         settings: of which the encoder's name and the number of workers are used.
         speech: how speech is found and cut.
         encoder: opens the encoder, and checks it against the collection, once.
-        pin: pins the collection to an encoder.
         maintain: rebuilds the index, if that is due.
         due: returns why a rebuild is due, or None.
         owns_index: whether the index lies with the collection, so that a worker may rebuild it; of a database by URL,
@@ -32,7 +32,6 @@ class IngestContext:
     settings: Settings
     speech: SpeechOptions
     encoder: Callable[[], Encoder]
-    pin: Callable[[Encoder], object]
     maintain: Callable[[], object]
     due: Callable[[], str | None]
     owns_index: bool
@@ -49,5 +48,5 @@ class IngestContext:
             EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded.
         """
         encoder = self.encoder()
-        self.pin(encoder)
+        pin_encoder(self.catalog, encoder)
         return encoder

@@ -16,7 +16,6 @@ from typing import Literal
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
-from e2vsearch import encoder_check
 from e2vsearch.catalog import queue as jobs
 from e2vsearch.catalog.queue import Job, NewJob
 from e2vsearch.errors import (
@@ -242,8 +241,7 @@ class Worker:
         of_vectors = self._context.of_vectors
         encoder = None
         if not of_vectors:
-            encoder = self._context.encoder()
-            encoder_check.pin_encoder(self._catalog, encoder)
+            encoder = self._context.pinned_encoder()
         self._threads = workers_of(self._context, encoder, self._options.workers)
         steps = RecordingIngestor(self._context, encoder, stop=self._stop)
         with (

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy.exc import SQLAlchemyError
 
 from e2vsearch.catalog.queue import finish
-from e2vsearch.catalog.reader import Known
+from e2vsearch.catalog.reader import StoredFile
 from e2vsearch.catalog.recordings import recording_at
 from e2vsearch.catalog.rows import Lease, NewRecording
 from e2vsearch.encoders.base import Encoder
@@ -64,7 +64,7 @@ class Read:
     uri: str
     row: Row | None
     mtime_ns: int = 0
-    known: Known | None = None  # stored before: under this URI, or with this content elsewhere
+    known: StoredFile | None = None  # stored before: under this URI, or with this content elsewhere
     moved: bool = False  # known from a place where there is nothing any more
     recording: NewRecording | None = None
     space: Space | None = None  # of saved vectors
@@ -140,12 +140,12 @@ class RecordingIngestor:
         self._table = table
         self._folder = folder
         self._stores = Stores(self._stop)
-        self._known: dict[str, Known] | None = None
+        self._known: dict[str, StoredFile] | None = None
         self._failed_before: set[str] | None = None
 
     def look_ahead(self) -> None:
         """Fetch what is stored and what failed, once for many recordings, rather than ask for each."""
-        self._known = self._catalog.known()
+        self._known = self._catalog.stored_files()
         self._failed_before = {failure.uri for failure in self._catalog.failures()}
 
     def rehearse(self, source: Path | Remote) -> Outcome:
@@ -211,7 +211,7 @@ class RecordingIngestor:
 
     # -- reading -----------------------------------------------------------------------------------------------
 
-    def _known_at(self, uri: str) -> Known | None:
+    def _known_at(self, uri: str) -> StoredFile | None:
         return recording_at(self._catalog, uri) if self._known is None else self._known.get(uri)
 
     def _state(self, source: Path | Remote) -> State:
@@ -247,7 +247,7 @@ class RecordingIngestor:
             return replace(read, known=known)
         if isinstance(source, Remote):
             with self._stores.fetched(source) as fetched:
-                known = self._catalog.known_content(fetched.content_sha256)
+                known = self._catalog.file_of_content(fetched.content_sha256)
                 if known is None:
                     encoder = self._encoder or self._context.encoder()
                     heard = read_remote(source, state, fetched, encoder, speech, row, stopped)
@@ -256,7 +256,7 @@ class RecordingIngestor:
             content = content_of(source)
             with readable(content):
                 digest = sha256(content)
-            known = self._catalog.known_content(digest)
+            known = self._catalog.file_of_content(digest)
             if known is None and self._encoder is None:
                 recording, space = read_saved(source, digest, row)
                 return replace(read, recording=recording, space=space)
@@ -285,11 +285,11 @@ class RecordingIngestor:
         outcome = Outcome(read.uri, stored.outcome, stored.id, recording.duration_s, segments=segments)
         return self._say(read, stored.id, outcome)
 
-    def _recognise(self, read: Read, known: Known, holding: Lease | None) -> Outcome:
+    def _recognise(self, read: Read, known: StoredFile, holding: Lease | None) -> Outcome:
         if read.moved or (known.uri == read.uri and read.mtime_ns != known.mtime_ns):
             self._catalog.relocate(known.id, read.uri, path_of(read.source).stem, read.mtime_ns)
         if self._may_have_failed(read.uri):  # it could not be read once; now it is a copy of what is stored
-            self._catalog.forgive([read.uri])
+            self._catalog.clear_failures([read.uri])
         if read.row is not None:
             self._catalog.annotate(known.id, read.row.metadata, read.row.recorded_at)
         if holding is not None:
@@ -312,7 +312,7 @@ class RecordingIngestor:
             self._catalog.fail(uri, error.reason, str(error))
             return replace(outcome, transcript_failure=FileFailure(uri, error.reason, str(error)))
         if self._may_have_failed(uri):
-            self._catalog.forgive([uri])
+            self._catalog.clear_failures([uri])
         return replace(outcome, transcript=True, left_out_words=left_out)
 
     def _may_have_failed(self, uri: str) -> bool:

@@ -1,8 +1,9 @@
-"""A collection as a LlamaIndex retriever. Knows LlamaIndex's nodes, nothing of how they are found.
+"""A collection as a LlamaIndex retriever.
 
->>> retriever = E2vsearchRetriever(index="index", k=5)  # doctest: +SKIP
->>> retriever.retrieve("angry.wav")  # doctest: +SKIP
->>> retriever.retrieve(QueryBundle("Why are they upset?", custom_embedding_strs=["angry.wav"]))  # doctest: +SKIP
+Example:
+    >>> retriever = E2vsearchRetriever(index="index", k=5)  # doctest: +SKIP
+    >>> retriever.retrieve("angry.wav")  # doctest: +SKIP
+    >>> retriever.retrieve(QueryBundle("Why are they upset?", custom_embedding_strs=["angry.wav"]))  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ except ImportError as error:
 from e2vsearch import audio
 from e2vsearch.collection import Collection
 from e2vsearch.integrations.documents import describe, metadata
-from e2vsearch.integrations.retriever import Asking, CollectionSource
+from e2vsearch.integrations.retriever import CollectionSource, template
 from e2vsearch.types import By, Hit
 
 
 class E2vsearchRetriever(BaseRetriever):
-    """Moments of calls that feel like a reference, as nodes with text and audio.
+    """Returns segments of recordings that feel like a reference, as nodes with text and audio.
 
     A bundle's ``embedding`` is a vector of the collection's space; without one, its ``custom_embedding_strs`` are
     references, and without those its ``query_str`` is: a path or ``file://`` URI, ``seg:14``, ``call:2``,
@@ -46,19 +47,10 @@ class E2vsearchRetriever(BaseRetriever):
         index: str | os.PathLike[str] | None = None,
         *,
         k: int = 10,
-        by: By = "call",
+        by: By = "recording",
         where: str | None = None,
-        text: str | None = None,
-        fuse: Mapping[str, Any] | None = None,
-        exact: bool = False,
         min_score: float | None = None,
-        weights: Sequence[float] | None = None,
-        but_not: Any = (),
-        emotion: str | Mapping[str, float] | None = None,
-        emotion_min: float | None = None,
-        arc: bool = False,
-        per: Mapping[str, int] | None = None,
-        explain: bool = False,
+        query_fields: Mapping[str, Any] | None = None,
         clips: bool = False,
         encoder: str | None = None,
         device: str | None = None,
@@ -71,35 +63,29 @@ class E2vsearchRetriever(BaseRetriever):
             collection: one that is open; it stays the caller's to close.
             index: else its folder or database URL, opened at the first query.
             k: how many hits.
-            by: ``call``, each with its best moment, or ``segment``.
+            by: ``recording``, each with its best segment, or ``segment``.
             where: a filter.
-            text: words that must be said in the moment.
-            fuse: side vectors and their weights.
-            exact: compare every segment, whatever index there is.
             min_score: hits below are left out.
-            weights: a number for each reference of a bundle that has several.
-            but_not: references that hits should be unlike: a list, or ``{"calm.wav": 0.3}`` with weights.
-            emotion: an emotion or label, or several by weight, as one reference more; alone with the query ``""``.
-            emotion_min: the least probability of these emotions in a moment.
-            arc: the query is a course: a call, or stations such as ``neutral,angry``.
-            per: at most so many hits that share a value: ``{"recording": 1, "agent": 2}``.
-            explain: say why, and how rare such likeness is, in each node's text and metadata.
-            clips: put the moment's own sound into each node, as WAV; otherwise the node names the call's file.
-            encoder: what hears references; by default the one the collection was made with.
+            query_fields: all other fields of `Query`, see `e2vsearch.integrations.retriever.template`.
+            clips: put the segment's own sound into each node, as WAV; otherwise the node names the recording's file.
+            encoder: embeds references; by default the one that the collection was made with.
             device: where it runs.
             roots: folders that paths must be in; None: any.
             callback_manager: LlamaIndex's.
+
+        Raises:
+            QueryError, TypeError: fields that make no query.
+            SettingsError: both a collection and an index, or a root that is no folder.
         """
+        self._template = template(query_fields or {}, k=k, by=by, where=where)
         self._source = CollectionSource(collection, index, encoder=encoder, device=device, roots=roots)
-        self._asking = Asking(
-            k, by, where, text, fuse, exact, min_score, weights, but_not, emotion, emotion_min, arc, per, explain
-        )
+        self._min_score = min_score
         self._clips = clips
         super().__init__(callback_manager=callback_manager)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        query = query_bundle.embedding if query_bundle.embedding is not None else query_bundle.embedding_strs
-        found = self._source.ask(query, self._asking)
+        given = query_bundle.embedding if query_bundle.embedding is not None else query_bundle.embedding_strs
+        found = self._source.query(given, self._template, min_score=self._min_score)
         return [NodeWithScore(node=self._node(hit, exact=found.exact), score=hit.score) for hit in found]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

@@ -79,7 +79,7 @@ class E2vsearchEncoder:
         prompt_type: Any = None,  # noqa: ARG002 - mteb's protocol
         **kwargs: Any,  # noqa: ARG002 - mteb's protocol
     ) -> NDArray[np.float32]:
-        """One vector a clip, ``(n, dim)`` float32, each independent of the others.
+        """Return one vector a clip, ``(n, dim)`` float32, each independent of the others.
 
         Args:
             inputs: batches; each has under ``audio`` a list of clips, ``{"array": (samples,) or (channels, samples),
@@ -112,20 +112,20 @@ class E2vsearchEncoder:
         return np.concatenate(made)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """The cosine of each with each, ``(n, m)``."""
+        """Return the cosine of each with each, ``(n, m)``."""
         from mteb.similarity_functions import cos_sim
 
         return cos_sim(embeddings1, embeddings2)
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """The cosine of each with its counterpart, ``(n,)``."""
+        """Return the cosine of each with its counterpart, ``(n,)``."""
         from mteb.similarity_functions import pairwise_cos_sim
 
         return pairwise_cos_sim(embeddings1, embeddings2)
 
     @cached_property
     def mteb_model_meta(self) -> Any:
-        """The `mteb.ModelMeta` that results are filed under: encoder and projection, and the revisions of both.
+        """The `mteb.ModelMeta` of results: encoder and projection, and the revisions of both.
 
         Raises:
             MissingExtra: mteb is not installed.
@@ -157,7 +157,7 @@ class E2vsearchEncoder:
         )
 
     def _vectors(self, signals: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """The mean of the vectors of each signal's parts, ``(n, dim)``."""
+        """Return the mean of the vectors of each signal's parts, ``(n, dim)``."""
         parts = [_parts(signal, self._encoder.min_samples) for signal in signals]
         vectors = self._encoder.encode([part for each in parts for part in each]).vectors
         counts = np.array([len(each) for each in parts])
@@ -196,7 +196,7 @@ def _at_rest(encoder: Encoder) -> Projection:
 
 
 def _signal(clip: Any) -> NDArray[np.float32]:
-    """A clip as ``(samples,)`` at 16 kHz."""
+    """Return a clip as ``(samples,)`` at 16 kHz."""
     if isinstance(clip, Mapping) and "array" not in clip:
         read = audio.read(clip["path"] if clip["bytes"] is None else clip["bytes"])
     else:  # torchcodec's decoder has these two keys as well, and is no mapping
@@ -206,7 +206,7 @@ def _signal(clip: Any) -> NDArray[np.float32]:
 
 
 def _parts(signal: NDArray[np.float32], least: int) -> list[NDArray[np.float32]]:
-    """A signal as equal parts of 30 s at most, or filled up with silence to `least` samples."""
+    """Return a signal as equal parts of 30 s at most, or filled up with silence to `least` samples."""
     if signal.size < least:
         return [np.pad(signal, (0, least - signal.size))]
     return np.array_split(signal, -(-signal.size // _LONGEST))

@@ -1,67 +1,88 @@
-"""Asking a collection on behalf of a framework: opened once, when it is first asked. Knows no framework.
+"""A collection as the source of a framework's answers: opened at the first query, confined to folders where it must be.
 
 A framework's query is one string, so that string may be all that `AudioQuery` takes as text: a path, a ``file://`` URI,
-``seg:14``, ``call:2``, ``emotion:angry``, ``label:hesitant``. It is never taken for words to look for. All else that a
-query can say is an `Asking`.
+``seg:14``, ``call:2``, ``emotion:angry``, ``label:hesitant``. It is never taken for words to look for. Everything else
+is in a `template`: a `Query` that waits for its references.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from e2vsearch.access import AllowedFolders
 from e2vsearch.collection import Collection
-from e2vsearch.errors import PathForbidden, QueryError, SettingsError
-from e2vsearch.search import prototypes
-from e2vsearch.search.query import AudioQuery
-from e2vsearch.search.rename import with_reference_names
-from e2vsearch.types import By, QueryResult
+from e2vsearch.errors import E2vsearchError, PathForbidden, QueryError, SettingsError
+from e2vsearch.pipeline import Embed
+from e2vsearch.search.prototypes import canonical_name
+from e2vsearch.search.query import AudioQuery, Query, Reference, Trajectory
+from e2vsearch.search.reference import suggest_name
+from e2vsearch.search.result import QueryResult
+from e2vsearch.types import Comparison
 
 STORED = ("seg:", "call:", "emotion:", "label:")
 """How references begin that name something stored, and no file."""
 
+PENDING = Reference("")
+"""Stands in a `template` for the references to come."""
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """What is asked for besides the reference, as `Collection.query` takes it."""
 
-    k: int = 10  # hits
-    by: By = "call"  # each with its best moment, or "segment"
-    where: str | None = None  # a filter, such as 'agent = "Kim" and channel = 1'
-    text: str | None = None  # words that must be said in the moment
-    fuse: Mapping[str, Any] | None = None  # side vectors and their weights
-    exact: bool = False  # compare every segment, whatever index there is
-    min_score: float | None = None  # hits below are left out: fewer than k may come back
-    weights: Sequence[float] | None = None  # a number for each reference: the score is their weighted mean
-    but_not: AudioQuery | Sequence[Any] | Mapping[str, float] = ()  # what hits should be unlike, with weights or not
-    emotion: str | Mapping[str, float] | None = None  # an emotion or label, or several by weight, as one reference more
-    emotion_min: float | None = None  # the least probability of these emotions in a moment
-    arc: bool = False  # the query is a course: a call, or stations such as "neutral,angry"
-    per: Mapping[str, int] | None = None  # at most so many hits that share a recording, a day or a metadata value
-    explain: bool = False  # say of each hit why it is one, and how rare such likeness is here
+def template(fields: Mapping[str, Any], changes: Mapping[str, Any] | None = None, /, **own: Any) -> Query:
+    """Return a query that waits for its references, which `CollectionSource.query` puts in.
 
-    @classmethod
-    def of(cls, retriever: Any, **changes: Any) -> Asking:
-        """What a framework's object has set under these names, but for `changes`."""
-        names = {field.name for field in fields(cls)} - changes.keys()
-        return cls(**{name: getattr(retriever, name) for name in names if hasattr(retriever, name)}, **changes)
+    Args:
+        fields: of `Query`, also as JSON has them: ``{"source": "calm.wav", "weight": 0.3}`` is a reference with its
+            weight, and ``trajectory`` is true where the references to come are one. None is a field's default.
+        changes: fields for this query alone; None leaves a field as it is.
+        **own: fields that a framework's object has as parameters of its own.
 
-    def but(self, **changes: Any) -> Asking:
-        """The same but for what is not None."""
-        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+    Raises:
+        QueryError: it makes no sense by itself.
+        TypeError: a field that there is not, that is given twice or otherwise.
+
+    Example:
+        >>> template({"avoid": ["seg:5"]}, k=3).avoid
+        (Reference(source='seg:5', weight=None),)
+    """
+    if twice := fields.keys() & own.keys():
+        raise TypeError(
+            f"{', '.join(sorted(twice))} is a parameter by itself: leave it out of the query's other fields"
+        )
+    given = {name: value for name, value in {**own, **fields}.items() if value is not None}
+    given |= {name: value for name, value in (changes or {}).items() if value is not None}
+    is_trajectory = given.pop("trajectory", False)
+    if "references" in given or not isinstance(is_trajectory, bool):
+        raise TypeError("references and trajectories are the query itself: set trajectory to true where it is one")
+    if "avoid" in given:
+        given["avoid"] = references(given["avoid"])
+    if "named_vectors" in given:
+        named = given["named_vectors"].items()
+        given["named_vectors"] = {name: tuple(each) if isinstance(each, list) else each for name, each in named}
+    return Query.of(trajectory="", **given) if is_trajectory else Query.of(PENDING, **given)
+
+
+def references(given: Any) -> tuple[Reference, ...]:
+    """Return a framework's query as references.
+
+    Args:
+        given: a reference, or a list of them: paths, ids, bytes, arrays, hits, each alone, as a `Reference` or as
+            ``{"source": …, "weight": …}``. A list of numbers is one vector, None is nothing.
+    """
+    if given is None:
+        return ()
+    several = isinstance(given, list | tuple) and not all(isinstance(each, Real | list | tuple) for each in given)
+    found = given if several else [given]
+    return tuple(Reference(**each) if isinstance(each, Mapping) else Reference.of(each) for each in found)
 
 
 class CollectionSource:
-    """Where a framework's answers come from. Safe to ask from several threads."""
+    """Answers queries of frameworks from one collection; several threads may use it."""
 
     def __init__(
         self,
@@ -77,7 +98,7 @@ class CollectionSource:
         Args:
             collection: one that is open; it stays the caller's to close.
             index: else its folder or database URL; by default what `E2VSEARCH_INDEX` or e2vsearch.toml says.
-            encoder: what hears references; by default the one the collection was made with.
+            encoder: embeds references; by default the one that the collection was made with.
             device: where it runs.
             roots: folders that paths must be in; None: any. Give them where a model or a stranger writes queries.
 
@@ -101,127 +122,119 @@ class CollectionSource:
         """
         with self._lock:
             if self._collection is None:
-                self._collection = Collection.open(
-                    self._index, create=False, encoder=self._encoder, device=self._device
-                )
+                self._collection = Collection.open(self._index, encoder=self._encoder, device=self._device)
             return self._collection
 
-    def ask(self, query: Any, asking: Asking) -> QueryResult:
-        """The hits for what a framework was given as its query.
+    def query(
+        self, given: Any, query: Query, *, min_score: float | None = None, embed: Embed | None = None
+    ) -> QueryResult:
+        """Return the hits for what a framework was given as its query.
 
         Args:
-            query: anything that `AudioQuery` names, or a list of those, which count as one reference; nothing, or
-                nothing but blanks, where `asking` has an emotion to look for.
-            asking: what is asked for.
+            given: what `references` takes; nothing, or blanks, where `query` has an emotion to find.
+            query: a `template`; `given` takes the place of its references, or of its trajectory if it has one.
+            min_score: hits below are left out: fewer than k may come back.
+            embed: embeds clips in place of the collection's own way, within a caller's limits.
 
         Raises:
-            QueryError: it cannot be answered as asked.
+            QueryError: it cannot be answered.
             AudioError: a path that names no audio, text that is no path included.
             PathForbidden: a path outside the roots.
         """
-        names: dict[str, str] = {}  # what the client calls each file that it may read
-        found = self.collection.query(
-            *(() if asking.arc else self._references(query, asking, names)),
-            trajectory=self._course(query, names) if asking.arc else None,
-            avoid=[self._weighed(each, names) for each in _listed(asking.but_not)],
-            emotion=asking.emotion,
-            min_probability=asking.emotion_min,
-            k=asking.k,
-            by=asking.by,
-            where=asking.where,
-            text=asking.text,
-            named_vectors=asking.fuse,
-            per=asking.per,
-            exact=asking.exact,
-            explain=asking.explain,
-        )
-        found = with_reference_names(found, names)
-        if asking.min_score is None:
-            return found
-        return replace(found, hits=tuple(hit for hit in found.hits if hit.score >= asking.min_score))
+        names: dict[str, str] = {}
+        found = references(given)
+        if query.trajectory is not None:
+            query = replace(query, trajectory=self._trajectory(found, names))
+        else:
+            if query.emotion and all(_is_blank(each.source) for each in found):
+                found = ()
+            wanted, avoid = (tuple(self._allowed(each, names) for each in some) for some in (found, query.avoid))
+            query = replace(query, references=wanted, avoid=avoid)
+        collection = self.collection if embed is None else self.collection.with_embed(embed)
+        with _client_names(names):
+            result = collection.query(query).with_reference_names(names)
+        if min_score is None:
+            return result
+        return replace(result, hits=tuple(hit for hit in result.hits if hit.score >= min_score))
 
-    def _references(self, query: Any, asking: Asking, names: dict[str, str]) -> list[Any]:
-        given = [each for each in references(query) if not (asking.emotion and _is_blank(each))]
-        found = [self._weighed(each, names) for each in given]
-        if asking.weights is None:
-            return found
-        if len(asking.weights) != len(found):
-            raise QueryError(f"give a weight for each reference: {len(found)}, not {len(asking.weights)}")
-        return [(reference, float(weight)) for reference, weight in zip(found, asking.weights, strict=True)]
-
-    def _weighed(self, given: Any, names: dict[str, str]) -> Any:
-        """A reference as it is allowed, alone or with its weight."""
-        return (self._named(given[0], names), given[1]) if _is_pair(given) else self._named(given, names)
-
-    def _course(self, query: Any, names: dict[str, str]) -> Any:
-        """A call, or stations, each of which has to be allowed by itself."""
-        stations = references(query)
-        if len(stations) > 1:
-            return [self._named(each, names) for each in stations]
-        [course] = stations
-        if self._roots is None or not isinstance(course, str) or "," not in course:
-            return self._named(course, names)
-        if not course.startswith(STORED):
-            with suppress(PathForbidden):  # a file's name may hold a comma
-                return self._named(course, names)
-        return [self._named(each.strip(), names) for each in course.split(",")]
-
-    def _named(self, reference: AudioQuery, names: dict[str, str]) -> AudioQuery:
-        found = self.allowed(reference)
-        if self._roots is not None and isinstance(found, Path):
-            names[str(found)] = str(reference)
-        return found
-
-    def allowed(self, reference: AudioQuery) -> AudioQuery:
-        """The reference; where there are roots, a path only if it lies in one of them, as the file it is.
+    def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
+        """Return how alike two recordings feel, see `Collection.compare`.
 
         Raises:
-            PathForbidden: it lies in none of them.
+            PathForbidden: a path outside the roots.
+        """
+        names: dict[str, str] = {}
+        with _client_names(names):
+            found = self.collection.compare(*(self._allowed(Reference(each), names).source for each in (a, b)))
+        named = [replace(each, name=names.get(each.name, each.name)) for each in (found.a, found.b)]
+        return replace(found, a=named[0], b=named[1])
+
+    def _allowed(self, reference: Reference, names: dict[str, str]) -> Reference:
+        """Return a reference; where there are roots, a path only if it lies in one of them, as the file that it is.
+
+        Args:
+            reference: one of the client's.
+            names: gets the client's name of that file.
+
+        Raises:
+            PathForbidden: a path that lies in none of the roots.
+            AudioNotFound: it reads like the name of an emotion or a label.
             QueryError: it is empty.
         """
-        if _is_blank(reference):
+        source = reference.source
+        if _is_blank(source):
             raise QueryError("an empty query names nothing to look for - give a clip's path, or seg:14, call:2 …")
-        if self._roots is None or not isinstance(reference, str | os.PathLike):
+        if self._roots is None or not isinstance(source, str | os.PathLike):
             return reference
-        if isinstance(reference, str) and reference.startswith(STORED):
+        if isinstance(source, str) and source.startswith(STORED):
             return reference
         try:
-            return self._roots.allowed(reference)
+            path = self._file(self._roots, source, names)
         except PathForbidden:
-            if isinstance(reference, str) and prototypes.is_bare_name(reference):
-                target = prototypes.bare_prototype(self.collection.catalog, reference)
-                if target is not None:
-                    return target.named
+            if isinstance(source, str):
+                suggest_name(source, self.collection.catalog)
             raise
+        return replace(reference, source=path)
+
+    def _file(self, roots: AllowedFolders, source: str | os.PathLike[str], names: dict[str, str]) -> Path:
+        try:
+            path = roots.allowed(source)
         except (OSError, ValueError) as error:  # longer than a file system's names, or with a NUL in it
-            raise PathForbidden(f"{str(reference)[:100]!r} is no file that may be read here") from error
+            raise PathForbidden(f"{str(source)[:100]!r} is no file that may be read here") from error
+        names[str(path)] = os.fspath(source)
+        return path
+
+    def _trajectory(self, found: Sequence[Reference], names: dict[str, str]) -> Trajectory:
+        """Return a recording, or stages, each of which is allowed by itself."""
+        if any(each.weight is not None for each in found):
+            raise QueryError("the stages of a trajectory have no weights: leave them out")
+        source = found[0].source if len(found) == 1 else None
+        if self._roots is not None and isinstance(source, str) and "," in source:
+            if not source.startswith(STORED):
+                with suppress(PathForbidden):  # a file's name may hold a comma
+                    return self._file(self._roots, source, names)
+            stages = [stage.strip() for stage in source.split(",")]
+            catalog = self.collection.catalog
+            return [each if each.startswith(("seg:", "call:")) else canonical_name(catalog, each) for each in stages]
+        allowed = [self._allowed(each, names).source for each in found or references("")]
+        return allowed if len(allowed) > 1 else allowed[0]
 
 
-def references(query: Any) -> tuple[Any, ...]:
-    """A framework's query as references: a list of paths, ids, bytes or arrays is several, one of numbers a vector.
-
-    Each may come with its weight, as a tuple: ``[("seg:14", 2.0), "seg:20"]``.
-    """
-    several = (str, os.PathLike, bytes, np.ndarray)
-    if _is_pair(query) or not isinstance(query, list | tuple):
-        return (query,)
-    return tuple(query) if any(isinstance(each, several) or _is_pair(each) for each in query) else (query,)
-
-
-def _listed(but_not: Any) -> list[Any]:
-    """What hits should be unlike: one reference, a list of them, or each with its weight."""
-    if isinstance(but_not, Mapping):
-        return list(but_not.items())
-    return [but_not] if isinstance(but_not, str | os.PathLike | bytes | np.ndarray) else list(but_not)
+@contextmanager
+def _client_names(names: Mapping[str, str]) -> Iterator[None]:
+    """Name files in errors as the client does, and not by where they lie here."""
+    try:
+        yield
+    except E2vsearchError as error:
+        message = str(error)
+        for path, name in names.items():
+            message = message.replace(path, name)
+        if message == str(error):
+            raise
+        raise type(error)(message) from error
 
 
-def _is_pair(given: Any) -> bool:
-    """Whether it is a reference with its weight; two numbers are a vector of two dimensions."""
-    pair = isinstance(given, tuple) and len(given) == 2
-    return pair and isinstance(given[1], Real) and not isinstance(given[0], Real)
-
-
-def _is_blank(reference: Any) -> bool:
-    if isinstance(reference, str):
-        return not reference.strip()
-    return reference is None or (isinstance(reference, list | tuple) and not reference)
+def _is_blank(source: Any) -> bool:
+    if isinstance(source, str):
+        return not source.strip()
+    return source is None or (isinstance(source, list | tuple) and not source)

@@ -27,7 +27,7 @@ from e2vsearch.projections.base import RAW, Projection, softmax
 from e2vsearch.projections.linear import LinearProjection
 from e2vsearch.projections.npz import pack, read
 from e2vsearch.types import Head
-from e2vsearch.vectors.exact import unit
+from e2vsearch.vectors.exact import Float64s, unit
 
 KIND = "head"
 NAME = KIND
@@ -51,8 +51,6 @@ _DIRECTIONS = 40  # principal ones, in which classes are estimated
 _SHARPNESS = 2.0  # of the classes' probabilities, in deviations of the logits
 _VARIED = 0.85  # of a collection's perplexity: from there on a speaker's mean is the voice, not an emotion
 _MEMBERS = ("head.weights", "head.biases")
-
-Floats = NDArray[np.float64]
 
 
 def default(
@@ -148,7 +146,7 @@ def log_posteriors(of: Head, vectors: NDArray[np.floating[Any]], *, name: str = 
     return LinearProjection(KIND, name, centre.astype(np.float32), view, nothing, 0.0)
 
 
-def adapt_weights(of: Head, vectors: NDArray[np.floating[Any]], rounds: int = 1) -> Floats:
+def adapt_weights(of: Head, vectors: NDArray[np.floating[Any]], rounds: int = 1) -> Float64s:
     """Return a head's weights ``(labels, dim)`` after one step of adaptation, each class's about as long as before.
 
     They stay the same where `can_adapt` is False.
@@ -187,7 +185,7 @@ def can_adapt(of: Head, vectors: NDArray[np.floating[Any]]) -> bool:
     return _perplexity(softmax(logits)) >= LEAST_PERPLEXITY
 
 
-def posteriors(of: Head, vectors: NDArray[np.floating[Any]]) -> Floats:
+def posteriors(of: Head, vectors: NDArray[np.floating[Any]]) -> Float64s:
     """Return probabilities of a head's classes in a collection, ``(n, labels)``, whatever prior it was trained with.
 
     Logits are centred on the collection, so that no bias counts, and scaled by their deviation over all classes: how
@@ -198,7 +196,7 @@ def posteriors(of: Head, vectors: NDArray[np.floating[Any]]) -> Floats:
     return softmax(_SHARPNESS * logits / max(float(logits.std()), 1e-30))
 
 
-def _discriminants(reduced: Floats, posteriors: Floats) -> tuple[Floats, Floats]:
+def _discriminants(reduced: Float64s, posteriors: Float64s) -> tuple[Float64s, Float64s]:
     """Return means ``(labels, m)`` of Gaussian classes with one covariance, and their discriminants ``(m, labels)``.
 
     The covariance is shrunk the more, the fewer segments there are: with 535 by a twelfth. By half, as within speakers,
@@ -236,7 +234,7 @@ def stored_head(data: bytes) -> Head:
     return Head(weights, biases)
 
 
-def _varied(speakers: NDArray[np.int64], posteriors: Floats) -> NDArray[np.bool_]:
+def _varied(speakers: NDArray[np.int64], posteriors: Float64s) -> NDArray[np.bool_]:
     """Return which segments ``(n,)`` are of speakers with about as many emotions as the collection has.
 
     The mean of such a speaker is the voice. That of another may be an emotion: a caller calls once.
@@ -249,13 +247,13 @@ def _varied(speakers: NDArray[np.int64], posteriors: Floats) -> NDArray[np.bool_
     return np.asarray((perplexities >= _VARIED * _perplexity(posteriors))[of.reshape(-1)])
 
 
-def _perplexity(posteriors: Floats) -> float:
+def _perplexity(posteriors: Float64s) -> float:
     """Return the exponential of the entropy of mean class probabilities ``(n, labels)``."""
     mean = posteriors.mean(axis=0)
     return float(np.exp(-(mean * np.log(np.maximum(mean, 1e-30))).sum()))
 
 
-def _basis(away: Floats, weights: Floats) -> Floats:
+def _basis(away: Float64s, weights: Float64s) -> Float64s:
     """Return orthonormal directions ``(dim, m)``: the collection's principal ones and the head's row space."""
     values, directions = np.linalg.eigh(away.T @ away)
     kept = values[-_DIRECTIONS:] > 1e-9 * max(float(values[-1]), 1e-30)
@@ -264,13 +262,13 @@ def _basis(away: Floats, weights: Floats) -> Floats:
     return np.asarray(left[:, sizes > 1e-6 * sizes[0]])
 
 
-def _row_space(weights: NDArray[np.floating[Any]]) -> tuple[Floats, Floats]:
+def _row_space(weights: NDArray[np.floating[Any]]) -> tuple[Float64s, Float64s]:
     """Return orthonormal directions ``(m, dim)`` of a head's row space, and their singular values."""
     _, sizes, rows = np.linalg.svd(_centred(weights), full_matrices=False)
     kept = sizes > 1e-6 * sizes[0]
     return rows[kept], sizes[kept]
 
 
-def _centred(weights: NDArray[np.floating[Any]]) -> Floats:
+def _centred(weights: NDArray[np.floating[Any]]) -> Float64s:
     wide = np.asarray(weights, np.float64)
     return np.asarray(wide - wide.mean(axis=0))

@@ -26,9 +26,7 @@ from numpy.typing import NDArray
 from e2vsearch.errors import TooFewExamples
 from e2vsearch.projections.base import Projection
 from e2vsearch.projections.linear import LinearProjection, nuance_map
-from e2vsearch.vectors.exact import unit
-
-Floats = NDArray[np.float64]
+from e2vsearch.vectors.exact import Float64s, unit
 
 Codes = NDArray[np.int64]
 
@@ -126,7 +124,7 @@ def fit(
     return Chosen(made, shrinkage, len(raw), means[shrinkage, kept], map_raw, map_of)
 
 
-def discriminants(units: Floats, labels: Codes, shrinkages: Sequence[float]) -> list[Floats]:
+def discriminants(units: Float64s, labels: Codes, shrinkages: Sequence[float]) -> list[Float64s]:
     """Return, for each shrinkage, the discriminants ``(dim, emotions - 1)``.
 
     Each is scaled so that the scatter within an emotion is one, so that no direction dominates a cosine. Every emotion
@@ -180,7 +178,9 @@ def _map(vectors: NDArray[np.floating], labels: Codes, speakers: Codes, seed: in
     return found[0]
 
 
-def _projection(name: str, centre: Floats, view: Floats, nuance: NDArray[np.float32], share: float) -> LinearProjection:
+def _projection(
+    name: str, centre: Float64s, view: Float64s, nuance: NDArray[np.float32], share: float
+) -> LinearProjection:
     return LinearProjection("fitted", name, centre.astype(np.float32), view.astype(np.float32), nuance, share)
 
 

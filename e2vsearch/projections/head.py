@@ -22,9 +22,7 @@ from numpy.typing import NDArray
 from e2vsearch.errors import SpaceMismatch, TooFewExamples
 from e2vsearch.projections.linear import LinearProjection, deviations, nuance_map
 from e2vsearch.types import Head
-from e2vsearch.vectors.exact import unit
-
-Floats = NDArray[np.float64]
+from e2vsearch.vectors.exact import Float64s, unit
 
 SHARE = 0.4
 """Of nuance: on EMO-DB, with a head that was trained on CREMA-D, .4 has .03 mAP more than .2 and no more leak."""
@@ -116,7 +114,7 @@ def recover_head(vectors: NDArray[np.floating], scores: NDArray[np.floating]) ->
     return Head(weights.astype(np.float32), biases.astype(np.float32))
 
 
-def _within(values: Floats, speakers: NDArray[np.int64]) -> Floats | None:
+def _within(values: Float64s, speakers: NDArray[np.int64]) -> Float64s | None:
     """Return the covariance ``(d, d)`` within speakers that have two values or more; None where too few have."""
     chosen, means, at = _means(values, speakers)
     if len(means) < _LEAST_SPEAKERS:
@@ -125,7 +123,7 @@ def _within(values: Floats, speakers: NDArray[np.int64]) -> Floats | None:
     return np.asarray(rest.T @ rest / max(len(rest) - len(means), 1))
 
 
-def _nuisance(standard: Floats, speakers: NDArray[np.int64]) -> Floats | None:
+def _nuisance(standard: Float64s, speakers: NDArray[np.int64]) -> Float64s | None:
     """Return orthonormal directions ``(dim, m)`` in which speakers differ; None where too few are known."""
     _, means, _ = _means(standard, speakers)
     if len(means) < _LEAST_SPEAKERS:
@@ -136,7 +134,7 @@ def _nuisance(standard: Floats, speakers: NDArray[np.int64]) -> Floats | None:
     return np.asarray(rows[:count].T)
 
 
-def _means(values: Floats, speakers: NDArray[np.int64]) -> tuple[NDArray[np.bool_], Floats, NDArray[np.intp]]:
+def _means(values: Float64s, speakers: NDArray[np.int64]) -> tuple[NDArray[np.bool_], Float64s, NDArray[np.intp]]:
     """Return which values are of a speaker with two or more, the means ``(v, d)`` of those, and each value's index."""
     _, of, counts = np.unique(speakers, return_inverse=True, return_counts=True)
     of = of.reshape(-1)
@@ -148,7 +146,7 @@ def _means(values: Floats, speakers: NDArray[np.int64]) -> tuple[NDArray[np.bool
     return chosen, means / np.maximum(np.bincount(at, minlength=len(means)), 1)[:, None], at
 
 
-def _whitener(covariance: Floats) -> Floats:
+def _whitener(covariance: Float64s) -> Float64s:
     dim = len(covariance)
     even = max(float(np.trace(covariance)) / dim, 1e-30) * np.eye(dim)
     values, directions = np.linalg.eigh((1 - _SHRINKAGE) * covariance + _SHRINKAGE * even)

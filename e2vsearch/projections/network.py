@@ -32,7 +32,7 @@ from e2vsearch.projections.base import check, softmax
 from e2vsearch.projections.npz import digest, pack, read
 from e2vsearch.projections.prior import adapt_prior, with_prior
 from e2vsearch.projections.speakers import Speakers
-from e2vsearch.vectors.exact import unit
+from e2vsearch.vectors.exact import Float64s, unit
 
 KIND = "shipped"
 
@@ -62,8 +62,6 @@ _HEAD = (
 
 _SPEAKERS = ("regression", "centroids", "shifts")
 _MEMBERS = (*_HEAD, "voices.aside", "voices.places", "voices.shifts", "share")  # names in the bytes
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +144,7 @@ class NetworkProjection:
         """
         return with_prior(self.posteriors(vectors), self.prior).astype(np.float32)
 
-    def posteriors(self, vectors: NDArray[np.floating[Any]]) -> Floats:
+    def posteriors(self, vectors: NDArray[np.floating[Any]]) -> Float64s:
         """Return class probabilities ``(n, c)`` under a uniform prior.
 
         Raises:
@@ -179,7 +177,7 @@ class NetworkProjection:
         prior = adapt_prior(centred.posteriors(known), self.anchor, max(ANCHORED, len(known)))
         return replace(centred, prior=prior.astype(np.float32))
 
-    def _with_speakers(self, known: Floats) -> NetworkProjection:
+    def _with_speakers(self, known: Float64s) -> NetworkProjection:
         """Return the projection with a shift for each cluster of speakers, if there are any."""
         away, voice = self._shifted(known), known[:, self.bias.size :]
         emotion = self._embedded(self._parts(away))
@@ -196,7 +194,7 @@ class NetworkProjection:
             shifted = replace(self, speakers=replace(clusters, shifts=weighted))
         return shifted
 
-    def _shifted(self, vectors: NDArray[np.floating[Any]]) -> Floats:
+    def _shifted(self, vectors: NDArray[np.floating[Any]]) -> Float64s:
         """Return the first layers' activations ``(n, dim)`` less the shifts of collection and speakers."""
         check(vectors, self.dim_in, self.name)
         first, voice = np.split(np.asarray(vectors, np.float64), [self.bias.size], axis=1)
@@ -205,14 +203,14 @@ class NetworkProjection:
             away -= self.speakers.shift(self._embedded(self._parts(away)), voice)
         return away
 
-    def _parts(self, shifted: Floats) -> Floats:
+    def _parts(self, shifted: Float64s) -> Float64s:
         """Return each member's output ``(members, n, d)``, of length one."""
         biased = shifted + self.bias.astype(np.float64)
         silu = biased / (1.0 + np.exp(-np.maximum(biased, -500.0)))
         by_member = silu.reshape(len(silu), *self.narrow.shape[:2]).transpose(1, 0, 2)
         return unit(by_member @ self.narrow.astype(np.float64) + self.narrow_bias[:, None])
 
-    def _embedded(self, parts: Floats) -> Floats:
+    def _embedded(self, parts: Float64s) -> Float64s:
         """Return the embedding ``(n, e)``, of length one."""
         joined = parts.transpose(1, 0, 2).reshape(parts.shape[1], len(self.emotion))
         return unit(joined @ self.emotion.astype(np.float64))

@@ -13,6 +13,7 @@ that is put to use, or stored under that name, is left alone.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -176,7 +177,7 @@ def _adopt_head(catalog: Catalog, of: Head, source: str) -> None:
 
 
 def _shipped(made: network.NetworkProjection, count: int) -> StoredProjection:
-    return StoredProjection(made.name, made.kind, made.revision, made.pack(), {"segments": count}, projections.now())
+    return StoredProjection(made.name, made.kind, made.revision, made.pack(), {"segments": count}, datetime.now(UTC))
 
 
 def _of_head(catalog: Catalog, batch: Batch, of: Head, source: str) -> StoredProjection:
@@ -186,7 +187,7 @@ def _of_head(catalog: Catalog, batch: Batch, of: Head, source: str) -> StoredPro
     report = {ADOPTED: True, "segments": count, "speakers": int(np.unique(speakers).size), "head": source}
     report |= {"share": made.share}
     packed = adapt.pack_with_head(made, of)
-    return StoredProjection(made.name, made.kind, made.revision, packed, report, projections.now())
+    return StoredProjection(made.name, made.kind, made.revision, packed, report, datetime.now(UTC))
 
 
 def _recovered_head(catalog: Catalog, batch: Batch) -> tuple[Head, str] | None:

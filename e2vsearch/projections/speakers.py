@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.projections.base import softmax
-from e2vsearch.vectors.exact import unit
+from e2vsearch.vectors.exact import Float64s, unit
 
 PER_SPEAKER = 64
 """Segments for each cluster: with fewer, a cluster is a speaker in one emotion, and its shift removes that (EMO-DB, 32:
@@ -53,8 +53,6 @@ _RIDGE = 0.03
 
 _ROUNDS = 20  # of k-means
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Speakers:
@@ -79,12 +77,12 @@ class Speakers:
         """Length of a voice part."""
         return int(self.centroids.shape[1])
 
-    def membership(self, emotion: Floats, voice: NDArray[np.floating[Any]]) -> Floats:
+    def membership(self, emotion: Float64s, voice: NDArray[np.floating[Any]]) -> Float64s:
         """Return each segment's membership of each cluster, ``(n, k)``: rows sum to one."""
         cosines = _residual(emotion, voice, self.regression) @ self.centroids.T.astype(np.float64)
         return softmax(cosines / _TEMPERATURE)
 
-    def shift(self, emotion: Floats, voice: NDArray[np.floating[Any]]) -> Floats:
+    def shift(self, emotion: Float64s, voice: NDArray[np.floating[Any]]) -> Float64s:
         """Return what to subtract from each segment beside the collection's own shift, ``(n, dim)``."""
         return self.membership(emotion, voice) @ self.shifts.astype(np.float64)
 
@@ -95,7 +93,7 @@ def no_speakers(emotion_dims: int, voice_dims: int, dim: int) -> Speakers:
     return Speakers(regression, np.zeros((0, voice_dims), np.float32), np.zeros((0, dim), np.float32))
 
 
-def cluster_speakers(emotion: Floats, voice: NDArray[np.floating[Any]]) -> tuple[Speakers, Floats] | None:
+def cluster_speakers(emotion: Float64s, voice: NDArray[np.floating[Any]]) -> tuple[Speakers, Float64s] | None:
     """Return the clusters of a collection's segments, without shifts, and their weights from 0 to 1, ``(k,)``.
 
     None where there are too few segments, no voice parts, or only loose clusters. A loose one beside others stays, or
@@ -122,7 +120,7 @@ def cluster_speakers(emotion: Floats, voice: NDArray[np.floating[Any]]) -> tuple
     return Speakers(regression, centroids.astype(np.float32), np.zeros((len(centroids), 0), np.float32)), weights
 
 
-def emotional_variety(membership: Floats, posteriors: Floats) -> Floats:
+def emotional_variety(membership: Float64s, posteriors: Float64s) -> Float64s:
     """Return how far each group has as many emotions as the collection, ``(k,)`` from 0 to 1.
 
     The mean of a speaker with one emotion is that emotion, not the voice. Emotions are counted by the perplexity of a
@@ -135,7 +133,7 @@ def emotional_variety(membership: Floats, posteriors: Floats) -> Floats:
     sharp = posteriors**_SHARPNESS
     sharp /= sharp.sum(axis=1, keepdims=True)
 
-    def perplexity(mean: Floats) -> Floats:
+    def perplexity(mean: Float64s) -> Float64s:
         return np.asarray(np.exp(-(mean * np.log(np.maximum(mean, 1e-12))).sum(axis=-1)))
 
     means = membership.T @ sharp / np.maximum(membership.sum(axis=0), 1e-9)[:, None]
@@ -144,8 +142,8 @@ def emotional_variety(membership: Floats, posteriors: Floats) -> Floats:
 
 
 def class_shifts(
-    membership: Floats, posteriors: Floats, vectors: Floats, means: NDArray[np.floating[Any]], prior: float
-) -> Floats:
+    membership: Float64s, posteriors: Float64s, vectors: Float64s, means: NDArray[np.floating[Any]], prior: float
+) -> Float64s:
     """Return the shift of each group against the training data, the mean over classes, ``(k, dim)``.
 
     It does not depend on a group's mix of classes.
@@ -165,7 +163,7 @@ def class_shifts(
     return np.asarray(each.T @ vectors - weights @ means.astype(np.float64))
 
 
-def _centroids(residual: Floats, count: int, seed: int) -> Floats:
+def _centroids(residual: Float64s, count: int, seed: int) -> Float64s:
     """Return centroids ``(count, v)`` of spherical k-means, each of length one."""
     import faiss
 
@@ -176,9 +174,9 @@ def _centroids(residual: Floats, count: int, seed: int) -> Floats:
     return unit(np.asarray(means.centroids))
 
 
-def _residual(emotion: Floats, voice: NDArray[np.floating[Any]], regression: NDArray[np.float32]) -> Floats:
+def _residual(emotion: Float64s, voice: NDArray[np.floating[Any]], regression: NDArray[np.float32]) -> Float64s:
     return unit(np.asarray(voice, np.float64) - _with_one(emotion) @ regression.astype(np.float64))
 
 
-def _with_one(emotion: Floats) -> Floats:
+def _with_one(emotion: Float64s) -> Float64s:
     return np.concatenate([emotion, np.ones((len(emotion), 1))], axis=1)

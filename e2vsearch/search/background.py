@@ -6,6 +6,7 @@ not, so a number alone says little.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,20 @@ def background_scores(
     order = rng.permutation(batch.ids.size)[:SAMPLE]
     units = unit(batch.vectors[order]).astype(np.float32)
     return BackgroundScores(source.space_id, count, _pairs(units, batch.recordings[order]))
+
+
+class BackgroundCache:
+    """The background scores of one collection, drawn when first asked for, and again once it has changed in size."""
+
+    def __init__(self, catalog: Catalog, source: Callable[[], VectorSource]) -> None:
+        self._catalog = catalog
+        self._source = source
+        self._drawn: BackgroundScores | None = None
+
+    def __call__(self) -> BackgroundScores:
+        """Return the background scores of the projection in use."""
+        self._drawn = background_scores(self._catalog, self._source(), self._drawn)
+        return self._drawn
 
 
 def _about(before: int, now: int) -> bool:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from e2vsearch.emotions import Emotion, named_as_one
+from e2vsearch.audio import AudioSource
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import QueryError
+from e2vsearch.pipeline import emotion_of, stored_audio
 from e2vsearch.projections import adapt, network
 from e2vsearch.projections.base import RAW, Projection
+from e2vsearch.projections.recalibrate import recalibrate
 from e2vsearch.projections.view import SearchView, projected_space
-from e2vsearch.types import ComparedAudio, Comparison, EmbeddedAudio, EmbeddedSegment, Space, segment_durations
+from e2vsearch.search.query import AudioQuery, identifier_of
+from e2vsearch.types import ComparedAudio, Comparison, EmbeddedAudio, Space, segment_durations
 from e2vsearch.vectors.exact import unit
 
 
@@ -30,6 +36,33 @@ class ComparisonView:
     projection: Projection
     space: Space
     reason: str
+
+
+def compare(
+    a: AudioQuery,
+    b: AudioQuery,
+    through: SearchView | Encoder,
+    catalog: Catalog,
+    embed: Callable[[AudioSource], EmbeddedAudio],
+) -> Comparison:
+    """Return how alike two recordings feel, each a clip or the id of what is stored.
+
+    Args:
+        a: one of them.
+        b: the other.
+        through: the projection in use; of a collection that is empty, its encoder.
+        catalog: of the collection.
+        embed: embeds a clip, with the probabilities that stored segments have.
+
+    Raises:
+        QueryError: one of them has no speech, or is not stored.
+        AudioError, EncoderError: one of them cannot be read or encoded.
+    """
+    sides = [_named(source, catalog, embed) for source in (a, b)]
+    if isinstance(through, SearchView):
+        return compare_audio(comparison_view(None, through, catalog.space, catalog.name), *sides)
+    view = comparison_view(through, None, None, catalog.name)
+    return compare_audio(view, *((name, recalibrate(view.projection, found)) for name, found in sides))
 
 
 def compare_audio(view: ComparisonView, a: tuple[str, EmbeddedAudio], b: tuple[str, EmbeddedAudio]) -> Comparison:
@@ -61,6 +94,17 @@ def compare_audio(view: ComparisonView, a: tuple[str, EmbeddedAudio], b: tuple[s
     return Comparison(score, float(cosines[best]), compared[0], compared[1], view.space, view.reason)
 
 
+def _named(
+    source: AudioQuery, catalog: Catalog, embed: Callable[[AudioSource], EmbeddedAudio]
+) -> tuple[str, EmbeddedAudio]:
+    """Return one side of a comparison: how it is called, and its segments, stored or embedded now."""
+    identifier = identifier_of(source)
+    if identifier is not None:
+        return identifier, stored_audio(catalog, identifier)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else f"{type(source).__name__} audio"
+    return name, embed(cast(AudioSource, source))
+
+
 def _compared(space: Space, name: str, embedded: EmbeddedAudio, best: int) -> ComparedAudio:
     segment, emotion = embedded.segments[best], emotion_of(space, embedded.segments)
     return ComparedAudio(
@@ -77,32 +121,27 @@ def _compared(space: Space, name: str, embedded: EmbeddedAudio, best: int) -> Co
     )
 
 
-def emotion_of(space: Space, segments: Sequence[EmbeddedSegment]) -> Emotion | None:
-    """Return the emotion of several segments as a whole; None where the encoder has no classes."""
-    scores = [each.scores for each in segments if each.scores is not None]
-    if len(scores) < len(segments):
-        return None
-    levels_db = [segment.level_db for segment in segments]
-    return named_as_one(np.stack(scores), space.labels, segment_durations(segments).tolist(), levels_db)
-
-
 def comparison_view(
-    encoder: Encoder | None, view: SearchView | None, space: Space | None, reason: str
+    encoder: Encoder | None, view: SearchView | None, space: Space | None, place: str
 ) -> ComparisonView:
-    """Return the projection for comparing clips that are not stored.
+    """Return the projection that clips are compared through.
 
     Args:
         encoder: that embeds the clips; None for the collection's own.
-        view: of the open collection; None where there is none, or it is empty.
+        view: of the open collection; None where it is empty.
         space: that the collection is pinned to.
-        reason: which collection it is, or why there is none.
+        place: how messages name the collection.
     """
     if view is not None and space is not None and (encoder is None or space == encoder.space):
         uses = "no projection" if view.projection.kind == RAW.kind else f"the projection {view.projection.name}"
-        return ComparisonView(view.projection, view.projected(space), f"{reason} uses {uses}")
+        return ComparisonView(view.projection, view.projected(space), f"{place} uses {uses}")
     assert encoder is not None, "an empty collection has no view of its own"
-    if space is not None:
-        reason = f"{reason} holds vectors of another space: {space}"
+    held = "no recordings yet" if space is None else f"vectors of another space: {space}"
+    return encoder_view(encoder, f"{place} holds {held}")
+
+
+def encoder_view(encoder: Encoder, reason: str) -> ComparisonView:
+    """Return the projection that clips are compared through where no collection fits, for the reason given."""
     found = adapt.without_collection(encoder.projection(), encoder.head(), encoder.space.dim)
     if found is RAW:
         return ComparisonView(RAW, encoder.space, reason)

@@ -99,7 +99,7 @@ def _from_stored(identifier: str, context: SearchContext) -> ResolvedReference:
             raise QueryError(f"{identifier} has no speech to compare with")
     batch = context.view.source.fetch(ids)
     if not batch.ids.size:
-        raise NotStored(f"{identifier} is not in {catalog.named} - e2vsearch query shows ids in its json format")
+        raise NotStored(f"{identifier} is not in {catalog.name} - e2vsearch query shows ids in its json format")
     return ResolvedReference(identifier, batch.vectors, batch.ids)
 
 
@@ -109,11 +109,11 @@ def _from_file(named: str | os.PathLike[str], context: SearchContext) -> Resolve
         vectors = embedding_files.read_vectors(path, context.catalog.require_space().dim)
         return ResolvedReference(str(path), context.view.projection.apply(vectors), NONE)
     if isinstance(named, str) and not path.exists():
-        _suggest(named, context.catalog)
+        suggest_name(named, context.catalog)
     return _from_audio(str(path), path, context)
 
 
-def _suggest(word: str, catalog: Catalog) -> None:
+def suggest_name(word: str, catalog: Catalog) -> None:
     """Refuse a path that does not exist and reads like a name.
 
     Raises:

@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.catalog.named_vectors import EMOTION, fetch, get
-from e2vsearch.catalog.segments import recordings_of_segments
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import QueryError
 from e2vsearch.search.query import NamedVectorWeight
@@ -116,7 +115,7 @@ class WeightedScore:
             everything = found.size >= matches.searched
             if everything or (len(ranking.scores) == k and ranking.scores[-1] >= self._bound(matches.scores, by)):
                 return ranking
-        ids, recordings = in_order(*recordings_of_segments(catalog), candidates)
+        ids, recordings = in_order(*catalog.feed().recordings_of_segments(), candidates)
         return self._rank(index, ids, recordings, k, by, int(ids.size), True)
 
     def _bound(self, scores: NDArray[np.float32], by: By) -> float:
@@ -224,7 +223,7 @@ class NamedVectorScore:
             by: what is ranked.
             candidates: which segments may be answered.
         """
-        ids, recordings = in_order(*recordings_of_segments(catalog), candidates)
+        ids, recordings = in_order(*catalog.feed().recordings_of_segments(), candidates)
 
         def score(block: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             scores = self._mean(self._cosines(catalog, index, vectors, block))

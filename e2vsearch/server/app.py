@@ -23,8 +23,8 @@ from e2vsearch.server.executor import BoundedExecutor
 from e2vsearch.server.options import ServiceOptions
 from e2vsearch.server.prometheus import Metrics, ObservabilityMiddleware
 from e2vsearch.server.responses import errors_of, handle_errors, json_response, returns
+from e2vsearch.server.results import Health
 from e2vsearch.server.routes import analysis, audio, query, recordings
-from e2vsearch.server.schemas import Health
 from e2vsearch.server.state import ServerState
 from e2vsearch.server.uploads import Uploads
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,6 @@ from e2vsearch.access import AllowedFolders
 from e2vsearch.collection import Collection
 from e2vsearch.errors import E2vsearchError, NotStored, PathForbidden, QueryError
 from e2vsearch.pipeline import stored_audio
-from e2vsearch.search.compare import compare_audio
 from e2vsearch.server.embedder import LimitedEmbedder
 from e2vsearch.server.executor import BoundedExecutor, Disconnected, Ticket
 from e2vsearch.server.options import ServiceOptions
@@ -106,10 +105,11 @@ class ServerState:
         with named_in_errors(found, reference):
             return self.collection.embed(found)
 
-    def compare(self, a: tuple[str, EmbeddedAudio], b: tuple[str, EmbeddedAudio]) -> Comparison:
-        """Return how alike two embedded clips feel, each with its client's name for it."""
-        encoder = self.embedder.encoder() if self.collection.space is None else None
-        return compare_audio(self.collection.comparison_view(encoder), a, b)
+    def compare(self, a: tuple[str, str | Path], b: tuple[str, str | Path]) -> Comparison:
+        """Return how alike two clips or ids feel, each with its client's name for it."""
+        with named_in_errors(a[1], a[0]), named_in_errors(b[1], b[0]):
+            found = self.collection.compare(a[1], b[1])
+        return replace(found, a=replace(found.a, name=a[0]), b=replace(found.b, name=b[0]))
 
     def close(self) -> None:
         """Wait for what is in work, and remove the uploads; the catalog stays open."""

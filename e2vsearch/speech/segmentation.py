@@ -1,4 +1,4 @@
-"""Speech probabilities of one channel → spans to embed. Pure logic on frames: knows no samples, models or files.
+"""Speech probabilities of one channel become the spans of its segments, frame by frame.
 
 One frame at a time goes in, so how a recording was cut into blocks cannot change what comes out. The steps:
 
@@ -66,7 +66,7 @@ class Segmenter:
         return max(self._taken, self._earliest() - self._rules.shortest - self._rules.pad)
 
     def push(self, probability: float, level_db: float) -> Iterator[tuple[int, int]]:
-        """Takes the next frame, yields the spans ``(start, end)`` that it completes."""
+        """Take the next frame, and yield the spans ``(start, end)`` that it completes."""
         rules, now = self._rules, self._now
         self._now += 1
         self._costs.append(probability + LEVEL_WEIGHT * level_db)
@@ -84,7 +84,7 @@ class Segmenter:
         yield from self._settle()
 
     def finish(self) -> Iterator[tuple[int, int]]:
-        """Yields the spans that were waiting for more; nothing may be pushed after this."""
+        """Yield the spans that were waiting for more; nothing may be pushed after this."""
         if self._group:
             start, end = self._group[0][0], self._group[-1][1]
             left, right = self._widened(start, end, self._now)
@@ -105,7 +105,7 @@ class Segmenter:
         return self._now if self._run is None else self._run
 
     def _extend(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """A confirmed run reaches from `start` to `end` so far."""
+        """Extend the group by a confirmed run that reaches from `start` to `end` so far."""
         group, rules = self._group, self._rules
         if group and group[-1][1] >= start:
             group[-1] = (group[-1][0], max(end, group[-1][1]))
@@ -158,7 +158,7 @@ class Segmenter:
         return start - min(self._rules.pad, (start - end) // 2)
 
     def _widened(self, start: int, end: int, limit: int) -> tuple[int, int]:
-        """The piece with its padding and, if it is short, with what it can get from both sides."""
+        """Return the piece with its padding and, if it is short, with what it can get from both sides."""
         rules = self._rules
         left, right = max(self._taken, start - rules.pad), min(limit, end + rules.pad)
         missing = rules.shortest - (right - left)

@@ -35,7 +35,7 @@ class SileroVAD:
 
     Music, tones and noise are no speech to it, in any language. One object takes all channels of one recording and
     keeps their states. A channel that has been silent for half a second is not computed until there is sound again: in
-    a call, each side listens half the time.
+    a call, each side is silent half the time.
 
     Raises:
         MissingExtra: the package is not installed.

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, insert, select
 
 from e2vsearch.catalog import named_vectors, projections
-from e2vsearch.catalog.database import ROWS_PER_STATEMENT, parts
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
 from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import ClassifierRow, LabelExampleRow, SegmentLabelRow, SegmentRow
@@ -344,14 +344,7 @@ def add_examples(catalog: Catalog, given: Iterable[Example]) -> int:
         elsewhere = select(row.source, row.label, row.vector).where(row.segment_id.is_(None))
         known = {tuple(found) for found in connection.execute(elsewhere)}
         new = [
-            {
-                "label": each.label,
-                "segment_id": each.segment,
-                "vector": each.vector,
-                "source": each.source,
-                "speaker": each.speaker,
-                "created_at": each.created_at,
-            }
+            {"segment_id" if key == "segment" else key: value for key, value in asdict(each).items()}
             for each in given
             if (each.segment in stored if each.vector is None else (each.source, each.label, each.vector) not in known)
         ]
@@ -373,16 +366,8 @@ def add_classifier(catalog: Catalog, given: Classifier) -> tuple[int, bool]:
             if bytes(found.parameters) == given.parameters and tuple(found.labels) == given.labels:
                 return found.id, False
         taken = {found.version for found in versions}
-        values = {
-            "name": given.name,
-            "version": given.version if given.version not in taken else max(taken) + 1,
-            "space_id": catalog.space_number,
-            "labels": list(given.labels),
-            "parameters": given.parameters,
-            "report": dict(given.report),
-            "min_score": given.min_score,
-            "created_at": given.created_at,
-        }
+        version = given.version if given.version not in taken else max(taken) + 1
+        values = asdict(given) | {"version": version, "space_id": catalog.space_number}
         return connection.execute(insert(row).returning(row.id), [values]).scalar_one(), True
 
 
@@ -398,13 +383,13 @@ def add_predictions(catalog: Catalog, classifier: int, added: Iterable[Predictio
             for each in given
             if each.segment in stored
         ]
-        for part in parts(rows):
+        for part in chunks(rows):
             connection.execute(insert(row), list(part))
     return len(rows)
 
 
 def _stored(connection: Connection, segments: set[int]) -> Iterator[int]:
     """Yield those segments that are stored, locked against removal until the end of the transaction."""
-    for part in parts(sorted(segments)):
+    for part in chunks(sorted(segments)):
         query = select(SegmentRow.id).where(SegmentRow.id.in_(part))
         yield from connection.execute(query.with_for_update(read=True)).scalars()

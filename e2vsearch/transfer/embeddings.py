@@ -1,4 +1,4 @@
-"""``embed``: audio files in, ``.npy`` and JSON out, without a collection. Knows files, nothing of a database."""
+"""``embed``: audio files to ``.npy`` and JSON, without a collection."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from e2vsearch import audio
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import E2vsearchError, SettingsError
-from e2vsearch.pipeline import embed_audio
+from e2vsearch.pipeline import embed_audio, emotion_of
 from e2vsearch.projections import adapt
-from e2vsearch.search.compare import emotion_of
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, segment_durations
 from e2vsearch.vectors.exact import unit
 
@@ -29,7 +28,7 @@ _WINDOW_S = 20.0  # of audio whose frames are computed at once
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What became of one channel of one file (of the file as a whole, where it failed)."""
+    """The result for one channel of one file, or for a file that failed."""
 
     filepath: str
     status: Literal["success", "failed"]
@@ -50,12 +49,12 @@ class Embedded:
     speech_s: float | None = None
 
 
-class _Likeness:
-    """Cosine with a sample, through the projection that ships with the encoder, else of its head, if it has one."""
+class _Similarity:
+    """Cosine with a sample, through the projection that ships with the encoder, or else of its head."""
 
     def __init__(self, encoder: Encoder, sample: NDArray[np.float32]) -> None:
-        nobody = np.zeros(1, np.int64)
-        self._projection = adapt.default(encoder.projection(), encoder.head(), sample[None], nobody)
+        speakers = np.zeros(1, np.int64)
+        self._projection = adapt.default(encoder.projection(), encoder.head(), sample[None], speakers)
         self._sample = unit(self._projection.apply(sample[None]))[0]
 
     def __call__(self, vector: NDArray[np.float32]) -> float:
@@ -75,7 +74,7 @@ def embed(
     """Embed files into a folder: ``NAME.npy`` and ``NAME.json`` each, ``NAME.ch1.npy`` for a further channel.
 
     An utterance's vector is the mean of its segments' vectors, weighted by their length: silence does not count.
-    Frames cover the whole file. A file that fails is told and passed over.
+    Frames cover the whole file. A file that fails is reported and skipped.
 
     Args:
         files: absolute paths; where they are below one folder, `out` mirrors it, so that no two names clash.
@@ -84,12 +83,12 @@ def embed(
         granularity: one vector a channel, or one a frame.
         similar_to: a sample, audio or ``.npy``, that every utterance is compared with, through the projection that
             ships with the encoder, or else of its head.
-        stop: asked between blocks.
+        stop: checked between blocks.
 
     Raises:
         E2vsearchError: the sample cannot be used, or `out` cannot be written.
     """
-    likeness = None if similar_to is None else _Likeness(encoder, _sample(similar_to, encoder))
+    similarity = None if similar_to is None else _Similarity(encoder, _sample(similar_to, encoder))
     files = list(files)
     base = Path(os.path.commonpath([path.parent for path in files])) if files else Path()
     stems: dict[Path, int] = {}
@@ -101,7 +100,7 @@ def embed(
         # a.wav and a.mp3 in one folder must not write one a.npy
         target = out / (relative.with_suffix("") if stems[relative.with_suffix("")] == 1 else relative)
         try:
-            made = list(_embedded(path, encoder, granularity, likeness, stop))
+            made = list(_embedded(path, encoder, granularity, similarity, stop))
         except E2vsearchError as error:
             yield Embedded(str(path), "failed", str(error), granularity=granularity)
             continue
@@ -114,27 +113,27 @@ def _embedded(
     path: Path,
     encoder: Encoder,
     granularity: Granularity,
-    likeness: _Likeness | None,
+    similarity: _Similarity | None,
     stop: Callable[[], bool],
 ) -> Iterator[tuple[Embedded, NDArray[np.float32]]]:
     heard = embed_audio(path, encoder, None, stop)
     for channel in range(heard.channels):
-        moments = [moment for moment in heard.segments if moment.channel == channel]
+        segments = [segment for segment in heard.segments if segment.channel == channel]
         blank = Embedded(str(path), "success", None, channel, encoder=encoder.space.encoder, dim=encoder.space.dim)
-        if not moments and heard.segments:
+        if not segments and heard.segments:
             continue  # the other channel speaks
-        if not moments:
+        if not segments:
             raise E2vsearchError(f"{path}: no speech found - there is nothing to embed")
-        vector = _mean([moment.vector for moment in moments], moments)
-        result = replace(blank, speech_s=float(segment_durations(moments).sum()))
-        emotion = emotion_of(encoder.space, moments)
+        vector = _mean([segment.vector for segment in segments], segments)
+        result = replace(blank, speech_s=float(segment_durations(segments).sum()))
+        emotion = emotion_of(encoder.space, segments)
         if emotion is not None:
-            scores = _mean([moment.scores for moment in moments if moment.scores is not None], moments)
+            scores = _mean([segment.scores for segment in segments if segment.scores is not None], segments)
             by_label = dict(zip(encoder.space.labels, scores.tolist(), strict=True))
             result = replace(result, emotion=emotion.name, confidence=by_label.get(emotion.name), scores=by_label)
             result = replace(result, arousal=emotion.arousal, valence=emotion.valence)
-        if likeness is not None:
-            result = replace(result, similarity_to_sample=likeness(vector))
+        if similarity is not None:
+            result = replace(result, similarity_to_sample=similarity(vector))
         if granularity == "frame":
             vector, windows = _frames(path, channel, encoder)
             rate = encoder.frame_rate_hz
@@ -178,7 +177,7 @@ def _sample(path: Path, encoder: Encoder) -> NDArray[np.float32]:
     return _mean([moment.vector for moment in heard.segments], heard.segments)
 
 
-def _mean(rows: list[NDArray[np.float32]], moments: Iterable[EmbeddedSegment]) -> NDArray[np.float32]:
+def _mean(rows: list[NDArray[np.float32]], segments: Iterable[EmbeddedSegment]) -> NDArray[np.float32]:
     if len(rows) == 1:
         return rows[0]
-    return np.average(np.stack(rows).astype(np.float64), axis=0, weights=segment_durations(moments)).astype(np.float32)
+    return np.average(np.stack(rows).astype(np.float64), axis=0, weights=segment_durations(segments)).astype(np.float32)

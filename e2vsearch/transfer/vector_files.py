@@ -1,4 +1,4 @@
-"""Files of side vectors: ``.npy`` with a list of ids, or Parquet. Knows formats, nothing of a collection."""
+"""Files of named vectors: ``.npy`` with a list of ids, or Parquet."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.errors import VectorFileError, missing_extra
+from e2vsearch.errors import VectorFileError, first_line, missing_extra
 
 _IDS, _VECTORS = "segment", "vector"  # columns of Parquet
 
 
 def read(path: Path, ids: Path | None = None) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Segments' numbers ``(n,)`` and their vectors ``(n, dim)``.
+    """Read segments' numbers ``(n,)`` and their vectors ``(n, dim)``.
 
     Args:
         path: ``.npy``, or ``.parquet`` with columns ``segment`` (``seg:12`` or 12) and ``vector`` (a list of numbers).
@@ -29,14 +29,14 @@ def read(path: Path, ids: Path | None = None) -> tuple[NDArray[np.int64], NDArra
     if suffix == ".parquet":
         return _parquet(path)
     if suffix != ".npy":
-        raise VectorFileError(f"{path}: side vectors come as .npy or .parquet - save them as one of these")
+        raise VectorFileError(f"{path}: named vectors come as .npy or .parquet - save them as one of these")
     if ids is None:
-        raise VectorFileError(f"{path}: does not say whose its rows are - name their segments with --ids FILE")
+        raise VectorFileError(f"{path}: has rows without segments - name these with --ids FILE")
     return _ids(ids), _array(path)
 
 
 def vector(path: Path) -> NDArray[Any]:
-    """One vector ``(dim,)`` of an ``.npy`` file, to be a reference.
+    """Read one vector ``(dim,)`` from an ``.npy`` file, to be a reference.
 
     Raises:
         VectorFileError: it cannot be read, or holds something else.
@@ -51,7 +51,7 @@ def _array(path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise VectorFileError(f"{path}: cannot be read: {str(error).partition(chr(10))[0]} - save it anew") from error
+        raise VectorFileError(f"{path}: cannot be read: {first_line(error)} - save it again") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise VectorFileError(f"{path}: holds no numbers - save a plain array with numpy.save")
     return array
@@ -72,10 +72,10 @@ def _ids(path: Path) -> NDArray[np.int64]:
 
 def _numbers(path: Path, ids: Iterable[Any]) -> NDArray[np.int64]:
     numbers = []
-    for named in ids:
-        digits = str(named).removeprefix("seg:")
+    for each in ids:
+        digits = str(each).removeprefix("seg:")
         if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
-            raise VectorFileError(f"{path}: {named!r} is no id of a segment - write seg:12, or 12")
+            raise VectorFileError(f"{path}: {each!r} is no id of a segment - write seg:12, or 12")
         numbers.append(int(digits))
     return np.array(numbers, np.int64)
 
@@ -89,7 +89,7 @@ def _parquet(path: Path) -> tuple[NDArray[np.int64], NDArray[Any]]:
     try:
         table = parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
-        raise VectorFileError(f"{path}: is no Parquet that can be read: {str(error).partition(chr(10))[0]}") from error
+        raise VectorFileError(f"{path}: is no Parquet that can be read: {first_line(error)}") from error
     for name in (_IDS, _VECTORS):
         if name not in table.column_names:
             raise VectorFileError(f"{path}: has no column {name} - it takes '{_IDS}' and '{_VECTORS}'")
@@ -103,5 +103,5 @@ def _parquet(path: Path) -> tuple[NDArray[np.int64], NDArray[Any]]:
     except (TypeError, ValueError, pyarrow.ArrowException):
         whole = False
     if not whole:
-        raise VectorFileError(f"{path}: the column {_VECTORS} holds no lists of numbers of one length - mend it")
+        raise VectorFileError(f"{path}: the column {_VECTORS} holds no lists of numbers of one length - correct it")
     return _numbers(path, table.column(_IDS).to_pylist()), vectors

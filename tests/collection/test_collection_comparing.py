@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def turned(dim: int) -> LinearProjection:
 
 
 def use(collection: Collection, projection: LinearProjection) -> None:
-    stored = ("turned", projection.kind, projection.revision, projection.pack(), {}, projections.now())
+    stored = ("turned", projection.kind, projection.revision, projection.pack(), {}, datetime.now(UTC))
     projections.put(collection.catalog, projections.StoredProjection(*stored))
     projections.use(collection.catalog, "turned")
 
@@ -71,7 +72,9 @@ def test_clips_are_compared_as_the_collection_at_hand_compares(run: Run, calls: 
     def compared(*options: object) -> tuple[dict[str, Any], str]:
         done = run("compare", *clips, *options)
         assert done.code == 0, done.err
-        return done.rows[0], done.err.strip()
+        (row,) = done.rows
+        assert done.err.strip().endswith(f": {row.pop('reason')}")
+        return row, done.err.strip()
 
     alone, said = compared("--encoder", "fake", "--index", index)
     assert alone["space"]["projection"] == "raw"
@@ -83,7 +86,7 @@ def test_clips_are_compared_as_the_collection_at_hand_compares(run: Run, calls: 
         use(collection, turned(16))
         expected = asdict(collection.compare(*clips))
     found, said = compared("--index", index)
-    assert found == json.loads(json.dumps(expected))
+    assert found == json.loads(json.dumps({name: each for name, each in expected.items() if name != "reason"}))
     assert found["score"] != alone["score"]
     name = found["space"]["projection"]
     assert name.startswith("turned@")

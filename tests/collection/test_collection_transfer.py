@@ -135,7 +135,7 @@ def test_an_import_adds_what_is_missing_and_changes_nothing(found: Collection, t
     import_.load(catalog, tmp_path / "export")
     now = _findings(found)
     assert sorted(now["texts"].values()) == ["Something else", '我要退款 "now"']
-    assert [side.name for side in found.sides()] == ["screen", "text"]
+    assert [side.name for side in found.named_vectors.list()] == ["screen", "text"]
     text = {side.name: dict(rows) for side, rows in now["sides"]}["text"]
     assert [7.0, 7.0, 7.0] in text.values()
     assert (now["examples"], now["classifiers"]) == (wanted["examples"], wanted["classifiers"])

@@ -92,7 +92,7 @@ def test_a_new_version_replaces_the_old(collection: Collection, trained: types.C
     [
         ({"name": "none"}, NotStored, "known: mood"),
         ({"min_score": 1.5}, QueryError, "min_score"),
-        ({"where": "label ="}, BadFilter, "makes no sense"),
+        ({"where": "label ="}, BadFilter, "is invalid"),
     ],
 )
 def test_classifying_refuses(local: Collection, arguments: dict[str, object], error: type, says: str) -> None:

@@ -94,7 +94,7 @@ def test_a_stored_file_stands_for_its_segments(heard: Collection, tmp_path: Path
     for path in (tmp_path / "calls" / "one.wav", tmp_path / "elsewhere.wav"):
         assert set(heard.labels.add("x", path).examples) == ids
     channel = heard.labels.add("x", f"{tmp_path / 'calls' / 'pair.wav'}@0-10#1").examples
-    assert [heard.segment(each).channel for each in channel] == [1]
+    assert [heard.segments(each)[0].channel for each in channel] == [1]
 
 
 def test_other_audio_is_kept_as_vectors(heard: Collection, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_map_is_made_and_written(run: Run, index: Path, tmp_path: Path) -> None:
         assert [row["name"] for row in csv.DictReader(file)] == [cluster["name"] for cluster in whole["clusters"]]
     assert EVIL not in (tmp_path / "m.html").read_text()
     code, out, err = run("map", "--index", index, "--name", "mine", "--drop")
-    assert (code, out, err) == (0, "", "forgot map mine\n")
+    assert (code, out, err) == (0, "", "deleted map mine\n")
 
 
 def test_show_prints_the_stored_map(run: Run, index: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_maps_are_stored_replaced_extended_and_dropped(database_url: str, tmp_pa
     for call in range(4):
         catalog.store(recording(call, tmp_path, [vector(0, rng) for _ in range(3)], 0))
     np.testing.assert_array_equal(stored.items(catalog, "segment", None), np.arange(1, 13))
-    np.testing.assert_array_equal(stored.items(catalog, "call", "recording in (1, 3)"), [1, 3])
+    np.testing.assert_array_equal(stored.items(catalog, "recording", "recording in (1, 3)"), [1, 3])
     stored.save(catalog, run_of("a"), points(6))
     stored.save(catalog, run_of("b"), points(4))
     stored.save(catalog, run_of("a", clusters=2), points(8))

@@ -16,9 +16,9 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 from fastapi.testclient import TestClient
 from service_client import error_of, post
 
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 from e2vsearch.server.openapi_examples import example_of
-from e2vsearch.server.schemas import MapView
+from e2vsearch.server.results import MapView
 
 
 def test_labels_are_given_and_taken_back(client: TestClient) -> None:
@@ -63,7 +63,7 @@ def test_maps(client: TestClient, collection: Collection) -> None:
     cluster = np.where(ids < 8, 0, -1).astype(np.int32)
     at = np.linspace(-1, 1, 12, dtype=np.float32)
     points = rows.Points(ids, at, -at, cluster, np.ones(12, np.float32), np.zeros(12, np.bool_))
-    described = json.loads(json.dumps(asdict(replace(example_of(MapView).clusters[0], moments=()))))
+    described = json.loads(json.dumps(asdict(replace(example_of(MapView).clusters[0], segments=()))))
     run = rows.StoredMap("moods", "segment", None, options, [described], datetime(2024, 3, 1, tzinfo=UTC))
     rows.save(collection.catalog, run, points)
     assert [each["name"] for each in client.get("/map").json()["maps"]] == ["moods"]

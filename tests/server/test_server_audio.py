@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from service_client import error_of
 
 from e2vsearch import audio
-from e2vsearch.ingest.runner import Collection
+from e2vsearch.collection import Collection
 from e2vsearch.server.wav import RangeNotSatisfiable, VirtualWav, parse_range
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from shipped_head import knowing
 from small_collection import SAID
 
 import e2vsearch
+from e2vsearch.collection import Collection
 from e2vsearch.encoders.fake import FakeEncoder
-from e2vsearch.ingest.runner import Collection
 from e2vsearch.pipeline import embed_audio, stored_audio
 from e2vsearch.projections import refit
-from e2vsearch.search.compare import compare_audio
-from e2vsearch.types import Comparison, QueryResult
+from e2vsearch.search.compare import compare_audio, comparison_view
+from e2vsearch.search.result import QueryResult
+from e2vsearch.types import Comparison
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, clie
     rng = np.random.default_rng(0)
     parts = LinearProjection("fitted", "turned", rng.random(16, np.float32), rng.standard_normal((16, 3)).astype("f4"),
                   np.empty((16, 0), np.float32), 0.0)  # fmt: skip
-    stored = projections.StoredProjection("turned", "fitted", parts.revision, parts.pack(), {}, projections.now())
+    stored = projections.StoredProjection("turned", "fitted", parts.revision, parts.pack(), {}, datetime.now(UTC))
     raw = post(client, "/compare", a="call:1", b="call:4")
     assert raw["space"]["projection"] == "raw"
     projections.put(collection.catalog, stored)
@@ -180,8 +182,9 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, clie
         turned = post(client, "/compare", a="call:1", b="call:4")
         assert turned["space"]["projection"] == f"turned@{parts.revision[:12]}"
         assert abs(turned["score"] - raw["score"]) > 1e-3
+        view = comparison_view(None, collection.projections.view(), collection.space, "here")
         sides = ((name, stored_audio(collection.catalog, name)) for name in ("call:1", "call:4"))
-        assert turned["score"] == compare_audio(collection.comparison_view(), *sides).score
+        assert turned["score"] == compare_audio(view, *sides).score
         clip = wav_bytes(speech(2.0, seed=1))
         sent = client.post("/compare/upload", files={"a": ("one.wav", clip), "b": ("two.wav", clip)}).json()
         assert sent["space"]["projection"] == turned["space"]["projection"]
@@ -238,9 +241,9 @@ def test_compare_and_embed_are_the_collections_through_a_shipped_projection(tmp_
     with e2vsearch.open(tmp_path / "index", encoder=ShipsProjection(), create=True) as collection:
         collection.ingest(calls, workers=1)
         expected = collection.compare(*clips)
-        raw = embed_audio(clips[0], collection.encoder()).moments[0].scores
+        raw = embed_audio(clips[0], collection.encoder()).segments[0].scores
         assert raw is not None
-        embedded = collection.embed(clips[0]).moments[0].scores
+        embedded = collection.embed(clips[0]).segments[0].scores
         assert embedded is not None
         assert np.abs(embedded - raw).max() > 0.01  # recalibrated, so that this test can tell
         with client_over(collection, tmp_path / "index") as client:

@@ -17,26 +17,26 @@ import e2vsearch
 from e2vsearch.catalog import queue
 from e2vsearch.catalog.schema import JobRow
 from e2vsearch.catalog.writer import Catalog
+from e2vsearch.collection import Collection
 from e2vsearch.errors import MissingExtra
 from e2vsearch.ingest import recording as ingest_recording
-from e2vsearch.ingest import runner
 from e2vsearch.ingest.queue import Done, Worker, WorkerOptions
 
 QUICK = WorkerOptions(workers=2, drain=True, again_s=0.0, poll_s=0.01)
 
 
 @pytest.fixture
-def collection(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[runner.Collection]:
+def collection(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Collection]:
     monkeypatch.setenv("E2VSEARCH_CACHE", str(tmp_path / "cache"))
     with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
         yield collection
 
 
-def names(collection: runner.Collection) -> list[str]:
+def names(collection: Collection) -> list[str]:
     return sorted(recording.name for _, recording in collection.catalog.recordings())
 
 
-def test_what_is_queued_is_ingested(collection: runner.Collection, calls: Path, tmp_path: Path) -> None:
+def test_what_is_queued_is_ingested(collection: Collection, calls: Path, tmp_path: Path) -> None:
     meta = tmp_path / "calls.csv"
     meta.write_text("file,agent,date\n0.wav,Kim,2024-03-01\nnone.wav,Lee,2024-03-01\n", encoding="utf-8")
     queued = collection.queue.add(calls, tmp_path / "missing.wav", meta=meta)
@@ -76,7 +76,7 @@ def test_as_ingest_would_have_stored_them(tmp_path: Path, calls: Path) -> None:
         assert kept[0] == kept[1] != set()
 
 
-def test_a_worker_holds_no_more_than_it_can_do(collection: runner.Collection, calls: Path) -> None:
+def test_a_worker_holds_no_more_than_it_can_do(collection: Collection, calls: Path) -> None:
     collection.queue.add(calls)
     held: list[int] = []
     worker = Worker(collection.queue, QUICK, done=lambda _: held.append(queue.depth(collection.catalog).leased))
@@ -104,7 +104,7 @@ def test_several_workers_share_one_queue(database_url: str, calls: Path) -> None
         assert collection.catalog.counts().segments == 12
 
 
-def test_a_late_commit_stores_nothing_and_the_other_does(collection: runner.Collection, calls: Path) -> None:
+def test_a_late_commit_stores_nothing_and_the_other_does(collection: Collection, calls: Path) -> None:
     """A worker stalls for longer than its lease, between reading and storing, and another has taken over."""
     collection.queue.add(calls / "0.wav")
     done: list[Done] = []
@@ -130,7 +130,7 @@ def test_a_late_commit_stores_nothing_and_the_other_does(collection: runner.Coll
     assert collection.catalog.counts().recordings == 1
 
 
-def test_the_heartbeat_keeps_what_is_slow(collection: runner.Collection, calls: Path) -> None:
+def test_the_heartbeat_keeps_what_is_slow(collection: Collection, calls: Path) -> None:
     """A recording that takes five leases is still its first worker's."""
     collection.queue.add(calls / "0.wav")
     read = ingest_recording.RecordingIngestor.read
@@ -165,7 +165,7 @@ def test_the_heartbeat_keeps_what_is_slow(collection: runner.Collection, calls: 
     ],
 )
 def test_what_cannot_be_read_is_parked(
-    collection: runner.Collection,
+    collection: Collection,
     calls: Path,
     tmp_path: Path,
     make: Callable[[Path], object],
@@ -192,7 +192,7 @@ def test_what_cannot_be_read_is_parked(
     assert list(collection.failures()) == []
 
 
-def test_a_back_off_is_waited_for(collection: runner.Collection, tmp_path: Path) -> None:
+def test_a_back_off_is_waited_for(collection: Collection, tmp_path: Path) -> None:
     (tmp_path / "empty.wav").write_bytes(b"")
     collection.queue.add(tmp_path / "empty.wav")
     stop = threading.Event()
@@ -213,7 +213,7 @@ def _in(catalog: Catalog, seconds: float):  # type: ignore[no-untyped-def]
         return database_time(connection) + timedelta(seconds=seconds)
 
 
-def test_stopping_gives_back_what_is_not_done(collection: runner.Collection, calls: Path) -> None:
+def test_stopping_gives_back_what_is_not_done(collection: Collection, calls: Path) -> None:
     collection.queue.add(calls)
     stop = threading.Event()
     done: list[Done] = []
@@ -231,7 +231,7 @@ def test_stopping_gives_back_what_is_not_done(collection: runner.Collection, cal
     assert names(collection) == ["0", "1", "2", "3", "4", "5"]
 
 
-def test_a_lack_of_the_worker_is_not_the_recordings_fault(collection: runner.Collection, calls: Path) -> None:
+def test_a_lack_of_the_worker_is_not_the_recordings_fault(collection: Collection, calls: Path) -> None:
     collection.queue.add(calls)
 
     def lacking(*_: object) -> ingest_recording.Read:
@@ -245,7 +245,7 @@ def test_a_lack_of_the_worker_is_not_the_recordings_fault(collection: runner.Col
     assert (depth.queued, depth.leased, depth.delayed) == (6, 0, 0)
 
 
-def test_what_the_database_does_not_take_is_parked(collection: runner.Collection, calls: Path) -> None:
+def test_what_the_database_does_not_take_is_parked(collection: Collection, calls: Path) -> None:
     if collection.catalog.url.get_backend_name() == "sqlite":
         pytest.skip("SQLite takes any text")
     collection.queue.add(calls / "0.wav", calls / "1.wav")
@@ -331,7 +331,7 @@ def slow_worker(database_url: str) -> Iterator[Callable[[str, float], subprocess
 
 
 def test_a_killed_workers_recordings_are_taken_over(
-    collection: runner.Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
+    collection: Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
 ) -> None:
     collection.queue.add(calls)
     process = slow_worker("0.wav", 0.5)
@@ -345,7 +345,7 @@ def test_a_killed_workers_recordings_are_taken_over(
 
 
 def test_sigterm_gives_back(
-    collection: runner.Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
+    collection: Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
 ) -> None:
     collection.queue.add(calls / "0.wav")
     process = slow_worker("0.wav", 60.0)

@@ -18,7 +18,7 @@ import e2vsearch
 from e2vsearch.catalog import queue
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ServiceError, SettingsError
-from e2vsearch.ingest.queue import Worker, WorkerOptions
+from e2vsearch.ingest.queue import WorkerOptions
 
 QUICK = WorkerOptions(workers=2, drain=True, again_s=0.0, poll_s=0.01)
 
@@ -70,9 +70,9 @@ def test_worker_says_when_something_was_given_up(run: Run, place: Path, tmp_path
     with e2vsearch.open(place, encoder="fake", create=True) as collection:
         collection.queue.add(bad)
     done = run("worker", "--index", place, "--encoder", "fake", "--drain", "-q", "--format", "table")
-    assert (done.code, done.out) == (3, f"{place}: 6 stored, 1 parked\n")
+    assert (done.code, done.out) == (3, f"{place}: 6 stored, 1 dead letters\n")
     shown = run("queue", "--index", place, "--format", "table")
-    assert "parked: not-audio" in shown.out
+    assert "dead letter: not-audio" in shown.out
     assert str(bad) in shown.out
     (whole,) = run("queue", "--index", place).rows
     assert whole["depth"]["dead_letters"] == 1
@@ -90,9 +90,9 @@ def test_queue_shows_who_works(run: Run, place: Path) -> None:
         queue.take(catalog, "there:7", 2, lease_s=60, attempts=3)
     shown = run("queue", "--index", place, "--format", "table").out
     assert re.search(r"queued +4\n", shown)
-    assert re.search(r"in work +2\n", shown)
-    assert re.search(r"there:7 +2 in work, leased until \d\d:\d\d:\d\d UTC\n", shown)
-    assert "0 taken out" in run("queue", "clear", "--parked", "--index", place).err
+    assert re.search(r"leased +2\n", shown)
+    assert re.search(r"there:7 +2 leased until \d\d:\d\d:\d\d UTC\n", shown)
+    assert "0 taken out" in run("queue", "clear", "--failed-only", "--index", place).err
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_metrics(tmp_path: Path, calls: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
         collection.queue.add(calls, bad)
         metrics = WorkerMetrics(collection.catalog)
-        Worker(collection.queue, QUICK, done=metrics).run()
+        collection.queue.work(QUICK, done=metrics)
         with metrics.serving(0) as port:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
                 found = answer.read().decode()

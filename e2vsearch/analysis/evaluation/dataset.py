@@ -162,7 +162,7 @@ def load_stored(labels: str | os.PathLike[str] | LabelTable, context: AnalysisCo
         exact = [by_path[str(file)] for file in table.files(row) if str(file) in by_path]
         named = exact or by_name.get(Path(row.path).name, [])
         if len(named) == 0:
-            failures.append(_failure(row, AudioNotFound(f"{row.path} is not in {context.catalog.named}")))
+            failures.append(_failure(row, AudioNotFound(f"{row.path} is not in {context.catalog.name}")))
         elif len(named) > 1 and not exact:
             message = f"{row.path}: {len(named)} recordings have that name - write the whole path"
             failures.append(_failure(row, AudioNotFound(message)))
@@ -236,7 +236,7 @@ def _mean(channel: int, made: Mapping[str, list[tuple[float, Embeddings]]]) -> _
 
 def _stored_names(context: AnalysisContext) -> tuple[dict[str, int], dict[str, list[int]]]:
     """Return recordings by path, and by the file's name."""
-    by_path = {uri: known.id for uri, known in context.catalog.known().items()}
+    by_path = {uri: known.id for uri, known in context.catalog.stored_files().items()}
     by_name: dict[str, list[int]] = {}
     for uri, number in by_path.items():
         by_name.setdefault(Path(uri).name, []).append(number)

@@ -101,7 +101,7 @@ def import_classifier(
         reason = " ".join(str(error).split())[:200]
         raise ExportError(f"{file} is no classifier that can be used: {reason} - export it again") from error
     if space != ours:
-        raise SpaceMismatch(f"{file} takes vectors of {space}, and {context.catalog.named} holds vectors of {ours}")
+        raise SpaceMismatch(f"{file} takes vectors of {space}, and {context.catalog.name} holds vectors of {ours}")
     stored = rows.store_classifier(
         context.catalog, stored_name, labels, model.pack(), {**to_json(report), "imported": True}
     )

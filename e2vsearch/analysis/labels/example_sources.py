@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from e2vsearch import audio
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.audio.paths import expand
-from e2vsearch.catalog import labels, recordings
+from e2vsearch.catalog import recordings
 from e2vsearch.catalog.labels import NewExample
+from e2vsearch.catalog.segments import segment_columns
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.errors import NotStored, QueryError
@@ -121,7 +122,7 @@ def _of_file(
     if known is None:
         content = content_of(path)
         with readable(content):
-            known = catalog.known_content(sha256(content))
+            known = catalog.file_of_content(sha256(content))
     if known is not None:
         return _stored(context, known.id, time_range, speaker)
     if embedding_files.is_saved(path):

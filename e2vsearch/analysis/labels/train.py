@@ -125,7 +125,7 @@ def newest(context: AnalysisContext, name: str | None = None) -> StoredClassifie
     """
     stored = rows.classifiers(context.catalog)
     if not stored:
-        raise NotStored(f"{context.catalog.named} has no classifier yet - train one with: e2vsearch train")
+        raise NotStored(f"{context.catalog.name} has no classifier yet - train one with: e2vsearch train")
     if name is None:
         return max(stored, key=lambda each: each.id)
     for each in stored:

@@ -191,7 +191,7 @@ def _stored(context: AnalysisContext, name: str) -> tuple[stored.StoredMap, stor
 def _unknown(context: AnalysisContext, name: str) -> NotStored:
     names = [each.map.name for each in stored.listing(context.catalog)]
     known = f" (known: {', '.join(names)})" if names else ""
-    return NotStored(f"{context.catalog.named} has no map {name!r}{known} - make it with: {_again(name)}")
+    return NotStored(f"{context.catalog.name} has no map {name!r}{known} - make it with: {_again(name)}")
 
 
 def _again(name: str) -> str:

@@ -1,4 +1,6 @@
-"""A checkpoint and the network it must fill. Knows tensors and their names, nothing of sound.
+"""A checkpoint is read, checked against the network it must fill, and copied without what is not needed.
+
+The copy opens the published shape in 2.0 to 2.8 s, where the checkpoint itself takes 6.0 to 6.5 s (two busy cores).
 
 FunASR starts from random numbers and copies over whatever it finds in the checkpoint under the right name and of the
 right shape; what it does not find stays random, with a line on stdout at most. Here what is not found is an error.
@@ -29,7 +31,7 @@ _FORMAT = "emotion2vec-1"
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The tensors of a checkpoint by name, mapped from the file rather than read where its format allows.
+    """Return the tensors of a checkpoint by name, mapped from the file rather than read where its format allows.
 
     Raises:
         BadWeights: not a PyTorch checkpoint, or a damaged one.
@@ -53,7 +55,7 @@ def read(path: Path) -> dict[str, Any]:
 def matched(
     wanted: Mapping[str, Any], checkpoint: Mapping[str, Any], scope_map: object, excludes: object, path: Path
 ) -> dict[str, Any]:
-    """Each tensor that a vector depends on, as it is in the checkpoint.
+    """Return each tensor that a vector depends on, as it is in the checkpoint.
 
     Args:
         wanted: what `inference_tensors` gives; their shapes count, values they need not have.
@@ -88,7 +90,7 @@ def matched(
 
 
 def check_whole(tensors: Mapping[str, Any], parts: Collection[tuple[int, int]], path: Path) -> None:
-    """See that tensors are as they were saved, which torch does not look at: files rot, and downloads are resumed.
+    """Check that tensors are as they were saved, which torch does not look at: files rot, and downloads are resumed.
 
     Args:
         tensors: as `read` gave them.
@@ -111,14 +113,14 @@ def check_whole(tensors: Mapping[str, Any], parts: Collection[tuple[int, int]], 
 
 
 def checksum(tensor: Any) -> int:
-    """CRC-32 of a tensor's values: 2 GB/s, where SHA-256 takes 0.9 (one core of a Xeon with SHA instructions)."""
+    """Return the CRC-32 of a tensor's values: 2 GB/s, SHA-256 does 0.9 (one core of a Xeon with SHA instructions)."""
     import torch
 
     return zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 def fingerprint(tensors: Iterable[tuple[str, Any]], settings: Mapping[str, Any]) -> str:
-    """SHA-256 over the loaded tensors that vectors depend on, and over settings that no tensor's shape shows.
+    """Return SHA-256 over the tensors that vectors depend on, and over settings that no tensor's shape shows.
 
     The same for any file layout: neither names in the checkpoint, nor copies of an optimizer, nor a decoder count.
     `tensors` are what `inference_tensors` gives, in its order.
@@ -133,7 +135,7 @@ def fingerprint(tensors: Iterable[tuple[str, Any]], settings: Mapping[str, Any])
 
 
 def inference_tensors(network: Any) -> Iterator[tuple[str, Any]]:
-    """Every tensor of a network but its decoder's, by name."""
+    """Yield every tensor of a network but its decoder's, by name."""
     for name, tensor in sorted(network.state_dict().items()):
         if not name.startswith(_DECODER):
             yield name, tensor
@@ -145,14 +147,14 @@ def _scopes(scope_map: object) -> list[tuple[str, str]]:
 
 
 def _listed(given: object) -> list[str]:
-    """A list in config.yaml, which FunASR also takes as text with commas."""
+    """Return a list in config.yaml, which FunASR also takes as text with commas."""
     if isinstance(given, str):
         return given.split(",")
     return [str(part) for part in given] if isinstance(given, list | tuple) else []
 
 
 def _names_in_checkpoint(name: str, scopes: Sequence[tuple[str, str]]) -> list[str]:
-    """Under which names FunASR looks for a tensor of the network."""
+    """Return the names under which FunASR looks for a tensor of the network."""
     return [name, *(source + name.removeprefix(target) for source, target in scopes if name.startswith(target))]
 
 
@@ -187,12 +189,12 @@ _READERS = 2  # threads that read a file and add up its checksums, which is abou
 
 @dataclass(frozen=True, slots=True)
 class Stripped:
-    """Where the copy of one checkpoint is, or will be."""
+    """The place of the copy of one checkpoint."""
 
     path: Path
 
     def read(self, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The tensors that are wanted, mapped, each as it was written; None if there is no such copy."""
+        """Return the tensors that are wanted, mapped, each as it was written; None if there is no such copy."""
         import safetensors
 
         try:
@@ -238,7 +240,7 @@ class Stripped:
 
 
 def find(checkpoint: Path, wanted: Mapping[str, Any], mapping: object) -> Stripped | None:
-    """Where the copy of a checkpoint belongs; None where none can be kept.
+    """Return the place of a checkpoint's copy; None where none can be kept.
 
     Args:
         checkpoint: the file.
@@ -264,7 +266,7 @@ def find(checkpoint: Path, wanted: Mapping[str, Any], mapping: object) -> Stripp
 
 
 def place() -> Path | None:
-    """The folder of copies, by the setting ``weights_cache``; None where it is off."""
+    """Return the folder of copies, by the setting ``weights_cache``; None where it is off."""
     named = settings.load().weights_cache
     if named == OFF:
         return None
@@ -272,7 +274,7 @@ def place() -> Path | None:
 
 
 def described() -> str:
-    """Where copies are kept, and how much of the disk they take."""
+    """Describe where copies are kept, and how much of the disk they take."""
     folder = place()
     if folder is None:
         return "off: checkpoints are read anew at every start"
@@ -284,7 +286,7 @@ def described() -> str:
 
 
 def sums(checkpoint: Path) -> list[tuple[str, int, int]] | None:
-    """Name, size in bytes and CRC-32 of each part of a checkpoint; None where it has none, or is no archive."""
+    """Return name, size in bytes and CRC-32 of each part of a checkpoint; None where it has none, or is no archive."""
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             parts = archive.infolist()

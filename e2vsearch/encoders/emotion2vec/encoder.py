@@ -1,4 +1,4 @@
-"""emotion2vec through FunASR. Knows one network and how to open it, nothing of files, channels or storage.
+"""The emotion2vec encoder: FunASR's network, computed in batches.
 
 The network (data2vec 2.0, audio branch) turns 16 kHz samples into one row every 20 ms; a vector is the mean of its
 rows, not normalised, and the class scores are a linear head's softmax of that mean, exactly as `funasr.AutoModel`
@@ -11,11 +11,11 @@ from __future__ import annotations
 import importlib.util
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,6 @@ from e2vsearch.encoders.batcher import Batcher, embeddings
 from e2vsearch.encoders.emotion2vec import checkpoint as weights
 from e2vsearch.encoders.emotion2vec import model_folder as folders
 from e2vsearch.encoders.emotion2vec.batch_plan import CPU_BUDGET, GPU_BUDGET, plan_batches
-from e2vsearch.encoders.emotion2vec.funasr import threads
 from e2vsearch.encoders.emotion2vec.loader import load
 from e2vsearch.encoders.emotion2vec.network import Network
 from e2vsearch.errors import BadSignal, BadWeights, missing_extra
@@ -70,7 +69,7 @@ class Emotion2vecEncoder(Encoder):
         folder = folders.fetch(name) if published else folders.read(Path(name).resolve())
         self._lock = threading.Lock()  # torch's thread count is changed by one at a time
         self._threads = options.threads
-        module, tokens = _load(folder, options)
+        module, tokens = load(folder, options)
         config, audio = module.cfg, module.modality_encoders["AUDIO"]
         self._kept, labels = _labels(tokens, folder.path)
         if module.proj is None:
@@ -91,7 +90,7 @@ class Emotion2vecEncoder(Encoder):
         with ThreadPoolExecutor(1) as beside:
             hashed = beside.submit(weights.fingerprint, as_they_came, settings)
             del as_they_came
-            with threads(1):  # a second one would spin more than it reorders, and the hash needs its core
+            with _threads(1):  # a second one would spin more than it reorders, and the hash needs its core
                 self._network = Network(module, half=options.precision != "fp32")
             revision = hashed.result()
         del hashed
@@ -126,14 +125,14 @@ class Emotion2vecEncoder(Encoder):
     def _frames(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
 
-        with self._lock, threads(self._threads), torch.inference_mode():
+        with self._lock, _threads(self._threads), torch.inference_mode():
             frames: NDArray[np.float32] = self._network.run([signal])[0].cpu().numpy()
         return frames
 
     def _layers(self, signal: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
 
-        with self._lock, threads(self._threads), torch.inference_mode():
+        with self._lock, _threads(self._threads), torch.inference_mode():
             rows: NDArray[np.float32] = self._network.layers(signal).cpu().numpy()
         return rows
 
@@ -143,11 +142,11 @@ class Emotion2vecEncoder(Encoder):
         return self._threads or int(torch.get_num_threads())
 
     def _alone(self, signals: Sequence[NDArray[np.float32]]) -> list[_Row]:
-        with self._lock, threads(self._threads):
+        with self._lock, _threads(self._threads):
             return self._pooled(signals)
 
     def _pooled(self, signals: Sequence[NDArray[np.float32]]) -> list[_Row]:
-        """Vector ``(dim,)`` and scores ``(labels,)`` of each clip of a batch; no scores without a head."""
+        """Return vector ``(dim,)`` and scores ``(labels,)`` of each clip of a batch; no scores without a head."""
         import torch
 
         with torch.inference_mode():
@@ -157,7 +156,7 @@ class Emotion2vecEncoder(Encoder):
             return list(zip(vectors.cpu().numpy(), [None] * len(vectors) if scores is None else scores, strict=True))
 
     def head(self) -> Head | None:
-        """The rows of the network's ``proj`` layer that are in use."""
+        """Return the rows of the network's ``proj`` layer that are in use."""
         head = self._network.module.proj
         if head is None:
             return None
@@ -168,6 +167,22 @@ class Emotion2vecEncoder(Encoder):
         super()._check(signal)
         if signal.min() == signal.max():
             raise BadSignal("the signal is digital silence, which has a vector like any other but no emotion; skip it")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Have torch compute with `count` threads inside, 0 for what it has been using."""
+    import torch
+
+    before = torch.get_num_threads()
+    if count < 1 or count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _single_threaded(count: int) -> ThreadPoolExecutor:
@@ -202,13 +217,8 @@ def _require_packages() -> None:
             raise missing_extra("the emotion2vec encoder", "emotion2vec")
 
 
-def _load(folder: folders.ModelFolder, options: EncoderOptions) -> tuple[Any, list[str] | None]:
-    """FunASR's network, filled, checked and without its decoder, and the lines of its tokens.txt."""
-    return load(folder, options)
-
-
 def _labels(tokens: list[str] | None, path: Path) -> tuple[list[int], tuple[str, ...]]:
-    """Which outputs of the head count, and their names in English: FunASR drops lines that start with "unuse"."""
+    """Return which outputs of the head count, and their English names: FunASR drops lines that start with "unuse"."""
     kept = [index for index, token in enumerate(tokens or []) if not token.startswith("unuse")]
     names = [_english(tokens[index]) for index in kept] if tokens else []
     if "" in names or len(set(names)) < len(names):
@@ -217,6 +227,6 @@ def _labels(tokens: list[str] | None, path: Path) -> tuple[list[int], tuple[str,
 
 
 def _english(token: str) -> str:
-    """The canonical name of a class: ``生气/angry`` is "angry", ``<unk>`` is "unknown"."""
+    """Return the canonical name of a class: ``生气/angry`` is "angry", ``<unk>`` is "unknown"."""
     name = token.rsplit("/", 1)[-1].strip().lower()
     return "unknown" if name == "<unk>" else name

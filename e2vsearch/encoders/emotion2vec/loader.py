@@ -1,4 +1,4 @@
-"""A model folder as a network that computes. Knows the way from files to tensors in place, nothing of sound.
+"""A model folder becomes a network that computes.
 
 `funasr.AutoModel` reads all of a checkpoint, copies it, and then copies the third of it that is weights into a network
 that was filled with random numbers first: 4.8 GB at its peak for 0.65 GB of weights. Here FunASR's network is made
@@ -12,15 +12,14 @@ from copy import deepcopy
 from typing import Any
 
 from e2vsearch.encoders.base import EncoderOptions
-from e2vsearch.encoders.emotion2vec import checkpoint as cache
 from e2vsearch.encoders.emotion2vec import checkpoint as weights
 from e2vsearch.encoders.emotion2vec import model_folder as folders
-from e2vsearch.encoders.emotion2vec.funasr import Classes, silenced, using_classes
+from e2vsearch.encoders.emotion2vec.funasr import Classes, classes, silenced
 from e2vsearch.errors import BadWeights, EncoderUnavailable, first_line
 
 
 def load(folder: folders.ModelFolder, options: EncoderOptions) -> tuple[Any, list[str] | None]:
-    """FunASR's network, filled, checked and without its decoder, and the lines of its tokens.txt.
+    """Return FunASR's network, filled, checked and without its decoder, and the lines of its tokens.txt.
 
     On a CPU its tensors may lie in a mapped file, which processes share: they are not to be written to.
 
@@ -29,7 +28,8 @@ def load(folder: folders.ModelFolder, options: EncoderOptions) -> tuple[Any, lis
         BadWeights: the folder is not whole, or the checkpoint does not fill the network.
     """
     with silenced():
-        tokens, network = using_classes(lambda found: _made(found, folder))
+        with classes() as found:
+            tokens, network = _made(found, folder)
         device = _device(options.device)
         network.load_state_dict(_tensors(network, folder), strict=True, assign=True)
         homeless = [name for name, tensor in (*network.named_parameters(), *network.named_buffers()) if tensor.is_meta]
@@ -57,7 +57,7 @@ def _device(name: str) -> Any:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise EncoderUnavailable(f"torch knows no device called {name!r}; use cpu, cuda or mps") from error
+        raise EncoderUnavailable(f"torch has no device called {name!r}; use cpu, cuda or mps") from error
     try:
         usable = device.type != "meta" and torch.ones(1, device=device).item() == 1
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # a build without CUDA fails an assertion
@@ -72,7 +72,7 @@ def _unusable(kind: str) -> EncoderUnavailable:
 
 
 def _tokens(found: Classes, folder: folders.ModelFolder) -> list[str] | None:
-    """The lines of tokens.txt, as FunASR's own class reads and judges them; None without a tokenizer."""
+    """Return the lines of tokens.txt, as FunASR's own class reads and judges them; None without a tokenizer."""
     kind = folder.config.get("tokenizer")
     if kind is None:
         return None
@@ -88,7 +88,7 @@ def _tokens(found: Classes, folder: folders.ModelFolder) -> list[str] | None:
 
 
 def _empty(found: Classes, folder: folders.ModelFolder, count: int) -> Any:
-    """The network with `count` classes, its tensors without values: of sizes that config.yaml says."""
+    """Return the network with `count` classes, its tensors without values: of sizes that config.yaml says."""
     import torch
     from torch.overrides import TorchFunctionMode
 
@@ -108,17 +108,17 @@ def _empty(found: Classes, folder: folders.ModelFolder, count: int) -> Any:
 
 
 def _tensors(network: Any, folder: folders.ModelFolder) -> dict[str, Any]:
-    """Every tensor of the network: from the stripped copy, which is made now if there is none."""
+    """Return every tensor of the network: from the stripped copy, which is made now if there is none."""
     wanted = dict(weights.inference_tensors(network))
     mapping = folder.config.get("scope_map"), folder.config.get("excludes")
-    kept = cache.find(folder.checkpoint, wanted, mapping)
+    kept = weights.find(folder.checkpoint, wanted, mapping)
     if kept is not None:
         tensors = kept.read(wanted)
         if tensors is not None:
             return tensors
     checkpoint = weights.read(folder.checkpoint)
     matched = weights.matched(wanted, checkpoint, *mapping, folder.checkpoint)
-    parts = cache.sums(folder.checkpoint)
+    parts = weights.sums(folder.checkpoint)
     if parts is not None:
         weights.check_whole(matched, {(size, crc) for _, size, crc in parts}, folder.checkpoint)
     tensors = {name: source.to(wanted[name].dtype) for name, source in matched.items()}

@@ -1,4 +1,4 @@
-"""A model folder as it is published, and where one comes from. Knows files and hubs, nothing of networks."""
+"""A model folder, as it is published, is read from disk or fetched from a hub."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Hub:
         return Path(download(f"{self.owner}/{name}", local_files_only=cached, **self.arguments))
 
     def answers(self) -> bool:
-        """Whether anything at all comes back from the hub; proxies of the environment are used."""
+        """Return whether anything at all comes back from the hub; proxies of the environment are used."""
         url = next(filter(None, map(os.environ.get, self.endpoint_variables)), self.endpoint)
         request = urllib.request.Request(url if "://" in url else f"https://{url}", method="HEAD")
         try:
@@ -79,7 +79,7 @@ _HUBS = (
 
 
 def fetch(name: str) -> ModelFolder:
-    """The folder of a published model: a cached copy of either hub, without network; else downloaded, ModelScope first.
+    """Return the folder of a published model: cached from either hub, else downloaded, ModelScope first.
 
     Progress of a download goes to stderr.
 
@@ -106,7 +106,7 @@ def fetch(name: str) -> ModelFolder:
 
 
 def cached(name: str) -> ModelFolder | None:
-    """The folder of a published model as either hub's client has it, without network; None if neither has it whole."""
+    """Return the folder of a published model as a hub's client has cached it; None if neither has it whole."""
     with silenced():
         for hub in _HUBS:
             try:
@@ -117,7 +117,7 @@ def cached(name: str) -> ModelFolder | None:
 
 
 def read(path: Path) -> ModelFolder:
-    """The model folder at `path`, its files found but its weights not read yet.
+    """Return the model folder at `path`, its files found but its weights not read yet.
 
     Raises:
         BadWeights: a file is missing or does not say what it should.

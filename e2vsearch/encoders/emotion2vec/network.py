@@ -1,4 +1,4 @@
-"""FunASR's emotion2vec network, run over clips of any lengths at once. Knows tensors, nothing of labels or spaces.
+"""FunASR's emotion2vec network is run over clips of any lengths at once.
 
 Three things make a padded batch give each clip what it gets alone. Samples are normalised before they are padded. The
 positional convolution, which reads 45 frames past a clip's end, is shown zeros there, as alone it would be: as shipped,
@@ -39,7 +39,7 @@ class _Call:
 
 
 class Network:
-    """Runs FunASR's module; as many threads at a time as like.
+    """FunASR's module, run by as many threads at a time as like.
 
     Args:
         module: the network, filled and in eval mode. Its linear layers are changed for good: it belongs to this.
@@ -72,7 +72,7 @@ class Network:
         self.blocks = len(blocks)
         linears = [layer for each in blocks for layer in (each.attn.qkv, each.attn.proj, each.mlp.fc1, each.mlp.fc2)]
         if not self._together:
-            _let_go(module, linears)
+            _copy_unpacked(module, linears)
         dtype = torch.bfloat16 if half else torch.float32
         if self.batched and not self._together:
             run = faster.stem(stem, dtype)
@@ -108,20 +108,20 @@ class Network:
             module.alibi_biases.clear()
 
     def frames_of(self, samples: int) -> int:
-        """How many frames a clip of so many samples has."""
+        """Return how many frames a clip of so many samples has."""
         for kernel, stride in self._convolutions:
             samples = (samples - kernel) // stride + 1
         return samples
 
     def run(self, signals: Sequence[NDArray[np.float32]]) -> list[Any]:
-        """The network's last layer for each signal, tensors ``(frames, dim)`` float32 on its device.
+        """Return the network's last layer for each signal, tensors ``(frames, dim)`` float32 on its device.
 
         To be called under `torch.inference_mode`.
         """
         return self._run(signals, None)
 
     def layers(self, signal: NDArray[np.float32]) -> Any:
-        """The mean over time after each block, a tensor ``(blocks, dim)`` float32; the last is of what `run` gives.
+        """Return the mean over time after each block, ``(blocks, dim)`` float32; the last is of what `run` gives.
 
         To be called under `torch.inference_mode`.
         """
@@ -144,7 +144,7 @@ class Network:
         return [clip[:count].float() for clip, count in zip(out, frames, strict=True)]
 
     def _padded(self, signals: Sequence[NDArray[np.float32]]) -> Any:
-        """All signals as one tensor, each normalised by itself, with zeros after its end."""
+        """Return all signals as one tensor, each normalised by itself, with zeros after its end."""
         import torch
         from torch.nn import functional
 
@@ -174,7 +174,7 @@ class Network:
             means.append(output[0][0, self._extra :].float().mean(dim=0))
 
     def _attention(self, module: Any, block: int, x: Any, padding_mask: Any = None, alibi_bias: Any = None) -> Any:
-        """In the place of FunASR's; masks and biases are the call's own."""
+        """Stand in for FunASR's attention, with the masks and biases of this call."""
         del padding_mask, alibi_bias
         call, row = self._call, min(block, len(self._slopes) - 1)
         if call.bias is None or call.bias[0] != row:
@@ -195,7 +195,7 @@ class Network:
         return out
 
     def _masked(self, call: _Call, bias: Any) -> Any:
-        """A bias with -inf where padding would be attended to, if clips attend together: one for each clip then."""
+        """Return a bias, with -inf for padding if clips attend together: one for each clip then."""
         from torch.nn import functional
 
         if call.valid is None or not self._together:
@@ -209,7 +209,7 @@ class Network:
         return torch.arange(frames, device=self.device)
 
     def _bias(self, frames: int, row: int) -> Any:
-        """What attention loses with distance, ``(1, heads, tokens, tokens)``; extra tokens are near to everything."""
+        """Return the attention bias by distance, ``(1, heads, tokens, tokens)``; 0 for extra tokens."""
         import torch
 
         tokens, kept = frames + self._extra, self._kept
@@ -226,7 +226,7 @@ class Network:
         return bias[:, :, :tokens, :tokens]
 
 
-def _let_go(module: Any, linears: Sequence[Any]) -> None:
+def _copy_unpacked(module: Any, linears: Sequence[Any]) -> None:
     """Copy what will not be packed, 45 MB: one tensor left in the mapped file would keep all of it in memory."""
     import torch
 
@@ -238,7 +238,7 @@ def _let_go(module: Any, linears: Sequence[Any]) -> None:
 
 
 def _half(forward: Callable[[Any], Any], device: str, sources: Any) -> Any:
-    """FunASR's own convolutions in bfloat16, where their weights stay in float32."""
+    """Run FunASR's own convolutions in bfloat16, where their weights stay in float32."""
     import torch
 
     with torch.autocast(device, torch.bfloat16):

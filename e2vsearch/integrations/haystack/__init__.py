@@ -1,12 +1,12 @@
-"""A collection as a Haystack component. Knows Haystack's documents, nothing of how they are found.
+"""A collection as a Haystack component.
 
->>> retriever = E2vsearchRetriever(index="index", top_k=5)  # doctest: +SKIP
->>> retriever.run(query="angry.wav", filters='channel = 1')["documents"]  # doctest: +SKIP
+Example:
+    >>> retriever = E2vsearchRetriever(index="index", top_k=5)  # doctest: +SKIP
+    >>> retriever.run(query="angry.wav", filters='channel = 1')["documents"]  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,8 @@ from e2vsearch.collection import Collection
 from e2vsearch.errors import EncoderError, MissingExtra, QueryError, SettingsError
 from e2vsearch.integrations.documents import describe, metadata
 from e2vsearch.integrations.haystack.filters import to_where
-from e2vsearch.integrations.retriever import Asking, CollectionSource
+from e2vsearch.integrations.retriever import CollectionSource, template
+from e2vsearch.search.query import Reference
 from e2vsearch.types import By
 
 __all__ = ["E2vsearchRetriever", "to_where"]
@@ -32,11 +33,11 @@ __all__ = ["E2vsearchRetriever", "to_where"]
 
 @component
 class E2vsearchRetriever:
-    """Moments of calls that feel like a reference, as documents.
+    """Returns segments of recordings that feel like a reference, as documents.
 
     References are what comes in as ``query`` (a path or ``file://`` URI, ``seg:14``, ``call:2``, ``emotion:angry``,
     ``label:hesitant``), ``query_embedding`` (a vector of the collection's space) and ``audio`` (the bytes of a clip);
-    several of them count as one. Filters and ``top_k`` of a run replace those of the component.
+    several of them count as one.
 
     A pipeline that was written down is read with ``allowed_modules=["e2vsearch.integrations.haystack"]``: since
     version 3 Haystack makes components of other packages only where it is told to.
@@ -48,18 +49,10 @@ class E2vsearchRetriever:
         *,
         collection: Collection | None = None,
         top_k: int = 10,
-        by: By = "call",
+        by: By = "recording",
         filters: str | dict[str, Any] | None = None,
-        text: str | None = None,
-        fuse: Mapping[str, Any] | None = None,
-        exact: bool = False,
         min_score: float | None = None,
-        but_not: Any = (),
-        emotion: str | dict[str, float] | None = None,
-        emotion_min: float | None = None,
-        arc: bool = False,
-        per: dict[str, int] | None = None,
-        explain: bool = False,
+        query_fields: dict[str, Any] | None = None,
         encoder: str | None = None,
         device: str | None = None,
         roots: Sequence[str] | None = None,
@@ -70,50 +63,40 @@ class E2vsearchRetriever:
             index: a collection's folder or database URL; by default what `E2VSEARCH_INDEX` says.
             collection: an open one instead; it stays the caller's to close.
             top_k: how many documents.
-            by: ``call``, each with its best moment, or ``segment``.
+            by: ``recording``, each with its best segment, or ``segment``.
             filters: a filter such as ``agent = "Kim"``, or one in Haystack's own grammar.
-            text: words that must be said in the moment.
-            fuse: side vectors and their weights; those given as arrays cannot be serialised.
-            exact: compare every segment, whatever index there is.
             min_score: documents below are left out.
-            but_not: references that documents should be unlike: a list, or ``{"calm.wav": 0.3}`` with weights.
-            emotion: an emotion or label, or several by weight, as one reference more; it needs no other.
-            emotion_min: the least probability of these emotions in a moment.
-            arc: the query is a course: a call, or stations such as ``neutral,angry``.
-            per: at most so many documents that share a value: ``{"recording": 1, "agent": 2}``.
-            explain: say why, and how rare such likeness is, in each document's content and meta.
-            encoder: what hears references; by default the one the collection was made with.
+            query_fields: all other fields of `Query`, see `e2vsearch.integrations.retriever.template`; those that JSON
+                cannot hold, such as arrays, cannot be serialised.
+            encoder: embeds references; by default the one that the collection was made with.
             device: where it runs.
             roots: folders that paths must be in; None: any.
+
+        Raises:
+            QueryError, TypeError: fields that make no query.
+            SettingsError: both a collection and an index, or a root that is no folder.
         """
         self.index = index
         self.collection = collection
         self.top_k = top_k
         self.by: By = by
         self.filters = filters
-        self.text = text
-        self.fuse = fuse
-        self.exact = exact
         self.min_score = min_score
-        self.but_not = but_not
-        self.emotion = emotion
-        self.emotion_min = emotion_min
-        self.arc = arc
-        self.per = per
-        self.explain = explain
+        self.query_fields = query_fields or {}
         self.encoder = encoder
         self.device = device
         self.roots = roots
+        template(self.query_fields, k=top_k, by=by, where=to_where(filters))
         self._source = CollectionSource(collection, index, encoder=encoder, device=device, roots=roots)
 
     def warm_up(self) -> None:
-        """Open the collection and its encoder. One that cannot be opened is told of when a clip needs it."""
+        """Open the collection and its encoder. The error of one that cannot be opened comes when a clip needs it."""
         collection = self._source.collection
         with contextlib.suppress(EncoderError, MissingExtra):
             collection.encoder()
 
     def to_dict(self) -> dict[str, Any]:
-        """What `from_dict` makes the component of again; an open collection becomes the index it was opened from.
+        """Return what `from_dict` makes the component of; an open collection becomes the index it was opened from.
 
         Raises:
             SettingsError: the index is a URL with a password, which would end up in a pipeline's file.
@@ -123,31 +106,14 @@ class E2vsearchRetriever:
             raise SettingsError(
                 "a pipeline's file would hold the password of its index - leave index out and set E2VSEARCH_INDEX"
             )
-        settings: dict[str, Any] = default_to_dict(
-            self,
-            index=None if index is None else os.fspath(index),
-            top_k=self.top_k,
-            by=self.by,
-            filters=self.filters,
-            text=self.text,
-            fuse=self.fuse,
-            exact=self.exact,
-            min_score=self.min_score,
-            but_not=self.but_not if isinstance(self.but_not, str | Mapping) else list(self.but_not),
-            emotion=self.emotion,
-            emotion_min=self.emotion_min,
-            arc=self.arc,
-            per=self.per,
-            explain=self.explain,
-            encoder=self.encoder,
-            device=self.device,
-            roots=None if self.roots is None else [os.fspath(root) for root in self.roots],
-        )
+        parameters = ("top_k", "by", "filters", "min_score", "query_fields", "encoder", "device", "roots")
+        kept = {name: _serialisable(getattr(self, name)) for name in parameters}
+        settings: dict[str, Any] = default_to_dict(self, index=_serialisable(index), **kept)
         return settings
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> E2vsearchRetriever:
-        """The component that `to_dict` describes."""
+        """Return the component that `to_dict` describes."""
         made: E2vsearchRetriever = default_from_dict(cls, data)
         return made
 
@@ -159,11 +125,9 @@ class E2vsearchRetriever:
         audio: ByteStream | None = None,
         filters: str | dict[str, Any] | None = None,
         top_k: int | None = None,
-        text: str | None = None,
-        but_not: list[str] | None = None,
-        emotion: dict[str, float] | None = None,
+        query_fields: dict[str, Any] | None = None,
     ) -> dict[str, list[Document]]:
-        """The documents for one reference.
+        """Return the documents for one reference.
 
         Args:
             query: a path, a URI or a stored id; never words to look for.
@@ -171,22 +135,20 @@ class E2vsearchRetriever:
             audio: the bytes of an audio file.
             filters: instead of the component's.
             top_k: instead of the component's.
-            text: instead of the component's.
-            but_not: instead of the component's.
-            emotion: instead of the component's.
+            query_fields: instead of the component's fields of these names; the others stay.
 
         Raises:
-            QueryError: no reference, or a query that cannot be answered as asked.
+            QueryError: no reference, or a query that cannot be answered.
             BadFilter: filters that cannot be said in the language of ``--where``.
             AudioError: a path that names no audio.
         """
-        sound = None if audio is None else audio.data
-        given = [each for each in (query, query_embedding, sound) if each is not None]
-        if not given and not (self.emotion or emotion):
-            raise QueryError("nothing to look for: give the retriever a query, a query_embedding, audio or an emotion")
+        changes = {**(query_fields or {}), "k": top_k}
         where = to_where(self.filters if filters is None else filters)
-        asking = Asking.of(self, k=self.top_k, where=where).but(k=top_k, text=text, but_not=but_not, emotion=emotion)
-        found = self._source.ask(given[0] if len(given) == 1 else given or None, asking)
+        full = template(self.query_fields, changes, k=self.top_k, by=self.by, where=where)
+        given = [each for each in (query, query_embedding, audio and audio.data) if each is not None]
+        if not given and not full.emotion:
+            raise QueryError("nothing to look for: give the retriever a query, a query_embedding, audio or an emotion")
+        found = self._source.query(given, full, min_score=self.min_score)
         space = self._source.collection.space
         documents = [
             Document(
@@ -199,23 +161,16 @@ class E2vsearchRetriever:
         ]
         return {"documents": documents}
 
-    @component.output_types(documents=list[Document])
-    async def run_async(
-        self,
-        query: str | None = None,
-        query_embedding: list[float] | None = None,
-        audio: ByteStream | None = None,
-        filters: str | dict[str, Any] | None = None,
-        top_k: int | None = None,
-        text: str | None = None,
-        but_not: list[str] | None = None,
-        emotion: dict[str, float] | None = None,
-    ) -> dict[str, list[Document]]:
-        """`run` in a thread of its own, so that a pipeline's loop goes on."""
-        answered: dict[str, list[Document]] = await asyncio.to_thread(
-            self.run, query, query_embedding, audio, filters, top_k, text, but_not, emotion
-        )
-        return answered
+
+def _serialisable(value: Any) -> Any:
+    """Return a parameter as JSON has it, where it has; references as `template` reads them."""
+    if isinstance(value, Reference):
+        return {"source": _serialisable(value.source), "weight": value.weight}
+    if isinstance(value, Mapping):
+        return {key: _serialisable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_serialisable(each) for each in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _has_password(index: str | os.PathLike[str]) -> bool:

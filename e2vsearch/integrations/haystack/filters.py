@@ -1,4 +1,4 @@
-"""Haystack's filter grammar in the words of ``--where``. Knows both grammars, nothing of what is stored.
+"""Translation of Haystack's filter grammar into the language of ``--where``.
 
 Where the two disagree Haystack's meaning is kept: ``!=`` and ``not in`` hold for what has no value at all. A field is
 named as in a document's ``meta`` (``meta.channel``, ``meta.emotion``), the recording's own metadata as
@@ -21,10 +21,11 @@ _NOTHING, _ANYTHING = "segment is null", "segment is not null"  # every segment 
 
 
 def to_where(filters: str | Mapping[str, Any] | None) -> str | None:
-    """The filter as `Collection.query` takes it; text is one already.
+    """Return the filter as `Collection.query` takes it; text is one already.
 
-    >>> to_where({"field": "meta.agent", "operator": "==", "value": "Kim"})
-    '`agent` = "Kim"'
+    Example:
+        >>> to_where({"field": "meta.agent", "operator": "==", "value": "Kim"})
+        '`agent` = "Kim"'
 
     Raises:
         BadFilter: no filter in Haystack's grammar, or one that ``--where`` cannot say.

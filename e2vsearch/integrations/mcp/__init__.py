@@ -1,7 +1,8 @@
-"""A collection as an MCP server, for agents. `tools` says what can be asked, `results` what comes back, `http` listens.
+"""A collection as an MCP server, for agents: its `tools`, their `results`, and the server over `http`.
 
->>> from e2vsearch.integrations.mcp import make_server  # doctest: +SKIP
->>> make_server(Source(index="index", roots=["clips"])).run()  # doctest: +SKIP
+Example:
+    >>> from e2vsearch.integrations.mcp import make_server  # doctest: +SKIP
+    >>> make_server(CollectionSource(index="index", roots=["clips"])).run()  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The server over HTTP: where it listens, and who may ask. Knows addresses, headers and keys, nothing of tools."""
+"""The MCP server over HTTP: its address, and the key and headers that let a request in."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """Where the server listens, and who may ask it."""
+    """Where the server listens, and the key that lets a request in."""
 
     host: str = "127.0.0.1"
     port: int = 8766  # 0: one that is free
@@ -34,7 +34,7 @@ class HttpOptions:
 
 
 def application(server: MCPServer[Any], options: HttpOptions) -> _App:
-    """The server as an ASGI application. Without a key it answers only this machine, and only under a loopback name.
+    """Return the server as an ASGI application; without a key it answers only this machine, under a loopback name.
 
     A page on the web can point a name of its own to 127.0.0.1 (DNS rebinding), but not change the Host and Origin that
     a browser sends; a key it cannot know, so with one any name will do.
@@ -59,11 +59,11 @@ def application(server: MCPServer[Any], options: HttpOptions) -> _App:
 
 
 def serve(server: MCPServer[Any], options: HttpOptions, listening: Callable[[str], None] = lambda _: None) -> None:
-    """Answer until interrupted.
+    """Answer requests until interrupted.
 
     Args:
         server: what answers.
-        options: where it listens, and who may ask.
+        options: where it listens, and the key.
         listening: called with its URL once it accepts connections.
 
     Raises:

@@ -8,17 +8,12 @@ from fastapi import APIRouter, Request, Response
 
 from e2vsearch.analysis.labels.types import LabelReport
 from e2vsearch.server.responses import json_response, returns
+from e2vsearch.server.results import Classification, Labels, MapPoints, Maps, MapView, Removed
 from e2vsearch.server.schemas import (
-    Classification,
     ClassifyRequest,
     LabelPath,
     LabelRequest,
-    Labels,
     MapPath,
-    MapPoints,
-    Maps,
-    MapView,
-    Removed,
     SegmentsQuery,
     UploadedClassify,
     fields_of,

@@ -8,14 +8,13 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from e2vsearch.errors import QueryError
-from e2vsearch.search.compare import emotion_of
+from e2vsearch.pipeline import emotion_of
 from e2vsearch.search.query import AudioQuery
 from e2vsearch.search.result import QueryResult
 from e2vsearch.server.responses import json_response, returns
+from e2vsearch.server.results import Embedding, EmbeddingSegment
 from e2vsearch.server.schemas import (
     CompareRequest,
-    Embedding,
-    EmbeddingSegment,
     EmbedRequest,
     NoFields,
     QueryRequest,
@@ -95,7 +94,7 @@ def router(state: ServerState) -> APIRouter:
         """
 
         def work() -> Comparison:
-            return state.compare((body.a, state.embedded(body.a)), (body.b, state.embedded(body.b)))
+            return state.compare(*((name, state.resolve_audio(name)) for name in (body.a, body.b)))
 
         return json_response(Comparison, await state.embed(request, work))
 
@@ -111,7 +110,7 @@ def router(state: ServerState) -> APIRouter:
             fields_of(NoFields, form.fields)
 
             def work() -> Comparison:
-                return state.compare(embed_uploaded(form.files["a"]), embed_uploaded(form.files["b"]))
+                return state.compare(*((clip.name, clip.path) for clip in (form.files["a"], form.files["b"])))
 
             return json_response(Comparison, await ticket.run(work, disconnection(request)))
 

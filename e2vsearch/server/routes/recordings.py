@@ -7,17 +7,8 @@ from fastapi import APIRouter, Request, Response
 from e2vsearch.catalog import recordings
 from e2vsearch.catalog.filters import FIELDS, LABEL_FIELDS, RECORDING_FIELDS
 from e2vsearch.server.responses import json_response, returns
-from e2vsearch.server.schemas import (
-    AfterQuery,
-    Filters,
-    LimitQuery,
-    RecordingPage,
-    RecordingPath,
-    RecordingSegments,
-    SegmentPath,
-    SegmentRecording,
-    WhereQuery,
-)
+from e2vsearch.server.results import Filters, RecordingPage, RecordingSegments, SegmentRecording
+from e2vsearch.server.schemas import AfterQuery, LimitQuery, RecordingPath, SegmentPath, WhereQuery
 from e2vsearch.server.state import ServerState
 from e2vsearch.types import Status, number_of
 

@@ -19,11 +19,27 @@ from e2vsearch.vectors.exact import Float32s, Ints
 from e2vsearch.vectors.faiss import ivf, publish, storage
 from e2vsearch.vectors.faiss.ivf import Ivf, faiss_module, limit_threads
 from e2vsearch.vectors.faiss.ivf_writer import fill
-from e2vsearch.vectors.faiss.nprobe import Trial, Tuned, most_candidates, tune
+from e2vsearch.vectors.faiss.nprobe import Trial, Tuned, TuningData, most_candidates, tune
 from e2vsearch.vectors.faiss.storage import FileSum, Generation, Manifest, Trained
 from e2vsearch.vectors.recall import held_out
 
 _GPU_KIND = "ivf-flat"  # what is cloned: FAISS's GPU code has no RaBitQ codes, and its memory holds 4 KiB a vector
+
+MIN_ROWS = 1000  # fewer leave too little to train on beside the vectors held out, and are compared in a millisecond
+
+RICHER = {"ivf-rabitq": "ivf-flat", "ivf-flat": "flat"}  # what to try where a target is missed
+
+GROWN = 4  # times as many segments as lists were trained on: as many again would be due, by `lists_for`
+
+DROPPED = 0.02  # recall that lists lost, at what was enough when they were trained, for which they are trained anew
+
+_CROWDED = 2.0  # times the imbalance that they had then, for which they are as well
+
+_TRAIN_PER_LIST = 64  # FAISS warns below 39; 1 M x 1024-d then trains on 1 GiB, which is all that a build holds
+
+_MIN_PER_LIST = 39
+
+_SPAN_ROWS = 16_384  # gathered from the map at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,130 +69,8 @@ class BuildTarget:
         return cls(kind, target)
 
 
-def build(
-    folder: Path,
-    source: VectorSource,
-    options: IndexOptions,
-    goal: BuildTarget,
-    queries: Float32s,
-    before: Before | None,
-    progress: Progress,
-    wait_s: float,
-) -> Manifest:
-    """Build a new generation of all segments, and point to it.
-
-    Args:
-        folder: of the index.
-        source: of the vectors.
-        options: seed and how many to keep.
-        goal: kind and recall.
-        queries: ``(q, dim)`` the last queries.
-        before: lists of an earlier generation, used again where they still suit.
-        progress: called with ``(stage, done, total)``.
-        wait_s: how long to wait for another builder.
-
-    Raises:
-        GenerationBusy: another process is building.
-        GenerationError: the folder cannot be written, or a GPU is requested and there is none.
-    """
-    if goal.kind == "gpu":
-        ivf.require_gpu()
-    with publish.building(folder, wait_s) as aside:
-        with source.snapshot() as snapshot:
-            n = publish.copy(snapshot, aside, source.dim, lambda done, of: progress("read", done, of))
-            watermark = snapshot.watermark
-        fitted = _fitted(goal, n, source.dim, aside, options, queries, before, progress)
-
-        def describe(files: dict[str, FileSum], built_at: str) -> Manifest:
-            return Manifest(
-                format=storage.FORMAT,
-                e2vsearch=__version__,
-                faiss=None if fitted.nlist is None else str(ivf.faiss_module().__version__),
-                kind=fitted.kind,
-                requested_kind=goal.kind,
-                dim=source.dim,
-                n=n,
-                watermark=watermark,
-                collection_id=source.collection_id,
-                space_id=source.space_id,
-                nlist=fitted.nlist,
-                trained=fitted.trained,
-                tuned=fitted.tuned,
-                seed=options.seed,
-                built_at=built_at,
-                note=fitted.note,
-                files=files,
-            )
-
-        progress("write", 0, 1)
-        published = publish.publish(aside, options.keep, describe)
-        progress("write", 1, 1)
-    return published
-
-
-def _fitted(
-    goal: BuildTarget,
-    n: int,
-    dim: int,
-    aside: Path,
-    options: IndexOptions,
-    queries: Float32s,
-    before: Before | None,
-    progress: Progress,
-) -> Fitted:
-    kind: str = goal.kind
-    if kind == "auto":
-        kind = "flat" if n <= options.exact_below else "ivf-rabitq"
-    elif kind == "gpu":
-        kind = _GPU_KIND
-    if kind == "flat":
-        return Fitted.flat(goal.recall)
-    vectors, ids = publish.copied(aside, n, dim)
-    path = aside / storage.IVF
-    return fit(kind, vectors, ids, path, goal.recall, options.seed, progress, queries, before)
-
-
-def lists_of(base: Generation | None) -> Before | None:
-    """Return a generation's lists, for the next one."""
-    if base is None or base.ivf is None or base.manifest.trained is None:
-        return None
-    return Before(base.ivf.centroids(), base.manifest.trained)
-
-
-def tune_generation(root: Path, base: Generation, target: float, queries: Float32s, progress: Progress) -> Tuned:
-    """Tune a generation as it is, and point to the settings; requires the build lock.
-
-    Raises:
-        GenerationError: it does not reach the target at any setting.
-    """
-    kind, seed = base.manifest.kind, base.manifest.seed
-    if base.ivf is None:
-        tuned = Tuned.exact(target)
-    else:
-        tuned = retuned(base.ivf, kind, base.vectors, base.ids, target, seed, queries, progress)
-    publish.retune(root, base.pointer, tuned)
-    return tuned
-
-
-MIN_ROWS = 1000  # fewer leave too little to train on beside the vectors held out, and are compared in a millisecond
-
-RICHER = {"ivf-rabitq": "ivf-flat", "ivf-flat": "flat"}  # what to try where a target is missed
-
-GROWN = 4  # times as many segments as lists were trained on: as many again would be due, by `lists_for`
-
-DROPPED = 0.02  # recall that lists lost, at what was enough when they were trained, for which they are trained anew
-
-_CROWDED = 2.0  # times the imbalance that they had then, for which they are as well
-
-_TRAIN_PER_LIST = 64  # FAISS warns below 39; 1 M x 1024-d then trains on 1 GiB, which is all that a build holds
-
-_MIN_PER_LIST = 39
-
-_SPAN_ROWS = 16_384  # gathered from the map at a time
-
-
 @dataclass(frozen=True, slots=True)
-class Before:
+class EarlierLists:
     """Lists of an earlier generation."""
 
     centroids: Float32s  # (nlist, dim)
@@ -211,119 +105,161 @@ def lists_for(n: int) -> int:
     return nlist
 
 
-def fit(
-    kind: str,
-    vectors: Float32s,
-    ids: Ints,
-    path: Path,
-    target: float,
-    seed: int,
+def build(
+    folder: Path,
+    source: VectorSource,
+    options: IndexOptions,
+    goal: BuildTarget,
+    queries: Float32s,
+    earlier: EarlierLists | None,
     progress: Progress,
-    queries: Float32s | None = None,
-    before: Before | None = None,
-) -> Fitted:
-    """Train, fill and tune an index over `vectors` in a file, unless exact search turns out to be the index.
+    wait_s: float,
+) -> Manifest:
+    """Build a new generation of all segments, and point to it.
 
-    Where a kind cannot reach the target at any nprobe, the next richer one is taken; the note says so.
+    Args:
+        folder: of the index.
+        source: of the vectors.
+        options: seed and how many to keep.
+        goal: kind and recall.
+        queries: ``(q, dim)`` the last queries.
+        earlier: lists of an earlier generation, used again where they still suit.
+        progress: called with ``(stage, done, total)``.
+        wait_s: how long to wait for another builder.
+
+    Raises:
+        GenerationBusy: another process is building.
+        GenerationError: the folder cannot be written, or a GPU is requested and there is none.
+    """
+    if goal.kind == "gpu":
+        ivf.require_gpu()
+    with publish.building(folder, wait_s) as aside:
+        with source.snapshot() as snapshot:
+            n = publish.copy(snapshot, aside, source.dim, lambda done, of: progress("read", done, of))
+            watermark = snapshot.watermark
+        kind = {"auto": "flat" if n <= options.exact_below else "ivf-rabitq", "gpu": _GPU_KIND}.get(
+            goal.kind, goal.kind
+        )
+        if kind == "flat":
+            fitted = Fitted.flat(goal.recall)
+        else:
+            data = TuningData(*publish.copied(aside, n, source.dim), queries, goal.recall, options.seed, progress)
+            fitted = fit(kind, data, aside / storage.IVF, earlier)
+
+        def describe(files: dict[str, FileSum], built_at: str) -> Manifest:
+            return Manifest(
+                format=storage.FORMAT,
+                e2vsearch=__version__,
+                faiss=None if fitted.nlist is None else str(ivf.faiss_module().__version__),
+                kind=fitted.kind,
+                requested_kind=goal.kind,
+                dim=source.dim,
+                n=n,
+                watermark=watermark,
+                collection_id=source.collection_id,
+                space_id=source.space_id,
+                nlist=fitted.nlist,
+                trained=fitted.trained,
+                tuned=fitted.tuned,
+                seed=options.seed,
+                built_at=built_at,
+                note=fitted.note,
+                files=files,
+            )
+
+        progress("write", 0, 1)
+        published = publish.publish(aside, options.keep, describe)
+        progress("write", 1, 1)
+    return published
+
+
+def lists_of(base: Generation | None) -> EarlierLists | None:
+    """Return a generation's lists, for the next one."""
+    if base is None or base.ivf is None or base.manifest.trained is None:
+        return None
+    return EarlierLists(base.ivf.centroids(), base.manifest.trained)
+
+
+def fit(kind: str, data: TuningData, path: Path, earlier: EarlierLists | None = None) -> Fitted:
+    """Train, fill and tune an index in a file, unless exact search turns out to be the index.
+
+    Where a kind cannot reach the target at any nprobe, the next richer one is taken; the note says so. Only a training
+    sample is held in memory.
 
     Args:
         kind: ``ivf-rabitq`` or ``ivf-flat``.
-        vectors: ``(n, dim)`` unit rows, usually mapped; only a training sample is held in memory.
-        ids: ``(n,)`` of the rows.
+        data: rows and target.
         path: the file to write.
-        target: recall to reach.
-        seed: of everything random.
-        progress: called with ``(stage, done, total)``.
-        queries: ``(q, dim)`` the last real queries, to be tuned on as well.
-        before: lists to be used again where they still suit.
+        earlier: lists to be used again where they still suit.
 
     Raises:
         OSError: the file cannot be written.
     """
-    n = len(vectors)
+    n, target = len(data.vectors), data.target
     if n < MIN_ROWS:
         return Fitted.flat(target, f"{kind} needs {MIN_ROWS} segments to be tuned on, {n} are compared exactly")
-    if before is not None and before.suits(n):
-        fitted = _refilled(kind, vectors, ids, path, target, seed, progress, queries, before)
+    if earlier is not None and earlier.suits(n):
+        fitted = _refilled(kind, data, path, earlier)
         if fitted is not None:
             return fitted
     nlist = lists_for(n)
-    chosen = _training_rows(ids, nlist, seed)
-    sample = _gathered(vectors, chosen)
-    progress("train", 0, nlist)
-    centroids = _centroids(sample, nlist, seed)
-    progress("train", nlist, nlist)
-    del sample
-    tried: list[str] = []
+    chosen = _training_rows(data.ids, nlist, data.seed)
+    data.progress("train", 0, nlist)
+    centroids = _centroids(_gathered(data.vectors, chosen), nlist, data.seed)
+    data.progress("train", nlist, nlist)
+    missed: list[str] = []
     while kind != "flat":
-        ivf = _filled(kind, vectors, centroids, seed, path, progress)
-        tuned = tune(ivf, kind, vectors, ids, target, seed, queries, progress)
+        ivf = _filled(kind, data, centroids, path)
+        tuned = tune(ivf, kind, data)
         if tuned is not None:
             trained = Trained(n, len(chosen), _now(), kind, tuned.tunings[0], round(ivf.imbalance, 3))
-            return Fitted(kind, nlist, trained, tuned, _missed(tried, target))
-        tried.append(kind)
+            return Fitted(kind, nlist, trained, tuned, _note(missed, target))
+        missed.append(kind)
         kind = RICHER[kind]
     path.unlink()
-    return Fitted.flat(target, _missed(tried, target))
+    return Fitted.flat(target, _note(missed, target))
 
 
-def _refilled(
-    kind: str,
-    vectors: Float32s,
-    ids: Ints,
-    path: Path,
-    target: float,
-    seed: int,
-    progress: Progress,
-    queries: Float32s | None,
-    before: Before,
-) -> Fitted | None:
-    """Fit as `fit` with lists of before, in the time that filling takes; None where they no longer suit."""
-    trained, nlist = before.trained, len(before.centroids)
-    ivf = _filled(kind, vectors, before.centroids, seed, path, progress)
-    if ivf.imbalance > _CROWDED * trained.imbalance:
-        return None
-    if kind == trained.kind:
-        rows = held_out(ids, seed)[0]
-        then = trained.tuning
-        now = Trial(ivf, vectors, vectors[rows], rows, then.k).recall(then.k, then.nprobe, most_candidates(kind))
-        if now.recall < then.recall_stored - DROPPED:
-            return None
-    tuned = tune(ivf, kind, vectors, ids, target, seed, queries, progress)
-    if tuned is None:
-        return None
-    return Fitted(kind, nlist, trained, tuned, "")
-
-
-def _filled(kind: str, vectors: Float32s, centroids: Float32s, seed: int, path: Path, progress: Progress) -> Ivf:
-    """Write the index of all rows, and return it as it will be read."""
-    fill(kind, vectors, centroids, seed, path, progress)
-    n, dim = vectors.shape
-    return Ivf.read(path, n, dim, len(centroids))
-
-
-def retuned(
-    ivf: Ivf,
-    kind: str,
-    vectors: Float32s,
-    ids: Ints,
-    target: float,
-    seed: int,
-    queries: Float32s | None,
-    progress: Progress,
-) -> Tuned:
-    """Return another setting for an index as it is.
+def tune_generation(root: Path, base: Generation, target: float, queries: Float32s, progress: Progress) -> Tuned:
+    """Tune a generation as it is, and point to the settings; requires the build lock.
 
     Raises:
-        GenerationError: it cannot reach the target at any nprobe.
+        GenerationError: it does not reach the target at any nprobe.
     """
-    tuned = tune(ivf, kind, vectors, ids, target, seed, queries, progress)
+    tuned: Tuned | None = Tuned.exact(target)
+    kind = base.manifest.kind
+    if base.ivf is not None:
+        tuned = tune(base.ivf, kind, TuningData(base.vectors, base.ids, queries, target, base.manifest.seed, progress))
     if tuned is None:
         raise GenerationError(
             f"{kind} does not reach recall {target:g} here at any nprobe: e2vsearch index build --recall {target:g} "
             "takes a richer kind"
         )
+    publish.retune(root, base.pointer, tuned)
     return tuned
+
+
+def _refilled(kind: str, data: TuningData, path: Path, earlier: EarlierLists) -> Fitted | None:
+    """Fit as `fit` with earlier lists, in the time that filling takes; None where they no longer suit."""
+    trained, vectors = earlier.trained, data.vectors
+    ivf = _filled(kind, data, earlier.centroids, path)
+    if ivf.imbalance > _CROWDED * trained.imbalance:
+        return None
+    if kind == trained.kind:
+        rows = held_out(data.ids, data.seed)[0]
+        then = trained.tuning
+        now = Trial(ivf, vectors, vectors[rows], rows, then.k).recall(then.k, then.nprobe, most_candidates(kind))
+        if now.recall < then.recall_stored - DROPPED:
+            return None
+    tuned = tune(ivf, kind, data)
+    return None if tuned is None else Fitted(kind, len(earlier.centroids), trained, tuned, "")
+
+
+def _filled(kind: str, data: TuningData, centroids: Float32s, path: Path) -> Ivf:
+    """Write the index of all rows, and return it as it will be read."""
+    fill(kind, data.vectors, centroids, data.seed, path, data.progress)
+    n, dim = data.vectors.shape
+    return Ivf.read(path, n, dim, len(centroids))
 
 
 def _training_rows(ids: Ints, nlist: int, seed: int) -> Ints:
@@ -355,8 +291,8 @@ def _centroids(sample: Float32s, nlist: int, seed: int) -> Float32s:
     return np.asarray(kmeans.centroids, np.float32)
 
 
-def _missed(tried: list[str], target: float) -> str:
-    return f"{' and '.join(tried)} did not reach recall {target:g} at any nprobe" if tried else ""
+def _note(missed: list[str], target: float) -> str:
+    return f"{' and '.join(missed)} did not reach recall {target:g} at any nprobe" if missed else ""
 
 
 def _now() -> str:

@@ -43,7 +43,7 @@ class RowMask:
         return np.packbits(self.mask, bitorder="little")
 
 
-Left = tuple[RowMask | None, RowMask | None]
+MaskPair = tuple[RowMask | None, RowMask | None]
 """Rows left of a base and of the tail; None for all."""
 
 
@@ -60,16 +60,16 @@ class RowMasks:
         """
         self._ids, self._tail = ids, tail
         self._alive = None if alive is None else RowMask(alive)
-        self._known: dict[int, tuple[Ints, Left]] = {}  # by the array's identity, which lasts as long as the array
+        self._known: dict[int, tuple[Ints, MaskPair]] = {}  # by the array's identity, which lasts as long as the array
 
-    def left(self, allowed: Ints | None, excluded: Ints | None) -> Left:
+    def left(self, allowed: Ints | None, excluded: Ints | None) -> MaskPair:
         """Return the rows that may be returned.
 
         Args:
             allowed: ids that may be; all when None. The rows of an array that cannot be written to are kept.
             excluded: ids that may not, where there are any.
         """
-        left: Left = (self._alive, None)
+        left: MaskPair = (self._alive, None)
         if allowed is not None:
             left = self._of(allowed)
         if excluded is None or not excluded.size:
@@ -77,7 +77,7 @@ class RowMasks:
         base, tail = left
         return _without(self._ids, base, excluded), _without(self._tail, tail, excluded)
 
-    def _of(self, allowed: Ints) -> Left:
+    def _of(self, allowed: Ints) -> MaskPair:
         _, left = self._known.get(id(allowed), (None, None))
         if left is None:
             mask = _are_in(self._ids, allowed)

@@ -22,8 +22,6 @@ from e2vsearch.vectors.engine import Progress
 from e2vsearch.vectors.exact import Float32s, Ints
 from e2vsearch.vectors.faiss.ivf import faiss_module, limit_threads
 
-_PART_ROWS = 16_384  # 64 MiB of 1024-d
-
 _CENTROID_BYTES = 2 << 20  # so few are all compared in the time that their codes would take
 
 _CENTROID_BITS = 4  # of a query, for the centroids: 0.11 ms where 8 take 0.14, and the same lists
@@ -33,7 +31,15 @@ _CODED_FACTOR = 4.0  # stored with the index, for searches that choose no lists 
 _ID_BYTES = _LENGTH_BYTES = 8
 
 
-def fill(kind: str, vectors: Float32s, centroids: Float32s, seed: int, path: Path, progress: Progress) -> None:
+def fill(
+    kind: str,
+    vectors: Float32s,
+    centroids: Float32s,
+    seed: int,
+    path: Path,
+    progress: Progress,
+    part_rows: int = 16_384,  # 64 MiB of 1024-d
+) -> None:
     """Write an index of all rows; neither atomic nor synced, which is the caller's part.
 
     Args:
@@ -43,6 +49,7 @@ def fill(kind: str, vectors: Float32s, centroids: Float32s, seed: int, path: Pat
         seed: of the rotation.
         path: the file; one that is there is replaced, and processes that have it mapped keep it.
         progress: called with ``("assign", done, total)``, then ``("add", done, total)``.
+        part_rows: rows in memory at a time.
 
     Raises:
         GenerationError: this FAISS has another file layout.
@@ -53,9 +60,9 @@ def fill(kind: str, vectors: Float32s, centroids: Float32s, seed: int, path: Pat
 
     def parts(stage: str) -> Iterator[tuple[slice, Float32s]]:
         n = len(vectors)
-        for start in range(0, n, _PART_ROWS):
+        for start in range(0, n, part_rows):
             progress(stage, start, n)
-            rows = np.array(vectors[start : start + _PART_ROWS])
+            rows = np.array(vectors[start : start + part_rows])
             drop_page_cache(vectors)
             yield slice(start, start + len(rows)), rows if rotation is None else rotation.apply(rows)
         progress(stage, n, n)

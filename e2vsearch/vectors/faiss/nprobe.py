@@ -95,8 +95,8 @@ class RecallModel:
     def lists_for(self, rows: Float64s) -> Float64s:
         """Return the lists that so many nearest rows take: on lines of logarithms, beyond the last in proportion."""
         depths, lists = np.log(np.array(self.points, np.float64)).T
-        wanted = np.log(rows)
-        found: Float64s = np.exp(np.interp(wanted, depths, lists) + np.maximum(wanted - depths[-1], 0))
+        depth = np.log(rows)
+        found: Float64s = np.exp(np.interp(depth, depths, lists) + np.maximum(depth - depths[-1], 0))
         return found
 
 
@@ -143,6 +143,18 @@ class Tuned:
         if model is not None:
             model = RecallModel(tuple((int(rows), int(lists)) for rows, lists in model["points"]))
         return cls(**{**fields, "tunings": tunings, "model": model})
+
+
+@dataclass(frozen=True, slots=True)
+class TuningData:
+    """The rows of an index, its target recall, and what that is measured on."""
+
+    vectors: Float32s  # (n, dim) unit rows, usually mapped
+    ids: Ints  # (n,) of the rows
+    queries: Float32s  # (q, dim) the last real queries, unit rows; fewer than 32 are left aside
+    target: float  # recall to reach
+    seed: int  # of everything random, such as the choice of held-out vectors
+    progress: Progress  # called with (stage, done, total)
 
 
 class Trial:
@@ -226,36 +238,17 @@ def measure_recall(
     return recall, real.recall(tuning.k, tuning.nprobe, tuning.k_factor).recall
 
 
-def tune(
-    ivf: Ivf,
-    kind: str,
-    vectors: Float32s,
-    ids: Ints,
-    target: float,
-    seed: int,
-    queries: Float32s | None,
-    progress: Progress,
-) -> Tuned | None:
-    """Return the cheapest setting that reaches the target, for each k that can be proven; None if the first cannot.
-
-    Args:
-        ivf: the index.
-        kind: of it.
-        vectors: ``(n, dim)`` unit rows, usually mapped.
-        ids: ``(n,)`` of the rows.
-        target: recall to reach.
-        seed: of the choice of held-out vectors.
-        queries: ``(q, dim)`` the last real queries, unit rows; fewer than 32 are left aside.
-        progress: called with ``("tune", done, total)``.
-    """
+def tune(ivf: Ivf, kind: str, data: TuningData) -> Tuned | None:
+    """Return the cheapest setting that reaches the target, for each k that can be proven; None if the first cannot."""
+    vectors, target = data.vectors, data.target
     ks = [k for k, _ in PROVEN if 10 * k <= len(vectors)]
-    stored = [Trial(ivf, vectors, vectors[rows], rows, ks[-1]) for rows in held_out(ids, seed)]
+    stored = [Trial(ivf, vectors, vectors[rows], rows, ks[-1]) for rows in held_out(data.ids, data.seed)]
     real = None
-    if queries is not None and len(queries) >= MIN_QUERIES:
-        real = Trial(ivf, vectors, queries, None, ks[-1], margin=False)
+    if len(data.queries) >= MIN_QUERIES:
+        real = Trial(ivf, vectors, data.queries, None, ks[-1], margin=False)
     tunings: list[Tuning] = []
     for done, k in enumerate(ks):
-        progress("tune", done, len(ks))
+        data.progress("tune", done, len(ks))
         factors = [factor for factor in _FACTORS[kind] if factor * k <= max(_MOST_CANDIDATES, k)]
         chosen = _cheapest(stored, k, factors, target, ivf.nlist)
         if chosen is None:
@@ -276,7 +269,7 @@ def tune(
                 sample_queries=0 if real is None else real.neighbours.sample(k),
             )
         )
-    progress("tune", len(ks), len(ks))
+    data.progress("tune", len(ks), len(ks))
     if not tunings:
         return None
     first = tunings[0]
