@@ -116,7 +116,7 @@ def _probe(vectors: NDArray[np.float32], labels: Labels, groups: Labels | None, 
         return None
 
 
-def _scaled(vectors: Floats) -> Floats:
+def _scaled(vectors: Float64s) -> Float64s:
     spread = vectors.std(axis=0)
     scaled: Float64s = (vectors - vectors.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0)
     return scaled

@@ -168,7 +168,6 @@ def _unknown(catalog: CatalogReader, name: str) -> NotStored:
 
 
 _SET_SCORES = update(SegmentRow).where(SegmentRow.id == bindparam("number"))
-
 _TIMES = select(SegmentRow.id, SegmentRow.start_s, SegmentRow.end_s, SegmentRow.level_db)
 
 

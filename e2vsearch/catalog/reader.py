@@ -50,7 +50,6 @@ _SOME: BindParameter[Any] = bindparam("numbers", expanding=True)
 
 # made once, since every query runs them: see `changes`
 _RECORDINGS = select(RecordingRow.__table__).order_by(RecordingRow.id)
-
 _SEGMENTS = select(SegmentRow.__table__).order_by(SegmentRow.id)
 
 _METADATA = (
@@ -88,12 +87,10 @@ class _Paged:
 
 
 _ByNumber = dict[int, dict[str, Any]]
-
 _Related = Callable[[Connection, Sequence[int]], _ByNumber]
 """Columns of other tables for some rows, by number."""
 
 _RECORDING_PAGES = _Paged.of(_RECORDINGS, RecordingRow.id)
-
 _SEGMENT_PAGES = _Paged.of(_SEGMENTS, SegmentRow.id)
 
 
@@ -301,7 +298,6 @@ def _annotations(connection: Connection, segments: Sequence[int]) -> _ByNumber:
 
 
 _MOST_IDS = 4_000_000  # in all cached arrays: 32 MB
-
 _ENTRY_IDS = 100  # what an entry without ids counts
 
 

@@ -160,14 +160,12 @@ def classify(
         {"classifier": done.classifier, "version": done.version, "label": each, "segments": count}
         for each, count in done.labels.items()
     ]
-    columns = {"label": "label", "segments": "segments>"}
-    table = [{"label": row["label"], "segments": f"{row['segments']:,}"} for row in rows]
-    write(rows, format_=format_, output=output, columns=columns, table=table, whole=asdict(result))
-    skipped = f", {result.skipped:,} judged before" if result.skipped else ""
-    note(
-        f"{result.classifier} version {result.version} looked at {result.scored:,} segments in "
-        f"{result.seconds:.1f} s{skipped}: {result.stored:,} surely enough (--min-score {min_score:g})",
-        quiet=quiet,
+    table = [{**row, "segments": f"{row['segments']:,}"} for row in rows]
+    results.write(rows, {"label": "label", "segments": "segments>"}, table=table, whole=asdict(done))
+    skipped = f", {done.skipped:,} classified before" if done.skipped else ""
+    results.note(
+        f"{done.classifier} version {done.version} classified {done.scored:,} segments in {done.seconds:.1f} s"
+        f"{skipped}: {done.stored:,} with a probability of {min_score:g} or more (--min-score)"
     )
 
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 
 _SHORTEST_PART_S = 1.0  # after the last 30 s of a file; a shorter rest is left out
-
 ProgressCallback = Callable[[Progress], None]
 """Called after every file."""
 

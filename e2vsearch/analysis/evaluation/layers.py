@@ -42,9 +42,7 @@ Folds = NDArray[np.int64]
 Projections = Callable[[Vectors], Mapping[str, Projection]]
 """``(n, dim)`` of a block → projections by name, made for these."""
 Measure = Callable[[Vectors, Vectors | None], Figures]
-
 LOG_POSTERIORS, HEAD, ADAPTED = "log-posteriors", "head", "adapted"
-
 FOLDS = 5
 """Of clips, for heads that are fitted."""
 

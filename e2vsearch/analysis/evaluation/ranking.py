@@ -16,7 +16,6 @@ DEPTHS = (1, 5, 10)
 """Of precision; the leak is read at the last."""
 
 _CELLS = 2_000_000  # query-item pairs at a time: about 100 MB with all intermediate arrays
-
 Codes = NDArray[np.int32]
 """``(n,)``: items with equal numbers are of one group."""
 

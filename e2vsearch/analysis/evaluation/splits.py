@@ -67,18 +67,18 @@ def one_mood_per_voice(emotions: Labels, speakers: Labels, seed: int) -> Items:
         TooFewExamples: fewer than `LEAST_VOICES` voices, or fewer than two emotions.
     """
     rng = np.random.default_rng(seed)
-    voices, moods = np.unique(speakers[known(speakers)]), np.unique(emotions)
-    if voices.size < LEAST_VOICES or moods.size < 2:
-        raise TooFewExamples(f"{LEAST_VOICES} voices and two emotions are needed, not {voices.size} and {moods.size}")
-    drawn = rng.permutation(moods)[: voices.size // 2]
-    shows = {voice: drawn[np.isin(drawn, emotions[speakers == voice])] for voice in rng.permutation(voices).tolist()}
+    names, labels = np.unique(speakers[known(speakers)]), np.unique(emotions)
+    if names.size < LEAST_VOICES or labels.size < 2:
+        raise TooFewExamples(f"{LEAST_VOICES} voices and two emotions are needed, not {names.size} and {labels.size}")
+    drawn = rng.permutation(labels)[: names.size // 2]
+    shows = {name: drawn[np.isin(drawn, emotions[speakers == name])] for name in rng.permutation(names).tolist()}
     held = dict.fromkeys(drawn.tolist(), 0)
     kept = np.zeros(len(emotions), bool)
-    for voice, shown in sorted(shows.items(), key=lambda each: len(each[1])):
+    for name, shown in sorted(shows.items(), key=lambda each: len(each[1])):
         if shown.size:
-            mood = min(rng.permutation(shown).tolist(), key=lambda each: held[each])
-            held[mood] += 1
-            kept |= (speakers == voice) & (emotions == mood)
+            emotion = min(rng.permutation(shown).tolist(), key=lambda each: held[each])
+            held[emotion] += 1
+            kept |= (speakers == name) & (emotions == emotion)
     return np.flatnonzero(kept)
 
 
@@ -122,18 +122,18 @@ def composed_calls(emotions: Labels, speakers: Labels, seed: int) -> ComposedCal
     """
     rng = np.random.default_rng(seed)
     items: list[Items] = []
-    moods: list[object] = []
-    voices: list[object] = []
-    for voice in np.unique(speakers[known(speakers)]).tolist():
-        for mood, clips in _calls_of(np.flatnonzero(speakers == voice), emotions, rng):
+    main_emotions: list[object] = []
+    names: list[object] = []
+    for name in np.unique(speakers[known(speakers)]).tolist():
+        for emotion, clips in _calls_of(np.flatnonzero(speakers == name), emotions, rng):
             items.append(clips)
-            moods.append(mood)
-            voices.append(voice)
+            main_emotions.append(emotion)
+            names.append(name)
     if not items:
         raise TooFewExamples(
             f"no voice has the {CLIPS_A_CALL - SECOND_MOOD} to {CLIPS_A_CALL} clips of one mood of a call"
         )
-    return ComposedCalls(np.stack(items), np.array(moods), np.array(voices))
+    return ComposedCalls(np.stack(items), np.array(main_emotions), np.array(names))
 
 
 def known(speakers: Labels) -> NDArray[np.bool_]:
@@ -143,20 +143,23 @@ def known(speakers: Labels) -> NDArray[np.bool_]:
 
 def _calls_of(own: Items, emotions: Labels, rng: np.random.Generator) -> Iterator[tuple[object, Items]]:
     """Yield the calls of one speaker: their main emotions and their clips, in random order."""
-    left = {mood: rng.permutation(own[emotions[own] == mood]).tolist() for mood in np.unique(emotions[own]).tolist()}
-    moods = rng.permutation(np.array(list(left), object)).tolist()
+    left = {
+        emotion: rng.permutation(own[emotions[own] == emotion]).tolist()
+        for emotion in np.unique(emotions[own]).tolist()
+    }
+    labels = rng.permutation(np.array(list(left), object)).tolist()
     pure = rng.permutation(np.arange(CALLS_A_VOICE) % 2 == 0).tolist()
     begun: list[tuple[object, list[int]]] = []  # main emotions first, so that no second one takes their clips
     for number, alone in enumerate(pure):
-        mood = moods[number % len(moods)]
+        emotion = labels[number % len(labels)]
         wanted = CLIPS_A_CALL if alone else CLIPS_A_CALL - SECOND_MOOD
-        if len(left[mood]) >= wanted:
-            begun.append((mood, [left[mood].pop() for _ in range(wanted)]))
-    for mood, clips in begun:
+        if len(left[emotion]) >= wanted:
+            begun.append((emotion, [left[emotion].pop() for _ in range(wanted)]))
+    for emotion, clips in begun:
         if len(clips) < CLIPS_A_CALL:
-            others = [other for other, rest in left.items() if other != mood and len(rest) >= SECOND_MOOD]
+            others = [other for other, rest in left.items() if other != emotion and len(rest) >= SECOND_MOOD]
             if not others:
                 continue
             second = others[int(rng.integers(len(others)))]
             clips += [left[second].pop() for _ in range(SECOND_MOOD)]
-        yield mood, rng.permutation(np.array(clips, np.int64))
+        yield emotion, rng.permutation(np.array(clips, np.int64))

@@ -17,7 +17,6 @@ from e2vsearch.analysis.evaluation.ranking import Codes
 from e2vsearch.analysis.evaluation.types import TripletKind, Triplets
 
 KINDS: tuple[TripletKind, ...] = ("words", "voice", "both")
-
 _Items = NDArray[np.int64]
 
 

@@ -12,10 +12,7 @@ from typing import Literal
 from e2vsearch.types import By, Space
 
 TripletKind = Literal["words", "voice", "both"]
-
-
 Condition = Literal["clean", "telephone", "all"]
-
 Range = tuple[float, float]
 """Low and high end of a 95 % bootstrap interval over speakers."""
 

@@ -33,7 +33,6 @@ MIXES = {
 """Rows whose projection is adapted on a skewed mix: the prevailing emotion, and its share."""
 
 KINDS = (ACTED, HEARD, TELEPHONE, ONE_MOOD, *MIXES, CALLS)
-
 DRAWS, CALL_DRAWS = 10, 3
 """Of one emotion per speaker, and of composed calls."""
 

@@ -21,7 +21,6 @@ from e2vsearch.errors import ExportError, QueryError, SpaceMismatch
 from e2vsearch.types import Space
 
 FORMAT = "e2vsearch-classifier-1"
-
 _HEADER = "classifier.json"
 _MAX_LABELS = 1000
 _MAX_BYTES = 64 << 20  # 1000 labels of 1024-d vectors are 4 MB

@@ -117,7 +117,7 @@ def _of_file(
     path = Path(os.path.abspath(path))  # noqa: PTH100 - as `expand` does, so that URIs are the same
     catalog = context.catalog
     known = recordings.recording_at(catalog, uri_of(path))
-    if known is not None and path.exists() and not known.is_as(stat_of(content_of(path))):
+    if known is not None and path.exists() and not known.matches(stat_of(content_of(path))):
         known = None  # changed since it was ingested
     if known is None:
         content = content_of(path)
@@ -134,14 +134,15 @@ def _of_file(
 def _stored(
     context: AnalysisContext, recording: int, time_range: TimeRange | None, speaker: str | None
 ) -> list[NewExample]:
-    found = labels.spans(context.catalog, recording)
-    if not found:
+    found = segment_columns(context.catalog, recordings=[recording])
+    if not found.ids.size:
         recordings.recording(context.catalog, f"call:{recording}")
         raise QueryError(f"call:{recording} has no speech to label")
+    columns = (column.tolist() for column in (found.ids, found.channels, found.start_s, found.end_s))
     # half of the shorter of the two: a time range picks the segments within it, or the one that it is within
     inside = [
         number
-        for number, channel, start_s, end_s in found
+        for number, channel, start_s, end_s in sorted(zip(*columns, strict=True))
         if time_range is None
         or (
             time_range.channel in (None, channel)

@@ -34,9 +34,7 @@ DEFAULT_STRENGTH = 0.2
 
 _INNER_FOLDS = 3  # to choose C: 5 changed recall by .003 at most
 _LEAST_DEVIATION = 0.1  # of the median: a number almost constant among few examples must not dominate others
-
 _TEMPERATURES = np.geomspace(0.1, 10.0, 201)
-
 _PRIOR_DEVIATION = 0.25  # of the log temperature, so that few separable examples do not make it tiny
 
 
@@ -186,9 +184,7 @@ def _path(
 
 
 MOST_FOLDS = 5
-
 _SHUFFLES = 5  # tried for each number of folds, until every label is in every training part
-
 Indices = NDArray[np.int64]
 
 

@@ -23,7 +23,6 @@ from e2vsearch.errors import AnalysisError, NotStored, TooFewExamples
 from e2vsearch.feed import Batch
 
 DEFAULT_NAME = "labels"
-
 OTHER = "other"
 """The label of unlabelled segments where only one label has examples."""
 
