@@ -35,7 +35,7 @@ class Settings:
 
 
 def load(environ: Mapping[str, str] | None = None, folder: Path | None = None, **flags: str | int | None) -> Settings:
-    """The settings in force.
+    """Return the settings in force.
 
     Args:
         environ: the environment, `os.environ` by default.
@@ -64,7 +64,7 @@ def cores() -> int:
 
 
 def user_cache() -> Path:
-    """The folder for what can be made again: ``~/.cache/e2vsearch`` on every system, as model hubs have theirs."""
+    """Return the folder for what can be made again: ``~/.cache/e2vsearch`` everywhere, as model hubs have theirs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "e2vsearch"
 
 
