@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from _probes import NuisanceFigures, nuisance_figures
 from _table import Row, write
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.evaluation import adaptation, dataset, labels_table, yardstick
 from e2vsearch.analysis.evaluation.labels_table import LabelTable
 from e2vsearch.analysis.evaluation.telephone import TelephoneOptions
-from e2vsearch.analysis.evaluation.types import Carried, YardstickRow, YardstickSummary
+from e2vsearch.analysis.evaluation.types import YardstickRow, YardstickSummary
 from e2vsearch.analysis.evaluation.yardstick import EmbeddedClips
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import SettingsError
@@ -148,7 +149,7 @@ def lines(corpora: Sequence[Path], encoder: Encoder, reverse: Encoder | None, op
         clips = replace(clips, heard=_heard(some, options.votes)) if voted else clips
         found += _rows(name, clips, forward.encoder, kinds, draws)
         sides = (adaptation.default(encoder), adaptation.raw)
-        beside += _beside(name, *(yardstick.carried(clips, adapt) for adapt in sides))
+        beside += _beside(name, *(nuisance_figures(clips, adapt) for adapt in sides))
         if voted and reverse is not None:
             other = _quick(table) if options.quick else _whole_voices(table, options.clips)
             other, clips = backward.of(corpus, other, ("clean",))
@@ -235,7 +236,7 @@ def _means(whole: YardstickSummary) -> Iterator[Line]:
     yield Line(f"worst of default - raw: {whole.worst.name}", whole.worst.map, whole.worst.raw)
 
 
-def _beside(name: str, default: Carried, raw: Carried) -> Iterator[Line]:
+def _beside(name: str, default: NuisanceFigures, raw: NuisanceFigures) -> Iterator[Line]:
     """Leak, triplets and probes: a line for each figure that both sides have."""
     if default.leak is not None and raw.leak is not None and default.leak.ratio and raw.leak.ratio:
         yield Line(f"{name}: own voice among the first 10, x chance", default.leak.ratio, raw.leak.ratio, 1.0)

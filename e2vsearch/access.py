@@ -13,7 +13,6 @@ from e2vsearch.errors import PathForbidden, ServiceError, SettingsError
 from e2vsearch.files import local_path
 
 KEY_VARIABLE = "E2VSEARCH_API_KEY"
-
 _log = logging.getLogger(__name__)
 
 

@@ -164,7 +164,8 @@ class Collection:
         with self._views.pinned() as view:
             context = SearchContext(self.catalog, view, self.embed, self._background_scores)
             result = execute(query, context)
-        self.index.builder.start(view.index.newly_due)
+        if (due := view.index.newly_due()) is not None:
+            self.index.builder.start(lambda: due)
         return result
 
     def embed(self, source: AudioSource) -> EmbeddedAudio:

@@ -23,7 +23,6 @@ from e2vsearch.settings import DEFAULT_ENCODER, Settings
 from e2vsearch.types import Space
 
 CLIP_S = 1.0
-
 TOLERANCE = 0.02
 """How far apart two vectors of the clip may be, as a share of their length. Threads and batches move a vector of
 emotion2vec by 1e-7 of it, other float32 kernels by 1e-5, bfloat16 by 6e-3 (cosine .99998); one of ``light`` moves by

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from e2vsearch.types import Match
 
 T = TypeVar("T")
-
 _PLAYED = 20  # rows of a notebook's table that have sound: 15 s of 16 kHz are 640 kB of the page
 _SHOWN = 50  # rows of a notebook's table
 

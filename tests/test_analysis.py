@@ -24,7 +24,7 @@ def test_labels_from_example_to_filter(tmp_path: Path) -> None:
         report = collection.labels.train("pitch", labels=["low", "high"], seed=1)
         assert report.labels == ("high", "low") or report.labels == ("low", "high")
         done = collection.labels.classify("pitch", min_score=0.0)
-        assert done.looked_at == collection.status().counts.segments
+        assert done.scored == collection.status().counts.segments
         for word in ("low", "high"):
             assert len(collection.query(f"label:{word}", by="segment", where=f"label = {word}", k=100)) >= 3
         assert len(collection.labels.suggest(3, "pitch")) == 3

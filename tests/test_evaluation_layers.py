@@ -127,7 +127,7 @@ def test_a_block_that_is_the_last_one_turned_has_its_figures_and_one_without_emo
     planted: Planted, stacked: Vectors
 ) -> None:
     of, folds = planted.head_beside(0.05), layers.folds_of(len(stacked), 0)
-    made = [[layers.of_head(each) for each in heads] for heads in layers.heads(stacked, of, folds)]
+    made = [[layers.projections_of(each) for each in heads] for heads in layers.heads(stacked, of, folds)]
     rows = layers.layer_figures(stacked, made, folds, partial(figures_of, planted))
     found = {(block, name): map_of(figures) for block, name, figures in rows}
     assert list(found) == [(block, name) for block in (1, 2, 3) for name in NAMES]
@@ -160,7 +160,7 @@ def test_each_query_is_compared_through_the_head_of_its_own_fold(planted: Plante
     """By loops: each query's average precision among other voices, through the projection that its fold has."""
     of, folds = planted.head_beside(0.05), layers.folds_of(len(stacked), 0)
     heads = layers.heads(stacked, of, folds)[:1]
-    made = [[layers.of_head(each) for each in heads[0]]]
+    made = [[layers.projections_of(each) for each in heads[0]]]
     rows = layers.layer_figures(stacked[:, :1], made, folds, partial(figures_of, planted))
     found = {name: map_of(figures) for _, name, figures in rows}
     own = stacked[:, 0]
@@ -277,7 +277,7 @@ def test_too_few_clips_are_told_with_the_first_failure(labels: Path, tmp_path: P
     with pytest.raises(TooFewExamples, match=r"9 clips are too few .* - label 25 .*; 1 rows failed"):
         layers.evaluate_layers(few, Blocks())
     few.write_text("path,emotion\ngone.wav,calm\n", encoding="utf-8")
-    with pytest.raises(TooFewExamples, match=r"0 labelled moments .*; 1 rows failed, the first: line 2"):
+    with pytest.raises(TooFewExamples, match=r"0 labelled segments .*; 1 rows failed, the first: line 2"):
         layers.evaluate_layers(few, Blocks(), projections=False)
     with pytest.raises(TooFewExamples, match=r"0 clips .* label 20 or more"):
         layers.evaluate_layers(few, Blocks(), layers=False)

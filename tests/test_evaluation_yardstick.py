@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,10 @@ from e2vsearch.analysis.evaluation.yardstick import EmbeddedClips
 from e2vsearch.errors import SettingsError, TooFewExamples
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.vectors.exact import unit
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+from _probes import nuisance_figures
 
 MOODS = ("anger", "happiness", "neutral", "sadness")
 VOICES, EACH, DIM = 10, 6, 24
@@ -163,7 +169,7 @@ def test_summary_is_the_mean_and_the_worst() -> None:
 
 def test_what_is_carried_falls_where_it_is_taken_off() -> None:
     made = clips(timbre=2.0)
-    raw, less = (yardstick.carried(made, adapt, triplets=500) for adapt in (adaptation.raw, voices_means))
+    raw, less = (nuisance_figures(made, adapt, triplets=500) for adapt in (adaptation.raw, voices_means))
     for side in (raw, less):
         assert side.leak is not None
         assert side.voice is not None
@@ -177,7 +183,7 @@ def test_what_is_carried_falls_where_it_is_taken_off() -> None:
 
 
 def test_without_texts_only_the_voice_is_probed() -> None:
-    found = yardstick.carried(replace(clips(), texts=None), adaptation.raw)
+    found = nuisance_figures(replace(clips(), texts=None), adaptation.raw)
     assert found.sentence is None
     assert found.voice is not None
     assert found.triplets == {}

@@ -204,7 +204,7 @@ def test_a_head_is_found_by_stored_scores(tmp_path: Path) -> None:
     with fill(tmp_path / "index", Planted(head=False)) as collection:
         made = collection.projections.fit_head(speaker_keys=["speaker"])
         assert "72 segments" in made.report["head"]
-        assert made.report["voices"] == VOICES
+        assert made.report["speakers"] == VOICES
         collection.projections.use("head")
         assert precision(collection) > 0.9
 

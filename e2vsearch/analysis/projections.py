@@ -212,7 +212,7 @@ def compare(
         progress: called after every file that is embedded.
 
     Raises:
-        TooFewExamples: too few labelled moments or emotions.
+        TooFewExamples: too few labelled segments or emotions.
         SettingsError: the table cannot be read.
     """
     found = from_table(context, labels, progress)

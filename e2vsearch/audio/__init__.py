@@ -58,7 +58,6 @@ Signal = NDArray[np.float32]
 """``(channels, samples)`` at 16 kHz, full scale 1.0."""
 
 AudioSource = str | os.PathLike[str] | bytes | NDArray[Any]
-
 MIN_RATE_HZ, MAX_RATE_HZ = 2_000, 768_000
 """A header that states less or more is damaged: telephones have 8,000, the fastest converters 768,000."""
 

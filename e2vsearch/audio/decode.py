@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import av
 
 logger = logging.getLogger(__name__)
-
 PREROLL_S = 1.0
 """Decoded before a wanted time: MP3's bit reservoir reaches back 0.25 s, Opus converges within 0.08 s (RFC 7845)."""
 

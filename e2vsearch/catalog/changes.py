@@ -29,12 +29,8 @@ _VECTORS = (
 )
 
 _SOME_VECTORS = _VECTORS.where(SegmentRow.id.in_(bindparam("ids", expanding=True)))
-
 _NEXT_VECTORS = _VECTORS.where(SegmentRow.id > bindparam("last")).limit(_BATCH_ROWS)
-
-
 _RECORDINGS = select(SegmentRow.id, SegmentRow.recording_id).order_by(SegmentRow.recording_id, SegmentRow.id)
-
 _WATERMARKS = 8  # whose changes are counted: of the index, of a former one, of `Feed.recordings_of_segments`
 
 
@@ -188,7 +184,6 @@ def _batch(rows: Sequence[Row[int, int, bytes]], dim: int) -> Batch:
 
 
 _T = TypeVar("_T")
-
 _SNAPSHOT = text("SELECT pg_current_snapshot()::text")
 
 

@@ -66,15 +66,10 @@ _USED = select(ProjectionRow.name, ProjectionRow.revision).join(
 
 
 def used(catalog: CatalogReader) -> tuple[str, str] | None:
-    """Return name and revision of the projection in use, None for raw vectors; every query calls it first."""
-
-    def read() -> tuple[str, str] | None:
-        with catalog.reading() as connection:
-            row = connection.execute(_USED).one_or_none()
-        return None if row is None else (row.name, row.revision)
-
-    catalog.used_projection = catalog.detector.cached(catalog.used_projection, read)
-    return catalog.used_projection[1]
+    """Return name and revision of the projection in use, None for raw vectors."""
+    with catalog.reading() as connection:
+        row = connection.execute(_USED).one_or_none()
+    return None if row is None else (row.name, row.revision)
 
 
 def put(catalog: Catalog, projection: StoredProjection, *, replace: bool = True) -> bool:
@@ -173,7 +168,6 @@ def _unknown(catalog: CatalogReader, name: str) -> NotStored:
 
 
 _SET_SCORES = update(SegmentRow).where(SegmentRow.id == bindparam("number"))
-
 _TIMES = select(SegmentRow.id, SegmentRow.start_s, SegmentRow.end_s, SegmentRow.level_db)
 
 

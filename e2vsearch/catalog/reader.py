@@ -50,7 +50,6 @@ _SOME: BindParameter[Any] = bindparam("numbers", expanding=True)
 
 # made once, since every query runs them: see `changes`
 _RECORDINGS = select(RecordingRow.__table__).order_by(RecordingRow.id)
-
 _SEGMENTS = select(SegmentRow.__table__).order_by(SegmentRow.id)
 
 _METADATA = (
@@ -88,12 +87,10 @@ class _Paged:
 
 
 _ByNumber = dict[int, dict[str, Any]]
-
 _Related = Callable[[Connection, Sequence[int]], _ByNumber]
 """Columns of other tables for some rows, by number."""
 
 _RECORDING_PAGES = _Paged.of(_RECORDINGS, RecordingRow.id)
-
 _SEGMENT_PAGES = _Paged.of(_SEGMENTS, SegmentRow.id)
 
 
@@ -121,7 +118,6 @@ class CatalogReader:
         encoder_source: what `encoders.open` takes to make more vectors of that space.
         detector: of commits.
         filter_cache: segments that met recent filters.
-        used_projection: its name and revision, as `projections.used` read them last.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -132,7 +128,6 @@ class CatalogReader:
         self.space_number: int | None = None  # of `space`, as rows of other tables name it
         self.detector = ChangeDetector(engine)
         self.filter_cache = FilterCache(self.detector)
-        self.used_projection: tuple[Hashable, tuple[str, str] | None] | None = None
         with engine.connect() as connection:
             self.collection_id: str = connection.execute(select(CollectionRow.uuid)).scalar_one()
             self._load_space(connection)
@@ -303,7 +298,6 @@ def _annotations(connection: Connection, segments: Sequence[int]) -> _ByNumber:
 
 
 _MOST_IDS = 4_000_000  # in all cached arrays: 32 MB
-
 _ENTRY_IDS = 100  # what an entry without ids counts
 
 

@@ -33,13 +33,9 @@ MAX_CHARACTERS = 100_000
 """Of one segment's text: three hours of fast speech. Postgres indexes at most 1 MB of words a row."""
 
 _MAX_WORD = 255  # characters: Postgres leaves a word over 2 kB out of its index
-
 _ALONE = re.compile(f"[{UNBROKEN}]")
-
 _ASCII_WORD = re.compile("[a-z0-9]+")
-
 _TERM = re.compile(r'(?P<no>-?)(?:"(?P<phrase>[^"]*)(?P<end>"?)|(?P<word>[^\s"]+))')
-
 _QUOTES = str.maketrans("“”„«»「」", '"' * 7)
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _LOCK_KEY = 0x6532_7673  # "e2vs": the Postgres advisory lock that lets one process upgrade at a time
-
 _ONE_AT_A_TIME = threading.Lock()
 
 

@@ -164,7 +164,7 @@ def classify(
     results.write(rows, {"label": "label", "segments": "segments>"}, table=table, whole=asdict(done))
     skipped = f", {done.skipped:,} classified before" if done.skipped else ""
     results.note(
-        f"{done.classifier} version {done.version} classified {done.looked_at:,} segments in {done.seconds:.1f} s"
+        f"{done.classifier} version {done.version} classified {done.scored:,} segments in {done.seconds:.1f} s"
         f"{skipped}: {done.stored:,} with a probability of {min_score:g} or more (--min-score)"
     )
 

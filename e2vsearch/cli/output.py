@@ -23,7 +23,6 @@ SOME_FAILED = 3
 """Exit code of a run that finished, but for some files."""
 
 Rows = Sequence[Mapping[str, Any]]
-
 _LISTED = 20
 """Messages of one kind after a run; the json format has them all."""
 

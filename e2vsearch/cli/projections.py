@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.projections import Compared, ProjectionReport
 
 _LIST = {"on": "", "name": "projection", "kind": "kind", "dim": "dim>", "map": "mAP>", "raw": "raw>", "made": "made"}
-
 _COMPARE = {"on": "", "name": "projection", "map": "mAP>", "gain": "over raw>", "precision": "P@10>"}
 _COMPARE |= {"speaker": "own speaker>", "words": "words>", "voice": "voice>", "both": "both>"}
 

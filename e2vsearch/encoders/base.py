@@ -15,9 +15,7 @@ from e2vsearch.errors import BadSignal, EncoderError
 from e2vsearch.types import BF16, Head, Space
 
 Precision = Literal["fp32", "bf16", "bf16-as-fp32"]
-
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-
 LIGHT_CARD = "light.json"
 """What a folder of light's weights is known by: the card that lies beside them."""
 

@@ -23,9 +23,7 @@ from e2vsearch.errors import Cancelled, EncoderError, Overloaded
 from e2vsearch.types import Head
 
 Row = TypeVar("Row")
-
 Signals = Sequence[NDArray[np.float32]]
-
 Plan = Callable[[Sequence[int]], list[list[int]]]
 """Sizes of clips, in order of arrival → batches of positions in them, each position once."""
 

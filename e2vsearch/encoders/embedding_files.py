@@ -41,9 +41,7 @@ FRAME_RATE_HZ = 50.0
 """Rows a second of emotion2vec: its convolutions step 320 samples at 16 kHz."""
 
 _REVISION = "npy-1"  # files do not say which weights made them
-
 _MAGIC = b"\x93NUMPY"
-
 _EMBEDDING, _RESULT, _AUDIO = "embedding.npy", "result.json", "processed_audio.wav"
 
 

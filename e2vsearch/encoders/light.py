@@ -31,7 +31,6 @@ from e2vsearch.errors import BadWeights
 from e2vsearch.types import Space
 
 __all__ = ["CEILING_HZ", "SPEECH_LEVEL", "LightEncoder", "feed", "levelled", "picture", "session"]
-
 FORMAT = "light-3"
 """What the weights file does not say: the front end. To be raised whenever `picture` or a pooling changes a vector."""
 
@@ -45,7 +44,6 @@ A head that had learned from loudness lost .02 mAP to it there, and unseen voice
 
 _STRIDE = 2  # mel frames to one frame of the network
 _FRAME_WINDOW = 50  # network frames: 1 s, about the shortest clip that the head was trained on (1.5 to 5 s)
-
 _Pooling = Callable[[int], NDArray[np.float32]]  # frames → (rows, frames): how much of each a row pools, 1 in all
 
 

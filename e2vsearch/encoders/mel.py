@@ -32,7 +32,6 @@ WINDOW = SAMPLING_RATE_HZ * 25 // 1000  # samples: 25 ms
 HOP = SAMPLING_RATE_HZ * 10 // 1000  # samples: 10 ms
 RATE_HZ = SAMPLING_RATE_HZ / HOP  # frames a second
 MIN_SAMPLES = WINDOW  # half a window is mirrored at either end, so half a window and one sample would be the least
-
 _HALF = WINDOW // 2
 _FLOOR = 1e-10  # power, so that silence has a logarithm
 _LOG_10 = np.float32(np.log(10.0))

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 _FRESH_S = 5.0  # a scrape asks the database for the queue no more often than this
-
 _HOST = "127.0.0.1"  # the numbers name no recording, and are still nobody's business beyond this machine
 
 

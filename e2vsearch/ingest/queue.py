@@ -130,9 +130,7 @@ _AWAY = (
 )  # the database, for now; other SQL errors are of what is stored
 
 _LONGEST_BACK_OFF_S = 3600.0
-
 _AT_ONCE_S = 0.5  # how soon a signal is seen that came while threads were waited for
-
 End = Kind | Literal["again", "parked", "lost", "given-back"]
 
 

@@ -43,7 +43,6 @@ RECORDS = logging.getLogger("e2vsearch.ingest.runner.recordings")
 """Says one line a recording at level INFO: ``uri=… outcome=… audio_s=…``, and the same by name in ``record.fields``."""
 
 _log = logging.getLogger(__name__)
-
 Kind = Literal["stored", "replaced", "already", "moved", "failed"]
 
 

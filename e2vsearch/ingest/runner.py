@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 
 _MANY = 64  # recordings from which on one look at all that is stored costs less than one for each
-
 _TEND_EVERY_S = 60.0  # between two looks at whether the index of a watched collection wants building
 
 

@@ -18,7 +18,6 @@ from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.errors import Cancelled
 
 _A_CALL_S = 15.0  # of speech: two calls of a minute on two cores, where eight of a clip are joined
-
 _LOOK_S = 0.5  # how soon it is seen that `stop` was set
 
 

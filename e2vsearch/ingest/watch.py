@@ -21,14 +21,11 @@ from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.metadata import MetadataTable
 
 STABLE_S = 10.0
-
 _MOST_OF_TIME = 0.1  # listing takes no more of it: a large share is listed less often
-
 _LONGEST_PAUSE_S = 5.0
 
 # what copying and downloading programs call a file that is not whole yet: a.wav.part, but also a.part.wav
 _UNFINISHED = frozenset((".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp"))
-
 _log = logging.getLogger(__name__)
 
 

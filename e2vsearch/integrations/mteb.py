@@ -32,7 +32,6 @@ from e2vsearch.projections import network
 from e2vsearch.projections.base import RAW, Projection
 
 __all__ = ["E2vsearchEncoder", "leave_encoded"]
-
 _LONGEST = int(base.MAX_SIGNAL_S * audio.SAMPLING_RATE_HZ)
 
 

@@ -29,25 +29,17 @@ from e2vsearch.projections.linear import LinearProjection, nuance_map
 from e2vsearch.vectors.exact import Float64s, unit
 
 Codes = NDArray[np.int64]
-
 SHRINKAGES = (0.3, 0.6, 0.9)
-
 SHARES = (0.1, 0.3, 0.5, 0.7)
-
 WITHIN = 0.01
 """Settings this near to the best mAP count as good, and the one with the least nuance is taken: it leaks speakers
 least."""
 
 _FOLDS = 5
-
 _LEAST_SPEAKERS = 4  # two folds, in each a query and somebody else to be found
-
 _LEAST_TEXTS = 4
-
 _LEAST_EXAMPLES = 20
-
 _QUERIES = 500  # of a fold: more change mAP by less than .005
-
 _GALLERY = 4000
 
 

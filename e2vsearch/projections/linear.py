@@ -19,7 +19,6 @@ NUANCE_DIMS = 128
 it, and an index of 1024-d vectors shrinks to an eighth."""
 
 _FORMAT = "parts-1"
-
 _MEMBERS = ("centre", "emotion", "nuance", "share")
 
 

@@ -35,7 +35,6 @@ from e2vsearch.projections.speakers import Speakers
 from e2vsearch.vectors.exact import Float64s, unit
 
 KIND = "shipped"
-
 NAME = KIND
 """One for an encoder, so that it needs no name of its own."""
 
@@ -61,7 +60,6 @@ _HEAD = (
 )
 
 _SPEAKERS = ("regression", "centroids", "shifts")
-
 _MEMBERS = (*_HEAD, "voices.aside", "voices.places", "voices.shifts", "share")  # names in the bytes
 
 

@@ -1,4 +1,4 @@
-"""Parameters of a projection as ``.npz`` bytes: the same arrays give the same bytes."""
+"""Parameters as ``.npz`` bytes: the same arrays give the same bytes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same arrays are the same bytes
-
 _MOST_BYTES = 64 << 20
 
 
-def pack(arrays: Mapping[str, ArrayLike]) -> bytes:
-    """Return arrays as ``.npz`` bytes of float32, by name."""
+def pack(arrays: Mapping[str, ArrayLike], text: Mapping[str, bytes] | None = None) -> bytes:
+    """Return arrays as ``.npz`` bytes of float32, by name, after the members of `text`."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in (text or {}).items():
+            archive.writestr(zipfile.ZipInfo(name, _DATE), content)
         for name, array in arrays.items():
             member = io.BytesIO()
             np.lib.format.write_array(member, np.ascontiguousarray(array, "<f4"), allow_pickle=False)

@@ -50,7 +50,7 @@ def recalibrate_stored(catalog: Catalog, embedded: EmbeddedAudio) -> EmbeddedAud
 def rescore(catalog: Catalog, stored: StoredProjection, rows: int = ROWS) -> None:
     """Score the segments that a centred projection has not scored, `rows` in a transaction.
 
-    Stopped at any moment, the next call continues: the watermark is stored when all of them have scores. Nothing is
+    Stopped at any time, the next call continues: the watermark is stored when all of them have scores. Nothing is
     written once another process has replaced the projection, which then scores all of them itself.
     """
     if not fitted_to(stored):

@@ -41,7 +41,6 @@ OWN = "the encoder's own"
 """In a report, where the head comes from."""
 
 _GROWTH = 2  # times as many segments as it was fitted to: fit again
-
 _LINEAR = ("emotion2vec", "saved")  # prefixes of encoders whose scores are a linear head's
 
 

@@ -44,7 +44,6 @@ _ONE_EMOTION, _ALL_EMOTIONS = 0.75, 0.95
 """A cluster's perplexity as a share of the collection's, at which its weight is 0 and 1."""
 
 _SHARPNESS = 2.0  # power of the class probabilities whose perplexity is taken
-
 _TEMPERATURE = 0.05
 """Of the softmax over a segment's cosines with the centroids."""
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ class SearchView:
     """One projection of a collection, with the projected vectors and their index."""
 
     projection: Projection
-    source: ProjectedVectors  # the stored vectors, projected
+    source: VectorSource  # the stored vectors, projected
     index: Engine
 
     def projected(self, space: Space) -> Space:
@@ -59,6 +60,7 @@ class Views:
         self._options = options
         self._lock = threading.RLock()
         self._made: dict[str, SearchView] = {}
+        self._used: tuple[Hashable, tuple[str, str] | None] | None = None  # what is in use, and the state it is of
         self._local = threading.local()
 
     def current(self) -> SearchView:
@@ -72,7 +74,7 @@ class Views:
         if pinned is not None:
             return pinned
         while True:
-            used = projections.used(self._catalog)
+            used = self._in_use()
             name, revision = used or (RAW.name, RAW.revision)
             with self._lock:
                 if revision in self._made and self._made[revision].projection.name == name:
@@ -80,7 +82,7 @@ class Views:
             try:
                 return self.named(name)
             except NotStored:  # dropped or renamed since: read again
-                if projections.used(self._catalog) == used:
+                if self._in_use() == used:
                     raise
 
     def named(self, name: str) -> SearchView:
@@ -96,7 +98,7 @@ class Views:
         with self._lock:
             known = self._made.pop(projection.revision, None)
             if known is None or known.projection.name != name:
-                source = ProjectedVectors(feed, projection)
+                source = feed if projection is RAW else ProjectedVectors(feed, projection)
                 index = open_engine(self.folder(projection.revision), source, self._options)
                 known = SearchView(projection, source, index)
             self._made[projection.revision] = known
@@ -113,6 +115,12 @@ class Views:
             yield self._local.pinned
         finally:
             self._local.pinned = before
+
+    def _in_use(self) -> tuple[str, str] | None:
+        """Return name and revision of the projection in use; every query calls it, so it is read after commits alone."""
+        read = partial(projections.used, self._catalog)
+        self._used = used = self._catalog.detector.cached(self._used, read)
+        return used[1]
 
     def folder(self, revision: str) -> Path:
         """Return the folder of a projection's index, by the projection's revision."""
@@ -178,8 +186,6 @@ class ProjectedVectors:
     @property
     def space_id(self) -> str:
         """The encoder's space and the projection, in one line."""
-        if self.projection.kind == RAW.kind:
-            return self._source.space_id
         return f"{self._source.space_id}>{self.projection.kind}@{self.projection.revision}"
 
     @contextmanager

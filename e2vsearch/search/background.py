@@ -21,9 +21,7 @@ SAMPLE = 2000
 """Segments that are drawn, at most."""
 
 _NEIGHBOURS = 20  # segments that each is compared with: 2,000 make 39,790 pairs, so that 0.1 % is 40 of them
-
 _ALL_PAIRS = 100  # segments of which every pair is compared: 4,950 at most
-
 _GROWN = 1.1  # times as many segments, or as few: draw again
 
 

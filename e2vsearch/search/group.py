@@ -16,7 +16,6 @@ from e2vsearch.search.rank import Ranking
 from e2vsearch.types import Recording
 
 RECORDING = "recording"
-
 DAY = "day"
 """What can be limited beside the keys of the metadata; a day is that of the recording, in UTC."""
 

@@ -22,7 +22,6 @@ _FIRST_SEARCH = 256  # segments asked for at first; a recording holds dozens, so
 _FIRST_OF_ONE = 2  # segments a recording, when the reference is one vector: its best k are the same however many
 _CANDIDATES = 8  # recordings scored exactly for each that is asked for, when the reference has several segments
 _BLOCK = 16_384  # segments scored at once: 64 MiB of 1024-d vectors
-
 ScoreBlock = Callable[[NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Segment ids ``(n,)`` → their scores for each row of the reference ``(q, n)``, and for all of it ``(n,)``."""
 

@@ -36,7 +36,6 @@ from e2vsearch.vectors.engine import Engine
 from e2vsearch.vectors.exact import unit
 
 _FIRST_SEARCH = 512  # segments asked of the index for each row: penalties reorder them, so more than `rank` asks for
-
 _ALL_CELLS = 400_000  # pairs of a row and a segment: so few are scored sooner than an index is searched
 
 

@@ -34,13 +34,9 @@ BAND = 0.3
 """How far one trajectory may run ahead of the other, as a share of its segments."""
 
 _ALL_CELLS = 2_000_000  # 20 segments against 100,000: 1.6 s of one core
-
 _CANDIDATES = 2000  # recordings, beyond that
-
 _LOOK = 2048  # segments asked of the index for each of the reference's
-
 _BLOCK = 8192  # segments scored at once: 32 MiB of 1024-d vectors
-
 _CELLS = 1 << 20  # of the tables that are filled at once: 8 MiB each
 
 

@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 from e2vsearch.errors import Cancelled, Overloaded, TooSlow
 
 T = TypeVar("T")
-
 Disconnected = Callable[[], Awaitable[object]]
 """Returns once the client has gone away."""
 

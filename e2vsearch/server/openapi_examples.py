@@ -8,11 +8,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 _EMOTIONS = ("angry", "disgusted", "fearful", "happy", "neutral", "sad")
-
 _SCORES = dict(zip(_EMOTIONS, (0.81, 0.06, 0.04, 0.01, 0.05, 0.03), strict=True))
-
 _WHEN = datetime(2024, 3, 11, 9, 30, tzinfo=UTC)
-
 _LEAVES: dict[Any, Any] = {str: "", int: 0, float: 0.0, bool: False, datetime: _WHEN}
 
 # by field, or by class and field; one whose type is not the field's is passed over, and the field gets a leaf

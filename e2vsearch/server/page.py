@@ -22,7 +22,6 @@ POLICY = (
 )
 
 _PERMISSIONS = "microphone=(self), camera=(), geolocation=()"
-
 _FOREVER = "public, max-age=31536000, immutable"  # Vite puts a hash of the content into names below assets/
 
 _STYLE = (
@@ -32,7 +31,6 @@ _STYLE = (
 )
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-
 _DOCS_POLICY = f"default-src 'none'; img-src 'self'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors 'none'"
 
 

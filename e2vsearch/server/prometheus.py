@@ -22,7 +22,6 @@ from e2vsearch.server.responses import CLIENT_DISCONNECTED, error_response
 from e2vsearch.types import IndexStatus
 
 _access = logging.getLogger("e2vsearch.server.access")
-
 _log = logging.getLogger("e2vsearch.server")
 
 HEADERS = {
@@ -35,11 +34,8 @@ HEADERS = {
 """Headers of every response that does not set them itself."""
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"))  # a client may send any word
-
 _LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-
 _CLIPS = (1, 2, 4, 8, 16, 32, 64)
-
 _INDEX_FRESH_S = 10.0  # a scrape reads the index's state from the database no more often than this
 
 

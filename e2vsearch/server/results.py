@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from e2vsearch.analysis.labels.types import ClassifiedMoment, ClassifierReport, LabelCount
+from e2vsearch.analysis.labels.types import ClassifiedSegment, ClassifierReport, LabelCount
 from e2vsearch.analysis.maps.types import Cluster, MapOptions, MapSummary
 from e2vsearch.types import By, Recording, Segment
 
@@ -93,7 +93,7 @@ class Filters:
 class Classification:
     """A classifier's predictions for a recording."""
 
-    segments: list[ClassifiedMoment]
+    segments: list[ClassifiedSegment]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,15 +15,10 @@ from e2vsearch.search.query import AudioQuery, Reference
 from e2vsearch.types import By
 
 MAX_K = 1000
-
 MAX_WHERE = 2000
-
 MAX_PEAKS = 4000
-
 MAX_CONTEXT_S = 30.0
-
 _NAMED = r"^[^\x00-\x1f\x7f]+$"  # one line of text, whatever it names
-
 Named = Annotated[str, Field(min_length=1, max_length=1024, pattern=_NAMED)]
 """``seg:14``, ``call:2``, ``emotion:angry``, ``label:hesitant``, or a file's path in one of the roots."""
 
@@ -42,7 +37,6 @@ Label = Annotated[str, Field(min_length=1, max_length=64, pattern=_NAMED)]
 """A label or classifier."""
 
 Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-
 Limits = Annotated[dict[Label, Annotated[int, Field(ge=1, le=MAX_K)]], Field(max_length=8)]
 """At most so many hits that share a recording, a day, or a value of the metadata."""
 
@@ -57,7 +51,6 @@ SegmentPath = Annotated[
 ]
 
 LabelPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["hesitant"])]
-
 MapPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["map"])]
 
 WhereQuery = Annotated[

@@ -23,9 +23,7 @@ from e2vsearch.server.uploads import Form, Uploads
 from e2vsearch.types import Comparison, EmbeddedAudio
 
 T = TypeVar("T")
-
 _ID = re.compile(r"(seg|call):[0-9]{1,18}", re.ASCII)
-
 NAMES = ("emotion:", "label:")
 """Prefixes of references that are names, and neither ids nor files."""
 

@@ -27,11 +27,8 @@ from e2vsearch.server.executor import Ticket
 from e2vsearch.server.responses import RequestError
 
 _PREFIX, _LOCK = "e2vsearch-uploads-", ".lock"
-
 _MAX_FIELD_BYTES = 16_384  # the longest filter, in any script, with room to spare
-
 _MAX_FIELDS = 16
-
 _NAME_LENGTH = 100
 
 

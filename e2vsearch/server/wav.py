@@ -17,9 +17,7 @@ import numpy as np
 from e2vsearch import audio
 
 HEADER_BYTES = 44
-
 _FIRST_S, _LONGEST_S = 15, 120  # of a piece: the first comes soon, later ones save seeking
-
 _LARGEST = 2**32 - 1  # what a WAV header can say; players read on to the end of a longer one
 
 

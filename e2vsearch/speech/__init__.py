@@ -19,7 +19,6 @@ from e2vsearch.speech.segmentation import SegmentationRules, Segmenter
 from e2vsearch.speech.vad import FRAMES_HZ, WINDOW, SileroVAD
 
 __all__ = ["SpeechOptions", "SpokenSegment", "segments"]
-
 LONGEST_S = 30.0
 """No segment longer than this: encoders refuse it, and one emotion does not last so long."""
 

@@ -22,7 +22,6 @@ HYSTERESIS = 0.15
 """How far below the threshold speech ends, and for how many frames (96 ms of 100 ms): Silero VAD's defaults."""
 
 MIN_SILENCE = 3
-
 LEVEL_WEIGHT = 0.01
 """What a decibel adds to the cost of a cut: in fluent speech all probabilities are near 1, and loudness decides."""
 

@@ -17,12 +17,10 @@ from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.errors import MissingExtra
 
 WINDOW = 512
-
 CONTEXT = 64
 """Silero's network (version 5 and 6, 16 kHz) takes 512 new samples after the last 64 of the window before."""
 
 FRAMES_HZ = SAMPLING_RATE_HZ / WINDOW
-
 SILENT_DB = -90.0
 """The level given to digital silence, below the last bit of 16-bit audio."""
 

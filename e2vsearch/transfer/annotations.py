@@ -39,9 +39,7 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ExportError
 
 _BATCH = 4096
-
 _NAMED_VECTORS = "named_vectors"
-
 NOT_STORED = -1
 """In place of a segment's number: it is not in the collection."""
 

@@ -22,7 +22,6 @@ from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, segment_durations
 from e2vsearch.vectors.exact import unit
 
 Granularity = Literal["utterance", "frame"]
-
 _WINDOW_S = 20.0  # of audio whose frames are computed at once
 
 

@@ -34,7 +34,6 @@ from e2vsearch.files import atomic_path, sha256
 from e2vsearch.transfer.annotations import Annotations, line, write_annotations
 
 FORMAT = 3
-
 REFERENCE_EMBEDDING = "reference_embedding.npy"
 
 

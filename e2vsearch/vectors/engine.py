@@ -14,7 +14,6 @@ Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu"]
 that is searched on a GPU where there is no filter."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
 DEFAULT_RECALL = 0.95
 """Of the exact top 20, where no other target was requested."""
 

@@ -12,19 +12,12 @@ from numpy.typing import NDArray
 from e2vsearch.feed import Batch
 
 Float32s = NDArray[np.float32]
-
 Float64s = NDArray[np.float64]
-
 Ints = NDArray[np.int64]
-
 Mask = NDArray[np.bool_]
-
 _CELLS = 1 << 22  # scores or gathered numbers held at once, 16 MiB of them, however large n is
-
 _BLAS_QUERIES = 3
-
 _SORTED = 4  # times the k: sorting 60 scores takes 4 us less than choosing 20 and sorting these
-
 _GATHER_SHARE = 0.3  # of 100,000 x 256: 3 ms to gather a tenth, 8 ms to gather 0.3 as to read all, 16 ms for half
 
 

@@ -22,13 +22,9 @@ from e2vsearch.vectors import exact
 from e2vsearch.vectors.exact import Float32s
 
 QUERIES = "queries.bin"
-
 _FORMER = "asked.bin"  # its former name; removed with the first write, so that nothing stays behind
-
 _EVERY_S = 1.0
-
 _LONG_ROWS = 64  # more vectors at once are a batch, not a reference
-
 _ROWS_A_QUERY = 8  # of the vectors of a long reference: a few stand for all
 
 

@@ -17,11 +17,8 @@ PROVEN = ((20, 512), (256, 128), (1000, 64))
 are compared exactly."""
 
 HELD_OUT = PROVEN[0][1]  # vectors that choose nprobe, and as many others that have to agree
-
 STANDARD_ERRORS = 1.0  # that a measured recall must be above its target
-
 _PART_ROWS = 65_536  # compared at a time: 256 MiB of 1024-d
-
 _TIE = 1e-6  # scores this near are equal: which of two equals is found says nothing about recall
 
 

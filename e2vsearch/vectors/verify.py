@@ -20,11 +20,8 @@ from e2vsearch.vectors.engine import Candidates, Matches
 from e2vsearch.vectors.exact import Float32s, Float64s, Ints, Mask, UnitVectors, rows_of
 
 T = TypeVar("T", bound=np.generic)
-
 SAME = 1e-6  # unit vectors made of the same float32 row differ by rounding, at most 6e-8 a component
-
 _SAME_SCORE = 5e-6  # float32 sums of their 1024 products differ by up to 3e-7
-
 _FETCH_ROWS = 2048  # 16 MiB of 1024-d float64
 
 

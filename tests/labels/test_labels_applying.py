@@ -22,7 +22,7 @@ def test_classifying_the_collection(collection: Collection, trained: types.Class
     steps: list[tuple[int, int]] = []
     done = collection.labels.classify(progress=lambda *step: steps.append(step))
     total = CALLS * A_CALL
-    assert (done.classifier, done.version, done.looked_at, done.skipped) == ("mood", 1, total, 0)
+    assert (done.classifier, done.version, done.scored, done.skipped) == ("mood", 1, total, 0)
     assert steps[-1] == (total, total)
     assert sum(done.labels.values()) == done.stored
     right = [segment.label == feeling(number) for number, segment in collection.catalog.segments()]
@@ -49,17 +49,17 @@ def test_a_rerun_looks_at_new_segments_only(collection: Collection, trained: typ
     again = collection.labels.classify("mood")
     assert again.labels == first.labels
     # on Postgres what came just before may be told twice, which changes nothing
-    assert again.looked_at + again.skipped == total
+    assert again.scored + again.skipped == total
     collection.catalog.store(made_call(CALLS))
     collection.remove("call:2")
     later = collection.labels.classify()
-    assert A_CALL <= later.looked_at <= total
-    assert later.looked_at + later.skipped == total
+    assert A_CALL <= later.scored <= total
+    assert later.scored + later.skipped == total
     assert sum(later.labels.values()) <= total
     judged = collection.catalog.select(f"recording = {CALLS + 1} and label is not null")
     assert judged.size >= A_CALL - 2
     stricter = collection.labels.classify(min_score=0.99)  # another threshold means all of them again
-    assert stricter.looked_at == total
+    assert stricter.scored == total
     assert sum(stricter.labels.values()) < sum(later.labels.values())
 
 
@@ -69,7 +69,7 @@ def test_a_new_version_replaces_the_old(collection: Collection, trained: types.C
     assert collection.labels.classify().classifier == "other one"  # the one trained last
     collection.labels.train("mood", labels=["calm", "testing the water"])
     part = collection.labels.classify("mood", where="recording <= 2")
-    assert (part.version, part.looked_at) == (2, 2 * A_CALL)
+    assert (part.version, part.scored) == (2, 2 * A_CALL)
     versions = lambda: {  # noqa: E731
         (row.name, row.version)
         for row in rows.classifiers(collection.catalog)
@@ -77,7 +77,7 @@ def test_a_new_version_replaces_the_old(collection: Collection, trained: types.C
     }
     assert versions() == {("mood", 2), ("other one", 1)}
     whole = collection.labels.classify("mood")
-    assert whole.looked_at == CALLS * A_CALL
+    assert whole.scored == CALLS * A_CALL
     with collection.catalog.reading() as connection:
         ids = {
             row.version: row.id for row in connection.execute(ClassifierRow.__table__.select()) if row.name == "mood"
@@ -113,7 +113,7 @@ def test_more_segments_than_a_batch(local: Collection) -> None:
     steps: list[tuple[int, int]] = []
     done = local.labels.classify(min_score=0.0, progress=lambda *step: steps.append(step))
     assert len(steps) > 1
-    assert done.looked_at == done.stored == CALLS * A_CALL + 4500
+    assert done.scored == done.stored == CALLS * A_CALL + 4500
     filtered = local.labels.classify(where="start_s >= 0", min_score=0.0)
     assert filtered.labels == done.labels
 

@@ -52,7 +52,7 @@ def test_spans_pick_the_moments_in_them(local: Collection, example: str, expecte
         ("seg:999", "not-stored", "seg:999"),
         ("seg:x", "not-stored", "no id"),
         ("call:99", "not-stored", "call:99"),
-        ("call:1@3.1-3.9", "not-stored", "no spoken moment"),
+        ("call:1@3.1-3.9", "not-stored", "holds no segment"),
         ("call:1@9-2", "query", "start comes first"),
         ("nothing.wav", "missing", "nothing.wav"),
         ("http://host/a.wav", "query", "download it"),

@@ -15,7 +15,7 @@ from made_labels import A_CALL, CALLS, DIM, FEELINGS, fill, give_all
 
 import e2vsearch
 from e2vsearch.analysis.labels import fit, types
-from e2vsearch.analysis.labels import metrics as judging
+from e2vsearch.analysis.labels import metrics as classification
 from e2vsearch.catalog.schema import ClassifierRow
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError, MissingExtra, NotStored, TooFewExamples
@@ -58,23 +58,25 @@ def test_figures_are_what_they_say() -> None:
     probabilities = rng.dirichlet(np.ones(3), 200)
     probabilities[np.arange(150), truth[:150]] += 1
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    judged = judging.judge(truth, probabilities, np.arange(200) // 10, seed=1)
+    measured = classification.measure(truth, probabilities, np.arange(200) // 10, seed=1)
     said = probabilities.argmax(axis=1)
-    assert judged.accuracy == pytest.approx(metrics.accuracy_score(truth, said))
-    assert judged.uar == pytest.approx(metrics.balanced_accuracy_score(truth, said))
-    np.testing.assert_array_equal(judged.confusion, metrics.confusion_matrix(truth, said))
-    low, high = judged.uar_interval
-    assert 0.6 < low < judged.uar < high < 1.0
-    assert judging.judge(truth, probabilities, np.arange(200) // 10, seed=1).uar_interval == judged.uar_interval
-    one_voice = judging.judge(truth, probabilities, np.zeros(200, np.int64))
-    assert one_voice.uar_interval == pytest.approx((judged.uar, judged.uar))
+    assert measured.accuracy == pytest.approx(metrics.accuracy_score(truth, said))
+    assert measured.uar == pytest.approx(metrics.balanced_accuracy_score(truth, said))
+    np.testing.assert_array_equal(measured.confusion, metrics.confusion_matrix(truth, said))
+    low, high = measured.uar_interval
+    assert 0.6 < low < measured.uar < high < 1.0
+    assert (
+        classification.measure(truth, probabilities, np.arange(200) // 10, seed=1).uar_interval == measured.uar_interval
+    )
+    one_voice = classification.measure(truth, probabilities, np.zeros(200, np.int64))
+    assert one_voice.uar_interval == pytest.approx((measured.uar, measured.uar))
 
 
 def test_calibration_error() -> None:
     truth = np.array([0, 0, 0, 1])  # the second label weighs as much as the three of the first
     sure = np.array([[1.0, 0], [1, 0], [1, 0], [1, 0]])
-    assert judging.calibration_error(truth, sure) == pytest.approx(0.5)
-    assert judging.calibration_error(truth, np.full((4, 2), 0.5)) == pytest.approx(0.0)
+    assert classification.calibration_error(truth, sure) == pytest.approx(0.5)
+    assert classification.calibration_error(truth, np.full((4, 2), 0.5)) == pytest.approx(0.0)
 
 
 def test_probabilities_are_calibrated_and_labels_weigh_the_same() -> None:
@@ -90,7 +92,7 @@ def test_probabilities_are_calibrated_and_labels_weigh_the_same() -> None:
     assert folds == 5
     recalls = [(probabilities.argmax(axis=1) == truth)[truth == label].mean() for label in (0, 1)]
     assert min(recalls) > 0.5  # unweighted, the rare one would never be said
-    assert judging.calibration_error(truth, probabilities) < 0.1
+    assert classification.calibration_error(truth, probabilities) < 0.1
 
 
 # --- training
@@ -174,7 +176,7 @@ def test_too_few_examples(local: Collection) -> None:
     said = " ".join(report.warnings)
     for words in ("'calm' has 3 examples", "may be the voice", "no figures", "not calibrated"):
         assert words in said
-    assert local.labels.classify().looked_at == CALLS * A_CALL
+    assert local.labels.classify().scored == CALLS * A_CALL
 
 
 def test_one_label_is_told_from_the_rest(collection: Collection) -> None:
@@ -186,7 +188,7 @@ def test_one_label_is_told_from_the_rest(collection: Collection) -> None:
     assert any("drawn at random" in each for each in report.warnings)
     done = collection.labels.classify()
     assert set(done.labels) == {"hesitant"}
-    assert done.stored == done.labels["hesitant"] < done.looked_at
+    assert done.stored == done.labels["hesitant"] < done.scored
     collection.labels.remove(label="hesitant")
     collection.labels.add("other", "seg:1", "seg:2", "seg:3")
     with pytest.raises(TooFewExamples, match="other than"):

@@ -63,7 +63,7 @@ def test_maps(client: TestClient, collection: Collection) -> None:
     cluster = np.where(ids < 8, 0, -1).astype(np.int32)
     at = np.linspace(-1, 1, 12, dtype=np.float32)
     points = rows.Points(ids, at, -at, cluster, np.ones(12, np.float32), np.zeros(12, np.bool_))
-    described = json.loads(json.dumps(asdict(replace(example_of(MapView).clusters[0], moments=()))))
+    described = json.loads(json.dumps(asdict(replace(example_of(MapView).clusters[0], segments=()))))
     run = rows.StoredMap("moods", "segment", None, options, [described], datetime(2024, 3, 1, tzinfo=UTC))
     rows.save(collection.catalog, run, points)
     assert [each["name"] for each in client.get("/map").json()["maps"]] == ["moods"]

@@ -45,7 +45,6 @@ def test_batched_vectors_are_the_same_bits(name: str) -> None:
                 assert alone.scores is not None
                 assert np.array_equal(made.scores, alone.scores)
     batched.close()
-    assert max(batch.requests for batch in batches) > 1
     assert sum(batch.clips for batch in batches) == 24
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from e2vsearch.analysis.evaluation.types import Range
 
 _RESAMPLES = 1_000
-
 _LEVEL = 0.95
 
 

@@ -8,12 +8,12 @@ A file over 30 s is embedded in parts, and their mean taken. An item of a collec
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from zlib import crc32
 
 import numpy as np
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 
 _SHORTEST_PART_S = 1.0  # after the last 30 s of a file; a shorter rest is left out
-
 ProgressCallback = Callable[[Progress], None]
 """Called after every file."""
 
@@ -106,7 +105,7 @@ def embed_table(
     with (
         ThreadPoolExecutor(workers or settings.cores(), thread_name_prefix="e2vsearch-embed") as pool,
         # closing cancels what has not begun, so that Ctrl-C does not wait for it
-        closing(_in_order(pool, work, wanted)) as results,
+        closing(cast("Generator[_Result]", pool.map(work, wanted))) as results,
     ):
         for done, (path, result) in enumerate(zip(wanted, results, strict=True), 1):
             for row in wanted[path]:
@@ -200,18 +199,6 @@ def load_stored(labels: str | os.PathLike[str] | LabelTable, context: AnalysisCo
         scores={"clean": _stacked(scores, len(space.labels)) if space.labels else None},
         failures=tuple(sorted(failures, key=lambda each: each.line)),
     )
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[str], _Result], paths: Iterable[str]
-) -> Generator[_Result, None, None]:
-    futures = [pool.submit(work, path) for path in paths]
-    try:
-        for future in futures:
-            yield future.result()
-    finally:
-        for future in futures:
-            future.cancel()
 
 
 def _embed(path: str, file: Path, encoder: Encoder, conditions: Sequence[str], seed: int) -> list[_Channel]:

@@ -1,4 +1,4 @@
-"""`evaluate`: labels and what makes vectors in, one `Evaluation` out. Knows the files of this room, does no sums."""
+"""Evaluation of an encoder or collection on labelled files."""
 
 from __future__ import annotations
 
@@ -59,30 +59,29 @@ def evaluate(
     draws: int = DRAWS,
     progress: ProgressCallback | None = None,
 ) -> Evaluation:
-    """How well a space finds the same emotion in other voices and other words, beside chance.
+    """Measure how well a space finds the same emotion in other speakers and other words, beside chance.
 
     Where labels allow it, `Evaluation.splits` adds what a corpus of actors hides (`splits`, `yardstick`): one mood per
     voice, and the projection adapted on skewed mixes.
 
     Args:
-        labels: a CSV file, see `labels_table.read`, or the table; or what `listen` or `recall` made of one, so that
-            several projections need not hear it again. With the latter, `condition` chooses from what it holds.
-        encoder: a name or an open encoder that hears every file; without `collection` by default the default
-            collection's own, or else the default.
+        labels: a CSV file, see `labels_table.read`, or the table; or an `EvaluationSet`, of whose conditions
+            `condition` chooses.
+        encoder: a name or an open encoder that embeds every file; without `context`, by default that of the default
+            collection, else the default.
         project: applied to the vectors of each condition before they are compared.
-        context: its stored segments are taken where no encoder is named, and its projection in any case.
-        projection: of the collection, by name; ``raw`` is none, and by default it is the one in use. Without a
-            collection the one that ships with the encoder, where one does, centred on each condition's items as a
-            collection's would be on its segments. With `project`, what to call that.
-        by: ``segment``, or ``recording``: the mean of each channel of a call, by length of its parts.
+        context: a collection's, whose segments are taken without an encoder, and whose projection in any case.
+        projection: of the collection, by name; ``raw`` is none, by default the one in use. Without a collection the one
+            that ships with the encoder, if any, centred on each condition's items. With `project`, its name.
+        by: ``segment``, or ``recording``: the mean of each channel of a recording, by length of its parts.
         condition: ``clean``, ``telephone`` copies made of every file, or ``all``: both, and telephone queries among
             clean recordings.
         seed: of telephone copies, triplets, intervals and the order of ties.
         draws: triplets of each kind.
-        progress: told of every file.
+        progress: called after every file.
 
     Raises:
-        TooFewExamples: too little can be used of what is labelled.
+        TooFewExamples: too few labelled items can be used.
         SettingsError: options that exclude each other, or a table that cannot be read.
         EncoderError: the encoder cannot be opened.
         SpaceMismatch: it is not the one that the collection was made with.
@@ -95,13 +94,13 @@ def evaluate(
     names = _CONDITIONS[condition]
     if projection not in (None, RAW.name, network.NAME, HEAD) and project is None and context is None:
         raise SettingsError(f"projection {projection!r} is stored in a collection: name that as well")
-    material = _material(labels, encoder, context, names, seed, progress)
+    material = _evaluation_set(labels, encoder, context, names, seed, progress)
     adapt: Adapt | None = None if project is not None else adaptation.raw
     if project is None and context is not None:
         stored = (context.view() if projection is None else context.view_of(projection)).projection
         projection, project, adapt = stored.name, stored.apply, adaptation.of(stored)
     if missing := [name for name in names if name not in material.vectors]:
-        raise SettingsError(f"{missing[0]} recordings are not in these vectors: name an encoder to hear the files with")
+        raise SettingsError(f"{missing[0]} vectors are missing: name an encoder to embed the files")
     if project is None and projection != RAW.name:
         if projection is not None and material.adapt is adaptation.raw:
             raise SettingsError(f"{material.space.encoder} has no projection of its own - leave --projection out")
@@ -111,7 +110,7 @@ def evaluate(
     if len(material.rows):
         if project is not None:
             beside = context is not None and projection != RAW.name
-            vectors |= _seen(material, dict.fromkeys(names, project), beside=beside)
+            vectors |= _projected(material, dict.fromkeys(names, project), raw=beside)
         elif adapt is not None and adapt is not adaptation.raw:
             adapted = {name: adapt(vectors[name]) for name in names}
             own = adapted[names[0]].name
@@ -122,7 +121,7 @@ def evaluate(
                 # under a uniform prior: clips that are labelled evenly are no conversation
                 if isinstance(each, network.NetworkProjection):
                     scores[name] = each.posteriors(vectors[name]).astype(np.float32)
-            vectors |= _seen(material, {name: each.apply for name, each in adapted.items()})
+            vectors |= _projected(material, {name: each.apply for name, each in adapted.items()})
     items = replace(material, vectors=vectors, scores=scores)
     notes: list[str] = []
     if by == "recording":
@@ -135,7 +134,7 @@ def evaluate(
     return replace(found, splits=splits, notes=(*notes, *found.notes, *unmade))
 
 
-def _material(
+def _evaluation_set(
     labels: str | os.PathLike[str] | LabelTable | EvaluationSet,
     encoder: str | Encoder | None,
     context: AnalysisContext | None,
@@ -145,20 +144,20 @@ def _material(
 ) -> EvaluationSet:
     if isinstance(labels, EvaluationSet):
         if encoder is not None:
-            raise SettingsError("vectors that are there already need no encoder: name the one or the other")
+            raise SettingsError("vectors need no encoder: name the one or the other")
         return labels
     table = labels if isinstance(labels, LabelTable) else read(labels)  # before an encoder takes its time to open
     if context is not None and encoder is None:
         return load_stored(table, context)
-    opened = opened_encoder(encoder)
+    opened = encoder_of(encoder)
     if context is not None:
         context.catalog.require_space()
         context.catalog.check_space(opened.space)
     return embed_table(table, opened, conditions, seed, progress)
 
 
-def opened_encoder(encoder: str | Encoder | None) -> Encoder:
-    """The encoder, opened where it is a name; by default the default collection's own, or else the default.
+def encoder_of(encoder: str | Encoder | None) -> Encoder:
+    """Return an encoder, opened by name; by default that of the default collection, else the default.
 
     Raises:
         EncoderError: it cannot be opened.
@@ -173,23 +172,23 @@ def opened_encoder(encoder: str | Encoder | None) -> Encoder:
 
 
 def too_few(error: TooFewExamples, material: EvaluationSet) -> TooFewExamples:
-    """The error, with the first of the files that failed."""
+    """Return the error with the first of the files that failed."""
     failed = material.failures
     why = f"; {len(failed)} rows failed, the first: {failed[0].message}" if failed else ""
     return TooFewExamples(f"{error}{why}")
 
 
-def _seen(
-    material: EvaluationSet, through: Mapping[str, Project], *, beside: bool = True
+def _projected(
+    material: EvaluationSet, through: Mapping[str, Project], *, raw: bool = True
 ) -> dict[str, NDArray[np.float32]]:
-    """Each condition's vectors through its projection, telephone queries through that of clean recordings; and raw."""
+    """Return each condition's projected vectors, telephone queries also through the clean projection; and raw ones."""
     first = next(iter(through))
-    seen = {name: np.asarray(project(material.vectors[name])) for name, project in through.items()}
+    found = {name: np.asarray(project(material.vectors[name])) for name, project in through.items()}
     if len(through) == 2:
-        seen[_CROSSED] = np.asarray(through["clean"](material.vectors["telephone"]))
-    if beside:
-        seen[RAW.name] = material.vectors[first]
-    return seen
+        found[_CROSSED] = np.asarray(through["clean"](material.vectors["telephone"]))
+    if raw:
+        found[RAW.name] = material.vectors[first]
+    return found
 
 
 def _evaluated(material: EvaluationSet, projection: str, by: By, seed: int, draws: int) -> Evaluation:
@@ -214,7 +213,7 @@ def _evaluated(material: EvaluationSet, projection: str, by: By, seed: int, draw
         if (made := recall_of(scores, material.space.labels, emotions)) is not None
     }
     first = next(iter(found.values()))
-    ranking, voice, said = first.other_speakers, first.same_speaker, first.same_text
+    ranking, speaker, text = first.other_speakers, first.same_speaker, first.same_text
     named = recalls.get(next(iter(found)))
     return Evaluation(
         n=len(rows),
@@ -224,10 +223,10 @@ def _evaluated(material: EvaluationSet, projection: str, by: By, seed: int, draw
         precision_at_5=ranking.precision_at_5 if ranking else None,
         precision_at_10=ranking.precision_at_10 if ranking else None,
         precision_chance=ranking.precision_chance if ranking else None,
-        same_speaker_at_10=voice.at_10 if voice else None,
-        same_speaker_chance=voice.chance if voice else None,
-        same_text_at_10=said.at_10 if said else None,
-        same_text_chance=said.chance if said else None,
+        same_speaker_at_10=speaker.at_10 if speaker else None,
+        same_speaker_chance=speaker.chance if speaker else None,
+        same_text_at_10=text.at_10 if text else None,
+        same_text_chance=text.chance if text else None,
         triplets={kind: first.triplets[kind].accuracy if kind in first.triplets else None for kind in KINDS},
         uar=named.uar if named else None,
         uar_chance=named.chance if named else None,
@@ -242,17 +241,17 @@ def _evaluated(material: EvaluationSet, projection: str, by: By, seed: int, draw
         figures=found,
         recalls=recalls,
         failures=material.failures,
-        notes=tuple(left_out(first, speakers, texts)),
+        notes=tuple(notes_on_labels(first, speakers, texts)),
     )
 
 
 def _splits(
     material: EvaluationSet, condition: str, adapt: Adapt | None, by: By, seed: int
 ) -> tuple[tuple[YardstickRow, ...], list[str]]:
-    """The splits that acted corpora hide, in one condition; and why some could not be made."""
+    """Return the figures of splits that acted corpora hide, in one condition, and notes on those left out."""
     names = f"{yardstick.ONE_MOOD} and mixes"
     if adapt is None:
-        return (), [f"{names} are left out: a function is not adapted to what a collection holds, as projections are"]
+        return (), [f"{names} are left out: a function is not adapted to a collection, as projections are"]
     if by == "recording":
         return (), [f"{names} are left out: they are measured by segment"]
     clips = yardstick.EmbeddedClips(
@@ -271,8 +270,8 @@ def _named(project: Project | None, projection: str | None) -> str:
     return str(getattr(project, "__name__", type(project).__name__))
 
 
-def left_out(first: Figures, speakers: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """What the labels do not say, and what cannot be measured for it."""
+def notes_on_labels(first: Figures, speakers: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Return notes on missing labels, and on figures that need them."""
     notes = []
     for what, given in (("speaker", speakers), ("text", texts)):
         if unknown := given.count(""):
@@ -280,7 +279,7 @@ def left_out(first: Figures, speakers: Sequence[str], texts: Sequence[str]) -> l
             verb = "names its" if unknown == len(given) else "name no"
             notes.append(f"{whose} {verb} {what}: left out wherever {what}s count")
     if first.other_speakers is None and "" not in speakers:
-        notes.append("no emotion is shown by two speakers: nothing can be found in other voices")
+        notes.append("no emotion has two speakers: nothing can be found in other speakers")
     if missing := [kind for kind in KINDS if kind not in first.triplets]:
         notes.append(f"no triplets of {', '.join(missing)}: no item has such a positive and negative")
     return notes

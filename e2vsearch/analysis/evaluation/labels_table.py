@@ -1,4 +1,4 @@
-"""The labels to evaluate on, from a CSV or TSV file. Knows columns and paths, opens no audio."""
+"""The labels to evaluate on, from a CSV or TSV file."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ class LabelTable:
     failures: tuple[LabelFailure, ...]
 
     def files(self, row: Labelled) -> tuple[Path, ...]:
-        """Where a row's file may be: beside the table, or one folder up. Absolute, without looking."""
+        """Return where a row's file may be: beside the table, or one folder up; absolute, existing or not."""
         written = Path(row.path).expanduser()
         below = (self.folder, self.folder.parent)
         # not resolved: a collection stores paths as they were given, links and all, but without ".."
         return tuple(dict.fromkeys(Path(os.path.abspath(base / written)) for base in below))  # noqa: PTH100
 
     def file(self, row: Labelled) -> Path:
-        """The first of `files` that exists, or else the first: whoever opens it says that it is not there."""
+        """Return the first of `files` that exists, else the first: opening it raises the error."""
         files = self.files(row)
         return next((each for each in files if each.exists()), files[0])
 
 
 def read(path: str | os.PathLike[str]) -> LabelTable:
-    """The rows of a table with a header; see `COLUMNS` for the names.
+    """Return the rows of a table with a header; see `COLUMNS` for the names.
 
     Case and spacing of emotions and texts do not matter. A row without a path or an emotion, or of what a row before it
     is of, is a failure; the rest goes on.

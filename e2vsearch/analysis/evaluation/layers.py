@@ -1,11 +1,11 @@
-"""An encoder, block by block and projection by projection: which of its vectors find an emotion, and which a voice.
+"""Evaluation of an encoder block by block and projection by projection.
 
-Cosines of emotion2vec's vectors agree with people's judgement of emotion the less, the deeper the block that they are
-taken from (arXiv 2604.26347), and its linear head is a cure (`e2vsearch.projections.adapt`). Every row here is the
-mean over time after one transformer block, as it is or through one projection of the head: its log-posteriors, `head`
-as it is, `head` adapted as a collection adopts it. None of them takes labels.
+Cosines of emotion2vec's vectors agree with listeners on emotion the less, the deeper the block (arXiv 2604.26347), and
+its linear head is a cure (`e2vsearch.projections.adapt`). A row is the mean over time after one transformer block, raw
+or through one projection of the head: its log-posteriors, `head`, `head` adapted as a collection adopts it. None of
+them takes labels.
 
-The model's own head reads the last block. For every other block heads are fitted by least squares to the model's class
+The model's own head is for the last block. For every other block heads are fitted by least squares to the model's class
 probabilities of the same clips, and each clip is a query through one that is fitted to the other four fifths. Fitted to
 all, a head repeats each clip's own probabilities: 480 vectors of 1,024 numbers without any emotion in them have .76 mAP
 through its log-posteriors, .26 through those of other folds, .21 as they are.
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.analysis.evaluation import adaptation
 from e2vsearch.analysis.evaluation.dataset import ProgressCallback, embed_table
-from e2vsearch.analysis.evaluation.evaluate import left_out, opened_encoder, too_few
+from e2vsearch.analysis.evaluation.evaluate import encoder_of, notes_on_labels, too_few
 from e2vsearch.analysis.evaluation.labels_table import LabelTable, read
 from e2vsearch.analysis.evaluation.metrics import DRAWS
 from e2vsearch.analysis.evaluation.metrics import measure as measured
@@ -40,11 +40,9 @@ from e2vsearch.vectors.exact import unit
 Vectors = NDArray[np.float32]
 Folds = NDArray[np.int64]
 Projections = Callable[[Vectors], Mapping[str, Projection]]
-"""``(n, dim)`` as a block made them → projections by name, made for these."""
+"""``(n, dim)`` of a block → projections by name, made for these."""
 Measure = Callable[[Vectors, Vectors | None], Figures]
-
 LOG_POSTERIORS, HEAD, ADAPTED = "log-posteriors", "head", "adapted"
-
 FOLDS = 5
 """Of clips, for heads that are fitted."""
 
@@ -61,7 +59,7 @@ def evaluate_layers(
     draws: int = DRAWS,
     progress: ProgressCallback | None = None,
 ) -> LayerEvaluation:
-    """How well each block of an encoder finds the same emotion in other voices, through each projection.
+    """Measure how well each block of an encoder finds the same emotion in other speakers, through each projection.
 
     Args:
         labels: a CSV file, see `labels_table.read`, or the table.
@@ -70,17 +68,17 @@ def evaluate_layers(
         projections: raw, log-posteriors, head and adapted, or raw and what ships with the encoder; not raw alone.
         seed: of triplets, intervals, folds and the order of ties.
         draws: triplets of each kind.
-        progress: told of every file.
+        progress: called after every file.
 
     Raises:
         EncoderError: the encoder cannot be opened, gives no blocks, or has nothing that a projection is made of.
-        TooFewExamples: too little can be used of what is labelled.
+        TooFewExamples: too few labelled items can be used.
         SettingsError: the table cannot be read, or no triplets are to be drawn.
     """
     if draws < 1:
         raise SettingsError(f"draws must be 1 or more, not {draws}")
     table = labels if isinstance(labels, LabelTable) else read(labels)  # before an encoder takes its time to open
-    opened = opened_encoder(encoder)
+    opened = encoder_of(encoder)
     if layers and not opened.blocks:
         raise EncoderError(
             f"{opened.space.encoder} gives one vector a clip and none a block - leave layers out, or take "
@@ -115,7 +113,7 @@ def evaluate_layers(
         found = list(layer_figures(vectors, made, folds, measure))
     except TooFewExamples as error:
         raise too_few(error, material) from error
-    unmeasured = left_out(found[0][2], speakers, texts)
+    unmeasured = notes_on_labels(found[0][2], speakers, texts)
     return LayerEvaluation(
         rows=tuple(_row(block if layers else opened.blocks or None, name, each) for block, name, each in found),
         n=clips,
@@ -133,10 +131,10 @@ def evaluate_layers(
 def layer_figures(
     vectors: Vectors, projections: Sequence[Sequence[Projections]], folds: Folds, measure: Measure
 ) -> Iterator[tuple[int, str, Figures]]:
-    """The number of each block, from 1, with the name of each projection and the figures through it; raw first.
+    """Yield the number of each block, from 1, with each projection's name and figures; raw first.
 
     Args:
-        vectors: ``(n, blocks, dim)`` as the blocks made them.
+        vectors: ``(n, blocks, dim)`` of the blocks.
         projections: of each block: none, one for all queries, or one for the queries of each fold.
         folds: ``(n,)``: which one each clip belongs to.
         measure: gives the figures of queries ``(n, any)`` in a gallery of that shape, of None in themselves.
@@ -146,20 +144,20 @@ def layer_figures(
         yield at + 1, RAW.name, measure(own, None)
         made = [each(own) for each in of_block]
         for name in made[0] if made else ():
-            sides = [unit(each[name].apply(own)).astype(np.float32) for each in made]
-            if len(sides) == 1:
-                yield at + 1, name, measure(sides[0], None)
+            parts = [unit(each[name].apply(own)).astype(np.float32) for each in made]
+            if len(parts) == 1:
+                yield at + 1, name, measure(parts[0], None)
                 continue
-            # side by side, a query being zero but for its own fold's side: its cosines are those of that projection
-            queries = [np.where((folds == fold)[:, None], side, np.float32(0)) for fold, side in enumerate(sides)]
-            yield at + 1, name, measure(np.concatenate(queries, axis=1), np.concatenate(sides, axis=1))
+            # side by side, a query being zero but for its own fold's part: its cosines are those of that projection
+            queries = [np.where((folds == fold)[:, None], part, np.float32(0)) for fold, part in enumerate(parts)]
+            yield at + 1, name, measure(np.concatenate(queries, axis=1), np.concatenate(parts, axis=1))
 
 
 def heads(vectors: Vectors, head: Head, folds: Folds) -> list[list[Head]]:
-    """Of each block, the heads for the queries of each fold, which the fold's clips have no part in; the last's own.
+    """Return each block's heads for the queries of each fold, fitted without the fold; the last block's own head.
 
     Args:
-        vectors: ``(n, blocks, dim)`` as the blocks made them.
+        vectors: ``(n, blocks, dim)`` of the blocks.
         head: of the last block; a clip's probabilities are those of its mean vector there.
         folds: ``(n,)``, as `folds_of` gives them.
 
@@ -173,26 +171,26 @@ def heads(vectors: Vectors, head: Head, folds: Folds) -> list[list[Head]]:
 
 
 def folds_of(clips: int, seed: int) -> Folds:
-    """Which of `FOLDS` each clip ``(n,)`` belongs to, of about one size."""
+    """Return each clip's fold ``(n,)``, of `FOLDS` of about one size."""
     return np.asarray(np.random.default_rng(seed).permutation(clips) % FOLDS)
 
 
-def of_head(head: Head) -> Projections:
-    """What a head makes of vectors, of which each counts as a voice of its own."""
+def projections_of(head: Head) -> Projections:
+    """Return what makes the projections of a head, each vector counting as a speaker of its own."""
 
     def made(vectors: Vectors) -> Mapping[str, Projection]:
-        voices = np.arange(len(vectors))
+        speakers = np.arange(len(vectors))
         return {
             LOG_POSTERIORS: adapt.log_posteriors(head, vectors),
-            HEAD: head_projection(vectors, voices, head.weights),
-            ADAPTED: adapt.adapt_head(head, vectors, voices),
+            HEAD: head_projection(vectors, speakers, head.weights),
+            ADAPTED: adapt.adapt_head(head, vectors, speakers),
         }
 
     return made
 
 
 def _shipped(encoder: Encoder) -> Projections:
-    """What ships with an encoder, centred on the vectors."""
+    """Return what makes the shipped projection, centred on the vectors."""
     ships = adaptation.default(encoder)
 
     def made(vectors: Vectors) -> Mapping[str, Projection]:
@@ -216,7 +214,7 @@ def _row(block: int | None, projection: str, found: Figures) -> LayerRow:
 
 
 def _projections(encoder: Encoder, vectors: Vectors, folds: Folds) -> tuple[list[list[Projections]], list[str]]:
-    """What each block is measured through, and what has to be said of it."""
+    """Return the projections of each block, and notes on them."""
     head = encoder.head()
     if head is None:
         return [[_shipped(encoder)]], []
@@ -235,11 +233,11 @@ def _projections(encoder: Encoder, vectors: Vectors, folds: Folds) -> tuple[list
             f"{ADAPTED} is as {HEAD}{where}: a head is adapted to more than {adapt.FROM} clips that are of several "
             "emotions by its probabilities"
         )
-    return [[of_head(each) for each in of] for of in found], notes
+    return [[projections_of(each) for each in of] for of in found], notes
 
 
 class _Layers(Encoder):
-    """An encoder's blocks as one long vector a clip, so that clips are read as for any encoder."""
+    """An encoder whose vectors are all blocks of another one, joined, so that files are embedded as for any encoder."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.space = replace(encoder.space, dim=encoder.blocks * encoder.space.dim, labels=())

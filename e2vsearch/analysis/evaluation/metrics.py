@@ -1,13 +1,12 @@
-"""How well vectors find the same emotion, and how much of the voice and the words they still carry. Knows vectors and
-labels, nothing of audio, encoders or storage.
+"""Retrieval metrics: how well vectors find the same emotion, and how much of speaker and sentence leaks.
 
-Rankings: each item in turn is the query; what is of its own speaker (and says its own sentence) is left out, so that a
-likeness of voice (or of words) earns nothing. A query with nothing of its emotion left is not counted.
+Rankings: each item in turn is the query; items of its own speaker (and sentence) are left out, so that a likeness of
+voice (or words) earns nothing. A query with no item of its emotion left is not counted.
 
-Leak: nothing is left out but the query's own recording, and the share of its speaker (sentence) among its ten nearest
-is set against that among all.
+Leak: only the query's own recording is left out, and the share of its speaker (sentence) among its ten nearest is
+compared with that among all.
 
-Items whose speaker or sentence is unknown neither ask nor are found where it counts.
+Items whose speaker or sentence is unknown are neither queries nor in the gallery where it counts.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from e2vsearch.errors import AnalysisError, TooFewExamples
 from e2vsearch.vectors.exact import unit32
 
 DRAWS = 6_000
-"""Triplets of each kind: the interval over speakers is then wider than what more draws could mend."""
+"""Triplets of each kind: more would not narrow the interval over speakers."""
 
 LabelSequence = Sequence[Any] | NDArray[Any]
 """One label an item; None and "" are unknown."""
@@ -46,7 +45,7 @@ LabelSequence = Sequence[Any] | NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class _Labels:
-    """Labels as numbers; what is unknown is a group of its own, and not `known`."""
+    """Labels as numbers; each unknown one is a group of its own, and not `known`."""
 
     names: tuple[str, ...]  # of the emotions
     emotions: Codes
@@ -71,16 +70,16 @@ def measure(
     gallery: NDArray[np.floating] | None = None,
     draws: int = DRAWS,
 ) -> Figures:
-    """All figures of some vectors, compared by cosine.
+    """Return all figures of vectors, compared by cosine.
 
     Args:
         vectors: ``(n, dim)``, of any length.
         emotions: ``(n,)``, all known.
         speakers: ``(n,)``; None where unknown, or for all.
-        texts: ``(n,)``, what is said: any name of the sentence.
+        texts: ``(n,)``: any name of the sentence.
         seed: of triplets, resamples and the order of ties.
-        recordings: ``(n,)``, what each item is a part of: a query never finds its own. By default each is its own.
-        gallery: ``(n, dim)``, other vectors of the same items to be found, such as those of clean recordings.
+        recordings: ``(n,)``, of each item: a query never finds its own. By default each is its own.
+        gallery: ``(n, dim)``, other vectors of the same items, such as those of clean recordings.
         draws: triplets of each kind.
 
     Raises:
@@ -88,15 +87,15 @@ def measure(
         AnalysisError: vectors and labels that do not fit, or are not finite.
     """
     labels = _labels(emotions, speakers, texts, recordings)
-    asking = _checked(vectors, labels)
-    found = asking if gallery is None else _checked(gallery, labels)
-    if found.shape != asking.shape:
-        raise AnalysisError(f"queries of shape {asking.shape} cannot be compared with a gallery of {found.shape}")
-    everything = np.ones(len(asking), bool)
+    queries = _checked(vectors, labels)
+    found = queries if gallery is None else _checked(gallery, labels)
+    if found.shape != queries.shape:
+        raise AnalysisError(f"queries of shape {queries.shape} cannot be compared with a gallery of {found.shape}")
+    everything = np.ones(len(queries), bool)
     both_known = labels.speaker_known & labels.text_known
     rankings: list[list[Ranked]] = [[], [], []]
     leaks: list[list[Neighbours]] = [[], []]
-    for block in blocks(asking, found, seed):
+    for block in blocks(queries, found, seed):
         rules = (
             (everything, (labels.recordings,)),
             (labels.speaker_known, (labels.recordings, labels.speakers)),
@@ -113,13 +112,13 @@ def measure(
     everyone, others, other_words = (_ranking(rows, labels, seed) for rows in rankings)
     items = np.flatnonzero(both_known)
     return Figures(
-        n=len(asking),
+        n=len(queries),
         everyone=everyone,
         other_speakers=others,
         other_speakers_and_texts=other_words,
         same_speaker=_leak(leaks[0]),
         same_text=_leak(leaks[1]),
-        triplets=triplets.measure(asking[items], found[items], labels.take(items), draws, seed),
+        triplets=triplets.measure(queries[items], found[items], labels.take(items), draws, seed),
     )
 
 
@@ -132,9 +131,9 @@ def gain(
     *,
     recordings: LabelSequence | None = None,
 ) -> Gain:
-    """What one set of vectors has over another for the same items, query by query, the query's speaker left out.
+    """Return the gain of one set of vectors over another for the same items, the query's speaker left out.
 
-    The interval is of the difference: two spaces whose own intervals overlap may still differ surely.
+    The interval is of the difference, query by query: spaces whose own intervals overlap may still differ.
 
     Args:
         ours: ``(n, dim)``.
@@ -145,19 +144,19 @@ def gain(
         recordings: as for `measure`.
 
     Raises:
-        TooFewExamples: nothing can be found in other voices.
+        TooFewExamples: no emotion has two speakers.
         AnalysisError: as for `measure`.
     """
     a, b = (ranking_figures(each, emotions, speakers, seed, recordings=recordings) for each in (ours, theirs))
     if not a.queries.size:
-        raise TooFewExamples("no emotion is shown by two speakers - label more clips, or name who speaks in them")
-    voices = _codes(speakers, len(emotions))[0][a.queries]
+        raise TooFewExamples("no emotion has two speakers - label more clips, or name who speaks in them")
+    groups = _codes(speakers, len(emotions))[0][a.queries]
     average, precision = a.average_precision - b.average_precision, a.precision[:, -1] - b.precision[:, -1]
     return Gain(
         float(average.mean()),
-        interval(average, voices, seed),
+        interval(average, groups, seed),
         float(precision.mean()),
-        interval(precision, voices, seed),
+        interval(precision, groups, seed),
     )
 
 
@@ -169,7 +168,7 @@ def ranking_figures(
     *,
     recordings: LabelSequence | None = None,
 ) -> Ranked:
-    """Average precision and precision of each query, its speaker left out; no row where nothing can be found.
+    """Return average precision and precision of each query, its speaker left out; no row without relevant items.
 
     Args:
         vectors: ``(n, dim)``, of any length.
@@ -190,7 +189,7 @@ def ranking_figures(
 def ranking_figures_by(
     scores: NDArray[np.floating], emotions: LabelSequence, speakers: LabelSequence, seed: int = 0
 ) -> Ranked:
-    """As `ranking_figures`, for items whose likeness is no cosine, such as calls of several segments.
+    """Return as `ranking_figures` does, for items whose score is no cosine, such as recordings of several segments.
 
     Args:
         scores: ``(n, n)``, of each query and each item; the greater, the nearer.
@@ -222,21 +221,20 @@ def _labels(
     names, kinds = np.unique(np.array([str(each) for each in emotions]), return_inverse=True)
     if names.size < 2 or np.bincount(kinds.reshape(-1)).max() < 2:
         raise TooFewExamples(
-            f"{n} labelled moments of {names.size} emotion(s) are too few: two emotions are needed, one of them twice"
+            f"{n} labelled segments of {names.size} emotion(s) are too few: two emotions are needed, one of them twice"
         )
     coded = []
     for given in (speakers, texts, recordings):
         if given is not None and len(given) != n:
             raise AnalysisError(f"{len(given)} labels do not fit {n} emotions: give one for each item")
         coded.append(_codes(given, n))
-    (voices, voice_known), (said, said_known), (files, _) = coded
-    return _Labels(
-        tuple(names.tolist()), kinds.reshape(-1).astype(np.int32), voices, said, files, voice_known, said_known
-    )
+    (speaker_codes, speaker_known), (text_codes, text_known), (files, _) = coded
+    codes = kinds.reshape(-1).astype(np.int32), speaker_codes, text_codes, files
+    return _Labels(tuple(names.tolist()), *codes, speaker_known, text_known)
 
 
 def _codes(labels: LabelSequence | None, n: int) -> tuple[Codes, NDArray[np.bool_]]:
-    """Numbers of labels, and which are known; each unknown one has a number of its own."""
+    """Return labels as numbers, each unknown one by itself, and which are known."""
     given = [None] * n if labels is None else [None if each is None or each == "" else str(each) for each in labels]
     known = np.array([each is not None for each in given], bool)
     numbers: dict[Any, int] = {}
@@ -257,7 +255,7 @@ def _ranking(parts: list[Ranked], labels: _Labels, seed: int) -> Ranking | None:
     if not sum(part.queries.size for part in parts):
         return None
     rows = joined(parts)
-    voices, kinds = labels.speakers[rows.queries], labels.emotions[rows.queries]
+    speakers, kinds = labels.speakers[rows.queries], labels.emotions[rows.queries]
     precision = rows.precision.mean(axis=0).tolist()
     by_emotion = {}
     for kind in np.unique(kinds).tolist():
@@ -271,12 +269,12 @@ def _ranking(parts: list[Ranked], labels: _Labels, seed: int) -> Ranking | None:
         )
     return Ranking(
         map=float(rows.average_precision.mean()),
-        map_interval=interval(rows.average_precision, voices, seed),
+        map_interval=interval(rows.average_precision, speakers, seed),
         map_chance=float(rows.chance.mean()),
         precision_at_1=precision[0],
         precision_at_5=precision[1],
         precision_at_10=precision[2],
-        precision_at_10_interval=interval(rows.precision[:, -1], voices, seed),
+        precision_at_10_interval=interval(rows.precision[:, -1], speakers, seed),
         precision_chance=float(rows.share.mean()),
         queries=rows.queries.size,
         by_emotion=by_emotion,
@@ -309,13 +307,13 @@ _ADJECTIVES = {
     "sadness": "sad",
     "surprise": "surprised",
 }
-"""Corpora name the emotion, emotion2vec how one feels; nothing else is taken to be the same."""
+"""Corpora use nouns, emotion2vec adjectives; nothing else counts as the same."""
 
 
 def recall(scores: NDArray[np.floating] | None, classes: Sequence[str], emotions: Sequence[str]) -> Recall | None:
-    """Unweighted average recall among the classes that the labels know too; None with fewer than two of them.
+    """Return unweighted average recall among the classes that are labelled too; None with fewer than two of them.
 
-    The likeliest of the shared classes is what the encoder says: a class that nobody labelled cannot be right.
+    The prediction is the likeliest of the shared classes: one without labels cannot be right.
 
     Args:
         scores: ``(n, classes)``; rows with NaN have none.
@@ -330,14 +328,14 @@ def recall(scores: NDArray[np.floating] | None, classes: Sequence[str], emotions
     shared = sorted(set(columns.values()))
     if len(shared) < 2:
         return None
-    said = np.array(shared)[np.argmax(scores[:, shared], axis=1)]
+    predicted = np.array(shared)[np.argmax(scores[:, shared], axis=1)]
     scored = np.isfinite(scores).all(axis=1)
     truth = np.array([columns.get(emotion, -1) for emotion in emotions])
     recalls = {}
     for name, column in columns.items():
         of = scored & (truth == column) & (np.array(emotions) == name)
         if of.any():
-            recalls[name] = float((said[of] == column).mean())
+            recalls[name] = float((predicted[of] == column).mean())
     if len(recalls) < 2:
         return None
     n = int((scored & (truth >= 0)).sum())
@@ -345,6 +343,6 @@ def recall(scores: NDArray[np.floating] | None, classes: Sequence[str], emotions
 
 
 def adjective(name: str) -> str:
-    """The encoder's word for an emotion that labels name, in lower case: ``angry`` of ``Anger``."""
+    """Return the encoder's word for a labelled emotion, in lower case: ``angry`` for ``Anger``."""
     folded = name.strip().casefold()
     return _ADJECTIVES.get(folded, folded)

@@ -1,4 +1,4 @@
-"""Rankings by cosine and what stands early in them, a block of queries at a time. Knows numbers, nothing of names.
+"""Rankings by cosine, average precision and precision, a block of queries at a time.
 
 Ties are broken by an order drawn from the seed: in the order of the labels file, which is often sorted by emotion,
 equal vectors would look like a good ranking.
@@ -7,16 +7,15 @@ equal vectors would look like a good ranking.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 DEPTHS = (1, 5, 10)
-"""Where precision is read; the leak is read at the last."""
+"""Of precision; the leak is read at the last."""
 
-_CELLS = 2_000_000  # query-item pairs in work at once: about 100 MB with all that is made of them
-
+_CELLS = 2_000_000  # query-item pairs at a time: about 100 MB with all intermediate arrays
 Codes = NDArray[np.int32]
 """``(n,)``: items with equal numbers are of one group."""
 
@@ -31,13 +30,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One row a query that had something to find."""
+    """One row a query with relevant items."""
 
     queries: NDArray[np.int64]  # (q,)
     average_precision: NDArray[np.float64]  # (q,)
     precision: NDArray[np.float64]  # (q, len(DEPTHS))
     chance: NDArray[np.float64]  # (q,) expected average precision of a random order
-    share: NDArray[np.float64]  # (q,) of what is to be found among all: expected precision at any depth
+    share: NDArray[np.float64]  # (q,) of relevant items among all: expected precision at any depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +52,26 @@ class Neighbours:
 def blocks(
     queries: NDArray[np.float32], gallery: NDArray[np.float32], seed: int, chosen: NDArray[np.int64] | None = None
 ) -> Iterator[Block]:
-    """Every query's ranking of the gallery.
+    """Yield every query's ranking of the gallery.
 
     Args:
         queries: ``(n, dim)``, of length one.
-        gallery: ``(n, dim)``, of length one: the same items, to be found.
+        gallery: ``(n, dim)``, of length one, of the same items.
         seed: of the order that breaks ties.
-        chosen: which items ask; all if not given.
+        chosen: the items that are queries; by default all.
     """
     n = len(gallery)
     shuffled = np.random.default_rng(seed).permutation(n)
     found = np.ascontiguousarray(gallery[shuffled].T)
-    asking = np.arange(n) if chosen is None else chosen
+    items = np.arange(n) if chosen is None else chosen
     rows = max(1, _CELLS // max(n, 1))
-    for first in range(0, asking.size, rows):
-        block = asking[first : first + rows]
+    for first in range(0, items.size, rows):
+        block = items[first : first + rows]
         yield Block(block, shuffled[np.argsort(-(queries[block] @ found), axis=1, kind="stable")])
 
 
 def ordered(scores: NDArray[np.floating], seed: int) -> Block:
-    """The rankings that a matrix of scores makes, for items that are not compared by one cosine.
+    """Return the rankings of a matrix of scores, for items that are not compared by one cosine.
 
     Args:
         scores: ``(n, n)``, of each query and each item; the greater, the nearer.
@@ -83,11 +82,11 @@ def ordered(scores: NDArray[np.floating], seed: int) -> Block:
 
 
 def kept_in(block: Block, known: NDArray[np.bool_], left_out: Sequence[Codes]) -> NDArray[np.bool_]:
-    """Which items of the rankings count, ``(b, n)`` in their order.
+    """Return which items of the rankings count, ``(b, n)`` in their order.
 
     Args:
         block: the rankings.
-        known: ``(n,)``, items that may ask and be found at all.
+        known: ``(n,)``, items that may be queries or in the gallery.
         left_out: groupings; items that share any of the query's groups do not count.
     """
     kept = known[block.order] & known[block.queries, None]
@@ -97,67 +96,62 @@ def kept_in(block: Block, known: NDArray[np.bool_], left_out: Sequence[Codes]) -
 
 
 def scored(block: Block, kept: NDArray[np.bool_], emotions: Codes) -> Ranked:
-    """Average precision and precision of each query with something to find among what is kept."""
+    """Return average precision and precision of each query with relevant items among what is kept."""
     hit = kept & (emotions[block.order] == emotions[block.queries, None])
     place = np.cumsum(kept, axis=1, dtype=np.int32)
-    wanted, there = hit.sum(axis=1), place[:, -1].astype(np.int64)
+    relevant, candidates = hit.sum(axis=1), place[:, -1].astype(np.int64)
     rows, columns = np.nonzero(hit)  # row by row, so that counting within a row numbers its hits
-    before = np.cumsum(wanted) - wanted
+    before = np.cumsum(relevant) - relevant
     number = np.arange(1, rows.size + 1) - before[rows]
     total = np.bincount(rows, number / place[rows, columns], minlength=len(hit))
-    asked = wanted > 0
+    kept_queries = relevant > 0
     found = [
-        np.bincount(rows[place[rows, columns] <= depth], minlength=len(hit)) / np.minimum(depth, np.maximum(there, 1))
+        np.bincount(rows[place[rows, columns] <= depth], minlength=len(hit))
+        / np.minimum(depth, np.maximum(candidates, 1))
         for depth in DEPTHS
     ]
     return Ranked(
-        queries=block.queries[asked],
-        average_precision=total[asked] / wanted[asked],
-        precision=np.stack(found, axis=1)[asked],
-        chance=expected_average_precision(wanted[asked], there[asked]),
-        share=wanted[asked] / there[asked],
+        queries=block.queries[kept_queries],
+        average_precision=total[kept_queries] / relevant[kept_queries],
+        precision=np.stack(found, axis=1)[kept_queries],
+        chance=expected_average_precision(relevant[kept_queries], candidates[kept_queries]),
+        share=relevant[kept_queries] / candidates[kept_queries],
     )
 
 
 def neighbours(block: Block, kept: NDArray[np.bool_], groups: Codes, emotions: Codes) -> Neighbours:
-    """Shares of each query's own group among its ten nearest, among all that is kept, and among its emotion."""
+    """Return shares of each query's group among its ten nearest, among all that is kept, and among its emotion."""
     own = kept & (groups[block.order] == groups[block.queries, None])
     near = np.cumsum(kept, axis=1, dtype=np.int32) <= DEPTHS[-1]
     alike = emotions[block.order] == emotions[block.queries, None]
-    there = kept.sum(axis=1)
-    asked = there > 0
-    of_emotion = (kept & alike).sum(axis=1)[asked].astype(np.float64)
+    candidates = kept.sum(axis=1)
+    kept_queries = candidates > 0
+    of_emotion = (kept & alike).sum(axis=1)[kept_queries].astype(np.float64)
     return Neighbours(
-        queries=block.queries[asked],
-        near=(own & near).sum(axis=1)[asked] / np.minimum(there[asked], DEPTHS[-1]),
-        all=own.sum(axis=1)[asked] / there[asked],
-        alike=(own & alike).sum(axis=1)[asked] / np.where(of_emotion > 0, of_emotion, np.nan),
+        queries=block.queries[kept_queries],
+        near=(own & near).sum(axis=1)[kept_queries] / np.minimum(candidates[kept_queries], DEPTHS[-1]),
+        all=own.sum(axis=1)[kept_queries] / candidates[kept_queries],
+        alike=(own & alike).sum(axis=1)[kept_queries] / np.where(of_emotion > 0, of_emotion, np.nan),
     )
 
 
-def expected_average_precision(wanted: NDArray[np.int64], there: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The average precision that a random order has in expectation.
+def expected_average_precision(relevant: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the expected average precision of a random order.
 
-    Rank k of N holds one of the R wanted items with probability R / N, and then (k - 1)(R - 1) / (N - 1) of the items
-    before it are wanted too. Summed over k this is (H + (R - 1) / (N - 1) (N - H)) / N, with H the N-th harmonic
+    Rank k of N holds one of the R relevant items with probability R / N, and then (k - 1)(R - 1) / (N - 1) of the items
+    before it are relevant too. Summed over k this is (H + (R - 1) / (N - 1) (N - H)) / N, with H the N-th harmonic
     number.
 
     Args:
-        wanted: R of each query, at least 1.
-        there: N of each query.
+        relevant: R of each query, at least 1.
+        candidates: N of each query.
     """
-    harmonic = np.cumsum(1.0 / np.arange(1, max(int(there.max(initial=0)), 1) + 1))[there - 1]
-    rest = (wanted - 1) / np.maximum(there - 1, 1)
-    expected: NDArray[np.float64] = (harmonic + rest * (there - harmonic)) / there
+    harmonic = np.cumsum(1.0 / np.arange(1, max(int(candidates.max(initial=0)), 1) + 1))[candidates - 1]
+    rest = (relevant - 1) / np.maximum(candidates - 1, 1)
+    expected: NDArray[np.float64] = (harmonic + rest * (candidates - harmonic)) / candidates
     return expected
 
 
 def joined(parts: Sequence[Ranked]) -> Ranked:
-    """Several blocks' rows as one."""
-    return Ranked(
-        np.concatenate([part.queries for part in parts]),
-        np.concatenate([part.average_precision for part in parts]),
-        np.concatenate([part.precision for part in parts]),
-        np.concatenate([part.chance for part in parts]),
-        np.concatenate([part.share for part in parts]),
-    )
+    """Return several blocks' rows as one."""
+    return Ranked(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Ranked)))

@@ -4,7 +4,7 @@ Actors speak every emotion, so the mean of a voice is its timbre, and a corpus h
 recorded once, in one mood, and most calls are calm. A projection is adapted without labels on whatever a collection
 holds, so it is measured where the clips that it is adapted on are of one mood a voice, or mostly of one emotion.
 
-Everything drawn depends on the labels and on the seed alone.
+All draws depend on the labels and the seed alone.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from e2vsearch.errors import TooFewExamples
 
 LEAST_VOICES = 4
-"""Of one mood each: two moods by two voices, so that every clip can find its mood in another voice."""
+"""Of one emotion each: two emotions by two speakers, so that every clip has its emotion in another speaker."""
 
 CALLS_A_VOICE = 6
 CLIPS_A_CALL = 6
 SECOND_MOOD = 2
-"""Clips of another mood in a call that has two; the others are of its main mood."""
+"""Clips of another emotion in a call that has two; the others are of its main emotion."""
 
 Items = NDArray[np.int64]
 Labels = NDArray[Any]
@@ -41,24 +41,24 @@ class Split:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ComposedCalls:
-    """Calls made of clips: each is one channel, and so one voice."""
+    """Calls composed of clips: each is one channel, and so one speaker."""
 
     items: Items  # (c, CLIPS_A_CALL) clips in their order
-    emotions: Labels  # (c,) of most of its clips: its main mood
+    emotions: Labels  # (c,) of most of its clips
     speakers: Labels  # (c,)
 
 
 def one_mood_per_voice(emotions: Labels, speakers: Labels, seed: int) -> Items:
-    """The clips that are left where each voice keeps those of one emotion, the emotions spread evenly over voices.
+    """Return the clips that are left where each speaker keeps one emotion, the emotions spread evenly over speakers.
 
-    With fewer than two voices for each emotion only some emotions are drawn, so that each has two: an emotion that one
-    voice alone shows cannot be found in another. Voices with few emotions choose first, each the emotion that fewest
-    have; a voice that shows none of those drawn is left out, as are clips of unknown voices.
+    With fewer than two speakers for each emotion only some emotions are drawn, so that each has two. Speakers with few
+    emotions are assigned first, each the emotion that fewest have; a speaker with none of those drawn is left out, as
+    are clips of unknown speakers.
 
     Args:
         emotions: ``(n,)``.
         speakers: ``(n,)``.
-        seed: of which voice keeps what.
+        seed: of the assignment.
 
     Returns:
         Indices of the clips kept, in order.
@@ -67,27 +67,27 @@ def one_mood_per_voice(emotions: Labels, speakers: Labels, seed: int) -> Items:
         TooFewExamples: fewer than `LEAST_VOICES` voices, or fewer than two emotions.
     """
     rng = np.random.default_rng(seed)
-    voices, moods = np.unique(speakers[known(speakers)]), np.unique(emotions)
-    if voices.size < LEAST_VOICES or moods.size < 2:
-        raise TooFewExamples(f"{LEAST_VOICES} voices and two emotions are needed, not {voices.size} and {moods.size}")
-    drawn = rng.permutation(moods)[: voices.size // 2]
-    shows = {voice: drawn[np.isin(drawn, emotions[speakers == voice])] for voice in rng.permutation(voices).tolist()}
+    names, labels = np.unique(speakers[known(speakers)]), np.unique(emotions)
+    if names.size < LEAST_VOICES or labels.size < 2:
+        raise TooFewExamples(f"{LEAST_VOICES} voices and two emotions are needed, not {names.size} and {labels.size}")
+    drawn = rng.permutation(labels)[: names.size // 2]
+    shows = {name: drawn[np.isin(drawn, emotions[speakers == name])] for name in rng.permutation(names).tolist()}
     held = dict.fromkeys(drawn.tolist(), 0)
     kept = np.zeros(len(emotions), bool)
-    for voice, shown in sorted(shows.items(), key=lambda each: len(each[1])):
+    for name, shown in sorted(shows.items(), key=lambda each: len(each[1])):
         if shown.size:
-            mood = min(rng.permutation(shown).tolist(), key=lambda each: held[each])
-            held[mood] += 1
-            kept |= (speakers == voice) & (emotions == mood)
+            emotion = min(rng.permutation(shown).tolist(), key=lambda each: held[each])
+            held[emotion] += 1
+            kept |= (speakers == name) & (emotions == emotion)
     return np.flatnonzero(kept)
 
 
 def skewed(emotions: Labels, emotion: object, share: float, seed: int) -> Split:
-    """All clips searched, through what is adapted on all clips of one emotion and few of the others.
+    """Return a split that searches all clips and adapts on all clips of one emotion and few of the others.
 
     Args:
         emotions: ``(n,)``.
-        emotion: the one that prevails.
+        emotion: the prevailing one.
         share: of it among the clips adapted on, over 0 to 1; 0.8 adds a quarter as many others, 1 none.
         seed: of which others; they are spread evenly over the emotions as the corpus holds them.
 
@@ -107,55 +107,59 @@ def skewed(emotions: Labels, emotion: object, share: float, seed: int) -> Split:
 
 
 def composed_calls(emotions: Labels, speakers: Labels, seed: int) -> ComposedCalls:
-    """Calls made of the clips of one voice each, no clip in two of them, half of them of one mood and half of two.
+    """Return calls composed of clips of one speaker each, half of them of one emotion and half of two.
 
-    A voice has up to `CALLS_A_VOICE`, their main moods in turn; fewer where its clips do not suffice.
+    No clip is in two calls. A speaker has up to `CALLS_A_VOICE`, with main emotions in turn; fewer where clips do not
+    suffice.
 
     Args:
         emotions: ``(n,)``.
-        speakers: ``(n,)``; clips of unknown voices are left out.
-        seed: of everything drawn.
+        speakers: ``(n,)``; clips of unknown speakers are left out.
+        seed: of all draws.
 
     Raises:
         TooFewExamples: no voice has enough clips of a mood for a call.
     """
     rng = np.random.default_rng(seed)
     items: list[Items] = []
-    moods: list[object] = []
-    voices: list[object] = []
-    for voice in np.unique(speakers[known(speakers)]).tolist():
-        for mood, clips in _calls_of(np.flatnonzero(speakers == voice), emotions, rng):
+    main_emotions: list[object] = []
+    names: list[object] = []
+    for name in np.unique(speakers[known(speakers)]).tolist():
+        for emotion, clips in _calls_of(np.flatnonzero(speakers == name), emotions, rng):
             items.append(clips)
-            moods.append(mood)
-            voices.append(voice)
+            main_emotions.append(emotion)
+            names.append(name)
     if not items:
         raise TooFewExamples(
             f"no voice has the {CLIPS_A_CALL - SECOND_MOOD} to {CLIPS_A_CALL} clips of one mood of a call"
         )
-    return ComposedCalls(np.stack(items), np.array(moods), np.array(voices))
+    return ComposedCalls(np.stack(items), np.array(main_emotions), np.array(names))
 
 
 def known(speakers: Labels) -> NDArray[np.bool_]:
-    """Which items' speakers are known, ``(n,)``."""
+    """Return which items' speakers are known, ``(n,)``."""
     return np.array([each is not None and each != "" for each in speakers.tolist()], bool)
 
 
 def _calls_of(own: Items, emotions: Labels, rng: np.random.Generator) -> Iterator[tuple[object, Items]]:
-    """The calls of one voice: their main moods and their clips, in an order of chance."""
-    left = {mood: rng.permutation(own[emotions[own] == mood]).tolist() for mood in np.unique(emotions[own]).tolist()}
-    moods = rng.permutation(np.array(list(left), object)).tolist()
+    """Yield the calls of one speaker: their main emotions and their clips, in random order."""
+    left = {
+        emotion: rng.permutation(own[emotions[own] == emotion]).tolist()
+        for emotion in np.unique(emotions[own]).tolist()
+    }
+    labels = rng.permutation(np.array(list(left), object)).tolist()
     pure = rng.permutation(np.arange(CALLS_A_VOICE) % 2 == 0).tolist()
-    begun: list[tuple[object, list[int]]] = []  # main moods first, so that no second mood takes their clips
+    begun: list[tuple[object, list[int]]] = []  # main emotions first, so that no second one takes their clips
     for number, alone in enumerate(pure):
-        mood = moods[number % len(moods)]
+        emotion = labels[number % len(labels)]
         wanted = CLIPS_A_CALL if alone else CLIPS_A_CALL - SECOND_MOOD
-        if len(left[mood]) >= wanted:
-            begun.append((mood, [left[mood].pop() for _ in range(wanted)]))
-    for mood, clips in begun:
+        if len(left[emotion]) >= wanted:
+            begun.append((emotion, [left[emotion].pop() for _ in range(wanted)]))
+    for emotion, clips in begun:
         if len(clips) < CLIPS_A_CALL:
-            others = [other for other, rest in left.items() if other != mood and len(rest) >= SECOND_MOOD]
+            others = [other for other, rest in left.items() if other != emotion and len(rest) >= SECOND_MOOD]
             if not others:
                 continue
             second = others[int(rng.integers(len(others)))]
             clips += [left[second].pop() for _ in range(SECOND_MOOD)]
-        yield mood, rng.permutation(np.array(clips, np.int64))
+        yield emotion, rng.permutation(np.array(clips, np.int64))

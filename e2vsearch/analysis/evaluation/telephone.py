@@ -1,4 +1,4 @@
-"""Telephone copies: what a recording would sound like over a fixed line and a packet network. Knows samples only.
+"""Telephone copies: recordings as over a fixed line and a packet network.
 
 Noise → 300 to 3400 Hz at 8 kHz → G.711 mu-law → lost packets, concealed → 16 kHz. Level, noise and losses are drawn.
 """
@@ -13,40 +13,33 @@ from numpy.typing import NDArray
 from e2vsearch.audio import SAMPLING_RATE_HZ
 
 _LINE_HZ = 8_000
-
 _BAND_HZ = (300.0, 3400.0)  # ITU-T G.712's pass band
-
 _EDGE_HZ = 150.0  # width of the slopes beside it
-
 _PACKET = _LINE_HZ // 50  # 20 ms, what nearly all voice over IP sends
-
 _FULL_SCALE = 32_768.0
-
 _BIAS = 132  # G.711's 33 of 14 bits, in 16
-
-_LARGEST = 32_635  # what G.711 can say, in 16 bits
-
-_SPOKEN = 0.01  # of the loudest packet's power: what is fainter is a pause, and does not count as speech
+_LARGEST = 32_635  # G.711's largest value, in 16 bits
+_SPOKEN = 0.01  # of the loudest packet's power; fainter packets are pauses
 
 
 @dataclass(frozen=True, slots=True)
 class TelephoneOptions:
-    """What is drawn evenly for each signal."""
+    """Ranges that are drawn from evenly for each signal."""
 
     snr_db: tuple[float, float] = (10.0, 30.0)  # speech over noise, both within the band
     level_db: tuple[float, float] = (-30.0, -18.0)  # of speech, below full scale: where telephone networks keep it
-    loss: tuple[float, float] = (0.0, 0.03)  # share of packets; calls are felt to be poor from about 3 %
+    loss: tuple[float, float] = (0.0, 0.03)  # share of packets; quality is rated poor from about 3 %
     burst: float = 2.0  # packets lost in a row, on average
 
 
 def telephone(
     signal: NDArray[np.float32], rng: np.random.Generator, options: TelephoneOptions | None = None
 ) -> NDArray[np.float32]:
-    """The telephone copy of one channel, as long as it.
+    """Return the telephone copy of one channel, of the same length.
 
     Args:
         signal: ``(samples,)`` at 16 kHz; digital silence stays silent.
-        rng: where level, noise and losses come from.
+        rng: of level, noise and losses.
         options: their ranges.
     """
     import soxr
@@ -60,13 +53,13 @@ def telephone(
     noise = _in_band(rng.standard_normal(line.size))
     noise *= np.sqrt(power / max(float(np.mean(noise**2)), 1e-30) * 10 ** (-snr_db / 10))
     sent = mu_law((line + noise) * np.sqrt(10 ** (level_db / 10) / power))
-    heard = _concealed(sent, _losses(-(-sent.size // _PACKET), loss, options.burst, rng))
-    back = soxr.resample(heard.astype(np.float32), _LINE_HZ, SAMPLING_RATE_HZ)[: signal.size]
+    received = _concealed(sent, _losses(-(-sent.size // _PACKET), loss, options.burst, rng))
+    back = soxr.resample(received.astype(np.float32), _LINE_HZ, SAMPLING_RATE_HZ)[: signal.size]
     return np.pad(back, (0, signal.size - back.size))
 
 
 def mu_law(samples: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What G.711 mu-law makes of samples of full scale 1.0: to 8 bits and back.
+    """Return samples of full scale 1.0 after G.711 mu-law, to 8 bits and back.
 
     A sign, the exponent of the biased magnitude and four bits of its mantissa (ITU-T G.711, table 2).
     """
@@ -95,7 +88,7 @@ def _spoken_power(line: NDArray[np.float64]) -> float:
 
 
 def _losses(packets: int, share: float, burst: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Gilbert's model: packets are lost in bursts, whose lengths are geometric."""
+    """Return which packets are lost by Gilbert's model: in bursts, whose lengths are geometric."""
     stay = 1 - 1 / burst
     begin = share * (1 - stay) / max(1 - share, 1e-9)
     drawn = rng.random(packets)
@@ -106,9 +99,9 @@ def _losses(packets: int, share: float, burst: float, rng: np.random.Generator) 
 
 
 def _concealed(line: NDArray[np.float64], lost: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """A lost packet is the one before it, at half its level: the simplest of what telephones do."""
-    heard = line.copy()
+    """Replace each lost packet by the one before it at half its level, the simplest concealment of telephones."""
+    concealed = line.copy()
     for at in np.flatnonzero(lost):
-        packet = heard[at * _PACKET : (at + 1) * _PACKET]
-        packet[:] = heard[(at - 1) * _PACKET : (at - 1) * _PACKET + packet.size] / 2
-    return heard
+        packet = concealed[at * _PACKET : (at + 1) * _PACKET]
+        packet[:] = concealed[(at - 1) * _PACKET : (at - 1) * _PACKET + packet.size] / 2
+    return concealed

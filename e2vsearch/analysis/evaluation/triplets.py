@@ -1,4 +1,4 @@
-"""Adversarial triplets, after arXiv 2604.26347: is an emotion nearer than a voice or words? Knows numbers only.
+"""Adversarial triplets, after arXiv 2604.26347: is an emotion nearer than a speaker or a sentence?
 
 An anchor, a positive of its emotion by another speaker in other words, and a negative of another emotion that shares
 with the anchor the sentence (*words*: by another speaker), the speaker (*voice*: another sentence) or the two (*both*).
@@ -17,7 +17,6 @@ from e2vsearch.analysis.evaluation.ranking import Codes
 from e2vsearch.analysis.evaluation.types import TripletKind, Triplets
 
 KINDS: tuple[TripletKind, ...] = ("words", "voice", "both")
-
 _Items = NDArray[np.int64]
 
 
@@ -38,11 +37,11 @@ def measure(
     draws: int,
     seed: int,
 ) -> dict[TripletKind, Triplets]:
-    """Accuracy of each kind that can be drawn at all.
+    """Return the accuracy of each kind that can be drawn at all.
 
     Args:
         anchors: ``(n, dim)``, of length one.
-        gallery: ``(n, dim)``, of length one: where positives and negatives are taken from.
+        gallery: ``(n, dim)``, of length one, of positives and negatives.
         labels: emotion, speaker and sentence of each item.
         draws: triplets of each kind.
         seed: the same seed draws the same triplets for all vectors of the same items.
@@ -57,15 +56,15 @@ def measure(
             for items in (drawn.positives, drawn.negatives)
         )
         right = np.where(near == far, 0.5, near > far).astype(np.float64)
-        voices = labels[1][drawn.anchors]
-        found[kind] = Triplets(float(right.mean()), interval(right, voices, seed), right.size, drawn.possible)
+        speakers = labels[1][drawn.anchors]
+        found[kind] = Triplets(float(right.mean()), interval(right, speakers, seed), right.size, drawn.possible)
     return found
 
 
 def draw(kind: TripletKind, labels: tuple[Codes, Codes, Codes], draws: int, rng: np.random.Generator) -> Drawn | None:
-    """Triplets of one kind; None where no item can be an anchor.
+    """Draw triplets of one kind; None where no item can be an anchor.
 
-    Every possible anchor comes equally often (but for the last round); its positive and negative are drawn evenly.
+    Every possible anchor is drawn equally often (but for the last round); its positive and negative are drawn evenly.
     """
     emotion, speaker, sentence = labels
     same_emotion, same_speaker, same_sentence = (_size(codes) for codes in labels)
@@ -93,18 +92,18 @@ def draw(kind: TripletKind, labels: tuple[Codes, Codes, Codes], draws: int, rng:
 
 
 def _group(*labels: Codes) -> _Items:
-    """Numbers from 0 for each combination of labels."""
+    """Return numbers from 0 for each combination of labels."""
     return np.unique(np.stack(labels), axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def _size(*labels: Codes) -> _Items:
-    """How many items share all of these labels with each item, itself included."""
+    """Return how many items share all of these labels with each item, itself included."""
     group = _group(*labels)
     return np.bincount(group)[group]
 
 
 def _pick(anchors: _Items, group: _Items, differing: tuple[Codes, ...], rng: np.random.Generator) -> _Items:
-    """For each anchor an item of its group that differs from it in all of `differing`, each as likely as the others.
+    """Draw for each anchor an item of its group that differs from it in all of `differing`, each equally likely.
 
     Drawn from the whole group and again until it differs. Anchors have one such item at least, so that this ends.
     """

@@ -1,6 +1,6 @@
-"""What an evaluation finds, as frozen dataclasses: the same in Python and on the command line. Knows no vectors.
+"""The frozen dataclasses of evaluations, the same in Python and on the command line.
 
-Shares and precisions run from 0 to 1. A figure that cannot be had is None, and a note of the evaluation says why.
+Shares and precisions run from 0 to 1. A figure that cannot be computed is None, with a note of the evaluation why.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from typing import Literal
 from e2vsearch.types import By, Space
 
 TripletKind = Literal["words", "voice", "both"]
-
-
 Condition = Literal["clean", "telephone", "all"]
-
 Range = tuple[float, float]
 """Low and high end of a 95 % bootstrap interval over speakers."""
 
@@ -33,7 +30,7 @@ class EmotionRanking:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """How early the query's emotion comes: means over queries, beside what a random order has in expectation.
+    """Mean figures over queries, beside their expectation for a random order.
 
     Precision at a depth is the share of the query's emotion among that many first, or among all where there are fewer.
     """
@@ -46,17 +43,17 @@ class Ranking:
     precision_at_10: float
     precision_at_10_interval: Range | None
     precision_chance: float  # at any depth
-    queries: int  # those that some item of their emotion was left for
+    queries: int  # with relevant items
     by_emotion: Mapping[str, EmotionRanking]
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """How much of the query's own speaker, or sentence, its ten nearest hold when nothing of theirs is left out."""
+    """The share of the query's own speaker, or sentence, among its ten nearest when nothing of theirs is left out."""
 
     at_10: float
-    chance: float  # their share of everything that could be found
-    ratio: float | None  # `at_10` over `chance`: 1.0 says that nothing leaks; None where chance is 0
+    chance: float  # their share of the gallery
+    ratio: float | None  # `at_10` over `chance`: 1.0 is no leak; None where chance is 0
     perfect: float | None  # their share among the query's emotion: what a ranking by emotion alone would have
     queries: int
 
@@ -73,12 +70,12 @@ class Triplets:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All that is read from vectors; what needs labels that are not there is None or missing."""
+    """All figures of vectors; one that needs missing labels is None or left out."""
 
     n: int
     everyone: Ranking | None  # nothing left out but the query's own recording
     other_speakers: Ranking | None  # the query's speaker left out
-    other_speakers_and_texts: Ranking | None  # and what it says as well
+    other_speakers_and_texts: Ranking | None  # and its text as well
     same_speaker: Leak | None
     same_text: Leak | None
     triplets: Mapping[TripletKind, Triplets]
@@ -86,7 +83,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """How often the encoder's class scores name the emotion, among the classes that labels and encoder share."""
+    """Recalls of the encoder's class scores, among the classes that labels and encoder share."""
 
     uar: float  # recall, each emotion counting the same
     chance: float
@@ -96,22 +93,12 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What one set of vectors has over another for the same items, the query's speaker left out."""
+    """The gain of one set of vectors over another for the same items, the query's speaker left out."""
 
     map: float
     map_interval: Range | None
     precision_at_10: float
     precision_at_10_interval: Range | None
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """How well a linear classifier reads a label from vectors, each class counting the same; see `probes`."""
-
-    accuracy: float
-    chance: float
-    classes: int
-    n: int  # items
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +130,6 @@ class YardstickSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
-    """What vectors carry of voice and words; None where labels do not suffice."""
-
-    leak: Leak | None  # of the voice
-    triplets: Mapping[TripletKind, float]  # accuracy; chance is 0.5
-    voice: Probe | None  # read from sentences that training did not have
-    sentence: Probe | None  # read from voices that training did not have
-
-
-@dataclass(frozen=True, slots=True)
 class LabelFailure:
     """A row of the labels that could not be used."""
 
@@ -164,7 +141,7 @@ class LabelFailure:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far listening is."""
+    """Progress of embedding."""
 
     done: int  # files
     total: int
@@ -174,7 +151,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
-    """What one block's vectors, through one projection, find of emotion, and what they carry of voice and words."""
+    """Figures of one block's vectors through one projection."""
 
     block: int | None  # 1 is the first, the last is the encoder's vector; None: the encoder gives that alone
     projection: str
@@ -182,7 +159,7 @@ class LayerRow:
     map_interval: Range | None
     map_chance: float | None
     triplets: Mapping[TripletKind, float | None]  # accuracy; chance is 0.5
-    leak: float | None  # the own speaker's share of the ten nearest over its share of all: 1.0 says that nothing leaks
+    leak: float | None  # the own speaker's share of the ten nearest over its share of all: 1.0 is no leak
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +205,7 @@ class Evaluation:
     seed: int
     draws: int
     figures: Mapping[str, Figures]  # "clean", "telephone", "telephone_in_clean": telephone queries, clean recordings;
-    # and where a projection is looked through "raw": the encoder's own vectors, of the first condition
+    # and through a projection also "raw": the encoder's own vectors, of the first condition
     recalls: Mapping[str, Recall]  # by condition: "clean", "telephone"
     splits: tuple[YardstickRow, ...] = ()  # one mood per voice, and adapted on skewed mixes; of the first condition
     failures: tuple[LabelFailure, ...] = ()

@@ -1,8 +1,8 @@
-"""The rows of the yardstick, from arrays: how early an emotion comes in other voices, under conditions that differ.
+"""The rows of the yardstick: mean average precision in other speakers, under different conditions.
 
-Every row adapts a projection to some clips without labels, searches some clips through it, and sets mean average
-precision, the query's speaker left out, beside that of the encoder's own vectors for the same queries. Intervals are
-over speakers. A training script calls `rows` with the vectors of its own network and whatever projection it made.
+Every row adapts a projection to some clips without labels, searches some clips through it, and compares mean average
+precision, the query's speaker left out, with that of the encoder's own vectors for the same queries. Intervals are
+over speakers. A training script calls `rows` with its own network's vectors and projection.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 from e2vsearch.analysis.evaluation import adaptation, splits
 from e2vsearch.analysis.evaluation.adaptation import Adapt
 from e2vsearch.analysis.evaluation.bootstrap import interval
-from e2vsearch.analysis.evaluation.metrics import DRAWS as TRIPLETS
-from e2vsearch.analysis.evaluation.metrics import adjective, measure, ranking_figures, ranking_figures_by
-from e2vsearch.analysis.evaluation.probes import probe
+from e2vsearch.analysis.evaluation.metrics import adjective, ranking_figures, ranking_figures_by
 from e2vsearch.analysis.evaluation.ranking import Ranked
 from e2vsearch.analysis.evaluation.splits import ComposedCalls, Items, Labels
-from e2vsearch.analysis.evaluation.types import Carried, Probe, YardstickRow, YardstickSummary
+from e2vsearch.analysis.evaluation.types import YardstickRow, YardstickSummary
 from e2vsearch.errors import SettingsError, TooFewExamples
 from e2vsearch.vectors.exact import unit32
 
@@ -32,29 +30,28 @@ MIXES = {
     "fitted on 8 of 10 angry": ("angry", 0.8),
     "fitted on all angry": ("angry", 1.0),
 }
-"""Rows whose projection is adapted on a skewed mix: the emotion that prevails there, and its share."""
+"""Rows whose projection is adapted on a skewed mix: the prevailing emotion, and its share."""
 
 KINDS = (ACTED, HEARD, TELEPHONE, ONE_MOOD, *MIXES, CALLS)
-
 DRAWS, CALL_DRAWS = 10, 3
-"""Of which voice keeps which mood, and of which clips make a call."""
+"""Of one emotion per speaker, and of composed calls."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedClips:
-    """n labelled clips of one corpus, their vectors as the encoder made them."""
+    """n labelled clips of one corpus, with the encoder's vectors."""
 
     vectors: Mapping[str, NDArray[np.float32]]  # by condition, "clean" and "telephone": (n, dim)
-    emotions: Labels  # (n,) as acted, or as a corpus's only labels are
+    emotions: Labels  # (n,) as acted, or a corpus's only labels
     speakers: Labels  # (n,) "": unknown, here and below
     texts: Labels | None = None  # (n,)
-    heard: Labels | None = None  # (n,) what most raters heard in the voice; "": no majority
-    recordings: Labels | None = None  # (n,) what each is a part of, and never finds; None: each is its own
+    heard: Labels | None = None  # (n,) of most raters; "": no majority
+    recordings: Labels | None = None  # (n,) of each clip, which it never finds; None: each is its own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
-    """One measurement: what is adapted on, what is searched, and by which labels."""
+    """One measurement: the clips adapted on, the clips searched, and their labels."""
 
     vectors: NDArray[np.float32]  # (n, dim)
     emotions: Labels  # (n,)
@@ -67,7 +64,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Yardstick:
-    """The rows that could be made of some clips, and why the others could not."""
+    """The rows of some clips, and notes on those left out."""
 
     rows: tuple[YardstickRow, ...]
     notes: tuple[str, ...] = field(default=())
@@ -82,13 +79,13 @@ def rows(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Yardstick:
-    """The rows of one corpus.
+    """Return the rows of one corpus.
 
     Args:
         name: of the corpus; each row's name begins with it.
-        clips: what is adapted on and searched.
-        adapt: makes the projection of the clips adapted on; `adaptation.default` is what a collection does.
-        kinds: of `KINDS`, in the order wanted; what the clips have no condition or labels for is passed over.
+        clips: adapted on and searched.
+        adapt: makes the projection of the clips adapted on; `adaptation.default` is a collection's.
+        kinds: of `KINDS`, in the order wanted; those without their condition or labels are left out.
         draws: of one mood per voice; of calls `CALL_DRAWS` at most.
         seed: of splits, ties and intervals.
 
@@ -109,36 +106,8 @@ def rows(
     return Yardstick(tuple(found), tuple(notes))
 
 
-def carried(clips: EmbeddedClips, adapt: Adapt, *, triplets: int = TRIPLETS, seed: int = 0) -> Carried:
-    """What vectors of clean clips, adapted to all of these, still carry of voice and words.
-
-    Args:
-        clips: without texts, neither a sentence nor triplets can be told.
-        adapt: as for `rows`; `adaptation.raw` for the encoder's own vectors.
-        triplets: of each kind.
-        seed: of triplets and folds.
-
-    Raises:
-        TooFewExamples: fewer than two emotions.
-    """
-    vectors = clips.vectors["clean"]
-    made = adapt(vectors).apply(vectors)
-    found = measure(
-        made, clips.emotions, clips.speakers, clips.texts, seed, recordings=clips.recordings, draws=triplets
-    )
-    texts = np.full(len(made), "") if clips.texts is None else clips.texts
-    voiced, both = splits.known(clips.speakers), splits.known(clips.speakers) & splits.known(texts)
-    probed, groups = (both, texts[both]) if both.any() else (voiced, None)
-    return Carried(
-        leak=found.same_speaker,
-        triplets={kind: each.accuracy for kind, each in found.triplets.items()},
-        voice=_probe(made[probed], clips.speakers[probed], groups, seed),
-        sentence=_probe(made[both], texts[both], clips.speakers[both], seed),
-    )
-
-
 def summary(found: Sequence[YardstickRow]) -> YardstickSummary:
-    """The means over rows, each counting the same, and the row in which the projection gains least.
+    """Return the means over rows, each counting the same, and the row in which the projection gains least.
 
     Raises:
         TooFewExamples: there are no rows.
@@ -151,10 +120,10 @@ def summary(found: Sequence[YardstickRow]) -> YardstickSummary:
 
 
 def trials(kind: str, clips: EmbeddedClips, draws: int = DRAWS, seed: int = 0) -> list[Trial]:
-    """What one of `KINDS` measures; nothing where the clips have no such condition or labels.
+    """Return the trials of one of `KINDS`; none where the clips have no such condition or labels.
 
     Raises:
-        TooFewExamples: too few clips or voices.
+        TooFewExamples: too few clips or speakers.
         SettingsError: there is no such kind.
     """
     if kind not in KINDS:
@@ -186,17 +155,17 @@ def trials(kind: str, clips: EmbeddedClips, draws: int = DRAWS, seed: int = 0) -
 
 
 def _row(name: str, parts: Sequence[Trial], adapt: Adapt, seed: int, raw: _Raw) -> YardstickRow:
-    """One row: the mean over the queries of one or more trials.
+    """Return one row: the mean over the queries of one or more trials.
 
     Raises:
         TooFewExamples: no query has anything to find.
     """
     pairs = [(_ranked(trial, adapt, seed), raw.ranked(trial)) for trial in parts]
-    voices = np.concatenate([_voices(trial)[ours.queries] for trial, (ours, _) in zip(parts, pairs, strict=True)])
-    if not voices.size:
-        raise TooFewExamples("no emotion is shown by two speakers - label more clips, or name who speaks in them")
-    groups = np.unique(voices, return_inverse=True)[1].reshape(-1)
-    ours, theirs = (np.concatenate([side.average_precision for side in sides]) for sides in zip(*pairs, strict=True))
+    speakers = np.concatenate([_speakers(trial)[ours.queries] for trial, (ours, _) in zip(parts, pairs, strict=True)])
+    if not speakers.size:
+        raise TooFewExamples("no emotion has two speakers - label more clips, or name who speaks in them")
+    groups = np.unique(speakers, return_inverse=True)[1].reshape(-1)
+    ours, theirs = (np.concatenate([each.average_precision for each in ranked]) for ranked in zip(*pairs, strict=True))
     return YardstickRow(
         name=name,
         map=float(ours.mean()),
@@ -205,15 +174,15 @@ def _row(name: str, parts: Sequence[Trial], adapt: Adapt, seed: int, raw: _Raw) 
         raw_interval=interval(theirs, groups, seed),
         gain=float((ours - theirs).mean()),
         gain_interval=interval(ours - theirs, groups, seed),
-        map_chance=float(np.concatenate([side.chance for side, _ in pairs]).mean()),
+        map_chance=float(np.concatenate([each.chance for each, _ in pairs]).mean()),
         queries=groups.size,
         adapted_on=round(float(np.mean([trial.fit.size for trial in parts]))),
-        searched=round(float(np.mean([_voices(trial).size for trial in parts]))),
+        searched=round(float(np.mean([_speakers(trial).size for trial in parts]))),
     )
 
 
 class _Raw:
-    """Rankings of the encoder's own vectors, each made once: a mix changes what is adapted on, which these are not."""
+    """Rankings of the encoder's own vectors, each computed once: a mix changes only the clips adapted on."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -237,7 +206,7 @@ def _ranked(trial: Trial, adapt: Adapt, seed: int) -> Ranked:
 
 
 def _call_scores(made: NDArray[np.float32], calls: ComposedCalls) -> NDArray[np.float32]:
-    """What a search gives each pair of calls ``(c, c)``: the mean, over the query's segments, of its best match.
+    """Return the score of each pair of calls ``(c, c)``: the mean, over the query's segments, of the best match.
 
     As `e2vsearch.search.rank` does.
     """
@@ -248,14 +217,6 @@ def _call_scores(made: NDArray[np.float32], calls: ComposedCalls) -> NDArray[np.
     return scores
 
 
-def _voices(trial: Trial) -> Labels:
-    """Who speaks in each item searched."""
+def _speakers(trial: Trial) -> Labels:
+    """Return the speaker of each item searched."""
     return trial.speakers[trial.search] if trial.calls is None else trial.calls.speakers
-
-
-def _probe(vectors: NDArray[np.float32], labels: Labels, groups: Labels | None, seed: int) -> Probe | None:
-    """The probe, None where there is too little for one."""
-    try:
-        return probe(vectors, labels, groups, seed)
-    except TooFewExamples:
-        return None

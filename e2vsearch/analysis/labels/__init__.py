@@ -1,4 +1,4 @@
-"""Labels of one's own: examples, a light classifier, an honest report, and what to label next."""
+"""Labels of one's own: examples, classifiers trained on them, and active learning."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Which moments to label next. Knows uncertainty, nearness and variety, nothing of how a label is given.
+"""Active learning: which segments to label next.
 
-With a classifier: the moments it is least sure of (smallest margin between its two likeliest labels; Settles, Active
-Learning Literature Survey, 2009), chosen greedily so that they differ from each other and from what is labelled
-(k-center: Sener and Savarese, 2018). With examples alone: the moments nearest to the border between two labels'
-means, or most like the only label's. With nothing: the moments that stand for the most others (k-means centres).
+With a classifier: the segments with the smallest margin between the two likeliest labels (Settles, Active Learning
+Literature Survey, 2009), chosen greedily so that they differ from each other and from labelled ones (k-center: Sener
+and Savarese, 2018). With examples alone: the segments nearest to the border between two labels' means, or most like the
+only label's. Without examples: the segments nearest to k-means centroids.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.context import AnalysisContext
-from e2vsearch.analysis.labels.predict import fetched, opened
+from e2vsearch.analysis.labels.predict import batches_of, open_classifier
 from e2vsearch.analysis.labels.types import Suggestion
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import StoredExample
@@ -24,54 +24,51 @@ from e2vsearch.feed import Batch
 from e2vsearch.types import number_of
 from e2vsearch.vectors.exact import unit
 
-_CANDIDATES = (4, 20)  # least sure moments looked at for each that is suggested, at least and at most
-
-_SHARE = 0.1  # of all moments, looked at between these two: in a small collection the tenth is unsure enough
-
-_SAMPLE = 5000  # moments that k-means centres are found among
-
-_EXAMPLES = 500  # labelled moments that suggestions keep away from, the latest
+_CANDIDATES = (4, 20)  # of smallest margin for each segment suggested, at least and at most
+_SHARE = 0.1  # of all segments, between these two: in a small collection a tenth is uncertain enough
+_SAMPLE = 5000  # segments that k-means is fitted to
+_EXAMPLES = 500  # the latest, which suggestions differ from
 
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """Candidates, whatever they were chosen by."""
+    """Candidates for suggestion."""
 
     ids: NDArray[np.int64]
     recordings: NDArray[np.int64]
     units: NDArray[np.float64]  # (n, dim)
-    doubts: NDArray[np.float64]  # the smaller, the more worth asking about
+    margins: NDArray[np.float64]  # smallest first suggested
     first: NDArray[np.int64]  # index of the likeliest label
     second: NDArray[np.int64]  # and of the next
     scores: NDArray[np.float64]  # (n, 2) of both
 
     def with_least(self, other: _Pool, n: int) -> _Pool:
-        """The n of both together that are most worth asking about."""
-        names = ("ids", "recordings", "units", "doubts", "first", "second", "scores")
+        """Return the n candidates of both with the smallest margins."""
+        names = ("ids", "recordings", "units", "margins", "first", "second", "scores")
         both = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names}
-        kept = np.argsort(both["doubts"], kind="stable")[:n]
+        kept = np.argsort(both["margins"], kind="stable")[:n]
         return _Pool(**{name: column[kept] for name, column in both.items()})
 
 
 def suggest(
     context: AnalysisContext, k: int = 10, classifier: str | None = None, where: str | None = None
 ) -> tuple[Suggestion, ...]:
-    """Moments worth labelling next, the most worth first; never one that has a person's label.
+    """Return the segments to label next, the most informative first; never one that is labelled.
 
     Args:
-        context: where they are looked for.
+        context: the collection's.
         k: how many.
-        classifier: whose doubts count; by default the one trained last, and the examples alone where there is none.
+        classifier: whose margins count; by default the one trained last, without one the examples alone.
         where: only among these segments.
 
     Returns:
-        Up to k moments; of different recordings, as long as those that are in doubt are.
+        Up to k segments; of different recordings, as long as candidates are.
 
     Raises:
         NotStored: there is no such classifier.
         QueryError: k is less than 1.
         BadFilter: the filter makes no sense.
-        MissingExtra: nothing is labelled yet, and scikit-learn, which finds the centres, is not installed.
+        MissingExtra: nothing is labelled yet, and scikit-learn is not installed.
     """
     if k < 1:
         raise QueryError(f"k must be 1 or more, not {k}")
@@ -90,8 +87,8 @@ def suggest(
 def _by_classifier(
     context: AnalysisContext, ids: NDArray[np.int64], examples: list[StoredExample], k: int, name: str | None
 ) -> tuple[Suggestion, ...]:
-    stored, model = opened(context, name)
-    batches = (_between(batch, model.probabilities(batch.vectors)) for batch in fetched(context, ids))
+    stored, model = open_classifier(context, name)
+    batches = (_by_margin(batch, model.probabilities(batch.vectors)) for batch in batches_of(context, ids))
     pool = _least(batches, ids.size, k)
     if pool is None:
         return ()
@@ -102,7 +99,7 @@ def _by_classifier(
         for at in chosen
     ]
     labels: list[str | None] = [stored.labels[pool.first[at]] for at in chosen]
-    scores = [(float(pool.scores[at, 0]), float(pool.doubts[at])) for at in chosen]
+    scores = [(float(pool.scores[at, 0]), float(pool.margins[at])) for at in chosen]
     return _described(context, pool.ids[chosen].tolist(), labels, scores, why)
 
 
@@ -112,17 +109,17 @@ def _by_examples(
     names = sorted({each.label for each in examples})
     means = [unit(np.stack([each.vector for each in examples if each.label == name])).mean(axis=0) for name in names]
     centres = unit(np.stack(means))
-    found = ((batch, unit(batch.vectors) @ centres.T) for batch in fetched(context, ids))
-    # of one label there is no border: what is most like it comes first
-    look = _between if len(names) > 1 else _alike
-    pool = _least((look(batch, cosines) for batch, cosines in found), ids.size, k)
+    found = ((batch, unit(batch.vectors) @ centres.T) for batch in batches_of(context, ids))
+    # one label has no border: the most similar segments come first
+    pool_of = _by_margin if len(names) > 1 else _by_similarity
+    pool = _least((pool_of(batch, cosines) for batch, cosines in found), ids.size, k)
     if pool is None:
         return ()
     chosen = _varied(pool, examples, k)
     why = [
         f"between {names[pool.first[at]]} and {names[pool.second[at]]}: about as near to either"
         if len(names) > 1
-        else f"like the examples of {names[0]}: a yes makes it surer, a no shows where it ends"
+        else f"like the examples of {names[0]}: a yes confirms it, a no shows where it ends"
         for at in chosen
     ]
     return _described(context, pool.ids[chosen].tolist(), [names[pool.first[at]] for at in chosen], [], why)
@@ -147,26 +144,26 @@ def _by_centres(context: AnalysisContext, ids: NDArray[np.int64], k: int) -> tup
         members = np.flatnonzero(means.labels_ == cluster)
         distances = np.linalg.norm(units[members] - means.cluster_centers_[cluster], axis=1)
         chosen.append(int(batch.ids[members[np.argmin(distances)]]))
-        why.append(f"stands for about {sizes[cluster] / batch.ids.size:.0%} of the moments, which sound like it")
+        why.append(f"stands for about {sizes[cluster] / batch.ids.size:.0%} of the segments, which are like it")
     return _described(context, chosen, [None] * len(chosen), [], why)
 
 
-def _between(batch: Batch, values: NDArray[np.float64]) -> _Pool:
-    """The batch with its doubts: by how much the likeliest label leads over the next."""
+def _by_margin(batch: Batch, values: NDArray[np.float64]) -> _Pool:
+    """Return the candidates of a batch with their margins of the likeliest label over the next."""
     order = np.argsort(-values, axis=1, kind="stable")[:, :2]
     two = np.take_along_axis(values, order, axis=1)
     return _Pool(batch.ids, batch.recordings, unit(batch.vectors), two[:, 0] - two[:, 1], order[:, 0], order[:, 1], two)
 
 
-def _alike(batch: Batch, cosines: NDArray[np.float64]) -> _Pool:
-    """The batch with its doubts: how far it is from the one label there is."""
+def _by_similarity(batch: Batch, cosines: NDArray[np.float64]) -> _Pool:
+    """Return the candidates of a batch with their distances from the only label in place of margins."""
     none = np.zeros(batch.ids.size, np.int64)
     two = np.repeat(cosines, 2, axis=1)
     return _Pool(batch.ids, batch.recordings, unit(batch.vectors), 1.0 - cosines[:, 0], none, none, two)
 
 
 def _least(batches: Iterator[_Pool], total: int, k: int) -> _Pool | None:
-    """The candidates of all batches, the ones most worth asking about first; None if there are none at all."""
+    """Return the candidates of all batches with the smallest margins; None if there are none."""
     fewest, most = (share * k for share in _CANDIDATES)
     wanted = min(max(fewest, int(_SHARE * total)), most)
     pool: _Pool | None = None
@@ -178,8 +175,8 @@ def _least(batches: Iterator[_Pool], total: int, k: int) -> _Pool | None:
 
 
 def _varied(pool: _Pool, examples: list[StoredExample], k: int) -> list[int]:
-    """Indices of up to k candidates: worth asking about, unlike each other and what is labelled, of many recordings."""
-    worth = np.linspace(1.0, 0.5, pool.ids.size)  # the pool comes in order of doubt
+    """Return up to k indices of candidates: of small margin, unlike each other and the examples, of many recordings."""
+    weights = np.linspace(1.0, 0.5, pool.ids.size)  # the pool is sorted by margin
     if examples:
         labelled = unit(np.stack([each.vector for each in examples[-_EXAMPLES:]]))
         nearest = (pool.units @ labelled.T).max(axis=1)
@@ -189,7 +186,7 @@ def _varied(pool: _Pool, examples: list[StoredExample], k: int) -> list[int]:
     fresh = free.copy()
     for _ in range(min(k, pool.ids.size)):
         open_ = fresh & free if (fresh & free).any() else free
-        value = np.where(open_, worth * (1.0 - np.minimum(nearest, 1.0)), -1.0)
+        value = np.where(open_, weights * (1.0 - np.minimum(nearest, 1.0)), -1.0)
         best = int(np.argmax(value))
         chosen.append(best)
         free[best] = False

@@ -1,7 +1,7 @@
-"""A classifier as plain arrays: unit vectors in, probabilities out. Knows numpy, nothing of how it was trained.
+"""A classifier as plain arrays, stored as ``.npz`` bytes.
 
-Standardisation and temperature are folded into the weights, so that applying one is a matrix product and a softmax,
-and needs no scikit-learn. It is kept as ``.npz`` bytes and read without pickle: a stored classifier runs no code.
+Standardisation and temperature are folded into the weights, so that a prediction is a matrix product and a softmax
+without scikit-learn. It is read without pickle: a stored classifier runs no code.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.projections.base import softmax
+from e2vsearch.projections.npz import pack
 from e2vsearch.vectors.exact import unit
 
-_MOMENT = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same classifier gives the same bytes
-
 _MAX_HEADER = 10_000  # bytes; numpy's own limit
-
 _MAX_TEXT = 1 << 20  # bytes of a member that is no array
 
 
@@ -33,29 +31,21 @@ class Model:
     bias: NDArray[np.float32]  # (labels,)
 
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of each label, ``(n, labels)``, for vectors ``(n, dim)`` of any length."""
+        """Return probabilities ``(n, labels)`` for vectors ``(n, dim)`` of any length."""
         return softmax(unit(vectors) @ self.weights.T.astype(np.float64) + self.bias)
 
     def pack(self, text: Mapping[str, bytes] | None = None) -> bytes:
-        """As ``.npz`` bytes, with other members beside the arrays where `text` has some."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in (text or {}).items():
-                archive.writestr(zipfile.ZipInfo(name, _MOMENT), content)
-            for name, array in (("weights", self.weights), ("bias", self.bias)):
-                member = io.BytesIO()
-                np.lib.format.write_array(member, np.ascontiguousarray(array, "<f4"), allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy", _MOMENT), member.getvalue())
-        return buffer.getvalue()
+        """Return the classifier as ``.npz`` bytes, with the members of `text` beside the arrays."""
+        return pack({"weights": self.weights, "bias": self.bias}, text)
 
 
 def unpack(data: bytes, labels: int, dim: int) -> Model:
-    """The model in ``.npz`` bytes.
+    """Return the model in ``.npz`` bytes.
 
     Args:
-        data: as `Model.pack` made them.
-        labels: how many it must tell apart.
-        dim: of the vectors it must take.
+        data: of `Model.pack`.
+        labels: number of labels it must have.
+        dim: length of the vectors it must take.
 
     Raises:
         ValueError: they are something else, of other shapes, or hold values that are no numbers.
@@ -67,7 +57,7 @@ def unpack(data: bytes, labels: int, dim: int) -> Model:
 
 
 def member(data: bytes, name: str, most: int = _MAX_TEXT) -> bytes:
-    """One member of a zip archive.
+    """Return one member of a zip archive.
 
     Raises:
         ValueError: no archive, none of that name, or one of more than `most` bytes.
@@ -78,12 +68,12 @@ def member(data: bytes, name: str, most: int = _MAX_TEXT) -> bytes:
             if size > most:
                 raise ValueError(f"its {name} would hold {size:,} bytes, more than the {most:,} that can be right")
             with archive.open(name) as file:
-                content = file.read(most + 1)  # what the directory says of sizes need not be true
+                content = file.read(most + 1)  # the directory's sizes need not be true
     except KeyError as error:
         raise ValueError(f"it has no {name}") from error
     except ValueError:
         raise
-    except Exception as error:  # zipfile and zlib let through whatever a damaged archive makes them stumble over
+    except Exception as error:  # of zipfile or zlib: a damaged archive raises anything
         raise ValueError("it is damaged, or no .npz archive") from error
     if len(content) > most:
         raise ValueError(f"its {name} holds more than it says")

@@ -1,4 +1,4 @@
-"""A classifier in one file: a JSON header and plain arrays in an ``.npz``. Trusts nothing a file says of itself."""
+"""A classifier in one file: a JSON header and plain arrays in an ``.npz``, every value of which is checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.labels.classifier import Model, member, unpack
 from e2vsearch.analysis.labels.examples import checked_name
-from e2vsearch.analysis.labels.predict import opened
+from e2vsearch.analysis.labels.predict import open_classifier
 from e2vsearch.analysis.labels.train import report_of
 from e2vsearch.analysis.labels.types import ClassifierReport, from_json, to_json
 from e2vsearch.catalog import labels as rows
@@ -21,11 +21,8 @@ from e2vsearch.errors import ExportError, QueryError, SpaceMismatch
 from e2vsearch.types import Space
 
 FORMAT = "e2vsearch-classifier-1"
-
 _HEADER = "classifier.json"
-
 _MAX_LABELS = 1000
-
 _MAX_BYTES = 64 << 20  # 1000 labels of 1024-d vectors are 4 MB
 
 
@@ -33,7 +30,7 @@ def export_classifier(context: AnalysisContext, name: str | None, path: str | os
     """Write the newest version of a classifier to one file, which appears whole or not at all.
 
     Args:
-        context: where it is.
+        context: the collection's.
         name: of the classifier; None: the one trained last.
         path: must not exist yet.
 
@@ -41,7 +38,7 @@ def export_classifier(context: AnalysisContext, name: str | None, path: str | os
         NotStored: there is no such classifier.
         ExportError: the file exists, or cannot be written.
     """
-    stored, model = opened(context, name)
+    stored, model = open_classifier(context, name)
     space, report = context.catalog.require_space(), report_of(stored)
     header = {
         "format": FORMAT,
@@ -79,9 +76,9 @@ def import_classifier(
     Nothing in the file can run code, and every shape, size and value is checked before it is used.
 
     Args:
-        context: of the same space as the one that it was trained in.
+        context: of a collection of the space that it was trained in.
         path: the file.
-        name: to keep it by, the one it had by default.
+        name: of the classifier; by default the one in the file.
 
     Raises:
         ExportError: the file cannot be read, or is no classifier.
@@ -98,14 +95,14 @@ def import_classifier(
     except OSError as error:
         raise ExportError(f"{file} cannot be read: {error.strerror or error}") from error
     try:
-        kept_as, labels, space, report, model = _read(data, name)
+        stored_name, labels, space, report, model = _read(data, name)
     except (ValueError, QueryError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise ExportError(f"{file} is no classifier that can be used: {said} - export it again") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ExportError(f"{file} is no classifier that can be used: {reason} - export it again") from error
     if space != ours:
         raise SpaceMismatch(f"{file} takes vectors of {space}, and {context.catalog.name} holds vectors of {ours}")
     stored = rows.store_classifier(
-        context.catalog, kept_as, labels, model.pack(), {**to_json(report), "imported": True}
+        context.catalog, stored_name, labels, model.pack(), {**to_json(report), "imported": True}
     )
     return report_of(stored)
 
@@ -121,15 +118,15 @@ def _read(data: bytes, name: str | None) -> tuple[str, tuple[str, ...], Space, C
     if not isinstance(labels, list) or not 2 <= len(labels) <= _MAX_LABELS or len({*map(str, labels)}) != len(labels):
         raise ValueError(f"it needs 2 to {_MAX_LABELS} labels, all different")
     named = tuple(_name(label, "label") for label in labels)
-    kept_as = _name(header.get("name") if name is None else name, "classifier")
+    stored_name = _name(header.get("name") if name is None else name, "classifier")
     when = datetime.fromisoformat(str(header.get("created_at")))
     values = header.get("report")
     if not isinstance(values, dict):
         raise ValueError("it has no report")
-    report = from_json(values, name=kept_as, version=0, labels=named, created_at=when, imported=True)
+    report = from_json(values, name=stored_name, version=0, labels=named, created_at=when, imported=True)
     if report.contrast is not None and report.contrast not in named:
         raise ValueError("its contrast is none of its labels")
-    return kept_as, named, space, replace(report, space=str(space)), unpack(data, len(named), space.dim)
+    return stored_name, named, space, replace(report, space=str(space)), unpack(data, len(named), space.dim)
 
 
 def _name(value: Any, kind: str) -> str:

@@ -1,7 +1,8 @@
-"""An example as a person names it → the moments it stands for. Knows ids, spans and files, stores nothing.
+"""The segments that an example stands for: an id, a part of a recording, a file, bytes or samples.
 
-A file that was ingested stands for its stored segments, whatever its name is now, so that what is labelled is what is
-searched. Any other file is heard with the collection's encoder, and its moments are known by file and time.
+A file that was ingested stands for its stored segments, whatever its name is now, so that the labelled segments are
+those that are searched. Any other file is embedded with the collection's encoder, and its segments are identified by
+file and time.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ Example = str | os.PathLike[str] | bytes | NDArray[Any]
 """``seg:12``, ``call:3``, ``call:3@12.0-15.5`` (on channel 1 alone: ``call:3@12.0-15.5#1``), a file or folder, a part
 of a file (``clip.wav@1.5-4``), the bytes of an audio file, or 16 kHz samples."""
 
-_SPAN = re.compile(r"(?P<head>.+)@(?P<start>\d+(?:\.\d*)?)-(?P<end>\d+(?:\.\d*)?)(?:#(?P<channel>\d+))?", re.DOTALL)
+_RANGE = re.compile(r"(?P<head>.+)@(?P<start>\d+(?:\.\d*)?)-(?P<end>\d+(?:\.\d*)?)(?:#(?P<channel>\d+))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeRange:
     """A part of a recording."""
 
     start_s: float
@@ -47,7 +48,7 @@ class Span:
     def __post_init__(self) -> None:
         if not 0 <= self.start_s < self.end_s:
             raise QueryError(
-                f"a span from {self.start_s:g} to {self.end_s:g} s makes no sense - "
+                f"a time range from {self.start_s:g} to {self.end_s:g} s makes no sense - "
                 "the start comes first, in seconds, as in call:3@12.0-15.5"
             )
 
@@ -55,15 +56,15 @@ class Span:
         return f"@{self.start_s:.2f}-{self.end_s:.2f}" + ("" if self.channel is None else f"#{self.channel}")
 
 
-def named(example: Example) -> str:
-    """How reports name an example."""
+def name_of(example: Example) -> str:
+    """Return the name of an example in reports."""
     if isinstance(example, str | os.PathLike):
         return os.fspath(example)
     return f"audio {_digest(example)}"
 
 
-def each(example: Example) -> Iterator[Example]:
-    """The example itself, or every audio file of a folder."""
+def expand_folder(example: Example) -> Iterator[Example]:
+    """Yield the example itself, or every audio file of a folder."""
     if isinstance(example, str | os.PathLike) and not _is_id(os.fspath(example)):
         path = local_path(example)
         if path.is_dir() and not embedding_files.is_saved(path):
@@ -72,99 +73,105 @@ def each(example: Example) -> Iterator[Example]:
     yield example
 
 
-def moments(
-    context: AnalysisContext, example: Example, span: Span | None = None, speaker: str | None = None
+def segments_of(
+    context: AnalysisContext, example: Example, time_range: TimeRange | None = None, speaker: str | None = None
 ) -> list[NewExample]:
-    """The moments that an example stands for.
+    """Return the segments that an example stands for.
 
     Args:
-        context: where stored ones are looked for, and whose encoder hears the others.
-        example: see `Example`; folders go through `each` first.
-        span: a part of it, where the example names none itself.
-        speaker: who speaks, if that is known.
+        context: whose segments they are, and whose encoder embeds other audio.
+        example: see `Example`; folders go through `expand_folder` first.
+        time_range: a part of it, where the example names none itself.
+        speaker: who speaks, if known.
 
     Raises:
         NotStored: an id that is not there.
-        QueryError: nothing is said in that span, or the span makes no sense.
-        AudioError, VectorFileError, EncoderError: a file that cannot be read, heard or encoded.
+        QueryError: no speech in that time range, or the range makes no sense.
+        AudioError, VectorFileError, EncoderError: a file that cannot be read or encoded.
     """
     if not isinstance(example, str | os.PathLike):
-        return _outside(context, f"audio {_digest(example)}", example, span, speaker)
+        return _embedded(context, f"audio {_digest(example)}", example, time_range, speaker)
     text = os.fspath(example)
     if not _is_id(text) and local_path(text).exists():
-        return _of_file(context, local_path(text), span, speaker)
-    if span is None and (parts := _SPAN.fullmatch(text)):
+        return _of_file(context, local_path(text), time_range, speaker)
+    if time_range is None and (parts := _RANGE.fullmatch(text)):
         text = parts["head"]
         channel = None if parts["channel"] is None else int(parts["channel"])
-        span = Span(float(parts["start"]), float(parts["end"]), channel)
+        time_range = TimeRange(float(parts["start"]), float(parts["end"]), channel)
     if text.startswith("seg:"):
         number = number_of(text, "seg")
         recordings.segment(context.catalog, text)
         return [NewExample(segment_id(number), number, speaker=speaker)]
     if text.startswith("call:"):
-        return _stored(context, number_of(text, "call"), span, speaker)
-    return _of_file(context, local_path(text), span, speaker)
+        return _stored(context, number_of(text, "call"), time_range, speaker)
+    return _of_file(context, local_path(text), time_range, speaker)
 
 
 def _is_id(text: str) -> bool:
     return text.startswith(("seg:", "call:"))
 
 
-def _of_file(context: AnalysisContext, path: Path, span: Span | None, speaker: str | None) -> list[NewExample]:
+def _of_file(
+    context: AnalysisContext, path: Path, time_range: TimeRange | None, speaker: str | None
+) -> list[NewExample]:
     path = Path(os.path.abspath(path))  # noqa: PTH100 - as `expand` does, so that URIs are the same
     catalog = context.catalog
     known = recordings.recording_at(catalog, uri_of(path))
     if known is not None and path.exists() and not known.matches(stat_of(content_of(path))):
-        known = None  # changed since: what is stored there is not what lies there
+        known = None  # changed since it was ingested
     if known is None:
         content = content_of(path)
         with readable(content):
             known = catalog.file_of_content(sha256(content))
     if known is not None:
-        return _stored(context, known.id, span, speaker)
+        return _stored(context, known.id, time_range, speaker)
     if embedding_files.is_saved(path):
         vectors = embedding_files.read_vectors(path, context.catalog.require_space().dim)
         return [NewExample(f"{path}@{at}", None, vector, speaker) for at, vector in enumerate(vectors)]
-    return _outside(context, str(path), path, span, speaker)
+    return _embedded(context, str(path), path, time_range, speaker)
 
 
-def _stored(context: AnalysisContext, recording: int, span: Span | None, speaker: str | None) -> list[NewExample]:
+def _stored(
+    context: AnalysisContext, recording: int, time_range: TimeRange | None, speaker: str | None
+) -> list[NewExample]:
     found = segment_columns(context.catalog, recordings=[recording])
     if not found.ids.size:
         recordings.recording(context.catalog, f"call:{recording}")
         raise QueryError(f"call:{recording} has no speech to label")
     columns = (column.tolist() for column in (found.ids, found.channels, found.start_s, found.end_s))
-    # half of the shorter of the two: a span picks the moments that lie in it, or the one that it lies in
+    # half of the shorter of the two: a time range picks the segments within it, or the one that it is within
     inside = [
         number
         for number, channel, start_s, end_s in sorted(zip(*columns, strict=True))
-        if span is None
+        if time_range is None
         or (
-            span.channel in (None, channel)
-            and 2 * (min(end_s, span.end_s) - max(start_s, span.start_s))
-            >= min(end_s - start_s, span.end_s - span.start_s)
+            time_range.channel in (None, channel)
+            and 2 * (min(end_s, time_range.end_s) - max(start_s, time_range.start_s))
+            >= min(end_s - start_s, time_range.end_s - time_range.start_s)
         )
     ]
     if not inside:
-        raise NotStored(f"call:{recording}{span} holds no spoken moment - widen the span; e2vsearch query shows times")
+        raise NotStored(
+            f"call:{recording}{time_range} holds no segment - widen the time range; e2vsearch query shows times"
+        )
     return [NewExample(segment_id(number), number, speaker=speaker) for number in inside]
 
 
-def _outside(
-    context: AnalysisContext, name: str, source: audio.AudioSource, span: Span | None, speaker: str | None
+def _embedded(
+    context: AnalysisContext, name: str, source: audio.AudioSource, time_range: TimeRange | None, speaker: str | None
 ) -> list[NewExample]:
     offset_s, channels = 0.0, None
-    if span is not None:
-        source = audio.cut(source, span.start_s, span.end_s, channel=span.channel)
-        offset_s, channels = span.start_s, span.channel
-    heard = context.embed(source)
-    if not heard.segments:
-        raise QueryError(f"no speech found in {name}{span or ''} - give an example in which somebody speaks")
+    if time_range is not None:
+        source = audio.cut(source, time_range.start_s, time_range.end_s, channel=time_range.channel)
+        offset_s, channels = time_range.start_s, time_range.channel
+    embedded = context.embed(source)
+    if not embedded.segments:
+        raise QueryError(f"no speech found in {name}{time_range or ''} - give an example in which somebody speaks")
     made = []
-    for moment in heard.segments:
-        channel = moment.channel if channels is None else channels
-        where = Span(offset_s + moment.start_s, offset_s + moment.end_s, channel)
-        made.append(NewExample(f"{name}{where}", None, moment.vector, speaker))
+    for segment in embedded.segments:
+        channel = segment.channel if channels is None else channels
+        where = TimeRange(offset_s + segment.start_s, offset_s + segment.end_s, channel)
+        made.append(NewExample(f"{name}{where}", None, segment.vector, speaker))
     return made
 
 
@@ -174,5 +181,5 @@ def _digest(source: bytes | NDArray[Any]) -> str:
 
 
 def recording_of(source: str) -> str:
-    """The file that a stored example's source is a moment of."""
+    """Return the file of a stored example's source."""
     return source.rpartition("@")[0] or source

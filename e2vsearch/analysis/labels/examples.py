@@ -1,4 +1,4 @@
-"""Giving moments a label, taking it back, listing. Knows what a label may be called; one bad file stops nothing."""
+"""Examples of labels: added, removed and listed; one bad file stops nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2vsearch.analysis.context import AnalysisContext
-from e2vsearch.analysis.labels.example_sources import Example, Span, each, moments, named
+from e2vsearch.analysis.labels.example_sources import Example, TimeRange, expand_folder, name_of, segments_of
 from e2vsearch.analysis.labels.types import ExampleFailure, LabelCount, LabelledExample, LabelReport, Replaced
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import NewExample
@@ -20,21 +20,21 @@ from e2vsearch.types import MAX_NAME, number_of, recording_id
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     example: Example
-    span: Span | None
+    time_range: TimeRange | None
     speaker: str | None
 
 
 def add_examples(context: AnalysisContext, label: str, *examples: Example, speaker: str | None = None) -> LabelReport:
-    """Give moments a label of one's own. A moment has one label: another that it had is replaced, and reported.
+    """Label segments. A segment has one label: a former one is replaced, and reported.
 
     Args:
-        context: audio that it does not hold is heard with its encoder, and kept as vectors.
+        context: the collection's; audio that it does not hold is embedded with its encoder, and stored as vectors.
         label: such as "hesitant".
-        examples: see `sources.Example`.
-        speaker: who speaks in all of them, so that training and judging never mix one voice's examples.
+        examples: see `example_sources.Example`.
+        speaker: who speaks in all of them, so that no speaker is in both training and test data.
 
     Returns:
-        What was done; examples that could not be taken are among its failures, and stop nothing.
+        The report; examples that could not be read are among its failures, and stop nothing.
 
     Raises:
         QueryError: a label that cannot be one.
@@ -44,11 +44,11 @@ def add_examples(context: AnalysisContext, label: str, *examples: Example, speak
     context.catalog.require_space()
     failures: list[ExampleFailure] = []
     wanted = [_Wanted(one, None, speaker) for example in examples for one in _each(example, failures)]
-    return _give(context, label, wanted, failures)
+    return _add(context, label, wanted, failures)
 
 
 def add_examples_from(context: AnalysisContext, csv_path: str | os.PathLike[str]) -> tuple[LabelReport, ...]:
-    """Give labels as a CSV says, whose columns are ``label``, and ``segment`` or ``path``.
+    """Label segments by a CSV, whose columns are ``label``, and ``segment`` or ``path``.
 
     There may be ``start_s, end_s, channel, speaker`` beside them. Paths are relative to the table, else to the
     working folder. Rows that make no sense are failures of their label.
@@ -73,15 +73,15 @@ def add_examples_from(context: AnalysisContext, csv_path: str | os.PathLike[str]
             _, failures = by_label.setdefault(label, ([], []))
             failures.append(ExampleFailure(f"{table} line {line}", error.reason, f"{table} line {line}: {error}"))
             continue
-        wanted += [_Wanted(part, one.span, one.speaker) for part in _each(one.example, failures)]
-    return tuple(_give(context, label, *both) for label, both in by_label.items())
+        wanted += [_Wanted(part, one.time_range, one.speaker) for part in _each(one.example, failures)]
+    return tuple(_add(context, label, *both) for label, both in by_label.items())
 
 
 def remove_examples(context: AnalysisContext, *, label: str | None = None, segments: Iterable[str] = ()) -> int:
-    """Take labels back.
+    """Remove labels.
 
     Args:
-        context: where they are.
+        context: the collection's.
         label: only this one; all of its examples where no `segments` are named.
         segments: ``seg:12``, or a file as `list_examples` names it.
 
@@ -104,12 +104,12 @@ def remove_examples(context: AnalysisContext, *, label: str | None = None, segme
 
 
 def list_labels(context: AnalysisContext) -> tuple[LabelCount, ...]:
-    """Every label, by name: how many examples it has, and how many segments a classifier gave it to."""
+    """Return every label, by name, with its numbers of examples and of classified segments."""
     return tuple(LabelCount(name, *both) for name, both in rows.counts(context.catalog).items())
 
 
 def list_examples(context: AnalysisContext, label: str) -> tuple[LabelledExample, ...]:
-    """The examples of a label, the first given first.
+    """Return the examples of a label, the oldest first.
 
     Raises:
         NotStored: it has none.
@@ -129,7 +129,7 @@ def list_examples(context: AnalysisContext, label: str) -> tuple[LabelledExample
 
 
 def checked_name(name: str, kind: str) -> str:
-    """A name as it is kept.
+    """Return a name as it is stored.
 
     Raises:
         QueryError: it is empty or too long, or holds what a filter could not write.
@@ -154,22 +154,22 @@ def _speaker(speaker: str | None) -> str | None:
 
 def _each(example: Example, failures: list[ExampleFailure]) -> list[Example]:
     try:
-        return list(each(example))
+        return list(expand_folder(example))
     except E2vsearchError as error:
-        failures.append(ExampleFailure(named(example), error.reason, str(error)))
+        failures.append(ExampleFailure(name_of(example), error.reason, str(error)))
         return []
 
 
-def _give(
+def _add(
     context: AnalysisContext, label: str, wanted: Iterable[_Wanted], failures: list[ExampleFailure]
 ) -> LabelReport:
-    found: dict[str, NewExample] = {}  # by source: a moment that is named twice counts once
+    found: dict[str, NewExample] = {}  # by source: a segment that is named twice counts once
     failed = list(failures)
     for one in wanted:
         try:
-            found |= {each.source: each for each in moments(context, one.example, one.span, one.speaker)}
+            found |= {each.source: each for each in segments_of(context, one.example, one.time_range, one.speaker)}
         except E2vsearchError as error:
-            name = f"{named(one.example)}{one.span or ''}"
+            name = f"{name_of(one.example)}{one.time_range or ''}"
             failed.append(ExampleFailure(name, error.reason, str(error)))
     before = rows.add_examples(context.catalog, label, list(found.values()))
     pairs = zip(found, before, strict=True)
@@ -215,8 +215,8 @@ def _of_row(cells: Mapping[str, str], folder: Path) -> _Wanted:
         channel = int(cells["channel"]) if cells.get("channel") else None
     except ValueError as error:
         raise QueryError(f"start_s and end_s are seconds, channel counts from 0: {error}") from error
-    span = None
+    time_range = None
     if start_s is not None or end_s is not None or channel is not None:
-        span = Span(start_s or 0.0, 1e9 if end_s is None else end_s, channel)
+        time_range = TimeRange(start_s or 0.0, 1e9 if end_s is None else end_s, channel)
     beside = folder / path
-    return _Wanted(str(beside) if beside.exists() else path, span, speaker)
+    return _Wanted(str(beside) if beside.exists() else path, time_range, speaker)

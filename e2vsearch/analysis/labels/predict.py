@@ -1,7 +1,7 @@
-"""A stored classifier, applied to the collection or to a clip. Knows batches of vectors, nothing of training.
+"""Predictions of a stored classifier, for the collection or a clip.
 
-The collection is streamed and predictions kept as 14 bytes a segment until they are stored together: the writing
-transaction is short, and nobody sees a collection that is half judged by one version and half by another.
+The collection is streamed, and predictions are held as 14 bytes a segment until they are stored together: the writing
+transaction is short, and no reader sees the predictions of two versions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.labels.classifier import Model, unpack
 from e2vsearch.analysis.labels.train import newest, report_of
-from e2vsearch.analysis.labels.types import Classified, ClassifiedMoment
+from e2vsearch.analysis.labels.types import Classified, ClassifiedSegment
 from e2vsearch.audio import AudioSource
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import Predictions, StoredClassifier
@@ -39,17 +39,17 @@ def classify(
     min_score: float = DEFAULT_MIN_SCORE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Classified:
-    """Let the newest version of a classifier judge the collection's segments, and store what it is sure of.
+    """Classify the collection's segments by the newest version of a classifier, and store confident predictions.
 
-    Segments that this version has judged before are passed over, unless another `min_score` or a filter is given.
-    Labels of older versions go in the same transaction. What a person labelled stays, and counts more than this.
+    Segments that this version has classified before are left out, unless another `min_score` or a filter is given.
+    Labels of older versions are replaced in the same transaction. Labels that a person gave stay, and take precedence.
 
     Args:
-        context: what is judged.
+        context: the collection's.
         name: of the classifier; by default the one trained last.
         where: only these segments.
-        min_score: of the likeliest label's probability; less sure predictions are not stored, and so none of the
-            contrast label of a classifier that knows only one.
+        min_score: least probability of the likeliest label; less confident predictions are not stored, nor those of
+            the contrast label of a classifier of one label.
         progress: called with segments done and in all.
 
     Raises:
@@ -61,59 +61,59 @@ def classify(
     if not 0.0 <= min_score <= 1.0:
         raise QueryError(f"min_score is a probability from 0 to 1, not {min_score:g}")
     started = time.perf_counter()
-    stored, model = opened(context, name)
+    stored, model = open_classifier(context, name)
     contrast = report_of(stored).contrast
-    refused = stored.labels.index(contrast) if contrast is not None else -1
+    excluded = stored.labels.index(contrast) if contrast is not None else -1
     feed = context.catalog.feed()
     with feed.snapshot() as snapshot:
         watermark, total = snapshot.watermark, snapshot.count
         ids: NDArray[np.int64] | None = None
         if where is not None:
             ids = context.catalog.select(where)
-        elif (judged := _judged(stored, min_score, watermark)) is not None:
-            ids = feed.changes_since(judged).added
-        batches = snapshot.batches() if ids is None else fetched(context, ids)
-        wanted = total if ids is None else ids.size
-        looked_at, predictions = _predict(model, batches, min_score, refused, wanted, progress)
+        elif (classified_to := _classified_to(stored, min_score, watermark)) is not None:
+            ids = feed.changes_since(classified_to).added
+        batches = snapshot.batches() if ids is None else batches_of(context, ids)
+        count = total if ids is None else ids.size
+        scored, predictions = _predict(model, batches, min_score, excluded, count, progress)
     catalog = context.catalog
     upto = watermark if where is None else None
-    count = rows.replace_predictions(catalog, stored, predictions, ids, upto, min_score)
-    skipped = max(total - looked_at, 0) if where is None else 0
+    stored_count = rows.replace_predictions(catalog, stored, predictions, ids, upto, min_score)
+    skipped = max(total - scored, 0) if where is None else 0
     labels = rows.predicted(catalog, stored.id)
     seconds = time.perf_counter() - started
-    return Classified(stored.name, stored.version, looked_at, count, skipped, labels, min_score, where, seconds)
+    return Classified(stored.name, stored.version, scored, stored_count, skipped, labels, min_score, where, seconds)
 
 
 def classify_audio(
     context: AnalysisContext, source: AudioSource, name: str | None = None
-) -> tuple[ClassifiedMoment, ...]:
-    """What the newest version of a classifier makes of a clip, moment by moment; nothing is stored.
+) -> tuple[ClassifiedSegment, ...]:
+    """Return the predictions of the newest version of a classifier for a clip's segments; nothing is stored.
 
     Args:
-        context: whose classifier and encoder are taken.
-        source: a file, its bytes, 16 kHz samples, or what is stored: ``seg:12``, ``call:3``.
+        context: the collection's.
+        source: a file, its bytes, 16 kHz samples, or an id: ``seg:12``, ``call:3``.
         name: of the classifier; by default the one trained last.
 
     Raises:
         NotStored: there is no such classifier, segment or recording.
-        QueryError: nobody speaks in it.
-        AudioError, EncoderError: it cannot be heard or encoded.
+        QueryError: it has no speech.
+        AudioError, EncoderError: it cannot be read or encoded.
         SpaceMismatch, AnalysisError: the classifier does not fit the collection, or is damaged.
     """
-    stored, model = opened(context, name)
-    moments = _heard(context, source).segments
-    probabilities = model.probabilities(np.stack([moment.vector for moment in moments]))
+    stored, model = open_classifier(context, name)
+    segments = _embedded(context, source).segments
+    probabilities = model.probabilities(np.stack([segment.vector for segment in segments]))
     made = []
-    for moment, row in zip(moments, probabilities.tolist(), strict=True):
+    for segment, row in zip(segments, probabilities.tolist(), strict=True):
         best = int(np.argmax(row))
         scores = dict(zip(stored.labels, row, strict=True))
-        where = moment.channel, moment.start_s, moment.end_s
-        made.append(ClassifiedMoment(*where, stored.labels[best], row[best], scores))
+        where = segment.channel, segment.start_s, segment.end_s
+        made.append(ClassifiedSegment(*where, stored.labels[best], row[best], scores))
     return tuple(made)
 
 
-def opened(context: AnalysisContext, name: str | None) -> tuple[StoredClassifier, Model]:
-    """The newest version of a classifier, ready to use; without a name, the one trained last.
+def open_classifier(context: AnalysisContext, name: str | None) -> tuple[StoredClassifier, Model]:
+    """Return the newest version of a classifier, ready to use; without a name, the one trained last.
 
     Raises:
         NotStored: there is none.
@@ -130,15 +130,15 @@ def opened(context: AnalysisContext, name: str | None) -> tuple[StoredClassifier
         raise AnalysisError(f"classifier {stored.name!r} is damaged ({error}) - train it again") from error
 
 
-def fetched(context: AnalysisContext, ids: NDArray[np.int64]) -> Iterator[Batch]:
-    """Those of the segments that are still there, some thousands at a time."""
+def batches_of(context: AnalysisContext, ids: NDArray[np.int64]) -> Iterator[Batch]:
+    """Yield those of the segments that are still stored, some thousands at a time."""
     feed = context.catalog.feed()
     for start in range(0, ids.size, _BATCH):
         yield feed.fetch(ids[start : start + _BATCH])
 
 
-def _judged(stored: StoredClassifier, min_score: float, watermark: int) -> int | None:
-    """The watermark up to which this version has judged everything, None if it has to begin anew."""
+def _classified_to(stored: StoredClassifier, min_score: float, watermark: int) -> int | None:
+    """Return the watermark up to which this version has classified all segments, None for all anew."""
     if stored.watermark is None or stored.min_score != min_score:
         return None
     # a database restored into another Postgres server counts its transactions from the start again
@@ -149,7 +149,7 @@ def _predict(
     model: Model,
     batches: Iterator[Batch],
     min_score: float,
-    refused: int,
+    excluded: int,
     total: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[int, Predictions]:
@@ -160,7 +160,7 @@ def _predict(
             probabilities = model.probabilities(batch.vectors)
             best = probabilities.argmax(axis=1)
             score = probabilities[np.arange(best.size), best]
-            kept = (score >= min_score) & (best != refused)
+            kept = (score >= min_score) & (best != excluded)
             ids.append(batch.ids[kept])
             labels.append(best[kept].astype(np.int16))
             scores.append(score[kept].astype(np.float32))
@@ -170,11 +170,11 @@ def _predict(
     return done, Predictions(np.concatenate(ids), np.concatenate(labels), np.concatenate(scores))
 
 
-def _heard(context: AnalysisContext, source: AudioSource) -> EmbeddedAudio:
+def _embedded(context: AnalysisContext, source: AudioSource) -> EmbeddedAudio:
     if isinstance(source, str) and source.startswith(("seg:", "call:")):
-        heard, named = stored_audio(context.catalog, source), source
+        embedded, name = stored_audio(context.catalog, source), source
     else:
-        heard, named = context.embed(local_path(source) if isinstance(source, str) else source), "that clip"
-    if not heard.segments:
-        raise QueryError(f"no speech found in {named} - give a clip in which somebody speaks")
-    return heard
+        embedded, name = context.embed(local_path(source) if isinstance(source, str) else source), "that clip"
+    if not embedded.segments:
+        raise QueryError(f"no speech found in {name} - give a clip in which somebody speaks")
+    return embedded

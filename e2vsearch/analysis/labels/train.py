@@ -1,4 +1,4 @@
-"""Examples to a stored classifier with an honest report. Knows which examples belong together, and when to say no."""
+"""Training of classifiers on examples, with a report cross-validated over speakers and recordings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.labels.example_sources import recording_of
 from e2vsearch.analysis.labels.examples import checked_name
 from e2vsearch.analysis.labels.fit import Fitted, Indices, counts, fit, join, out_of_fold
-from e2vsearch.analysis.labels.metrics import Judgement, judge
+from e2vsearch.analysis.labels.metrics import ClassificationMetrics, measure
 from e2vsearch.analysis.labels.types import ClassifierReport, ClassReport, from_json, to_json
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import StoredClassifier
@@ -23,18 +23,16 @@ from e2vsearch.errors import AnalysisError, NotStored, TooFewExamples
 from e2vsearch.feed import Batch
 
 DEFAULT_NAME = "labels"
-
 OTHER = "other"
-"""What stands for unlabelled moments where only one label has examples."""
+"""The label of unlabelled segments where only one label has examples."""
 
 LEAST_EXAMPLES = 3
 """Of a label, to train at all."""
 
 FEW_EXAMPLES, FEW_GROUPS = 5, 3
-"""Of a label; below, the report says that its figures mean little."""
+"""Of a label; with fewer, the report warns that its figures mean little."""
 
-_CONTRAST_SHARE = 5  # unlabelled moments for each example
-
+_CONTRAST_SHARE = 5  # unlabelled segments for each example
 _CONTRAST_LIMITS = (100, 2000)  # of them, at least and at most, where the collection has so many
 
 
@@ -55,23 +53,23 @@ def train(
     speaker_keys: Sequence[str] = (),
     seed: int = 0,
 ) -> ClassifierReport:
-    """Train a classifier on the examples, judge it on voices it was not trained on, and store it as the next version.
+    """Train a classifier on the examples, measure it on held-out speakers, and store it as the next version.
 
     Logistic regression on standardised unit vectors, every label weighing the same. Cross-validation keeps all examples
     of a speaker, and all of a recording, on one side; a speaker is the example's own, else what the recording's
     metadata have under `speaker_keys`. It is nested: no figure comes from examples that anything was chosen on. The
-    classifier that is stored is trained on all of them. Where only one label has examples, unlabelled moments of the
-    collection, drawn at random, stand for "other".
+    classifier that is stored is trained on all of them. Where only one label has examples, unlabelled segments of the
+    collection, drawn at random, are the contrast "other".
 
     Args:
-        context: whose examples are taken.
+        context: the collection's.
         name: of the classifier; training again makes its next version.
         labels: only these; by default every label that has examples.
         speaker_keys: columns of ``--meta`` that name who speaks, such as "agent" or "customer".
         seed: of splits, bootstrap and contrast; the same seed and examples give the same classifier.
 
     Raises:
-        TooFewExamples: a label has fewer than `LEAST_EXAMPLES`, or there is nothing to tell apart.
+        TooFewExamples: a label has fewer than `LEAST_EXAMPLES`, or there is nothing to distinguish.
         NotStored: a label without examples.
         AnalysisError: a speaker key that no recording has.
         MissingExtra: scikit-learn is not installed.
@@ -81,7 +79,7 @@ def train(
     found = _examples(context, labels, speaker_keys, seed)
     held_out = out_of_fold(found.vectors, found.truth, found.groups, seed)
     folds = 0 if held_out is None else held_out[1]
-    judgement = None if held_out is None else judge(found.truth, held_out[0], found.groups, seed)
+    measured = None if held_out is None else measure(found.truth, held_out[0], found.groups, seed)
     fitted = fit(found.vectors, found.truth, found.groups, seed)
     by = " or ".join(("speaker named with the example", *speaker_keys))
     report = ClassifierReport(
@@ -94,32 +92,32 @@ def train(
         groups=int(found.groups.max()) + 1,
         grouped_by=f"recording, and {by} where there is one",
         folds=folds,
-        accuracy=judgement.accuracy if judgement else None,
-        accuracy_interval=judgement.accuracy_interval if judgement else None,
+        accuracy=measured.accuracy if measured else None,
+        accuracy_interval=measured.accuracy_interval if measured else None,
         accuracy_chance=float(np.bincount(found.truth).max() / found.truth.size),
-        uar=judgement.uar if judgement else None,
-        uar_interval=judgement.uar_interval if judgement else None,
+        uar=measured.uar if measured else None,
+        uar_interval=measured.uar_interval if measured else None,
         uar_chance=1 / len(found.labels),
-        calibration_error=judgement.calibration_error if judgement else None,
-        confusion=tuple(tuple(row) for row in judgement.confusion.tolist()) if judgement else (),
-        classes=_classes(found, judgement),
+        calibration_error=measured.calibration_error if measured else None,
+        confusion=tuple(tuple(row) for row in measured.confusion.tolist()) if measured else (),
+        classes=_classes(found, measured),
         strength=fitted.strength,
         temperature=fitted.temperature,
         contrast=found.contrast,
         seed=seed,
-        warnings=tuple(_warnings(found, judgement, fitted)),
+        warnings=tuple(_warnings(found, measured, fitted)),
     )
     parameters = fitted.model.pack()
     return report_of(rows.store_classifier(context.catalog, name, found.labels, parameters, to_json(report)))
 
 
 def classifiers(context: AnalysisContext) -> tuple[ClassifierReport, ...]:
-    """The newest version of every classifier, by name."""
+    """Return the newest version of every classifier, by name."""
     return tuple(report_of(stored) for stored in rows.classifiers(context.catalog))
 
 
 def newest(context: AnalysisContext, name: str | None = None) -> StoredClassifier:
-    """The newest version of a classifier; without a name, of the one trained last.
+    """Return the newest version of a classifier; without a name, of the one trained last.
 
     Raises:
         NotStored: there is none.
@@ -136,7 +134,7 @@ def newest(context: AnalysisContext, name: str | None = None) -> StoredClassifie
 
 
 def remove_classifier(context: AnalysisContext, name: str) -> int:
-    """Remove a classifier and what it said of segments; gives how many versions there were.
+    """Remove a classifier and its predictions, and return how many versions there were.
 
     Raises:
         NotStored: there is none of that name.
@@ -145,7 +143,7 @@ def remove_classifier(context: AnalysisContext, name: str) -> int:
 
 
 def report_of(stored: StoredClassifier) -> ClassifierReport:
-    """What was noted of a classifier when it was trained.
+    """Return the report of a classifier's training.
 
     Raises:
         AnalysisError: it is damaged.
@@ -238,42 +236,41 @@ def _ties(
     return ties
 
 
-def _classes(found: _Examples, judgement: Judgement | None) -> tuple[ClassReport, ...]:
+def _classes(found: _Examples, measured: ClassificationMetrics | None) -> tuple[ClassReport, ...]:
     sizes, groups = np.bincount(found.truth).tolist(), counts(found.truth, found.groups)
     made = []
     for at, label in enumerate(found.labels):
         recall, precision = None, None
-        if judgement is not None:
-            right, said = int(judgement.confusion[at, at]), int(judgement.confusion[:, at].sum())
-            recall, precision = right / sizes[at], right / said if said else None
+        if measured is not None:
+            right, predicted = int(measured.confusion[at, at]), int(measured.confusion[:, at].sum())
+            recall, precision = right / sizes[at], right / predicted if predicted else None
         made.append(ClassReport(label, sizes[at], groups[at], recall, precision))
     return tuple(made)
 
 
-def _warnings(found: _Examples, judgement: Judgement | None, fitted: Fitted) -> list[str]:
-    said = []
-    of_people = [label for label in found.labels if label != found.contrast]
+def _warnings(found: _Examples, measured: ClassificationMetrics | None, fitted: Fitted) -> list[str]:
+    warnings = []
     sizes, groups = np.bincount(found.truth).tolist(), counts(found.truth, found.groups)
     for at, label in enumerate(found.labels):
         if sizes[at] < FEW_EXAMPLES:
-            said.append(f"{label!r} has {sizes[at]} examples: too few to judge it by - give {FEW_EXAMPLES} or more")
+            warnings.append(f"{label!r} has {sizes[at]} examples: too few to measure it - give {FEW_EXAMPLES} or more")
         if groups[at] == 1:
-            said.append(
-                f"all examples of {label!r} are tied to one speaker or recording, so it may be the voice that is told "
-                "- add other voices"
+            warnings.append(
+                f"all examples of {label!r} are tied to one speaker or recording, so it may be the voice that is "
+                "recognised - add other speakers"
             )
         elif groups[at] < FEW_GROUPS:
-            said.append(f"{label!r} comes from {groups[at]} speakers or recordings: its figures say little")
+            warnings.append(f"{label!r} comes from {groups[at]} speakers or recordings: its figures say little")
     if found.contrast is not None:
         drawn = int((found.truth == len(found.labels) - 1).sum())
-        said.append(
-            f"only {of_people[0]!r} has examples: it was told from {drawn} unlabelled moments drawn at random, some of "
-            "which may be it as well"
+        warnings.append(
+            f"only {found.labels[0]!r} has examples: the contrast is {drawn} unlabelled segments drawn at random, some "
+            "of which may have the label as well"
         )
-    if judgement is None:
-        said.append("no figures: there are too few speakers or recordings to hold some of every label back")
-    elif judgement.uar_interval[0] <= 1 / len(found.labels):
-        said.append("as far as these examples can tell, it is no better than chance - give more, or clearer ones")
+    if measured is None:
+        warnings.append("no figures: there are too few speakers or recordings to hold some of every label out")
+    elif measured.uar_interval[0] <= 1 / len(found.labels):
+        warnings.append("on these examples it is no better than chance - give more, or clearer ones")
     if not fitted.folds:
-        said.append("probabilities are not calibrated: there was nothing to hold back for it")
-    return said
+        warnings.append("probabilities are not calibrated: too few speakers or recordings to hold any out")
+    return warnings

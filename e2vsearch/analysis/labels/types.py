@@ -1,4 +1,4 @@
-"""What labelling, training and classifying answer, as frozen dataclasses, and a report's way into JSON and back."""
+"""The frozen dataclasses of labels and classifiers, and a report as JSON."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A moment that had another label before."""
+    """A segment that had another label before."""
 
-    example: str  # "seg:12", or the file and moment
+    example: str  # "seg:12", or the file and time
     before: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleFailure:
-    """An example that could not be taken."""
+    """An example that could not be read."""
 
     example: str
     reason: str  # a short stable word: "not-stored", "missing", …
@@ -30,13 +30,13 @@ class ExampleFailure:
 
 @dataclass(frozen=True, slots=True)
 class LabelReport:
-    """What became of the examples that were given to a label."""
+    """The examples that were given a label."""
 
     label: str
-    examples: tuple[str, ...]  # every moment that has the label now: "seg:12", or the file and moment
+    examples: tuple[str, ...]  # every segment that has the label now: "seg:12", or the file and time
     added: int  # of these: had no label before
     already: int  # had this label before
-    replaced: tuple[Replaced, ...]  # had another one, which it lost: a moment has one label
+    replaced: tuple[Replaced, ...]  # had another one, which it lost: a segment has one label
     failures: tuple[ExampleFailure, ...]
 
 
@@ -45,23 +45,23 @@ class LabelCount:
     """A label, and how often it is used."""
 
     name: str
-    examples: int  # moments a person gave it to
-    classified: int  # segments a classifier gave it to
+    examples: int  # labelled segments
+    classified: int  # segments with the label by a classifier
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledExample:
-    """One moment that a person labelled."""
+    """One labelled segment."""
 
     label: str
-    example: str  # "seg:12", or the file and moment
+    example: str  # "seg:12", or the file and time
     recording: str | None  # "call:3"; None: of audio that is not stored
     speaker: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A moment worth labelling next, and why."""
+    """A segment to label next, and why."""
 
     segment: str  # "seg:12"
     recording: str  # "call:3"
@@ -70,29 +70,29 @@ class Suggestion:
     channel: int
     start_s: float
     end_s: float
-    label: str | None  # what the classifier, or the examples, take it for
+    label: str | None  # by the classifier, or the nearest examples
     score: float | None  # the classifier's probability of it
     margin: float | None  # by which it leads over the next one: 0 is undecided
     why: str
-    text: str | None = None  # what is said, where a transcript was joined
+    text: str | None = None  # of the transcript, if there is one
 
 
 @dataclass(frozen=True, slots=True)
 class ClassReport:
-    """How well one label is told, on speakers and recordings that were not trained on."""
+    """Figures of one label, on held-out speakers and recordings."""
 
     label: str
     examples: int
     groups: int  # speakers or recordings that they come from
-    recall: float | None  # share of its examples that were found; None: it could not be judged
-    precision: float | None  # share of what was given the label that is right; None: nothing was given it
+    recall: float | None  # None: too few examples
+    precision: float | None  # None: nothing was predicted as the label
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifierReport:
-    """How a classifier was trained, and how well it does on speakers and recordings that it was not trained on.
+    """How a classifier was trained, and its figures on held-out speakers and recordings.
 
-    Figures are None where there are too few examples to judge it by; `warnings` says so.
+    Figures are None where there are too few examples, with one of `warnings`.
     """
 
     name: str
@@ -102,7 +102,7 @@ class ClassifierReport:
     created_at: datetime
     examples: int
     groups: int  # no two of them share a speaker or a recording
-    grouped_by: str  # what tells speakers apart, in words
+    grouped_by: str  # what groups are, in words
     folds: int  # of the cross-validation, 0 without one
     accuracy: float | None
     accuracy_interval: Interval | None  # 95 %, from a bootstrap over groups
@@ -111,11 +111,11 @@ class ClassifierReport:
     uar_interval: Interval | None
     uar_chance: float
     calibration_error: float | None  # expected, over ten bins; every label counts the same
-    confusion: tuple[tuple[int, ...], ...]  # row: true label, column: what was said; () where it was not judged
+    confusion: tuple[tuple[int, ...], ...]  # row: true label, column: predicted one; () without figures
     classes: tuple[ClassReport, ...]
     strength: float  # C of the logistic regression: smaller is smoother
-    temperature: float  # what the decision values are divided by
-    contrast: str | None  # the label that stands for unlabelled moments, where only one label has examples
+    temperature: float  # that logits are divided by
+    contrast: str | None  # the label of unlabelled segments, where only one label has examples
     seed: int
     warnings: tuple[str, ...] = ()
     imported: bool = False  # from a file: its figures were measured on another collection
@@ -123,13 +123,13 @@ class ClassifierReport:
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """What a classifier made of a collection."""
+    """The predictions of a classifier in a collection, counted."""
 
     classifier: str
     version: int
-    looked_at: int  # segments that were judged now
-    stored: int  # of these: surely enough, and not of the contrast label
-    skipped: int  # judged by this version before
+    scored: int  # segments classified now
+    stored: int  # of these, confident enough, and not of the contrast label
+    skipped: int  # classified by this version before
     labels: Mapping[str, int]  # label → segments that have it from this classifier, earlier runs included
     min_score: float
     where: str | None
@@ -137,8 +137,8 @@ class Classified:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifiedMoment:
-    """One spoken span, and what a classifier takes it for."""
+class ClassifiedSegment:
+    """One segment of a clip with its predicted label."""
 
     channel: int
     start_s: float
@@ -149,11 +149,11 @@ class ClassifiedMoment:
 
 
 _HEAD = ("name", "version", "labels", "created_at", "imported")
-"""What a classifier's row holds beside its report, or what is found out anew when it is read."""
+"""Columns of a classifier beside its report, or computed when it is read."""
 
 
 def to_json(report: ClassifierReport) -> dict[str, Any]:
-    """The report as plain values, without what the classifier's row holds beside it."""
+    """Return the report as plain values, without the columns beside it."""
     return {name: value for name, value in asdict(report).items() if name not in _HEAD}
 
 
@@ -166,7 +166,7 @@ def from_json(
     created_at: datetime,
     imported: bool | None = None,
 ) -> ClassifierReport:
-    """The report again; the reverse of `to_json`.
+    """Return the report of the values of `to_json`.
 
     Raises:
         ValueError: something is missing or of another type than a report has.
@@ -215,7 +215,7 @@ def _class(values: Mapping[str, Any]) -> ClassReport:
 def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 2000:
         raise ValueError(f"a report with {str(value)[:40]!r} where text was due")
-    return " ".join(value.split())  # one line, without what moves a terminal's cursor
+    return " ".join(value.split())  # one line, without control characters of a terminal
 
 
 def _number(value: Any) -> float:

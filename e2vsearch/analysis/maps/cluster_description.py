@@ -23,15 +23,10 @@ SEGMENTS = 5
 """Number of central segments of a cluster."""
 
 _SHORTEST_S = 1.0  # a shorter segment is central only where there is nothing longer
-
 _LISTED = 5  # labels and metadata values named a cluster
-
 _FEWEST = 3  # recordings that a metadata value must have: fewer can prove nothing
-
 _DAYS, _WEEKS = 35, 104  # up to so many days a trend goes by day, up to so many weeks by week, else by month
-
 _NAMING_SHARE, _NAMING_LIFT = 0.2, 1.2  # an emotion or label of at least that much names a cluster
-
 _MOST = 0.5  # or an emotion of at least that share, though it is as common elsewhere
 
 

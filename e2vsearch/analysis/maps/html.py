@@ -30,15 +30,10 @@ from e2vsearch.emotions import NAMELESS
 from e2vsearch.errors import AnalysisError, missing_extra
 
 _ABSENT = 255  # in an array of bytes: no emotion, no label
-
 _VALUES = len(palette.COLOURS)  # of a metadata key that get a colour of their own: the most frequent
-
 _KEYS = 12  # metadata keys that can be coloured by
-
 _NAMED, _LONGEST_NAME = 20, 34  # clusters named on the plot, characters of a name there
-
 _TEXT = 240  # characters of a transcript that are shown
-
 _LETTER, _LINE = 0.0165, 0.06  # width of a letter and height of a line of names, where the plot is 2 high
 
 

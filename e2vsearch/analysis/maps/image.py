@@ -13,21 +13,13 @@ from e2vsearch.analysis.maps.types import Cluster, Map
 from e2vsearch.errors import AnalysisError, missing_extra
 
 _SIZE_IN, _EDGE_IN, _HEAD_IN = 10.0, 0.35, 0.95
-
 _ROOM_IN, _LEAST_IN = 0.5, 2.5  # for names above and below the points; height of the points themselves
-
 _DPI = 160
-
 _INK, _FAINT = "#22262B", "#6B7280"
-
 _LARGE: dict[str, Any] = {"fontsize": 15, "color": _INK, "weight": "bold"}
-
 _SMALL: dict[str, Any] = {"fontsize": 10, "color": _FAINT}
-
 _NAMED = 24  # clusters with a name on the picture: the largest; more names would hide the points
-
 _UPPER = 0.97  # share of a cluster's points below its name
-
 _VECTOR_POINTS = 5000  # more points than that are one embedded bitmap in an SVG: 100,000 circles are 15 MB
 
 

@@ -32,9 +32,7 @@ REACH = 0.99
 """Quantile of mapped points' mean distances to their neighbours; a new point beyond it is in no cluster."""
 
 _DEFAULT_SIZE, _DEFAULT_SHARE = 15, 100  # 15: of the article, on 1,247 calls
-
 _QUERIES = 4096  # at a time: of 20,000 x 384 one such block takes 1 s on two cores
-
 _PCA = "pca"  # where layouts start: deterministic, and on CREMA-D a third faster than the spectral start, as good
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps import clips, dataset, html, image, parquet
-from e2vsearch.analysis.maps.types import Map, Progress
+from e2vsearch.analysis.maps.types import ARRAYS, Map, Progress
 from e2vsearch.errors import AnalysisError
 
 SUFFIXES = (".parquet", ".png", ".svg", ".html")
@@ -57,17 +57,5 @@ def write(
 
 def _only(drawn: Map, keep: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Map:
     """Return the map without points that another process removed since it was loaded."""
-    if keep.all():
-        return drawn
-    return replace(
-        drawn,
-        ids=drawn.ids[keep],
-        recordings=drawn.recordings[keep],
-        recorded_at=drawn.recorded_at[keep],
-        x=drawn.x[keep],
-        y=drawn.y[keep],
-        cluster=drawn.cluster[keep],
-        strength=drawn.strength[keep],
-        placed=drawn.placed[keep],
-        clusters=tuple(each for each in drawn.clusters if (drawn.cluster[keep] == each.number).any()),
-    )
+    clusters = tuple(each for each in drawn.clusters if (drawn.cluster[keep] == each.number).any())
+    return replace(drawn, clusters=clusters, **{name: getattr(drawn, name)[keep] for name in ARRAYS})

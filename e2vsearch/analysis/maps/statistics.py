@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from e2vsearch.errors import missing_extra
 
 Ints = NDArray[np.int64]
-
 UNUSUAL = 0.05
 """A corrected p below this is reported."""
 

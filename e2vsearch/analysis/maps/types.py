@@ -18,6 +18,9 @@ Progress = Callable[[str, int, int], None]
 NONE = -1
 """The cluster number of a point in no cluster."""
 
+ARRAYS = ("ids", "recordings", "recorded_at", "x", "y", "cluster", "strength", "placed")
+"""Fields of a `Map` with a value a point."""
+
 
 @dataclass(frozen=True, slots=True)
 class MapOptions:
@@ -136,8 +139,7 @@ class Map:
 
     def without_points(self) -> dict[str, Any]:
         """Return the map as plain values for JSON, without arrays; `points` is their number."""
-        arrays = {"ids", "recordings", "recorded_at", "x", "y", "cluster", "strength", "placed"}
-        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in arrays}
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ARRAYS}
         plain |= {"created_at": self.created_at.isoformat(), "options": asdict(self.options)}
         plain |= {"versions": dict(self.versions), "clusters": [asdict(cluster) for cluster in self.clusters]}
         return plain | {"points": len(self.ids), "none": int((self.cluster == NONE).sum())}

@@ -179,11 +179,8 @@ def _why(
 
 
 OFF = "off"
-
 _STRIPPED_FORMAT = "emotion2vec-stripped-1"
-
 _SUMS = "crc32"
-
 _READERS = 2  # threads that read a file and add up its checksums, which is about as fast as memory then
 
 

@@ -32,9 +32,7 @@ from e2vsearch.errors import BadSignal, BadWeights, missing_extra
 from e2vsearch.types import Head, Space, bf16
 
 _log = logging.getLogger(__name__)
-
 _UNNAMED = "emotion2vec"
-
 _CALLS_A_CORE = 4
 """One that is computed, and others to be decoded meanwhile and to share the next batch: of recordings of one short clip
 each, two on two cores leave the encoder waiting a third of the time."""

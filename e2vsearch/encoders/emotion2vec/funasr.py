@@ -23,9 +23,7 @@ from typing import Any, cast
 from e2vsearch.errors import EncoderUnavailable, first_line
 
 _PACKAGE = "funasr"
-
 _LOCK = threading.RLock()
-
 _kept: dict[str, ModuleType] = {}  # what was imported under the stand-in, itself included
 
 

@@ -44,13 +44,9 @@ from e2vsearch.ingest.remote.errors import translated
 from e2vsearch.ingest.remote.uris import WEB, Remote, State, remote
 
 _PIECE_BYTES = 1 << 20
-
 _AHEAD_BYTES = 5 << 20  # asked of an object store in one request: what a thread holds of a recording at most
-
 _DEEPEST = 8  # levels of a web server's listings, whose links may run in circles
-
 _EXTRAS = {"s3": "remote", "http": "remote", "https": "remote", "gs": "gcs"}
-
 T = TypeVar("T")
 
 

@@ -16,7 +16,6 @@ from e2vsearch.errors import AudioError, SettingsError
 from e2vsearch.files import uri_scheme
 
 WEB = ("http", "https")
-
 SCHEMES = ("s3", "gs", *WEB)
 
 # parameters that only a signed address has: AWS (and what speaks its protocol), Google, CloudFront, Azure

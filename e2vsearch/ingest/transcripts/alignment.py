@@ -36,11 +36,8 @@ from e2vsearch.ingest.transcripts.formats import SUFFIXES, Cue, Transcript, read
 from e2vsearch.types import Segment
 
 _NEAR_S = 1.0
-
 _PIECE = re.compile(rf"\s*(?:[{UNBROKEN}][^\w\s]*|[^\s{UNBROKEN}]+)")  # a word with the space before it
-
 _UNBROKEN = re.compile(f"[{UNBROKEN}]")
-
 _Key = tuple[str, ...]
 
 

@@ -32,17 +32,11 @@ SUFFIXES = (".json", ".vtt", ".srt", ".txt")
 """Of transcripts, those that say most first."""
 
 _MAX_BYTES = 64 * 1024 * 1024  # a day of word timestamps is 20 MB of JSON
-
 _CLOCK = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
-
 _TIMING = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}")
-
 _ASIDE = re.compile(r"(NOTE|STYLE|REGION|WEBVTT)(\s|$)")
-
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]*)>")
-
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<[\d:.]+>|\{\\[^{}]*\}")  # <i>, </c>, <00:01.000>, {\an8}
-
 _DIGITS = re.compile(r"\d+")
 
 

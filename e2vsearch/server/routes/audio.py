@@ -27,9 +27,7 @@ _CACHED = {"Cache-Control": "private, max-age=3600"}
 # what `e2vsearch map` writes is opened from disk, and plays segments from here; a page from elsewhere may play one to
 # whoever looks at it, but gets to read neither its samples nor anything else
 _EMBEDDED = {**_CACHED, "Cross-Origin-Resource-Policy": "cross-origin"}
-
 _PEAK_STEP = 160  # samples, 10 ms: an hour of two channels is 2.9 MB of these
-
 _WAV: dict[str, Any] = {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}
 
 _HEADERS = {

@@ -117,17 +117,11 @@ def _without(ids: Ints, kept: RowMask | None, excluded: Ints) -> RowMask | None:
 
 
 _FEW_GONE = 0.25  # of the rows that a search sees: so few cannot hide much, and need no look
-
 _SPARSE = 0.25  # of the rows left that the nearest lists should hold: with fewer, lists are of no use to a query
-
 _EVEN = 0.1  # squared, what the share left varies by from list to list: 0.01 by recording, 0.46 and more by place
-
 _UNEVEN = 2  # times the rows that an unfiltered search sees
-
 _MARGIN = 1.1  # on the results that a filter stands for
-
 _QUERIES_AT_ONCE = 64  # some 50 bytes for each list of each
-
 _LOOKED_AT, _AT_LEAST, _LOOK_AGAIN = 1.15, 8, 4
 """Times the lists that should do, and so many more, then times as many again: finding all 4,096 in order takes 1.0 ms,
 64 of them 0.1. Under even filters of 1,000,000 rows, 200 queries took 8 to 10 lists where 9 should do, 19 to 28 where

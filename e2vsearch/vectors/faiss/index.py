@@ -31,9 +31,7 @@ from e2vsearch.vectors.faiss.storage import Generation, Manifest, Pointer
 from e2vsearch.vectors.query_log import QueryLog
 
 logger = logging.getLogger(__name__)
-
 _MEMORY_BYTES = 512 << 20  # vectors held where no generation stands for them; beyond that every search streams them
-
 _ATTEMPTS = 8  # each is spoilt only by a segment that goes, or a generation found wrong, within a few milliseconds
 
 

@@ -34,9 +34,7 @@ from e2vsearch.files import drop_page_cache, open_mapped
 from e2vsearch.vectors.exact import Float32s, Ints, Mask
 
 logger = logging.getLogger(__name__)
-
 _QUERY_BITS = 8
-
 _CENTROIDS_COMPARED = ((0.025, 4.0), (0.05, 2.0), (0.15, 1.5))
 """Up to a share of all centroids, how many times as many as are searched for are compared. Of 4,096 x 1024 four times
 give 0.999 of the right lists and more, of 256-d 0.98. Of 200, twice as many give 0.997 and take 0.26 ms, where all take
@@ -44,9 +42,7 @@ give 0.999 of the right lists and more, of 256-d 0.98. Of 200, twice as many giv
 compared."""
 
 _OMP_QUERIES = 8
-
 COUNTED_ROWS = 65_536  # 0.3 ms; counting all of a million takes tens
-
 _GPU_MOST = 2048  # results and lists a query that FAISS's GPU code takes
 
 

@@ -23,11 +23,8 @@ from e2vsearch.vectors.exact import Float32s, Ints
 from e2vsearch.vectors.faiss.ivf import faiss_module, limit_threads
 
 _CENTROID_BYTES = 2 << 20  # so few are all compared in the time that their codes would take
-
 _CENTROID_BITS = 4  # of a query, for the centroids: 0.11 ms where 8 take 0.14, and the same lists
-
 _CODED_FACTOR = 4.0  # stored with the index, for searches that choose no lists of their own
-
 _ID_BYTES = _LENGTH_BYTES = 8
 
 

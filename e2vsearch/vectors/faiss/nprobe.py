@@ -29,21 +29,13 @@ from e2vsearch.vectors.faiss.ivf import Ivf
 from e2vsearch.vectors.recall import PROVEN, ExactNeighbours, Measured, held_out
 
 MIN_QUERIES = 32  # fewer say too little about recall
-
 _FACTORS = {"ivf-rabitq": (2, 3, 5, 8, 12, 20), "ivf-flat": (1,)}
-
 _MOST_CANDIDATES = 5000  # re-ranked a query
-
 _QUERY_LISTS = 8  # times the lists that stored vectors need, which queries unlike anything stored may cost at most
-
 _PART_BYTES = 1 << 26  # of lists, read for some queries at a time: a million rows of 1024-d have 4 GB as ivf-flat
-
 _SCATTERED = 3  # times: 20 vectors of 4 KiB here and there take 0.07 ms, 240 KB of codes as much
-
 _PAYING = 2  # times the fewest lists: more of them for a shallower re-rank of 256 cost what 20 to 255 do not get back
-
 _DEPTHS = (1, 2, 5, 10, 25, 50, 100)  # times k; straight lines of logarithms between them
-
 _MOST_MISSED = 0.25  # of what the target lets be missed: the last rows of all hang on single queries
 
 

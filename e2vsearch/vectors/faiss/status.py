@@ -18,11 +18,8 @@ from e2vsearch.vectors.faiss.storage import Generation
 from e2vsearch.vectors.verify import SAME, vectors
 
 _SMALL = 1000  # SQLite reads 60,000 vectors a second and more: no generation is worth its files
-
 _TAIL_ROWS, _TAIL_SHARE = 5000, 0.05  # a tail longer than both is due to be built in
-
 _TOMBSTONE_SHARE = 0.1  # of the generation
-
 _DRIFTED = 0.01  # of recall, which the same queries of the same index never lose
 
 
@@ -117,11 +114,8 @@ def drift(base: Generation | None, queries: Float32s) -> str | None:
 
 
 _WHOLE_BYTES = 512 << 20  # vectors that are compared to the last row; of more, a sample
-
 _SAMPLE_ROWS = 8192
-
 _SLACK = 0.01  # the same queries give the same recall, but for scores that tie
-
 _TRIES = 5
 
 
@@ -188,7 +182,6 @@ def fingerprint(ids: Ints) -> tuple[int, int, int, int]:
 
 
 _SPOT_ROWS = 256
-
 _END_ROWS = 64
 
 

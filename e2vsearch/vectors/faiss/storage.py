@@ -29,9 +29,7 @@ from e2vsearch.vectors.faiss.ivf import Ivf
 from e2vsearch.vectors.faiss.nprobe import Tuned, Tuning
 
 STAMP = ".verified"
-
 _READ_ROWS = 1024  # more at once are quicker mapped
-
 _CLOCK_STEP_NS = 50_000_000  # file times step by up to 10 ms; what changed this soon before a stamp may hide a change
 
 
@@ -178,9 +176,7 @@ FORMAT = 3
 """Format 2 kept no recall model and had the kind ``ivf-sq8``: a generation of it is built anew."""
 
 VECTORS, IDS, RECORDINGS, IVF = "vectors.f32", "ids.i64", "recordings.i64", "ivf.faiss"
-
 MANIFEST, CURRENT, LOCK = "manifest.json", "CURRENT", "build.lock"
-
 TUNED = ".tuned"
 """How the name of a file beside a generation ends that holds a later tuning."""
 

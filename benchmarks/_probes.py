@@ -1,9 +1,9 @@
 """Linear probes: how well a classifier predicts the speaker, or the sentence, from vectors.
 
-The leak measures what is near, a probe what they contain at all. The classifier is ridge regression on one-hot labels
-(Hastie, Tibshirani, Friedman: The Elements of Statistical Learning, 2nd ed., 4.2), in closed form; its penalty is the
-one with the least leave-one-out error on the training folds (ibid., 7.10). Accuracy is the mean of the recalls of all
-classes, so that chance is one over their number, however many items each has.
+The leak measures what is near, a probe what the vectors contain at all. The classifier is ridge regression on one-hot
+labels (Hastie, Tibshirani, Friedman: The Elements of Statistical Learning, 2nd ed., 4.2), in closed form; its penalty
+is the one with the least leave-one-out error on the training folds (ibid., 7.10). Accuracy is the mean of the recalls
+of all classes, so that chance is one over their number, however many items each has.
 
 Clips of one sentence resemble each other, so a speaker is predicted from sentences that training did not have, and a
 sentence from speakers that it did not have.
@@ -11,11 +11,18 @@ sentence from speakers that it did not have.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.analysis.evaluation import splits
+from e2vsearch.analysis.evaluation.adaptation import Adapt
+from e2vsearch.analysis.evaluation.metrics import DRAWS, measure
 from e2vsearch.analysis.evaluation.splits import Labels
-from e2vsearch.analysis.evaluation.types import Probe
+from e2vsearch.analysis.evaluation.types import Leak, TripletKind
+from e2vsearch.analysis.evaluation.yardstick import EmbeddedClips
 from e2vsearch.errors import TooFewExamples
 from e2vsearch.vectors.exact import Float64s
 
@@ -23,6 +30,54 @@ FOLDS = 5
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """As multiples of the mean variance along a principal direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The accuracy of a linear classifier, each class counting the same; see `probe`."""
+
+    accuracy: float
+    chance: float
+    classes: int
+    n: int  # items
+
+
+@dataclass(frozen=True, slots=True)
+class NuisanceFigures:
+    """What vectors contain of speaker and sentence; None where labels do not suffice."""
+
+    leak: Leak | None  # of the speaker
+    triplets: Mapping[TripletKind, float]  # accuracy; chance is 0.5
+    voice: Probe | None  # the speaker, on sentences that training did not have
+    sentence: Probe | None  # on speakers that training did not have
+
+
+def nuisance_figures(clips: EmbeddedClips, adapt: Adapt, *, triplets: int = DRAWS, seed: int = 0) -> NuisanceFigures:
+    """Return what vectors of clean clips, adapted to all of these, contain of speaker and sentence.
+
+    Args:
+        clips: without texts, there are neither a sentence probe nor triplets.
+        adapt: as for `rows`; `adaptation.raw` for the encoder's own vectors.
+        triplets: of each kind.
+        seed: of triplets and folds.
+
+    Raises:
+        TooFewExamples: fewer than two emotions.
+    """
+    vectors = clips.vectors["clean"]
+    made = adapt(vectors).apply(vectors)
+    found = measure(
+        made, clips.emotions, clips.speakers, clips.texts, seed, recordings=clips.recordings, draws=triplets
+    )
+    texts = np.full(len(made), "") if clips.texts is None else clips.texts
+    voiced, both = splits.known(clips.speakers), splits.known(clips.speakers) & splits.known(texts)
+    probed, groups = (both, texts[both]) if both.any() else (voiced, None)
+    return NuisanceFigures(
+        leak=found.same_speaker,
+        triplets={kind: each.accuracy for kind, each in found.triplets.items()},
+        voice=_probe(made[probed], clips.speakers[probed], groups, seed),
+        sentence=_probe(made[both], texts[both], clips.speakers[both], seed),
+    )
 
 
 def probe(vectors: NDArray[np.floating], labels: Labels, groups: Labels | None = None, seed: int = 0) -> Probe:
@@ -51,6 +106,14 @@ def probe(vectors: NDArray[np.floating], labels: Labels, groups: Labels | None =
         predicted[test] = _classified(scaled[~test], truth[~test], names.size, scaled[test])
     recalls = [float((predicted[truth == at] == at).mean()) for at in range(names.size)]
     return Probe(float(np.mean(recalls)), 1 / names.size, names.size, len(truth))
+
+
+def _probe(vectors: NDArray[np.float32], labels: Labels, groups: Labels | None, seed: int) -> Probe | None:
+    """Return the probe, None where labels do not suffice."""
+    try:
+        return probe(vectors, labels, groups, seed)
+    except TooFewExamples:
+        return None
 
 
 def _scaled(vectors: Float64s) -> Float64s:

@@ -1,0 +1,158 @@
+"""Processor time and memory of queries, ingest and index build, beside a former commit.
+
+    git worktree add ../former COMMIT
+    python benchmarks/former.py --before ../former
+
+Both checkouts take turns in processes of their own, on the same made collection (5,000 segments of `light`'s space),
+the same thirty made clips and the same 50,000 vectors of 256 numbers; who begins changes each round. Figures are
+medians of seconds that the processor worked, since on a shared machine a clock tells little; a ratio is the median of
+the rounds' ratios, with their least and greatest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from _table import Row, parser, show
+from ingest import compose, from_tests
+
+from e2vsearch import audio
+from e2vsearch.encoders import registry
+
+HERE = Path(__file__).resolve().parent
+SEGMENTS, QUICK_SEGMENTS = 5_000, 500
+CLIPS, QUICK_CLIPS, FEW = 30, 6, 3
+CLIP_S = 10.0
+REFERENCES, REFERENCE_S = 10, 2.0
+VECTORS, QUICK_VECTORS, DIM = 50_000, 3_000, 256
+ROUNDS, QUICK_ROUNDS = 7, 2
+SPREAD = 0.5  # of made vectors, beside what they are made of
+STARTS = {"import e2vsearch": ["-c", "import e2vsearch"]} | {
+    f"e2vsearch {' '.join(words)}": ["-m", "e2vsearch", *words] for words in (["--help"], ["query", "--help"])
+}
+STARTED = 3  # times a round, of which the least counts
+CANNOT_RUN = 77
+
+Figures = dict[str, float]
+
+
+def material(scratch: Path, segments: int, clips: int, vectors: int) -> None:
+    """Write what both checkouts get: clips, and vectors around those that `light` makes of noise."""
+    rng = np.random.default_rng(0)
+    compose(scratch / "clips", clips, CLIP_S)
+    compose(scratch / "few", FEW, CLIP_S, seed=1)
+    (scratch / "references").mkdir()
+    for number in range(REFERENCES):
+        audio.write(scratch / "references" / f"{number}.wav", from_tests("made").speech(REFERENCE_S, seed=number))
+    light = registry.open("light")
+    signals = [(rng.standard_normal(16_000) * level).astype(np.float32) for level in np.geomspace(0.001, 0.3, 40)]
+    made = light.encode(signals)
+    chosen = rng.integers(len(signals), size=segments)
+    noise = rng.standard_normal((segments, light.space.dim)) * SPREAD * made.vectors.std(axis=0)
+    np.save(scratch / "vectors.npy", (made.vectors[chosen] + noise).astype(np.float32))
+    np.save(scratch / "scores.npy", rng.dirichlet(np.ones(len(light.space.labels)), segments).astype(np.float32))
+    centres = rng.standard_normal((200, DIM))
+    many = centres[rng.integers(len(centres), size=vectors)] + rng.standard_normal((vectors, DIM))
+    np.save(scratch / "many.npy", many.astype(np.float32))
+
+
+def work(checkout: Path, task: str, scratch: Path, own: Path) -> Figures:
+    """Return the figures of one task in one checkout.
+
+    Raises:
+        SystemExit: it failed there.
+    """
+    command = [sys.executable, str(HERE / "_former.py"), task, str(scratch), str(own)]
+    done = subprocess.run(command, env=environ(checkout), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{task} failed in {checkout}:\n{done.stderr}")
+    told = json.loads(done.stdout.splitlines()[-1])
+    return {f"{name}, processor time": value for name, value in told["spent"].items()} | {
+        f"{task}, peak memory": told["memory"]
+    }
+
+
+def start(checkout: Path) -> Figures:
+    """Return the processor time of whole processes that do next to nothing."""
+    figures = {}
+    for name, words in STARTS.items():
+        spent = []
+        for _ in range(STARTED):
+            process = subprocess.Popen([sys.executable, *words], env=environ(checkout), stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f"{name} failed in {checkout}")
+            spent.append(usage.ru_utime + usage.ru_stime)
+        figures[f"{name}, processor time"] = min(spent)
+    return figures
+
+
+def environ(checkout: Path) -> dict[str, str]:
+    """Return what a process of that checkout runs under: one thread, so that threads do not wait for one another."""
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("E2VSEARCH_")}
+    return settings | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def compared(before: list[Figures], now: list[Figures]) -> Iterator[Row]:
+    """Return the medians of now beside those before."""
+    for name in now[0]:
+        pairs = [(each[name], other[name]) for each, other in zip(now, before, strict=True)]
+        ratios = [ours / theirs for ours, theirs in pairs]
+        ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+        memory = name.endswith("memory")
+        scale, unit = (1.0, "MB") if memory else (1000.0, "ms")
+        beside = f"{scale * theirs:.4g} {unit} before ({min(ratios):.2f} to {max(ratios):.2f})"
+        yield Row(name, scale * ours, unit, statistics.median(ratios), beside)
+
+
+def main() -> int:
+    """Measure and print."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--before", type=Path, help="a checkout of the former commit; without one nothing is run")
+    arguments.add_argument("--rounds", type=int, help=f"how often both take turns ({ROUNDS})")
+    arguments.add_argument("--only", nargs="+", default=["start", "queries", "ingest", "build"], help="%(default)s")
+    chosen = arguments.parse_args()
+    if chosen.before is None:
+        print("nothing to compare with: --before names a checkout of a former commit, as git worktree makes one")
+        return CANNOT_RUN
+    before = chosen.before.resolve()
+    if not (before / "e2vsearch" / "__init__.py").is_file():
+        print(f"{chosen.before} is no checkout of e2vsearch: it has no e2vsearch/__init__.py", file=sys.stderr)
+        return 1
+    rounds = chosen.rounds or (QUICK_ROUNDS if chosen.quick else ROUNDS)
+    sizes = (QUICK_SEGMENTS, QUICK_CLIPS, QUICK_VECTORS) if chosen.quick else (SEGMENTS, CLIPS, VECTORS)
+    checkouts = {"before": before, "now": HERE.parent}
+    figures: dict[str, list[Figures]] = {name: [] for name in checkouts}
+    with tempfile.TemporaryDirectory(prefix="former-") as folder:
+        scratch = Path(folder)
+        material(scratch, *sizes)
+        for name, checkout in checkouts.items():
+            (scratch / name).mkdir()
+            for task in ("queries", "build"):
+                if task in chosen.only:
+                    work(checkout, f"fill_{task}", scratch, scratch / name)
+        for number in range(rounds):
+            for name in sorted(checkouts, reverse=bool(number % 2)):
+                found: Figures = {}
+                for task in chosen.only:
+                    checkout = checkouts[name]
+                    found |= start(checkout) if task == "start" else work(checkout, task, scratch, scratch / name)
+                figures[name].append(found)
+    load = os.getloadavg()[1]
+    busy = f"{load:.1f} processes at work on {os.cpu_count()} cores"
+    title = f"Now beside {chosen.before}, {rounds} rounds in turns; {busy}"
+    show(title, list(compared(figures["before"], figures["now"])), chosen.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
