@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_key(file: Path | None) -> str | None:
-    """The API key of a file, else of the environment; None where neither is named.
+    """Return the API key of a file, else of the environment; None where neither is named.
 
     Never from the command line itself, which every user of a machine can list.
 
@@ -90,7 +90,7 @@ class AllowedFolders:
         self._folders = tuple(folder.resolve() for folder in self._folders)
 
     def allowed(self, path: str | os.PathLike[str]) -> Path:
-        """The file that a path or ``file://`` URI names, links resolved; a relative one is looked for in each root.
+        """Return the file that a path or ``file://`` URI names, links resolved; a relative one is sought in each root.
 
         Raises:
             PathForbidden: it is in none of the folders, or there is no such file. Both read alike, so that nobody

@@ -71,7 +71,7 @@ class Collection:
         self.catalog = catalog
         self.speech = speech or SpeechOptions()
         self.settings = options
-        index_options = index or IndexOptions(query_log_size=options.asked)
+        index_options = index or IndexOptions(query_log_size=options.query_log)
         self.named_vectors = NamedVectorSets(catalog)
         self._views = Views(catalog, lambda: location.cached(options.cache, catalog.collection_id), index_options)
         self.index = Index(catalog, self._views, index_options)

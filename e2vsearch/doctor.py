@@ -161,7 +161,7 @@ def _reference_embedding(collection: Collection) -> Check:
 
 
 def _projection(collection: Collection) -> Check:
-    """What the collection is searched through: cosines of an encoder's own vectors are no likeness of emotion."""
+    """Check what the collection is searched through: cosines of an encoder's own vectors are no likeness of emotion."""
     used = collection.projections.view().projection
     if used.kind != RAW.kind:
         return Check("projection", True, False, f"{used.name}@{used.revision[:12]}")

@@ -276,7 +276,7 @@ class MissingExtra(E2vsearchError):
 
 
 def missing_extra(feature: str, extra: str) -> MissingExtra:
-    """The error for `feature` when the optional dependencies of `extra` are not installed."""
+    """Return the error for `feature` when the optional dependencies of `extra` are not installed."""
     return MissingExtra(f"{feature} needs the '{extra}' extra: pip install 'e2vsearch[{extra}]'")
 
 

@@ -51,7 +51,7 @@ class Head:
 
 
 def bf16(revision: str) -> str:
-    """The revision of the same weights in bfloat16."""
+    """Return the revision of the same weights in bfloat16."""
     return f"{BF16}{revision}"[: len(revision)]
 
 
