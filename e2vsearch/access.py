@@ -1,4 +1,4 @@
-"""Who may ask a service: this machine's user, or whoever has the key. Knows addresses and headers, no framework."""
+"""Who may ask a service: this machine's user, or whoever has the key."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ class AllowedFolders:
                 learns what lies elsewhere.
             QueryError: a URI of another scheme.
         """
-        asked = local_path(path)
+        local = local_path(path)
         for folder in self._folders:
-            found = (folder / asked).resolve()
+            found = (folder / local).resolve()
             if found.is_relative_to(folder) and found.is_file():
                 return found
         where = "the folders it was started with" if self._folders else "no folder: it was started without --root"

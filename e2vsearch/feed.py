@@ -1,4 +1,4 @@
-"""What a catalog tells an index: vectors with their ids, and which came or went since. Knows ids and arrays only.
+"""What a catalog tells an index: vectors with their ids, and which came or went since.
 
 The catalog implements `VectorSource`, the vectors room reads it, and neither imports the other.
 """

@@ -1,4 +1,4 @@
-"""Where a setting comes from: flag, then environment, then e2vsearch.toml, then default. Knows names, not meanings.
+"""Where a setting comes from: flag, then environment, then e2vsearch.toml, then default.
 
 `E2VSEARCH_INDEX=calls_index` in the environment and `index = "calls_index"` in ``e2vsearch.toml`` (in the current
 folder, or where `E2VSEARCH_CONFIG` says) are the same setting as ``--index calls_index``.

@@ -36,11 +36,11 @@ def made(seed: int = 0, classes: int = CLASSES) -> NetworkProjection:
     )
 
 
-def knowing() -> NetworkProjection:
-    """One whose last layer tells its classes apart, by what the members make of the middle of each."""
-    one = made()
+def knowing(means: NDArray[np.float32] | None = None, sharpness: float = 30.0) -> NetworkProjection:
+    """One whose last layer tells its classes apart, by what the members make of the mean of each, ``(2, 16)``."""
+    one = made() if means is None else replace(made(), means=means, bias=-means.mean(axis=0))
     parts = one._parts(one.means.astype(np.float64))
-    apart = 30 * (parts[:, 0] - parts[:, 1])  # (members, d)
+    apart = sharpness * (parts[:, 0] - parts[:, 1])  # (members, d)
     middles = np.einsum("md,mcd->m", apart, parts) / 2
     return replace(
         one,

@@ -267,6 +267,85 @@ def test_import_contract_names_every_room() -> None:
     assert named == rooms - {"__init__", "__main__", "__pycache__"}
 
 
+def test_every_larger_room_has_a_contract_of_its_own() -> None:
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    inside = {name for contract in contracts for name in contract.get("containers", ())}
+    folders = {path.parent for path in modules() if path.parent.name != "routes"}  # four routers, side by side
+    sizes = {folder: sum(path.suffix == ".py" for path in folder.iterdir()) - 1 for folder in folders}
+    larger = {folder for folder, size in sizes.items() if size >= 5}
+    rooms = {".".join(folder.relative_to(REPOSITORY).parts) for folder in larger} - {"e2vsearch"}
+    assert rooms <= inside
+    assert all(contract.get("exhaustive") for contract in contracts if contract.get("containers"))
+
+
+# --- the files of the package
+
+MAX_LINES = 400
+
+NOUNS = {"embed", "feed", "learning", "listing", "pooling", "ranking", "recording", "sampling"}
+"""Nouns and commands that end as participles do."""
+
+PARTICIPLES = {
+    "brought", "built", "come", "done", "drawn", "found", "given", "gone", "heard", "held", "kept", "known", "left",
+    "lent", "lost", "made", "meant", "met", "paid", "put", "read", "said", "seen", "sent", "shown", "sought", "spoken",
+    "sung", "taken", "told", "understood", "won", "worn", "written",
+}  # fmt: skip
+
+PRONOUNS = {
+    "all", "any", "each", "he", "here", "it", "itself", "me", "mine", "one", "other", "our", "ours", "own", "self",
+    "she", "some", "that", "their", "theirs", "them", "there", "these", "they", "this", "those", "us", "we", "what",
+    "which", "who", "whom", "whose", "you", "yours",
+}  # fmt: skip
+
+
+def modules() -> list[Path]:
+    return sorted((REPOSITORY / "e2vsearch").rglob("*.py"))
+
+
+def test_there_is_one_collection() -> None:
+    defined = [path.name for path in modules() if re.search(r"^class Collection\b", path.read_text(), re.MULTILINE)]
+    assert defined == ["collection.py"]
+    bases = [
+        base.id
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+        if isinstance(base, ast.Name)
+    ]
+    assert "Collection" not in bases
+
+
+def test_the_collection_fits_on_a_few_pages() -> None:
+    from e2vsearch.collection import Collection
+
+    assert lines_of(REPOSITORY / "e2vsearch" / "collection.py") <= 300
+    public = [name for name in vars(Collection) if not name.startswith("_")]
+    facets = [name for name in public if isinstance(vars(Collection)[name], property)]
+    assert len(public) - len(facets) <= 20, public
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_no_file_is_long() -> None:
+    assert [(path.name, lines_of(path)) for path in modules() if lines_of(path) > MAX_LINES] == []
+
+
+def is_noun(name: str) -> bool:
+    """Whether a file's name ends in what can be a noun: neither a participle nor a pronoun."""
+    last = name.strip("_").split("_")[-1]
+    return last in NOUNS or not (re.search(r"(ing|ed)$", last) or last in PARTICIPLES | PRONOUNS)
+
+
+def test_files_are_named_by_nouns() -> None:
+    names = {name for path in modules() for name in (path.stem, path.parent.name)}
+    assert {name for name in names if not is_noun(name)} == set()
+    assert names >= NOUNS - {"learning"}  # no exception outlives its file
+    assert not any(map(is_noun, ("asked", "meaning", "standing", "lens_reached", "whose", "told", "_own")))
+
+
 def test_every_import_is_a_declared_dependency() -> None:
     """What happens to be installed beside us (filelock by torch, yaml by many) is missing on a fresh machine."""
     extras = PROJECT["project"]["optional-dependencies"].values()

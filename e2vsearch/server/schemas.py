@@ -94,6 +94,13 @@ class QueryOptions(BaseModel):
     explain: bool = Field(False, description="Explain each hit, and how rare such likeness is here.")
 
 
+class NamedVector(_Request):
+    """The weight of a set of named vectors, and what its vectors are compared with."""
+
+    weight: Weight
+    reference: SegmentId | Vector | None = Field(None, description="By default the references' own vectors there.")
+
+
 class QueryRequest(_Request, QueryOptions):
     """What is searched for, and among what."""
 
@@ -138,6 +145,12 @@ class QueryRequest(_Request, QueryOptions):
     group_size: Annotated[int, Field(ge=1, le=MAX_K)] | list[Annotated[int, Field(ge=1, le=MAX_K)]] = Field(
         1, description="At most so many hits for each value: one number, or one for each of `group_by`."
     )
+    named_vectors: dict[Label, Weight | NamedVector] = Field(
+        default_factory=dict,
+        max_length=8,
+        description="Weights of other models' vectors in the score, by name; `emotion` is the collection's own, 1 by "
+        "default.",
+    )
     include_self: bool = Field(False, description="Keep stored segments that are themselves the reference.")
 
     @model_validator(mode="after")
@@ -174,6 +187,10 @@ class QueryRequest(_Request, QueryOptions):
             trajectory=None if not stages else stages if len(stages) > 1 else stages[0],
             group_by=tuple(self.group_by),
             group_size=self.group_size if isinstance(self.group_size, int) else tuple(self.group_size),
+            named_vectors={
+                name: (each.weight, each.reference) if isinstance(each, NamedVector) else each
+                for name, each in self.named_vectors.items()
+            },
             explain=self.explain,
             exact=self.exact,
             include_self=self.include_self,

@@ -138,10 +138,24 @@ class Tools:
                 max_length=MAX_REFERENCES,
             ),
         ] = None,
-        group_size: Annotated[int, Field(ge=1, le=MAX_HITS, description="See group_by.")] = 1,
+        group_size: Annotated[
+            Annotated[int, Field(ge=1, le=MAX_HITS)] | list[Annotated[int, Field(ge=1, le=MAX_HITS)]],
+            Field(description="See group_by: one number, or one for each of its values."),
+        ] = 1,
+        named_vectors: Annotated[
+            dict[str, float] | None,
+            Field(
+                description="Weights of other models' vectors in the score, by name; 'emotion' is the collection's "
+                "own, 1 by default.",
+                max_length=MAX_REFERENCES,
+            ),
+        ] = None,
         where: _Where = "",
         text: Annotated[str, Field(description="Words that must be in the transcript of the segment.")] = "",
         exact: Annotated[bool, Field(description="Compare every segment, whatever index there is.")] = False,
+        include_self: Annotated[
+            bool, Field(description="Keep stored segments that are themselves the reference.")
+        ] = False,
         explain: Annotated[
             bool, Field(description="Say why each hit is one, and how rare such likeness is in the collection.")
         ] = False,
@@ -166,6 +180,8 @@ class Tools:
                 "trajectory": bool(trajectory),
                 "group_by": group_by,
                 "group_size": group_size,
+                "named_vectors": named_vectors,
+                "include_self": include_self,
                 "exact": exact,
                 "explain": explain,
             }
