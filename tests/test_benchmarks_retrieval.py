@@ -80,7 +80,7 @@ def test_light_is_not_asked_about_what_it_has_heard(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["retrieval.py", "--all", "--quick", "--audio", str(made)])
-    monkeypatch.setattr(retrieval.encoders, "open", lambda name: light())
+    monkeypatch.setattr(retrieval.registry, "open", lambda name: light())
     assert retrieval.main() == 0
     err = capsys.readouterr().err
     assert "light as it ships has heard both corpora" in err
