@@ -218,7 +218,7 @@ def test_no_client_makes_a_service_fetch_anything(web: Server, tmp_path: Path) -
     with opened(tmp_path / "index") as collection:
         collection.ingest(url)
         web.asked.clear()
-        for ask in (collection.query, collection.hear, AllowedFolders([tmp_path]).allowed, AllowedFolders().allowed):
+        for ask in (collection.query, collection.embed, AllowedFolders([tmp_path]).allowed, AllowedFolders().allowed):
             with pytest.raises(E2vsearchError) as caught:
                 ask(url)  # type: ignore[operator]
             assert "\n" not in str(caught.value)
