@@ -108,9 +108,10 @@ def by_name(
         if not set(words.values()) <= set(bench.encoder.space.labels):
             continue
         asked.append(f"{pair}{order}")
+        references = [f"emotion:{words[mood]}" for mood in order]
         for way, result in (
             ("emotions", collection.query(emotion=dict.fromkeys(words.values(), 1.0), k=len(truth), exact=True)),
-            ("trajectory", collection.query(trajectory=[words[mood] for mood in order], k=len(truth), exact=True)),
+            ("trajectory", collection.query(trajectory=references, k=len(truth), exact=True)),
         ):
             found[way].append(average_precision(np.array([truth[hit.name] == (pair, order) for hit in result])))
     if asked:

@@ -192,8 +192,8 @@ class Collection:
         return ingest(self.queue, *paths, **options)
 
     def watch(self, *folders: str | os.PathLike[str], **options: Any) -> IngestReport:
-        """Add the recordings of folders as they come, until told to stop, see `e2vsearch.ingest.runner.watch`."""
-        from e2vsearch.ingest.runner import watch
+        """Add the recordings of folders as they come, until told to stop, see `e2vsearch.ingest.watch.watch`."""
+        from e2vsearch.ingest.watch import watch
 
         return watch(self.queue, *folders, **options)
 

@@ -146,7 +146,7 @@ def test_readme_serves_what_it_shows(newcomer: Newcomer, monkeypatch: pytest.Mon
             said = next(line for line in process.stderr if "http://" in line)
             (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)", said)
             typed = [each.code for each in commands(README) if each.code.startswith("curl")]
-            found, segment = (spawned(code.replace(":8080", f":{port}"), newcomer.folder) for code in typed)
+            found, audio = (spawned(code.replace(":8080", f":{port}"), newcomer.folder) for code in typed)
         finally:
             process.terminate()
             process.communicate(timeout=60)
@@ -155,7 +155,7 @@ def test_readme_serves_what_it_shows(newcomer: Newcomer, monkeypatch: pytest.Mon
     _, score, name, *_ = shown.splitlines()[1].split()
     assert best["name"] == name
     assert best["score"] == pytest.approx(float(score), abs=Tolerances().decimal)
-    assert segment == ""
+    assert audio == ""
     assert Path("segment.wav").read_bytes().startswith(b"RIFF")
     assert process.returncode == 0
 
