@@ -34,7 +34,7 @@ Plain = dict[str, Any]
 
 RECORDINGS, TURNS = 8, 4
 PITCHES_HZ = np.geomspace(90.0, 280.0, RECORDINGS).tolist()
-SHARPNESS = 1.5  # so that some segments are "unsure"
+SHARPNESS = 0.8  # so that some segments are "unsure"
 CLIP = "{clip}"  # stands for a file that is not stored
 
 
