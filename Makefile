@@ -42,7 +42,7 @@ test-core: $(CORE_TEST) ## run the tests with the core install alone; what needs
 coverage: $(ALL) ## run every test and say which lines none of them reaches
 	.venv-all/bin/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered $(ARGS)
 
-lint: $(ALL) ## ruff, mypy --strict and the import contract
+lint: $(ALL) ## ruff, mypy --strict and the import contracts
 	.venv-all/bin/ruff check
 	.venv-all/bin/ruff format --check
 	.venv-all/bin/mypy --strict

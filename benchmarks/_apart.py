@@ -28,7 +28,7 @@ class NotFinishedError(Exception):
 
 
 def apart(limit_s: float, function: Callable[..., T], *arguments: Any) -> T:
-    """What a function gives, called in a fresh process, so that its memory and threads are its own.
+    """Return what a function gives, called in a fresh process, so that its memory and threads are its own.
 
     Raises:
         NotFinishedError: it took longer than the limit or all memory there was, raised an error or died.
@@ -74,7 +74,7 @@ def _called(answer: Connection, function: Callable[..., Any], arguments: tuple[A
 
 @contextmanager
 def in_memory(paths: Iterable[Path]) -> Iterator[None]:
-    """Keeps files in the page cache: some machines give pages back that nobody touched for seconds.
+    """Keep files in the page cache: some machines give pages back that nobody touched for seconds.
 
     Where that is not allowed, or there is no room, they are only read once.
     """
@@ -103,6 +103,6 @@ def available_bytes() -> int:
 
 
 def memory_mb(pids: Iterable[int], field: str) -> float:
-    """A field of /proc/PID/status, summed, in MB: VmRSS, RssAnon, VmHWM."""
+    """Return a field of /proc/PID/status, summed, in MB: VmRSS, RssAnon, VmHWM."""
     texts = [Path(f"/proc/{pid}/status").read_text(encoding="utf-8") for pid in pids]
     return sum(int(re.findall(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)[0]) for text in texts) * 1024 / 1e6

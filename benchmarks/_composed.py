@@ -40,7 +40,7 @@ class Corpus:
 
     @classmethod
     def of(cls, labels: Path) -> Corpus:
-        """The clips that `labels` names; of CREMA-D those of the voices that training holds out.
+        """Return the clips that `labels` names; of CREMA-D those of the voices that training holds out.
 
         Raises:
             SettingsError: it cannot be read.
@@ -57,7 +57,7 @@ class Corpus:
         return cls(name, table, *(np.array(column, np.str_) for column in columns))
 
     def of_voices(self, voices: Sequence[str]) -> Corpus:
-        """The clips of some voices."""
+        """Return the clips of some voices."""
         rows = tuple(row for row in self.table.rows if row.speaker in voices)
         return self._of(self.name, LabelTable(self.table.folder, rows, self.table.failures))
 
@@ -78,11 +78,11 @@ class Corpus:
         return sorted(set(self.voices.tolist()) - {""})
 
     def of_mood(self, voice: str, emotion: str) -> Ints:
-        """The clips of one voice in one mood."""
+        """Return the clips of one voice in one mood."""
         return np.flatnonzero((self.voices == voice) & (self.emotions == emotion))
 
     def signal(self, clip: int) -> Signal:
-        """The samples of one clip, ``(samples,)``.
+        """Return the samples of one clip, ``(samples,)``.
 
         Raises:
             AudioError: it cannot be read.
@@ -112,7 +112,7 @@ class Call:
 
 
 def collected(folder: Path, encoder: Encoder, calls: Sequence[Call]) -> e2vsearch.Collection:
-    """A collection of these calls, written and ingested as a user would; to be closed by the caller.
+    """Make a collection of these calls, written and ingested as a user would; to be closed by the caller.
 
     Raises:
         E2vsearchError: one of them cannot be ingested.
@@ -177,5 +177,5 @@ def compared(head: str, values: Mapping[str, Sequence[float]], groups: Sequence[
 
 
 def between(interval: tuple[float, float] | None, sign: str = "") -> str:
-    """An interval in brackets; nothing where there is none."""
+    """Return an interval in brackets; nothing where there is none."""
     return f"({interval[0]:{sign}.3f} to {interval[1]:{sign}.3f})" if interval else ""

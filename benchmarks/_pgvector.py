@@ -24,7 +24,7 @@ class Pgvector(Side):
     name, family, needs, batch = "pgvector HNSW halfvec", "pgvector", ("psycopg", "pgvector", "pgserver"), 1
 
     def build(self, made: Made, folder: Path) -> None:
-        """Copies the rows in, then builds the index with memory enough for all of it."""
+        """Copy the rows in, then build the index with memory enough for all of it."""
         from pgvector import Vector
         from pgvector.psycopg import register_vector
 
@@ -46,7 +46,7 @@ class Pgvector(Side):
         connection.execute("VACUUM ANALYZE made")
 
     def open(self, made: Made, folder: Path) -> None:
-        """Starts the server and connects."""
+        """Start the server and connect."""
         from pgvector import HalfVector
         from pgvector.psycopg import register_vector
 
@@ -65,11 +65,11 @@ class Pgvector(Side):
         return rows_of([[row[0] for row in found.fetchall()] for found in asked])
 
     def processes(self) -> list[int]:
-        """The server's process for our connection."""
+        """Return the server's process for our connection."""
         return [self._connection.info.backend_pid]
 
     def close(self) -> None:
-        """Stops the server."""
+        """Stop the server."""
         self._connection.close()
         self._server.terminate()
         self._server.wait()

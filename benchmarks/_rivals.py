@@ -25,7 +25,7 @@ class FaissHnsw(Side):
     name, family, needs = "faiss HNSW M=32", "faiss", ("faiss",)
 
     def build(self, made: Made, folder: Path) -> None:
-        """Adds a chunk at a time, and writes a file."""
+        """Add a chunk at a time, and write a file."""
         import faiss
 
         index = faiss.IndexHNSWFlat(made.dim, 32, faiss.METRIC_INNER_PRODUCT)
@@ -34,7 +34,7 @@ class FaissHnsw(Side):
         faiss.write_index(index, str(folder / "hnsw"))
 
     def open(self, made: Made, folder: Path) -> None:  # noqa: ARG002
-        """Reads the file."""
+        """Read the file."""
         import faiss
 
         self._faiss: Any = faiss
@@ -52,7 +52,7 @@ class Hnswlib(Side):
     name, family, needs = "hnswlib", "hnswlib", ("hnswlib",)
 
     def build(self, made: Made, folder: Path) -> None:
-        """Adds a chunk at a time, and writes a file."""
+        """Add a chunk at a time, and write a file."""
         import hnswlib
 
         index = hnswlib.Index("ip", made.dim)
@@ -62,7 +62,7 @@ class Hnswlib(Side):
         index.save_index(str(folder / "hnsw"))
 
     def open(self, made: Made, folder: Path) -> None:
-        """Reads the file."""
+        """Read the file."""
         import hnswlib
 
         self._index = hnswlib.Index("ip", made.dim)
@@ -81,7 +81,7 @@ class LanceFlat(Side):
     settings, batch, refine = PROBES, 1, 0
 
     def build(self, made: Made, folder: Path) -> None:
-        """Writes a table, then trains the index."""
+        """Write a table, then train the index."""
         import lancedb
         import pyarrow as pa
 
@@ -97,7 +97,7 @@ class LanceFlat(Side):
         table.create_index("vector", config=self._config(1 << round(np.log2(4 * np.sqrt(made.n)))))
 
     def open(self, made: Made, folder: Path) -> None:  # noqa: ARG002
-        """Opens the table."""
+        """Open the table."""
         import lancedb
 
         self._table = lancedb.connect(str(folder)).open_table("made")
@@ -135,7 +135,7 @@ class Chroma(Side):
     name, family, needs = "Chroma", "chroma", ("chromadb",)
 
     def build(self, made: Made, folder: Path) -> None:
-        """Adds as many at a time as it takes."""
+        """Add as many at a time as it takes."""
         client = self._client(folder)
         graph = {"space": "cosine", "max_neighbors": M, "ef_construction": EF_CONSTRUCTION}
         collection = client.create_collection("made", configuration={"hnsw": graph}, embedding_function=None)
@@ -143,7 +143,7 @@ class Chroma(Side):
             collection.add([str(start + at) for at in range(len(part))], embeddings=part)
 
     def open(self, made: Made, folder: Path) -> None:  # noqa: ARG002
-        """Opens the collection."""
+        """Open the collection."""
         self._folder = folder
         self._collection = self._client(folder).get_collection("made", embedding_function=None)
         self._ef = 0
@@ -173,7 +173,7 @@ class QdrantEdge(Side):
     name, family, needs = "qdrant-edge", "qdrant-edge-py", ("qdrant_edge",)
 
     def build(self, made: Made, folder: Path) -> None:
-        """Inserts, then lets it optimise until it has nothing left to do."""
+        """Insert, then let it optimise until it has nothing left to do."""
         import qdrant_edge as qd
 
         graph = qd.HnswIndexConfig(M, EF_CONSTRUCTION, 10_000)
@@ -188,7 +188,7 @@ class QdrantEdge(Side):
         shard.close()
 
     def open(self, made: Made, folder: Path) -> None:  # noqa: ARG002
-        """Loads the shard."""
+        """Load the shard."""
         import qdrant_edge as qd
 
         self._qd, self._shard = qd, qd.EdgeShard.load(str(folder))
@@ -212,7 +212,7 @@ class Zvec(Side):
     name, family, needs, batch = "zvec HNSW", "zvec", ("zvec",), 1
 
     def build(self, made: Made, folder: Path) -> None:
-        """Inserts, then lets it merge and build."""
+        """Insert, then let it merge and build."""
         import zvec
 
         zvec.init(log_level=zvec.LogLevel.ERROR, log_type=zvec.LogType.CONSOLE)
@@ -228,7 +228,7 @@ class Zvec(Side):
         collection.close()
 
     def open(self, made: Made, folder: Path) -> None:  # noqa: ARG002
-        """Opens it to read."""
+        """Open it to read."""
         import zvec
 
         zvec.init(log_level=zvec.LogLevel.ERROR, log_type=zvec.LogType.CONSOLE)
@@ -257,7 +257,7 @@ class MilvusLite(Side):
     settings = PROBES
 
     def build(self, made: Made, folder: Path) -> None:
-        """Inserts, then trains the index."""
+        """Insert, then train the index."""
         from pymilvus import DataType, MilvusClient
 
         client = MilvusClient(str(folder / "made.db"))
@@ -276,7 +276,7 @@ class MilvusLite(Side):
         client.close()
 
     def open(self, made: Made, folder: Path) -> None:  # noqa: ARG002
-        """Opens the file and loads."""
+        """Open the file and load."""
         from pymilvus import MilvusClient
 
         self._client = MilvusClient(str(folder / "made.db"))

@@ -54,18 +54,18 @@ class Side(ABC):
 
     @abstractmethod
     def build(self, made: Made, folder: Path) -> None:
-        """Makes the index of all rows in `folder`."""
+        """Make the index of all rows in `folder`."""
 
     @abstractmethod
     def open(self, made: Made, folder: Path) -> None:
-        """Opens it, ready for `search`."""
+        """Open it, ready for `search`."""
 
     @abstractmethod
     def search(self, queries: Float32s, setting: int) -> Ints:
-        """The nearest rows of unit queries, ``(q, 20)``."""
+        """Return the nearest rows of unit queries, ``(q, 20)``."""
 
     def chosen(self, setting: int) -> str:
-        """The setting, for people."""
+        """Return the setting, for people."""
         return str(setting)
 
     def processes(self) -> list[int]:
@@ -93,20 +93,20 @@ class Ours(Side):
         self.kind, self.name = kind, f"e2vsearch {kind}"
 
     def build(self, made: Made, folder: Path) -> None:
-        """Builds a generation."""
+        """Build a generation."""
         self._index(made, folder).build(self.kind)  # type: ignore[arg-type]
 
     def open(self, made: Made, folder: Path) -> None:
-        """Opens, as the first query would."""
+        """Open, as the first query would."""
         self.index = self._index(made, folder)
         self.index.due()
 
     def search(self, queries: Float32s, setting: int) -> Ints:  # noqa: ARG002 - it has its own
-        """The nearest rows."""
+        """Return the nearest rows."""
         return self.index.search(queries, K).ids
 
     def chosen(self, setting: int) -> str:  # noqa: ARG002
-        """Lists and depth of re-ranking."""
+        """Return lists and depth of re-ranking."""
         status = self.index.status()
         return f"{status.nprobe} of {status.nlist}, x{status.k_factor}" if status.nlist else "all"
 
@@ -142,7 +142,7 @@ class Raw:
                 self._params = faiss.SearchParametersIVF(nprobe=status.nprobe)
 
     def search(self, query: Float32s) -> Ints:
-        """The nearest rows of one query, ``(1, dim)``."""
+        """Return the nearest rows of one query, ``(1, dim)``."""
         self._faiss.omp_set_num_threads(1)  # one query is sooner done than a second thread is awake
         if self._index is None:
             _, rows = self._faiss.knn(query, self._vectors, K, self._faiss.METRIC_INNER_PRODUCT)
@@ -184,7 +184,7 @@ class Searched:
 
 
 def build(side: Side, made: Made, folder: Path) -> Built:
-    """Builds a side's index in `folder`."""
+    """Build a side's index in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     side.build(made, folder)
@@ -201,7 +201,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def search(side: Side, made: Made, folder: Path, truth: Ints) -> Searched:
-    """Opens what was built and asks."""
+    """Open what was built, and query it."""
     for package in side.needs:
         importlib.import_module(package)
     before_mb = memory_mb([os.getpid()], "VmRSS")
@@ -244,7 +244,7 @@ def search(side: Side, made: Made, folder: Path, truth: Ints) -> Searched:
 
 
 def one_by_one(queries: Float32s, question: Callable[[Float32s], T]) -> tuple[list[float], list[T]]:
-    """What each query took in ms, and its answer, until the time is over: all once before it counts.
+    """Return what each query took in ms, and its answer, until the time is over: all once before it counts.
 
     A service has been asked before. Rivals that choose a setting are warm by then, and the first touch of a mapped page
     is a fault, which took ours from 0.60 to 0.92 ms at a million.
@@ -291,7 +291,7 @@ def turn_about(side: Side, folder: Path, queries: Float32s) -> tuple[float, floa
 
 
 def throughput(side: Side, queries: Float32s, setting: int) -> float:
-    """Queries a second, as many at once as the side takes."""
+    """Return queries a second, as many at once as the side takes."""
     done, started = 0, time.perf_counter()
     while (spent := time.perf_counter() - started) < BATCH_S and done < 2 * len(queries):
         some = queries[done % len(queries) :][: side.batch]

@@ -57,7 +57,7 @@ class Made:
 
 
 def make(path: Path, n: int, dim: int, queries: int, seed: int = 0) -> Made:
-    """Writes n vectors to `path` a chunk at a time, and makes queries after the last; a minute for 1,000,000 x 1024."""
+    """Write n vectors to `path` a chunk at a time, and make queries after the last; a minute for 1,000,000 x 1024."""
     rng = np.random.default_rng(seed)
     rank = min(_RANK, dim)
     basis = np.linalg.qr(rng.standard_normal((dim, rank)))[0].astype(np.float32)
@@ -84,7 +84,7 @@ def make(path: Path, n: int, dim: int, queries: int, seed: int = 0) -> Made:
 
 
 def nearest(made: Made, queries: Float32s, keep: NDArray[np.bool_] | None = None, k: int = K) -> Ints:
-    """The exact top k of each query, ``(q, k)`` rows, by comparing all; only rows in the mask `keep`, if there is one.
+    """Return the exact top k of each query, ``(q, k)`` rows, by comparing all, or all in the mask `keep`.
 
     -1 where fewer are left.
     """
@@ -112,7 +112,7 @@ def recall(found: Ints, truth: Ints) -> float:
 
 
 def recording_of(ids: Ints) -> Ints:
-    """The recording that each row is said to be of."""
+    """Return the recording that each row is said to be of."""
     return ids // _PER_RECORDING
 
 
@@ -140,11 +140,11 @@ class MadeSource:
         return Changes(none, none, none)
 
     def changes_token(self, watermark: int) -> int:
-        """Always the same."""
+        """Return the same always."""
         return watermark
 
     def fetch(self, ids: Ints) -> Batch:
-        """Some rows."""
+        """Return some rows."""
         ids = np.unique(ids)
         ids = ids[(ids >= 0) & (ids < self._made.n)]
         size = 4 * self.dim

@@ -20,7 +20,7 @@ class Row:
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options that all benchmarks share: `--quick` and `--json`."""
+    """Return a parser with the options that all benchmarks share: `--quick` and `--json`."""
     arguments = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     arguments.add_argument("--quick", action="store_true", help="a smaller run, under 60 s")
     arguments.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")

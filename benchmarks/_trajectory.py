@@ -23,7 +23,7 @@ PARTS = 8  # that a call is cut into where nothing is warped
 
 
 def trajectories(corpus: Corpus, seed: int = 0) -> Iterator[tuple[str, str, tuple[str, str], str, list[int]]]:
-    """A name, a voice, its two moods, their order and the clips, for every call that the corpus has clips for."""
+    """Yield a name, a voice, its two moods, their order and the clips, for every call that the corpus has clips for."""
     rng = np.random.default_rng(seed)
     present = set(corpus.emotions.tolist())
     pairs = [pair for pair in PAIRS if present.issuperset(pair)] or [tuple(sorted(present)[:2])]
@@ -43,7 +43,7 @@ def trajectories(corpus: Corpus, seed: int = 0) -> Iterator[tuple[str, str, tupl
 
 
 def stretches(order: str, clips: dict[str, int], rng: np.random.Generator) -> str:
-    """The mood of each clip: each mood's clips over its stretches, at least one a stretch, the rest drawn."""
+    """Return the mood of each clip: each mood's clips over its stretches, at least one a stretch, the rest drawn."""
     lengths = [1] * len(order)
     for mood, many in clips.items():
         at = [place for place, each in enumerate(order) if each == mood]
@@ -53,7 +53,7 @@ def stretches(order: str, clips: dict[str, int], rng: np.random.Generator) -> st
 
 
 def trajectory(bench: Bench) -> Iterator[Row]:
-    """Calls of the same trajectory, among all calls and among those of the same two moods."""
+    """Find calls of the same trajectory, among all calls and among those of the same two moods."""
     planned = list(trajectories(bench.corpus))
     truth = {name: (pair, order) for name, _, pair, order, _ in planned}
     calls = [
@@ -100,7 +100,7 @@ def trajectory(bench: Bench) -> Iterator[Row]:
 def by_name(
     bench: Bench, collection: e2vsearch.Collection, truth: dict[str, tuple[tuple[str, str], str]]
 ) -> Iterator[Row]:
-    """A trajectory of named emotions, beside the same names in no order."""
+    """Measure a trajectory of named emotions, beside the same names in no order."""
     found: dict[str, list[float]] = {"emotions": [], "trajectory": []}
     asked = []
     for pair, order in sorted(set(truth.values())):
@@ -108,9 +108,10 @@ def by_name(
         if not set(words.values()) <= set(bench.encoder.space.labels):
             continue
         asked.append(f"{pair}{order}")
+        references = [f"emotion:{words[mood]}" for mood in order]
         for way, result in (
             ("emotions", collection.query(emotion=dict.fromkeys(words.values(), 1.0), k=len(truth), exact=True)),
-            ("trajectory", collection.query(trajectory=[words[mood] for mood in order], k=len(truth), exact=True)),
+            ("trajectory", collection.query(trajectory=references, k=len(truth), exact=True)),
         ):
             found[way].append(average_precision(np.array([truth[hit.name] == (pair, order) for hit in result])))
     if asked:
@@ -118,7 +119,7 @@ def by_name(
 
 
 def in_parts(collection: e2vsearch.Collection, identifier: str) -> NDArray[np.float64]:
-    """The vector in the middle of each of `PARTS` equal parts of a call's spoken time, ``(PARTS, dim)``."""
+    """Return the vector in the middle of each of `PARTS` equal parts of a call's spoken time, ``(PARTS, dim)``."""
     segments = collection.segments(identifier)
     batch = collection.projections.view().source.fetch(
         np.sort([int(each.id.removeprefix("seg:")) for each in segments])

@@ -22,7 +22,7 @@ FILTERS = {"a half": 2, "a tenth": 10, "a hundredth": 100, "a thousandth": 1000}
 
 
 def fill(made: Made, folder: Path) -> float:
-    """A collection of all vectors, a hundred to a recording, with its index; gives the seconds of storing."""
+    """Make a collection of all vectors, a hundred to a recording, with its index; return the seconds of storing."""
     with e2vsearch.open(folder, create=True) as collection:
         collection.catalog.pin(Space("saved", "made-up", made.dim), "saved")
         started = time.perf_counter()

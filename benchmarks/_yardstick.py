@@ -74,7 +74,7 @@ class Vectors:
         self._made: dict[tuple[str, str], dict[str, NDArray[np.float32]]] = {}
 
     def of(self, corpus: str, table: LabelTable, conditions: Sequence[str]) -> tuple[LabelTable, EmbeddedClips]:
-        """The rows that could be encoded in every condition, and their vectors.
+        """Return the rows that could be encoded in every condition, and their vectors.
 
         Raises:
             EncoderError: as `Encoder.encode` does.
@@ -122,7 +122,7 @@ class Vectors:
 
 
 def lines(corpora: Sequence[Path], encoder: Encoder, reverse: Encoder | None, options: Options) -> list[Line]:
-    """The table's lines: every row of every corpus, the means over rows, and what the vectors still carry.
+    """Return the table's lines: every row of every corpus, the means over rows, and what the vectors still carry.
 
     Args:
         corpora: `labels.csv` files or their folders.
@@ -160,13 +160,13 @@ def lines(corpora: Sequence[Path], encoder: Encoder, reverse: Encoder | None, op
 
 
 def held_out(table: LabelTable) -> list[str]:
-    """The voices that training keeps out, of a table of all."""
+    """Return the voices that training keeps out, of a table of all."""
     voices = np.array(sorted({row.speaker for row in table.rows} - {""}))
     return [str(each) for each in voices[np.random.default_rng(3).permutation(voices.size)[:HELD_OUT]]]
 
 
 def majorities(votes: Path) -> dict[str, str]:
-    """The emotion that most raters heard in the voice, by path; "" where two emotions have as many votes.
+    """Return the emotion that most raters heard in the voice, by path; "" where two emotions have as many votes.
 
     Raises:
         SettingsError: the file cannot be read, or lacks a column.
@@ -248,7 +248,7 @@ def _beside(name: str, default: NuisanceFigures, raw: NuisanceFigures) -> Iterat
 
 
 def _heard(table: LabelTable, votes: Path) -> NDArray[np.str_] | None:
-    """The emotion that most raters heard in each row; None where no file of votes is there."""
+    """Return the emotion that most raters heard in each row; None where no file of votes is there."""
     if not votes.is_file():
         print(f"rows of what was heard are left out: no votes at {votes}", file=sys.stderr)
         return None
@@ -268,7 +268,7 @@ def _whole_voices(table: LabelTable, limit: int) -> LabelTable:
 
 
 def _quick(table: LabelTable) -> LabelTable:
-    """Some sentences of a few voices: the rows can be made, and mean little."""
+    """Return some sentences of a few voices: the rows can be made, and mean little."""
     voices = sorted({row.speaker for row in table.rows} - {""})[:QUICK_VOICES]
     texts = sorted({row.text for row in table.rows})[:QUICK_TEXTS]
     return replace(table, rows=tuple(row for row in table.rows if row.speaker in voices and row.text in texts))

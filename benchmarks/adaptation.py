@@ -53,7 +53,7 @@ class Pooled:
 
 
 def read(folder: Path, clips: int, cache: Path | None) -> Pooled:
-    """The clips that ``folder/labels.csv`` names, of so many whole voices that there are about `clips` of them."""
+    """Return the clips that ``folder/labels.csv`` names, about `clips` of them, of whole voices."""
     with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     voices = sorted({row["speaker"] for row in table})
@@ -86,7 +86,7 @@ def made(name: str, clips: int, seed: int) -> Pooled:
 
 
 def trained(of: Pooled, depth: int) -> Head:
-    """A multinomial logistic classifier of a corpus, over vectors as they are."""
+    """Train a multinomial logistic classifier of a corpus, over vectors as they are."""
     from sklearn.linear_model import LogisticRegression
 
     rows = of.vectors[:, depth].astype(np.float64)
@@ -107,7 +107,7 @@ def mixes(emotions: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
 
 
 def projections(of: Head, vectors: NDArray[np.float32]) -> Iterator[tuple[str, Projection]]:
-    """The projections compared, each fitted to those vectors, without known voices."""
+    """Yield the projections compared, each fitted to those vectors, without known voices."""
     voices = np.arange(len(vectors))
     yield "raw", RAW
     yield "log-posteriors", adapt.log_posteriors(of, vectors)
@@ -117,7 +117,7 @@ def projections(of: Head, vectors: NDArray[np.float32]) -> Iterator[tuple[str, P
 
 
 def measure(train: Pooled, test: Pooled, tested: int) -> Iterator[Row]:
-    """The mAP of every depth, mix and projection."""
+    """Yield the mAP of every depth, mix and projection."""
     asked = test.some(tested)
     voices, emotions = (np.unique(names, return_inverse=True)[1] for names in (asked.speakers, asked.emotions))
     for depth, named in enumerate(DEPTHS):
@@ -137,7 +137,7 @@ def measure(train: Pooled, test: Pooled, tested: int) -> Iterator[Row]:
 
 
 def summary(rows: list[Row]) -> Iterator[Row]:
-    """The worst and the mean of what each step brings over the one before it, over all cells."""
+    """Yield the worst and the mean of what each step brings over the one before it, over all cells."""
     value = {row.name: row.value for row in rows}
     cells = [name.rpartition(": ")[0] for name in value if name.endswith(": raw")]
     for ours, theirs in (("head", "raw"), ("adapted", "head"), ("adapted", "raw"), ("full refit", "adapted")):

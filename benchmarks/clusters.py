@@ -97,7 +97,7 @@ def made(count: int, seed: int = 0) -> Labelled:
 
 
 def recorded(labels: Path, encoder: encoders_base.Encoder, limit: int | None) -> Labelled:
-    """The clips that `labels` names, each embedded whole, as a collection of them would show them."""
+    """Return the clips that `labels` names, each embedded whole, as a collection of them would show them."""
     clips = read(labels, limit)
     heard = [encoder.encode([signal]) for signal in clips.signals]
     vectors = np.concatenate([each.vectors for each in heard])

@@ -73,7 +73,7 @@ def moments(count: int) -> Signals:
 
 
 def model(folder: Path, *, published: bool) -> Path:
-    """A model folder of the large shape with random weights; `published`: each three times over, as in the original."""
+    """Make a model folder of the large shape with random weights, each three times if `published`."""
     sys.path.append(str(CHECKOUT / "tests"))
     place = folder / "emotion2vec_plus_large"
     importlib.import_module("random_emotion2vec").write_model(place, "large", optimizer=published)
@@ -130,7 +130,7 @@ def speeds(title: str, signals: Signals, sides: dict[str, Callable[[Signals], ob
 
 
 def apart(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """The largest difference of any number."""
+    """Return the largest difference of any number."""
     return float(np.abs(a - b).max())
 
 
@@ -167,7 +167,7 @@ def equality(signals: Signals, reference: Any, fp32: Encoder, bf16: Encoder) -> 
 
 
 def service(encoder: Encoder, reference: Any, folder: Path, rounds: int) -> list[Row]:
-    """A query by a 1.8 s clip, decoding and search included, over 2,000 made-up segments, beside FunASR's encoding."""
+    """Measure a query by a 1.8 s clip, decoding and search included, over 2,000 segments, beside FunASR's encoding."""
     rng = np.random.default_rng(0)
     clip = folder / "clip.wav"
     clip.write_bytes(audio.encode(audio.cut(CHECKOUT / "samples" / "angry.ogg", 0.0, 1.8)))
@@ -196,7 +196,7 @@ def service(encoder: Encoder, reference: Any, folder: Path, rounds: int) -> list
 
 
 def resident_mb() -> float:
-    """What this process holds now."""
+    """Return what this process holds now."""
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * resource.getpagesize() / 1e6
 
@@ -219,7 +219,7 @@ def load(side: str, folder: Path, device: str) -> None:
 
 
 def peak_mb() -> float:
-    """The most that this process ever held."""
+    """Return the most that this process ever held."""
     status = Path("/proc/self/status")
     if status.is_file():  # getrusage would count what the process that started this one held as well
         (line,) = (line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))

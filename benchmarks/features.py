@@ -74,7 +74,7 @@ class Clips:
 
 
 def clips_of(bench: Bench) -> Clips:
-    """A collection of every clip of the corpus."""
+    """Make a collection of every clip of the corpus."""
     corpus = bench.corpus
     calls = [
         Call(f"clip{at:05}", [corpus.signal(at)], {"voice": voice}) for at, voice in enumerate(corpus.voices.tolist())
@@ -94,12 +94,12 @@ def clips_of(bench: Bench) -> Clips:
 
 
 def clip_of(name: str) -> int:
-    """The row of the corpus that a recording's name stands for."""
+    """Return the row of the corpus that a recording's name stands for."""
     return int(name.removeprefix("clip"))
 
 
 def avoid(bench: Bench, made: Clips) -> Iterator[Row]:
-    """What is wanted and what is not, without and with `avoid`, for both ways of naming an example."""
+    """Measure what is wanted and what is not, without and with `avoid`, for both ways of naming an example."""
     corpus, rng = bench.corpus, np.random.default_rng(1)
     moods = sorted(set(corpus.emotions.tolist()))
     for example in ("another mood of the voice", "the first wrong hit"):
@@ -200,7 +200,7 @@ _OF_CLIPS: dict[str, Callable[[Bench, Clips], Iterator[Row]]] = {"avoid": avoid,
 
 
 def measure(bench: Bench, only: Sequence[str]) -> Iterator[Row]:
-    """The tables of one corpus that were asked for."""
+    """Yield the tables of one corpus that were asked for."""
     if "trajectory" in only:
         yield from trajectory(bench)
     if not set(_OF_CLIPS).isdisjoint(only):

@@ -65,7 +65,7 @@ class Scores:
 
 
 def load(path: Path, encoder: base.Encoder, limit: int) -> Corpus:
-    """A corpus, embedded.
+    """Return a corpus, embedded.
 
     Raises:
         E2vsearchError: it cannot be read.
@@ -139,7 +139,7 @@ def curves(corpus: Corpus, encoder: str, draws: int) -> list[Row]:
 
 
 def yardstick(corpus: Corpus, encoder: str, draws: int, quick: bool) -> list[Row]:
-    """The article's setting: accuracy with 96 clips of three labels, tested on 24 of other speakers."""
+    """Measure the article's setting: accuracy with 96 clips of three labels, tested on 24 of other speakers."""
     name, (train, test) = _named(corpus, encoder), _EACH
     emotions = tuple(sorted(set(corpus.emotions.tolist())))
     article = f"the article's {YARDSTICK:.3f}, chance 0.333"

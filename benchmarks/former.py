@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,42 +65,54 @@ def material(scratch: Path, segments: int, clips: int, vectors: int) -> None:
     np.save(scratch / "many.npy", many.astype(np.float32))
 
 
-def work(checkout: Path, task: str, scratch: Path, own: Path) -> Figures:
-    """Return the figures of one task in one checkout.
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """One of the two."""
 
-    Raises:
-        SystemExit: it failed there.
-    """
-    command = [sys.executable, str(HERE / "_former.py"), task, str(scratch), str(own)]
-    done = subprocess.run(command, env=environ(checkout), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{task} failed in {checkout}:\n{done.stderr}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    return {f"{name}, processor time": value for name, value in told["spent"].items()} | {
-        f"{task}, peak memory": told["memory"]
-    }
+    path: Path
+    scratch: Path  # what both get, and compiled modules
+    own: Path  # its collections
 
+    def environ(self) -> dict[str, str]:
+        """Return what its processes run under: one thread, so that none waits for another."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("E2VSEARCH_", "PYTHON"))}
+        kept |= {"PYTHONPATH": str(self.path), "PYTHONPYCACHEPREFIX": str(self.scratch / "bytecode")}
+        return kept | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
-def start(checkout: Path) -> Figures:
-    """Return the processor time of whole processes that do next to nothing."""
-    figures = {}
-    for name, words in STARTS.items():
-        spent = []
-        for _ in range(STARTED):
-            process = subprocess.Popen([sys.executable, *words], env=environ(checkout), stdout=subprocess.DEVNULL)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                raise SystemExit(f"{name} failed in {checkout}")
-            spent.append(usage.ru_utime + usage.ru_stime)
-        figures[f"{name}, processor time"] = min(spent)
-    return figures
+    def work(self, task: str) -> Figures:
+        """Return the figures of one task.
 
+        Raises:
+            SystemExit: it failed.
+        """
+        if task == "start":
+            return self.start()
+        command = [sys.executable, str(HERE / "_former.py"), task, str(self.scratch), str(self.own)]
+        done = subprocess.run(command, env=self.environ(), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{task} failed in {self.path}:\n{done.stderr}")
+        printed = json.loads(done.stdout.splitlines()[-1])
+        spent = {f"{name}, processor time": value for name, value in printed["spent"].items()}
+        return spent | {f"{task}, peak memory": printed["memory"]}
 
-def environ(checkout: Path) -> dict[str, str]:
-    """Return what a process of that checkout runs under: one thread, so that threads do not wait for one another."""
-    settings = {name: value for name, value in os.environ.items() if not name.startswith("E2VSEARCH_")}
-    return settings | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    def start(self) -> Figures:
+        """Return the processor time of whole processes that do next to nothing.
+
+        Raises:
+            SystemExit: one of them failed.
+        """
+        figures = {}
+        for name, words in STARTS.items():
+            spent = []
+            for _ in range(STARTED):
+                process = subprocess.Popen([sys.executable, *words], env=self.environ(), stdout=subprocess.DEVNULL)
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                if process.returncode:
+                    raise SystemExit(f"{name} failed in {self.path}")
+                spent.append(usage.ru_utime + usage.ru_stime)
+            figures[f"{name}, processor time"] = min(spent)
+        return figures
 
 
 def compared(before: list[Figures], now: list[Figures]) -> Iterator[Row]:
@@ -130,27 +143,24 @@ def main() -> int:
         return 1
     rounds = chosen.rounds or (QUICK_ROUNDS if chosen.quick else ROUNDS)
     sizes = (QUICK_SEGMENTS, QUICK_CLIPS, QUICK_VECTORS) if chosen.quick else (SEGMENTS, CLIPS, VECTORS)
-    checkouts = {"before": before, "now": HERE.parent}
-    figures: dict[str, list[Figures]] = {name: [] for name in checkouts}
+    figures: list[list[Figures]] = [[], []]
     with tempfile.TemporaryDirectory(prefix="former-") as folder:
         scratch = Path(folder)
         material(scratch, *sizes)
-        for name, checkout in checkouts.items():
-            (scratch / name).mkdir()
-            for task in ("queries", "build"):
-                if task in chosen.only:
-                    work(checkout, f"fill_{task}", scratch, scratch / name)
+        checkouts = [Checkout(before, scratch, scratch / "before"), Checkout(HERE.parent, scratch, scratch / "now")]
+        for checkout in checkouts:
+            checkout.own.mkdir()
+            checkout.start()  # compiles what it imports
+            for task in {"queries", "build"}.intersection(chosen.only):
+                checkout.work(f"fill_{task}")
         for number in range(rounds):
-            for name in sorted(checkouts, reverse=bool(number % 2)):
-                found: Figures = {}
-                for task in chosen.only:
-                    checkout = checkouts[name]
-                    found |= start(checkout) if task == "start" else work(checkout, task, scratch, scratch / name)
-                figures[name].append(found)
+            for which in (number % 2, 1 - number % 2):
+                found = [checkouts[which].work(task) for task in chosen.only]
+                figures[which].append({name: value for each in found for name, value in each.items()})
     load = os.getloadavg()[1]
     busy = f"{load:.1f} processes at work on {os.cpu_count()} cores"
     title = f"Now beside {chosen.before}, {rounds} rounds in turns; {busy}"
-    show(title, list(compared(figures["before"], figures["now"])), chosen.json)
+    show(title, list(compared(*figures)), chosen.json)
     return 0
 
 

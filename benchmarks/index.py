@@ -151,7 +151,7 @@ def _rows(name: str, built: Built, found: Searched, first: tuple[str, float]) ->
 
 
 def growth(made: Made, scratch: Path, at_most: Searched, limit_s: float) -> list[Row]:
-    """The median query of ivf-rabitq at 10,000, 100,000 and so on, and how it grows up to all."""
+    """Measure the median query of ivf-rabitq at 10,000, 100,000 and so on, and how it grows up to all."""
     sizes = [n for n in (10_000, 100_000, 1_000_000) if n <= made.n // 2] or [made.n // 4, made.n // 2]
     side, found = Ours("ivf-rabitq"), []
     for n in sizes:
@@ -195,7 +195,7 @@ def promised(made: Made, folder: Path, truth: Ints, targets: Sequence[float]) ->
 
 
 def promises(made: Made, truth: Ints, scratch: Path, kinds: Sequence[str], limit_s: float) -> list[Row]:
-    """The recall table."""
+    """Return the recall table."""
     rows, lines = [], []
     for kind in kinds:
         if kind == "flat":
@@ -224,7 +224,7 @@ def promises(made: Made, truth: Ints, scratch: Path, kinds: Sequence[str], limit
 
 
 def queries(made: Made, truth: Ints, scratch: Path, limit_s: float) -> list[Row]:
-    """The whole query, with and without filters."""
+    """Measure the whole query, with and without filters."""
     truths, asked = {"": truth}, made.queries[: len(truth)]
     of = recording_of(np.arange(made.n))
     for name, parts in FILTERS.items():

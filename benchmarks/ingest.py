@@ -68,7 +68,7 @@ def sides() -> list[Side]:
 
 
 def compose(folder: Path, calls: int, seconds: float, seed: int = 0) -> list[Path]:
-    """That many stereo calls, no two alike: WAV, 16 bit, 8 kHz."""
+    """Write that many stereo calls, no two alike: WAV, 16 bit, 8 kHz."""
     import soundfile
 
     rng, lines = np.random.default_rng(seed), sides()
@@ -84,7 +84,7 @@ def compose(folder: Path, calls: int, seconds: float, seed: int = 0) -> list[Pat
 
 
 def spoken(path: Path) -> list[NDArray[np.float32]]:
-    """The spoken segments of a call."""
+    """Return the spoken segments of a call."""
     return [segment.signal for segment in speech.segments(audio.stream(path))]
 
 
@@ -99,7 +99,7 @@ def batches(signals: Iterable[NDArray[np.float32]]) -> list[list[NDArray[np.floa
 
 
 def from_tests(name: str) -> ModuleType:
-    """A helper of the tests."""
+    """Return a helper of the tests."""
     sys.path.append(str(CHECKOUT / "tests"))
     return importlib.import_module(name)
 
@@ -120,7 +120,7 @@ def race(runs: dict[str, Callable[[], object]], rounds: int) -> tuple[dict[str, 
 
 
 def speed(name: str, encoder: Encoder, folder: Path, calls: int, seconds: float, rounds: int) -> list[Row]:
-    """A whole ingest beside the bare encoder."""
+    """Measure a whole ingest beside the bare encoder."""
     paths = compose(folder / "calls", calls, seconds)
     cores = settings.cores()
 
@@ -165,7 +165,7 @@ def speed(name: str, encoder: Encoder, folder: Path, calls: int, seconds: float,
 
 
 def name_of(pid: int) -> str:
-    """A worker as the queue knows it."""
+    """Return a worker as the queue knows it."""
     return f"{socket.gethostname()}:{pid}"
 
 

@@ -27,7 +27,7 @@ OF_EACH_S = 60.0  # of sound in a round
 
 
 def cut(length_s: float) -> Signals:
-    """A minute of made voices in pieces of one length."""
+    """Return a minute of made voices in pieces of one length."""
     joined = np.concatenate(made(64))
     size = int(length_s * audio.SAMPLING_RATE_HZ)
     return [joined[at * size : (at + 1) * size] for at in range(int(OF_EACH_S / length_s))]

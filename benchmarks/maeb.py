@@ -126,7 +126,7 @@ def fill(tasks: Sequence[Any], labels: Path) -> None:
 def rows_of(
     tasks: Sequence[Any], encoder: Encoder, projection: Any, corpus: str, learned: Sequence[str]
 ) -> Iterator[Row]:
-    """The main score of each task beside the baseline's."""
+    """Return the main score of each task beside the baseline's."""
     import mteb
 
     ours = E2vsearchEncoder(encoder, projection=projection, training_datasets=learned or None)

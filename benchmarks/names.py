@@ -37,7 +37,7 @@ Float64s = NDArray[np.float64]
 
 
 def calibration_error(probabilities: Float64s, right: NDArray[np.bool_]) -> float:
-    """Expected calibration error of the likeliest class (Guo et al. 2017), in ten even bins of its probability.
+    """Return the expected calibration error of the likeliest class (Guo et al. 2017), in ten bins of its probability.
 
     Args:
         probabilities: ``(n,)`` of the likeliest class.
@@ -59,7 +59,7 @@ def scored(encoder: Encoder, signals: list[NDArray[np.float32]]) -> Float64s:
 
 
 def names(encoder: Encoder, probabilities: Float64s, signals: list[NDArray[np.float32]]) -> NDArray[np.str_]:
-    """What is shown of each signal ``(n,)``."""
+    """Return what is shown of each signal ``(n,)``."""
     durations = [signal.size / audio.SAMPLING_RATE_HZ for signal in signals]
     found = emotions.named(probabilities, encoder.space.labels, durations, [None] * len(signals))
     return np.array([each.name for each in found])

@@ -73,7 +73,7 @@ class LogMelStatistics(Encoder):
 
 
 def read(labels: Path, limit: int | None = None) -> Clips:
-    """The clips that `labels` names, or `limit` of them spread evenly over the file.
+    """Return the clips that `labels` names, or `limit` of them spread evenly over the file.
 
     Raises:
         SettingsError: a column is missing, or nobody can be left out.
@@ -193,7 +193,7 @@ def _speakers(table: labels_table.LabelTable, limit: int) -> labels_table.LabelT
 
 
 def make(folder: Path) -> Path:
-    """A corpus of buzzes: speakers differ in pitch, emotions in rhythm and swing, texts in formants."""
+    """Make a corpus of buzzes: speakers differ in pitch, emotions in rhythm and swing, texts in formants."""
     t = np.arange(round(_MADE_S * audio.SAMPLING_RATE_HZ)) / audio.SAMPLING_RATE_HZ
     rng = np.random.default_rng(0)
     rows = [("path", "emotion", "speaker", "text")]

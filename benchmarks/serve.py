@@ -57,14 +57,14 @@ class Service:
     address: str
 
     def memory_mb(self) -> float:
-        """What it holds in memory that is its own or mapped, MB."""
+        """Return what it holds in memory that is its own or mapped, MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return int(re.findall(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)[0]) / 1000
 
 
 @contextmanager
 def serving(index: Path, log: Path) -> Iterator[Service]:
-    """A service over `index`, ended when the context is left."""
+    """Run a service over `index` until the context is left."""
     with log.open("w", encoding="utf-8") as out:
         command = [*OURS, "serve", "--index", str(index), "--port", "0"]
         process = subprocess.Popen(command, stderr=out, stdout=subprocess.DEVNULL, text=True)
@@ -110,7 +110,7 @@ async def ask(
 async def press(
     address: str, clients: int, seconds: float, segments: int, sounds: list[bytes], only: str | None = None
 ) -> Load:
-    """That many clients for so long."""
+    """Run that many clients for so long."""
     load = Load()
     until = time.monotonic() + seconds
 
@@ -139,7 +139,7 @@ async def press(
 
 
 async def measured(service: Service, seconds: float, segments: int, sounds: list[bytes]) -> tuple[list[Row], Load]:
-    """The rows of the table for a service at work."""
+    """Return the rows of the table for a service at work."""
     alone = {
         kind: (await press(service.address, 1, seconds / 15, segments, sounds, kind)).seconds[kind] for kind in MIX
     }
@@ -183,7 +183,7 @@ async def killed(service: Service, segments: int, sounds: list[bytes]) -> None:
 
 
 def answer(address: str) -> object:
-    """What a query gives, less the time it took."""
+    """Return what a query gives, less the time it took."""
     found = httpx.post(f"{address}/query", json={"references": ["seg:7"], "k": 12}, timeout=60).json()
     return found["hits"]
 

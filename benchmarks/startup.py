@@ -30,7 +30,7 @@ PER_RECORDING = 50
 
 
 def fill(folder: Path, segments: int) -> None:
-    """A collection of that many made-up segments, with its index."""
+    """Make a collection of that many made-up segments, with its index."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((100, DIM))
     with e2vsearch.open(folder, create=True) as collection:

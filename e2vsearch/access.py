@@ -1,4 +1,4 @@
-"""Who may ask a service: this machine's user, or whoever has the key. Knows addresses and headers, no framework."""
+"""Who may ask a service: this machine's user, or whoever has the key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def read_key(file: Path | None) -> str | None:
-    """The API key of a file, else of the environment; None where neither is named.
+    """Return the API key of a file, else of the environment; None where neither is named.
 
     Never from the command line itself, which every user of a machine can list.
 
@@ -90,16 +90,16 @@ class AllowedFolders:
         self._folders = tuple(folder.resolve() for folder in self._folders)
 
     def allowed(self, path: str | os.PathLike[str]) -> Path:
-        """The file that a path or ``file://`` URI names, links resolved; a relative one is looked for in each root.
+        """Return the file that a path or ``file://`` URI names, links resolved; a relative one is sought in each root.
 
         Raises:
             PathForbidden: it is in none of the folders, or there is no such file. Both read alike, so that nobody
                 learns what lies elsewhere.
             QueryError: a URI of another scheme.
         """
-        asked = local_path(path)
+        local = local_path(path)
         for folder in self._folders:
-            found = (folder / asked).resolve()
+            found = (folder / local).resolve()
             if found.is_relative_to(folder) and found.is_file():
                 return found
         where = "the folders it was started with" if self._folders else "no folder: it was started without --root"

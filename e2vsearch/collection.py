@@ -71,7 +71,7 @@ class Collection:
         self.catalog = catalog
         self.speech = speech or SpeechOptions()
         self.settings = options
-        index_options = index or IndexOptions(query_log_size=options.asked)
+        index_options = index or IndexOptions(query_log_size=options.query_log)
         self.named_vectors = NamedVectorSets(catalog)
         self._views = Views(catalog, lambda: location.cached(options.cache, catalog.collection_id), index_options)
         self.index = Index(catalog, self._views, index_options)
@@ -192,8 +192,8 @@ class Collection:
         return ingest(self.queue, *paths, **options)
 
     def watch(self, *folders: str | os.PathLike[str], **options: Any) -> IngestReport:
-        """Add the recordings of folders as they come, until told to stop, see `e2vsearch.ingest.runner.watch`."""
-        from e2vsearch.ingest.runner import watch
+        """Add the recordings of folders as they come, until told to stop, see `e2vsearch.ingest.watch.watch`."""
+        from e2vsearch.ingest.watch import watch
 
         return watch(self.queue, *folders, **options)
 

@@ -161,12 +161,12 @@ def _reference_embedding(collection: Collection) -> Check:
 
 
 def _projection(collection: Collection) -> Check:
-    """What the collection is searched through: cosines of an encoder's own vectors are no likeness of emotion."""
+    """Check what the collection is searched through: cosines of an encoder's own vectors are no likeness of emotion."""
     used = collection.projections.view().projection
     if used.kind != RAW.kind:
         return Check("projection", True, False, f"{used.name}@{used.revision[:12]}")
     stored = [each.name for each in projections.listed(collection.catalog)]
-    cure = f"e2vsearch projection use {stored[0]}" if stored else "label moments, and: e2vsearch projection fit"
+    cure = f"e2vsearch projection use {stored[0]}" if stored else "label segments, and: e2vsearch projection fit"
     found = "raw: cosines of the encoder's own vectors follow voice and words more than emotion"
     return Check("projection", False, False, found, cure)
 

@@ -1,7 +1,7 @@
 """Everything that can go wrong, as one tree. Each message names the thing and holds its cure.
 
 E2vsearchError
-├── AudioError                a file, bytes or array that cannot be heard
+├── AudioError                a file, bytes or array that cannot be decoded
 │   ├── AudioNotFound         no such file
 │   ├── AudioNotAFile         a folder, a socket, …
 │   ├── AudioForbidden        no permission to read it
@@ -30,7 +30,7 @@ E2vsearchError
 │   ├── NotStored             an id, label, classifier, map or side that the collection does not hold
 │   └── PathForbidden         a path outside the folders that a service may read
 ├── AnalysisError             a map or a classifier that cannot be made of what there is
-│   └── TooFewExamples        fewer labelled moments than a classifier can be trained or judged on
+│   └── TooFewExamples        fewer labelled segments than a classifier can be trained or judged on
 ├── TranscriptError           a transcript that cannot be read
 ├── ServiceError              a service that cannot start as asked, or cannot answer now
 │   ├── Overloaded            its queue is full: ask again a little later
@@ -54,7 +54,7 @@ class E2vsearchError(Exception):
 
 
 class AudioError(E2vsearchError):
-    """A file, bytes or array that cannot be heard."""
+    """A file, bytes or array that cannot be decoded."""
 
     reason = "audio"
 
@@ -228,7 +228,7 @@ class AnalysisError(E2vsearchError):
 
 
 class TooFewExamples(AnalysisError):
-    """Fewer labelled moments than a classifier can be trained or judged on."""
+    """Fewer labelled segments than a classifier can be trained or judged on."""
 
     reason = "too-few-examples"
 
@@ -276,7 +276,7 @@ class MissingExtra(E2vsearchError):
 
 
 def missing_extra(feature: str, extra: str) -> MissingExtra:
-    """The error for `feature` when the optional dependencies of `extra` are not installed."""
+    """Return the error for `feature` when the optional dependencies of `extra` are not installed."""
     return MissingExtra(f"{feature} needs the '{extra}' extra: pip install 'e2vsearch[{extra}]'")
 
 

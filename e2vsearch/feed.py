@@ -1,4 +1,4 @@
-"""What a catalog tells an index: vectors with their ids, and which came or went since. Knows ids and arrays only.
+"""What a catalog tells an index: vectors with their ids, and which came or went since.
 
 The catalog implements `VectorSource`, the vectors room reads it, and neither imports the other.
 """
@@ -61,7 +61,7 @@ class VectorSource(Protocol):
         """Which space the vectors live in: an index of another one is refused."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """A consistent read; it holds a transaction open until left."""
+        """Open a consistent read; it holds a transaction open until left."""
 
     def changes_since(self, watermark: int) -> Changes:
         """Everything that is not in a snapshot of that watermark, and possibly some that is."""

@@ -72,7 +72,7 @@ class Listing(Sequence[T], Generic[T]):
         try:
             import pyarrow
         except ImportError as error:
-            raise missing_extra("an Arrow table", "map") from error
+            raise missing_extra("an Arrow table", "notebook") from error
         rows = [{name: _entries(value) for name, value in row.items()} for row in self.to_dicts()]
         return pyarrow.Table.from_pylist(rows)
 

@@ -1,4 +1,4 @@
-"""Where a setting comes from: flag, then environment, then e2vsearch.toml, then default. Knows names, not meanings.
+"""Where a setting comes from: flag, then environment, then e2vsearch.toml, then default.
 
 `E2VSEARCH_INDEX=calls_index` in the environment and `index = "calls_index"` in ``e2vsearch.toml`` (in the current
 folder, or where `E2VSEARCH_CONFIG` says) are the same setting as ``--index calls_index``.
@@ -30,12 +30,12 @@ class Settings:
     precision: str = ""  # of emotion2vec, see EncoderOptions; "": the collection's own, and fp32 for a new collection
     workers: int = 0  # recordings in work at a time; 0: as many as suits the encoder, see `Encoder.calls_at_once`
     cache: str = ""  # generations of a collection that has no folder of its own; "": the user's cache folder
-    asked: int = 256  # last query vectors kept beside the index, to measure its recall on them too; 0: none
+    query_log: int = 256  # last query vectors kept beside the index, to measure its recall on them too; 0: none
     weights_cache: str = ""  # stripped copies of emotion2vec checkpoints; "": in the user's cache folder, "off": none
 
 
 def load(environ: Mapping[str, str] | None = None, folder: Path | None = None, **flags: str | int | None) -> Settings:
-    """The settings in force.
+    """Return the settings in force.
 
     Args:
         environ: the environment, `os.environ` by default.
@@ -64,7 +64,7 @@ def cores() -> int:
 
 
 def user_cache() -> Path:
-    """The folder for what can be made again: ``~/.cache/e2vsearch`` on every system, as model hubs have theirs."""
+    """Return the folder for what can be made again: ``~/.cache/e2vsearch`` everywhere, as model hubs have theirs."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "e2vsearch"
 
 

@@ -51,7 +51,7 @@ class Head:
 
 
 def bf16(revision: str) -> str:
-    """The revision of the same weights in bfloat16."""
+    """Return the revision of the same weights in bfloat16."""
     return f"{BF16}{revision}"[: len(revision)]
 
 
@@ -298,7 +298,7 @@ class ComparedAudio:
     emotion_score: float | None  # its probability: the mean over the segments, weighted by their length
     arousal: float | None  # 0 calm to 1 excited, by those means
     valence: float | None  # 0 unpleasant to 1 pleasant
-    channel: int  # the moment that is most like the other side's
+    channel: int  # the segment that is most like the other side's
     start_s: float
     end_s: float
 
@@ -308,7 +308,7 @@ class Comparison:
     """How alike two recordings feel."""
 
     score: float  # cosine of their mean vectors, weighted by the length of each segment
-    best: float  # cosine of the two moments, one of each side, that are most alike
+    best: float  # cosine of the two segments, one of each side, that are most alike
     a: ComparedAudio
     b: ComparedAudio
     space: Space  # with the projection that they were compared through

@@ -295,7 +295,7 @@ def _table(path: Path, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]
 
 
 def _channels(call: Call, random: np.random.Generator) -> tuple[Signal, list[tuple[float, float]]]:
-    """The call, and where each line starts and ends in it, in seconds.
+    """Return the call, and where each line starts and ends in it, in seconds.
 
     ``(channels, samples)``, its lines one after the other, room noise 60 dB below full scale.
     """
@@ -338,7 +338,7 @@ def _line(voice: Voice, temper: Temper, words: str, random: np.random.Generator)
 
 
 def _spoken(voice: Voice, temper: Temper, words: str) -> Signal:
-    """The words as eSpeak says them, silence around them cut off."""
+    """Return the words as eSpeak says them, silence around them cut off."""
     text = f'<speak><prosody range="{temper.range_percent}%">{words}</prosody></speak>'
     pitch = min(99, max(0, voice.pitch + temper.pitch))
     with tempfile.TemporaryDirectory() as folder:
@@ -352,14 +352,14 @@ def _spoken(voice: Voice, temper: Temper, words: str) -> Signal:
 
 
 def _tilted(signal: Signal, db_an_octave: float) -> Signal:
-    """The signal with its spectrum turned about 500 Hz, below which it stays as it is."""
+    """Return the signal with its spectrum turned about 500 Hz, below which it stays as it is."""
     hz = np.fft.rfftfreq(signal.size, 1.0 / RATE_HZ)
     octaves = np.log2(np.maximum(hz, 500.0) / 500.0)
     return np.fft.irfft(np.fft.rfft(signal) * 10.0 ** (db_an_octave * octaves / 20.0), signal.size)
 
 
 def _telephone(channels: Signal) -> Signal:
-    """The channels as a telephone line hands them on: `BAND_HZ` alone, at `LINE_HZ`."""
+    """Return the channels as a telephone line hands them on: `BAND_HZ` alone, at `LINE_HZ`."""
     hz = np.fft.rfftfreq(channels.shape[1], 1.0 / RATE_HZ)
     low, high = BAND_HZ
     # Butterworth slopes of order 4 and 12

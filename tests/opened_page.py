@@ -19,7 +19,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = REPOSITORY / "page"
-BUILT = REPOSITORY / "e2vsearch" / "service" / "static"
+BUILT = REPOSITORY / "e2vsearch" / "server" / "static"
 SAMPLES = REPOSITORY / "samples"
 CLIP = SAMPLES / "angry.ogg"
 CALLS = ("billing-calm", "bereavement-sad", "booking-cheerful", "cancel-angry", "outage-angry", "refund-shouting")

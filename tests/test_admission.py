@@ -16,8 +16,8 @@ import e2vsearch
 from e2vsearch.encoders.base import Embeddings
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import BadSignal, Cancelled
-from e2vsearch.ingest.queue import WorkerOptions
 from e2vsearch.ingest.throttle import ThrottledEncoder
+from e2vsearch.ingest.worker import WorkerOptions
 
 LONG_S = 20.0
 
@@ -108,6 +108,6 @@ def test_as_many_recordings_are_in_work_as_the_encoder_joins(tmp_path: Path, by:
             assert collection.queue.add(tmp_path / "calls").queued == 5
             done: list[str] = []
             report = collection.queue.work(WorkerOptions(drain=True), done=lambda each: done.append(each.outcome))
-            assert (report.stored, report.parked) == (5, 0)
+            assert (report.stored, report.dead_letters) == (5, 0)
             assert done == ["stored"] * 5
         assert collection.catalog.counts().recordings == 5

@@ -380,13 +380,16 @@ def test_recordings_of_segments_are_read_again_once_segments_come_or_go(catalog:
 
 
 def test_counts_of_changes_after_several_watermarks_stay_apart(catalog: Catalog) -> None:
+    """Postgres holds the watermark below any transaction that runs, one of another database on the server too."""
     catalog.store(a_recording("a"))
-    with catalog.feed().snapshot() as snapshot:
-        later, count = snapshot.watermark, snapshot.count
+    feed = catalog.feed()
+    with feed.snapshot() as snapshot:
+        later = snapshot.watermark
     for _ in range(2):
-        assert (catalog.feed().changes_token(-1), catalog.feed().changes_token(later)) == (count, 0)
-    catalog.store(a_recording("b"))
-    assert catalog.feed().changes_token(-1) - catalog.feed().changes_token(later) == count
+        for _ in range(2):
+            tokens = feed.changes_token(-1), feed.changes_token(later)
+            assert tokens == tuple(len(feed.changes_since(watermark).added) for watermark in (-1, later))
+        catalog.store(a_recording("b"))
 
 
 class NoCommits(ChangeDetector):

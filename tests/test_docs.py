@@ -29,9 +29,9 @@ EXAMPLES = 13
 """So many examples in docstrings run, all extras installed: one that is skipped is read by people and by no test."""
 
 # UMAP lays a map out otherwise where a vector's last digits are others: a segment or two at a cluster's edge change
-# sides, and another moment is nearest to its middle
+# sides, and another segment is nearest to its middle
 OF_A_MAP = Tolerances(percent=6, factor=0.4, count=2)
-MOMENT_OF_A_CLUSTER = re.compile(r"seg:\d+ \S+ \d\d:\d\d\.\d$", re.MULTILINE)
+SEGMENT_OF_A_CLUSTER = re.compile(r"seg:\d+ \S+ \d\d:\d\d\.\d$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def typed_here(each: Shown, run: Run) -> str:
 def differences(document: Document, each: Shown, printed: str) -> list[str]:
     shown, tolerances = each.printed, None
     if each.code.startswith("e2vsearch map "):
-        shown, printed = (MOMENT_OF_A_CLUSTER.sub("a moment", text) for text in (shown, printed))
+        shown, printed = (SEGMENT_OF_A_CLUSTER.sub("a segment", text) for text in (shown, printed))
         tolerances = OF_A_MAP
     return [f"{each.code}\n{found}" for found in document.differences(shown, printed, tolerances)]
 
@@ -146,7 +146,7 @@ def test_readme_serves_what_it_shows(newcomer: Newcomer, monkeypatch: pytest.Mon
             said = next(line for line in process.stderr if "http://" in line)
             (port,) = re.findall(r"http://127\.0\.0\.1:(\d+)", said)
             typed = [each.code for each in commands(README) if each.code.startswith("curl")]
-            found, moment = (spawned(code.replace(":8080", f":{port}"), newcomer.folder) for code in typed)
+            found, audio = (spawned(code.replace(":8080", f":{port}"), newcomer.folder) for code in typed)
         finally:
             process.terminate()
             process.communicate(timeout=60)
@@ -155,8 +155,8 @@ def test_readme_serves_what_it_shows(newcomer: Newcomer, monkeypatch: pytest.Mon
     _, score, name, *_ = shown.splitlines()[1].split()
     assert best["name"] == name
     assert best["score"] == pytest.approx(float(score), abs=Tolerances().decimal)
-    assert moment == ""
-    assert Path("moment.wav").read_bytes().startswith(b"RIFF")
+    assert audio == ""
+    assert Path("segment.wav").read_bytes().startswith(b"RIFF")
     assert process.returncode == 0
 
 

@@ -102,17 +102,17 @@ def test_what_was_asked_is_kept_unless_a_setting_says_no(
     index: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("E2VSEARCH_ASKED", "0")
+    monkeypatch.setenv("E2VSEARCH_QUERY_LOG", "0")
     with e2vsearch.open(index, create=True) as collection:
         collection.index.build("ivf-flat")
         collection.query("seg:1", k=3)
     assert not (index / QUERIES).exists()
-    monkeypatch.delenv("E2VSEARCH_ASKED")
+    monkeypatch.delenv("E2VSEARCH_QUERY_LOG")
     with e2vsearch.open(index, create=True) as collection:
         collection.query("seg:1", k=3)
     assert (index / QUERIES).exists()
-    monkeypatch.setenv("E2VSEARCH_ASKED", "few")
-    with pytest.raises(SettingsError, match="asked must be a whole number"):
+    monkeypatch.setenv("E2VSEARCH_QUERY_LOG", "few")
+    with pytest.raises(SettingsError, match="query_log must be a whole number"):
         settings.load()
 
 

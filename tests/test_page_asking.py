@@ -78,7 +78,7 @@ def visit(request: pytest.FixtureRequest) -> Iterator[Open]:
 
 
 @needs_build
-def test_a_clip_finds_ranked_calls_and_a_moment_is_heard(visit: Open) -> None:
+def test_a_clip_finds_ranked_calls_and_a_segment_is_heard(visit: Open) -> None:
     seen = visit()
     seen.page.get_by_role("heading", name="Start from a feeling").wait_for()
     answer = seen.upload()
@@ -95,7 +95,7 @@ def test_a_clip_finds_ranked_calls_and_a_moment_is_heard(visit: Open) -> None:
         for hit in answer["hits"]
     ]
     assert seen.page.locator(".hit .tag").all_inner_texts() == named
-    first.locator(".wave path.moment").first.wait_for(state="attached")
+    first.locator(".wave path.inside").first.wait_for(state="attached")
     seen.page.locator("#clip").get_by_text("angry.ogg").wait_for()
 
     first.get_by_role("button", name=f"Play {seen.hits()[0]}").click()
@@ -115,7 +115,7 @@ def test_more_like_this_replaces_the_query_and_back_returns_to_it(visit: Open) -
     second = seen.page.locator(".hit").nth(1)
     segment = second.locator(".ids").inner_text().split()[1]
     answer = seen.find(second.get_by_role("button", name="More like this").click)
-    assert answer["reference"] == [segment]
+    assert answer["references"] == [segment]
     assert seen.page.url.endswith(f"?ref={segment}")
     assert seen.page.locator("#reference").input_value() == segment
     seen.page.locator("#stored").get_by_text(f"More like {before[1]}").wait_for()
@@ -162,23 +162,12 @@ def test_filters_are_seen_and_a_bad_one_is_explained(visit: Open) -> None:
     assert alert.inner_text() == ""
     seen.field("call").fill("no such call")
     seen.find(lambda: seen.field("call").press("Enter"))
-    assert seen.page.get_by_text("No moment passes these filters.").is_visible()
+    assert seen.page.get_by_text("No segment passes these filters.").is_visible()
 
 
 @needs_build
 def test_it_says_why_when_asked(visit: Open) -> None:
-    def parted(route: Any) -> None:
-        """The first in parts, no other: whether six calls are enough for that hangs on what is heard in them."""
-        answer = route.fetch()
-        found = answer.json()
-        for at, hit in enumerate(found["hits"]):
-            if why := hit["why"]:
-                parts = (None, None) if at else (0.25, hit["moment_score"] - 0.25)
-                why.update(emotion_part=parts[0], rest_part=parts[1])
-        route.fulfill(response=answer, json=found)
-
     seen = visit()
-    seen.page.route("**/query", parted)
     seen.page.goto(f"{seen.address}?ref=call:1&ref=call:2&ref=call:3&ref=call:4&by=segment")
     seen.page.locator(".hit").first.wait_for()
     assert seen.page.locator(".why").count() == 0
@@ -188,18 +177,14 @@ def test_it_says_why_when_asked(visit: Open) -> None:
         why = row.locator(".why")
         assert why.get_attribute("aria-label") == "Why it is found"
         said = dict(zip(why.locator("dt").all_inner_texts(), why.locator("dd").all(), strict=True))
-        if hit is answer["hits"][0]:
-            assert said["made of"].inner_text() == f"0.250 emotion + {hit['why']['rest_part']:.3f} all else"
-        else:
-            assert "made of" not in said
         assert said["how rare"].inner_text() == (
-            f"nearer than {rounded_down(hit['percentile'])} of random pairs of moments here"
+            f"nearer than {rounded_down(hit['percentile'])} of random pairs of segments here"
             if hit["percentile"] < 100
-            else "nearer than every random pair of moments that was looked at"
+            else "nearer than every random pair of segments that was looked at"
         )
         if hit["why"]["shared"]:
             first = hit["why"]["shared"][0]
-            there, here = (round(100 * first[name]) for name in ("reference", "moment"))
+            there, here = (round(100 * first[name]) for name in ("reference", "segment"))
             shown = said["both feel"].locator(".line").first
             assert shown.inner_text() == f"{first['emotion']}: {there}% in the reference, {here}% here"
             assert shown.locator(".swatch").is_visible()
@@ -208,12 +193,12 @@ def test_it_says_why_when_asked(visit: Open) -> None:
             f"{best['reference']} {clock(best['reference_start_s'])} like "
             f"{clock(best['start_s'])}\N{EN DASH}{clock(best['end_s'])}, {best['cosine']:.3f}"
         )
-    moments = len(answer["hits"][0]["why"]["matches"])
-    assert moments > 3  # of the reference, each with the one that it is like
+    segments = len(answer["hits"][0]["why"]["matches"])
+    assert segments > 3  # of the reference, each with the one that it is like
     lines = seen.page.locator(".hit").first.locator(".why dd .line:visible", has_text=" like ")
     assert lines.count() == 3
-    seen.page.locator(".hit").first.get_by_text(f"{moments - 3} more").click()
-    assert lines.count() == moments
+    seen.page.locator(".hit").first.get_by_text(f"{segments - 3} more").click()
+    assert lines.count() == segments
 
     seen.page.go_back()
     seen.until("document.querySelectorAll('.why').length === 0")
@@ -258,11 +243,11 @@ def test_the_microphone_says_why_it_cannot_be_used(visit: Open) -> None:
 
 
 @needs_build
-def test_a_moment_is_labelled_and_the_label_taken_back(visit: Open) -> None:
+def test_a_segment_is_labelled_and_the_label_taken_back(visit: Open) -> None:
     seen = visit("?ref=call:1&by=segment")
     row = seen.page.locator(".hit").first
     row.get_by_role("button", name="Label it").click()
-    row.get_by_label("Label of this moment").fill("testing the water")
+    row.get_by_label("Label of this segment").fill("testing the water")
     row.get_by_role("button", name="Save").click()
     row.get_by_text("testing the water (yours)").wait_for()
     own = seen.field("label")
@@ -293,10 +278,10 @@ def test_no_emotion_is_guessed_where_none_is_named(visit: Open) -> None:
 
 
 @needs_build
-def test_context_is_heard_and_drawn_around_the_moment(visit: Open) -> None:
+def test_context_is_heard_and_drawn_around_the_segment(visit: Open) -> None:
     seen = visit("?ref=emotion:angry&by=segment&k=50&where=start_s > 6")
     row = seen.page.locator(".hit").first
-    row.locator(".wave path.moment").first.wait_for(state="attached")
+    row.locator(".wave path.inside").first.wait_for(state="attached")
     context = row.get_by_role("button", name="± 5 s")
     context.click()
     assert context.get_attribute("aria-pressed") == "true"
@@ -323,7 +308,7 @@ def test_the_keyboard_alone_is_enough(visit: Open) -> None:
     keyboard.press("Space")
     seen.until("audio.paused")
     segment = seen.page.locator(".hit .ids").nth(1).inner_text().split()[1]
-    assert seen.find(lambda: keyboard.press("Enter"))["reference"] == [segment]
+    assert seen.find(lambda: keyboard.press("Enter"))["references"] == [segment]
     keyboard.press("?")
     assert seen.page.get_by_role("dialog").get_by_text("next, previous").is_visible()
     keyboard.press("Escape")

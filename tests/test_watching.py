@@ -22,8 +22,9 @@ from made import save, speech
 import e2vsearch
 from e2vsearch.collection import Collection
 from e2vsearch.errors import SettingsError
-from e2vsearch.ingest.recording import Outcome
-from e2vsearch.ingest.watch import FolderWatch, ReloadedMetadata, being_written, rounds
+from e2vsearch.ingest.metadata import ReloadedMetadata
+from e2vsearch.ingest.recording import RecordingReport
+from e2vsearch.ingest.watch import FolderWatch, being_written
 from e2vsearch.vectors.background import BackgroundBuilder
 
 
@@ -154,11 +155,11 @@ def test_a_share_that_goes_away_and_comes_back(folder: Path, caplog: pytest.LogC
 def test_what_failed_before_waits_for_a_change(folder: Path) -> None:
     path, now = folder / "a.wav", datetime.now(UTC)
     path.write_bytes(b"1")
-    watch = FolderWatch([folder], stable_s=0, parked={str(path): now + timedelta(minutes=1)})
+    watch = FolderWatch([folder], stable_s=0, failed={str(path): now + timedelta(minutes=1)})
     assert watch.look(0) == []
     grown(path, 1)
     assert watch.look(1) == [path]
-    changed_since = FolderWatch([folder], stable_s=0, parked={str(path): now - timedelta(minutes=1)})
+    changed_since = FolderWatch([folder], stable_s=0, failed={str(path): now - timedelta(minutes=1)})
     assert changed_since.look(0) == [path]
 
 
@@ -178,24 +179,38 @@ def test_a_large_folder_is_listed_less_often(folder: Path) -> None:
     assert FolderWatch([folder], stable_s=0).pause_s(0.0) == 0.1
 
 
-def test_rounds_wait_only_when_there_is_nothing_to_do(folder: Path) -> None:
-    (folder / "a.wav").write_bytes(b"1")
-    waits: list[float] = []
-    found = rounds(FolderWatch([folder], stable_s=0), lambda: len(waits) >= 2, lambda: 0.0, waits.append)
-    assert [len(ready) for ready in found] == [1, 0, 0]
-    assert waits == [0.1, 0.1]
+def test_a_watch_waits_only_when_there_is_nothing_to_do(folder: Path, call: Path, tmp_path: Path) -> None:
+    shutil.copy(call, folder / "a.wav")
+    events: list[str | float] = []
+    stop = threading.Event()
+
+    def wait(seconds: float) -> None:
+        events.append(seconds)
+        if len(events) == 3:
+            stop.set()
+
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
+        collection.watch(
+            folder,
+            stable_s=0,
+            stop=stop,
+            each=lambda report: events.append(report.outcome),
+            clock=lambda: 0.0,
+            wait=wait,
+        )
+    assert events == ["stored", 0.1, 0.1]
 
 
 def test_a_table_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "calls.csv"
     path.write_text("file,agent\na,Kim\n")
     table = ReloadedMetadata(path)
-    first = table.now()
-    assert table.now() is first
+    first = table.current()
+    assert table.current() is first
     path.write_text("file,agent\na,Kim\nb,Lee\n")
-    assert len(table.now()) == 2
+    assert len(table.current()) == 2
     path.write_text("file,agent\na,Kim\na,Lee\nb,Pat\n")
-    assert len(table.now()) == 2  # what it said before holds
+    assert len(table.current()) == 2  # its former rows stay
     assert "a is there twice" in caplog.text
     with pytest.raises(SettingsError, match="cannot be read"):
         ReloadedMetadata(tmp_path / "none.csv")
@@ -206,7 +221,7 @@ def test_a_table_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.Lo
 
 def watched(
     collection: Collection, folder: Path, *happenings: Callable[[], object], **options: object
-) -> list[Outcome]:
+) -> list[RecordingReport]:
     """Watch a folder in which one thing happens at each wait, until nothing is left to happen."""
     stop, seen, now, left = threading.Event(), [], [0.0], iter(happenings)
 
@@ -225,7 +240,7 @@ def watched(
 def test_what_is_there_and_what_comes(
     database_url: str, folder: Path, call: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "e2vsearch.ingest.runner.recordings")
+    caplog.set_level(logging.INFO, "e2vsearch.ingest.recordings")
     shutil.copy(call, folder / "a.wav")
     bad = folder / "bad.wav"
     with e2vsearch.open(database_url, encoder="fake", create=True) as collection:

@@ -128,6 +128,6 @@ def _reverberated(power: NDArray[np.floating], options: Augmentation, rng: np.ra
 
 
 def _curve(points: int, most: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A smooth random line over the bands that are heard, ``(_HEARD, 1)``, within `most` either way."""
+    """Return a smooth random line over the bands that are heard, ``(_HEARD, 1)``, within `most` either way."""
     knots = rng.uniform(-most, most, points)
     return np.interp(np.linspace(0, points - 1, _HEARD), np.arange(points), knots)[:, None]

@@ -21,7 +21,7 @@ _STEPS = 200  # of L-BFGS, which is done after some twenty
 def calibration(
     features: NDArray[np.float32], rows: Rows, scored: int, options: HeadOptions
 ) -> tuple[float, NDArray[np.float64]]:
-    """The scale of a head's logits, and ``(scored,)`` offsets under which all classes are equally common.
+    """Return the scale of a head's logits, and ``(scored,)`` offsets under which all classes are equally common.
 
     Args:
         features: as `light_head.train` takes them.

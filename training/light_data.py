@@ -66,7 +66,7 @@ class Rows:
     corpora: NDArray[np.int64]
 
     def __getitem__(self, chosen: NDArray[np.generic]) -> Rows:
-        """Some of the clips; emotions, speakers and texts keep their numbers."""
+        """Return some of the clips; emotions, speakers and texts keep their numbers."""
         return Rows(*(getattr(self, each.name)[chosen] for each in fields(self)))
 
     def labels(self, as_heard: bool) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -82,12 +82,12 @@ class Clips:
     rows: Rows  # emotions are indices into LABELS, then UNSCORED
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> Clips:
-        """Some of them."""
+        """Return some of them."""
         return Clips(tuple(self.paths[index] for index in np.flatnonzero(chosen)), self.rows[chosen])
 
 
 def clips(*folders: Path) -> Clips:
-    """The clips of each ``folder/labels.csv``: path, speaker, emotion, text; rows of other emotions are passed over.
+    """Return the clips of each ``folder/labels.csv``: path, speaker, emotion, text; other emotions are left out.
 
     Where ``voice_votes.csv`` lies beside it, labels and weights come from what raters heard; elsewhere each clip
     was heard as it was acted.
@@ -140,7 +140,7 @@ class Pictures:
     telephone: list[NDArray[np.float16]]
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> Pictures:
-        """Some of them."""
+        """Return some of them."""
         return Pictures(*([each[at] for at in np.flatnonzero(chosen)] for each in (self.clean, self.telephone)))
 
 
@@ -171,7 +171,7 @@ def features(shown: Pictures, network: bytes, cache: Path | None, workers: int) 
 
 
 def pictures(corpora: Sequence[Clips], cache: Path | None, workers: int) -> Pictures:
-    """The pictures of several corpora, one after the other.
+    """Return the pictures of several corpora, one after the other.
 
     Args:
         corpora: each telephone copy is drawn with its clip's place in its corpus as the seed.

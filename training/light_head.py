@@ -105,12 +105,12 @@ class LightHead:
         return np.concatenate([*first, self.voice(np.concatenate([means, deviations], axis=1))], axis=1), logits
 
     def calibrated(self, scale: float, offsets: NDArray[np.floating]) -> LightHead:
-        """The same with its logits times `scale`, and ``(classes,)`` offsets added."""
+        """Return the same with its logits times `scale`, and ``(classes,)`` offsets added."""
         classify = (self.classify * scale).astype(np.float32)
         return replace(self, classify=classify, classify_bias=(self.classify_bias * scale + offsets).astype(np.float32))
 
     def projection(self, pooled: NDArray[np.float32], prior: NDArray[np.floating], share: float) -> NetworkProjection:
-        """What the encoder ships to compare its vectors by, at rest: centred on its training data.
+        """Return what the encoder ships to compare its vectors by, at rest: centred on its training data.
 
         Args:
             pooled: ``(n, features)`` of clips as they are: where each class lies, and in which directions vectors
@@ -160,14 +160,14 @@ class Member(nn.Module):  # type: ignore[misc]  # torch has no types that mypy c
         nn.init.normal_(self.classify.weight, std=2.0)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors and logits of normalised features."""
+        """Return unit vectors and logits of normalised features."""
         hidden = self.drop(functional.silu(self.wide(self.drop_in(features))))
         embedding = functional.normalize(self.narrow(hidden), dim=1)
         return embedding, self.classify(embedding)
 
 
 def train(features: NDArray[np.float32], rows: Rows, scored: int, options: HeadOptions) -> LightHead:
-    """A head of `options.members` members, each trained on all clips; each time one is seen, in any of its copies.
+    """Train a head of `options.members` members, each trained on all clips, any copy of one at a time.
 
     Args:
         features: ``(n, copies, width)`` pooled frames, not normalised; mean and deviation become part of the head. The
@@ -250,7 +250,7 @@ def _batches(rows: Rows, texts: Tensor, options: HeadOptions) -> Iterator[tuple[
 
 
 def _of_sentences(clips: Tensor, labels: Tensor, texts: Tensor) -> Tensor:
-    """What clips of each sentence have in common beside their labels, ``(sentences, width)``."""
+    """Return what clips of each sentence have in common beside their labels, ``(sentences, width)``."""
 
     def means(values: Tensor, groups: Tensor) -> Tensor:
         sums = torch.zeros(int(groups.max()) + 1, values.shape[1]).index_add_(0, groups, values)

@@ -90,7 +90,7 @@ def build(
     *,
     exact: bool = False,
 ) -> onnx.ModelProto:
-    """The model of Whisper's stem, its first transformer blocks and the trained `head`, if any.
+    """Return the model of Whisper's stem, its first transformer blocks and the trained `head`, if any.
 
     Matrices of the second convolution and of the blocks are int8. The first convolution and the head are small, and
     stay in float32; their weights ship as float16.
@@ -123,7 +123,7 @@ def build(
 
 
 def int8(weight: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """A matrix ``(in, out)`` in whole steps, and the step of each column.
+    """Return a matrix ``(in, out)`` in whole steps, and the step of each column.
 
     x86 without VNNI multiplies 8-bit numbers in pairs and adds them in 16 bits, which saturate (`VPMADDUBSW` in Intel's
     manual): a pair of weights may not go beyond 128 in sum, since an input goes up to 255. onnxruntime's own
@@ -145,14 +145,14 @@ def _mean_and_deviation(graph: _Graph, frames: str) -> tuple[str, str]:
 
 
 def _every_second(graph: _Graph) -> str:
-    """The picture's frames ``(frames, BANDS)``, as many as the network has."""
+    """Return the picture's frames ``(frames, BANDS)``, as many as the network has."""
     bounds = (graph.integers(value) for value in (0, np.iinfo(np.int64).max, 2, 2))
     sliced = graph.add("Slice", "mel", *bounds)
     return graph.add("Transpose", graph.add("Squeeze", sliced, graph.integers(0)), perm=[1, 0])
 
 
 def _add_stem(graph: _Graph, stem: Mapping[str, NDArray[np.floating]], blocks: int, exact: bool) -> list[str]:
-    """The frames after each block, ``(frames, WIDTH)``."""
+    """Return the frames after each block, ``(frames, WIDTH)``."""
 
     def constant(name: str, dtype: DTypeLike = np.float32) -> str:
         return graph.constant(name, stem[name].astype(dtype))

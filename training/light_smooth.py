@@ -27,7 +27,7 @@ what they scatter over clips of CREMA-D and EMO-DB; by .074 with .5 and with .8,
 def smoothed(
     stem: Stem, blocks: Sequence[int], pictures: Sequence[NDArray[np.float32]]
 ) -> dict[str, NDArray[np.float32]]:
-    """The same network in other numbers.
+    """Return the same network in other numbers.
 
     Args:
         stem: its weights by Whisper's names.
@@ -51,7 +51,7 @@ def smoothed(
 
 
 def _louder(loud: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What each input ``(in,)`` of ``(out, in)`` is to be divided by; about 1."""
+    """Return what each input ``(in,)`` of ``(out, in)`` is to be divided by; about 1."""
     by = loud**STRENGTH / np.abs(weight).max(axis=0) ** (1 - STRENGTH)
     return np.asarray(by / np.exp(np.log(by).mean()))
 

@@ -69,7 +69,7 @@ def tune(
     blocks: Sequence[int],
     options: TuneOptions,
 ) -> Weights:
-    """The weights of stem and blocks, tuned, by themselves: see `mean_of`.
+    """Return the weights of stem and blocks, tuned, by themselves: see `mean_of`.
 
     Args:
         pictures: of each clip; `TuneOptions.telephone_share` of what is heard are telephone copies.
@@ -117,7 +117,7 @@ class Stem(nn.Module):  # type: ignore[misc]  # torch has no types that mypy cou
         self.register_buffer("rates", rates, persistent=False)
 
     def load(self, weights: Mapping[str, NDArray[np.floating]]) -> None:
-        """Takes the weights that are its own, by Whisper's names."""
+        """Take the weights that are its own, by Whisper's names."""
         self.load_state_dict(
             {name: torch.from_numpy(np.asarray(weights[name], np.float32)) for name in self.state_dict()}
         )
@@ -127,7 +127,7 @@ class Stem(nn.Module):  # type: ignore[misc]  # torch has no types that mypy cou
         return {name: value.detach().numpy() for name, value in self.state_dict().items()}
 
     def forward(self, pictures: Tensor, real: Tensor) -> list[Tensor]:
-        """The frames after each block, ``(n, frames, WIDTH)``, of pictures ``(n, 80, 2 frames)``.
+        """Return the frames after each block, ``(n, frames, WIDTH)``, of pictures ``(n, 80, 2 frames)``.
 
         `real` ``(n, 2 frames)`` says which are not padding; what is real comes out as it would alone, and
         with up to `light_onnx.STRETCH` frames as it does in the graph that ships.
@@ -141,7 +141,7 @@ class Stem(nn.Module):  # type: ignore[misc]  # torch has no types that mypy cou
         return after
 
     def convolved(self, pictures: Tensor, real: Tensor) -> Tensor:
-        """The frames ``(n, frames, WIDTH)`` that the first block sees."""
+        """Return the frames ``(n, frames, WIDTH)`` that the first block sees."""
         x = functional.gelu(self.conv1(pictures)) * real[:, None]
         x = functional.gelu(self.conv2(x)).transpose(1, 2)
         angles = torch.arange(x.shape[1])[:, None] * self.rates
@@ -284,7 +284,7 @@ def _batches(rows: Rows, options: TuneOptions, rng: np.random.Generator) -> Iter
 
 
 def _order(rows: Rows, chosen: NDArray[np.bool_], options: TuneOptions, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Some clips in random order, some of a voice together."""
+    """Return some clips in random order, some of a voice together."""
     parts = []
     for speaker in np.unique(rows.speakers[chosen]):
         own = rng.permutation(np.flatnonzero(chosen & (rows.speakers == speaker)))

@@ -49,7 +49,7 @@ class VoicePart:
 
 
 def directions(bands: NDArray[np.float32], rows: Rows, length: float) -> VoicePart:
-    """The discriminants of the speakers, whose emotions and telephones are noise.
+    """Return the discriminants of the speakers, whose emotions and telephones are noise.
 
     Args:
         bands: ``(n, 2, 2 BANDS)`` means and deviations of clips, and of their telephone copies.
@@ -80,7 +80,7 @@ def directions(bands: NDArray[np.float32], rows: Rows, length: float) -> VoicePa
 def shift(
     vectors: NDArray[np.float32], bands: NDArray[np.float32], rows: Rows, ridge: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the bands' deviations tell of the shift that a voice is to vectors, whatever it feels, by ridge regression.
+    """Return the ridge regression of a voice's shift of the vectors on the bands' deviations, whatever the emotion.
 
     At rest, where no collection is there to tell its voices apart, that is .023 mAP more on EMO-DB, and .54 of six
     emotions named rightly, not .50. Means of the bands beside the deviations have .010 mAP less, as has the voice part.

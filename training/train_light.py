@@ -90,7 +90,7 @@ class _Trainer:
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB); logits are scaled by {scale:.2f}", flush=True)
 
     def _stem(self, chosen: NDArray[np.bool_], former: Weights | None, options: TuneOptions) -> Weights:
-        """The stem tuned on some clips, averaged with others, its inputs evened out for int8."""
+        """Return the stem tuned on some clips, averaged with others, its inputs evened out for int8."""
         tuned = self._tuned(chosen, options)
         stem = mean_of(self.whisper, tuned if former is None else mean_of(former, tuned, 0.5), 1 - WHISPER_SHARE)
         shown = self.pictures[chosen].clean

@@ -113,7 +113,7 @@ def enqueue(catalog: Catalog, jobs: Iterable[NewJob], priority: int = 0, now: da
     # in order of their names: two that queue the same ones in different orders would wait for each other's rows
     for part in chunks(sorted(once.values(), key=lambda job: job.uri)):
         with catalog.writing() as connection:
-            moment = now or database_time(connection)
+            now = now or database_time(connection)
             there = select(JobRow.state, func.count().label("n")).where(JobRow.uri.in_([job.uri for job in part]))
             found = {row.state: row.n for row in connection.execute(there.group_by(JobRow.state))}
             rows = [
@@ -122,8 +122,8 @@ def enqueue(catalog: Catalog, jobs: Iterable[NewJob], priority: int = 0, now: da
                     "state": QUEUED,
                     "priority": priority,
                     "attempts": 0,
-                    "enqueued_at": moment,
-                    "due_at": moment,
+                    "enqueued_at": now,
+                    "due_at": now,
                     "details": dict(job.metadata) if job.metadata is not None else None,
                     "recorded_at": job.recorded_at,
                 }
@@ -180,8 +180,8 @@ def take(
     """
     jobs: list[Job] = []
     with catalog.writing() as connection:
-        moment = now or database_time(connection)
-        due = select(JobRow.__table__).where(JobRow.due_at <= moment, JobRow.state != DEAD_LETTER)
+        now = now or database_time(connection)
+        due = select(JobRow.__table__).where(JobRow.due_at <= now, JobRow.state != DEAD_LETTER)
         due = due.order_by(JobRow.priority.desc(), JobRow.id).limit(count).with_for_update(skip_locked=True)
         for row in connection.execute(due).all():
             if row.attempts > attempts:
@@ -198,11 +198,11 @@ def take(
                     attempts=row.attempts + 1,
                     worker=worker,
                     token=lease.token,
-                    due_at=moment + timedelta(seconds=lease_s),
+                    due_at=now + timedelta(seconds=lease_s),
                     **lost,
                 )
             )
-            waited_s = (moment - row.enqueued_at).total_seconds()
+            waited_s = (now - row.enqueued_at).total_seconds()
             details = (row.details, row.recorded_at)
             jobs.append(Job(lease, row.uri, row.attempts + 1, max(0.0, waited_s), *details, exclusive))
             if exclusive:
@@ -218,10 +218,10 @@ def extend(catalog: Catalog, leases: Sequence[Lease], lease_s: float, now: datet
     """
     tokens = [lease.token for lease in leases]
     with catalog.writing() as connection:
-        moment = now or database_time(connection)
-        ours = select(JobRow.id).where(JobRow.token.in_(tokens), JobRow.state == LEASED, JobRow.due_at > moment)
+        now = now or database_time(connection)
+        ours = select(JobRow.id).where(JobRow.token.in_(tokens), JobRow.state == LEASED, JobRow.due_at > now)
         numbers = connection.execute(ours.with_for_update(skip_locked=True)).scalars().all()
-        longer = update(JobRow).where(JobRow.id.in_(numbers)).values(due_at=moment + timedelta(seconds=lease_s))
+        longer = update(JobRow).where(JobRow.id.in_(numbers)).values(due_at=now + timedelta(seconds=lease_s))
         connection.execute(longer)
     return len(numbers)
 
@@ -240,9 +240,9 @@ def release(catalog: Catalog, leases: Sequence[Lease], now: datetime | None = No
     """Release leases, as if they had not been taken, and return how many were still valid."""
     tokens = [lease.token for lease in leases]
     with catalog.writing() as connection:
-        moment = now or database_time(connection)
+        now = now or database_time(connection)
         ours = update(JobRow).where(JobRow.token.in_(tokens), JobRow.state == LEASED)
-        released = ours.values(state=QUEUED, attempts=JobRow.attempts - 1, due_at=moment, worker=None, token=None)
+        released = ours.values(state=QUEUED, attempts=JobRow.attempts - 1, due_at=now, worker=None, token=None)
         return connection.execute(released).rowcount
 
 
@@ -283,18 +283,18 @@ def fail(
 def depth(catalog: CatalogReader, now: datetime | None = None) -> Depth:
     """Return how many jobs there are in each state."""
     with catalog.reading() as connection:
-        moment = now or database_time(connection)
+        now = now or database_time(connection)
         queued, leased, dead = (JobRow.state == each for each in (QUEUED, LEASED, DEAD_LETTER))
         query = select(
             func.count().filter(queued).label("queued"),
             func.count().filter(leased).label("leased"),
             func.count().filter(dead).label("dead_letters"),
-            func.count().filter(queued & (JobRow.due_at > moment)).label("delayed"),
-            func.count().filter(leased & (JobRow.due_at <= moment)).label("expired"),
+            func.count().filter(queued & (JobRow.due_at > now)).label("delayed"),
+            func.count().filter(leased & (JobRow.due_at <= now)).label("expired"),
             func.min(JobRow.enqueued_at).filter(~dead).label("oldest"),
         )
         found = connection.execute(query.select_from(JobRow)).one()
-    oldest_s = (moment - found.oldest).total_seconds() if found.oldest is not None else 0.0
+    oldest_s = (now - found.oldest).total_seconds() if found.oldest is not None else 0.0
     return Depth(found.queued, found.leased, found.dead_letters, found.delayed, found.expired, max(0.0, oldest_s))
 
 
@@ -318,8 +318,8 @@ def retry(catalog: Catalog, uris: Sequence[str] | None = None, now: datetime | N
         NotStored: one of `uris` is no dead letter.
     """
     with catalog.writing() as connection:
-        moment = now or database_time(connection)
-        again = {"state": QUEUED, "attempts": 0, "due_at": moment, "enqueued_at": moment}
+        now = now or database_time(connection)
+        again = {"state": QUEUED, "attempts": 0, "due_at": now, "enqueued_at": now}
         if uris is None:
             return connection.execute(update(JobRow).where(JobRow.state == DEAD_LETTER).values(**again)).rowcount
         for uri in uris:

@@ -148,8 +148,8 @@ def database_time(connection: Connection) -> datetime:
     waited for a lock since. SQLite is a library, so its time is that of the one machine whose processes use the file.
     """
     if connection.dialect.name == "postgresql":
-        moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-        return moment.astimezone(UTC)
+        now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return now.astimezone(UTC)
     return datetime.now(UTC)
 
 

@@ -68,7 +68,12 @@ class Catalog(CatalogReader):
         if file is not None and not create and not file.is_file():
             raise NoCollection(f"no collection in {name} - make one with: e2vsearch ingest FOLDER --index {name}")
         if file is not None and create and file.name:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise CatalogError(
+                    f"cannot make the folder of {name} ({error.strerror}) - name one that can be written"
+                ) from None
         engine = connect(url)
         try:
             reachable(engine)

@@ -21,7 +21,7 @@ from e2vsearch.cli.progress import ProgressBar
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
     from e2vsearch.ingest.queue import QueueReport
-    from e2vsearch.ingest.recording import Outcome
+    from e2vsearch.ingest.recording import RecordingReport
     from e2vsearch.ingest.runner import IngestReport
 
 INTERRUPTED = 130
@@ -125,8 +125,8 @@ def ingest(
         raise typer.Exit(SOME_FAILED)
 
 
-def _line(outcome: Outcome) -> None:
-    typer.echo(json.dumps(outcome.fields, ensure_ascii=False))
+def _line(report: RecordingReport) -> None:
+    typer.echo(json.dumps(report.fields, ensure_ascii=False))
     sys.stdout.flush()
 
 
@@ -168,7 +168,7 @@ def _report(report: IngestReport, place: str, results: Results, would: str) -> N
 def _report_queued(report: QueueReport, place: str, encoder: str | None, results: Results) -> None:
     parts = [f"{report.queued:,} queued"]
     parts += [f"{report.waiting:,} in the queue before"] if report.waiting else []
-    parts += [f"{report.parked:,} dead letters: e2vsearch queue retry"] if report.parked else []
+    parts += [f"{report.dead_letters:,} dead letters: e2vsearch queue retry"] if report.dead_letters else []
     parts += [f"{report.already:,} already there"] if report.already else []
     parts += [f"{len(report.failures):,} failed"] if report.failures else []
     results.write_report(asdict(report), f"{place}: {', '.join(parts)}")

@@ -124,7 +124,7 @@ def query(
         raise typer.BadParameter("--avoid-weight is the weight of --avoid, which is not given")
     if group_size and not group_by:
         raise typer.BadParameter("--group-size is the size of --group-by, which is not given")
-    asked = Query(
+    wanted = Query(
         references=_weighted(references or [], weight),
         k=k,
         by=by,
@@ -142,7 +142,7 @@ def query(
         include_self=include_self,
     )
     with options.open() as collection:
-        result = collection.query(asked)
+        result = collection.query(wanted)
         _write(result, results, explain=explain)
         among = f"{result.searched:,} of {result.total:,}" if where or text else f"{result.searched:,}"
         filtered = (f" where {where}" if where else "") + (f" with the text {text}" if text else "")

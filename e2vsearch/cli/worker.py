@@ -26,8 +26,8 @@ _OUTCOMES = {
     "replaced": "replaced",
     "already": "already there",
     "moved": "moved",
-    "again": "to be tried again",
-    "parked": "dead letters",
+    "retried": "to be tried again",
+    "dead_letters": "dead letters",
     "lost": "lost to other workers",
     "given_back": "given back",
 }
@@ -65,7 +65,7 @@ def worker(
 
     SIGTERM or Ctrl-C ends it: what it has not done goes back into the queue.
     """
-    from e2vsearch.ingest.queue import WorkerOptions
+    from e2vsearch.ingest.worker import WorkerOptions
 
     work = WorkerOptions(workers=workers or 0, lease_s=lease, attempts=attempts, drain=drain)
     log_to_stderr("e2vsearch", log, quiet=results.quiet)
@@ -87,7 +87,7 @@ def worker(
     results.write_report(counts, f"{place}: {', '.join(parts) or 'nothing was queued'}")
     if report.audio_s:
         results.note(speed(report.segments, report.audio_s, report.seconds))
-    if drain and report.parked:
+    if drain and report.dead_letters:
         results.note("what failed for good: e2vsearch queue")
         raise typer.Exit(SOME_FAILED)
 

@@ -1,4 +1,4 @@
-"""One file to one `NewRecording`: hash, decode, find speech, encode. Knows one file at a time, writes nothing."""
+"""One file becomes one `NewRecording`: decoded, segmented, encoded. Nothing is written."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ NO_SPEECH = "no speech found"
 def read_audio(
     path: Path, content_sha256: str, encoder: Encoder, speech: SpeechOptions, row: Row | None, stop: Callable[[], bool]
 ) -> NewRecording:
-    """Everything that is stored of one audio file.
+    """Return all that is stored of one audio file.
 
     Raises:
-        AudioError, EncoderError: it cannot be heard or encoded.
+        AudioError, EncoderError: it cannot be decoded or encoded.
         AudioTruncated: it changed while it was read.
-        e2vsearch.errors.Cancelled: `stop` said so.
+        e2vsearch.errors.Cancelled: `stop` returned True.
     """
     before = stat_of(path)
-    heard = embed_audio(path, encoder, speech, stop)
+    embedded = embed_audio(path, encoder, speech, stop)
     _unchanged(path, before)
     segments = tuple(
-        NewSegment(moment.channel, moment.start_s, moment.end_s, moment.vector, moment.scores, moment.level_db)
-        for moment in heard.segments
+        NewSegment(segment.channel, segment.start_s, segment.end_s, segment.vector, segment.scores, segment.level_db)
+        for segment in embedded.segments
     )
     return NewRecording(
         uri=uri_of(path),
@@ -53,10 +53,10 @@ def read_audio(
         size_bytes=before.st_size,
         mtime_ns=before.st_mtime_ns,
         recorded_at=_recorded_at(row, before),
-        duration_s=heard.duration_s,
-        channels=heard.channels,
-        sampling_rate_hz=heard.sampling_rate_hz,
-        format=heard.format[:64],
+        duration_s=embedded.duration_s,
+        channels=embedded.channels,
+        sampling_rate_hz=embedded.sampling_rate_hz,
+        format=embedded.format[:64],
         segments=segments,
         metadata=row.metadata if row else {},
         note="" if segments else NO_SPEECH,
@@ -72,7 +72,7 @@ def read_remote(
     row: Row | None,
     stop: Callable[[], bool],
 ) -> NewRecording:
-    """Everything that is stored of one recording behind a URL, from its fetched bytes.
+    """Return all that is stored of one recording behind a URL, from its fetched bytes.
 
     Raises:
         AudioError, EncoderError, e2vsearch.errors.Cancelled: as `read_audio`, by its URI.
@@ -92,7 +92,7 @@ def read_remote(
 
 
 def read_saved(path: Path, content_sha256: str, row: Row | None) -> tuple[NewRecording, Space]:
-    """Everything that is stored of one file or folder of saved embeddings, and the space of its vectors.
+    """Return all that is stored of one file or folder of saved embeddings, and the space of its vectors.
 
     Raises:
         VectorFileError: it is not a usable embedding.

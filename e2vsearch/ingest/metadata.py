@@ -1,8 +1,9 @@
-"""``--meta calls.csv``: columns about calls, joined by file name. Knows text and dates, nothing of audio."""
+"""``--meta calls.csv`` has columns about calls, which are joined by file name."""
 
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from pathlib import Path
 from e2vsearch.errors import SettingsError
 from e2vsearch.files import FILE_COLUMNS
 
+_log = logging.getLogger(__name__)
+
 DATE_COLUMNS = ("date", "recorded_at", "datetime", "start_time", "timestamp")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the table says of one file."""
+    """The metadata of one file."""
 
     metadata: Mapping[str, str]
     recorded_at: datetime | None
@@ -58,7 +61,7 @@ class MetadataTable:
         return len(self._rows)
 
     def find(self, path: Path, uri: str = "") -> Row | None:
-        """What the table says of a file: by its URI or path (also relative to the table), else its name or stem."""
+        """Return the row of a file: by its URI or path (also relative to the table), else by its name or stem."""
         for key in (uri, *self._keys(path)):
             if key in self._rows:
                 self._used.add(key)
@@ -66,7 +69,7 @@ class MetadataTable:
         return None
 
     def unused(self) -> int:
-        """Rows that no file was found for so far."""
+        """Return how many rows no file was found for so far."""
         return len(self._rows) - len(self._used)
 
     def _keys(self, path: Path) -> Iterator[str]:
@@ -102,3 +105,34 @@ class MetadataTable:
                 ) from error
             recorded_at = recorded_at if recorded_at.tzinfo else recorded_at.replace(tzinfo=UTC)
         self._rows[key.removeprefix("./")] = Row(metadata, recorded_at)
+
+
+class ReloadedMetadata:
+    """A metadata table that is read again when its file has changed.
+
+    Raises:
+        SettingsError: it cannot be read at first; later that is logged, and the former rows stay.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path).expanduser()
+        self._version = self._file_state()
+        self._table = MetadataTable(path)
+
+    def current(self) -> MetadataTable:
+        """Return the table, read again if its file has changed."""
+        version = self._file_state()
+        if version != self._version:
+            self._version = version
+            try:
+                self._table = MetadataTable(self._path)
+            except SettingsError as error:
+                _log.warning("%s - its former rows stay", error)
+        return self._table
+
+    def _file_state(self) -> tuple[int, int] | None:
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return None
+        return stat.st_size, stat.st_mtime_ns

@@ -1,6 +1,4 @@
-"""What a worker does, for Prometheus: counters of its own, and the queue that all share. Knows no audio and no HTTP
-but the port that `serving` opens on this machine alone.
-"""
+"""Prometheus metrics of a worker: its own counters, and the queue that all share."""
 
 from __future__ import annotations
 
@@ -18,15 +16,16 @@ from e2vsearch.errors import ServiceError, missing_extra
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-    from e2vsearch.ingest.queue import Done
+    from e2vsearch.ingest.worker import JobReport
 
 
-_FRESH_S = 5.0  # a scrape asks the database for the queue no more often than this
-_HOST = "127.0.0.1"  # the numbers name no recording, and are still nobody's business beyond this machine
+_FRESH_S = 5.0  # between two queries of the database, however often it is scraped
+
+_HOST = "127.0.0.1"  # the metrics name no recording, and still concern this machine alone
 
 
 class WorkerMetrics:
-    """Counts what a worker is `done` with; call it with each.
+    """Counts what became of a worker's jobs; it is called with each report.
 
     Raises:
         MissingExtra: prometheus-client is not installed.
@@ -39,13 +38,13 @@ class WorkerMetrics:
             raise missing_extra("--metrics-port", "serve") from error
         self._registry = registry = CollectorRegistry()
         self._recordings = Counter(
-            "e2vsearch_worker_recordings", "Recordings that were taken, by what became of them.", ["outcome"],
+            "e2vsearch_worker_recordings", "Jobs that were leased, by outcome.", ["outcome"],
             registry=registry,
         )  # fmt: skip
         self._failures = Counter(
             "e2vsearch_worker_failures", "Recordings that failed, by cause.", ["reason"], registry=registry
         )
-        self._audio = Counter("e2vsearch_worker_audio_seconds", "Audio that was listened to.", registry=registry)
+        self._audio = Counter("e2vsearch_worker_audio_seconds", "Audio that was decoded.", registry=registry)
         self._work = Counter(
             "e2vsearch_worker_work_seconds", "Time spent on it, summed over recordings side by side.", registry=registry
         )
@@ -55,27 +54,27 @@ class WorkerMetrics:
         self._audio_s = self._work_s = 0.0
         registry.register(_Queue(catalog))
 
-    def __call__(self, done: Done) -> None:
+    def __call__(self, report: JobReport) -> None:
         """Count one recording."""
-        self._recordings.labels(done.outcome).inc()
-        if done.reason is not None:
-            self._failures.labels(done.reason).inc()
-        if done.audio_s:
-            self._audio.inc(done.audio_s)
-            self._work.inc(done.seconds)
-            self._audio_s += done.audio_s
-            self._work_s += done.seconds
+        self._recordings.labels(report.outcome).inc()
+        if report.reason is not None:
+            self._failures.labels(report.reason).inc()
+        if report.audio_s:
+            self._audio.inc(report.audio_s)
+            self._work.inc(report.seconds)
+            self._audio_s += report.audio_s
+            self._work_s += report.seconds
             self._factor.set(self._work_s / self._audio_s)
 
     def text(self) -> str:
-        """All of it in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         from prometheus_client import generate_latest
 
         return generate_latest(self._registry).decode()
 
     @contextmanager
     def serving(self, port: int) -> Iterator[int]:
-        """Answer scrapes at ``http://127.0.0.1:port/metrics`` meanwhile; gives the port, which 0 leaves to the system.
+        """Serve ``http://127.0.0.1:port/metrics`` meanwhile, and yield the port, which 0 leaves to the system.
 
         Raises:
             ServiceError: the port is taken.
@@ -97,21 +96,21 @@ class WorkerMetrics:
 
 
 class _Queue:
-    """The queue at the moment of a scrape."""
+    """The state of the queue when it is scraped."""
 
     def __init__(self, catalog: CatalogReader) -> None:
         self._catalog = catalog
         self._found: list[Metric] = []
-        self._asked = -_FRESH_S
+        self._queried_s = -_FRESH_S
 
     def describe(self) -> list[Any]:
-        """Nothing: registering must not ask the database."""
+        """Return nothing: registering must not query the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Its depth as it was a moment ago; nothing while the database is away."""
-        if time.monotonic() - self._asked > _FRESH_S:
-            self._found, self._asked = list(self._now()), time.monotonic()
+        """Yield its depth, at most 5 s old; nothing while the database is unavailable."""
+        if time.monotonic() - self._queried_s > _FRESH_S:
+            self._found, self._queried_s = list(self._now()), time.monotonic()
         yield from self._found
 
     def _now(self) -> Iterator[Metric]:
@@ -125,6 +124,6 @@ class _Queue:
         for state, count in (("queued", depth.queued), ("leased", depth.leased), ("dead_letter", depth.dead_letters)):
             states.add_metric([state], count)
         yield states
-        age = "Age of the one that is queued or in work for longest."
+        age = "Age of the job that is queued or leased for longest."
         yield GaugeMetricFamily("e2vsearch_queue_oldest_seconds", age, value=depth.oldest_s)
-        yield GaugeMetricFamily("e2vsearch_queue_lost", "In work, but the lease has run out.", value=depth.expired)
+        yield GaugeMetricFamily("e2vsearch_queue_lost", "Leased, but the lease has run out.", value=depth.expired)

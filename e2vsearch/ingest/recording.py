@@ -1,7 +1,7 @@
-"""One recording, from where it is to where it is stored. Knows the two halves of that, and no order between recordings.
+"""One recording is ingested in two halves.
 
-`RecordingIngestor.read` does all that takes long, in any thread, and writes nothing; `settle` writes what was found, in
-the calling thread, one transaction a recording. A run, a folder that is watched and a queue of jobs are built of them.
+`RecordingIngestor.load` does all that takes long, in any thread, and writes nothing; `store` writes the result in the
+calling thread, one transaction a recording.
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ if TYPE_CHECKING:
     from e2vsearch.ingest.transcripts.alignment import Found, TranscriptFolder
 
 
-RECORDS = logging.getLogger("e2vsearch.ingest.runner.recordings")
-"""Says one line a recording at level INFO: ``uri=… outcome=… audio_s=…``, and the same by name in ``record.fields``."""
+RECORDS = logging.getLogger("e2vsearch.ingest.recordings")
+"""The record log, by a stable name: one line a recording at level INFO, ``uri=… outcome=… audio_s=…``, and the same by
+name in ``record.fields``."""
 
 _log = logging.getLogger(__name__)
-Kind = Literal["stored", "replaced", "already", "moved", "failed"]
+
+Outcome = Literal["stored", "replaced", "already", "moved", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,8 @@ class FileFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """What was found out about one recording, for `RecordingIngestor.settle`."""
+class LoadedRecording:
+    """What is to be stored of one recording."""
 
     source: Path | Remote
     uri: str
@@ -73,11 +75,11 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RecordingReport:
     """What became of one recording."""
 
     uri: str
-    outcome: Kind
+    outcome: Outcome
     recording: int | None = None  # its number in the catalog, None where it failed
     audio_s: float = 0.0  # listened to: 0 where it was known before
     seconds: float = 0.0  # from the first look to the commit, waits for other recordings left out
@@ -94,7 +96,7 @@ class Outcome:
 
     @property
     def fields(self) -> dict[str, str | float | int | None]:
-        """What is logged of it, by stable names: plain values, None where there is nothing to say."""
+        """Plain values by stable names, as they are logged; None where there is none."""
         factor = self.real_time_factor
         return {
             "uri": self.uri,
@@ -111,14 +113,14 @@ class Outcome:
 
 
 class RecordingIngestor:
-    """Reads recordings and stores them.
+    """The two halves of ingesting a recording.
 
     Args:
         context: what they are added to.
         encoder: of the collection's space; None where the sources are saved vectors.
         table: metadata, joined by file name.
         folder: transcripts, joined by file name.
-        stop: reading is given up between blocks of audio once it is set.
+        stop: loading ends between blocks of audio once it is set.
     """
 
     def __init__(
@@ -131,7 +133,7 @@ class RecordingIngestor:
     ) -> None:
         self._context = context
         self._catalog = context.catalog
-        # where as many read as there are cores, that is bound enough
+        # an encoder that is called by as many threads as there are cores needs no further bound
         self._stop = stop or threading.Event()
         self._encoder = (
             ThrottledEncoder(encoder, self._stop) if encoder is not None and encoder.calls_at_once else encoder
@@ -142,52 +144,52 @@ class RecordingIngestor:
         self._known: dict[str, StoredFile] | None = None
         self._failed_before: set[str] | None = None
 
-    def look_ahead(self) -> None:
-        """Fetch what is stored and what failed, once for many recordings, rather than ask for each."""
+    def prefetch(self) -> None:
+        """Fetch what is stored and what failed, once for many recordings, rather than query for each."""
         self._known = self._catalog.stored_files()
         self._failed_before = {failure.uri for failure in self._catalog.failures()}
 
-    def rehearse(self, source: Path | Remote) -> Outcome:
-        """What would become of a recording as far as its name, size and time tell; nothing is read or written.
+    def plan(self, source: Path | Remote) -> RecordingReport:
+        """Return what would become of a recording by its name, size and time; nothing is read or written.
 
         Raises:
             MissingExtra: a package for its kind of store is not installed.
         """
-        uri = named(source)
+        uri = source_uri(source)
         try:
             state = self._state(source)
         except AudioError as error:
-            return Outcome(uri, "failed", failure=FileFailure(uri, error.reason, str(error)))
+            return RecordingReport(uri, "failed", failure=FileFailure(uri, error.reason, str(error)))
         known = self._known_at(uri)
         same = known is not None and state.is_as(known.size_bytes, known.mtime_ns)
         self.row_of(source)
-        transcript = self._folder is not None and self._folder.has(path_of(source))
-        return Outcome(uri, "already" if same else "replaced" if known else "stored", transcript=transcript)
+        transcript = self._folder is not None and self._folder.has(source_path(source))
+        return RecordingReport(uri, "already" if same else "replaced" if known else "stored", transcript=transcript)
 
-    def read(self, source: Path | Remote, row: Row | None = None) -> Read:
-        """All that takes long, in any thread. An error of the file's own is in what it gives, and never raised.
+    def load(self, source: Path | Remote, row: Row | None = None) -> LoadedRecording:
+        """Decode, segment and encode one recording, in any thread; an error of the file's own is returned, not raised.
 
         Args:
             source: the recording.
-            row: what is said of it, in place of the table's.
+            row: its metadata, in place of the table's.
 
         Raises:
             e2vsearch.errors.Cancelled: `stop` was set.
-            sqlalchemy.exc.SQLAlchemyError: the catalog cannot be asked.
+            sqlalchemy.exc.SQLAlchemyError: the catalog cannot be read.
         """
         started = time.perf_counter()
-        read = self._read(source, row or self.row_of(source))
-        if self._folder is not None and read.error is None:
-            read = replace(read, transcript=self._folder.find(path_of(source)))
-        return replace(read, seconds=time.perf_counter() - started)
+        loaded = self._load(source, row or self.row_of(source))
+        if self._folder is not None and loaded.error is None:
+            loaded = replace(loaded, transcript=self._folder.find(source_path(source)))
+        return replace(loaded, seconds=time.perf_counter() - started)
 
-    def settle(self, read: Read, holding: Lease | None = None) -> Outcome:
-        """Write what was found, in the calling thread; a recording that failed is noted with its reason.
+    def store(self, loaded: LoadedRecording, lease: Lease | None = None) -> RecordingReport:
+        """Store a loaded recording, in the calling thread; the failure of one is stored with its reason.
 
         Args:
-            read: what was found.
-            holding: a worker's lease on it, which ends with what is written. The worker says what becomes of it in the
-                log, and in the queue where it failed.
+            loaded: what `load` returned.
+            lease: a worker's lease on it, which ends in the same transaction. The worker logs the result, and records
+                the failure in the queue.
 
         Raises:
             CatalogError: the database cannot be written.
@@ -196,19 +198,19 @@ class RecordingIngestor:
         """
         started = time.perf_counter()
         try:
-            outcome = self._settle(read, holding)
+            report = self._store(loaded, lease)
         except CatalogError:
             raise
         except E2vsearchError as error:
-            if holding is not None:
+            if lease is not None:
                 raise
-            outcome = self._failed(read, error)
-        outcome = replace(outcome, seconds=read.seconds + time.perf_counter() - started)
-        if holding is None:
-            log(outcome.fields)
-        return outcome
+            report = self._failed(loaded, error)
+        report = replace(report, seconds=loaded.seconds + time.perf_counter() - started)
+        if lease is None:
+            log(report.fields)
+        return report
 
-    # -- reading -----------------------------------------------------------------------------------------------
+    # -- loading -----------------------------------------------------------------------------------------------
 
     def _known_at(self, uri: str) -> StoredFile | None:
         return recording_at(self._catalog, uri) if self._known is None else self._known.get(uri)
@@ -220,37 +222,37 @@ class RecordingIngestor:
         return State(stat.st_size, stat.st_mtime_ns, None)
 
     def row_of(self, source: Path | Remote) -> Row | None:
-        """What the table says of a recording."""
-        return self._table.find(path_of(source), named(source)) if self._table is not None else None
+        """Return the metadata that the table has for a recording."""
+        return self._table.find(source_path(source), source_uri(source)) if self._table is not None else None
 
-    def _read(self, source: Path | Remote, row: Row | None) -> Read:
-        read = Read(source, named(source), row)
+    def _load(self, source: Path | Remote, row: Row | None) -> LoadedRecording:
+        loaded = LoadedRecording(source, source_uri(source), row)
         try:
-            return self._found(read)
+            return self._found(loaded)
         except E2vsearchError as error:
-            return replace(read, error=error)
+            return replace(loaded, error=error)
         except (Cancelled, SQLAlchemyError):
             raise
         except Exception as error:  # whatever a decoder or a network throws, one bad file never stops the rest
-            _log.debug("%s", read.uri, exc_info=True)
+            _log.debug("%s", loaded.uri, exc_info=True)
             what = f"unexpected {type(error).__name__}: {error} - please report it, with the file if you can"
-            return replace(read, error=E2vsearchError(" ".join(f"{read.uri}: {what}".split())))
+            return replace(loaded, error=E2vsearchError(" ".join(f"{loaded.uri}: {what}".split())))
 
-    def _found(self, read: Read) -> Read:
-        """Stored already, by name, size and time or else by content; or new."""
-        source, row, speech, stopped = read.source, read.row, self._context.speech, self._stop.is_set
+    def _found(self, loaded: LoadedRecording) -> LoadedRecording:
+        """Recognise what is stored already, by name, size and time or else by content; load what is new."""
+        source, row, speech, stopped = loaded.source, loaded.row, self._context.speech, self._stop.is_set
         state = self._state(source)
-        read = replace(read, mtime_ns=state.mtime_ns or 0)
-        known = self._known_at(read.uri)
+        loaded = replace(loaded, mtime_ns=state.mtime_ns or 0)
+        known = self._known_at(loaded.uri)
         if known is not None and state.is_as(known.size_bytes, known.mtime_ns):
-            return replace(read, known=known)
+            return replace(loaded, known=known)
         if isinstance(source, Remote):
             with self._stores.fetched(source) as fetched:
                 known = self._catalog.file_of_content(fetched.content_sha256)
                 if known is None:
                     encoder = self._encoder or self._context.encoder()
-                    heard = read_remote(source, state, fetched, encoder, speech, row, stopped)
-                    return replace(read, recording=heard)
+                    recording = read_remote(source, state, fetched, encoder, speech, row, stopped)
+                    return replace(loaded, recording=recording)
         else:
             content = content_of(source)
             with readable(content):
@@ -258,97 +260,99 @@ class RecordingIngestor:
             known = self._catalog.file_of_content(digest)
             if known is None and self._encoder is None:
                 recording, space = read_saved(source, digest, row)
-                return replace(read, recording=recording, space=space)
+                return replace(loaded, recording=recording, space=space)
             if known is None and self._encoder is not None:
-                return replace(read, recording=read_audio(source, digest, self._encoder, speech, row, stopped))
-        moved = known is not None and known.uri != read.uri and self._gone(known.uri)
-        return replace(read, known=known, moved=moved)
+                return replace(loaded, recording=read_audio(source, digest, self._encoder, speech, row, stopped))
+        moved = known is not None and known.uri != loaded.uri and self._gone(known.uri)
+        return replace(loaded, known=known, moved=moved)
 
     def _gone(self, uri: str) -> bool:
         return not Path(uri).exists() if uri_scheme(uri) is None else self._stores.gone(uri)
 
-    # -- writing -----------------------------------------------------------------------------------------------
+    # -- storing -----------------------------------------------------------------------------------------------
 
-    def _settle(self, read: Read, holding: Lease | None) -> Outcome:
-        if read.recording is not None:
-            return self._store(read, read.recording, holding)
-        if read.known is not None:
-            return self._recognise(read, read.known, holding)
-        raise read.error or E2vsearchError(f"{read.uri}: nothing was read of it")
+    def _store(self, loaded: LoadedRecording, lease: Lease | None) -> RecordingReport:
+        if loaded.recording is not None:
+            return self._insert(loaded, loaded.recording, lease)
+        if loaded.known is not None:
+            return self._update_known(loaded, loaded.known, lease)
+        raise loaded.error or E2vsearchError(f"{loaded.uri}: nothing was loaded of it")
 
-    def _store(self, read: Read, recording: NewRecording, holding: Lease | None) -> Outcome:
-        if read.space is not None:
-            self._catalog.pin(read.space, SAVED)
-        stored = self._catalog.store(recording, holding)
+    def _insert(self, loaded: LoadedRecording, recording: NewRecording, lease: Lease | None) -> RecordingReport:
+        if loaded.space is not None:
+            self._catalog.pin(loaded.space, SAVED)
+        stored = self._catalog.store(recording, lease)
         segments = len(recording.segments) if stored.outcome != "already" else 0
-        outcome = Outcome(read.uri, stored.outcome, stored.id, recording.duration_s, segments=segments)
-        return self._say(read, stored.id, outcome)
+        report = RecordingReport(loaded.uri, stored.outcome, stored.id, recording.duration_s, segments=segments)
+        return self._attach_transcript(loaded, stored.id, report)
 
-    def _recognise(self, read: Read, known: StoredFile, holding: Lease | None) -> Outcome:
-        if read.moved or (known.uri == read.uri and read.mtime_ns != known.mtime_ns):
-            self._catalog.relocate(known.id, read.uri, path_of(read.source).stem, read.mtime_ns)
-        if self._may_have_failed(read.uri):  # it could not be read once; now it is a copy of what is stored
-            self._catalog.clear_failures([read.uri])
-        if read.row is not None:
-            self._catalog.annotate(known.id, read.row.metadata, read.row.recorded_at)
-        if holding is not None:
-            finish(self._catalog, holding)
-        return self._say(read, known.id, Outcome(read.uri, "moved" if read.moved else "already", known.id))
+    def _update_known(self, loaded: LoadedRecording, known: StoredFile, lease: Lease | None) -> RecordingReport:
+        if loaded.moved or (known.uri == loaded.uri and loaded.mtime_ns != known.mtime_ns):
+            self._catalog.relocate(known.id, loaded.uri, source_path(loaded.source).stem, loaded.mtime_ns)
+        if self._may_have_failed(loaded.uri):  # it could not be read once; now it is a copy of what is stored
+            self._catalog.clear_failures([loaded.uri])
+        if loaded.row is not None:
+            self._catalog.annotate(known.id, loaded.row.metadata, loaded.row.recorded_at)
+        if lease is not None:
+            finish(self._catalog, lease)
+        return self._attach_transcript(
+            loaded, known.id, RecordingReport(loaded.uri, "moved" if loaded.moved else "already", known.id)
+        )
 
-    def _say(self, read: Read, number: int, outcome: Outcome) -> Outcome:
+    def _attach_transcript(self, loaded: LoadedRecording, number: int, report: RecordingReport) -> RecordingReport:
         """Join the transcript; one that is broken fails by its own name, and its recording is stored all the same."""
-        if read.transcript is None:
-            return outcome
+        if loaded.transcript is None:
+            return report
         from e2vsearch.ingest.transcripts.alignment import store
 
-        uri, error, left_out = str(read.transcript.path), read.transcript.error, 0
-        if read.transcript.transcript is not None:
+        uri, error, left_out = str(loaded.transcript.path), loaded.transcript.error, 0
+        if loaded.transcript.transcript is not None:
             try:
-                left_out = store(self._catalog, number, read.transcript.transcript).left_out
+                left_out = store(self._catalog, number, loaded.transcript.transcript).left_out
             except TranscriptError as wrong:
                 error = wrong
         if error is not None:
             self._catalog.fail(uri, error.reason, str(error))
-            return replace(outcome, transcript_failure=FileFailure(uri, error.reason, str(error)))
+            return replace(report, transcript_failure=FileFailure(uri, error.reason, str(error)))
         if self._may_have_failed(uri):
             self._catalog.clear_failures([uri])
-        return replace(outcome, transcript=True, left_out_words=left_out)
+        return replace(report, transcript=True, left_out_words=left_out)
 
     def _may_have_failed(self, uri: str) -> bool:
         return self._failed_before is None or uri in self._failed_before
 
-    def _failed(self, read: Read, error: E2vsearchError) -> Outcome:
-        self._catalog.fail(read.uri, error.reason, str(error))
-        return Outcome(read.uri, "failed", failure=FileFailure(read.uri, error.reason, str(error)))
+    def _failed(self, loaded: LoadedRecording, error: E2vsearchError) -> RecordingReport:
+        self._catalog.fail(loaded.uri, error.reason, str(error))
+        return RecordingReport(loaded.uri, "failed", failure=FileFailure(loaded.uri, error.reason, str(error)))
 
 
-def workers_of(context: IngestContext, encoder: Encoder | None, asked: int | None = None) -> int:
-    """How many recordings are in work at a time: as asked for or set, else as many as keep the encoder busy.
+def worker_count(context: IngestContext, encoder: Encoder | None, requested: int | None = None) -> int:
+    """Return how many recordings are loaded at a time: as requested or set, else as many as keep the encoder busy.
 
     Raises:
         SettingsError: less than one.
     """
-    count = asked or context.settings.workers or (encoder.calls_at_once if encoder else 0) or cores()
+    count = requested or context.settings.workers or (encoder.calls_at_once if encoder else 0) or cores()
     if count < 1:
         raise SettingsError(f"--workers must be 1 or more, not {count}")
     return count
 
 
-def named(source: Path | Remote) -> str:
-    """A recording's URI, as it is stored."""
+def source_uri(source: Path | Remote) -> str:
+    """Return the URI of a recording, as it is stored."""
     return source.uri if isinstance(source, Remote) else uri_of(source)
 
 
-def path_of(source: Path | Remote) -> Path:
-    """What it is matched by to metadata and transcripts: its path, or what stands for one."""
+def source_path(source: Path | Remote) -> Path:
+    """Return the path by which a recording is matched to metadata and transcripts; of a URL, its path part."""
     return source.path if isinstance(source, Remote) else source
 
 
 def log(fields: Mapping[str, str | float | None], level: int = logging.INFO) -> None:
-    """Say what became of a recording: ``name=value`` of all there is to say, in one line."""
+    """Write one line of the record log: ``name=value`` of all that is not None."""
     if RECORDS.isEnabledFor(level):
-        said = (f"{key}={_worded(value)}" for key, value in fields.items() if value is not None)
-        RECORDS.log(level, "%s", " ".join(said), extra={"fields": fields})
+        parts = (f"{key}={_worded(value)}" for key, value in fields.items() if value is not None)
+        RECORDS.log(level, "%s", " ".join(parts), extra={"fields": fields})
 
 
 def _worded(value: str | float) -> str:

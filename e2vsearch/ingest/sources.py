@@ -1,4 +1,4 @@
-"""PATHs to recordings: files, folders, globs, lists and URLs. Knows names and suffixes, opens nothing."""
+"""Recordings are named by files, folders, globs, lists and URLs; none is opened here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from e2vsearch.ingest.remote.uris import Remote, remote
 def sources(
     paths: Iterable[str | os.PathLike[str]], stores: Stores, *, of_vectors: bool = False
 ) -> Iterator[Path | Remote]:
-    """Every recording that paths and URLs name, each once: of a path as `expand` says, of a URL as `Stores.expand`.
+    """Yield every recording that paths and URLs name, each once, see `expand` and `Stores.expand`.
 
     Raises:
         SettingsError: a URL of another scheme, with a secret in it, or of saved vectors.
@@ -42,7 +42,7 @@ def sources(
 
 
 def source_of(uri: str) -> Path | Remote:
-    """One recording by its URI, as the catalog has it; nothing is looked at.
+    """Return a recording by its URI, as the catalog has it; nothing is opened.
 
     Raises:
         SettingsError: a URL of another scheme, or with a secret in it.

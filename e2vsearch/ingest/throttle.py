@@ -1,8 +1,7 @@
-"""How much speech is with an encoder at a time. Knows seconds and turns, nothing of files or networks.
+"""An encoder behind a limit on the seconds of speech that it is given at a time.
 
-An encoder that joins the clips of several calls wants more recordings in work than there are cores. Of short ones that
-is next to nothing; but long ones bring a minute of speech each, and eight of them would hold up Ctrl-C for as long as
-it takes to encode eight.
+An encoder that batches the segments of several recordings needs more of them in work than there are cores. Eight long
+ones would bring a minute of speech each, and Ctrl-C would wait until all of it is encoded.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ _LOOK_S = 0.5  # how soon it is seen that `stop` was set
 
 
 class ThrottledEncoder(Encoder):
-    """An encoder that many threads call, and that is given a bounded length of speech at a time; the others wait.
+    """An encoder that many threads call; those beyond its limit wait.
 
     Args:
         encoder: what encodes, with `calls_at_once` set.
-        stop: once it is set, who waits gives up.
+        stop: once it is set, waiting calls raise `Cancelled`.
     """
 
     def __init__(self, encoder: Encoder, stop: threading.Event) -> None:
@@ -42,7 +41,7 @@ class ThrottledEncoder(Encoder):
         self._changed = threading.Condition()
 
     def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
-        """The encoder's own.
+        """Encode with the wrapped encoder, when it is this call's turn.
 
         Raises:
             e2vsearch.errors.Cancelled: `stop` was set before it was this call's turn.

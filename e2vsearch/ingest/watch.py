@@ -1,9 +1,11 @@
-"""A folder that is watched: which recordings in it are whole and not read yet. Knows names, sizes and times, no audio.
+"""Watched folders: recordings are ingested once they are complete.
 
-Folders are listed again and again, since a network share tells nobody that something changed, and a listing misses
-nothing. A file is taken once its size and time have stayed as they are for a while, as a clock of this machine counts:
-the share's own clock may be wrong. Where the system tells, a file that somebody still has open to write is left alone
-however quiet it is: a recorder may wait for the next word.
+Folders are listed again and again, since a network share reports no changes, and a listing misses none. A file is
+taken once its size and time have stayed the same for a while by a clock of this machine: the share's own clock may be
+wrong. Where the system reports it, a file that is still open to write is left alone, since a recorder may pause.
+
+watchfiles does not replace this: its polling reports neither what is there at the start nor a share that is away, waits
+by a clock that no test can turn, and the settling time needs size and time of each file all the same.
 """
 
 from __future__ import annotations
@@ -11,18 +13,30 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from e2vsearch.audio import AUDIO_SUFFIXES
 from e2vsearch.errors import SettingsError
-from e2vsearch.ingest.metadata import MetadataTable
+from e2vsearch.ingest.context import IngestContext
+from e2vsearch.ingest.metadata import ReloadedMetadata
+from e2vsearch.ingest.recording import LoadedRecording, RecordingIngestor, RecordingReport, worker_count
+from e2vsearch.ingest.remote.uris import Remote
+from e2vsearch.ingest.runner import MANY, FileList, IngestCounts, IngestReport, IngestRunner, transcript_folder
+from e2vsearch.vectors.background import BackgroundBuilder
 
 STABLE_S = 10.0
-_MOST_OF_TIME = 0.1  # listing takes no more of it: a large share is listed less often
-_LONGEST_PAUSE_S = 5.0
+
+_BUILD_EVERY_S = 60.0  # between two looks at whether the index of a watched collection is due
+
+_MAX_LISTING_SHARE = 0.1  # of the time: a large share is listed less often
+
+_MAX_PAUSE_S = 5.0
 
 # what copying and downloading programs call a file that is not whole yet: a.wav.part, but also a.part.wav
 _UNFINISHED = frozenset((".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".swp"))
@@ -33,49 +47,18 @@ _log = logging.getLogger(__name__)
 class _Seen:
     size: int
     mtime_ns: int
-    since_s: float  # the watch's clock, when it was first seen so
-    given: bool = False
-
-
-class ReloadedMetadata:
-    """A metadata table that is read again when its file has changed.
-
-    Raises:
-        SettingsError: it cannot be read now; later that is logged, and what it said before holds.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path).expanduser()
-        self._version = self._look()
-        self._table = MetadataTable(path)
-
-    def now(self) -> MetadataTable:
-        """The table as it is now."""
-        version = self._look()
-        if version != self._version:
-            self._version = version
-            try:
-                self._table = MetadataTable(self._path)
-            except SettingsError as error:
-                _log.warning("%s - what it said before holds", error)
-        return self._table
-
-    def _look(self) -> tuple[int, int] | None:
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return None
-        return stat.st_size, stat.st_mtime_ns
+    since_s: float  # by the watch's clock
+    returned: bool = False
 
 
 class FolderWatch:
-    """The recordings of some folders, each given once whenever it is new or changed, and whole.
+    """The recordings of some folders, each returned once whenever it is new or changed, and complete.
 
     Args:
-        folders: what is watched, and all below.
+        folders: watched with all below them.
         stable_s: how long a file must have stayed as it is.
-        parked: when a file failed, by its path: it is not given before it changes.
-        writing: whether somebody has a file open to write, where that can be told.
+        failed: when a file failed, by its path: it is not returned before it changes.
+        writing: whether a process has a file open to write.
 
     Raises:
         SettingsError: one of them is no folder.
@@ -86,7 +69,7 @@ class FolderWatch:
         folders: Iterable[str | os.PathLike[str]],
         *,
         stable_s: float = STABLE_S,
-        parked: Mapping[str, datetime] | None = None,
+        failed: Mapping[str, datetime] | None = None,
         writing: Callable[[str], bool] | None = None,
     ) -> None:
         self._folders = [os.path.abspath(Path(folder).expanduser()) for folder in folders]  # noqa: PTH100 - as expand
@@ -96,22 +79,22 @@ class FolderWatch:
         if stable_s < 0:
             raise SettingsError(f"--stable-s must be 0 or more, not {stable_s:g}")
         self._stable_s = stable_s
-        self._parked = dict(parked or {})
+        self._failed = dict(failed or {})
         self._writing = writing or being_written
         self._seen: dict[str, _Seen] = {}
         self._unreadable: set[str] = set()
 
     @property
     def files(self) -> list[Path]:
-        """Every recording seen at the last look."""
+        """Every recording of the last listing."""
         return [Path(path) for path in self._seen]
 
-    def pause_s(self, looked_s: float) -> float:
-        """How long to wait after a look that took so long."""
-        return max(min(self._stable_s / 2, _LONGEST_PAUSE_S), 0.1, looked_s / _MOST_OF_TIME)
+    def pause_s(self, listing_s: float) -> float:
+        """Return how long to wait after a listing that took `listing_s`."""
+        return max(min(self._stable_s / 2, _MAX_PAUSE_S), 0.1, listing_s / _MAX_LISTING_SHARE)
 
     def look(self, now_s: float) -> list[Path]:
-        """Recordings that are ready now, the oldest first.
+        """List the folders, and return the recordings that are ready, the oldest first.
 
         Args:
             now_s: the time, of any clock that never goes back.
@@ -127,15 +110,15 @@ class FolderWatch:
         for path, stat in found.items():
             seen = self._seen.get(path)
             if seen is None or (seen.size, seen.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
-                self._seen[path] = seen = _Seen(stat.st_size, stat.st_mtime_ns, now_s, self._is_parked(path, stat))
-            if not seen.given and now_s - seen.since_s >= self._stable_s and not self._writing(path):
-                seen.given = True
+                self._seen[path] = seen = _Seen(stat.st_size, stat.st_mtime_ns, now_s, self._failed_since(path, stat))
+            if not seen.returned and now_s - seen.since_s >= self._stable_s and not self._writing(path):
+                seen.returned = True
                 ready.append(path)
         return [Path(path) for path in sorted(ready, key=lambda path: (self._seen[path].mtime_ns, path))]
 
-    def _is_parked(self, path: str, stat: os.stat_result) -> bool:
-        failed_at = self._parked.pop(path, None)
-        # st_ctime as well: a file moved here, or whose permissions were mended, keeps its old time of writing
+    def _failed_since(self, path: str, stat: os.stat_result) -> bool:
+        failed_at = self._failed.pop(path, None)
+        # st_ctime as well: a file moved here, or whose permissions were changed, keeps its old time of writing
         return failed_at is not None and max(stat.st_mtime, stat.st_ctime) < failed_at.timestamp()
 
     def _list(self, folder: str, found: dict[str, os.stat_result], lost: list[str]) -> None:
@@ -169,28 +152,136 @@ class FolderWatch:
             _log.warning("%s cannot be listed: %s - what comes there is taken once it can be", folder, why)
 
 
-def rounds(
-    watch: FolderWatch, stopped: Callable[[], bool], clock: Callable[[], float], wait: Callable[[float], object]
-) -> Iterator[list[Path]]:
-    """What is ready, look by look, often nothing, until told to stop.
+def watch(
+    context: IngestContext,
+    *folders: str | os.PathLike[str],
+    workers: int | None = None,
+    meta: str | os.PathLike[str] | None = None,
+    transcripts: str | os.PathLike[str] | None = None,
+    stable_s: float = STABLE_S,
+    each: Callable[[RecordingReport], None] = lambda _: None,
+    stop: threading.Event | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    wait: Callable[[float], object] | None = None,
+) -> IngestReport:
+    """Add the recordings of some folders, and those that come or change, until told to stop.
+
+    A file is taken once it has stayed as it is for a while and no process has it open to write. One that fails is
+    recorded, and tried again when it changes, after a restart too. One that is deleted stays in the collection.
 
     Args:
-        watch: what is looked at.
-        stopped: whether to stop.
+        context: of the collection.
+        folders: watched with all below them.
+        workers: as for `ingest`.
+        meta: as for `ingest`; the table is read again when it has changed.
+        transcripts: as for `ingest`; one is joined if it is there when its recording is taken.
+        stable_s: how long a file must have stayed as it is.
+        each: called after each recording.
+        stop: set it from another thread to end it, as Ctrl-C does.
+        clock: seconds, never going back.
+        wait: waits so many seconds between two listings, by default until `stop` is set, at most.
+
+    Returns:
+        The counts, once it has been stopped.
+
+    Raises:
+        EncoderError, MissingExtra, SpaceMismatch, SettingsError, CatalogError: as `ingest`.
+    """
+    if context.of_vectors:
+        raise SettingsError("saved vectors cannot be watched - run e2vsearch ingest when there are new ones")
+    stop = stop or threading.Event()
+    failed = {failure.uri: failure.failed_at for failure in context.catalog.failures()}
+    folder = FolderWatch(folders, stable_s=stable_s, failed=failed)
+    table = ReloadedMetadata(meta) if meta is not None else None
+    transcript_folder(transcripts, ())  # what is no folder is an error now, and not at the first recording
+    encoder = context.pinned_encoder()
+    workers = worker_count(context, encoder, workers)
+    counts = IngestCounts(each=each)
+
+    def batch(files: list[Path]) -> FileList:
+        found = transcript_folder(transcripts, folder.files)
+        ingestor = RecordingIngestor(context, encoder, table.current() if table else None, found, stop)
+        if len(files) >= MANY:
+            ingestor.prefetch()
+        return FileList(ingestor, files, workers, counts)
+
+    source = WatchedFolder(context, folder, batch, counts, clock=clock, wait=wait or stop.wait)
+    IngestRunner(source, workers, stop).run()
+    source.builder.join()
+    return counts.report(interrupted=True)
+
+
+class WatchedFolder:
+    """A watched folder as a source of work: one listing's recordings after the other's.
+
+    Args:
+        context: of the collection, whose index is built as it grows.
+        folder: what is watched.
+        batch: makes a source of the recordings of one listing.
+        counts: of the run.
         clock: seconds, never going back.
         wait: waits so many seconds, or less.
     """
-    while not stopped():
-        began = clock()
-        ready = watch.look(began)
-        looked_s = clock() - began
-        yield ready
-        if not ready and not stopped():
-            wait(watch.pause_s(looked_s))
+
+    poll_s = FileList.poll_s
+
+    def __init__(
+        self,
+        context: IngestContext,
+        folder: FolderWatch,
+        batch: Callable[[list[Path]], FileList],
+        counts: IngestCounts,
+        *,
+        clock: Callable[[], float],
+        wait: Callable[[float], object],
+    ) -> None:
+        self.builder = BackgroundBuilder(context.maintain)
+        self._context = context
+        self._folder = folder
+        self._batch = batch
+        self._files = batch([])
+        self.limit = self._files.limit
+        self._counts = counts
+        self._clock = clock
+        self._wait = wait
+        self._built_s = clock() - _BUILD_EVERY_S
+        self._pause_s = 0.0
+
+    def take(self, count: int, in_work: int) -> Sequence[Path | Remote]:
+        """Return recordings of the last listing, or of a new one once those are stored; never None."""
+        files = self._files.take(count, in_work)
+        if files is None and not in_work:
+            self._build_index()
+            began_s = self._clock()
+            ready = self._folder.look(began_s)
+            self._pause_s = self._folder.pause_s(self._clock() - began_s)
+            if ready:
+                self._counts.total += len(ready)
+                self._files = self._batch(ready)
+                files = self._files.take(count, in_work)
+        return files or ()
+
+    def load(self, item: Path | Remote) -> LoadedRecording:
+        """Load one recording."""
+        return self._files.load(item)
+
+    def store(self, item: Path | Remote, loaded: Future[LoadedRecording]) -> bool:
+        """Store one recording, or its failure."""
+        return self._files.store(item, loaded)
+
+    def idle(self) -> None:
+        """Wait before the next listing."""
+        self._wait(self._pause_s)
+
+    def _build_index(self) -> None:
+        """Build the index in the background, if segments came or went and the last look is a minute ago."""
+        if self._counts.changed and self._clock() - self._built_s >= _BUILD_EVERY_S:
+            self.builder.start(self._context.due)
+            self._counts.changed, self._built_s = False, self._clock()
 
 
 def being_written(path: str) -> bool:
-    """Whether some process has a file open to write; False where the system does not tell.
+    """Return whether a process has a file open to write; False where the system does not report it.
 
     Linux grants a read lease on a file of one's own only while nobody has it open to write (fcntl(2), F_SETLEASE): one
     call, no listing of all processes. It is given back at once. Network shares and other systems have no leases.

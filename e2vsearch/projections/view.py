@@ -117,7 +117,7 @@ class Views:
             self._local.pinned = before
 
     def _in_use(self) -> tuple[str, str] | None:
-        """Return name and revision of the projection in use; every query calls it, so it is read after commits alone."""
+        """Return name and revision of the projection in use, read again after commits alone: every query calls it."""
         read = partial(projections.used, self._catalog)
         self._used = used = self._catalog.detector.cached(self._used, read)
         return used[1]

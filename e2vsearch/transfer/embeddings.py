@@ -115,11 +115,11 @@ def _embedded(
     similarity: _Similarity | None,
     stop: Callable[[], bool],
 ) -> Iterator[tuple[Embedded, NDArray[np.float32]]]:
-    heard = embed_audio(path, encoder, None, stop)
-    for channel in range(heard.channels):
-        segments = [segment for segment in heard.segments if segment.channel == channel]
+    embedded = embed_audio(path, encoder, None, stop)
+    for channel in range(embedded.channels):
+        segments = [segment for segment in embedded.segments if segment.channel == channel]
         blank = Embedded(str(path), "success", None, channel, encoder=encoder.space.encoder, dim=encoder.space.dim)
-        if not segments and heard.segments:
+        if not segments and embedded.segments:
             continue  # the other channel speaks
         if not segments:
             raise E2vsearchError(f"{path}: no speech found - there is nothing to embed")
@@ -170,10 +170,10 @@ def _sample(path: Path, encoder: Encoder) -> NDArray[np.float32]:
         vectors = embedding_files.read_vectors(path, encoder.space.dim)
         mean: NDArray[np.float32] = vectors.mean(axis=0)
         return mean
-    heard: EmbeddedAudio = embed_audio(path, encoder)
-    if not heard.segments:
+    embedded: EmbeddedAudio = embed_audio(path, encoder)
+    if not embedded.segments:
         raise E2vsearchError(f"no speech found in the sample {path}")
-    return _mean([moment.vector for moment in heard.segments], heard.segments)
+    return _mean([segment.vector for segment in embedded.segments], embedded.segments)
 
 
 def _mean(rows: list[NDArray[np.float32]], segments: Iterable[EmbeddedSegment]) -> NDArray[np.float32]:

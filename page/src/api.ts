@@ -1,4 +1,4 @@
-// The HTTP API of the service that this page came from. Knows requests and errors, nothing of what is shown.
+// The HTTP API of the service that this page came from.
 
 const KEPT = "e2vsearch.key";
 

@@ -1,4 +1,4 @@
-// The reader's own clip: dropped, picked or recorded, drawn and played. Knows files, nothing of searching.
+// The reader's own clip: dropped, picked or recorded, drawn and played.
 import WaveSurfer from "wavesurfer.js";
 import RecordPlugin from "wavesurfer.js/plugins/record";
 

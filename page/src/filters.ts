@@ -1,10 +1,10 @@
-// The search form's fields, to and from a query. Knows the form, sends nothing.
+// The search form's fields, to and from a query.
 import { byId, h } from "./html";
 import { emotionName, t } from "./language";
 import { filtersOn, type Query } from "./query";
 import type { By, Filters } from "./types";
 
-const NAMELESS = ["unsure", "too short"]; // what moments are named of which no emotion is clear
+const NAMELESS = ["unsure", "too short"]; // what segments are named of which no emotion is clear
 const METADATA_SHOWN = 4; // more keys stay under "Advanced"
 
 const form = byId<HTMLFormElement>("search");
@@ -67,7 +67,7 @@ export function read(query: Query): Query {
 }
 
 function by(): By {
-  return (form.elements.namedItem("by") as RadioNodeList).value === "segment" ? "segment" : "call";
+  return (form.elements.namedItem("by") as RadioNodeList).value === "segment" ? "segment" : "recording";
 }
 
 /** Puts a query into the form: after Back, or a link that was sent. */

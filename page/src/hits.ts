@@ -1,4 +1,4 @@
-// The ranked list: one row a hit, with its waveform, its sound and its label. Knows hits, nothing of how they were found.
+// The ranked list: one row a hit, with its waveform, its sound and its label.
 import { getJson, sendJson } from "./api";
 import { byId, h, icon, span } from "./html";
 import { emotionName, t } from "./language";
@@ -161,7 +161,7 @@ class Row {
     }
   }
 
-  /** Draws the moment from the service's peaks, or, with context, from the sound itself. */
+  /** Draws the segment from the service's peaks, or, with context, from the sound itself. */
   async draw(): Promise<void> {
     const { segment, start_s, end_s } = this.hit;
     const context = this.context;
@@ -307,11 +307,11 @@ function percent(share: number | null): string {
 function score(hit: Hit, by: By): HTMLElement {
   const fill = h("span", { class: "fill" });
   fill.style.width = `${Math.max(0, hit.score) * 100}%`;
-  const apart = by === "call" && Math.abs(hit.score - hit.moment_score) >= 0.0005;
+  const apart = by === "recording" && Math.abs(hit.score - hit.segment_score) >= 0.0005;
   return h(
     "span",
     { class: "score", title: t("hit.score", { score: hit.score.toFixed(4) }) },
-    apart ? h("span", { class: "quiet" }, t("hit.moment", { score: hit.moment_score.toFixed(3) })) : null,
+    apart ? h("span", { class: "quiet" }, t("hit.segment", { score: hit.segment_score.toFixed(3) })) : null,
     h("span", { class: "bar", "aria-hidden": "true" }, fill),
     h("strong", {}, hit.score.toFixed(3)),
   );

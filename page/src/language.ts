@@ -1,4 +1,4 @@
-// Which language the page speaks. Knows where words stand in the HTML, not what they are about.
+// Which language the page speaks.
 import { WORDS, type Word } from "./words";
 
 export type Language = keyof typeof WORDS;

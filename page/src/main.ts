@@ -93,8 +93,8 @@ function tell(answer: QueryResult): void {
   results.removeAttribute("aria-busy");
   showHits(answer.hits, query.by);
   const n = answer.hits.length;
-  const one = query.by === "call" ? ("results.call" as const) : ("results.segment" as const);
-  const many = query.by === "call" ? ("results.calls" as const) : ("results.segments" as const);
+  const one = query.by === "recording" ? ("results.call" as const) : ("results.segment" as const);
+  const many = query.by === "recording" ? ("results.calls" as const) : ("results.segments" as const);
   const ms = answer.seconds * 1000;
   const marks = { where: "\u0001", text: "\u0002" }; // where the filter and the words said stand in this language
   const line = t("results.line", {

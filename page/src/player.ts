@@ -1,6 +1,6 @@
-// One audio element for the whole page. Knows addresses of sounds and which one plays, nothing of hits.
+// One audio element for the whole page.
 //
-// Sounds are fetched, not streamed: an <audio> element cannot send the API key. A moment is a few hundred kilobytes.
+// Sounds are fetched, not streamed: an <audio> element cannot send the API key. A segment is a few hundred kilobytes.
 import { request } from "./api";
 import { byId } from "./html";
 

@@ -1,4 +1,4 @@
-// What is searched for, among what: as a request, as a filter's text, and as the page's address. Knows no HTML.
+// What is searched for, among what: as a request, as a filter's text, and as the page's address.
 import { request, sendJson } from "./api";
 import type { By, Filters, QueryResult } from "./types";
 
@@ -22,7 +22,7 @@ export interface Query {
 export const NOTHING: Query = {
   references: [],
   clip: null,
-  by: "call",
+  by: "recording",
   k: 20,
   explain: false,
   emotion: "",

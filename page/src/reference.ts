@@ -1,4 +1,4 @@
-// What is searched for where it is not a clip: a stored moment or call, an emotion, a label. Knows its card, no search.
+// What is searched for where it is not a clip: a stored segment or call, an emotion, a label.
 import { getJson } from "./api";
 import { emotionTag, swatch } from "./hits";
 import { byId, clock, h, icon, span } from "./html";
@@ -36,7 +36,7 @@ export async function showReferences(references: readonly string[]): Promise<voi
   const [reference] = references;
   if (references.length !== 1 || !/^(seg|call):\d+$/.test(reference ?? "")) return;
   try {
-    const card = reference!.startsWith("seg:") ? await moment(reference!) : await call(reference!);
+    const card = reference!.startsWith("seg:") ? await segmentCard(reference!) : await callCard(reference!);
     if (shown !== reference) return;
     place.replaceChildren(...card.elements);
     follow = card.follow;
@@ -62,7 +62,7 @@ interface Card {
   follow: typeof follow;
 }
 
-async function moment(id: string): Promise<Card> {
+async function segmentCard(id: string): Promise<Card> {
   const { segment, recording } = await getJson<{ segment: Segment; recording: Recording }>(`segments/${id}`);
   const about = [
     h("span", {}, span(segment.start_s, segment.end_s)),
@@ -72,7 +72,7 @@ async function moment(id: string): Promise<Card> {
   return playable(id, recording.name, about, `segments/${id}`);
 }
 
-async function call(id: string): Promise<Card> {
+async function callCard(id: string): Promise<Card> {
   const { recording } = await getJson<{ recording: Recording }>(`recordings/${id}`);
   const length = h("span", {}, clock(recording.duration_s));
   if (recording.duration_s <= LONGEST_PLAYED_S) return playable(id, recording.name, [length], `recordings/${id}`);

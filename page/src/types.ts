@@ -1,6 +1,6 @@
 // What the HTTP API answers, as far as the page reads it. The truth is the service's OpenAPI document.
 
-export type By = "call" | "segment";
+export type By = "recording" | "segment";
 
 export interface Hit {
   score: number;
@@ -11,7 +11,7 @@ export interface Hit {
   channel: number;
   start_s: number;
   end_s: number;
-  moment_score: number;
+  segment_score: number;
   emotion: string | null; // a class, "unsure" or "too short"; null where the encoder has no classes
   emotion_score: number | null; // null where no class is named
   arousal: number | null; // 0 calm to 1 excited
@@ -35,9 +35,7 @@ export interface Match {
 
 export interface Explanation {
   matches: Match[];
-  shared: { emotion: string; reference: number; moment: number }[];
-  emotion_part: number | null; // with `rest_part` the moment's cosine
-  rest_part: number | null;
+  shared: { emotion: string; reference: number; segment: number }[];
 }
 
 export interface QueryResult {
@@ -46,7 +44,7 @@ export interface QueryResult {
   total: number;
   exact: boolean;
   seconds: number;
-  reference: string[];
+  references: string[];
   where: string | null;
   text: string | null;
 }

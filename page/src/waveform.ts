@@ -1,4 +1,4 @@
-// A waveform as inline SVG, light enough for a list of a hundred. Knows peaks and shares of time, not where they are from.
+// A waveform as inline SVG, light enough for a list of a hundred.
 import { h, svg } from "./html";
 
 export const BARS = 120;
@@ -43,7 +43,7 @@ export class Waveform {
         "svg",
         { class: name, viewBox: `0 0 ${width} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
         svg("path", { class: "context", d: bars(0, inside[0]) + bars(inside[1], 1) }),
-        svg("path", { class: "moment", d: bars(...inside) }),
+        svg("path", { class: "inside", d: bars(...inside) }),
       );
     // the second lies over the first in the accent's colour, cut off where the sound has come to
     this.element.replaceChildren(layer("all"), layer("heard"));

@@ -1,10 +1,10 @@
-// Why a hit is one, in words: what both feel, which moments are alike, how rare that is. Knows hits, not their list.
+// Why a hit is one, in words: what both feel, which segments are alike, how rare that is.
 import { clock, h, span } from "./html";
 import { emotionName, t } from "./language";
 import type { Explanation, Hit, Match } from "./types";
 
 const SHARED_SHOWN = 3;
-const MATCHES_SHOWN = 3; // a whole call as reference has one for each of its moments
+const MATCHES_SHOWN = 3; // a whole call as reference has one for each of its segments
 
 /** What the service said of a hit when it was asked why; null where it was not asked. */
 export function reasons(hit: Hit): HTMLElement | null {
@@ -14,12 +14,11 @@ export function reasons(hit: Hit): HTMLElement | null {
     percentile === null ? null : row("why.rare", rare(percentile)),
     why.shared.length ? row("why.both", ...why.shared.slice(0, SHARED_SHOWN).map(shared)) : null,
     why.matches.length ? row("why.alike", ...matches(why.matches)) : null,
-    why.emotion_part === null ? null : row("why.parts", parts(why)),
   ];
   return h("dl", { class: "why", "aria-label": t("why.title") }, ...rows);
 }
 
-function row(title: "why.rare" | "why.both" | "why.alike" | "why.parts", ...said: HTMLElement[]): HTMLElement {
+function row(title: "why.rare" | "why.both" | "why.alike", ...said: HTMLElement[]): HTMLElement {
   return h("div", {}, h("dt", {}, t(title)), h("dd", {}, ...said));
 }
 
@@ -29,8 +28,8 @@ function rare(percentile: number): HTMLElement {
   return h("span", {}, percentile >= 100 ? t("why.rare.all") : t("why.rare.than", { share }));
 }
 
-function shared({ emotion, reference, moment }: Explanation["shared"][number]): HTMLElement {
-  const said = t("why.both.each", { emotion: emotionName(emotion), there: percent(reference), here: percent(moment) });
+function shared({ emotion, reference, segment }: Explanation["shared"][number]): HTMLElement {
+  const said = t("why.both.each", { emotion: emotionName(emotion), there: percent(reference), here: percent(segment) });
   const dot = h("span", { class: "swatch", "aria-hidden": "true" });
   return h("span", { class: "line", "data-emotion": emotion }, dot, said);
 }
@@ -47,7 +46,7 @@ function match(of: Match): HTMLElement {
   return h("span", { class: "line" }, t("why.alike.each", values));
 }
 
-/** A moment of the reference: an emotion by its word, anything else by its id or file, and from when on. */
+/** A segment of the reference: an emotion by its word, anything else by its id or file, and from when on. */
 function named({ reference, reference_start_s }: Match): string {
   const name = reference.split(" + ").map((each) => {
     const [kind, ...rest] = each.split(":");
@@ -55,11 +54,6 @@ function named({ reference, reference_start_s }: Match): string {
     return kind === "label" ? rest.join(":") : each;
   });
   return name.join(" + ") + (reference_start_s === null ? "" : ` ${clock(reference_start_s)}`);
-}
-
-function parts({ emotion_part, rest_part }: Explanation): HTMLElement {
-  const values = { emotion: (emotion_part ?? 0).toFixed(3), rest: (rest_part ?? 0).toFixed(3) };
-  return h("span", { title: t("why.parts.means") }, t("why.parts.each", values));
 }
 
 function percent(share: number): string {

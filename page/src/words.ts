@@ -1,4 +1,4 @@
-// Every word that the page shows, in English and in Chinese. Knows no HTML.
+// Every word that the page shows, in English and in Chinese.
 
 const en = {
   skip: "Skip to the results",
@@ -32,7 +32,7 @@ const en = {
   "filters.on": "{n} on",
   "filters.by": "Find",
   "filters.calls": "calls",
-  "filters.moments": "moments",
+  "filters.segments": "segments",
   "filters.k": "at most",
   "filters.explain": "say why each one is found",
   "filters.channel": "Channel",
@@ -56,10 +56,10 @@ const en = {
   "results.text": " saying “{text}”",
   "results.calls": "{n} calls, ",
   "results.call": "1 call, ",
-  "results.segments": "{n} moments, ",
-  "results.segment": "1 moment, ",
+  "results.segments": "{n} segments, ",
+  "results.segment": "1 segment, ",
   "results.none": "Nothing found.",
-  "results.none.filtered": "No moment passes these filters.",
+  "results.none.filtered": "No segment passes these filters.",
   "results.again": "Try again",
   "results.unreachable": "The service does not answer. Is e2vsearch serve still running?",
 
@@ -68,7 +68,7 @@ const en = {
 
   "hit.score": "likeness {score}; 1 is identical",
   "hit.channel": "channel {n}",
-  "hit.moment": "this moment {score}",
+  "hit.segment": "this segment {score}",
   "hit.unheard": "no emotion scores",
   "hit.affect": "arousal {arousal}, valence {valence}",
   "hit.affect.long": "Arousal: 0 calm to 1 excited. Valence: 0 unpleasant to 1 pleasant. Both by the probabilities of all emotions.",
@@ -79,7 +79,7 @@ const en = {
   "hit.context.long": "Play with five seconds before and after",
   "hit.more": "More like this",
   "hit.label": "Label it",
-  "hit.label.name": "Label of this moment",
+  "hit.label.name": "Label of this segment",
   "hit.label.example": "hesitant",
   "hit.label.save": "Save",
   "hit.label.remove": "Take back “{label}”",
@@ -89,16 +89,13 @@ const en = {
 
   "why.title": "Why it is found",
   "why.rare": "how rare",
-  "why.rare.than": "nearer than {share} of random pairs of moments here",
-  "why.rare.all": "nearer than every random pair of moments that was looked at",
+  "why.rare.than": "nearer than {share} of random pairs of segments here",
+  "why.rare.all": "nearer than every random pair of segments that was looked at",
   "why.both": "both feel",
   "why.both.each": "{emotion}: {there} in the reference, {here} here",
   "why.alike": "alike",
   "why.alike.each": "{reference} like {span}, {cosine}",
   "why.alike.more": "{n} more",
-  "why.parts": "made of",
-  "why.parts.each": "{emotion} emotion + {rest} all else",
-  "why.parts.means": "All else is what does not tell emotions apart here, such as voice and words.",
 
   "keys.title": "Keyboard",
   "keys.move": "next, previous",
@@ -158,7 +155,7 @@ const zh: Record<Word, string> = {
   "filters.on": "已用 {n} 项",
   "filters.by": "查找",
   "filters.calls": "通话",
-  "filters.moments": "片段",
+  "filters.segments": "片段",
   "filters.k": "最多",
   "filters.explain": "说明每条结果的理由",
   "filters.channel": "声道",
@@ -194,7 +191,7 @@ const zh: Record<Word, string> = {
 
   "hit.score": "相似度 {score}，1 为完全相同",
   "hit.channel": "声道 {n}",
-  "hit.moment": "此片段 {score}",
+  "hit.segment": "此片段 {score}",
   "hit.unheard": "没有情绪得分",
   "hit.affect": "唤醒度 {arousal}，效价 {valence}",
   "hit.affect.long": "唤醒度：0 平静，1 激动。效价：0 不愉快，1 愉快。两者都由所有情绪的概率得出。",
@@ -222,9 +219,6 @@ const zh: Record<Word, string> = {
   "why.alike": "相似之处",
   "why.alike.each": "{reference} 与 {span} 相似，{cosine}",
   "why.alike.more": "另外 {n} 处",
-  "why.parts": "得分组成",
-  "why.parts.each": "情绪 {emotion} + 其他 {rest}",
-  "why.parts.means": "“其他”是这里不能区分情绪的部分，例如嗓音和用词。",
 
   "keys.title": "键盘快捷键",
   "keys.move": "下一个、上一个",

@@ -42,12 +42,12 @@ def test_classify_with_a_classifier_of_ones_own(client: TestClient, collection: 
         post(client, "/labels", label=name, segments=[f"seg:{number}" for number in segments])
     collection.labels.train("voices")
     found = post(client, "/classify", reference="call:1", classifier="voices")["segments"]
-    assert [moment["label"] for moment in found] == ["deep"] * 3
+    assert [segment["label"] for segment in found] == ["deep"] * 3
     assert sum(found[0]["probabilities"].values()) == pytest.approx(1.0)
     clip = client.get("/segments/12/audio").content
     files = {"file": ("a.wav", clip)}
-    (moment,) = client.post("/classify/upload", files=files, data={"classifier": "voices"}).json()["segments"]
-    assert moment["label"] == "clear"
+    (segment,) = client.post("/classify/upload", files=files, data={"classifier": "voices"}).json()["segments"]
+    assert segment["label"] == "clear"
     (report,) = client.get("/labels").json()["classifiers"]
     assert report["name"] == "voices"
 
@@ -69,7 +69,7 @@ def test_maps(client: TestClient, collection: Collection) -> None:
     assert [each["name"] for each in client.get("/map").json()["maps"]] == ["moods"]
     whole = client.get("/map/moods").json()
     assert (whole["points"], whole["none"], whole["by"]) == (12, 5, "segment")
-    assert whole["clusters"] == [{**described, "size": 7, "share": 7 / 12, "calls": 3}]
+    assert whole["clusters"] == [{**described, "size": 7, "share": 7 / 12, "recordings": 3}]
     found = client.get("/map/moods/points").json()
     assert found["segments"] == ids.tolist()
     assert found["calls"] is None

@@ -55,14 +55,14 @@ def test_query_is_the_collections(client: TestClient, collection: Collection, as
     )  # fmt: skip
 
 
-def test_a_played_moment_finds_itself(client: TestClient, collection: Collection) -> None:
+def test_a_played_segment_finds_itself(client: TestClient, collection: Collection) -> None:
     clip = client.get("/segments/seg:4/audio").content
     response = client.post(
-        "/query/upload", files={"file": ("my moment.wav", clip, "audio/wav")}, data={"k": "2", "by": "segment"}
+        "/query/upload", files={"file": ("my segment.wav", clip, "audio/wav")}, data={"k": "2", "by": "segment"}
     )
     assert response.status_code == 200, response.text
     result = response.json()
-    assert result["references"] == ["my moment.wav"]
+    assert result["references"] == ["my segment.wav"]
     assert len(result["hits"]) == 2
     assert result["hits"][0]["segment"] == "seg:4"
     assert result["hits"][0]["score"] > 0.99
@@ -203,7 +203,7 @@ def test_compare_of_clips_is_the_collections(client: TestClient, collection: Col
 def test_embed_gives_the_stored_vectors(client: TestClient, collection: Collection) -> None:
     found = post(client, "/embed", reference="call:2")
     ids, _ = collection.catalog.segments_of([2])
-    assert np.array_equal(np.array([moment["vector"] for moment in found["segments"]], np.float32),
+    assert np.array_equal(np.array([segment["vector"] for segment in found["segments"]], np.float32),
                           collection.projections.view().source.fetch(ids).vectors)  # fmt: skip
     assert found["dim"] == 16
     segment = collection.segments("call:2")[0]

@@ -20,9 +20,9 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.collection import Collection
 from e2vsearch.errors import MissingExtra
 from e2vsearch.ingest import recording as ingest_recording
-from e2vsearch.ingest.queue import Done, Worker, WorkerOptions
+from e2vsearch.ingest.worker import JobReport, WorkerOptions
 
-QUICK = WorkerOptions(workers=2, drain=True, again_s=0.0, poll_s=0.01)
+QUICK = WorkerOptions(workers=2, drain=True, retry_after_s=0.0, poll_s=0.01)
 
 
 @pytest.fixture
@@ -42,9 +42,9 @@ def test_what_is_queued_is_ingested(collection: Collection, calls: Path, tmp_pat
     queued = collection.queue.add(calls, tmp_path / "missing.wav", meta=meta)
     assert (queued.queued, queued.already, queued.unused_metadata) == (6, 0, 1)
     assert [failure.reason for failure in queued.failures] == ["missing"]
-    done: list[Done] = []
-    report = Worker(collection.queue, QUICK, done=done.append).run()
-    assert (report.stored, report.parked, report.given_back) == (6, 0, 0)
+    done: list[JobReport] = []
+    report = collection.queue.work(QUICK, done=done.append)
+    assert (report.stored, report.dead_letters, report.given_back) == (6, 0, 0)
     assert report.segments == collection.catalog.counts().segments == 12
     assert report.audio_s == pytest.approx(6 * 5.0, abs=0.1)
     assert Counter(each.outcome for each in done) == {"stored": 6}
@@ -56,7 +56,7 @@ def test_what_is_queued_is_ingested(collection: Collection, calls: Path, tmp_pat
     assert (again.queued, again.already) == (1, 5)
     meta.write_text("file,agent\n0.wav,Joe\n", encoding="utf-8")
     collection.queue.add(calls / "0.wav", meta=meta)
-    assert Worker(collection.queue, QUICK).run().already == 1
+    assert collection.queue.work(QUICK).already == 1
     assert collection.recordings(where='agent = "Joe"')[0].name == "0"
 
 
@@ -67,7 +67,7 @@ def test_as_ingest_would_have_stored_them(tmp_path: Path, calls: Path) -> None:
     ):
         one.ingest(calls)
         two.queue.add(calls)
-        Worker(two.queue, QUICK).run()
+        two.queue.work(QUICK)
         kept = [
             {(segment.start_s, segment.end_s, recordings[segment.recording]) for _, segment in each.catalog.segments()}
             for each in (one, two)
@@ -79,20 +79,19 @@ def test_as_ingest_would_have_stored_them(tmp_path: Path, calls: Path) -> None:
 def test_a_worker_holds_no_more_than_it_can_do(collection: Collection, calls: Path) -> None:
     collection.queue.add(calls)
     held: list[int] = []
-    worker = Worker(collection.queue, QUICK, done=lambda _: held.append(queue.depth(collection.catalog).leased))
-    worker.run()
+    collection.queue.work(QUICK, done=lambda _: held.append(queue.depth(collection.catalog).leased))
     assert len(held) == 6
     assert max(held) <= 3  # two threads, and the next
 
 
 def test_several_workers_share_one_queue(database_url: str, calls: Path) -> None:
-    done: list[Done] = []
+    done: list[JobReport] = []
     with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
         collection.queue.add(calls)
 
         def work() -> None:
             with e2vsearch.open(database_url, encoder="fake", create=True) as mine:
-                Worker(mine.queue, QUICK, done=done.append).run()
+                mine.queue.work(QUICK, done=done.append)
 
         threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads:
@@ -107,23 +106,23 @@ def test_several_workers_share_one_queue(database_url: str, calls: Path) -> None
 def test_a_late_commit_stores_nothing_and_the_other_does(collection: Collection, calls: Path) -> None:
     """A worker stalls for longer than its lease, between reading and storing, and another has taken over."""
     collection.queue.add(calls / "0.wav")
-    done: list[Done] = []
+    done: list[JobReport] = []
     other: list[str] = []
-    settle = ingest_recording.RecordingIngestor.settle
+    store = ingest_recording.RecordingIngestor.store
 
     def stalled(
-        steps: ingest_recording.RecordingIngestor, read: ingest_recording.Read, holding: object = None
-    ) -> ingest_recording.Outcome:
+        steps: ingest_recording.RecordingIngestor, loaded: ingest_recording.LoadedRecording, lease: object = None
+    ) -> ingest_recording.RecordingReport:
         if not other:
             with collection.catalog.writing() as connection:  # as if a minute had passed
                 connection.execute(update(JobRow).values(due_at=JobRow.enqueued_at))
             other.append("takes over")
-            Worker(collection.queue, QUICK, done=lambda each: other.append(each.outcome)).run()
-        return settle(steps, read, holding)  # type: ignore[arg-type]
+            collection.queue.work(QUICK, done=lambda each: other.append(each.outcome))
+        return store(steps, loaded, lease)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest_recording.RecordingIngestor, "settle", stalled)
-        report = Worker(collection.queue, QUICK, done=done.append).run()
+        patch.setattr(ingest_recording.RecordingIngestor, "store", stalled)
+        report = collection.queue.work(QUICK, done=done.append)
     assert other == ["takes over", "stored"]
     assert [(each.outcome, each.reason) for each in done] == [("lost", "lease-lost")]
     assert (report.stored, report.lost) == (0, 1)
@@ -133,12 +132,12 @@ def test_a_late_commit_stores_nothing_and_the_other_does(collection: Collection,
 def test_the_heartbeat_keeps_what_is_slow(collection: Collection, calls: Path) -> None:
     """A recording that takes five leases is still its first worker's."""
     collection.queue.add(calls / "0.wav")
-    read = ingest_recording.RecordingIngestor.read
+    load = ingest_recording.RecordingIngestor.load
     lease_s = 0.3
     options = WorkerOptions(workers=1, drain=True, lease_s=lease_s, poll_s=0.01)
     seen: set[int] = set()
 
-    def slow(steps: ingest_recording.RecordingIngestor, *arguments: object) -> ingest_recording.Read:
+    def slow(steps: ingest_recording.RecordingIngestor, *arguments: object) -> ingest_recording.LoadedRecording:
         leases = 0
         ends = None
         waited = threading.Event()
@@ -147,11 +146,11 @@ def test_the_heartbeat_keeps_what_is_slow(collection: Collection, calls: Path) -
             leases += ends is not None and holder.leased_until > ends
             ends = holder.leased_until
             seen.add(len(queue.take(collection.catalog, "thief", 1, lease_s=9.0, attempts=3)))
-        return read(steps, *arguments)  # type: ignore[arg-type]
+        return load(steps, *arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest_recording.RecordingIngestor, "read", slow)
-        report = Worker(collection.queue, options).run()
+        patch.setattr(ingest_recording.RecordingIngestor, "load", slow)
+        report = collection.queue.work(options)
     assert seen == {0}
     assert (report.stored, report.lost) == (1, 0)
 
@@ -177,18 +176,18 @@ def test_what_cannot_be_read_is_parked(
     bad.write_bytes((calls / "1.wav").read_bytes())
     collection.queue.add(bad, calls / "0.wav")
     make(bad)
-    done: list[Done] = []
-    report = Worker(collection.queue, QUICK, done=done.append).run()
-    assert (report.stored, report.again, report.parked) == (1, attempts - 1, 1)
+    done: list[JobReport] = []
+    report = collection.queue.work(QUICK, done=done.append)
+    assert (report.stored, report.retried, report.dead_letters) == (1, attempts - 1, 1)
     assert {each.reason for each in done if each.uri == str(bad)} == {reason}
     (failure,) = collection.failures()
     assert (failure.uri, failure.reason, failure.attempts) == (str(bad), reason, attempts)
     (parked,) = queue.state(collection.catalog).dead_letters
     assert (parked.uri, parked.message) == (str(bad), failure.message)
     bad.write_bytes((calls / "1.wav").read_bytes())
-    assert collection.queue.add(bad).parked == 1
+    assert collection.queue.add(bad).dead_letters == 1
     assert queue.retry(collection.catalog) == 1
-    assert Worker(collection.queue, QUICK).run().stored == 1
+    assert collection.queue.work(QUICK).stored == 1
     assert list(collection.failures()) == []
 
 
@@ -196,7 +195,7 @@ def test_a_back_off_is_waited_for(collection: Collection, tmp_path: Path) -> Non
     (tmp_path / "empty.wav").write_bytes(b"")
     collection.queue.add(tmp_path / "empty.wav")
     stop = threading.Event()
-    Worker(collection.queue, WorkerOptions(again_s=100.0, poll_s=0.01), stop, lambda _: stop.set()).run()
+    collection.queue.work(WorkerOptions(retry_after_s=100.0, poll_s=0.01), stop=stop, done=lambda _: stop.set())
     depth = queue.depth(collection.catalog)
     assert (depth.queued, depth.delayed) == (1, 1)
     (row,) = queue.take(collection.catalog, "x", 1, lease_s=1, attempts=3, now=_in(collection.catalog, 101)) or [None]
@@ -216,31 +215,31 @@ def _in(catalog: Catalog, seconds: float):  # type: ignore[no-untyped-def]
 def test_stopping_gives_back_what_is_not_done(collection: Collection, calls: Path) -> None:
     collection.queue.add(calls)
     stop = threading.Event()
-    done: list[Done] = []
+    done: list[JobReport] = []
 
-    def first(each: Done) -> None:
+    def first(each: JobReport) -> None:
         done.append(each)
         stop.set()
 
-    report = Worker(collection.queue, QUICK, stop, first).run()
+    report = collection.queue.work(QUICK, stop=stop, done=first)
     depth = queue.depth(collection.catalog)
     assert depth.leased == 0
     assert depth.queued + report.stored == 6
     assert report.stored >= 1
-    Worker(collection.queue, QUICK).run()
+    collection.queue.work(QUICK)
     assert names(collection) == ["0", "1", "2", "3", "4", "5"]
 
 
 def test_a_lack_of_the_worker_is_not_the_recordings_fault(collection: Collection, calls: Path) -> None:
     collection.queue.add(calls)
 
-    def lacking(*_: object) -> ingest_recording.Read:
+    def lacking(*_: object) -> ingest_recording.LoadedRecording:
         raise MissingExtra("reading s3:// needs the 'remote' extra")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest_recording.RecordingIngestor, "read", lacking)
+        patch.setattr(ingest_recording.RecordingIngestor, "load", lacking)
         with pytest.raises(MissingExtra):
-            Worker(collection.queue, QUICK).run()
+            collection.queue.work(QUICK)
     depth = queue.depth(collection.catalog)
     assert (depth.queued, depth.leased, depth.delayed) == (6, 0, 0)
 
@@ -251,8 +250,8 @@ def test_what_the_database_does_not_take_is_parked(collection: Collection, calls
     collection.queue.add(calls / "0.wav", calls / "1.wav")
     with collection.catalog.writing() as connection:
         connection.execute(update(JobRow).where(JobRow.uri.like("%0.wav")).values(details={"agent": "Kim\0"}))
-    report = Worker(collection.queue, QUICK).run()
-    assert (report.stored, report.parked) == (1, 1)
+    report = collection.queue.work(QUICK)
+    assert (report.stored, report.dead_letters) == (1, 1)
     assert "cannot be stored" in collection.failures()[0].message
 
 
@@ -266,10 +265,10 @@ def test_a_database_that_goes_away_and_comes_back(
 
     cut: list[int] = []
     cutter = threading.Lock()  # recordings are read side by side: one of them cuts, the others wait until it has
-    read = ingest_recording.RecordingIngestor.read
+    load = ingest_recording.RecordingIngestor.load
 
-    def cutting(steps: ingest_recording.RecordingIngestor, *arguments: object) -> ingest_recording.Read:
-        found = read(steps, *arguments)  # type: ignore[arg-type]
+    def cutting(steps: ingest_recording.RecordingIngestor, *arguments: object) -> ingest_recording.LoadedRecording:
+        found = load(steps, *arguments)  # type: ignore[arg-type]
         with cutter:
             if not cut:
                 with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
@@ -279,8 +278,8 @@ def test_a_database_that_goes_away_and_comes_back(
 
     with e2vsearch.open(database_url, encoder="fake", create=True) as collection, pytest.MonkeyPatch.context() as patch:
         collection.queue.add(calls)
-        patch.setattr(ingest_recording.RecordingIngestor, "read", cutting)
-        report = Worker(collection.queue, QUICK).run()
+        patch.setattr(ingest_recording.RecordingIngestor, "load", cutting)
+        report = collection.queue.work(QUICK)
         assert cut[0] >= 1
         assert (report.stored + report.lost, names(collection)) == (6, ["0", "1", "2", "3", "4", "5"])
 
@@ -289,9 +288,9 @@ def test_a_database_that_goes_away_and_comes_back(
 
 SLOW = """
 import sys, threading, e2vsearch
-from e2vsearch.ingest.queue import Worker, WorkerOptions
+from e2vsearch.ingest.worker import WorkerOptions
 from e2vsearch.ingest.recording import RecordingIngestor
-read = RecordingIngestor.read
+load = RecordingIngestor.load
 def slow(steps, source, row=None):
     if source.name == sys.argv[2]:
         print("in work", flush=True)
@@ -299,13 +298,13 @@ def slow(steps, source, row=None):
             pass
         from e2vsearch.errors import Cancelled
         raise Cancelled
-    return read(steps, source, row)
-RecordingIngestor.read = slow
+    return load(steps, source, row)
+RecordingIngestor.load = slow
 import signal
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 with e2vsearch.open(sys.argv[1], encoder="fake") as collection:
-    report = Worker(collection.queue, WorkerOptions(workers=2, lease_s=float(sys.argv[3]), poll_s=0.01), stop).run()
+    report = collection.queue.work(WorkerOptions(workers=2, lease_s=float(sys.argv[3]), poll_s=0.01), stop=stop)
     print(report.given_back, flush=True)
 """
 
@@ -337,7 +336,7 @@ def test_a_killed_workers_recordings_are_taken_over(
     process = slow_worker("0.wav", 0.5)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    report = Worker(collection.queue, QUICK).run()  # --drain waits for leases that are about to end
+    report = collection.queue.work(QUICK)  # --drain waits for leases that are about to end
     assert report.stored >= 1
     assert names(collection) == ["0", "1", "2", "3", "4", "5"]
     assert collection.catalog.counts().segments == 12
@@ -356,4 +355,4 @@ def test_sigterm_gives_back(
     assert process.stdout.read() == "1\n"
     depth = queue.depth(collection.catalog)
     assert (depth.queued, depth.leased) == (1, 0)
-    assert Worker(collection.queue, QUICK).run().stored == 1
+    assert collection.queue.work(QUICK).stored == 1

@@ -18,9 +18,9 @@ import e2vsearch
 from e2vsearch.catalog import queue
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ServiceError, SettingsError
-from e2vsearch.ingest.queue import WorkerOptions
+from e2vsearch.ingest.worker import WorkerOptions
 
-QUICK = WorkerOptions(workers=2, drain=True, again_s=0.0, poll_s=0.01)
+QUICK = WorkerOptions(workers=2, drain=True, retry_after_s=0.0, poll_s=0.01)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_worker_command(run: Run, place: Path) -> None:
     done = run("worker", "--index", place, "--encoder", "fake", "--drain", "--workers", 2, "--log", "json")
     assert done.code == 0
     (report,) = done.rows
-    assert (report["stored"], report["parked"]) == (6, 0)
+    assert (report["stored"], report["dead_letters"]) == (6, 0)
     lines = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
     stored = [line for line in lines if line.get("outcome") == "stored"]
     assert len(stored) == 6

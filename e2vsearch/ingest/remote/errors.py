@@ -1,6 +1,6 @@
-"""What the errors of stores mean: those of fsspec, and of aiohttp, botocore and gcsfs below it. Knows their shapes.
+"""Errors of fsspec, and of aiohttp, botocore and gcsfs below it, become the package's own.
 
-None of their packages is imported: any may be absent. Their own texts may hold signed addresses, and are not repeated.
+None of these packages is imported: any may be absent. Their messages may hold signed URLs, and are not repeated.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _TRANSIENT_STATUS = frozenset((408, 425, 429))  # and every one from 500
 
 
 def translated(uri: str, error: BaseException) -> AudioError:
-    """What an error of fsspec or of what is below it means. Their own texts may hold signed addresses: not repeated."""
+    """Return the package's own error for one of fsspec or of a package below it."""
     chain = list(_causes(error))
     names = [type(each).__name__ for each in chain]
     status = next(filter(None, map(_status, chain)), None)
@@ -38,7 +38,7 @@ def translated(uri: str, error: BaseException) -> AudioError:
     if status is not None:
         return AudioUnreachable(f"{uri}: its server answers with status {status} - try again later")
     if any("Certificate" in name for name in names):
-        return AudioForbidden(f"{uri}: its server's certificate is not trusted - mend it, or name its authority")
+        return AudioForbidden(f"{uri}: its server's certificate is not trusted - renew it, or name its authority")
     if any(isinstance(each, TimeoutError) or "Timeout" in type(each).__name__ for each in chain):
         return AudioUnreachable(f"{uri}: its server does not answer in time - check the address, or try again later")
     if isinstance(error, FileNotFoundError) and len(chain) == 1:
@@ -57,7 +57,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status that an error of aiohttp, botocore or gcsfs carries."""
+    """Return the HTTP status of an error of aiohttp, botocore or gcsfs."""
     found = getattr(error, "status", None) or getattr(error, "code", None)
     if found is None and isinstance(getattr(error, "response", None), dict):
         found = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")  # type: ignore[attr-defined]

@@ -1,14 +1,14 @@
-"""Recordings behind URLs: list them, see whether they changed, fetch one to a temporary file. Knows fsspec, no audio.
+"""Recordings behind URLs are listed, checked for changes and fetched to temporary files by fsspec.
 
-Only what whoever runs ``ingest`` names is ever fetched: nothing that answers a client's request leads here.
+Only URLs that the user of ``ingest`` names are fetched, never one from a request to the service.
 
 Credentials come from where the store's own tools look for them (``AWS_*``, ``~/.aws``,
 ``GOOGLE_APPLICATION_CREDENTIALS``) or from fsspec's configuration (``FSSPEC_S3_ENDPOINT_URL=…``,
 ``FSSPEC_S3_ANON=true``).
 
-Whether a recording changed is told from its size, its time and its ETag, without fetching it: the catalog's time of a
-remote recording has the store's whole seconds and, below them, nine digits of the ETag's hash. A store that tells
-neither is read again at each run, and known by its content.
+A change is detected by size, time and ETag, without fetching: the catalog's time of a remote recording has the store's
+whole seconds and, below them, nine digits of the ETag's hash. A recording of a store that reports neither is fetched
+again at each run, and recognised by its content.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Fetched:
 
 
 class Stores:
-    """Asks stores, patiently. Safe to use from several threads.
+    """The stores of remote recordings; safe to use from several threads.
 
     Args:
         stop: waiting and fetching are given up once it is set.
@@ -99,9 +99,9 @@ class Stores:
         self._opened: dict[str, Any] = {}
 
     def expand(self, url: str) -> Iterator[Remote]:
-        """The recordings that a URL names: one, all below a prefix that ends with ``/``, or those that fit a glob.
+        """Yield the recordings that a URL names: one, all below a prefix that ends with ``/``, or those of a glob.
 
-        What cannot be listed is given with its error, so that it is reported and not overlooked.
+        What cannot be listed is yielded with its error, so that it is reported.
 
         Raises:
             SettingsError: see `remote`.
@@ -114,10 +114,10 @@ class Stores:
             yield Remote(asked.uri, asked.url, error=error)
 
     def state(self, source: Remote) -> State:
-        """Size and time of a recording.
+        """Return size and time of a recording.
 
         Raises:
-            AudioNotFound, AudioForbidden, AudioNotAFile, AudioUnreachable: its store does not tell.
+            AudioNotFound, AudioForbidden, AudioNotAFile, AudioUnreachable: its store does not report them.
         """
         if source.error is not None:
             raise source.error
@@ -129,7 +129,7 @@ class Stores:
         return _state(info)
 
     def gone(self, uri: str) -> bool:
-        """Whether a store says for certain that there is nothing at a URI any more."""
+        """Return whether a store reports for certain that there is nothing at a URI any more."""
         try:
             # asked once: many copies may ask for what a store that is down once gave
             Stores(self._stop, replace(self._backoff, tries=1), self._wait).state(remote(uri))
@@ -141,11 +141,11 @@ class Stores:
 
     @contextmanager
     def fetched(self, source: Remote) -> Iterator[Fetched]:
-        """A recording's bytes in a temporary file, which goes with the context.
+        """Fetch a recording to a temporary file, which is deleted at the end.
 
         Raises:
-            AudioNotFound, AudioForbidden, AudioUnreachable: its store does not give it.
-            AudioTruncated: it gives more or less than it told.
+            AudioNotFound, AudioForbidden, AudioUnreachable: it cannot be fetched.
+            AudioTruncated: more or fewer bytes came than its store reported.
             e2vsearch.errors.Cancelled: `stop` was set.
         """
         state = self.state(source)
@@ -163,7 +163,7 @@ class Stores:
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _ask(self, source: Remote, question: Callable[[Any], T]) -> T:
-        """The answer of a source's store, asked again while what hinders it may pass."""
+        """Return what a request to a source's store returns, tried again while the failure may be transient."""
         store = self._store(uri_scheme(source.uri) or "")
         for attempt in range(1, self._backoff.tries + 1):
             if self._stop.is_set():
@@ -240,7 +240,7 @@ class Stores:
 
 
 def _opened(scheme: str) -> Any:
-    """The filesystem of a scheme, without retries of its own: tries would multiply, and waits not end with `stop`."""
+    """Return the filesystem of a scheme, without its own retries: they would multiply ours, and not end with `stop`."""
     import fsspec
     from fsspec.config import conf
 
@@ -267,7 +267,7 @@ def _opened(scheme: str) -> Any:
 
 
 def _named(source: Remote) -> str:
-    """What a source is called in its filesystem."""
+    """Return the name of a source in its filesystem."""
     return source.url if uri_scheme(source.uri) in WEB else source.url.partition("://")[2]
 
 
@@ -276,7 +276,7 @@ def _fresh(source: Remote) -> dict[str, Any]:
 
 
 def _looks_like_audio(name: str, base: str) -> bool:
-    """By its suffix, and not hidden, nor in a hidden folder below the one that was named."""
+    """Return whether a name has an audio suffix and is not hidden, nor in a hidden folder below `base`."""
     path = unquote(name) if "://" in name else name
     hidden = "/." in f"/{path.removeprefix(base)}" if base else path.rpartition("/")[2].startswith(".")
     return not hidden and PurePosixPath(path).suffix.lower() in AUDIO_SUFFIXES

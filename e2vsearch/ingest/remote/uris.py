@@ -1,8 +1,8 @@
-"""Addresses of recordings elsewhere: which are understood, and what of one may be kept. Asks nobody anything.
+"""URLs of recordings: the schemes that are read, and the part of a URL that may be stored.
 
 A recording's URI is its URL without anything secret. A user and password in an address are refused, and so is a query,
 which may be a token, save that of an address signed by S3, Google, CloudFront or Azure: it is used, and left out of
-what is stored, logged and said.
+what is stored, logged and printed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _SIGNED = frozenset(("x-amz-signature", "x-goog-signature", "signature", "sig"))
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a store tells of a recording without giving it."""
+    """Size and time of a recording, as its store reports them."""
 
     size_bytes: int | None
-    mtime_ns: int | None  # seconds of its time, nanoseconds of its ETag's hash; None where it tells neither
+    mtime_ns: int | None  # seconds of its time, nanoseconds of its ETag's hash; None where it reports neither
     modified: datetime | None
 
     def is_as(self, size_bytes: int, mtime_ns: int) -> bool:
@@ -39,14 +39,14 @@ class State:
 class Remote:
     """A recording, or what should be one, behind a URL."""
 
-    uri: str  # without secrets: what is stored and said
+    uri: str  # without secrets: what is stored and printed
     url: str = field(repr=False)  # what is fetched
-    state: State | None = None  # as listed; None: not asked yet
+    state: State | None = None  # as listed; None: not requested yet
     error: AudioError | None = None  # why it could not even be listed
 
     @property
     def path(self) -> Path:
-        """What stands for a file's path where recordings are matched by name: ``/bucket/calls/a.wav``."""
+        """The path by which a recording is matched to metadata and transcripts: ``/bucket/calls/a.wav``."""
         parts = urlsplit(self.uri) if self._web else None
         return Path("/", unquote(f"{parts.netloc}{parts.path}") if parts else self.uri.partition("://")[2])
 
@@ -56,7 +56,7 @@ class Remote:
 
 
 def remote(url: str) -> Remote:
-    """The recording that a URL names; nothing is asked of its store.
+    """Return the recording that a URL names; its store is not contacted.
 
     Raises:
         SettingsError: another scheme, or a URL that holds, or may hold, a secret; it is not repeated.

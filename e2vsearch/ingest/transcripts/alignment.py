@@ -1,6 +1,4 @@
-"""``--transcripts DIR``: which transcript is of which recording, and which of its words are said in which segment.
-
-Knows names, times and words, nothing of audio; `cues` knows the formats.
+"""Transcripts are matched to recordings by name, and their words to segments by time (``--transcripts DIR``).
 
 By name: the transcript's path below DIR, without its suffix, is how the recording's path ends, with its own suffix or
 without. ``DIR/monday/a.srt`` is of ``/calls/monday/a.wav``, and ``DIR/a.srt`` of any ``a.wav`` (DIR may be the audio
@@ -15,8 +13,8 @@ By channel: a cue that names one goes there alone. A speaker's cues go to the ch
 in all, and a cue of nobody's to the one that it overlaps most.
 
 Plain text has no times. A recording of one segment takes it whole; in a longer one its words are spread over the
-segments in order, by length: the call then says them, but about which moment does nobody knows exactly. With speech
-in several channels that would put words into the wrong mouth, so it is refused.
+segments in order, by length: which of them has which word is approximate. With speech in several channels it
+would give words to the wrong speaker, so it is refused.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ _Key = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What there is for one recording."""
+    """The transcript of one recording."""
 
     path: Path  # of the transcript, or of the one that says most where none could be read
     transcript: Transcript | None
@@ -75,15 +73,15 @@ class TranscriptFolder:
                 self._homes[key].add(recording.parent)
 
     def has(self, recording: Path) -> bool:
-        """Whether there is a transcript of that name."""
+        """Return whether there is a transcript of that name."""
         return self._key(recording) is not None
 
     def unused(self) -> int:
-        """Transcripts that fit no recording of those that were named."""
+        """Return how many transcripts fit none of the recordings."""
         return len(self._files) - len(self._homes)
 
     def find(self, recording: Path) -> Found | None:
-        """The transcript of a recording, the first that can be read of those that bear its name."""
+        """Return the transcript of a recording, the first that can be read of those with its name."""
         key = self._key(recording)
         if key is None:
             return None
@@ -125,7 +123,7 @@ class TranscriptFolder:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What became of a transcript's words."""
+    """A transcript's words, joined to segments."""
 
     said: dict[int, str]  # by segment's number
     left_out: int  # words that are in no segment, nor near one
@@ -148,7 +146,7 @@ def store(catalog: Catalog, recording: int, transcript: Transcript) -> Joined:
 
 
 def join(transcript: Transcript, segments: Sequence[tuple[int, Segment]], channels: int) -> Joined:
-    """Which words are said in which segment.
+    """Return the words of each segment.
 
     Args:
         transcript: of the recording.
@@ -180,7 +178,7 @@ def join(transcript: Transcript, segments: Sequence[tuple[int, Segment]], channe
                 pieces[segment_at].append((text, attached))
     if transcript.cues and not pieces:
         raise TranscriptError(
-            f"{transcript.path}: none of its words is said where speech was found - is it of this recording?"
+            f"{transcript.path}: none of its words is where speech was found - is it of this recording?"
         )
     return Joined({number: _written(said) for number, said in pieces.items()}, left_out)
 
@@ -198,7 +196,7 @@ class _Line:
         return self._spans
 
     def overlapped(self, start_s: float, end_s: float) -> list[tuple[float, int]]:
-        """Segments that a time overlaps: seconds, and which."""
+        """Return the segments that an interval overlaps: seconds, and index."""
         found = []
         for at in range(bisect_right(self._ends, start_s), len(self._spans)):
             first, last, _ = self._spans[at]
@@ -208,7 +206,7 @@ class _Line:
         return found
 
     def at(self, start_s: float, end_s: float, cue: Cue) -> int | None:
-        """The number of the segment in which a word of a cue is said."""
+        """Return the number of the segment that a word of a cue belongs to."""
         inside = self.overlapped(start_s, end_s)
         if inside:
             return self._spans[max(inside, key=lambda found: (found[0], -found[1]))[1]][2]
@@ -231,7 +229,7 @@ def _channels_of_speakers(cues: Sequence[Cue], lines: dict[int, _Line]) -> dict[
 
 
 def _most(lines: dict[int, _Line], cues: Sequence[Cue]) -> _Line | None:
-    """The channel whose segments some cues overlap most."""
+    """Return the channel whose segments some cues overlap most."""
 
     def shared(line: _Line) -> float:
         return sum(seconds for cue in cues for seconds, _ in line.overlapped(cue.start_s, cue.end_s))
@@ -240,7 +238,7 @@ def _most(lines: dict[int, _Line], cues: Sequence[Cue]) -> _Line | None:
 
 
 def _words(cue: Cue) -> Iterator[tuple[float, float, str, bool]]:
-    """Words of a cue: when, what, and whether it is written right after the one before, as it stands."""
+    """Yield the words of a cue: start, end, text, and whether it is attached to the word before without a space."""
     if cue.words:
         spaced = any(text[:1].isspace() for _, _, text in cue.words)  # as Whisper writes them: " re", "fund"
         for at, (start_s, end_s, text) in enumerate(cue.words):

@@ -1,6 +1,6 @@
-"""A transcript's file to cues: who said what, when. Knows formats, nothing of recordings or of a database.
+"""Transcript files are read as cues: speaker, text and time.
 
-Read here, and no others:
+Formats:
 
 * ``.srt`` and ``.vtt``: cues; of WebVTT also voices, ``<v Agent>``. Notes, styles and settings are passed over.
 * ``.json`` of Whisper, faster-whisper, WhisperX and OpenAI's ``verbose_json``: ``segments`` of ``start``, ``end`` (s),
@@ -42,7 +42,7 @@ _DIGITS = re.compile(r"\d+")
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """Some words in a row, by one voice."""
+    """Consecutive words of one speaker."""
 
     start_s: float
     end_s: float
@@ -54,15 +54,15 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What is said in one recording."""
+    """The transcript of one recording."""
 
     path: Path
     cues: tuple[Cue, ...] = ()  # by start
-    untimed: str = ""  # instead of cues: words of which nobody knows when
+    untimed: str = ""  # instead of cues: words without times
 
 
 def read(path: Path) -> Transcript:
-    """The transcript in a file.
+    """Read a transcript.
 
     Raises:
         TranscriptError: it cannot be read, or is of none of the shapes above.
@@ -75,7 +75,7 @@ def read(path: Path) -> Transcript:
     for cue in cues:
         if not (isfinite(cue.start_s) and isfinite(cue.end_s) and 0 <= cue.start_s <= cue.end_s):
             raise TranscriptError(
-                f"{path}: {cue.text.strip()[:30]!r} is said from {cue.start_s:g} s to {cue.end_s:g} s - mend its times"
+                f"{path}: {cue.text.strip()[:30]!r} lasts from {cue.start_s:g} s to {cue.end_s:g} s - correct its times"
             )
     return Transcript(path, cues, transcript.untimed)
 
