@@ -3,7 +3,7 @@
     python benchmarks/serve.py
 
 `e2vsearch serve` runs as a process of its own over the samples, with the light encoder; clients upload clips of 3 to
-10 s, ask by stored ids and fetch the sound of moments, each as soon as its last answer is there. They run on the same
+10 s, ask by stored ids and fetch the sound of segments, each as soon as its last answer is there. They run on the same
 cores as the service. Then the service is killed (SIGKILL) under the same load, started again, and must give the same
 answer as before from an index that verifies.
 """

@@ -109,7 +109,7 @@ def test_stored_segments_are_named_anew(empty_database_url: str) -> None:
             (SpaceRow, [space | {"projection": "raw", "source": "fake", "created_at": now}]),
             (CollectionRow, [{"id": 1, "uuid": "a-uuid", "space_id": 1, "created_at": now}]),
             (RecordingRow, [recording | {"sampling_rate_hz": 8000, "format": "WAV", "note": ""}]),
-            (SegmentRow, [about | _as_before(number, *each) for number, each in enumerate(made + many, start=1)]),
+            (SegmentRow, [about | _as_before(number, *each) for number, each in enumerate(made + many, start=1)]),  # type: ignore[operator]
         ]
         for table, values in rows:
             connection.execute(insert(table), values)
@@ -125,8 +125,8 @@ def test_stored_segments_are_named_anew(empty_database_url: str) -> None:
     ]
     assert found[4:] == [("neutral", 1.0, None)] * 5000
     affect = [(each.arousal, each.valence) for each in segments[:5]]
-    assert affect[0] == (pytest.approx((1.386) / 2), pytest.approx((1 - 0.42) / 2))
-    assert affect[3:] == [(None, None), (0.5, 0.5)]
+    assert affect[0] == (pytest.approx((1.386) / 2), pytest.approx((1 - 0.42) / 2))  # type: ignore[comparison-overlap]
+    assert affect[3:] == [(None, None), (0.5, 0.5)]  # type: ignore[unreachable]
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0005")

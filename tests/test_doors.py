@@ -34,7 +34,7 @@ Plain = dict[str, Any]
 
 RECORDINGS, TURNS = 8, 4
 PITCHES_HZ = np.geomspace(90.0, 280.0, RECORDINGS).tolist()
-SHARPNESS = 1.5  # so that some segments are "unsure"
+SHARPNESS = 0.8  # so that some segments are "unsure"
 CLIP = "{clip}"  # stands for a file that is not stored
 
 
@@ -96,7 +96,7 @@ def _with_client(
     try:
         from fastapi.testclient import TestClient
 
-        from e2vsearch.server import ServiceOptions, create_app
+        from e2vsearch.server import ServiceOptions, create_app  # type: ignore[attr-defined]
     except ImportError:
         yield House(collection, index, clips, None)
         return
@@ -176,7 +176,7 @@ def command_line(house: House, run: Run, question: Plain) -> Plain:
     ran = run("query", *typed, "--index", house.index, "--format", "json")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)
-    hidden = {"alignment": [], "percentile": None, "why": None}  # columns that are shown where they can be filled
+    hidden = {"alignment": [], "percentile": None, "why": None}  # type: ignore[var-annotated]  # columns that are shown where they can be filled
     hits = [hidden | {name: value for name, value in row.items() if name != "rank"} for row in found["hits"]]
     assert [row["rank"] for row in found["hits"]] == list(range(1, len(hits) + 1))
     return dict(found) | {"hits": hits}
@@ -193,7 +193,7 @@ def http(house: House, run: Run, question: Plain) -> Plain:
 
 def upload(house: House, run: Run, question: Plain) -> Plain:
     form = {name: str(value).lower() if isinstance(value, bool) else value for name, value in question.items()}
-    (clip,) = form.pop("references", [form.get("trajectory")])
+    (clip,) = form.pop("references", [form.get("trajectory")])  # type: ignore[str-unpack]
     form |= {"trajectory": "true"} if "trajectory" in form else {}
     found = posted(house, "/query/upload", files={"file": ("client.wav", Path(clip).read_bytes())}, data=form)
     return dict(json.loads(json.dumps(found).replace('"client.wav"', json.dumps(clip))))
@@ -238,7 +238,7 @@ def langchain(house: House, run: Run, question: Plain) -> Plain:
     from e2vsearch.integrations.langchain import E2vsearchRetriever
 
     given, rest = _retrieved(question)
-    found = E2vsearchRetriever(collection=house.collection).invoke(given, **{"k": 20} | rest)
+    found = E2vsearchRetriever(collection=house.collection).invoke(given, **{"k": 20} | rest)  # type: ignore[arg-type]
     return _documents([(str(each.id), each.page_content, each.metadata) for each in found])
 
 
@@ -250,7 +250,7 @@ def llama_index(house: House, run: Run, question: Plain) -> Plain:
 
     given, rest = _retrieved(question)
     own = {name: rest.pop(name) for name in ("k", "by", "where") if name in rest}
-    retriever = E2vsearchRetriever(house.collection, **{"k": 20} | own, query_fields=rest)
+    retriever = E2vsearchRetriever(house.collection, **{"k": 20} | own, query_fields=rest)  # type: ignore[arg-type]
     given = given if isinstance(given, list) else [given]
     found = retriever.retrieve(QueryBundle("words for the model", custom_embedding_strs=given))
     return _documents([(each.node.node_id, each.node.get_content(), each.node.metadata) for each in found])
@@ -265,7 +265,7 @@ def haystack(house: House, run: Run, question: Plain) -> Plain:
     query = {"query": given[0] if isinstance(given, list) else given} if given else {}
     retriever = E2vsearchRetriever(collection=house.collection, by=rest.pop("by", "recording"))
     found = retriever.run(**query, **own, query_fields=rest)["documents"]
-    return _documents([(each.id, each.content, each.meta) for each in found])
+    return _documents([(each.id, each.content, each.meta) for each in found])  # type: ignore[misc]
 
 
 def mcp(house: House, run: Run, question: Plain) -> Plain:

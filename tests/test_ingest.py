@@ -11,13 +11,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from made import DAMAGED, damaged, music, save, silence, speech
+from numpy.typing import NDArray
 
 import e2vsearch
 from e2vsearch.audio.paths import expand
@@ -124,7 +127,7 @@ def test_a_surprise_in_one_file_is_its_failure(calls: Path, tmp_path: Path) -> N
     from e2vsearch.encoders.fake import FakeEncoder
 
     class Surprising(FakeEncoder):
-        def _encode(self, signals):  # type: ignore[no-untyped-def]
+        def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Any:
             if len(signals[0]) > 3.5 * 16_000:
                 raise MemoryError("too\nmuch")
             return super()._encode(signals)

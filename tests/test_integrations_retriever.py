@@ -85,29 +85,29 @@ TOPIC: Any = {"topic": [100.0, "seg:11"]}
 @pytest.mark.parametrize(
     ("given", "fields", "expected"),
     [
-        ("seg:1", {"k": 2}, Query(("seg:1",), k=2)),
-        ("seg:1", {"by": "segment"}, Query(("seg:1",), by="segment")),
-        ("seg:1", {"where": "agent in (bela, cora)"}, Query(("seg:1",), where="agent in (bela, cora)")),
-        ("seg:1", {"text": "refund"}, Query(("seg:1",), text="refund")),
-        ("seg:1", {"exact": True, "include_self": True}, Query(("seg:1",), exact=True, include_self=True)),
-        ("seg:1", {"named_vectors": TOPIC}, Query(("seg:1",), named_vectors={"topic": (100.0, "seg:11")})),
+        ("seg:1", {"k": 2}, Query(("seg:1",), k=2)),  # type: ignore[arg-type]
+        ("seg:1", {"by": "segment"}, Query(("seg:1",), by="segment")),  # type: ignore[arg-type]
+        ("seg:1", {"where": "agent in (bela, cora)"}, Query(("seg:1",), where="agent in (bela, cora)")),  # type: ignore[arg-type]
+        ("seg:1", {"text": "refund"}, Query(("seg:1",), text="refund")),  # type: ignore[arg-type]
+        ("seg:1", {"exact": True, "include_self": True}, Query(("seg:1",), exact=True, include_self=True)),  # type: ignore[arg-type]
+        ("seg:1", {"named_vectors": TOPIC}, Query(("seg:1",), named_vectors={"topic": (100.0, "seg:11")})),  # type: ignore[arg-type]
         (
             [Reference("seg:1", 2.0), {"source": "seg:5", "weight": 1}],
             {"explain": True},
             Query((Reference("seg:1", 2.0), Reference("seg:5", 1.0)), explain=True),
         ),
-        (["seg:1", "seg:5"], {}, Query(("seg:1", "seg:5"))),
+        (["seg:1", "seg:5"], {}, Query(("seg:1", "seg:5"))),  # type: ignore[arg-type]
         (Reference("seg:1", 2.0), {}, Query((Reference("seg:1", 2.0),))),
-        ("seg:1", {"avoid": ["seg:5", "seg:9"]}, Query(("seg:1",), avoid=("seg:5", "seg:9"))),
-        ("seg:1", {"avoid": [{"source": "seg:5", "weight": 0.2}]}, Query(("seg:1",), avoid=(Reference("seg:5", 0.2),))),
+        ("seg:1", {"avoid": ["seg:5", "seg:9"]}, Query(("seg:1",), avoid=("seg:5", "seg:9"))),  # type: ignore[arg-type]
+        ("seg:1", {"avoid": [{"source": "seg:5", "weight": 0.2}]}, Query(("seg:1",), avoid=(Reference("seg:5", 0.2),))),  # type: ignore[arg-type]
         ("", {"emotion": MIXED}, Query(emotion=MIXED)),
         ([""], {"emotion": "low", "min_probability": 0.6}, Query(emotion="low", min_probability=0.6)),
         (None, {"emotion": "tired"}, Query(emotion="tired")),
-        ("seg:1", {"emotion": MIXED, "explain": True}, Query(("seg:1",), emotion=MIXED, explain=True)),
+        ("seg:1", {"emotion": MIXED, "explain": True}, Query(("seg:1",), emotion=MIXED, explain=True)),  # type: ignore[arg-type]
         (
             "seg:1",
             {"group_by": ["recording", "queue"], "group_size": [2, 3], "by": "segment"},
-            Query(("seg:1",), group_by=("recording", "queue"), group_size=(2, 3), by="segment"),
+            Query(("seg:1",), group_by=("recording", "queue"), group_size=(2, 3), by="segment"),  # type: ignore[arg-type]
         ),
         ("call:2", {"trajectory": True}, Query(trajectory="call:2")),
         (["call:2"], {"trajectory": True, "explain": True}, Query(trajectory="call:2", explain=True)),
@@ -130,7 +130,7 @@ def test_all_that_a_query_can_say(
 
 
 def test_a_template_waits_for_its_references() -> None:
-    assert template({}).k == Query(("seg:1",)).k
+    assert template({}).k == Query(("seg:1",)).k  # type: ignore[arg-type]
     made = template({"avoid": ["seg:5"], "explain": True}, k=3, where=None)
     assert (made.avoid, made.explain, made.k, made.where) == ((Reference("seg:5"),), True, 3, None)
     changed = template({"explain": True, "text": "refund"}, {"k": 5, "where": None, "text": "no"}, k=3, where="seg:1")

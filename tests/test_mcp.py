@@ -130,7 +130,7 @@ async def test_a_client_lists_and_calls_every_tool(mapped: Path) -> None:
         assert link.uri == f"e2vsearch://segment/{hits[0]['segment'][4:]}/audio.wav"
         [clip] = (await client.read_resource(str(link.uri))).contents
         assert clip.mime_type == "audio/wav"
-        sound = audio.read(base64.b64decode(clip.blob))
+        sound = audio.read(base64.b64decode(clip.blob))  # type: ignore[union-attr]
         assert sound.shape[0] == 1
         assert sound.shape[1] / 16_000 == pytest.approx(hits[0]["end_s"] - hits[0]["start_s"], abs=0.001)
         assert np.abs(sound).max() > 0.05
@@ -242,7 +242,7 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
 
             text = await find(
                 Query(
-                    (anna,), avoid=("seg:8", bela), emotion=mixed, min_probability=0.1, group_by=("recording",),
+                    (anna,), avoid=("seg:8", bela), emotion=mixed, min_probability=0.1, group_by=("recording",),  # type: ignore[arg-type]
                     group_size=2, by="segment", k=9, explain=True,
                 ),
                 reference="anna.wav", avoid=["seg:8", "bela.wav"], emotion=mixed, min_probability=0.1,
@@ -254,7 +254,7 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
             ]  # fmt: skip
             assert re.search(r": similarity [\d.-]+, nearer than [\d.]+ % of random pairs of segments$", first[3])
             assert '"bela.wav" takes off ' in first[6]
-            text = await find(Query(("seg:1",), k=5, exact=True, text="refund", where="channel = 0"),
+            text = await find(Query(("seg:1",), k=5, exact=True, text="refund", where="channel = 0"),  # type: ignore[arg-type]
                               reference="seg:1", exact=True, text="refund", where="channel = 0")  # fmt: skip
             assert "nearer than" not in text
             await find(Query(emotion={"low": 1, "tired": -0.5}, k=4), emotion={"low": 1, "tired": -0.5}, k=4)

@@ -92,8 +92,8 @@ def test_other_machines_need_a_key(place: Path) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.7", "calls.example.org", ""):
         with pytest.raises(ServiceError, match="can be reached by others"):
             application(server, HttpOptions(host))
-        assert application(server, HttpOptions(host, key="x"))
-    assert application(server, HttpOptions("localhost"))
+        assert application(server, HttpOptions(host, key="x"))  # type: ignore[truthy-function]
+    assert application(server, HttpOptions("localhost"))  # type: ignore[truthy-function]
 
 
 def test_a_taken_port_is_one_line(place: Path) -> None:

@@ -220,7 +220,7 @@ def test_no_client_makes_a_service_fetch_anything(web: Server, tmp_path: Path) -
         web.asked.clear()
         for ask in (collection.query, collection.embed, AllowedFolders([tmp_path]).allowed, AllowedFolders().allowed):
             with pytest.raises(E2vsearchError) as caught:
-                ask(url)  # type: ignore[operator]
+                ask(url)
             assert "\n" not in str(caught.value)
         [segment] = collection.segments("call:1")
         with pytest.raises(AudioError) as caught:  # what is stored of it is searched; its sound is not here
