@@ -181,6 +181,7 @@ def test_metadata_is_joined_by_file_name(database_url: str, calls: Path, tmp_pat
         ("file,agent\na.wav,Kim\na.wav,Lee\n", "line 3: a.wav is there twice"),
         ("file,date\na.wav,1 March\n", "line 2: date '1 March' is no date"),
         ("file,agent\na.wav,Kim,Lee\n", "line 2: more cells"),
+        (f"file,agent\na.wav,{'x' * 200_000}\n", "line 2: field larger than field limit"),
     ],
 )
 def test_metadata_that_makes_no_sense(tmp_path: Path, text: str, says: str) -> None:
@@ -198,6 +199,10 @@ def test_metadata_of_other_shapes(tmp_path: Path) -> None:
     assert row.metadata == {"agent": "Kim"}
     assert table.find(tmp_path / "other" / "b.wav").metadata == {}  # type: ignore[union-attr]
     assert table.find(tmp_path / "c.wav") is None
+    (tmp_path / "calls.csv").write_text('\tfile\tagent\tnote\n\n0\ta.wav\tKim\t"two\nlines"\n')
+    row = MetadataTable(tmp_path / "calls.csv").find(tmp_path / "a.wav")
+    assert row is not None
+    assert row.metadata == {"agent": "Kim", "note": "two\nlines"}
     with pytest.raises(SettingsError, match="cannot be read"):
         MetadataTable(tmp_path / "none.csv")
 
