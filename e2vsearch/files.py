@@ -24,15 +24,6 @@ from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, Query
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not whole yet; after a crash it may be removed."""
 
-FileState = tuple[int, int, int]
-"""Size in bytes, time of the last change in ns, and inode: another state means another content, as good as always."""
-
-
-def file_state(path: Path | str) -> FileState:
-    """Return size, time and inode of a file; 1 us by a string, which every query asks of each file, 5 by a path."""
-    stat = os.stat(path)  # noqa: PTH116 - see above
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
-
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal; 1.5 GB a second from the page cache."""
