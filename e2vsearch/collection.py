@@ -148,7 +148,7 @@ class Collection:
 
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""
-        return Listing(self.catalog.failures())
+        return Listing(self.catalog.failures(), Failure)
 
     def query(self, *references: AudioQuery | Reference | Query, **fields: Any) -> QueryResult:
         """Return the recordings, or segments, that feel most like the references.
@@ -208,8 +208,8 @@ class Collection:
             NotStored, BadFilter: one of them is not there, or `where` does not parse or names nothing known.
         """
         if not names and where is None:
-            return Listing([found for _, found in self.catalog.recordings()])
-        return Listing(recordings.find(self.catalog, names, where))
+            return Listing((found for _, found in self.catalog.recordings()), Recording)
+        return Listing(recordings.find(self.catalog, names, where), Recording)
 
     def segments(self, *names: str, where: str | None = None) -> Listing[Segment]:
         """Return stored segments, all by default, in order of recording and time.
@@ -218,7 +218,7 @@ class Collection:
             names: ids of segments (``seg:123``), or recordings as `recordings` takes them.
             where: only those that meet this filter.
         """
-        return Listing(recordings.find_segments(self.catalog, names, where))
+        return Listing(recordings.find_segments(self.catalog, names, where), Segment)
 
     def clip(self, segment: str, context_s: float = 0.0) -> Signal:
         """Return the sound of ``seg:123``, with so many seconds before and after it: ``(1, samples)`` at 16 kHz.

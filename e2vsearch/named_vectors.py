@@ -21,7 +21,7 @@ class NamedVectorSets:
 
     def list(self) -> Listing[NamedVectors]:
         """Return every set, with its dimension and how many segments have a vector in it."""
-        return Listing(named_vectors.listed(self._catalog))
+        return Listing(named_vectors.listed(self._catalog), NamedVectors)
 
     def attach(self, name: str, ids: Sequence[str | int] | NDArray[np.int64], vectors: ArrayLike) -> NamedVectors:
         """Attach vectors of another model to segments, and return the set as it is now.

@@ -96,7 +96,8 @@ def _with_client(
     try:
         from fastapi.testclient import TestClient
 
-        from e2vsearch.server import ServiceOptions, create_app  # type: ignore[attr-defined]
+        from e2vsearch.server import create_app
+        from e2vsearch.server.options import ServiceOptions
     except ImportError:
         yield House(collection, index, clips, None)
         return
@@ -161,7 +162,8 @@ def command_line(house: House, run: Run, question: Plain) -> Plain:
     for name, value in question.items():
         option = "--" + name.replace("_", "-")
         if name in ("references", "avoid"):
-            sources, weights = zip(*(each if isinstance(each, list) else (each, None) for each in value), strict=True)
+            pairs = [each if isinstance(each, list) else [each, None] for each in value]
+            sources, weights = [source for source, _ in pairs], [weight for _, weight in pairs]
             typed += sources if name == "references" else [part for each in sources for part in (option, each)]
             weight = {"references": "--weight", "avoid": "--avoid-weight"}[name]
             typed += [weight, ",".join(map(str, weights))] if weights[0] is not None else []
@@ -176,7 +178,7 @@ def command_line(house: House, run: Run, question: Plain) -> Plain:
     ran = run("query", *typed, "--index", house.index, "--format", "json")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)
-    hidden = {"alignment": [], "percentile": None, "why": None}  # type: ignore[var-annotated]  # columns that are shown where they can be filled
+    hidden: Plain = {"alignment": [], "percentile": None, "why": None}  # shown where they can be filled
     hits = [hidden | {name: value for name, value in row.items() if name != "rank"} for row in found["hits"]]
     assert [row["rank"] for row in found["hits"]] == list(range(1, len(hits) + 1))
     return dict(found) | {"hits": hits}
@@ -187,13 +189,13 @@ def http(house: House, run: Run, question: Plain) -> Plain:
     for name, weights in (("references", "weights"), ("avoid", "avoid_weights")):
         pairs = [each for each in body.get(name, ()) if isinstance(each, list)]
         if pairs:
-            body |= {name: [source for source, _ in pairs], weights: [weight for _, weight in pairs]}
+            body |= {name: [each[0] for each in pairs], weights: [each[1] for each in pairs]}
     return posted(house, "/query", json=body)
 
 
 def upload(house: House, run: Run, question: Plain) -> Plain:
     form = {name: str(value).lower() if isinstance(value, bool) else value for name, value in question.items()}
-    (clip,) = form.pop("references", [form.get("trajectory")])  # type: ignore[str-unpack]
+    clip = str(*form.pop("references", [form.get("trajectory")]))
     form |= {"trajectory": "true"} if "trajectory" in form else {}
     found = posted(house, "/query/upload", files={"file": ("client.wav", Path(clip).read_bytes())}, data=form)
     return dict(json.loads(json.dumps(found).replace('"client.wav"', json.dumps(clip))))
@@ -238,7 +240,7 @@ def langchain(house: House, run: Run, question: Plain) -> Plain:
     from e2vsearch.integrations.langchain import E2vsearchRetriever
 
     given, rest = _retrieved(question)
-    found = E2vsearchRetriever(collection=house.collection).invoke(given, **{"k": 20} | rest)  # type: ignore[arg-type]
+    found = E2vsearchRetriever(collection=house.collection, k=20).invoke(given, None, **rest)
     return _documents([(str(each.id), each.page_content, each.metadata) for each in found])
 
 
@@ -249,8 +251,8 @@ def llama_index(house: House, run: Run, question: Plain) -> Plain:
     from e2vsearch.integrations.llama_index import E2vsearchRetriever
 
     given, rest = _retrieved(question)
-    own = {name: rest.pop(name) for name in ("k", "by", "where") if name in rest}
-    retriever = E2vsearchRetriever(house.collection, **{"k": 20} | own, query_fields=rest)  # type: ignore[arg-type]
+    own: Plain = {"k": 20} | {name: rest.pop(name) for name in ("k", "by", "where") if name in rest}
+    retriever = E2vsearchRetriever(house.collection, **own, query_fields=rest)
     given = given if isinstance(given, list) else [given]
     found = retriever.retrieve(QueryBundle("words for the model", custom_embedding_strs=given))
     return _documents([(each.node.node_id, each.node.get_content(), each.node.metadata) for each in found])
@@ -265,7 +267,7 @@ def haystack(house: House, run: Run, question: Plain) -> Plain:
     query = {"query": given[0] if isinstance(given, list) else given} if given else {}
     retriever = E2vsearchRetriever(collection=house.collection, by=rest.pop("by", "recording"))
     found = retriever.run(**query, **own, query_fields=rest)["documents"]
-    return _documents([(each.id, each.content, each.meta) for each in found])  # type: ignore[misc]
+    return _documents([(each.id, each.content or "", each.meta) for each in found])
 
 
 def mcp(house: House, run: Run, question: Plain) -> Plain:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 
 from e2vsearch.listing import Listing
 from e2vsearch.types import Hit, Match
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class QueryResult(Listing[Hit]):
     """Hits, best first, and what was searched for them.
+
+    Two results are equal if all but the time that they took is; a result and a list are, if the hits are.
 
     Attributes:
         hits: best first.
@@ -30,7 +32,7 @@ class QueryResult(Listing[Hit]):
     searched: int
     total: int
     exact: bool
-    seconds: float
+    seconds: float = field(compare=False)
     references: tuple[str, ...]
     where: str | None
     text: str | None = None
@@ -41,6 +43,19 @@ class QueryResult(Listing[Hit]):
     def rows(self) -> tuple[Hit, ...]:  # type: ignore[override]
         """The hits."""
         return self.hits
+
+    @property
+    def row_type(self) -> type[Hit]:
+        """The dataclass of the hits."""
+        return Hit
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, QueryResult):
+            return Listing.__eq__(self, other)
+        compared = (each.name for each in fields(self) if each.compare)
+        return all(getattr(self, name) == getattr(other, name) for name in compared)
+
+    __hash__ = Listing.__hash__
 
     def __repr__(self) -> str:
         return f"QueryResult({len(self.hits)} hits for {', '.join(self.references)})"
