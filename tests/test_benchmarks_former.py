@@ -18,7 +18,7 @@ def test_a_ratio_is_the_median_of_the_rounds() -> None:
     time, memory = former.compared(before, now)
     assert (time.value, time.unit, time.ratio) == (3.0, "ms", 1.0)
     assert time.beside == "2 ms before (0.50 to 1.50)"
-    assert (memory.value, memory.unit, memory.ratio) == (110.0, "MB", pytest.approx(1.1))
+    assert (memory.value, memory.unit, memory.ratio) == (110.0, "MB", pytest.approx(1.1))  # type: ignore[comparison-overlap]
 
 
 def test_without_a_checkout_it_says_what_it_needs(
