@@ -32,7 +32,7 @@ from e2vsearch import audio
 from e2vsearch.integrations.mcp import make_server
 from e2vsearch.integrations.mcp.results import MAX_MATCHES
 from e2vsearch.integrations.mcp.tools import MAX_CLIP_BYTES, MAX_CLIP_S
-from e2vsearch.integrations.retriever import CollectionSource
+from e2vsearch.integrations.retriever import Retriever
 from e2vsearch.search.query import Query
 from e2vsearch.search.result import QueryResult
 from e2vsearch.types import Recording, Segment, Space
@@ -196,7 +196,7 @@ def test_a_missing_collection_is_one_line(tmp_path: Path) -> None:
 def server(place: Path) -> Iterator[MCPServer[Any]]:
     """One that may read no folder, in this process."""
     with e2vsearch.open(place, encoder="fake") as collection:
-        yield make_server(CollectionSource(collection, roots=()))
+        yield make_server(Retriever(collection, roots=()))
 
 
 async def test_a_clip_in_base64(server: MCPServer[Any], place: Path) -> None:
@@ -229,7 +229,7 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
     mixed = {"low": 2.0, "tired": -0.3}
     with e2vsearch.open(place, encoder="fake") as collection:
         labels.add_examples(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
-        async with connected(make_server(CollectionSource(collection, roots=[calls]))) as client:
+        async with connected(make_server(Retriever(collection, roots=[calls]))) as client:
 
             async def find(expected: Query, **arguments: Any) -> str:
                 found = await client.call_tool("find_similar", arguments)
@@ -278,7 +278,7 @@ async def test_a_long_reference_is_explained_in_short(tmp_path: Path) -> None:
             when = datetime(2024, 3, 1, tzinfo=UTC) + timedelta(days=number)
             names = f"/{number}.wav", str(number), f"{number:064x}"
             collection.catalog.store(NewRecording(*names, 1, 1, when, 100.0, 1, 8000, "WAV", segments, {}))
-        async with connected(make_server(CollectionSource(collection, roots=()))) as client:
+        async with connected(make_server(Retriever(collection, roots=()))) as client:
             found = await client.call_tool("find_similar", {"trajectory": "call:1", "explain": True})
             [hit] = found.structured_content["hits"]
             whole = collection.query("call:1", explain=True)[0].why
