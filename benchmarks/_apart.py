@@ -1,4 +1,4 @@
-"""A function called in a process of its own, so that its memory and threads are. Knows /proc, nothing of indexes."""
+"""A function called in a process of its own, so that its memory and threads are."""
 
 from __future__ import annotations
 

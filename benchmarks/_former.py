@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import resource
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -79,15 +80,15 @@ def store(collection: Any, vectors: NDArray[np.float32], scores: NDArray[np.floa
 
 
 @contextmanager
-def timed(spent: dict[str, float], name: str, times: int = 1) -> Iterator[None]:
-    """Seconds of processor time, threads and children included, of each of some repetitions."""
+def timed(spent: dict[str, float], name: str) -> Iterator[None]:
+    """Add the seconds of processor time of what is done within."""
     started = worked_s()
     yield
-    spent[name] = (worked_s() - started) / times
+    spent[name] = worked_s() - started
 
 
 def worked_s() -> float:
-    """Seconds of processor time so far."""
+    """Return the seconds of processor time so far, threads and children included."""
     usages = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -126,9 +127,12 @@ def queries(scratch: Path, own: Path) -> dict[str, float]:
         for kind, reference in kinds.items():
             for at in range(WARM):
                 collection.query(reference(at), k=20)
-            with timed(spent, f"query by {kind}", QUERIES):
-                for at in range(QUERIES):
-                    collection.query(reference(at), k=20)
+            each = []
+            for at in range(QUERIES):
+                started = worked_s()
+                collection.query(reference(at), k=20)
+                each.append(worked_s() - started)
+            spent[f"query by {kind}, median of {QUERIES}"] = statistics.median(each)
     return spent
 
 

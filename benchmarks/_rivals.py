@@ -1,4 +1,4 @@
-"""Other indexes and embedded databases, each built and asked its own way. Knows their packages, measures nothing.
+"""Other indexes and embedded databases, each built and asked its own way.
 
 Each is set up as its documentation has it for cosine, on the same rows under the same numbers. HNSW graphs have M = 16
 and ef_construction = 100 where that can be said, faiss M = 32 as its own examples have; what is tuned afterwards is the

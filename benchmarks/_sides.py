@@ -1,4 +1,4 @@
-"""One side of the race: what it has to do, how ours does it, and what is measured of any. Knows no other package.
+"""One side of the race: what it has to do, how ours does it, and what is measured of any.
 
 "Raw FAISS" reads the files of our own index, visits the same lists and re-ranks as many candidates from the mapped
 vectors. "Plain" is the same, but finds the lists by comparing every centre, as FAISS's own IVF does.

@@ -1,4 +1,4 @@
-"""Vectors made up the way emotion encoders' are, in a file, with exact answers. Knows files and arrays, no index.
+"""Vectors made up the way emotion encoders' are, in a file, with exact answers.
 
 The mixture: a thousand clusters whose sizes fall as rank^-0.7; their centres and what spreads around them lie in one
 subspace of 256 dimensions whose scales fall as rank^-0.5, as wide around a centre as centres are around each other;

@@ -60,11 +60,11 @@ class Asked:
     name: str
     p50_ms: float
     p95_ms: float
-    recall: float = math.nan  # of moments alone
+    recall: float = math.nan  # of segments alone
 
 
 def whole(made: Made, folder: Path, truths: dict[str, Ints]) -> list[Asked]:
-    """Questions to a collection: bare vectors first, then calls, moments, and moments under filters.
+    """Questions to a collection: bare vectors first, then calls, segments, and segments under filters.
 
     Args:
         made: holds the queries.
@@ -75,14 +75,14 @@ def whole(made: Made, folder: Path, truths: dict[str, Ints]) -> list[Asked]:
     with e2vsearch.open(folder, create=False) as collection:
         index = collection.projections.view().index
 
-        def moments(name: str, truth: Ints, where: str | None) -> Asked:
+        def segments(name: str, truth: Ints, where: str | None) -> Asked:
             return _asked(name, queries, lambda query: collection.query(query, k=K, by="segment", where=where), truth)
 
         return [
             _asked("vectors alone, no rows", queries, lambda query: index.search(query[None], K)),
             _asked("calls", queries, lambda query: collection.query(query, k=K)),
-            moments("moments", truths[""], None),
-            *(moments(f"moments, {name} kept", truths[name], f"of{parts} = 1") for name, parts in FILTERS.items()),
+            segments("segments", truths[""], None),
+            *(segments(f"segments, {name} kept", truths[name], f"of{parts} = 1") for name, parts in FILTERS.items()),
         ]
 
 

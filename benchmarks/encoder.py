@@ -5,7 +5,7 @@
 
 Weights are random, of the published large shape: times, memory and equality are those of real ones, and what is like
 what is not, so that nothing here says how well emotion is found. Sides take turns in every round, clip sets are
-(a) 64 made clips of 2 to 10 s and (b) moments of real calls, where there are any beside the checkout. Load times and
+(a) 64 made clips of 2 to 10 s and (b) segments of real calls, where there are any beside the checkout. Load times and
 memory are of processes of their own, over a checkpoint that holds each weight three times, as the published one does.
 """
 
@@ -50,7 +50,7 @@ Signals = list[NDArray[np.float32]]
 
 
 def made(count: int) -> Signals:
-    """Clips of 2 to 10 s, shorter ones more often, as moments of calls are: a voice of some harmonics, and noise."""
+    """Clips of 2 to 10 s, shorter ones more often, as segments of calls are: a voice of some harmonics, and noise."""
     rng = np.random.default_rng(0)
     out = []
     for length_s in np.exp(rng.uniform(np.log(2.0), np.log(10.0), count)):
@@ -61,8 +61,8 @@ def made(count: int) -> Signals:
     return out
 
 
-def moments(count: int) -> Signals:
-    """So many spoken moments of real calls, each channel by itself; none without the recordings."""
+def segments(count: int) -> Signals:
+    """So many spoken segments of real calls, each channel by itself; none without the recordings."""
     out: Signals = []
     for path in sorted(CALLS.rglob("*")) if CALLS.is_dir() else []:
         if path.suffix.lower() not in {".wav", ".flac", ".ogg", ".mp3"}:
@@ -279,7 +279,7 @@ def main() -> None:
         }
         sets: Sequence[tuple[str, Signals]] = (
             ("made clips", made(count)),
-            ("real calls", moments(spoken) if spoken else []),
+            ("real calls", segments(spoken) if spoken else []),
         )
         for title, signals in sets:
             if signals:

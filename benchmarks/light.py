@@ -3,7 +3,7 @@
     python benchmarks/light.py
 
 The whole process is bound to one core where the system allows that. Clips are encoded one by one, as ingestion does:
-made voices of one length each, in turns, and moments of real calls, where there are any beside the checkout.
+made voices of one length each, in turns, and segments of real calls, where there are any beside the checkout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 from _table import Row, parser, show
-from encoder import Signals, made, moments, race
+from encoder import Signals, made, race, segments
 
 from e2vsearch import audio
 from e2vsearch.encoders import light, mel, registry
@@ -43,9 +43,9 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, *sys.argv])  # threads that numpy has started already keep their cores
     encoder = registry.open(options.encoder, EncoderOptions(threads=1))
     sets = {f"clips of {length:g} s": cut(length) for length in LENGTHS_S}
-    real = moments(50 if options.quick else 400)
+    real = segments(50 if options.quick else 400)
     if real:
-        sets["moments of real calls"] = real
+        sets["segments of real calls"] = real
     else:
         print("no real calls beside this checkout: made voices only")
 

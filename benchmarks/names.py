@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from _table import Row, parser, show
 from _yardstick import VOTED, held_out, majorities
-from encoder import moments
+from encoder import segments
 from numpy.typing import NDArray
 
 from e2vsearch import audio, emotions
@@ -102,7 +102,7 @@ def main() -> int:
         some = [row for row in table.rows if row.speaker in voices and votes.get(row.path)]
         signals = [audio.read(table.file(row))[0] for row in some]
         heard = np.array([adjective(votes[row.path]) for row in some])
-        real = moments(QUICK_CALLS if options.quick else CALLS)
+        real = segments(QUICK_CALLS if options.quick else CALLS)
         encoder = registry.open(options.encoder)
         rows = [*heard_rows(encoder, signals, heard), *(call_rows(encoder, real) if real else ())]
     except E2vsearchError as error:

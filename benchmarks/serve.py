@@ -3,7 +3,7 @@
     python benchmarks/serve.py
 
 `e2vsearch serve` runs as a process of its own over the samples, with the light encoder; clients upload clips of 3 to
-10 s, ask by stored ids and fetch the sound of moments, each as soon as its last answer is there. They run on the same
+10 s, ask by stored ids and fetch the sound of segments, each as soon as its last answer is there. They run on the same
 cores as the service. Then the service is killed (SIGKILL) under the same load, started again, and must give the same
 answer as before from an index that verifies.
 """
@@ -102,7 +102,7 @@ async def ask(
         files = {"file": ("clip", rng.choice(sounds))}
         return await client.post("/query/upload", files=files, data={"k": "5"})
     if kind == "query by id":
-        by = rng.choice(["call", "segment"])
+        by = rng.choice(["recording", "segment"])
         return await client.post("/query", json={"references": [f"seg:{number}"], "k": 10, "by": by})
     return await client.get(f"/segments/{number}/audio")
 
@@ -155,6 +155,9 @@ async def measured(service: Service, seconds: float, segments: int, sounds: list
         load.errors += part.errors
     rows = []
     for kind, spent in load.seconds.items():
+        if not spent or not alone[kind]:
+            load.errors.append(f"{kind}: nothing was answered in {seconds:.0f} s")
+            continue
         base = f"{kind}, one client"
         beside = float(np.median(alone[kind])) * 1000
         rows.append(Row(base, beside, "ms"))

@@ -37,14 +37,14 @@ def fill(folder: Path, segments: int) -> None:
         collection.catalog.pin(Space("saved", "made-up", DIM), "saved")
         for number in range(segments // PER_RECORDING):
             vectors = centres[rng.integers(100, size=PER_RECORDING)] + rng.standard_normal((PER_RECORDING, DIM))
-            moments = tuple(
+            spoken = tuple(
                 NewSegment(0, 5.0 * at, 5.0 * at + 4.0, vector) for at, vector in enumerate(vectors.astype(np.float32))
             )
             uri = f"/made/{number}.wav"
             digest = hashlib.sha256(uri.encode()).hexdigest()
             when = datetime(2024, 1, 1, tzinfo=UTC)
             length = 5.0 * PER_RECORDING
-            made = NewRecording(uri, str(number), digest, 0, 0, when, length, 1, 8000, "made up", moments)
+            made = NewRecording(uri, str(number), digest, 0, 0, when, length, 1, 8000, "made up", spoken)
             collection.catalog.store(made)
         collection.index.build()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from e2vsearch import encoder_check, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
 from e2vsearch.catalog import backup, recordings
-from e2vsearch.catalog.database import CollectionLocation, locate
+from e2vsearch.catalog.database import Location, locate
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.index import Index
@@ -57,7 +57,7 @@ class Collection:
 
     def __init__(
         self,
-        location: CollectionLocation,
+        location: Location,
         catalog: Catalog,
         options: settings.Settings,
         *,

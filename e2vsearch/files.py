@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import mmap
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -16,19 +19,10 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, QueryError
+from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, QueryError, SettingsError
 
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not whole yet; after a crash it may be removed."""
-
-FileState = tuple[int, int, int]
-"""Size in bytes, time of the last change in ns, and inode: another state means another content, as good as always."""
-
-
-def file_state(path: Path | str) -> FileState:
-    """Return size, time and inode of a file; 1 us by a string, which every query asks of each file, 5 by a path."""
-    stat = os.stat(path)  # noqa: PTH116 - see above
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def sha256(path: Path) -> str:
@@ -157,6 +151,38 @@ def readable(path: Path) -> Iterator[None]:
         raise AudioNotAFile(f"{path}: is a folder - name the files in it, or a folder above") from error
     except OSError as error:
         raise AudioNotFound(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A CSV or TSV file; names and cells without spaces around them."""
+
+    columns: list[str]  # as its first line names them
+    rows: list[tuple[int, list[str]]]  # each with the number of its last line; those without any text are left out
+
+
+def read_table(path: Path, name: str) -> Table:
+    """Read a table; its first line tells whether tabs, semicolons or commas are between its cells.
+
+    Args:
+        path: of the file.
+        name: what an error calls it, such as ``--meta``.
+
+    Raises:
+        SettingsError: it cannot be read, or a line is no CSV.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"{name} {path} cannot be read: {cause} - name a CSV or TSV file") from error
+    head = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in head else ";" if ";" in head else ",")
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        raise SettingsError(f"{name} {path} line {reader.line_num}: {error} - mend that line") from error
+    return Table(rows[0][1] if rows else [], [(line, cells) for line, cells in rows[1:] if any(cells)])
 
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "uri", "recording", "name")

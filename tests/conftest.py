@@ -248,7 +248,7 @@ def _asking(postgres_url: str) -> Iterator[Callable[[str], object]]:
     import psycopg
 
     with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
-        yield connection.execute  # type: ignore[misc]
+        yield connection.execute
 
 
 # --- audio, the command line, indexes

@@ -29,7 +29,7 @@ def clustered(n: int, dim: int, seed: int = 0, clusters: int = 200) -> NDArray[n
     return np.asarray(vectors * rng.uniform(0.5, 20, (n, 1)), np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass
 class MemorySnapshot:
     """All rows at one moment."""
 
@@ -41,7 +41,8 @@ class MemorySnapshot:
     def batches(self) -> Iterator[Batch]:
         for start in range(0, self.count, self.batch_rows):
             part = slice(start, start + self.batch_rows)
-            yield Batch(*(column[part] for column in self.rows))
+            ids, recordings, vectors = self.rows
+            yield Batch(ids[part], recordings[part], vectors[part])
 
 
 class MemorySource:
@@ -148,4 +149,4 @@ class MemorySource:
 
     def vector(self, identifier: int) -> NDArray[np.float32]:
         """One stored vector."""
-        return self._vectors[np.searchsorted(self.ids, identifier)]
+        return np.asarray(self._vectors[np.searchsorted(self.ids, identifier)])

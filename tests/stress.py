@@ -169,7 +169,7 @@ def build(url: str, folder: Path, seed: int) -> None:
     rng = random.Random(seed)
     while not (folder / "stop").exists():
         with contextlib.suppress(GenerationBusy):
-            index.build(rng.choice(["auto", "flat", "ivf-flat", "ivf-rabitq"]))  # type: ignore[arg-type]
+            index.build(rng.choice(["auto", "flat", "ivf-flat", "ivf-rabitq"]))
             index.tune(rng.choice([0.9, 0.95]))
         for problem in index.verify():
             report(folder, f"verify: {problem}")

@@ -96,7 +96,7 @@ def test_log_posteriors_are_the_heads_less_their_mean_over_classes(small: Plante
     of = small.head_beside(0.3)
     rows = (20.0 * unit(small.vectors[:19])).astype(np.float32)
     made = adapt.adapt_head(of, rows, apart(19))
-    logs = np.log(softmax(rows @ of.weights.T.astype(np.float64) + of.biases))
+    logs = np.log(softmax(rows @ of.weights.T.astype(np.float64) + of.biases))  # type: ignore[arg-type]
     logs -= logs.mean(axis=1, keepdims=True)
     told = 19 / (19 + adapt.RESTING)  # centred on what there is, and on even probabilities
     expected = unit(logs - told * logs.mean(axis=0))

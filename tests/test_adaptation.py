@@ -110,7 +110,7 @@ def test_it_is_in_use_from_the_first_segment_and_adapted_as_the_collection_grows
     assert len(list(collection.catalog.segments())) == 39
     status = collection.status()
     assert status.space is not None
-    assert status.space.projection == f"head@{used[1][:12]}"  # named wherever the space is
+    assert status.space.projection == f"head@{used[1][:12]}"  # type: ignore[index]  # named wherever the space is
     report = catalog_projections.get(collection.catalog, "head").report
     assert (report["segments"], report["head"], report["speakers"]) == (20, "the encoder's own", 8)
 

@@ -74,6 +74,8 @@ def not_taken(hops: list[str], entered: list[str]) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("walks")
     make_collection(folder)
+    with e2vsearch.open(folder / "light", encoder="light", create=True) as collection:
+        collection.ingest(folder / "calls")
     return folder
 
 
@@ -116,8 +118,9 @@ def test_the_contexts_hold_what_is_written() -> None:
 
 
 @pytest.mark.parametrize("has_index", [False, True])
-def test_a_query_of_a_stored_id_goes_down_a_trunk_of_five_hops(folder: Path, has_index: bool) -> None:
-    with e2vsearch.open(folder / "index") as collection:
+@pytest.mark.parametrize("place", ["index", "light"])
+def test_a_query_of_a_stored_id_goes_down_a_trunk_of_five_hops(folder: Path, place: str, has_index: bool) -> None:
+    with e2vsearch.open(folder / place) as collection:
         if has_index:
             collection.index.build()
         collection.query("seg:1")

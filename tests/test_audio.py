@@ -350,8 +350,8 @@ def test_an_open_source_has_its_info_and_its_blocks(tmp_path: Path, kind: str, m
     source = {"bytes": path.read_bytes(), "array": signal}.get(kind, path)
     expected = audio.read(source)  # type: ignore[arg-type]
     openings = []
-    opened = audio.opened
-    monkeypatch.setattr(audio, "opened", lambda each: openings.append(each) or opened(each))
+    opened = audio.opened  # type: ignore[attr-defined]
+    monkeypatch.setattr(audio, "opened", lambda each: openings.append(each) or opened(each))  # type: ignore[func-returns-value]
     with audio.open(source) as found:  # type: ignore[arg-type]
         blocks = list(found.blocks(block_s=0.7))
     assert np.array_equal(np.concatenate(blocks, axis=1), expected)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from e2vsearch.analysis.evaluation import labels_table
 from e2vsearch.encoders.base import Embeddings
@@ -30,7 +32,7 @@ class Counting(FakeEncoder):
         super().__init__()
         self.calls = 0
 
-    def _encode(self, signals) -> Embeddings:
+    def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Embeddings:
         self.calls += len(signals)
         return super()._encode(signals)
 
@@ -80,7 +82,7 @@ def test_light_is_not_asked_about_what_it_has_heard(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["retrieval.py", "--all", "--quick", "--audio", str(made)])
-    monkeypatch.setattr(retrieval.registry, "open", lambda name: light())
+    monkeypatch.setattr(retrieval.registry, "open", lambda name: light())  # type: ignore[attr-defined]
     assert retrieval.main() == 0
     err = capsys.readouterr().err
     assert "light as it ships has heard both corpora" in err

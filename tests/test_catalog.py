@@ -287,7 +287,7 @@ def test_filters(catalog: Catalog) -> None:
     recordings = {
         "a": a_recording("a", agent="Kim", price="3.5"),
         "b": a_recording("b", agent="Lee", price="2"),
-        "c": a_recording("c", **{"the queue": "a b"}),
+        "c": a_recording("c", **{"the queue": "a b"}),  # type: ignore[arg-type]
     }
     numbers = {}
     for day, (name, recording) in enumerate(recordings.items(), start=1):

@@ -195,10 +195,10 @@ def former(empty_database_url: str) -> Any:
         for table, of in rows.items():
             connection.execute(metadata.tables[table].insert(), of)
         if engine.dialect.name == "postgresql":  # as if the rows had been inserted one after another
-            for table in metadata.tables.values():
-                if "id" in table.c and table.name != "collection" and rows.get(table.name):
-                    last = max(row["id"] for row in rows[table.name])
-                    sequence = {"name": f"{table.name}_id_seq", "last": last}
+            for table in metadata.tables.values():  # type: ignore[assignment]
+                if "id" in table.c and table.name != "collection" and rows.get(table.name):  # type: ignore[attr-defined]
+                    last = max(row["id"] for row in rows[table.name])  # type: ignore[attr-defined]
+                    sequence = {"name": f"{table.name}_id_seq", "last": last}  # type: ignore[attr-defined]
                     connection.execute(text("SELECT setval(CAST(:name AS regclass), :last)"), sequence)
             connection.execute(text("SELECT setval('change_seq_seq', 5)"))
         # the last set and the last job were deleted: their ids must not come again

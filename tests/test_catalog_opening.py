@@ -15,7 +15,7 @@ from sqlalchemy import insert, inspect, text
 
 from e2vsearch.catalog import upgrade
 from e2vsearch.catalog.database import connect
-from e2vsearch.catalog.schema import SCHEMA_REVISION, Base, CollectionRow, RecordingRow, SegmentRow, SpaceRow, VectorRow
+from e2vsearch.catalog.schema import SCHEMA_REVISION, Base, HeaderRow, RecordingRow, SegmentRow, SpaceRow, VectorRow
 from e2vsearch.catalog.text_search import put
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError, NoCollection, SchemaTooNew, SchemaTooOld
@@ -67,7 +67,7 @@ def test_what_an_older_version_stored_is_kept(empty_database_url: str) -> None:
         now = datetime(2024, 3, 1, tzinfo=UTC)
         rows: list[tuple[type[Base], dict[str, object]]] = [
             (SpaceRow, {"id": 1, "encoder": "fake", "revision": "1", "dim": 4, "labels": ["low", "high"]}),
-            (CollectionRow, {"id": 1, "uuid": "a-uuid", "space_id": 1, "created_at": now}),
+            (HeaderRow, {"id": 1, "uuid": "a-uuid", "space_id": 1, "created_at": now}),
             (RecordingRow, {"id": 1, "space_id": 1, "content_sha256": "0" * 64, "uri": "a.wav", "name": "a"}),
             (SegmentRow, {"id": 1, "recording_id": 1, "channel": 0, "start_s": 0.5, "end_s": 1.5, "label": "low"}),
             (VectorRow, {"segment_id": 1, "vector": np.arange(4, dtype="<f4").tobytes()}),
@@ -107,9 +107,9 @@ def test_stored_segments_are_named_anew(empty_database_url: str) -> None:
         about = {"recording_id": 1, "channel": 0, "start_s": 3.0}
         rows: list[tuple[type[Base], list[dict[str, object]]]] = [
             (SpaceRow, [space | {"projection": "raw", "source": "fake", "created_at": now}]),
-            (CollectionRow, [{"id": 1, "uuid": "a-uuid", "space_id": 1, "created_at": now}]),
+            (HeaderRow, [{"id": 1, "uuid": "a-uuid", "space_id": 1, "created_at": now}]),
             (RecordingRow, [recording | {"sampling_rate_hz": 8000, "format": "WAV", "note": ""}]),
-            (SegmentRow, [about | _as_before(number, *each) for number, each in enumerate(made + many, start=1)]),
+            (SegmentRow, [about | _as_before(number, *each) for number, each in enumerate(made + many, start=1)]),  # type: ignore[operator]
         ]
         for table, values in rows:
             connection.execute(insert(table), values)
@@ -125,8 +125,8 @@ def test_stored_segments_are_named_anew(empty_database_url: str) -> None:
     ]
     assert found[4:] == [("neutral", 1.0, None)] * 5000
     affect = [(each.arousal, each.valence) for each in segments[:5]]
-    assert affect[0] == (pytest.approx((1.386) / 2), pytest.approx((1 - 0.42) / 2))
-    assert affect[3:] == [(None, None), (0.5, 0.5)]
+    assert affect[0] == (pytest.approx((1.386) / 2), pytest.approx((1 - 0.42) / 2))  # type: ignore[comparison-overlap]
+    assert affect[3:] == [(None, None), (0.5, 0.5)]  # type: ignore[unreachable]
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0005")

@@ -298,10 +298,10 @@ def _called(house: House, tool: str, arguments: Plain) -> Any:
     from opened_mcp import connected
 
     from e2vsearch.integrations.mcp import make_server
-    from e2vsearch.integrations.retriever import CollectionSource
+    from e2vsearch.integrations.retriever import Retriever
 
     async def call() -> Any:
-        async with connected(make_server(CollectionSource(house.collection))) as client:
+        async with connected(make_server(Retriever(house.collection))) as client:
             return await client.call_tool(tool, arguments)
 
     found = asyncio.run(call())

@@ -89,7 +89,7 @@ def test_the_order_of_classes_does_not_matter(probabilities: NDArray[np.float64]
     other = named(probabilities[:, order], [LIGHT[at] for at in order], [2.0] * count, [None] * count)
     for a, b in zip(first, other, strict=True):
         assert (a.name, a.score) == (b.name, b.score)
-        assert (a.arousal, a.valence) == (pytest.approx(b.arousal), pytest.approx(b.valence))
+        assert (a.arousal, a.valence) == (pytest.approx(b.arousal), pytest.approx(b.valence))  # type: ignore[comparison-overlap]
 
 
 @settings(deadline=None)
@@ -118,7 +118,7 @@ def test_a_segment_is_named_the_same_whatever_is_named_beside_it(probabilities: 
 )
 def test_a_class_alone_is_where_raters_put_its_word(label: str, arousal: float, valence: float) -> None:
     ((found_arousal,), (found_valence,)) = affect(np.array([[1.0]]), (label,))
-    assert (found_arousal, found_valence) == (pytest.approx((arousal + 1) / 2), pytest.approx((valence + 1) / 2))
+    assert (found_arousal, found_valence) == (pytest.approx((arousal + 1) / 2), pytest.approx((valence + 1) / 2))  # type: ignore[comparison-overlap]
 
 
 def test_classes_without_an_entry_are_left_out() -> None:
@@ -147,7 +147,7 @@ def test_arousal_and_valence_lie_within_the_table(probabilities: NDArray[np.floa
 def test_a_whole_is_named_by_its_mean() -> None:
     both = np.array([[0.9, 0.05, 0.05], [0.1, 0.1, 0.8]])
     whole = named_as_one(both, ("angry", "neutral", "sad"), [3.0, 1.0], [-20.0, -20.0])
-    assert (whole.name, whole.score) == ("angry", pytest.approx(0.7))
+    assert (whole.name, whole.score) == ("angry", pytest.approx(0.7))  # type: ignore[comparison-overlap]
     assert named_as_one(both, ("angry", "neutral", "sad"), [1.0, 1.0], [None, None]).name == UNSURE
     # together they are long enough
     assert named_as_one(both[:1].repeat(2, 0), ("angry", "neutral", "sad"), [0.6, 0.6], [None, None]).name == "angry"

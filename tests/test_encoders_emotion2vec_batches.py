@@ -38,7 +38,7 @@ def test_a_vector_does_not_depend_on_what_else_is_in_the_call(encoder: Emotion2v
     assert together.scores is not None
     for one, vector, scores in zip(alone, together.vectors[::-1], together.scores[::-1], strict=True):
         np.testing.assert_allclose(one.vectors[0], vector, atol=SAME)
-        np.testing.assert_allclose(one.scores, [scores], atol=SAME)
+        np.testing.assert_allclose(one.scores, [scores], atol=SAME)  # type: ignore[arg-type]
 
 
 LENGTHS = st.lists(st.integers(400, 4 * 16_000) | st.integers(400, 1_000), min_size=2, max_size=7)
@@ -57,7 +57,7 @@ def test_any_clips_in_any_order_are_what_each_is_alone(
     alone = [encoder.encode([signal]) for signal in signals]
     for vector, scores, each in zip(together.vectors, together.scores, order, strict=True):
         np.testing.assert_allclose(vector, alone[each].vectors[0], atol=SAME)
-        np.testing.assert_allclose([scores], alone[each].scores, atol=SAME)
+        np.testing.assert_allclose([scores], alone[each].scores, atol=SAME)  # type: ignore[arg-type]
     # one padded batch, whatever the plan would have said; where padding is most of it, too
     rows = in_one_batch(encoder, signals)
     for row, one in zip(rows, alone, strict=True):

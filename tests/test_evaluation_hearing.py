@@ -176,13 +176,14 @@ def test_stored_segments_are_joined_by_path(corpus: Path, collection: e2vsearch.
     found = collection.evaluate(corpus / "meta" / "labels.csv")
     assert found.n == collection.status().counts.segments == 12
     assert found.failures == ()
-    stored = dataset.load_stored(corpus / "meta" / "labels.csv", collection)
+    stored = dataset.load_stored(corpus / "meta" / "labels.csv", collection)  # type: ignore[arg-type]
     batch = collection.catalog.feed().fetch(np.arange(1, 13))
     assert (stored.vectors["clean"] == batch.vectors).all()
     for row, file in zip(stored.rows, stored.files, strict=True):
         assert Path(collection.recordings(file)[0].uri).name == row.path
     named = dataset.load_stored(
-        table(collection.location.folder or corpus, "path,emotion\nx/s1_calm_0.wav,a\nno,b\n"), collection
+        table(collection.location.folder or corpus, "path,emotion\nx/s1_calm_0.wav,a\nno,b\n"),
+        collection,  # type: ignore[arg-type]
     )
     assert [row.path for row in named.rows] == ["x/s1_calm_0.wav"]
     assert [(each.line, each.reason) for each in named.failures] == [(3, "missing")]

@@ -119,7 +119,7 @@ def test_without_weight_nothing_changes(collection: Collection, text: NDArray[np
     for by in ("recording", "segment"):
         plain = collection.query("seg:5", by=by, k=20)
         fused = collection.query("seg:5", by=by, k=20, named_vectors={"text": (0, np.ones(SIDE_DIM))})
-        assert [(hit.segment, pytest.approx(hit.score, abs=1e-6)) for hit in fused] == [
+        assert [(hit.segment, pytest.approx(hit.score, abs=1e-6)) for hit in fused] == [  # type: ignore[comparison-overlap]
             (hit.segment, hit.score) for hit in plain
         ]
         assert all(hit.named_vector_scores == {} for hit in plain)
@@ -233,7 +233,11 @@ def test_what_cannot_be_attached(
     ],
 )
 def test_what_cannot_be_fused(
-    collection: Collection, text: NDArray[np.float32], fuse: query.NamedVectorWeights, error: type[Exception], says: str
+    collection: Collection,
+    text: NDArray[np.float32],
+    fuse: query.NamedVectorWeights,  # type: ignore[name-defined]
+    error: type[Exception],
+    says: str,
 ) -> None:
     with pytest.raises(error, match=says):
         collection.query(np.ones(DIM, np.float32), named_vectors=fuse)

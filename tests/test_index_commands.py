@@ -119,8 +119,8 @@ def test_what_was_asked_is_kept_unless_a_setting_says_no(
 def test_lists_find_what_a_query_would(index: Path) -> None:
     with e2vsearch.open(index, create=True) as collection:
         manifest = collection.index.build("ivf-rabitq", recall=0.95)
-        assert manifest.trained is not None
-        assert collection.index.build().trained == manifest.trained
+        assert manifest.trained is not None  # type: ignore[attr-defined]
+        assert collection.index.build().trained == manifest.trained  # type: ignore[attr-defined]
         stages: list[str] = []
         collection.index.build(progress=lambda stage, _done, _total: stages.append(stage), retrain=True)
         assert "train" in stages

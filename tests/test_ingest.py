@@ -11,13 +11,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from made import DAMAGED, damaged, music, save, silence, speech
+from numpy.typing import NDArray
 
 import e2vsearch
 from e2vsearch.audio.paths import expand
@@ -124,7 +127,7 @@ def test_a_surprise_in_one_file_is_its_failure(calls: Path, tmp_path: Path) -> N
     from e2vsearch.encoders.fake import FakeEncoder
 
     class Surprising(FakeEncoder):
-        def _encode(self, signals):  # type: ignore[no-untyped-def]
+        def _encode(self, signals: Sequence[NDArray[np.float32]]) -> Any:
             if len(signals[0]) > 3.5 * 16_000:
                 raise MemoryError("too\nmuch")
             return super()._encode(signals)
@@ -178,6 +181,7 @@ def test_metadata_is_joined_by_file_name(database_url: str, calls: Path, tmp_pat
         ("file,agent\na.wav,Kim\na.wav,Lee\n", "line 3: a.wav is there twice"),
         ("file,date\na.wav,1 March\n", "line 2: date '1 March' is no date"),
         ("file,agent\na.wav,Kim,Lee\n", "line 2: more cells"),
+        (f"file,agent\na.wav,{'x' * 200_000}\n", "line 2: field larger than field limit"),
     ],
 )
 def test_metadata_that_makes_no_sense(tmp_path: Path, text: str, says: str) -> None:
@@ -195,6 +199,10 @@ def test_metadata_of_other_shapes(tmp_path: Path) -> None:
     assert row.metadata == {"agent": "Kim"}
     assert table.find(tmp_path / "other" / "b.wav").metadata == {}  # type: ignore[union-attr]
     assert table.find(tmp_path / "c.wav") is None
+    (tmp_path / "calls.csv").write_text('\tfile\tagent\tnote\n\n0\ta.wav\tKim\t"two\nlines"\n')
+    row = MetadataTable(tmp_path / "calls.csv").find(tmp_path / "a.wav")
+    assert row is not None
+    assert row.metadata == {"agent": "Kim", "note": "two\nlines"}
     with pytest.raises(SettingsError, match="cannot be read"):
         MetadataTable(tmp_path / "none.csv")
 

@@ -57,7 +57,7 @@ def test_a_document_is_a_segment(collection: Collection) -> None:
     ]
     assert document.id == document.meta["segment"]
     assert document.score == document.meta["score"]
-    assert f'text: "{SAID}"' in document.content
+    assert f'text: "{SAID}"' in document.content  # type: ignore[operator]
     json.dumps(document.meta, allow_nan=False)
 
 
@@ -86,13 +86,13 @@ def test_every_kind_of_reference(collection: Collection) -> None:
                 "group_by": ["recording", "agent"], "group_size": [2, 1], "explain": True,
             },
             Query(
-                ("seg:1",), avoid=(Reference("seg:5", 0.3),), emotion={"low": 0}, min_probability=0.1,
+                ("seg:1",), avoid=(Reference("seg:5", 0.3),), emotion={"low": 0}, min_probability=0.1,  # type: ignore[arg-type]
                 group_by=("recording", "agent"), group_size=(2, 1), explain=True, k=9,
             ),
         ),
         ({}, {"emotion": {"low": 1.0}}, Query(emotion={"low": 1.0}, k=9)),
         ({"query": "call:2"}, {"trajectory": True, "explain": True}, Query(trajectory="call:2", explain=True, k=9)),
-        ({"query": "seg:1"}, {"text": "refund", "exact": True}, Query(("seg:1",), text="refund", exact=True, k=9)),
+        ({"query": "seg:1"}, {"text": "refund", "exact": True}, Query(("seg:1",), text="refund", exact=True, k=9)),  # type: ignore[arg-type]
     ],
     ids=str,
 )  # fmt: skip
@@ -182,7 +182,7 @@ def test_a_pipeline_is_written_down_and_read_back(place: Path) -> None:
     written = made.dumps()
     guarded = "allowed_modules" in inspect.signature(Pipeline.loads).parameters  # since Haystack 3
     trusted = {"allowed_modules": ["e2vsearch.integrations.haystack"]} if guarded else {}
-    pipeline = Pipeline.loads(written, **trusted)
+    pipeline = Pipeline.loads(written, **trusted)  # type: ignore[arg-type]
     assert pipeline.dumps() == written
     asked = {"retriever": {"query": "call:1"}, "prompt": {"question": "Why?"}}
     prompt = pipeline.run(asked)["prompt"]["prompt"]
@@ -190,7 +190,7 @@ def test_a_pipeline_is_written_down_and_read_back(place: Path) -> None:
     assert prompt.startswith("Why?\n[seg:")
     assert prompt.count("[seg:") == 2
     for each in (made, pipeline):
-        each.get_component("retriever")._source.collection.close()
+        each.get_component("retriever")._source.collection.close()  # type: ignore[attr-defined]
 
 
 def test_an_open_collection_is_written_as_its_index(collection: Collection, place: Path) -> None:

@@ -119,7 +119,7 @@ def documents_of(found: QueryResult, collection: Collection) -> list[tuple[str, 
         ),
         ("", {"emotion": "low", "explain": True}, Query(emotion="low", explain=True, k=9, by="segment")),
         ("call:2", {"trajectory": True, "by": "recording"}, Query(trajectory="call:2", k=9)),
-        ("seg:1", {}, Query(("seg:1",), k=9, by="segment")),
+        ("seg:1", {}, Query(("seg:1",), k=9, by="segment")),  # type: ignore[arg-type]
     ],
     ids=str,
 )  # fmt: skip
@@ -152,10 +152,10 @@ def test_fields_that_make_no_query_are_refused_early(collection: Collection, wro
 def test_every_kind_of_query_passes_through(collection: Collection) -> None:
     clip = speech(2.0, seed=5, pitch_hz=150.0)
     retriever = E2vsearchRetriever(collection=collection, k=4)
-    expected = [each.id for each in retriever.invoke(clip)]
+    expected = [each.id for each in retriever.invoke(clip)]  # type: ignore[arg-type]
     vector = collection.embed(clip).segments[0].vector
     for query in (wav_bytes(clip, subtype="FLOAT"), vector, vector.tolist(), vector[None], [clip], [clip, vector]):
-        assert [each.id for each in retriever.invoke(query)] == expected
+        assert [each.id for each in retriever.invoke(query)] == expected  # type: ignore[arg-type]
     uri = Path(collection.recordings("call:2")[0].uri).as_uri()
     assert retriever.invoke(uri)[0].metadata["name"] == "bela"
 
@@ -199,8 +199,8 @@ async def test_async_leaves_the_loop_free(collection: Collection, monkeypatch: p
 def test_it_is_a_link_of_a_chain(collection: Collection) -> None:
     from langchain_core.runnables import RunnableLambda
 
-    chain = E2vsearchRetriever(collection=collection, k=2) | RunnableLambda(
-        lambda found: [each.metadata["recording"] for each in found]
+    chain = E2vsearchRetriever(collection=collection, k=2) | RunnableLambda(  # type: ignore[var-annotated]
+        lambda found: [each.metadata["recording"] for each in found]  # type: ignore[arg-type, misc]
     )
     assert len(chain.invoke("call:1")) == 2
     assert "call:1" not in chain.invoke("call:1")

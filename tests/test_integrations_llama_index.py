@@ -93,7 +93,7 @@ def test_a_question_beside_its_reference(collection: Collection) -> None:
                 "group_size": 2, "explain": True,
             },
             Query(
-                ("seg:1", "seg:9"), avoid=("seg:5",), emotion={"low": 0}, min_probability=0.1, group_by=("recording",),
+                ("seg:1", "seg:9"), avoid=("seg:5",), emotion={"low": 0}, min_probability=0.1, group_by=("recording",),  # type: ignore[arg-type]
                 group_size=2, explain=True, k=9,
             ),
         ),
@@ -144,7 +144,9 @@ def test_a_query_engine_answers_from_it(place: Path) -> None:
     from llama_index.core.response_synthesizers import get_response_synthesizer
 
     synthesizer = get_response_synthesizer(
-        llm=MockLLM(), text_qa_template=PromptTemplate("{query_str}\n{context_str}"), response_mode="compact"
+        llm=MockLLM(),
+        text_qa_template=PromptTemplate("{query_str}\n{context_str}"),
+        response_mode="compact",  # type: ignore[arg-type]
     )
     retriever = E2vsearchRetriever(index=place, encoder="fake", k=2)
     engine = RetrieverQueryEngine(retriever, synthesizer)

@@ -31,7 +31,7 @@ from e2vsearch.errors import (
     SettingsError,
 )
 from e2vsearch.integrations import retriever
-from e2vsearch.integrations.retriever import CollectionSource, references, template
+from e2vsearch.integrations.retriever import Retriever, references, template
 from e2vsearch.search.query import Query, Reference
 from e2vsearch.search.result import QueryResult
 
@@ -59,8 +59,8 @@ def timeless(result: QueryResult) -> QueryResult:
 
 
 def test_a_source_opens_late_and_once(place: Path) -> None:
-    CollectionSource(index=place / "nothing here")  # not opened yet
-    source = CollectionSource(index=place, encoder="fake")
+    Retriever(index=place / "nothing here")  # not opened yet
+    source = Retriever(index=place, encoder="fake")
     with ThreadPoolExecutor(4) as pool:
         opened = set(pool.map(lambda _: id(source.collection), range(8)))
     assert len(opened) == 1
@@ -69,13 +69,13 @@ def test_a_source_opens_late_and_once(place: Path) -> None:
 
 def test_a_misspelt_index_makes_nothing(place: Path) -> None:
     with pytest.raises(NoCollection):
-        CollectionSource(index=place.parent / "indx").query("seg:1", template({}))
+        Retriever(index=place.parent / "indx").query("seg:1", template({}))
     assert not (place.parent / "indx").exists()
 
 
 def test_a_collection_and_an_index_are_one_too_many(place: Path, collection: Collection) -> None:
     with pytest.raises(SettingsError, match="not both"):
-        CollectionSource(collection, place)
+        Retriever(collection, place)
 
 
 MIXED: Any = {"low": 1, "tired": -0.5}
@@ -85,29 +85,29 @@ TOPIC: Any = {"topic": [100.0, "seg:11"]}
 @pytest.mark.parametrize(
     ("given", "fields", "expected"),
     [
-        ("seg:1", {"k": 2}, Query(("seg:1",), k=2)),
-        ("seg:1", {"by": "segment"}, Query(("seg:1",), by="segment")),
-        ("seg:1", {"where": "agent in (bela, cora)"}, Query(("seg:1",), where="agent in (bela, cora)")),
-        ("seg:1", {"text": "refund"}, Query(("seg:1",), text="refund")),
-        ("seg:1", {"exact": True, "include_self": True}, Query(("seg:1",), exact=True, include_self=True)),
-        ("seg:1", {"named_vectors": TOPIC}, Query(("seg:1",), named_vectors={"topic": (100.0, "seg:11")})),
+        ("seg:1", {"k": 2}, Query(("seg:1",), k=2)),  # type: ignore[arg-type]
+        ("seg:1", {"by": "segment"}, Query(("seg:1",), by="segment")),  # type: ignore[arg-type]
+        ("seg:1", {"where": "agent in (bela, cora)"}, Query(("seg:1",), where="agent in (bela, cora)")),  # type: ignore[arg-type]
+        ("seg:1", {"text": "refund"}, Query(("seg:1",), text="refund")),  # type: ignore[arg-type]
+        ("seg:1", {"exact": True, "include_self": True}, Query(("seg:1",), exact=True, include_self=True)),  # type: ignore[arg-type]
+        ("seg:1", {"named_vectors": TOPIC}, Query(("seg:1",), named_vectors={"topic": (100.0, "seg:11")})),  # type: ignore[arg-type]
         (
             [Reference("seg:1", 2.0), {"source": "seg:5", "weight": 1}],
             {"explain": True},
             Query((Reference("seg:1", 2.0), Reference("seg:5", 1.0)), explain=True),
         ),
-        (["seg:1", "seg:5"], {}, Query(("seg:1", "seg:5"))),
+        (["seg:1", "seg:5"], {}, Query(("seg:1", "seg:5"))),  # type: ignore[arg-type]
         (Reference("seg:1", 2.0), {}, Query((Reference("seg:1", 2.0),))),
-        ("seg:1", {"avoid": ["seg:5", "seg:9"]}, Query(("seg:1",), avoid=("seg:5", "seg:9"))),
-        ("seg:1", {"avoid": [{"source": "seg:5", "weight": 0.2}]}, Query(("seg:1",), avoid=(Reference("seg:5", 0.2),))),
+        ("seg:1", {"avoid": ["seg:5", "seg:9"]}, Query(("seg:1",), avoid=("seg:5", "seg:9"))),  # type: ignore[arg-type]
+        ("seg:1", {"avoid": [{"source": "seg:5", "weight": 0.2}]}, Query(("seg:1",), avoid=(Reference("seg:5", 0.2),))),  # type: ignore[arg-type]
         ("", {"emotion": MIXED}, Query(emotion=MIXED)),
         ([""], {"emotion": "low", "min_probability": 0.6}, Query(emotion="low", min_probability=0.6)),
         (None, {"emotion": "tired"}, Query(emotion="tired")),
-        ("seg:1", {"emotion": MIXED, "explain": True}, Query(("seg:1",), emotion=MIXED, explain=True)),
+        ("seg:1", {"emotion": MIXED, "explain": True}, Query(("seg:1",), emotion=MIXED, explain=True)),  # type: ignore[arg-type]
         (
             "seg:1",
             {"group_by": ["recording", "queue"], "group_size": [2, 3], "by": "segment"},
-            Query(("seg:1",), group_by=("recording", "queue"), group_size=(2, 3), by="segment"),
+            Query(("seg:1",), group_by=("recording", "queue"), group_size=(2, 3), by="segment"),  # type: ignore[arg-type]
         ),
         ("call:2", {"trajectory": True}, Query(trajectory="call:2")),
         (["call:2"], {"trajectory": True, "explain": True}, Query(trajectory="call:2", explain=True)),
@@ -122,7 +122,7 @@ def test_all_that_a_query_can_say(
     collection: Collection, given: Any, fields: dict[str, Any], expected: Query, roots: Any
 ) -> None:
     """Confined or not, every field of the result is that of `Collection.query`."""
-    found = CollectionSource(collection, roots=roots).query(given, template(fields))
+    found = Retriever(collection, roots=roots).query(given, template(fields))
     assert timeless(found) == timeless(collection.query(expected))
     assert found.hits == collection.query(expected).hits
     assert len(found) > 1 or fields.get("text") == "refund"
@@ -130,7 +130,7 @@ def test_all_that_a_query_can_say(
 
 
 def test_a_template_waits_for_its_references() -> None:
-    assert template({}).k == Query(("seg:1",)).k
+    assert template({}).k == Query(("seg:1",)).k  # type: ignore[arg-type]
     made = template({"avoid": ["seg:5"], "explain": True}, k=3, where=None)
     assert (made.avoid, made.explain, made.k, made.where) == ((Reference("seg:5"),), True, 3, None)
     changed = template({"explain": True, "text": "refund"}, {"k": 5, "where": None, "text": "no"}, k=3, where="seg:1")
@@ -162,7 +162,7 @@ def test_fields_that_make_no_query_are_refused_early(fields: dict[str, Any], err
 
 
 def test_hits_below_a_score_are_left_out(collection: Collection) -> None:
-    source, query = CollectionSource(collection), template({})
+    source, query = Retriever(collection), template({})
     everything = source.query("seg:1", query)
     least = everything[1].score
     expected = replace(everything, hits=everything.hits[:2])
@@ -171,7 +171,7 @@ def test_hits_below_a_score_are_left_out(collection: Collection) -> None:
 
 
 def test_hits_segments_and_recordings_are_references(collection: Collection) -> None:
-    source, query = CollectionSource(collection, roots=()), template({"k": 3})
+    source, query = Retriever(collection, roots=()), template({"k": 3})
     [hit] = collection.query("seg:1", k=1)
     for given in (hit, collection.segments("seg:4")[0], collection.recordings("call:2")[0], [hit, "seg:1"]):
         expected = collection.query(*(given if isinstance(given, list) else [given]), k=3)
@@ -182,7 +182,7 @@ def test_results_name_files_as_the_client_does(collection: Collection, place: Pa
     calls = place.parent / "calls"
     anna = str(calls / "anna.wav")
     for roots, named in ((None, anna), ([calls], "anna.wav")):
-        source = CollectionSource(collection, roots=roots)
+        source = Retriever(collection, roots=roots)
         found = source.query([named], template({"avoid": [named], "explain": True, "k": 1}))
         expected = collection.query(anna, avoid=[anna], explain=True, k=1).with_reference_names({anna: named})
         assert timeless(found) == timeless(expected)
@@ -196,7 +196,7 @@ def test_results_name_files_as_the_client_does(collection: Collection, place: Pa
 
 def test_errors_name_files_as_the_client_does(collection: Collection, tmp_path: Path) -> None:
     (tmp_path / "broken.wav").write_bytes(b"no audio at all")
-    source = CollectionSource(collection, roots=[tmp_path])
+    source = Retriever(collection, roots=[tmp_path])
     for failing in (
         lambda: source.query("broken.wav", template({})),
         lambda: source.compare("broken.wav", "call:1"),
@@ -227,7 +227,7 @@ def test_errors_name_files_as_the_client_does(collection: Collection, tmp_path: 
 @pytest.mark.parametrize("roots", [None, ()])
 def test_what_makes_no_sense(collection: Collection, given: Any, fields: dict[str, Any], says: str, roots: Any) -> None:
     with pytest.raises(QueryError, match=says) as raised:
-        CollectionSource(collection, roots=roots).query(given, template(fields))
+        Retriever(collection, roots=roots).query(given, template(fields))
     assert "\n" not in str(raised.value)
 
 
@@ -244,12 +244,12 @@ def test_a_bare_word_is_no_reference(
 ) -> None:
     """With roots, the line is the same whether a file of that name lies outside of them or not."""
     with pytest.raises(AudioNotFound, match=says) as raised:
-        CollectionSource(collection).query(word, template({}))
+        Retriever(collection).query(word, template({}))
     (tmp_path / "root").mkdir()
     (tmp_path / word).write_bytes(wav_bytes(speech(2.0)))
     (tmp_path / f"{word},tired").write_bytes(wav_bytes(speech(2.0)))
     monkeypatch.chdir(tmp_path)
-    confined = CollectionSource(collection, roots=["root"])
+    confined = Retriever(collection, roots=["root"])
     for given, fields in (
         (word, {}),
         ("seg:1", {"avoid": [word]}),
@@ -268,7 +268,7 @@ def test_nothing_leads_out_of_the_roots(collection: Collection, place: Path, tmp
     """However it is written: with a weight, as one to avoid, as a stage of a trajectory."""
     calls = place.parent / "calls"
     outside = str(save(tmp_path / "outside.wav", speech(2.0)))
-    confined = CollectionSource(collection, roots=[calls])
+    confined = Retriever(collection, roots=[calls])
     trajectory = {"trajectory": True}
     for given, fields, error in (
         ([Reference(outside, 2.0), "seg:1"], {}, PathForbidden),
@@ -304,8 +304,8 @@ def test_paths_are_confined_to_roots(collection: Collection, place: Path, tmp_pa
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "link.wav").symlink_to(outside)
     one = template({"k": 1})
-    assert CollectionSource(collection).query(str(outside), one)[0].name == "anna"
-    confined = CollectionSource(collection, roots=[calls, tmp_path / "inside"])
+    assert Retriever(collection).query(str(outside), one)[0].name == "anna"
+    confined = Retriever(collection, roots=[calls, tmp_path / "inside"])
     for allowed in ("anna.wav", str(calls / "anna.wav"), (calls / "anna.wav").as_uri(), calls / "anna.wav"):
         found = confined.query(allowed, one)
         assert (found[0].name, found.references) == ("anna", (os.fspath(allowed),))
@@ -315,8 +315,8 @@ def test_paths_are_confined_to_roots(collection: Collection, place: Path, tmp_pa
     with pytest.raises(E2vsearchError):
         confined.query("a\0b.wav", one)
     with pytest.raises(PathForbidden, match="without --root"):
-        CollectionSource(collection, roots=[]).query(str(calls / "anna.wav"), one)
-    assert len(CollectionSource(collection, roots=[]).query(wav_bytes(speech(2.0)), one)) == 1
+        Retriever(collection, roots=[]).query(str(calls / "anna.wav"), one)
+    assert len(Retriever(collection, roots=[]).query(wav_bytes(speech(2.0)), one)) == 1
 
 
 def test_references() -> None:
@@ -334,7 +334,7 @@ def test_references() -> None:
 
 def test_several_references_count_as_one(collection: Collection) -> None:
     clip = wav_bytes(speech(2.0, pitch_hz=190.0))
-    found = CollectionSource(collection).query(["seg:1", clip], template({}))
+    found = Retriever(collection).query(["seg:1", clip], template({}))
     assert timeless(found) == timeless(collection.query("seg:1", clip))
 
 

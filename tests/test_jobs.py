@@ -17,7 +17,7 @@ from e2vsearch.catalog import queue, upgrade
 from e2vsearch.catalog.database import connect
 from e2vsearch.catalog.queue import Job, NewJob
 from e2vsearch.catalog.rows import NewRecording, NewSegment, database_time
-from e2vsearch.catalog.schema import CollectionRow, JobRow, ProjectionRow, SpaceRow
+from e2vsearch.catalog.schema import HeaderRow, JobRow, ProjectionRow, SpaceRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import LeaseLost, NotStored, SchemaTooOld
 from e2vsearch.types import Space
@@ -313,7 +313,7 @@ def test_the_state_of_the_queue(catalog: Catalog) -> None:
     enqueue(catalog, "old", at=start - timedelta(seconds=100))
     enqueue(catalog, "new", "newer", "newest", at=start)
     empty_handed = queue.depth(catalog, start)
-    assert (empty_handed.queued, empty_handed.leased, empty_handed.oldest_s) == (4, 0, pytest.approx(100.0))
+    assert (empty_handed.queued, empty_handed.leased, empty_handed.oldest_s) == (4, 0, pytest.approx(100.0))  # type: ignore[comparison-overlap]
     take(catalog, 2, at=start)
     queue.take(catalog, "there:2", 1, lease_s=5.0, attempts=ATTEMPTS, now=start)
     found = queue.state(catalog, start + timedelta(seconds=10))
@@ -379,7 +379,7 @@ def test_a_collection_from_before_the_queue_is_upgraded_whole(empty_database_url
         }
         connection.execute(insert(ProjectionRow), [{**projection, "created_at": at}])
         row = {"id": 1, "uuid": "a-uuid", "space_id": 1, "created_at": at, "projection_id": 1}
-        connection.execute(insert(CollectionRow), [row])
+        connection.execute(insert(HeaderRow), [row])
     with pytest.raises(SchemaTooOld, match="e2vsearch db upgrade"):
         Catalog.open(empty_database_url)
     upgrade.upgrade(engine)
@@ -392,6 +392,6 @@ def test_a_collection_from_before_the_queue_is_upgraded_whole(empty_database_url
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "0003")
-        assert connection.execute(select(CollectionRow.projection_id)).scalar_one() == 1
+        assert connection.execute(select(HeaderRow.projection_id)).scalar_one() == 1
     assert "job" not in inspect(engine).get_table_names()
     engine.dispose()

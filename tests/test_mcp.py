@@ -32,7 +32,7 @@ from e2vsearch import audio
 from e2vsearch.integrations.mcp import make_server
 from e2vsearch.integrations.mcp.results import MAX_MATCHES
 from e2vsearch.integrations.mcp.tools import MAX_CLIP_BYTES, MAX_CLIP_S
-from e2vsearch.integrations.retriever import CollectionSource
+from e2vsearch.integrations.retriever import Retriever
 from e2vsearch.search.query import Query
 from e2vsearch.search.result import QueryResult
 from e2vsearch.types import Recording, Segment, Space
@@ -130,7 +130,7 @@ async def test_a_client_lists_and_calls_every_tool(mapped: Path) -> None:
         assert link.uri == f"e2vsearch://segment/{hits[0]['segment'][4:]}/audio.wav"
         [clip] = (await client.read_resource(str(link.uri))).contents
         assert clip.mime_type == "audio/wav"
-        sound = audio.read(base64.b64decode(clip.blob))
+        sound = audio.read(base64.b64decode(clip.blob))  # type: ignore[union-attr]
         assert sound.shape[0] == 1
         assert sound.shape[1] / 16_000 == pytest.approx(hits[0]["end_s"] - hits[0]["start_s"], abs=0.001)
         assert np.abs(sound).max() > 0.05
@@ -196,7 +196,7 @@ def test_a_missing_collection_is_one_line(tmp_path: Path) -> None:
 def server(place: Path) -> Iterator[MCPServer[Any]]:
     """One that may read no folder, in this process."""
     with e2vsearch.open(place, encoder="fake") as collection:
-        yield make_server(CollectionSource(collection, roots=()))
+        yield make_server(Retriever(collection, roots=()))
 
 
 async def test_a_clip_in_base64(server: MCPServer[Any], place: Path) -> None:
@@ -229,7 +229,7 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
     mixed = {"low": 2.0, "tired": -0.3}
     with e2vsearch.open(place, encoder="fake") as collection:
         labels.add_examples(collection.catalog, "tired", [labels.NewExample("seg:9", segment=9)])
-        async with connected(make_server(CollectionSource(collection, roots=[calls]))) as client:
+        async with connected(make_server(Retriever(collection, roots=[calls]))) as client:
 
             async def find(expected: Query, **arguments: Any) -> str:
                 found = await client.call_tool("find_similar", arguments)
@@ -242,7 +242,7 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
 
             text = await find(
                 Query(
-                    (anna,), avoid=("seg:8", bela), emotion=mixed, min_probability=0.1, group_by=("recording",),
+                    (anna,), avoid=("seg:8", bela), emotion=mixed, min_probability=0.1, group_by=("recording",),  # type: ignore[arg-type]
                     group_size=2, by="segment", k=9, explain=True,
                 ),
                 reference="anna.wav", avoid=["seg:8", "bela.wav"], emotion=mixed, min_probability=0.1,
@@ -254,7 +254,7 @@ async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
             ]  # fmt: skip
             assert re.search(r": similarity [\d.-]+, nearer than [\d.]+ % of random pairs of segments$", first[3])
             assert '"bela.wav" takes off ' in first[6]
-            text = await find(Query(("seg:1",), k=5, exact=True, text="refund", where="channel = 0"),
+            text = await find(Query(("seg:1",), k=5, exact=True, text="refund", where="channel = 0"),  # type: ignore[arg-type]
                               reference="seg:1", exact=True, text="refund", where="channel = 0")  # fmt: skip
             assert "nearer than" not in text
             await find(Query(emotion={"low": 1, "tired": -0.5}, k=4), emotion={"low": 1, "tired": -0.5}, k=4)
@@ -278,7 +278,7 @@ async def test_a_long_reference_is_explained_in_short(tmp_path: Path) -> None:
             when = datetime(2024, 3, 1, tzinfo=UTC) + timedelta(days=number)
             names = f"/{number}.wav", str(number), f"{number:064x}"
             collection.catalog.store(NewRecording(*names, 1, 1, when, 100.0, 1, 8000, "WAV", segments, {}))
-        async with connected(make_server(CollectionSource(collection, roots=()))) as client:
+        async with connected(make_server(Retriever(collection, roots=()))) as client:
             found = await client.call_tool("find_similar", {"trajectory": "call:1", "explain": True})
             [hit] = found.structured_content["hits"]
             whole = collection.query("call:1", explain=True)[0].why

@@ -21,7 +21,7 @@ from opened_mcp import COMMAND, TOOLS, connected
 from e2vsearch.errors import ServiceError
 from e2vsearch.integrations.mcp import make_server
 from e2vsearch.integrations.mcp.http import HttpOptions, application, serve
-from e2vsearch.integrations.retriever import CollectionSource
+from e2vsearch.integrations.retriever import Retriever
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +88,12 @@ async def test_names_of_other_pages_are_refused(place: Path) -> None:
 
 
 def test_other_machines_need_a_key(place: Path) -> None:
-    server = make_server(CollectionSource(index=place, roots=()))
+    server = make_server(Retriever(index=place, roots=()))
     for host in ("0.0.0.0", "::", "192.0.2.7", "calls.example.org", ""):
         with pytest.raises(ServiceError, match="can be reached by others"):
             application(server, HttpOptions(host))
-        assert application(server, HttpOptions(host, key="x"))
-    assert application(server, HttpOptions("localhost"))
+        assert application(server, HttpOptions(host, key="x"))  # type: ignore[truthy-function]
+    assert application(server, HttpOptions("localhost"))  # type: ignore[truthy-function]
 
 
 def test_a_taken_port_is_one_line(place: Path) -> None:
@@ -102,4 +102,4 @@ def test_a_taken_port_is_one_line(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ServiceError, match=f"{port} cannot be listened on"):
-            serve(make_server(CollectionSource(index=place, roots=())), HttpOptions(port=port))
+            serve(make_server(Retriever(index=place, roots=())), HttpOptions(port=port))

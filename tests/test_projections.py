@@ -147,7 +147,12 @@ def parts() -> LinearProjection:
     rng = np.random.default_rng(2)
     small, wide = rng.standard_normal((32, 4)), rng.standard_normal((32, 6))
     return LinearProjection(
-        "fitted", "fitted", rng.standard_normal(32).astype("f4") / 9, small.astype("f4"), wide.astype("f4"), 0.25
+        "fitted",
+        "fitted",
+        rng.standard_normal(32).astype("f4") / 9,  # type: ignore[arg-type]
+        small.astype("f4"),
+        wide.astype("f4"),
+        0.25,
     )
 
 

@@ -65,7 +65,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
 def units(collection: Collection) -> NDArray[np.float64]:
     """Unit vectors of all segments; segment n is row n - 1."""
     vectors = collection.projections.view().source.fetch(np.arange(1, CALLS * TURNS + 1)).vectors.astype(np.float64)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def rows(*ids: int) -> list[int]:
@@ -138,7 +138,7 @@ def test_equal_weights_of_single_segments_change_nothing_by_call(collection: Col
 def test_a_heavier_weight_draws_nearer(collection: Collection) -> None:
     def nearness(weight: float) -> float:
         result = collection.query(Reference("seg:1", weight), Reference("seg:8", 1.0), by="segment", k=10, explain=True)
-        cosines = [match.cosine for hit in result for match in hit.why.matches if match.reference == "seg:1"]
+        cosines = [match.cosine for hit in result for match in hit.why.matches if match.reference == "seg:1"]  # type: ignore[union-attr]
         return float(np.mean(cosines))
 
     assert nearness(10.0) > nearness(1.0) > nearness(0.1)

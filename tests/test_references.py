@@ -50,7 +50,7 @@ def collection(database_url: str) -> Iterator[Collection]:
 
 def units(collection: Collection, ids: list[int]) -> np.ndarray:
     vectors = collection.projections.view().source.fetch(np.array(ids)).vectors.astype(np.float64)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def test_a_label_is_the_mean_of_its_examples(collection: Collection) -> None:

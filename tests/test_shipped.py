@@ -459,6 +459,6 @@ def test_what_an_index_was_built_for_survives_a_new_centre(tmp_path: Path) -> No
         stored(collection, 1200, 1100)
         built = collection.index.maintain()
         assert built is not None
-        assert (built.requested_kind, built.tuned.target) == ("ivf-flat", 0.9)
+        assert (built.requested_kind, built.tuned.target) == ("ivf-flat", 0.9)  # type: ignore[attr-defined]
         assert not before.exists()
         assert collection.index.engine.count() == collection.catalog.segment_count()

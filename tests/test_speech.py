@@ -176,7 +176,7 @@ def test_a_segment_holds_exactly_the_audio_between_its_times() -> None:
 @pytest.mark.parametrize("block", [100, 512, 7_777, 16_000, 1_000_000])
 def test_blocks_make_no_difference(block: int) -> None:
     signal = call([(0, 0.2, 7.0), (1, 7.1, 7.5), (1, 9.0, 14.3), (0, 14.5, 16.0)], 16.3)
-    options = SpeechOptions(max_s=4.0)  # type: ignore[arg-type]
+    options = SpeechOptions(max_s=4.0)
     whole = list(segments([signal], options))
     parts = list(segments((signal[:, at : at + block] for at in range(0, signal.shape[1], block)), options))
     assert len(whole) > 4

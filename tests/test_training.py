@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="the training group is not installed")
 pytest.importorskip("onnx", reason="the training group is not installed")
@@ -30,29 +32,34 @@ BLOCKS = (1, 2)
 
 
 @pytest.fixture(scope="module")
-def weights():
+def weights() -> Any:
     torch.manual_seed(0)
     return light_tune.Stem(max(BLOCKS)).export()
 
 
 @pytest.fixture(scope="module")
-def decades():
+def decades() -> list[NDArray[np.float32]]:
     rng = np.random.default_rng(0)
     return [rng.normal(-2, 1.5, (80, frames)).astype(np.float32) for frames in (61, 100, 140)]
 
 
-def rows_of(labels, speakers, texts, corpora=None):
+def rows_of(
+    labels: NDArray[np.int64],
+    speakers: NDArray[np.int64],
+    texts: NDArray[np.int64],
+    corpora: NDArray[np.int64] | None = None,
+) -> Any:
     weights = np.ones(len(labels), np.float32)
     corpora = np.zeros(len(labels), np.int64) if corpora is None else corpora
     return light_data.Rows(labels, labels, labels, weights, weights, speakers, texts, corpora)
 
 
-def pooled(model, picture):
+def pooled(model: Any, picture: NDArray[np.float32]) -> Any:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, feed(picture))
 
 
-def test_the_stem_that_is_tuned_is_the_one_that_ships(weights, decades):
+def test_the_stem_that_is_tuned_is_the_one_that_ships(weights: Any, decades: list[NDArray[np.float32]]) -> None:
     stem = light_tune.Stem(max(BLOCKS))
     stem.load(weights)
     graph = light_onnx.build(weights, BLOCKS, exact=True)
@@ -70,7 +77,7 @@ def test_the_stem_that_is_tuned_is_the_one_that_ships(weights, decades):
         assert pooled(graph, picture)[0][0] == pytest.approx(np.concatenate(expected), abs=2e-3)
 
 
-def test_a_long_clip_is_heard_in_stretches(weights):
+def test_a_long_clip_is_heard_in_stretches(weights: Any) -> None:
     stem = light_tune.Stem(max(BLOCKS))
     stem.load(weights)
     graph = light_onnx.build(weights, BLOCKS, exact=True)
@@ -90,7 +97,7 @@ def test_a_long_clip_is_heard_in_stretches(weights):
         assert found == pytest.approx(np.concatenate([expected.mean(axis=0), expected.std(axis=0)]), abs=2e-3), frames
 
 
-def test_no_pair_of_int8_weights_overflows_sixteen_bits():
+def test_no_pair_of_int8_weights_overflows_sixteen_bits() -> None:
     weight = np.random.default_rng(3).standard_t(4, (96, 40)).astype(np.float32)
     weight[:, 7] = 0  # a unit that nothing reaches
     small, steps = light_onnx.int8(weight)
@@ -100,7 +107,9 @@ def test_no_pair_of_int8_weights_overflows_sixteen_bits():
     assert steps.mean() < 0.8 * (np.abs(weight).max(axis=0) / 64).mean()  # of what allows each weight the same
 
 
-def test_smoothing_changes_no_answer_and_what_int8_makes_of_it(weights, decades):
+def test_smoothing_changes_no_answer_and_what_int8_makes_of_it(
+    weights: Any, decades: list[NDArray[np.float32]]
+) -> None:
     loud = {name: weight.copy() for name, weight in weights.items()}
     rng = np.random.default_rng(4)
     for block in range(max(BLOCKS)):  # as in trained networks, unlike random ones: some inputs are ten times louder
@@ -121,7 +130,7 @@ def test_smoothing_changes_no_answer_and_what_int8_makes_of_it(weights, decades)
     assert 0 < missed["smoothed"] < 0.75 * missed["as it was"]
 
 
-def test_a_head_learns_emotion_and_says_the_same_in_onnx(weights, decades):
+def test_a_head_learns_emotion_and_says_the_same_in_onnx(weights: Any, decades: list[NDArray[np.float32]]) -> None:
     rng = np.random.default_rng(1)
     emotions, speakers, texts = (np.arange(240) // step % 4 for step in (1, 4, 16))
     width = light_onnx.pooled_width(BLOCKS)
@@ -157,7 +166,7 @@ def test_a_head_learns_emotion_and_says_the_same_in_onnx(weights, decades):
         assert theirs == pytest.approx(ours, abs=1e-4)
 
 
-def test_labels_and_weights_are_what_raters_heard(tmp_path):
+def test_labels_and_weights_are_what_raters_heard(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(
         "path,speaker,emotion,text\na.wav,1,anger,x\nb.wav,1,anger,y\nc.wav,2,sadness,x\nd.wav,2,disgust,y\n"
         "e.wav,2,contempt,y\n"
@@ -176,7 +185,7 @@ def test_labels_and_weights_are_what_raters_heard(tmp_path):
     assert rows.labels(as_heard=True)[0] is rows.heard
 
 
-def test_a_clip_that_nobody_heard_as_labelled_teaches_little():
+def test_a_clip_that_nobody_heard_as_labelled_teaches_little() -> None:
     embeddings = torch.nn.functional.normalize(torch.randn(8, 4), dim=1)
     logits, labels, speakers = torch.randn(8, 3), torch.arange(8) % 3, torch.arange(8)
     options = light_head.HeadOptions()
@@ -190,7 +199,7 @@ def test_a_clip_that_nobody_heard_as_labelled_teaches_little():
     assert abs(float(light_head.loss_of(embeddings, logits, labels, weights, speakers, options) - without)) > 1e-3
 
 
-def test_a_third_of_each_batch_is_of_the_second_corpus():
+def test_a_third_of_each_batch_is_of_the_second_corpus() -> None:
     corpora = (np.arange(300) >= 280).astype(np.int64)
     rows = rows_of(np.arange(300) % 3, np.arange(300) // 10, np.arange(300) % 5 + 5 * corpora, corpora)
     texts = torch.from_numpy(rows.texts)
@@ -205,7 +214,7 @@ def test_a_third_of_each_batch_is_of_the_second_corpus():
     assert all(corpora[batch].sum() == 20 for batch in seen)
 
 
-def test_calibration_finds_the_scale_and_the_offsets_of_logits():
+def test_calibration_finds_the_scale_and_the_offsets_of_logits() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (20_000, 3)).astype(np.float32)
     true = 0.5 * logits + [1.0, 0.0, -1.0]
@@ -216,7 +225,7 @@ def test_calibration_finds_the_scale_and_the_offsets_of_logits():
     assert offsets - offsets.mean() == pytest.approx([1, 0, -1], abs=0.08)
 
 
-def test_what_the_bands_tell_of_a_voice_is_taken_off():
+def test_what_the_bands_tell_of_a_voice_is_taken_off() -> None:
     rng = np.random.default_rng(2)
     emotions, speakers = np.arange(400) % 4, np.arange(400) // 4 % 20
     feels, sounds = rng.standard_normal((4, 8)), rng.standard_normal((20, 8))
@@ -234,7 +243,7 @@ def test_what_the_bands_tell_of_a_voice_is_taken_off():
         assert (after < kept * before) == (groups is speakers)  # the voice goes, the emotion stays
 
 
-def test_a_voice_part_tells_voices_apart_whatever_they_feel():
+def test_a_voice_part_tells_voices_apart_whatever_they_feel() -> None:
     rng = np.random.default_rng(2)
     emotions, speakers = np.arange(1200) % 4, np.arange(1200) // 4 % 60
     feels, sounds, line = (rng.standard_normal((n, 160)) for n in (4, 60, 1))
@@ -248,7 +257,7 @@ def test_a_voice_part_tells_voices_apart_whatever_they_feel():
 
     voice, mood = (each[~known, None] == each[~known] for each in (speakers, emotions))
 
-    def alike(vectors, pairs):
+    def alike(vectors: Any, pairs: Any) -> Any:
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return (unit @ unit.T)[pairs].mean()
 
@@ -258,7 +267,7 @@ def test_a_voice_part_tells_voices_apart_whatever_they_feel():
         assert alike(part(new), voice & ~mood) > alike(part(new), mood & ~voice) + 0.5
 
 
-def test_copies_differ_and_keep_to_what_is_heard(decades):
+def test_copies_differ_and_keep_to_what_is_heard(decades: list[NDArray[np.float32]]) -> None:
     options = light_augment.Augmentation()
     first, second = (light_augment.degraded(decades[2], options, np.random.default_rng(seed)) for seed in (1, 2))
     again = light_augment.degraded(decades[2], options, np.random.default_rng(1))
@@ -270,7 +279,7 @@ def test_copies_differ_and_keep_to_what_is_heard(decades):
         assert (copy[light_augment._HEARD :] == -10).all()
 
 
-def test_tuning_moves_the_stem_and_repeats_itself(weights, decades):
+def test_tuning_moves_the_stem_and_repeats_itself(weights: Any, decades: list[NDArray[np.float32]]) -> None:
     rows = rows_of(np.arange(12) % 3, np.arange(12) // 3, np.arange(12) % 2)
     shown = [decades[index % 3].astype(np.float16) for index in range(12)]
     pictures = light_data.Pictures(shown, [each - 1 for each in shown])
@@ -284,7 +293,9 @@ def test_tuning_moves_the_stem_and_repeats_itself(weights, decades):
     assert half == pytest.approx((first["blocks.1.mlp.2.weight"] + weights["blocks.1.mlp.2.weight"]) / 2, abs=1e-7)
 
 
-def test_a_stem_that_shipped_is_read_back_as_the_same_network(weights, decades, tmp_path):
+def test_a_stem_that_shipped_is_read_back_as_the_same_network(
+    weights: Any, decades: list[NDArray[np.float32]], tmp_path: Path
+) -> None:
     rng = np.random.default_rng(6)
     tuned = {name: weight + 0.02 * weight.std() * rng.standard_normal(weight.shape) for name, weight in weights.items()}
     tuned = {name: weight.astype(np.float32) for name, weight in tuned.items()}

@@ -167,7 +167,7 @@ def test_vectors_that_are_all_the_same_make_a_sound_index(row: NDArray[np.float6
     source = MemorySource(np.repeat(row[None].astype(np.float32), 1500, axis=0))
     index = FaissEngine(tmp_path, source)
     index.build("ivf-rabitq")
-    matches = index.search(np.ones((1, DIM)), 5)
+    matches = index.search(np.ones((1, DIM)), 5)  # type: ignore[arg-type]
     np.testing.assert_allclose(matches.scores, row.max(), atol=1e-6)
     assert np.unique(matches.ids).size == 5
     assert index.verify() == []
@@ -358,7 +358,7 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_query_that_points_nowhere_is_refused(large: Large, query: NDArray[np.float64], words: str) -> None:
-    for ask in (lambda: large.index.search(query, 5), lambda: large.index.scores(query, large.source.ids[:3])):
+    for ask in (lambda: large.index.search(query, 5), lambda: large.index.scores(query, large.source.ids[:3])):  # type: ignore[arg-type]
         with pytest.raises(QueryError, match=words) as caught:
             ask()
         assert "\n" not in str(caught.value)
@@ -371,9 +371,9 @@ def test_no_results_cannot_be_asked_for(large: Large) -> None:
 
 def test_no_queries_give_no_rows(any_index: tuple[FaissEngine, MemorySource]) -> None:
     index, source = any_index
-    matches = index.search(np.empty((0, DIM)), 7)
+    matches = index.search(np.empty((0, DIM)), 7)  # type: ignore[arg-type]
     assert matches.ids.shape == matches.recordings.shape == matches.scores.shape == (0, 7)
-    assert index.scores(np.empty((0, DIM)), source.ids[:2]).shape == (0, 2)
+    assert index.scores(np.empty((0, DIM)), source.ids[:2]).shape == (0, 2)  # type: ignore[arg-type]
 
 
 def test_more_than_there_are_gives_all_and_padding(any_index: tuple[FaissEngine, MemorySource]) -> None:

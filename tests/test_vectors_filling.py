@@ -151,5 +151,5 @@ def test_a_build_holds_parts_of_what_it_reads_and_writes(tmp_path: Path) -> None
         for seed in range(8):
             file.write(exact.unit32(clustered(30_000, 256, seed)).tobytes())
     command = [sys.executable, "-c", _BUILDER, tmp_path / "rows", tmp_path / "ivf"]
-    built = subprocess.run(command, capture_output=True, text=True, check=True)
+    built = subprocess.run(command, capture_output=True, text=True, check=True)  # type: ignore[arg-type]
     assert int(built.stdout) < 200

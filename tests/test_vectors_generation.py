@@ -161,8 +161,8 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
     "cut": cut,
     "flipped": flip,
     "missing": Path.unlink,
-    "empty": lambda path: path.write_bytes(b"") and None,
-    "random": lambda path: path.write_bytes(np.random.default_rng(0).bytes(path.stat().st_size)) and None,
+    "empty": lambda path: path.write_bytes(b"") and None,  # type: ignore[dict-item]
+    "random": lambda path: path.write_bytes(np.random.default_rng(0).bytes(path.stat().st_size)) and None,  # type: ignore[dict-item]
 }
 FILES = ("vectors.f32", "ids.i64", "recordings.i64", "ivf.faiss", "manifest.json")
 
@@ -219,7 +219,7 @@ def test_deleting_everything_loses_nothing(built: Built) -> None:
 
 @pytest.mark.parametrize("names", [{"collection_id": "another"}, {"space_id": "fake@2"}])
 def test_a_generation_of_something_else_is_refused(built: Built, names: dict[str, str]) -> None:
-    built.source = source_of(**names)
+    built.source = source_of(**names)  # type: ignore[arg-type]
     index = built.index()
     built.assert_exact(index)
     assert ("made-up" if "collection_id" in names else "fake@1") in str(index.due())  # what it is, not what was due
@@ -237,8 +237,8 @@ def test_a_generation_of_a_later_format_is_refused(built: Built) -> None:
 
 def test_hashes_are_read_once_and_again_when_a_file_changes(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
-    real = storage.sha256
-    monkeypatch.setattr(storage, "sha256", lambda path: hashed.append(path.name) or real(path))
+    real = storage.sha256  # type: ignore[attr-defined]
+    monkeypatch.setattr(storage, "sha256", lambda path: hashed.append(path.name) or real(path))  # type: ignore[func-returns-value]
     for path in built.current.iterdir():
         os.utime(path, (1e9, 1e9))  # long settled
     built.index().search(built.query, 1)
@@ -332,7 +332,7 @@ def test_verify_compares_all_that_is_stored(built: Built) -> None:
         built.source = source_of()
         index = built.index()
         assert index.verify() == []
-        break_it(built.source)
+        break_it(built.source)  # type: ignore[no-untyped-call]
         assert any(words in line for line in index.verify())
         assert index.due()
         assert built.index().due() is None  # a matter between this catalog and this index, not of its files

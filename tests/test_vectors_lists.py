@@ -121,7 +121,7 @@ def test_lists_hold_the_same_share_at_every_depth(
     shares = {}
     for rows, lists in lists_at.items():
         nearest, visited = np.argsort(-(queries @ stored.T), axis=1)[:, :rows], order[:, :lists]
-        shares[rows] = share_found(lists_of[nearest], visited)
+        shares[rows] = share_found(lists_of[nearest], visited)  # type: ignore[arg-type]
     assert max(shares.values()) - min(shares.values()) < 0.02
     assert min(shares.values()) > 0.94
 

@@ -49,7 +49,7 @@ def test_told_apart_voices_no_longer_draw_their_own() -> None:
     rows, speakers = calls()
     centred = hearing().centred(rows)
     without = replace(centred, speakers=hearing().speakers)
-    assert len(centred.speakers) == 4 * (len(rows) // voices.PER_SPEAKER)
+    assert len(centred.speakers.centroids) == 4 * (len(rows) // voices.PER_SPEAKER)
     assert own_voice(without.apply(rows), speakers) > 0.5
     assert own_voice(centred.apply(rows), speakers) < 0.3  # chance is a sixth
     felt = np.arange(len(rows)) % 2
@@ -60,7 +60,7 @@ def test_told_apart_voices_no_longer_draw_their_own() -> None:
 def test_what_is_no_voice_shifts_nothing() -> None:
     rows, _ = calls(blur=3.0)
     centred = hearing().centred(rows)
-    assert not len(centred.speakers)
+    assert not len(centred.speakers.centroids)
 
 
 def test_a_mood_that_changes_the_voice_part_is_no_voice() -> None:
@@ -78,8 +78,8 @@ def test_a_mood_that_changes_the_voice_part_is_no_voice() -> None:
 def test_a_small_collection_and_an_encoder_without_a_voice_part_have_none() -> None:
     rows, _ = calls()
     few = rows[:: len(rows) // (2 * voices.PER_SPEAKER - 1)][: 2 * voices.PER_SPEAKER - 1]
-    assert not len(hearing().centred(few).speakers)
-    assert not len(knowing().centred(rows[:, :DIM]).speakers)
+    assert not len(hearing().centred(few).speakers.centroids)
+    assert not len(knowing().centred(rows[:, :DIM]).speakers.centroids)
 
 
 def test_packed_the_voices_come_back_and_count_in_the_revision() -> None:

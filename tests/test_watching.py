@@ -223,7 +223,7 @@ def watched(
     collection: Collection, folder: Path, *happenings: Callable[[], object], **options: object
 ) -> list[RecordingReport]:
     """Watch a folder in which one thing happens at each wait, until nothing is left to happen."""
-    stop, seen, now, left = threading.Event(), [], [0.0], iter(happenings)
+    stop, seen, now, left = threading.Event(), [], [0.0], iter(happenings)  # type: ignore[var-annotated]
 
     def wait(seconds: float) -> None:
         now[0] += 100.0
@@ -233,7 +233,7 @@ def watched(
         if now[0] > 100.0 * (len(happenings) + 2):  # two more looks: the last change must become stable
             stop.set()
 
-    collection.watch(folder, stop=stop, each=seen.append, clock=lambda: now[0], wait=wait, **options)  # type: ignore[arg-type]
+    collection.watch(folder, stop=stop, each=seen.append, clock=lambda: now[0], wait=wait, **options)
     return seen
 
 
@@ -262,7 +262,7 @@ def test_what_is_there_and_what_comes(
         # what is deleted stays in the collection
         assert {recording.name for _, recording in collection.catalog.recordings()} == {"a", "b", "bad"}
         assert list(collection.failures()) == []
-    assert [record.fields["outcome"] for record in caplog.records] == [each.outcome for each in seen]
+    assert [record.fields["outcome"] for record in caplog.records] == [each.outcome for each in seen]  # type: ignore[attr-defined]
     line = caplog.records[0].getMessage()
     assert line.startswith(f"uri={folder / 'a.wav'} outcome=stored recording=call:1 audio_s=1.5 seconds=")
     assert "real_time_factor=" in line

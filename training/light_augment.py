@@ -1,4 +1,4 @@
-"""Other voices, tempi, rooms, microphones and lines, made on log-mel pictures. Knows pictures, no audio.
+"""Other voices, tempi, rooms, microphones and lines, made on log-mel pictures.
 
 Working on pictures instead of waveforms costs a twentieth of the network's own time, so that no two copies of a clip
 are alike. What is only approximate here (a telephone, a room) is measured on real copies in validation.

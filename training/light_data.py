@@ -1,4 +1,4 @@
-"""Labelled clips → pooled Whisper features, of each clip and of degraded copies of it. Knows files and labels.
+"""Labelled clips → pooled Whisper features, of each clip and of degraded copies of it.
 
 Features do not change between runs, so they are kept in a cache folder, under a name that holds what they depend on.
 """

@@ -1,4 +1,4 @@
-"""The light encoder as one ONNX graph with int8 weights. Knows the network's shape, nothing of training or audio.
+"""The light encoder as one ONNX graph with int8 weights.
 
 The graph is written node by node, not traced, so that the same weights give the same bytes: Whisper's convolutions and
 first blocks after the published architecture (Radford et al. 2022, https://arxiv.org/abs/2212.04356), then a head.

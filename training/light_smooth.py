@@ -1,4 +1,4 @@
-"""Weights made easier to hold in 8 bits, with the network saying the same. Knows weights and pictures.
+"""Weights made easier to hold in 8 bits, with the network saying the same.
 
 An int8 product gives all inputs of a matrix one step. A few of them are several times as loud as the rest, which then
 have few steps left. SmoothQuant (Xiao et al. 2022, https://arxiv.org/abs/2211.10438) divides each input by a number of

@@ -1,4 +1,4 @@
-"""Whisper's first blocks, taught emotion. Knows pictures and labels, nothing of files or ONNX.
+"""Whisper's first blocks, taught emotion.
 
 The stem is tuned together with two heads that were trained on it first, so that untrained heads do not spoil what the
 stem knows (Kumar et al. 2022, https://arxiv.org/abs/2202.10054), with a rate that falls from block to block towards the

@@ -1,4 +1,4 @@
-"""What a picture's bands tell of whose voice it is, whatever it feels. Knows features and labels, nothing of audio.
+"""What a picture's bands tell of whose voice it is, whatever it feels.
 
 Linear discriminants (Fisher 1936, https://doi.org/10.1111/j.1469-1809.1936.tb02137.x) of the speakers, of the mean and
 the deviation over time of the 80 bands. What varies within a voice with its emotion counts many times as much as what

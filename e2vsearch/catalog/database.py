@@ -125,7 +125,7 @@ def _postgres(url: URL) -> Engine:
 
 
 @dataclass(frozen=True, slots=True)
-class CollectionLocation:
+class Location:
     """Where a collection's catalog is, and where its generations go."""
 
     named: str  # as the user wrote it
@@ -140,7 +140,7 @@ class CollectionLocation:
         return base / collection_id
 
 
-def locate(index: str | os.PathLike[str]) -> CollectionLocation:
+def locate(index: str | os.PathLike[str]) -> Location:
     """Return the location that ``--index`` names.
 
     Raises:
@@ -151,14 +151,14 @@ def locate(index: str | os.PathLike[str]) -> CollectionLocation:
     if "://" in text:
         url = parse_url(text)
         file = sqlite_file(url)
-        return CollectionLocation(place(url), url, file.parent if file is not None else None)
+        return Location(place(url), url, file.parent if file is not None else None)
     folder = Path(text).expanduser()
     if folder.is_file():
         raise SettingsError(
             f"{folder} is a file - a collection is a folder, or a database URL such as sqlite:///{text}"
         )
     # not by text: a folder's name may hold "?" or "%", which mean something in a URL
-    return CollectionLocation(text, URL.create("sqlite", database=str((folder / "catalog.db").absolute())), folder)
+    return Location(text, URL.create("sqlite", database=str((folder / "catalog.db").absolute())), folder)
 
 
 ROWS_PER_STATEMENT = 1000

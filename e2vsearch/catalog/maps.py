@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, case, delete, func, insert, select, update
 
-from e2vsearch.catalog.schema import CollectionRow, MapPointRow, MapRow, RecordingRow, SegmentRow
+from e2vsearch.catalog.schema import HeaderRow, MapPointRow, MapRow, RecordingRow, SegmentRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
 
@@ -79,7 +79,7 @@ def save(catalog: Catalog, stored: StoredMap, points: Points) -> None:
     if catalog.space_number is None:
         raise CatalogError("the collection is pinned to no space yet: ingest recordings before a map is stored")
     with catalog.writing() as connection:
-        connection.execute(select(CollectionRow.id).with_for_update())  # of two maps of one name, the later one stays
+        connection.execute(select(HeaderRow.id).with_for_update())  # of two maps of one name, the later one stays
         connection.execute(delete(MapRow).where(MapRow.name == stored.name))
         row = {
             "name": stored.name,
@@ -100,7 +100,7 @@ def add(catalog: Catalog, name: str, points: Points, clusters: Sequence[Mapping[
     Points that another process has added meanwhile stay as they are; 0 where the map was dropped meanwhile.
     """
     with catalog.writing() as connection:
-        connection.execute(select(CollectionRow.id).with_for_update())
+        connection.execute(select(HeaderRow.id).with_for_update())
         number = connection.execute(select(MapRow.id).where(MapRow.name == name)).scalar()
         if number is None:
             return 0

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from e2vsearch.catalog.database import chunks
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import score_columns
-from e2vsearch.catalog.schema import CollectionRow, ProjectionRow, SegmentRow
+from e2vsearch.catalog.schema import HeaderRow, ProjectionRow, SegmentRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NoCollection, NotStored
 
@@ -60,9 +60,7 @@ def get(catalog: CatalogReader, name: str) -> StoredProjection:
     return found
 
 
-_USED = select(ProjectionRow.name, ProjectionRow.revision).join(
-    CollectionRow, CollectionRow.projection_id == ProjectionRow.id
-)
+_USED = select(ProjectionRow.name, ProjectionRow.revision).join(HeaderRow, HeaderRow.projection_id == ProjectionRow.id)
 
 
 def used(catalog: CatalogReader) -> tuple[str, str] | None:
@@ -133,7 +131,7 @@ def use(catalog: Catalog, name: str | None) -> None:
             wanted = select(ProjectionRow.id).where(ProjectionRow.name == name).with_for_update(read=True)
             number = connection.execute(wanted).scalar_one_or_none()
         if name is None or number is not None:
-            connection.execute(update(CollectionRow).values(projection_id=number))
+            connection.execute(update(HeaderRow).values(projection_id=number))
             return
     raise _unknown(catalog, name)
 
@@ -148,8 +146,8 @@ def drop(catalog: Catalog, name: str) -> None:
         # the collection's row first: `use` locks it last, and in another order the two could deadlock
         number = connection.execute(select(ProjectionRow.id).where(ProjectionRow.name == name)).scalar_one_or_none()
         if number is not None:
-            in_use = CollectionRow.projection_id == number
-            connection.execute(update(CollectionRow).where(in_use).values(projection_id=None))
+            in_use = HeaderRow.projection_id == number
+            connection.execute(update(HeaderRow).where(in_use).values(projection_id=None))
             connection.execute(delete(ProjectionRow).where(ProjectionRow.id == number))
             return
     raise _unknown(catalog, name)

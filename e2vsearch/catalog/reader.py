@@ -34,8 +34,8 @@ from sqlalchemy.engine import URL
 from e2vsearch.catalog.changes import ChangeDetector
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
 from e2vsearch.catalog.schema import (
-    CollectionRow,
     FailureRow,
+    HeaderRow,
     LabelExampleRow,
     MetadataRow,
     RecordingRow,
@@ -129,7 +129,7 @@ class CatalogReader:
         self.detector = ChangeDetector(engine)
         self.filter_cache = FilterCache(self.detector)
         with engine.connect() as connection:
-            self.collection_id: str = connection.execute(select(CollectionRow.uuid)).scalar_one()
+            self.collection_id: str = connection.execute(select(HeaderRow.uuid)).scalar_one()
             self._load_space(connection)
 
     @contextmanager
@@ -258,7 +258,7 @@ class CatalogReader:
         return compile_filter(where, self.metadata_keys())
 
     def _load_space(self, connection: Connection) -> None:
-        pinned = select(SpaceRow.__table__).join(CollectionRow, CollectionRow.space_id == SpaceRow.id)
+        pinned = select(SpaceRow.__table__).join(HeaderRow, HeaderRow.space_id == SpaceRow.id)
         row = connection.execute(pinned).one_or_none()
         if row is not None:
             self.space = Space(row.encoder, row.revision, row.dim, tuple(row.labels), row.projection)

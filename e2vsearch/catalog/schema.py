@@ -88,7 +88,7 @@ class SpaceRow(Base):
     reference_embedding: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32: of one fixed clip
 
 
-class CollectionRow(Base):
+class HeaderRow(Base):
     """The one row of the collection: its UUID, the space it is pinned to, the projection in use."""
 
     __tablename__ = "collection"
@@ -102,7 +102,7 @@ class CollectionRow(Base):
 
 
 class ProjectionRow(Base):
-    """A projection of the space's vectors; `CollectionRow` names the one in use."""
+    """A projection of the space's vectors; `HeaderRow` names the one in use."""
 
     __tablename__ = "projection"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})

@@ -28,7 +28,7 @@ from e2vsearch.catalog.rows import (
     note_failure,
     set_metadata,
 )
-from e2vsearch.catalog.schema import CollectionRow, FailureRow, MetadataRow, RecordingRow, SpaceRow
+from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
 from e2vsearch.types import BF16, Space
 
@@ -84,7 +84,7 @@ class Catalog(CatalogReader):
             engine.dispose()
             raise
         with engine.connect() as connection:
-            made = connection.execute(select(CollectionRow.id)).first() is not None
+            made = connection.execute(select(HeaderRow.id)).first() is not None
         if not made and not create:
             engine.dispose()
             raise NoCollection(f"{name} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
@@ -92,7 +92,7 @@ class Catalog(CatalogReader):
             row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": datetime.now(UTC)}
             # another process that makes the collection at the same moment has written its row first
             with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
-                connection.execute(insert(CollectionRow), [row])
+                connection.execute(insert(HeaderRow), [row])
         return cls(engine, name)
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Catalog(CatalogReader):
             SpaceMismatch: it is pinned to another one.
         """
         with self.writing() as connection:
-            connection.execute(select(CollectionRow.id).with_for_update())  # one process pins, the others wait and see
+            connection.execute(select(HeaderRow.id).with_for_update())  # one process pins, the others wait and see
             self._load_space(connection)
             if self.space is None:
                 row = {
@@ -133,7 +133,7 @@ class Catalog(CatalogReader):
                     "created_at": datetime.now(UTC),
                 }
                 number = connection.execute(insert(SpaceRow).returning(SpaceRow.id), [row]).scalar_one()
-                connection.execute(update(CollectionRow).values(space_id=number))
+                connection.execute(update(HeaderRow).values(space_id=number))
                 self._load_space(connection)
         self.check_space(space)
 

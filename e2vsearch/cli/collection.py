@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import CollectionOptions, Quiet, Where, Yes
+from e2vsearch.cli.options import OpenOptions, Quiet, Where, Yes
 from e2vsearch.cli.output import Results, index_facts, note
 from e2vsearch.listing import clock
 
 
 @command("status", "status --index postgresql://user@host/calls --format json")
-def status(*, options: CollectionOptions, results: Results) -> None:
+def status(*, options: OpenOptions, results: Results) -> None:
     """Show what a collection holds. With its space, emotions, transcripts, and the state of its index."""
     with options.open() as collection:
         state = collection.status()
@@ -42,7 +42,7 @@ def status(*, options: CollectionOptions, results: Results) -> None:
 
 
 @command("failures", "failures -o failures.csv")
-def failures(*, options: CollectionOptions, results: Results) -> None:
+def failures(*, options: OpenOptions, results: Results) -> None:
     """List the files that could not be ingested, with their reasons."""
     with options.open() as collection:
         rows = [asdict(failure) for failure in collection.failures()]
@@ -60,7 +60,7 @@ def remove(
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and write nothing.")] = False,
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
     """Remove recordings from a collection; the audio files stay. With --where, those with a segment that meets it."""
@@ -80,7 +80,7 @@ def remove(
 
 
 @command("doctor", "doctor --index index --format json")
-def doctor(*, options: CollectionOptions, results: Results) -> None:
+def doctor(*, options: OpenOptions, results: Results) -> None:
     """Check packages, encoders, database and index. Each lack has its cure; exit 1 if one matters."""
     from e2vsearch.doctor import examine
 

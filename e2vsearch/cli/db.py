@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from e2vsearch.cli.command import command, group
-from e2vsearch.cli.options import CollectionOptions, Quiet
+from e2vsearch.cli.options import OpenOptions, Quiet
 from e2vsearch.cli.output import Results, note, size
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @command("db upgrade", "db upgrade --index postgresql://user@host/calls")
-def upgrade(*, options: CollectionOptions) -> None:
+def upgrade(*, options: OpenOptions) -> None:
     """Bring the database to this version's schema; an empty one gets its tables. Back it up first."""
     from e2vsearch.catalog import upgrade
     from e2vsearch.catalog.schema import SCHEMA_REVISION
@@ -32,7 +32,7 @@ def upgrade(*, options: CollectionOptions) -> None:
 
 
 @command("db current")
-def current(*, options: CollectionOptions) -> None:
+def current(*, options: OpenOptions) -> None:
     """Show the schema revision of the database."""
     from e2vsearch.catalog import upgrade
 
@@ -41,7 +41,7 @@ def current(*, options: CollectionOptions) -> None:
 
 
 @command("db history")
-def history(*, options: CollectionOptions, results: Results) -> None:
+def history(*, options: OpenOptions, results: Results) -> None:
     """List the schema revisions this version knows, and which are applied."""
     from e2vsearch.catalog import upgrade
 
@@ -57,7 +57,7 @@ db_app = group("The database's schema: upgrade, current, history.", upgrade, cur
 def backup(
     file: Annotated[Path, typer.Argument(help="A new file. As FOLDER/catalog.db it is the collection --index FOLDER.")],
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
     """Copy the database to one file. Others may read and write meanwhile; what is committed by then is in it."""

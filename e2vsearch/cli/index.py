@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from e2vsearch.cli.command import command, group
-from e2vsearch.cli.options import CollectionOptions, Quiet, Yes
+from e2vsearch.cli.options import OpenOptions, Quiet, Yes
 from e2vsearch.cli.output import Results, index_facts, note
 
 Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu"]
@@ -39,7 +39,7 @@ def build(
         bool, typer.Option("--retrain", help="Train new lists, also where those of the last build would do.")
     ] = False,
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
     """Build a new generation of the index. It is built in the background when due; queries go on meanwhile."""
@@ -51,7 +51,7 @@ def build(
 
 
 @command("index tune", "index tune --recall 0.98")
-def tune(recall: Recall = None, *, options: CollectionOptions, quiet: Quiet = False) -> None:
+def tune(recall: Recall = None, *, options: OpenOptions, quiet: Quiet = False) -> None:
     """Measure recall again, on the last queries too, and choose how many lists to visit. Builds nothing."""
     with options.open() as collection:
         tuned = collection.index.tune(recall)
@@ -66,7 +66,7 @@ def status(
         bool, typer.Option("--measure", help="Measure recall now; reads every vector of the index once.")
     ] = False,
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     results: Results,
 ) -> None:
     """Show what the index is made of, its measured recall, how stale it is, and whether a build is due."""
@@ -76,7 +76,7 @@ def status(
 
 
 @command("index drop", "index drop --yes")
-def drop(yes: Yes = False, *, options: CollectionOptions, quiet: Quiet = False) -> None:
+def drop(yes: Yes = False, *, options: OpenOptions, quiet: Quiet = False) -> None:
     """Remove the index and the queries kept beside it. No recording is lost, and the next build makes it again."""
     with options.open() as collection:
         if not yes:
@@ -86,7 +86,7 @@ def drop(yes: Yes = False, *, options: CollectionOptions, quiet: Quiet = False) 
 
 
 @command("index verify")
-def verify(*, options: CollectionOptions) -> None:
+def verify(*, options: OpenOptions) -> None:
     """Check the index on disk against the database: checksums, ids, vectors, recall. Exit 1 if something is wrong."""
     with options.open() as collection:
         problems = collection.index.verify()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import CollectionOptions, EncodingOptions, Where
+from e2vsearch.cli.options import EncodingOptions, OpenOptions, Where
 from e2vsearch.cli.output import SOME_FAILED, Results, figure, scored, span
 from e2vsearch.cli.progress import ProgressBar
 
@@ -102,7 +102,7 @@ def train(
         typer.Option("--import", help="Store the classifier in this file, under its own name.", metavar="FILE"),
     ] = None,
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     results: Results,
 ) -> None:
     """Train a classifier on the labelled segments. It is measured on voices that it was not trained on."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import By, CollectionOptions, OutputFormat, Quiet, Where
+from e2vsearch.cli.options import By, OpenOptions, OutputFormat, Quiet, Where
 from e2vsearch.cli.output import SUFFIXES, Results
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.listing import clock
@@ -63,7 +63,7 @@ def map_(
         ),
     ] = None,
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     format_: OutputFormat = None,
     quiet: Quiet = False,
 ) -> None:

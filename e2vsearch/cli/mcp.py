@@ -40,10 +40,10 @@ def mcp(
 ) -> None:
     """Serve a collection to agents. The Model Context Protocol finds them segments, recordings and clusters."""
     from e2vsearch.integrations.mcp import make_server
-    from e2vsearch.integrations.retriever import CollectionSource
+    from e2vsearch.integrations.retriever import Retriever
 
     with options.open() as collection:
-        server = make_server(CollectionSource(collection, roots=root or ()))
+        server = make_server(Retriever(collection, roots=root or ()))
         if transport == "stdio":
             server.run("stdio")
             return

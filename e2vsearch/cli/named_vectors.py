@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from e2vsearch.cli.command import command, group
-from e2vsearch.cli.options import CollectionOptions, Quiet
+from e2vsearch.cli.options import OpenOptions, Quiet
 from e2vsearch.cli.output import Results, note
 
 _Name = Annotated[str, typer.Argument(help="What the vectors are called, e.g. text.", metavar="NAME")]
@@ -28,7 +28,7 @@ def attach(
         ),
     ] = None,
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
     """Attach vectors of another model to segments; those that a segment has under this name are replaced."""
@@ -43,7 +43,7 @@ def attach(
 
 
 @command("vectors list")
-def list_(*, options: CollectionOptions, results: Results) -> None:
+def list_(*, options: OpenOptions, results: Results) -> None:
     """List the named vectors of a collection."""
     with options.open() as collection:
         rows = [asdict(each) for each in collection.named_vectors.list()]
@@ -52,7 +52,7 @@ def list_(*, options: CollectionOptions, results: Results) -> None:
 
 
 @command("vectors detach text")
-def detach(name: _Name, *, options: CollectionOptions, quiet: Quiet = False) -> None:
+def detach(name: _Name, *, options: OpenOptions, quiet: Quiet = False) -> None:
     """Delete named vectors; the segments stay."""
     with options.open() as collection:
         dropped = collection.named_vectors.detach(name)

@@ -93,7 +93,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @dataclass(frozen=True, slots=True)
-class CollectionOptions:
+class OpenOptions:
     """Options of commands on a collection."""
 
     index: Index = None
@@ -106,7 +106,7 @@ class CollectionOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodingOptions(CollectionOptions):
+class EncodingOptions(OpenOptions):
     """Options of commands that encode audio, in a collection's space or without one."""
 
     encoder: EncoderName = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command, group
-from e2vsearch.cli.options import CollectionOptions, EncodingOptions, Quiet
+from e2vsearch.cli.options import EncodingOptions, OpenOptions, Quiet
 from e2vsearch.cli.output import Results, figure, note
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _COMPARE |= {"speaker": "own speaker>", "words": "words>", "voice": "voice>", "b
 
 
 @command("projection list")
-def list_(*, options: CollectionOptions, results: Results) -> None:
+def list_(*, options: OpenOptions, results: Results) -> None:
     """List the projections of a collection, and which one is in use; mAP as cross-validated when it was fitted."""
     with options.open() as collection:
         found = collection.projections.list()
@@ -113,7 +113,7 @@ def compare(
 def use(
     name: Annotated[str, typer.Argument(help="The projection, or raw: the encoder's own vectors.")],
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
     """Search through a projection from now on. Its index is built first; nothing is ingested again."""
@@ -124,7 +124,7 @@ def use(
 
 @command("projection drop fitted")
 def drop(
-    name: Annotated[str, typer.Argument(help="The projection.")], *, options: CollectionOptions, quiet: Quiet = False
+    name: Annotated[str, typer.Argument(help="The projection.")], *, options: OpenOptions, quiet: Quiet = False
 ) -> None:
     """Delete a projection; raw vectors are searched from then on if it was in use."""
     with options.open() as collection:

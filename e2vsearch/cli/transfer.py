@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import CollectionOptions, Quiet
+from e2vsearch.cli.options import OpenOptions, Quiet
 from e2vsearch.cli.output import note
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def export(
     folder: Annotated[Path, typer.Argument(help="A new folder: manifest.json, JSON lines and .npy files.")],
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
     """Write a collection to plain files. Lossless: vectors, transcripts, labels, classifiers, named vectors."""
@@ -32,7 +32,7 @@ def export(
 def import_(
     folder: Annotated[Path, typer.Argument(help="A folder that e2vsearch export wrote.")],
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
     """Add an export to a collection. It is made if need be; what is stored already stays as it is."""

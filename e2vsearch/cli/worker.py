@@ -14,7 +14,7 @@ import typer
 
 from e2vsearch.cli.command import command, expand_options, group
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import CollectionOptions, EncodingOptions, Quiet, Workers, Yes
+from e2vsearch.cli.options import EncodingOptions, OpenOptions, Quiet, Workers, Yes
 from e2vsearch.cli.output import SOME_FAILED, Results, note, speed
 from e2vsearch.listing import clock
 
@@ -98,7 +98,7 @@ def retry(
         list[str] | None, typer.Argument(help="Dead letters, as e2vsearch queue names them; all by default.")
     ] = None,
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
     """Queue dead letters again, as if new."""
@@ -112,7 +112,7 @@ def clear(
     failed_only: Annotated[bool, typer.Option("--failed-only", help="Only the dead letters.")] = False,
     yes: Yes = False,
     *,
-    options: CollectionOptions,
+    options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
     """Empty the queue. What is leased goes on; recordings that are stored stay."""
@@ -125,7 +125,7 @@ def clear(
     note(f"{count:,} taken out of the queue", quiet=quiet)
 
 
-def queue(context: typer.Context, *, options: CollectionOptions, results: Results) -> None:
+def queue(context: typer.Context, *, options: OpenOptions, results: Results) -> None:
     """Show how many recordings wait, who works on which, and the dead letters."""
     if context.invoked_subcommand is not None:
         return

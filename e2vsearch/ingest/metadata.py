@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 
 from e2vsearch.errors import SettingsError
-from e2vsearch.files import FILE_COLUMNS
+from e2vsearch.files import FILE_COLUMNS, read_table
 
 _log = logging.getLogger(__name__)
 
@@ -41,21 +41,15 @@ class MetadataTable:
         self._path = Path(path).expanduser()
         self._rows: dict[str, Row] = {}
         self._used: set[str] = set()
-        try:
-            text = self._path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"--meta {path} cannot be read: {error}") from error
-        delimiter = "\t" if "\t" in text.partition("\n")[0] else ";" if ";" in text.partition("\n")[0] else ","
-        reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
-        columns = [name.strip() for name in reader.fieldnames or [] if name]
+        table = read_table(self._path, "--meta")
+        columns = [name for name in table.columns if name]
         if not columns:
             raise SettingsError(f"--meta {path} is empty - its first line must name the columns, e.g. file,agent,date")
-        reader.fieldnames = columns
         lower = {name.lower(): name for name in reversed(columns)}
         file_column = next((lower[name] for name in FILE_COLUMNS if name in lower), columns[0])
         date_column = next((lower[name] for name in DATE_COLUMNS if name in lower and lower[name] != file_column), None)
-        for cells in reader:
-            self._add(cells, file_column, date_column, reader.line_num)
+        for line, cells in table.rows:
+            self._add(dict(zip_longest(table.columns, cells)), file_column, date_column, line)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -82,18 +76,14 @@ class MetadataTable:
         yield path.stem
 
     def _add(self, cells: Mapping[str, str | None], file_column: str, date_column: str | None, line: int) -> None:
-        key = (cells.get(file_column) or "").strip()
+        key = cells[file_column]
         if not key:
             return
         if key in self._rows:
             raise SettingsError(f"--meta {self._path} line {line}: {key} is there twice - keep one row a file")
         if None in cells:
             raise SettingsError(f"--meta {self._path} line {line}: more cells than columns - quote cells with commas")
-        metadata = {
-            name: value.strip()
-            for name, value in cells.items()
-            if name != file_column and isinstance(value, str) and value.strip()
-        }
+        metadata = {name: value for name, value in cells.items() if name and value and name != file_column}
         recorded_at = None
         if date_column in metadata:
             try:

@@ -24,7 +24,7 @@ except ImportError as error:
 
 from e2vsearch.collection import Collection
 from e2vsearch.integrations.documents import describe, metadata
-from e2vsearch.integrations.retriever import CollectionSource, template
+from e2vsearch.integrations.retriever import Retriever, template
 from e2vsearch.search.query import Query
 from e2vsearch.types import By
 
@@ -60,13 +60,13 @@ class E2vsearchRetriever(BaseRetriever):
     min_score: float | None = None
     query_fields: Mapping[str, Any] = Field(default_factory=dict)
 
-    _source: CollectionSource = PrivateAttr()
+    _source: Retriever = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
         """Check what a query is made of, and remember what to open; nothing is opened before the first query."""
         super().model_post_init(context)
         self._template({})
-        self._source = CollectionSource(
+        self._source = Retriever(
             self.collection, self.index, encoder=self.encoder, device=self.device, roots=self.roots
         )
 

@@ -29,7 +29,7 @@ except ImportError as error:
 from e2vsearch import audio
 from e2vsearch.collection import Collection
 from e2vsearch.integrations.documents import describe, metadata
-from e2vsearch.integrations.retriever import CollectionSource, template
+from e2vsearch.integrations.retriever import Retriever, template
 from e2vsearch.types import By, Hit
 
 
@@ -78,7 +78,7 @@ class E2vsearchRetriever(BaseRetriever):
             SettingsError: both a collection and an index, or a root that is no folder.
         """
         self._template = template(query_fields or {}, k=k, by=by, where=where)
-        self._source = CollectionSource(collection, index, encoder=encoder, device=device, roots=roots)
+        self._source = Retriever(collection, index, encoder=encoder, device=device, roots=roots)
         self._min_score = min_score
         self._clips = clips
         super().__init__(callback_manager=callback_manager)

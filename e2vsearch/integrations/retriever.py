@@ -34,7 +34,7 @@ PENDING = Reference("")
 
 
 def template(fields: Mapping[str, Any], changes: Mapping[str, Any] | None = None, /, **own: Any) -> Query:
-    """Return a query that waits for its references, which `CollectionSource.query` puts in.
+    """Return a query that waits for its references, which `Retriever.query` puts in.
 
     Args:
         fields: of `Query`, also as JSON has them: ``{"source": "calm.wav", "weight": 0.3}`` is a reference with its
@@ -81,7 +81,7 @@ def references(given: Any) -> tuple[Reference, ...]:
     return tuple(Reference(**each) if isinstance(each, Mapping) else Reference.of(each) for each in found)
 
 
-class CollectionSource:
+class Retriever:
     """Answers queries of frameworks from one collection; several threads may use it."""
 
     def __init__(

@@ -18,8 +18,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.errors import SpaceMismatch
-
 
 class Projection(Protocol):
     """A map from an encoder's vectors to those that are compared, by cosine.
@@ -84,16 +82,3 @@ def softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return rows ``(n, k)`` of logits as probabilities, in float64."""
     powers = np.exp(values - values.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def check(vectors: NDArray[np.floating[Any]], dim: int, name: str) -> None:
-    """Check that vectors fit a projection.
-
-    Raises:
-        SpaceMismatch: they do not.
-    """
-    if vectors.ndim != 2 or vectors.shape[1] != dim:
-        raise SpaceMismatch(
-            f"projection {name!r} takes vectors of {dim} numbers, not {vectors.shape} - "
-            "use the encoder whose space it was made in"
-        )

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import AnalysisError
-from e2vsearch.projections.base import check
 from e2vsearch.projections.npz import digest, pack, read
-from e2vsearch.vectors.exact import unit
+from e2vsearch.vectors.exact import check_dim, unit
 
 NUANCE_DIMS = 128
 """Most numbers that nuance is kept in: 128 principal directions of a standardised space hold all but a few per cent of
@@ -69,7 +68,7 @@ class LinearProjection:
         Raises:
             SpaceMismatch: vectors of another length.
         """
-        check(vectors, self.dim_in, self.name)
+        check_dim(vectors, self.dim_in, f"projection {self.name!r}")
         known = np.any(vectors, axis=1, keepdims=True)
         away = (unit(vectors) - self.centre) * known
         emotion = math.sqrt(1.0 - self.share) * unit(away @ self.emotion.astype(np.float64))

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 
 from e2vsearch.errors import AnalysisError
 from e2vsearch.projections import speakers
-from e2vsearch.projections.base import check, softmax
+from e2vsearch.projections.base import softmax
 from e2vsearch.projections.npz import digest, pack, read
 from e2vsearch.projections.prior import adapt_prior, with_prior
 from e2vsearch.projections.speakers import Speakers
-from e2vsearch.vectors.exact import Float64s, unit
+from e2vsearch.vectors.exact import Float64s, check_dim, unit
 
 KIND = "shipped"
 NAME = KIND
@@ -111,7 +111,7 @@ class NetworkProjection:
     @property
     def dim_in(self) -> int:
         """Length of the vectors that it takes."""
-        return int(self.bias.size) + self.speakers.dim
+        return int(self.bias.size) + int(self.speakers.centroids.shape[1])
 
     @property
     def dim_emotion(self) -> int:
@@ -163,11 +163,11 @@ class NetworkProjection:
         Raises:
             SpaceMismatch: vectors of another length.
         """
-        check(vectors, self.dim_in, self.name)
+        check_dim(vectors, self.dim_in, f"projection {self.name!r}")
         known = np.asarray(vectors, np.float64)[np.any(vectors, axis=1)]
         activations, everyone = known[:, : self.bias.size], np.ones((len(known), 1))
         weight = len(known) / (len(known) + PRIOR)
-        none = speakers.no_speakers(self.dim_emotion, self.speakers.dim, self.bias.size)
+        none = speakers.no_speakers(self.dim_emotion, self.dim_in - self.bias.size, self.bias.size)
         centred = replace(self, centre=np.zeros_like(self.centre), speakers=none)
         for _ in range(_PASSES):
             (shift,) = speakers.class_shifts(everyone, centred.posteriors(known), activations, self.means, PRIOR)
@@ -195,10 +195,10 @@ class NetworkProjection:
 
     def _shifted(self, vectors: NDArray[np.floating[Any]]) -> Float64s:
         """Return the first layers' activations ``(n, dim)`` less the shifts of collection and speakers."""
-        check(vectors, self.dim_in, self.name)
+        check_dim(vectors, self.dim_in, f"projection {self.name!r}")
         first, voice = np.split(np.asarray(vectors, np.float64), [self.bias.size], axis=1)
         away = first - self.centre.astype(np.float64)
-        if len(self.speakers):
+        if self.speakers.centroids.size:
             away -= self.speakers.shift(self._embedded(self._parts(away)), voice)
         return away
 

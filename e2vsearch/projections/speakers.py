@@ -67,15 +67,6 @@ class Speakers:
     centroids: NDArray[np.float32]  # (k, voice dims), each of length one
     shifts: NDArray[np.float32]  # (k, dim)
 
-    def __len__(self) -> int:
-        """Return the number of clusters, 0 before a collection was clustered."""
-        return len(self.centroids)
-
-    @property
-    def dim(self) -> int:
-        """Length of a voice part."""
-        return int(self.centroids.shape[1])
-
     def membership(self, emotion: Float64s, voice: NDArray[np.floating[Any]]) -> Float64s:
         """Return each segment's membership of each cluster, ``(n, k)``: rows sum to one."""
         cosines = _residual(emotion, voice, self.regression) @ self.centroids.T.astype(np.float64)

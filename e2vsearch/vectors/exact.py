@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.errors import SpaceMismatch
 from e2vsearch.feed import Batch
 
 Float32s = NDArray[np.float32]
@@ -19,6 +20,18 @@ _CELLS = 1 << 22  # scores or gathered numbers held at once, 16 MiB of them, how
 _BLAS_QUERIES = 3
 _SORTED = 4  # times the k: sorting 60 scores takes 4 us less than choosing 20 and sorting these
 _GATHER_SHARE = 0.3  # of 100,000 x 256: 3 ms to gather a tenth, 8 ms to gather 0.3 as to read all, 16 ms for half
+
+
+def check_dim(vectors: NDArray[np.floating[Any]], dim: int, taker: str) -> None:
+    """Check that vectors are ``(n, dim)``.
+
+    Raises:
+        SpaceMismatch: they are not; `taker` says what takes them.
+    """
+    if vectors.ndim != 2 or vectors.shape[1] != dim:
+        raise SpaceMismatch(
+            f"{taker} takes vectors of {dim} numbers, not {vectors.shape} - use the encoder whose space it was made in"
+        )
 
 
 def unit(vectors: NDArray[np.floating[Any]]) -> Float64s:

@@ -30,7 +30,7 @@ def test_compare(collection: Collection, calls: Path) -> None:
     assert other.score < 1.0
     assert (other.a.segments, other.b.segments) == (3, 3)
     assert other.a.emotion in ("low", "high")
-    assert 0.5 <= other.a.emotion_score <= 1.0
+    assert 0.5 <= other.a.emotion_score <= 1.0  # type: ignore[operator]
     with pytest.raises(QueryError, match="no speech"):
         collection.compare(calls / "voice0.wav", wav_bytes(silence(2.0)))
 
@@ -43,7 +43,7 @@ def turned(dim: int) -> LinearProjection:
 
 
 def use(collection: Collection, projection: LinearProjection) -> None:
-    stored = ("turned", projection.kind, projection.revision, projection.pack(), {}, datetime.now(UTC))
+    stored = ("turned", projection.kind, projection.revision, projection.pack(), {}, datetime.now(UTC))  # type: ignore[var-annotated]
     projections.put(collection.catalog, projections.StoredProjection(*stored))
     projections.use(collection.catalog, "turned")
 

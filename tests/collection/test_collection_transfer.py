@@ -110,7 +110,7 @@ def test_what_was_found_is_exported_and_imported(found: Collection, tmp_path: Pa
     assert done.found == Annotations(labels=4, classifiers=2, named_vectors=2)
     with e2vsearch.open(other_url, create=True) as copy:
         # ids are others here: something was there before
-        copy.catalog.pin(found.space, "fake")
+        copy.catalog.pin(found.space, "fake")  # type: ignore[arg-type]
         before = tuple(NewSegment(0, float(at), at + 1.0, np.ones(16, np.float32)) for at in range(7))
         when = datetime(2024, 3, 1, tzinfo=UTC)
         copy.catalog.store(NewRecording("/b.wav", "b", "b" * 64, 1, 1, when, 9.0, 1, 8000, "WAV", before))
@@ -134,9 +134,9 @@ def test_an_import_adds_what_is_missing_and_changes_nothing(found: Collection, t
     found.named_vectors.attach("text", [1], np.full((1, 3), 7.0))
     import_.load(catalog, tmp_path / "export")
     now = _findings(found)
-    assert sorted(now["texts"].values()) == ["Something else", '我要退款 "now"']
+    assert sorted(now["texts"].values()) == ["Something else", '我要退款 "now"']  # type: ignore[attr-defined]
     assert [side.name for side in found.named_vectors.list()] == ["screen", "text"]
-    text = {side.name: dict(rows) for side, rows in now["sides"]}["text"]
+    text = {side.name: dict(rows) for side, rows in now["sides"]}["text"]  # type: ignore[attr-defined]
     assert [7.0, 7.0, 7.0] in text.values()
     assert (now["examples"], now["classifiers"]) == (wanted["examples"], wanted["classifiers"])
 
@@ -144,7 +144,7 @@ def test_an_import_adds_what_is_missing_and_changes_nothing(found: Collection, t
 def test_a_classifier_of_the_same_version_becomes_the_next(found: Collection, tmp_path: Path) -> None:
     export.export(found.catalog, tmp_path / "export")
     with e2vsearch.open(tmp_path / "copy", create=True) as copy:
-        copy.catalog.pin(found.space, "fake")
+        copy.catalog.pin(found.space, "fake")  # type: ignore[arg-type]
         [(_, one), _] = notes.classifiers(found.catalog)
         notes.add_classifier(copy.catalog, replace(one, parameters=b"another"))
         assert import_.load(copy.catalog, tmp_path / "export").found.classifiers == 2

@@ -42,7 +42,7 @@ def made_call(number: int, moments: int = A_CALL, voice: float = 1.0, feeling: f
 def fill(collection: Collection, calls: int = CALLS, **how: float) -> Collection:
     collection.catalog.pin(SPACE, "saved")
     for number in range(calls):
-        collection.catalog.store(made_call(number, **how))
+        collection.catalog.store(made_call(number, **how))  # type: ignore[arg-type]
     return collection
 
 

@@ -75,7 +75,7 @@ def test_a_new_version_replaces_the_old(collection: Collection, trained: types.C
         for row in rows.classifiers(collection.catalog)
         if rows.predicted(collection.catalog, row.id)
     }
-    assert versions() == {("mood", 2), ("other one", 1)}
+    assert versions() == {("mood", 2), ("other one", 1)}  # type: ignore[no-untyped-call]
     whole = collection.labels.classify("mood")
     assert whole.scored == CALLS * A_CALL
     with collection.catalog.reading() as connection:
@@ -84,7 +84,7 @@ def test_a_new_version_replaces_the_old(collection: Collection, trained: types.C
         }
     assert rows.predicted(collection.catalog, ids[1]) == {}
     collection.labels.remove_classifier("other one")
-    assert versions() == {("mood", 2)}
+    assert versions() == {("mood", 2)}  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
@@ -143,11 +143,11 @@ def test_a_damaged_classifier_is_named(local: Collection) -> None:
     give_all(local)
     local.labels.train("mood")
     with local.catalog.writing() as connection:
-        connection.execute(ClassifierRow.__table__.update().values(parameters=b"PK nonsense"))
+        connection.execute(ClassifierRow.__table__.update().values(parameters=b"PK nonsense"))  # type: ignore[attr-defined]
     with pytest.raises(AnalysisError, match=r"'mood' is damaged .* train it again"):
         local.labels.classify()
     with local.catalog.writing() as connection:
-        connection.execute(ClassifierRow.__table__.update().values(report={"space": 3}))
+        connection.execute(ClassifierRow.__table__.update().values(report={"space": 3}))  # type: ignore[attr-defined]
     with pytest.raises(AnalysisError, match="'mood' is damaged"):
         local.labels.classifiers()
 

@@ -53,7 +53,7 @@ def test_placing_agrees_with_having_been_there(collection: Collection) -> None:
 
 def test_placing_asks_no_more_neighbours_than_there_are() -> None:
     one = np.eye(1, 4, dtype=np.float32)
-    base = Layout(np.array([0.5]), np.array([-0.5]), np.array([0]), np.array([1.0]), 0.1)  # type: ignore[arg-type]
+    base = Layout(np.array([0.5]), np.array([-0.5]), np.array([0]), np.array([1.0]), 0.1)
     put = transform.transform(np.concatenate([one, -one]), one, base, 15)
     assert put.x.tolist() == [0.5, 0.5]
     assert put.cluster.tolist() == [0, -1]
@@ -90,7 +90,7 @@ def test_fisher_on_the_lady_tasting_tea() -> None:
     pytest.importorskip("scipy")
     for guessed, p in ((4, 1 / 70), (3, 17 / 70)):  # Fisher, 1935
         one = (np.array([each]) for each in (guessed, 4, 4))
-        np.testing.assert_allclose(statistics.over_represented(*one, 8), [p])
+        np.testing.assert_allclose(statistics.over_represented(*one, 8), [p])  # type: ignore[arg-type, call-arg]
 
 
 def test_correction_for_many_tests() -> None:

@@ -87,7 +87,7 @@ def test_a_cluster_without_a_telling_emotion_is_mixed(collection: Collection) ->
         replace(data, points=unclear), dataset.load_vectors(collection.maps, data), drawn
     )
     assert only.name == "mixed"  # what is unsure is counted, and names no cluster
-    assert (only.emotions[0].name, only.emotions[0].share) == ("unsure", pytest.approx(2 / 3))
+    assert (only.emotions[0].name, only.emotions[0].share) == ("unsure", pytest.approx(2 / 3))  # type: ignore[comparison-overlap]
 
 
 def test_by_call_and_filter(own: Collection) -> None:

@@ -1,12 +1,9 @@
-"""A collection whose encoder costs nothing, and patience that a test can bear."""
+"""A collection whose encoder costs nothing."""
 
 from __future__ import annotations
 
 import e2vsearch
 from e2vsearch.collection import Collection
-from e2vsearch.ingest.remote.stores import Backoff
-
-QUICK = Backoff(tries=3, first_s=1.0, chance=lambda: 0.5)
 
 
 def opened(place: object) -> Collection:

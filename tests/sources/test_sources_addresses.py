@@ -10,7 +10,7 @@ import pytest
 from e2vsearch.audio.paths import expand
 from e2vsearch.errors import MissingExtra, QueryError, SettingsError
 from e2vsearch.ingest.remote import stores as remote_room
-from e2vsearch.ingest.remote.stores import Backoff, Stores
+from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote, remote
 from e2vsearch.ingest.sources import source_of, sources
 
@@ -81,16 +81,6 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         stores = Stores()
         with pytest.raises(MissingExtra, match=rf"e2vsearch\[{extra}\]"):
             stores.state(next(stores.expand(url)))
-
-
-# --- patience
-
-
-def test_waits_grow_up_to_a_limit_and_are_random() -> None:
-    backoff = Backoff(first_s=0.5, longest_s=20.0, chance=lambda: 1.0)
-    assert [backoff.before(attempt) for attempt in range(1, 8)] == [1, 2, 4, 8, 16, 20, 20]
-    assert Backoff(chance=lambda: 0.0).before(5) == 0
-    assert len({Backoff().before(3) for _ in range(20)}) > 10
 
 
 def test_a_state_tells_whether_a_recording_changed() -> None:

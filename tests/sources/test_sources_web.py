@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import shutil
 import tempfile
 import threading
@@ -17,11 +18,11 @@ from typing import Any
 
 import pytest
 from made import save, speech
-from opened_source import QUICK, opened
+from opened_source import opened
 
 from e2vsearch.access import AllowedFolders
 from e2vsearch.errors import AudioError, AudioUnreachable, Cancelled, E2vsearchError, SettingsError
-from e2vsearch.ingest.remote.stores import Backoff, Stores
+from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote, State, remote
 
 
@@ -117,7 +118,7 @@ def test_what_a_web_url_names(web: Server) -> None:
     assert "lists no files" in str(page.error)
     [missing] = Stores().expand(f"{web.url}/none/")
     assert "not found" in str(missing.error)
-    [by_number] = Stores(backoff=Backoff(tries=1)).expand("http://[::1]:9/calls/a.wav")
+    [by_number] = Stores(tries=1).expand("http://[::1]:9/calls/a.wav")
     assert (by_number.uri, by_number.error) == ("http://[::1]:9/calls/a.wav", None)
 
 
@@ -125,15 +126,28 @@ def test_a_full_disk_is_said(web: Server, monkeypatch: pytest.MonkeyPatch) -> No
     if not os.access("/dev/full", os.W_OK):
         pytest.skip("needs /dev/full")
     source = remote(f"{web.url}/a.wav")
-    stores = Stores(backoff=QUICK)
+    stores = Stores(tries=3)
     with pytest.raises(SettingsError, match=r"a\.wav: .* cannot hold it for a while: .* TMPDIR"):
         stores._copied(stores._store("http"), source, Path("/dev/full"))
 
 
-def test_a_web_server_that_answers_the_third_time(web: Server, tmp_path: Path) -> None:
+def test_waits_grow_and_are_random(web: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.trouble["/a.wav"] = [503] * 40
+    waits: list[float] = []
+    stores = Stores(wait=waits.append)
+    for chance in (random.uniform, lambda _, high: high):
+        monkeypatch.setattr("random.uniform", chance)
+        with pytest.raises(AudioUnreachable):
+            stores.state(remote(f"{web.url}/a.wav"))
+    assert waits[5:] == [1, 2, 4, 8, 16]
+    assert all(0 < wait < most for wait, most in zip(waits[:5], waits[5:], strict=True))
+
+
+def test_a_web_server_that_answers_the_third_time(web: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda _, high: high)
     web.trouble["/a.wav"] = [503, 503, 429, 429]  # a HEAD, and the GET that is tried in its place
     waits: list[float] = []
-    stores = Stores(backoff=QUICK, wait=waits.append)
+    stores = Stores(tries=3, wait=waits.append)
     web.trouble["/sub/b%20c.wav"] = [200, 200, 0, 200]
     assert stores.state(remote(f"{web.url}/a.wav")).size_bytes == (tmp_path / "web" / "a.wav").stat().st_size
     assert waits == [1.0, 2.0]
@@ -160,7 +174,7 @@ def test_what_a_web_server_says(web: Server, tmp_path: Path, status: int, reason
     web.trouble["/a.wav"] = [status] * 20
     waits: list[float] = []
     with pytest.raises(AudioError, match=says) as caught:
-        Stores(backoff=QUICK, wait=waits.append).state(remote(f"{web.url}/a.wav"))
+        Stores(tries=3, wait=waits.append).state(remote(f"{web.url}/a.wav"))
     assert caught.value.reason == reason
     assert str(caught.value).startswith(f"{web.url}/a.wav: ")
     assert "\n" not in str(caught.value)
@@ -173,7 +187,7 @@ def test_nobody_answers(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{server.server_address[1]}/a.wav"
     waits: list[float] = []
     with pytest.raises(AudioUnreachable, match="cannot be reached") as caught:
-        Stores(backoff=QUICK, wait=waits.append).state(remote(url))
+        Stores(tries=3, wait=waits.append).state(remote(url))
     assert (caught.value.reason, len(waits)) == ("unreachable", 2)
 
 
@@ -208,7 +222,7 @@ def test_stopping_ends_waits_and_downloads(web: Server, tmp_path: Path) -> None:
     stop = threading.Event()
     web.trouble["/a.wav"] = [503] * 20
     with pytest.raises(Cancelled):
-        Stores(stop, QUICK, wait=lambda _: stop.set()).state(remote(f"{web.url}/a.wav"))
+        Stores(stop, wait=lambda _: stop.set()).state(remote(f"{web.url}/a.wav"))
     with pytest.raises(Cancelled), Stores(stop).fetched(Remote("http://x/a.wav", "http://x/a.wav", State(1, 1, None))):
         raise AssertionError("nothing is fetched")
 
@@ -220,7 +234,7 @@ def test_no_client_makes_a_service_fetch_anything(web: Server, tmp_path: Path) -
         web.asked.clear()
         for ask in (collection.query, collection.embed, AllowedFolders([tmp_path]).allowed, AllowedFolders().allowed):
             with pytest.raises(E2vsearchError) as caught:
-                ask(url)  # type: ignore[operator]
+                ask(url)
             assert "\n" not in str(caught.value)
         [segment] = collection.segments("call:1")
         with pytest.raises(AudioError) as caught:  # what is stored of it is searched; its sound is not here

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url, update
@@ -198,12 +199,12 @@ def test_a_back_off_is_waited_for(collection: Collection, tmp_path: Path) -> Non
     collection.queue.work(WorkerOptions(retry_after_s=100.0, poll_s=0.01), stop=stop, done=lambda _: stop.set())
     depth = queue.depth(collection.catalog)
     assert (depth.queued, depth.delayed) == (1, 1)
-    (row,) = queue.take(collection.catalog, "x", 1, lease_s=1, attempts=3, now=_in(collection.catalog, 101)) or [None]
+    (row,) = queue.take(collection.catalog, "x", 1, lease_s=1, attempts=3, now=_in(collection.catalog, 101)) or [None]  # type: ignore[list-item]
     assert row is not None
     assert row.attempt == 2
 
 
-def _in(catalog: Catalog, seconds: float):  # type: ignore[no-untyped-def]
+def _in(catalog: Catalog, seconds: float) -> Any:
     from datetime import timedelta
 
     from e2vsearch.catalog.rows import database_time

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from e2vsearch.analysis.evaluation.types import LabelFailure
 from e2vsearch.errors import SettingsError
-from e2vsearch.files import FILE_COLUMNS
+from e2vsearch.files import FILE_COLUMNS, read_table
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", *FILE_COLUMNS),
@@ -66,30 +65,17 @@ def read(path: str | os.PathLike[str]) -> LabelTable:
         SettingsError: the file cannot be read, or has no column for paths or emotions.
     """
     file = Path(path).expanduser()
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SettingsError(f"the labels {file} cannot be read: {cause} - name a CSV with path,emotion") from error
-    head = text.partition("\n")[0]
-    delimiter = "\t" if "\t" in head else ";" if ";" in head else ","
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
-    try:
-        header = [name.strip().casefold() for name in next(reader, [])]
-        at = {
-            kind: next((header.index(name) for name in names if name in header), -1) for kind, names in COLUMNS.items()
-        }
-        for kind in ("path", "emotion"):
-            if at[kind] < 0:
-                raise SettingsError(f"the labels {file} have no column {kind!r} - its first line must name the columns")
-        rows: list[Labelled] = []
-        failures: list[LabelFailure] = []
-        seen: dict[tuple[str, int | None], int] = {}
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                _add(cells, at, reader.line_num, rows, failures, seen)
-    except csv.Error as error:
-        raise SettingsError(f"the labels {file} cannot be read: {error} in line {reader.line_num}") from error
+    table = read_table(file, "the labels")
+    header = [name.casefold() for name in table.columns]
+    at = {kind: next((header.index(name) for name in names if name in header), -1) for kind, names in COLUMNS.items()}
+    for kind in ("path", "emotion"):
+        if at[kind] < 0:
+            raise SettingsError(f"the labels {file} have no column {kind!r} - its first line must name the columns")
+    rows: list[Labelled] = []
+    failures: list[LabelFailure] = []
+    seen: dict[tuple[str, int | None], int] = {}
+    for line, cells in table.rows:
+        _add(cells, at, line, rows, failures, seen)
     return LabelTable(Path(os.path.abspath(file)).parent, tuple(rows), tuple(failures))  # noqa: PTH100
 
 
@@ -101,7 +87,7 @@ def _add(
     failures: list[LabelFailure],
     seen: dict[tuple[str, int | None], int],
 ) -> None:
-    values = {kind: cells[column].strip() if 0 <= column < len(cells) else "" for kind, column in at.items()}
+    values = {kind: cells[column] if 0 <= column < len(cells) else "" for kind, column in at.items()}
     path, channel = values["path"], values["channel"]
 
     def fail(reason: str, message: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from e2vsearch.analysis.labels.types import ExampleFailure, LabelCount, Labelled
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import NewExample
 from e2vsearch.errors import E2vsearchError, NotStored, QueryError, SettingsError
+from e2vsearch.files import read_table
 from e2vsearch.types import MAX_NAME, number_of, recording_id
 
 
@@ -178,28 +178,13 @@ def _add(
 
 
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"--csv {table} cannot be read: {error}") from error
-    head = text.partition("\n")[0]
-    delimiter = "\t" if "\t" in head else ";" if ";" in head else ","
-    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
-    columns = [(name or "").strip().lower() for name in reader.fieldnames or []]
+    found = read_table(table, "--csv")
+    columns = [name.lower() for name in found.columns]
     if "label" not in columns or not {"segment", "path"} & set(columns):
         raise SettingsError(
             f"--csv {table} needs a column label and a column segment or path - maybe start_s, end_s, channel, speaker"
         )
-    reader.fieldnames = columns
-    found = []
-    try:
-        for cells in reader:
-            plain = {name: value.strip() for name, value in cells.items() if name and isinstance(value, str)}
-            if any(plain.values()):
-                found.append((reader.line_num, plain))
-    except csv.Error as error:
-        raise SettingsError(f"--csv {table} line {reader.line_num}: {error} - mend that line") from error
-    return found
+    return [(line, dict(zip(columns, cells, strict=False))) for line, cells in found.rows]
 
 
 def _of_row(cells: Mapping[str, str], folder: Path) -> _Wanted:

@@ -14,12 +14,11 @@ again at each run, and recognised by its content.
 from __future__ import annotations
 
 import hashlib
-import random
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
@@ -51,24 +50,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
-    """How often a store is asked that does not answer, and the waits between.
-
-    The wait before try n is random between 0 and ``first_s · 2ⁿ``, at most `longest_s`: with "full jitter" many readers
-    that failed together do not come back together (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015).
-    """
-
-    tries: int = 6
-    first_s: float = 0.5
-    longest_s: float = 20.0
-    chance: Callable[[], float] = random.random
-
-    def before(self, attempt: int) -> float:
-        """Seconds to wait before another try, after `attempt` that failed."""
-        return self.chance() * min(self.longest_s, self.first_s * 2.0**attempt)
-
-
-@dataclass(frozen=True, slots=True)
 class Fetched:
     """A recording's bytes, for as long as the context lasts."""
 
@@ -82,19 +63,16 @@ class Stores:
 
     Args:
         stop: waiting and fetching are given up once it is set.
-        backoff: how patiently.
+        tries: how often a store is asked that does not answer.
         wait: what waits so many seconds, for tests; by default until `stop` is set, at most.
     """
 
     def __init__(
-        self,
-        stop: threading.Event | None = None,
-        backoff: Backoff | None = None,
-        wait: Callable[[float], object] | None = None,
+        self, stop: threading.Event | None = None, tries: int = 6, wait: Callable[[float], None] | None = None
     ) -> None:
         self._stop = stop or threading.Event()
-        self._backoff = backoff or Backoff()
-        self._wait = wait or self._stop.wait
+        self._tries = tries
+        self._wait = wait
         self._lock = threading.Lock()
         self._opened: dict[str, Any] = {}
 
@@ -132,7 +110,7 @@ class Stores:
         """Return whether a store reports for certain that there is nothing at a URI any more."""
         try:
             # asked once: many copies may ask for what a store that is down once gave
-            Stores(self._stop, replace(self._backoff, tries=1), self._wait).state(remote(uri))
+            Stores(self._stop, tries=1).state(remote(uri))
         except AudioNotFound:
             return True
         except E2vsearchError:
@@ -163,9 +141,20 @@ class Stores:
     # -- inside ------------------------------------------------------------------------------------------------
 
     def _ask(self, source: Remote, question: Callable[[Any], T]) -> T:
-        """Return what a request to a source's store returns, tried again while the failure may be transient."""
-        store = self._store(uri_scheme(source.uri) or "")
-        for attempt in range(1, self._backoff.tries + 1):
+        """Return what a request to a source's store returns, tried again while the failure may be transient.
+
+        With "full jitter" many readers that failed together do not come back together (M. Brooker, "Exponential Backoff
+        And Jitter", AWS, 2015).
+        """
+        scheme = uri_scheme(source.uri) or ""
+        try:
+            import tenacity
+
+            store = self._store(scheme)
+        except ImportError as error:
+            raise missing_extra(f"reading {scheme}://", _EXTRAS[scheme]) from error
+
+        def attempt() -> T:
             if self._stop.is_set():
                 raise Cancelled
             try:
@@ -173,19 +162,20 @@ class Stores:
             except (E2vsearchError, Cancelled):
                 raise
             except Exception as error:  # each store has its own tree of them
-                met = translated(source.uri, error)
-                if not isinstance(met, AudioUnreachable) or attempt == self._backoff.tries:
-                    raise met from error
-            self._wait(self._backoff.before(attempt))
-        raise AssertionError("the last try returns or raises")
+                raise translated(source.uri, error) from error
+
+        return tenacity.Retrying(
+            sleep=self._wait or tenacity.sleep_using_event(self._stop),
+            stop=tenacity.stop_after_attempt(self._tries),
+            wait=tenacity.wait_random_exponential(),  # up to 1, 2, 4, 8, 16 s
+            retry=tenacity.retry_if_exception_type(AudioUnreachable),
+            reraise=True,
+        )(attempt)
 
     def _store(self, scheme: str) -> Any:
         with self._lock:
             if scheme not in self._opened:
-                try:
-                    self._opened[scheme] = _opened(scheme)
-                except ImportError as error:
-                    raise missing_extra(f"reading {scheme}://", _EXTRAS[scheme]) from error
+                self._opened[scheme] = _opened(scheme)
             return self._opened[scheme]
 
     def _listed(self, store: Any, asked: Remote) -> list[Remote]:

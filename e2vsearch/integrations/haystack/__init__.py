@@ -24,7 +24,7 @@ from e2vsearch.collection import Collection
 from e2vsearch.errors import EncoderError, MissingExtra, QueryError, SettingsError
 from e2vsearch.integrations.documents import describe, metadata
 from e2vsearch.integrations.haystack.filters import to_where
-from e2vsearch.integrations.retriever import CollectionSource, template
+from e2vsearch.integrations.retriever import Retriever, template
 from e2vsearch.search.query import Reference
 from e2vsearch.types import By
 
@@ -87,7 +87,7 @@ class E2vsearchRetriever:
         self.device = device
         self.roots = roots
         template(self.query_fields, k=top_k, by=by, where=to_where(filters))
-        self._source = CollectionSource(collection, index, encoder=encoder, device=device, roots=roots)
+        self._source = Retriever(collection, index, encoder=encoder, device=device, roots=roots)
 
     def warm_up(self) -> None:
         """Open the collection and its encoder. The error of one that cannot be opened comes when a clip needs it."""

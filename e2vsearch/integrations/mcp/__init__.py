@@ -2,7 +2,7 @@
 
 Example:
     >>> from e2vsearch.integrations.mcp import make_server  # doctest: +SKIP
-    >>> make_server(CollectionSource(index="index", roots=["clips"])).run()  # doctest: +SKIP
+    >>> make_server(Retriever(index="index", roots=["clips"])).run()  # doctest: +SKIP
 """
 
 from __future__ import annotations

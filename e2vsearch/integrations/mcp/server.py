@@ -11,7 +11,7 @@ from mcp.types import ToolAnnotations
 from e2vsearch._version import __version__
 from e2vsearch.integrations.mcp.results import CLIP_URI
 from e2vsearch.integrations.mcp.tools import Tools
-from e2vsearch.integrations.retriever import CollectionSource
+from e2vsearch.integrations.retriever import Retriever
 
 _INSTRUCTIONS = """\
 Recorded calls, searched by how they feel and not by their words. find_similar takes a reference (a stored segment \
@@ -27,7 +27,7 @@ e2vsearch://segment/14/audio.wav."""
 _READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 
 
-def make_server(source: CollectionSource) -> MCPServer[Any]:
+def make_server(source: Retriever) -> MCPServer[Any]:
     """Return a server that answers from a collection: `run` it, or hand it to `http.serve`.
 
     Args:

@@ -35,7 +35,7 @@ from e2vsearch.integrations.mcp.results import (
     Similar,
     clip_uri,
 )
-from e2vsearch.integrations.retriever import CollectionSource, template
+from e2vsearch.integrations.retriever import Retriever, template
 from e2vsearch.pipeline import embed_audio
 from e2vsearch.search.result import QueryResult
 from e2vsearch.speech import SpeechOptions
@@ -89,7 +89,7 @@ def tool_errors() -> Iterator[None]:
 class Tools:
     """The tools of one collection: each public method but `clip` is one, its docstring what models read."""
 
-    def __init__(self, source: CollectionSource) -> None:
+    def __init__(self, source: Retriever) -> None:
         self._source = source
 
     @property

@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike
 
 from e2vsearch.errors import GenerationError, QueryError
 from e2vsearch.feed import VectorSource
-from e2vsearch.files import FileState
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors import exact, verify
 from e2vsearch.vectors.engine import IndexOptions, Kind, Matches, Progress
@@ -27,7 +26,7 @@ from e2vsearch.vectors.faiss import builder, publish, snapshot, status, storage
 from e2vsearch.vectors.faiss.nprobe import Tuned
 from e2vsearch.vectors.faiss.snapshot import Delta, IndexSnapshot, InMemoryBase
 from e2vsearch.vectors.faiss.status import IndexLag
-from e2vsearch.vectors.faiss.storage import Generation, Manifest, Pointer
+from e2vsearch.vectors.faiss.storage import FileState, Generation, Manifest, Pointer
 from e2vsearch.vectors.query_log import QueryLog
 
 logger = logging.getLogger(__name__)
