@@ -25,7 +25,7 @@ def compare(
     """Return how alike two clips feel, through the projection of the collection if there is one that fits.
 
     Args:
-        a: a file.
+        a: a file, or the id of what the collection stores: ``call:45``, ``seg:123``.
         b: another.
         index: the collection, as for `Collection.open`; it does not have to exist.
         encoder: a name or model folder; by default the collection's.

@@ -93,7 +93,7 @@ class Listing(Sequence[T], Generic[T]):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return a dictionary of plain values for each row; nested results are dictionaries too."""
-        return [asdict(cast("Any", row)) for row in self.rows]
+        return [asdict(cast(Any, row)) for row in self.rows]
 
     def to_arrow(self) -> pyarrow.Table:
         """Return an Arrow table, a column for each field, whose types are those of the fields whatever the rows hold.

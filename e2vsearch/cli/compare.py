@@ -14,8 +14,8 @@ from e2vsearch.cli.output import Results, scored, span
 
 @command("compare angry.wav calm.wav", "compare angry.wav calm.wav --encoder light --format json")
 def compare(
-    a: Annotated[str, typer.Argument(help="A clip.")],
-    b: Annotated[str, typer.Argument(help="Another clip.")],
+    a: Annotated[str, typer.Argument(help="A clip, or a stored id: call:45 or seg:123.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
     *,
     options: EncodingOptions,
     results: Results,
