@@ -127,8 +127,8 @@ def _collection(index: str | None) -> Iterator[Check]:
         yield _reference_embedding(collection)
         yield _projection(collection)
         if not problems and (status := collection.index.engine.status(measure=True)).nprobe is not None:
-            told = status.drift or f"{status.recall:.3f} of the exact top 20, as when it was measured"
-            yield Check("recall", status.drift is None, False, told, "e2vsearch index tune" if status.drift else "")
+            result = status.drift or f"{status.recall:.3f} of the exact top 20, as when it was measured"
+            yield Check("recall", status.drift is None, False, result, "e2vsearch index tune" if status.drift else "")
         yield Check(
             "index",
             not problems,

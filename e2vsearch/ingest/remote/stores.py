@@ -43,7 +43,7 @@ from e2vsearch.ingest.remote.errors import translated
 from e2vsearch.ingest.remote.uris import WEB, Remote, State, remote
 
 _PIECE_BYTES = 1 << 20
-_AHEAD_BYTES = 5 << 20  # asked of an object store in one request: what a thread holds of a recording at most
+_AHEAD_BYTES = 5 << 20  # read of an object store in one request: what a thread holds of a recording at most
 _DEEPEST = 8  # levels of a web server's listings, whose links may run in circles
 _EXTRAS = {"s3": "remote", "http": "remote", "https": "remote", "gs": "gcs"}
 T = TypeVar("T")
@@ -85,11 +85,11 @@ class Stores:
             SettingsError: see `remote`.
             MissingExtra: a package for this kind of store is not installed.
         """
-        asked = remote(url)
+        given = remote(url)
         try:
-            yield from self._ask(asked, lambda store: self._listed(store, asked))
+            yield from self._ask(given, lambda store: self._listed(store, given))
         except AudioError as error:
-            yield Remote(asked.uri, asked.url, error=error)
+            yield Remote(given.uri, given.url, error=error)
 
     def state(self, source: Remote) -> State:
         """Return size and time of a recording.
@@ -178,29 +178,29 @@ class Stores:
                 self._opened[scheme] = _opened(scheme)
             return self._opened[scheme]
 
-    def _listed(self, store: Any, asked: Remote) -> list[Remote]:
-        named, scheme = _named(asked), uri_scheme(asked.uri)
+    def _listed(self, store: Any, given: Remote) -> list[Remote]:
+        named, scheme = _named(given), uri_scheme(given.uri)
         web = scheme in WEB
-        path = "/".join(asked.path.parts[2:])  # without a host, which may be [::1]
+        path = "/".join(given.path.parts[2:])  # without a host, which may be [::1]
         if any(wild in path for wild in ("*[" if web else "*?[")):  # in a web address ? begins the query
             found, base = store.glob(named, detail=True), ""
             if not found and not web:
                 try:
-                    return [Remote(asked.uri, asked.url, _state(store.info(named, **_fresh(asked))))]  # call [2].wav
+                    return [Remote(given.uri, given.url, _state(store.info(named, **_fresh(given))))]  # call [2].wav
                 except FileNotFoundError:
-                    store.info(named.partition("/")[0], **_fresh(asked))  # a missing bucket is no empty one
+                    store.info(named.partition("/")[0], **_fresh(given))  # a missing bucket is no empty one
         elif PurePosixPath(path).suffix.lower() in AUDIO_SUFFIXES or (web and not named.endswith("/")):
-            return [asked]
+            return [given]
         else:
             if not named.endswith("/") and "/" in named:
-                info = store.info(named, **_fresh(asked))
+                info = store.info(named, **_fresh(given))
                 if info.get("type") != "directory":
-                    return [Remote(asked.uri, asked.url, _state(info))]
+                    return [Remote(given.uri, given.url, _state(info))]
             found, base = store.find(named, detail=True, **({"maxdepth": _DEEPEST} if web else {})), named
             if not found.keys() - {named}:  # fsspec lists a web page without links as itself
-                store.info(named, **_fresh(asked))  # raises where there is nothing at all
+                store.info(named, **_fresh(given))  # raises where there is nothing at all
                 if web:
-                    raise AudioNotFound(f"{asked.uri}: lists no files - name them one by one")
+                    raise AudioNotFound(f"{given.uri}: lists no files - name them one by one")
         return [
             Remote(name, name) if web else Remote(f"{scheme}://{name}", f"{scheme}://{name}", _state(info))
             for name, info in sorted(found.items())
@@ -283,14 +283,14 @@ def _state(info: dict[str, Any]) -> State:
     return State(size, seconds * 1_000_000_000 + below, modified)
 
 
-def _time(told: object) -> datetime | None:
-    if isinstance(told, datetime):
-        return told if told.tzinfo else told.replace(tzinfo=UTC)
-    if not isinstance(told, str):
+def _time(value: object) -> datetime | None:
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if not isinstance(value, str):
         return None
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
-            found = read(told)
+            found = read(value)
         except ValueError:
             continue
         return found if found.tzinfo else found.replace(tzinfo=UTC)
