@@ -9,6 +9,8 @@ ARGS ?=
 # a process for each core, a file's tests in one of them; and one thread each, or they would fight for the cores
 PARALLEL ?= -n auto --dist loadfile
 test test-fast test-core coverage: export OMP_NUM_THREADS ?= 1
+# compiled modules are kept, whatever the environment says: the tests start dozens of interpreters
+test test-fast test-core coverage: export PYTHONDONTWRITEBYTECODE =
 
 NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "e2vsearch needs Python 3.11 or later: make PYTHON=python3.11")'
 

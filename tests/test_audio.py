@@ -235,6 +235,7 @@ def test_cut_is_a_slice_of_read(
     assert np.array_equal(audio.cut(path, start_s, end_s, channel=1).shape, (1, wanted.shape[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.wav", "a.webm"])
 def test_cut_far_into_a_recording_decodes_little(tmp_path: Path, name: str) -> None:
     signal = np.concatenate([noise(240.0, rate_hz=48_000), sine(2.0, rate_hz=48_000)])
@@ -323,6 +324,7 @@ print(seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory in Linux's units")
 @pytest.mark.parametrize("name", ["a.flac", "a.mov"])
 def test_a_long_recording_streams_in_little_memory(tmp_path: Path, name: str) -> None:

@@ -23,6 +23,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> _composed.Corpus:
     return _composed.Corpus.of(retrieval.make(tmp_path_factory.mktemp("made-audio")))
 
 
+@pytest.mark.slow
 def test_quick_runs_on_made_audio(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

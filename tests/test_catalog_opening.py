@@ -171,6 +171,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
         Catalog.open(f"sqlite:///{tmp_path}/catalog.db")
 
 
+@pytest.mark.slow
 def test_processes_may_make_one_collection_at_the_same_moment(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/catalog.db"
     code = f"from e2vsearch.catalog.writer import Catalog; print(Catalog.open({url!r}, create=True).collection_id)"

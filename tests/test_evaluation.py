@@ -266,6 +266,7 @@ def test_gain_is_paired() -> None:
     assert metrics.gain(worse, worse, emotions, speakers).map_interval == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_thousands_take_seconds() -> None:
     emotions, speakers, texts = labelled(3000)
     started = time.process_time()  # not by the clock: others may be at work here

@@ -86,6 +86,7 @@ def test_wheel_holds_licences(wheel: Path, name: str) -> None:
     assert len(packed.read_bytes()) > 500
 
 
+@pytest.mark.slow
 def test_migrations_run_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     pytest.importorskip("sqlalchemy")
     code = """
@@ -404,6 +405,7 @@ def test_samples_are_whole_and_small() -> None:
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1.5e6
 
 
+@pytest.mark.slow
 def test_demo_finds_the_agitated_calls_first(run: Run) -> None:
     """What `make demo` shows: by arousal, which is all that synthetic speech can carry."""
     samples = REPOSITORY / "samples"

@@ -133,6 +133,7 @@ def run_full(folder: Path, kind: str, limit: int) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("short_of", [None, 100_000, 5, 0])
 def test_a_full_disk_ends_a_build_and_nothing_else(whole: Whole, short_of: int | None, tmp_path: Path) -> None:
     """Bytes for all but the last few of its largest file, for all of it, or for hardly any."""

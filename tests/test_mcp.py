@@ -81,6 +81,7 @@ def said(result: Any) -> str:
 # --- over stdio, as agents start it
 
 
+@pytest.mark.slow
 async def test_a_client_lists_and_calls_every_tool(mapped: Path) -> None:
     calls = mapped.parent / "calls"
     async with connected(over_stdio(mapped, "--root", str(calls))) as client:
@@ -136,6 +137,7 @@ async def test_a_client_lists_and_calls_every_tool(mapped: Path) -> None:
         assert np.abs(sound).max() > 0.05
 
 
+@pytest.mark.slow
 async def test_paths_outside_the_roots_are_refused(place: Path, tmp_path: Path) -> None:
     outside = save(tmp_path / "outside.wav", speech(2.0))
     inside = place.parent / "calls"
@@ -155,6 +157,7 @@ async def test_paths_outside_the_roots_are_refused(place: Path, tmp_path: Path) 
                 assert "\n" not in said(refused)
 
 
+@pytest.mark.slow
 def test_stdout_carries_the_protocol_alone(place: Path) -> None:
     """Even where a request fails: each line is a message, and what went wrong is not told to the client at length."""
     hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "0"}}
@@ -181,6 +184,7 @@ def test_stdout_carries_the_protocol_alone(place: Path) -> None:
     assert answers[1]["result"]["isError"] is True
 
 
+@pytest.mark.slow
 def test_a_missing_collection_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, *COMMAND, "--index", str(tmp_path / "none")]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)

@@ -23,6 +23,8 @@ from e2vsearch.integrations.mcp import make_server
 from e2vsearch.integrations.mcp.http import HttpOptions, application, serve
 from e2vsearch.integrations.retriever import Retriever
 
+pytestmark = pytest.mark.slow  # most tests start a process
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -112,6 +112,7 @@ def test_cosines_with_vectors_of_any_size_are_those_of_their_directions() -> Non
 # ------------------------------------------------------------------------------------------------------------ recall
 
 
+@pytest.mark.slow
 def test_lists_reach_the_recall_that_the_manifest_promises(large: Large) -> None:
     assert large.manifest.kind == "ivf-rabitq"
     assert large.manifest.nlist == 512
@@ -451,6 +452,7 @@ def test_the_count_follows_what_comes_and_goes(tmp_path: Path) -> None:
     assert index.count() == left + 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="only Linux tells what of a file is resident")
 def test_searching_does_not_keep_the_whole_file_of_vectors_in_memory(tmp_path: Path) -> None:
     source, queries = made(N, dim=256)

@@ -37,6 +37,7 @@ def fill(
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [64, 2048], ids=["all centres compared", "codes of centres"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_is_what_faiss_writes(kind: str, dim: int, tmp_path: Path) -> None:

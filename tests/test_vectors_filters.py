@@ -28,6 +28,7 @@ def test_a_filter_keeps_its_recall_at_any_selectivity(large: Large, share: float
     assert recall(large.index, large.queries, 20, allowed) >= (1.0 if matches.exact else 0.95)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.9, 0.95, 0.99])
 def test_a_filter_keeps_whatever_recall_was_promised(large: Large, target: float, tmp_path: Path) -> None:
     shutil.copytree(large.folder, tmp_path / "copy")
@@ -39,6 +40,7 @@ def test_a_filter_keeps_whatever_recall_was_promised(large: Large, target: float
         assert recall(index, large.queries, 20, allowed) >= target - 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.3, 0.15])
 @pytest.mark.parametrize("sort", ["alike", "near another segment", "far from the query"])
 def test_a_filter_that_has_to_do_with_the_query_keeps_it_too(large: Large, sort: str, share: float) -> None:

@@ -108,6 +108,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Generation, NDArray
     return base, exact.unit32(stored), exact.unit32(queries)
 
 
+@pytest.mark.slow
 def test_lists_hold_the_same_share_at_every_depth(
     built: tuple[Generation, NDArray[np.float32], NDArray[np.float32]],
 ) -> None:

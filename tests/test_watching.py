@@ -326,6 +326,7 @@ def test_what_goes_not_with_watching(run: Run, folder: Path, more: list[str]) ->
     assert "--watch goes with folders" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_a_watch_ends_in_order(folder: Path, call: Path, tmp_path: Path, signal_: signal.Signals) -> None:
     shutil.copy(call, folder / "a.wav")

@@ -156,6 +156,7 @@ def flac_bomb(seconds: int, stated: int) -> bytes:
     return b"fLaC\x80\x00\x00\x22" + info + b"".join(frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stated", ["nothing", "little", "the truth"])
 async def test_a_small_file_of_many_hours_is_stopped(served: Made, gate: Gate, stated: str) -> None:
     gate.open.set()

@@ -13,6 +13,8 @@ from opened_source import opened
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote
 
+pytestmark = pytest.mark.slow  # a server is started, and answers every test
+
 
 @pytest.fixture(scope="module")
 def s3_server() -> Iterator[str]:

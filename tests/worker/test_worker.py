@@ -330,6 +330,7 @@ def slow_worker(database_url: str) -> Iterator[Callable[[str, float], subprocess
         process.stdout.close()
 
 
+@pytest.mark.slow
 def test_a_killed_workers_recordings_are_taken_over(
     collection: Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
 ) -> None:

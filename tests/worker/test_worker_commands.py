@@ -111,6 +111,7 @@ def test_a_signed_address_is_not_queued(tmp_path: Path) -> None:
         collection.queue.add("https://calls.example/a.wav?X-Amz-Signature=abc")
 
 
+@pytest.mark.slow
 def test_signals_end_a_worker_in_order(place: Path, calls: Path) -> None:
     """``e2vsearch worker`` idles on an empty queue until SIGTERM, and exits with 0."""
     command = [sys.executable, "-m", "e2vsearch", "worker", "--index", str(place), "--encoder", "fake"]
@@ -129,6 +130,7 @@ def test_signals_end_a_worker_in_order(place: Path, calls: Path) -> None:
 # --------------------------------------------------------------------------------------------------------- metrics
 
 
+@pytest.mark.slow
 def test_metrics(tmp_path: Path, calls: Path) -> None:
     pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
     from e2vsearch.ingest.prometheus import WorkerMetrics
