@@ -183,7 +183,7 @@ def test_docstring_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name in modules_with_examples():
         try:
             module = importlib.import_module(name)
-        except MissingExtra as error:
+        except (MissingExtra, ModuleNotFoundError) as error:
             missing.append(f"{name}: {error}")
             continue
         for found in doctest.DocTestFinder().find(module):

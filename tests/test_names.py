@@ -133,7 +133,7 @@ def test_over_http(collection: Collection, expected: dict[str, dict[str, Any]]) 
 
 
 def test_over_mcp(collection: Collection, expected: dict[str, dict[str, Any]]) -> None:
-    pytest.importorskip("pydantic", reason="the 'mcp' extra is not installed")
+    pytest.importorskip("mcp.server.mcpserver", reason="the 'mcp' extra is not installed")
     from e2vsearch.integrations.mcp.results import Similar
 
     found = collection.query("seg:1", by="segment", include_self=True, exact=True)

@@ -104,6 +104,7 @@ def test_options_that_make_no_sense(options: dict[str, float]) -> None:
 
 
 def test_a_signed_address_is_not_queued(tmp_path: Path) -> None:
+    pytest.importorskip("tenacity", reason="the 'remote' extra is not installed")
     with (
         e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection,
         pytest.raises(SettingsError, match="signed"),
