@@ -93,7 +93,7 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every table needs."""
+    """The corpus, encoder and settings that all tables share."""
 
     corpus: Corpus
     encoder: Encoder
@@ -104,7 +104,7 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What is put into a collection as one recording."""
+    """One recording to be stored, with its segments and metadata."""
 
     name: str
     signals: Sequence[Signal]  # a pause between each two

@@ -44,7 +44,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class NuisanceFigures:
-    """What vectors contain of speaker and sentence; None where labels do not suffice."""
+    """How well vectors predict speaker and sentence; None where labels do not suffice."""
 
     leak: Leak | None  # of the speaker
     triplets: Mapping[TripletKind, float]  # accuracy; chance is 0.5

@@ -1,4 +1,4 @@
-"""What every benchmark prints: one table to read, and the same rows as JSON."""
+"""Tables that every benchmark prints, and the same rows as JSON."""
 
 from __future__ import annotations
 

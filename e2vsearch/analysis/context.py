@@ -1,4 +1,4 @@
-"""What an analysis needs of an open collection, handed down by it."""
+"""The parts of an open collection that analysis uses."""
 
 from __future__ import annotations
 

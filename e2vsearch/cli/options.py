@@ -120,11 +120,6 @@ class EncodingOptions(OpenOptions):
         return pipeline.encoder_for(settings.load(**asdict(self)))
 
 
-def item_of(by: By) -> Literal["call", "segment"]:
-    """Return the word that evaluations and maps have for it."""
-    return "segment" if by == "segment" else "call"
-
-
 def read_paths(paths: Sequence[str]) -> list[str]:
     """Return paths; ``-`` among them stands for those that stdin lists, one a line."""
     if "-" not in paths:

@@ -1,4 +1,4 @@
-"""What ingestion needs of an open collection, handed down by it."""
+"""The parts of an open collection that ingestion uses."""
 
 from __future__ import annotations
 

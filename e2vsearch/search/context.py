@@ -1,4 +1,4 @@
-"""What a query needs of an open collection, handed down by it."""
+"""The parts of an open collection that a query uses."""
 
 from __future__ import annotations
 

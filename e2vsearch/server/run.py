@@ -19,7 +19,6 @@ from e2vsearch.errors import ServiceError
 from e2vsearch.server import create_app
 from e2vsearch.server.options import ServiceOptions
 
-DEFAULT_PORT = 8080
 _PORTS = 50  # tried one after another, with auto_port
 _CONNECTIONS = 1000  # more than that is no page and no agent, and gets 503 at once
 _INTERRUPTED = 130

@@ -37,9 +37,6 @@ Label = Annotated[str, Field(min_length=1, max_length=64, pattern=_NAMED)]
 """A label or classifier."""
 
 Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-Limits = Annotated[dict[Label, Annotated[int, Field(ge=1, le=MAX_K)]], Field(max_length=8)]
-"""At most so many hits that share a recording, a day, or a value of the metadata."""
-
 SegmentId = Annotated[str, Field(pattern=r"^seg:[0-9]{1,18}$")]
 
 RecordingPath = Annotated[
