@@ -30,7 +30,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from e2vsearch.types import MAX_NAME
 
-SCHEMA_REVISION = "0007"
+SCHEMA_REVISION = "0008"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
 
 # AUTOINCREMENT on SQLite needs the type name INTEGER; without it the id of a deleted last row would be used again
@@ -99,6 +99,7 @@ class HeaderRow(Base):
     space_id: Mapped[int | None] = mapped_column(ForeignKey("space.id"))
     created_at: Mapped[datetime]
     projection_id: Mapped[int | None] = mapped_column(ForeignKey("projection.id"))  # NULL: raw vectors are searched
+    policy: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # how it may be used
 
 
 class ProjectionRow(Base):
@@ -141,6 +142,7 @@ class RecordingRow(Base):
     sampling_rate_hz: Mapped[int]
     format: Mapped[str] = mapped_column(String(64))
     note: Mapped[str] = mapped_column(Text)  # "" or why it has no segments
+    roles: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # one a channel; NULL: not known
 
 
 class MetadataRow(Base):
@@ -329,6 +331,20 @@ class NamedVectorRow(Base):
     set_id: Mapped[int] = mapped_column(ForeignKey("named_vector_set.id", ondelete="CASCADE"), primary_key=True)
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditRow(Base):
+    """What was asked of the collection, by whom, and which ids came back. Rows are only ever added."""
+
+    __tablename__ = "audit"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(Text)
+    action: Mapped[str] = mapped_column(String(32))
+    request: Mapped[dict[str, Any]] = mapped_column(JSON)
+    results: Mapped[list[Any]] = mapped_column(JSON)  # ids, best first
 
 
 QUEUED, LEASED, DEAD_LETTER = "queued", "leased", "dead_letter"
