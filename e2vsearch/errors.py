@@ -20,6 +20,7 @@ E2vsearchError
 ├── SpaceMismatch             another encoder or revision than the collection is pinned to
 ├── CatalogError
 │   ├── NoCollection          nothing there yet
+│   ├── DamagedVector         a stored vector is not what was stored
 │   ├── LeaseLost             a worker was away for too long: the recording it had is another's now
 │   ├── SchemaTooOld          `e2vsearch db upgrade` first
 │   └── SchemaTooNew          made by a newer e2vsearch
@@ -165,6 +166,20 @@ class NoCollection(CatalogError):
     """There is no collection at that place yet."""
 
     reason = "no-collection"
+
+
+class DamagedVector(CatalogError):
+    """Stored vectors whose checksums are not those of what was stored.
+
+    Attributes:
+        segments: their numbers.
+    """
+
+    reason = "damaged-vector"
+
+    def __init__(self, message: str, segments: frozenset[int] = frozenset()) -> None:
+        super().__init__(message)
+        self.segments = segments
 
 
 class LeaseLost(CatalogError):

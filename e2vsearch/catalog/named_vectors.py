@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sqlalchemy import Connection, Select, delete, func, insert, select
 
+from e2vsearch.catalog.checksums import read_vectors, vector_columns
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import NamedVectorRow, NamedVectorSetRow, SegmentRow
@@ -84,7 +85,7 @@ def attach(
                 )
             old = (NamedVectorRow.set_id == set_id) & NamedVectorRow.segment_id.in_(numbers)
             connection.execute(delete(NamedVectorRow).where(old))
-            new = [{"set_id": set_id, "segment_id": number, "vector": row.tobytes()} for number, row in pairs]
+            new = [{"set_id": set_id, "segment_id": number, **vector_columns(row)} for number, row in pairs]
             connection.execute(insert(NamedVectorRow), new)
     return get(catalog, name)
 
@@ -164,10 +165,11 @@ def fetch(
                 NamedVectorRow.segment_id.between(part[0], part[-1]) if dense else NamedVectorRow.segment_id.in_(part)
             )
             rows = connection.execute(query.where(wanted)).all()
-            found = np.array([row.segment_id for row in rows], np.int64)
+            stored = [row.segment_id for row in rows]
+            found = np.array(stored, np.int64)
             at = np.searchsorted(ascending, found)
             wanted_rows = ascending[np.minimum(at, len(ids) - 1)] == found
-            numbers = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), named.dim)
+            numbers = read_vectors(rows, stored, named.dim)
             vectors[order[at[wanted_rows]]] = numbers[wanted_rows]
             present[order[at[wanted_rows]]] = True
     return vectors, present
@@ -179,12 +181,14 @@ def batches(catalog: CatalogReader, named: NamedVectors) -> Iterator[tuple[NDArr
     last = 0
     with catalog.reading() as connection:
         while rows := connection.execute(query.where(NamedVectorRow.segment_id > last)).all():
-            vectors = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), named.dim)
-            yield np.array([row.segment_id for row in rows], np.int64), vectors
-            last = rows[-1].segment_id
+            ids = [row.segment_id for row in rows]
+            yield np.array(ids, np.int64), read_vectors(rows, ids, named.dim)
+            last = ids[-1]
 
 
-def _vectors_of(named: NamedVectors) -> Select[int, bytes]:
+def _vectors_of(named: NamedVectors) -> Select[int, bytes, int]:
     in_set = NamedVectorSetRow.id == NamedVectorRow.set_id
-    query = select(NamedVectorRow.segment_id, NamedVectorRow.vector).join(NamedVectorSetRow, in_set)
+    query = select(NamedVectorRow.segment_id, NamedVectorRow.vector, NamedVectorRow.crc32).join(
+        NamedVectorSetRow, in_set
+    )
     return query.where(NamedVectorSetRow.name == named.name)

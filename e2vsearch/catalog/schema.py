@@ -30,7 +30,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from e2vsearch.types import MAX_NAME
 
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0009"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
 
 # AUTOINCREMENT on SQLite needs the type name INTEGER; without it the id of a deleted last row would be used again
@@ -184,6 +184,7 @@ class VectorRow(Base):
 
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector`, see `checksums`
 
 
 class ChangeRow(Base):
@@ -331,6 +332,7 @@ class NamedVectorRow(Base):
     set_id: Mapped[int] = mapped_column(ForeignKey("named_vector_set.id", ondelete="CASCADE"), primary_key=True)
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector`, see `checksums`
 
 
 class AuditRow(Base):
