@@ -21,6 +21,7 @@ E2vsearchError
 ├── CatalogError
 │   ├── NoCollection          nothing there yet
 │   ├── DamagedVector         a stored vector is not what was stored
+│   ├── DamagedDate           a stored date is none
 │   ├── LeaseLost             a worker was away for too long: the recording it had is another's now
 │   ├── SchemaTooOld          `e2vsearch db upgrade` first
 │   └── SchemaTooNew          made by a newer e2vsearch
@@ -156,6 +157,10 @@ class SpaceMismatch(E2vsearchError):
     reason = "space-mismatch"
 
 
+REPAIR = "e2vsearch db verify --repair"
+"""The cure of what is damaged in a catalog."""
+
+
 class CatalogError(E2vsearchError):
     """The SQL database cannot be used as asked."""
 
@@ -180,6 +185,12 @@ class DamagedVector(CatalogError):
     def __init__(self, message: str, segments: frozenset[int] = frozenset()) -> None:
         super().__init__(message)
         self.segments = segments
+
+
+class DamagedDate(CatalogError):
+    """A cell that should hold a date, and holds none."""
+
+    reason = "damaged-date"
 
 
 class LeaseLost(CatalogError):

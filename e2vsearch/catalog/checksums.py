@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.errors import DamagedVector
+from e2vsearch.errors import REPAIR, DamagedVector
 from e2vsearch.types import segment_id
 
 _NAMED = 5  # segments that a message names
@@ -71,6 +71,6 @@ def damaged(segments: Sequence[int]) -> DamagedVector:
     more = f" and {len(segments) - _NAMED:,} more" if len(segments) > _NAMED else ""
     return DamagedVector(
         f"the stored vector of {names}{more} is damaged: its checksum is another - "
-        "mend it, or see what to ingest anew, with: e2vsearch db verify --repair",
+        f"mend it, or see what to ingest anew, with: {REPAIR}",
         frozenset(segments),
     )
