@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from e2vsearch.catalog import audit
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.changes import Feed
 from e2vsearch.catalog.database import chunks, connect, parse_url, place, reachable, sqlite_file
@@ -30,6 +31,7 @@ from e2vsearch.catalog.rows import (
 )
 from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
+from e2vsearch.policy import Policy
 from e2vsearch.types import BF16, Space
 
 
@@ -184,6 +186,24 @@ class Catalog(CatalogReader):
             self._feed = Feed(self._engine, self.collection_id, self.space, self.detector)
         return self._feed
 
+    # -- the policy --------------------------------------------------------------------------------------------
+
+    def set_policy(self, changes: Mapping[str, Any], actor: str) -> Policy:
+        """Set attributes of the policy, by their names; the others stay. The change is noted in the audit log.
+
+        Raises:
+            SettingsError: a name that no policy has, or a value that makes no sense; nothing is changed.
+            CatalogError: the database cannot be written.
+        """
+        with self.writing() as connection:
+            # one process changes it at a time, or the other's change would be lost
+            stored = connection.execute(select(HeaderRow.policy).with_for_update()).scalar_one()
+            policy = Policy.of({**(stored or {}), **changes})
+            plain = policy.plain()
+            connection.execute(update(HeaderRow).values(policy=plain))
+            audit.append(connection, actor, "policy", {name: plain[name] for name in changes})
+        return policy
+
     # -- writing -----------------------------------------------------------------------------------------------
 
     def store(self, recording: NewRecording, lease: Lease | None = None) -> Stored:
@@ -236,6 +256,7 @@ class Catalog(CatalogReader):
                 "sampling_rate_hz": recording.sampling_rate_hz,
                 "format": recording.format,
                 "note": recording.note,
+                "roles": None if recording.roles is None else list(recording.roles),
             }
             number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [values]).scalar_one()
             set_metadata(connection, number, recording.metadata)

@@ -109,7 +109,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
 def _state(collection: Collection, options: ServiceOptions) -> ServerState:
     metrics = Metrics()
     embedder = LimitedEmbedder(collection.encoder, options.max_audio_s, metrics.batch)
-    limited = collection.with_embed(embedder)
+    limited = collection.used_by("http", embedder)
     embedding = BoundedExecutor("embedding", options.thread_count, options.queue)
     reading = BoundedExecutor("reading", options.thread_count, options.queue)
     metrics.watch((embedding, reading), lambda: limited.index.status())
