@@ -6,9 +6,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import GenerationBusy
 from e2vsearch.projections import refit
+from e2vsearch.projections.base import RAW
 from e2vsearch.projections.view import Views, open_engine
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors.background import BackgroundBuilder
@@ -58,6 +62,16 @@ class Index:
     def verify(self) -> list[str]:
         """Return what is wrong with the generation on disk, held against the catalog; nothing where it is sound."""
         return self.engine.verify()
+
+    def copies(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return stored vectors of segments ``(n,)``, scaled to length one, as an index of them holds them.
+
+        Only an index of raw vectors has any; of a projection's, no vector can be told.
+
+        Returns:
+            Vectors ``(n, dim)``, zeros where there is none, and whether there is one ``(n,)``.
+        """
+        return self._views.named(RAW.name).index.copies(ids)
 
     def drop(self) -> int:
         """Delete every generation, and return how many; searches are exact until the next build."""

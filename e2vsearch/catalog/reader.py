@@ -33,6 +33,7 @@ from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.changes import ChangeDetector
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
+from e2vsearch.catalog.dates import date_error
 from e2vsearch.catalog.schema import (
     FailureRow,
     HeaderRow,
@@ -44,6 +45,7 @@ from e2vsearch.catalog.schema import (
     SegmentTextRow,
     SpaceRow,
 )
+from e2vsearch.errors import DamagedDate
 from e2vsearch.policy import Policy
 from e2vsearch.types import Counts, Failure, Recording, Segment, Space, recording_id, segment_id
 
@@ -136,9 +138,16 @@ class CatalogReader:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a connection to read with."""
+        """Open a connection to read with.
+
+        Raises:
+            DamagedDate: a date that was read inside is none; the message names its row.
+        """
         with self._engine.connect() as connection:
-            yield connection
+            try:
+                yield connection
+            except DamagedDate as error:
+                raise date_error(connection, error) from error
 
     @property
     def policy(self) -> Policy:

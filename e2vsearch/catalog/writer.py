@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from e2vsearch.catalog import audit
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.changes import Feed
-from e2vsearch.catalog.database import chunks, connect, parse_url, place, reachable, sqlite_file
+from e2vsearch.catalog.database import chunks, connect, parse_url, place, reachable, sqlite_file, unwritable
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import (
     Lease,
@@ -30,7 +30,7 @@ from e2vsearch.catalog.rows import (
     set_metadata,
 )
 from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow
-from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
+from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch
 from e2vsearch.policy import Policy
 from e2vsearch.types import BF16, Space
 
@@ -92,9 +92,13 @@ class Catalog(CatalogReader):
             raise NoCollection(f"{name} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
         if not made:
             row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": datetime.now(UTC)}
-            # another process that makes the collection at the same moment has written its row first
-            with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
-                connection.execute(insert(HeaderRow), [row])
+            try:
+                # another process that makes the collection at the same moment has written its row first
+                with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
+                    connection.execute(insert(HeaderRow), [row])
+            except OperationalError as error:
+                engine.dispose()
+                raise unwritable(engine.url, error) from error
         return cls(engine, name)
 
     def close(self) -> None:
@@ -312,10 +316,8 @@ class Catalog(CatalogReader):
         try:
             with self._engine.execution_options(e2vsearch_writes=True).begin() as connection:
                 yield connection
-        except OperationalError as error:  # disk full, read-only, locked for too long, server gone
-            raise CatalogError(
-                f"{place(self.url)} cannot be written: {first_line(error)} - fix that, then go on"
-            ) from error
+        except OperationalError as error:
+            raise unwritable(self.url, error) from error
 
     # -- inside ------------------------------------------------------------------------------------------------
 
