@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.database import place, sqlite_file
 from e2vsearch.errors import CatalogError
-from e2vsearch.files import atomic_path
+from e2vsearch.files import atomic_path, private_file, private_folder
 
 
 def backup(url: URL, target: Path) -> int:
@@ -36,9 +36,9 @@ def backup(url: URL, target: Path) -> int:
     if target.exists():
         raise CatalogError(f"{target} is there already - name a new file")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent)
         with atomic_path(target) as aside:
-            _copy(file, aside)
+            _copy(file, private_file(aside))
         return target.stat().st_size
     except (sqlite3.Error, OSError) as error:
         raise CatalogError(f"{target} cannot be written ({error}): free the disk, or name another file") from error

@@ -30,6 +30,7 @@ from e2vsearch.catalog.rows import (
 )
 from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
+from e2vsearch.files import private_folder
 from e2vsearch.types import BF16, Space
 
 
@@ -69,7 +70,7 @@ class Catalog(CatalogReader):
             raise NoCollection(f"no collection in {name} - make one with: e2vsearch ingest FOLDER --index {name}")
         if file is not None and create and file.name:
             try:
-                file.parent.mkdir(parents=True, exist_ok=True)
+                private_folder(file.parent)
             except OSError as error:
                 raise CatalogError(
                     f"cannot make the folder of {name} ({error.strerror}) - name one that can be written"
