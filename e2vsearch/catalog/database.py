@@ -93,7 +93,7 @@ def _sqlite(url: URL) -> Engine:
     def set_up(connection: Any, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late; `begin` below sends it
         _use_wal(connection)
-        for pragma in ("synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
+        for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "cache_size = -65536"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.changes import Feed
@@ -295,6 +296,25 @@ class Catalog(CatalogReader):
         except OperationalError as error:  # disk full, read-only, locked for too long, server gone
             raise CatalogError(
                 f"{place(self.url)} cannot be written: {first_line(error)} - fix that, then go on"
+            ) from error
+
+    @contextmanager
+    def outside_transactions(self) -> Iterator[Callable[[str], Any]]:
+        """Yield what executes a statement that no transaction may hold, such as VACUUM, and returns its cursor.
+
+        Raises:
+            CatalogError: the database cannot execute it.
+        """
+        try:
+            if self._engine.dialect.name == "sqlite":  # SQLAlchemy would begin a transaction all the same
+                with closing(self._engine.raw_connection()) as raw:
+                    yield lambda statement: raw.cursor().execute(statement)
+            else:
+                with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    yield connection.exec_driver_sql
+        except (sqlite3.Error, DBAPIError) as error:  # disk full, locked for too long, server gone
+            raise CatalogError(
+                f"{place(self.url)} cannot be rewritten: {first_line(error)} - fix that, then go on"
             ) from error
 
     # -- inside ------------------------------------------------------------------------------------------------
