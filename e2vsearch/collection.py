@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.labels import Labels
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
+    from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.runner import IngestReport
     from e2vsearch.transfer.export import TransferReport
@@ -239,8 +240,14 @@ class Collection:
         return pipeline.stored_clip(self.catalog, segment, context_s)
 
     def remove(self, *names: str, where: str | None = None) -> int:
-        """Forget recordings, named as `recordings` takes them, and return how many; their files stay."""
+        """Delete recordings, named as `recordings` takes them, and return how many; traces stay, see `forget`."""
         return recordings.remove(self.catalog, names, where)
+
+    def forget(self, *names: str, **options: Any) -> ForgetReport:
+        """Erase recordings with every trace of them, see `e2vsearch.erasure.forget` for all options."""
+        from e2vsearch.erasure import forget
+
+        return forget(self.catalog, self.index, names, **options)
 
     def backup(self, target: str | os.PathLike[str]) -> int:
         """Copy the database to a new file and return its size in bytes, see `e2vsearch.catalog.backup`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from e2vsearch.catalog import audit
 from e2vsearch.catalog import upgrade as schema
@@ -30,7 +31,8 @@ from e2vsearch.catalog.rows import (
     set_metadata,
 )
 from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow
-from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch
+from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
+from e2vsearch.files import private_folder
 from e2vsearch.policy import Policy
 from e2vsearch.types import BF16, Space
 
@@ -71,7 +73,7 @@ class Catalog(CatalogReader):
             raise NoCollection(f"no collection in {name} - make one with: e2vsearch ingest FOLDER --index {name}")
         if file is not None and create and file.name:
             try:
-                file.parent.mkdir(parents=True, exist_ok=True)
+                private_folder(file.parent)
             except OSError as error:
                 raise CatalogError(
                     f"cannot make the folder of {name} ({error.strerror}) - name one that can be written"
@@ -318,6 +320,25 @@ class Catalog(CatalogReader):
                 yield connection
         except OperationalError as error:
             raise unwritable(self.url, error) from error
+
+    @contextmanager
+    def outside_transactions(self) -> Iterator[Callable[[str], Any]]:
+        """Yield what executes a statement that no transaction may hold, such as VACUUM, and returns its cursor.
+
+        Raises:
+            CatalogError: the database cannot execute it.
+        """
+        try:
+            if self._engine.dialect.name == "sqlite":  # SQLAlchemy would begin a transaction all the same
+                with closing(self._engine.raw_connection()) as raw:
+                    yield lambda statement: raw.cursor().execute(statement)
+            else:
+                with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    yield connection.exec_driver_sql
+        except (sqlite3.Error, DBAPIError) as error:  # disk full, locked for too long, server gone
+            raise CatalogError(
+                f"{place(self.url)} cannot be rewritten: {first_line(error)} - fix that, then go on"
+            ) from error
 
     # -- inside ------------------------------------------------------------------------------------------------
 

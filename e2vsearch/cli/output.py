@@ -83,8 +83,10 @@ class Results:
         if self.output is None:
             typer.echo(text, nl=False)
             return
+        from e2vsearch.files import private_file  # NumPy comes with it
+
         try:
-            self.output.write_text(text, encoding="utf-8")
+            private_file(self.output).write_text(text, encoding="utf-8")
         except OSError as error:
             raise SettingsError(f"{self.output} cannot be written: {error.strerror or error}") from error
 

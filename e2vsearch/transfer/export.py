@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ExportError
-from e2vsearch.files import atomic_path, sha256
+from e2vsearch.files import atomic_path, private_folder, sha256
 from e2vsearch.transfer.annotations import Annotations, line, write_annotations
 
 FORMAT = 3
@@ -59,9 +59,9 @@ def export(catalog: Catalog, folder: Path) -> TransferReport:
     if folder.exists():
         raise ExportError(f"{folder} exists already - name a new folder")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(folder.parent)
         with atomic_path(folder) as aside:
-            aside.mkdir()
+            private_folder(aside)
             with feed.snapshot() as snapshot:
                 recordings, ids = _write(catalog, aside, snapshot)
             done = write_annotations(catalog, aside, ids)

@@ -28,6 +28,7 @@ from e2vsearch.analysis.maps.label_placement import place_labels
 from e2vsearch.analysis.maps.types import Map
 from e2vsearch.emotions import NAMELESS
 from e2vsearch.errors import AnalysisError, missing_extra
+from e2vsearch.files import private_file
 
 _ABSENT = 255  # in an array of bytes: no emotion, no label
 _VALUES = len(palette.COLOURS)  # of a metadata key that get a colour of their own: the most frequent
@@ -53,7 +54,7 @@ def write(drawn: Map, data: MapData, path: Path, clips: Clips | None = None, aud
     """
     text = render(drawn, data, clips, audio_url)
     try:
-        path.write_text(text, encoding="utf-8")
+        private_file(path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from error
 

@@ -13,6 +13,7 @@ from typing import Any
 from e2vsearch.analysis.maps.dataset import MapData
 from e2vsearch.analysis.maps.types import Map
 from e2vsearch.errors import AnalysisError, missing_extra
+from e2vsearch.files import private_file
 
 
 def write(drawn: Map, data: MapData, path: Path, audio_url: str | None = None) -> None:
@@ -65,7 +66,7 @@ def write(drawn: Map, data: MapData, path: Path, audio_url: str | None = None) -
     if audio_url is not None:
         columns["audio"] = [sound(audio_url, point.id) for point in data.points]
     try:
-        pq.write_table(pa.table(columns), path, compression="zstd")
+        pq.write_table(pa.table(columns), private_file(path), compression="zstd")
     except OSError as error:
         raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from error
 
