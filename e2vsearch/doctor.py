@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 
 import e2vsearch
-from e2vsearch import encoder_check, settings
+from e2vsearch import encoder_check, files, settings
 from e2vsearch.catalog import integrity, projections
 from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import EMOTION2VEC_NAMES
@@ -121,6 +122,7 @@ def _collection(index: str | None) -> Iterator[Check]:
         found = f"{collection.location.named}: {counts.recordings:,} recordings, {counts.segments:,} segments"
         yield Check("collection", True, True, f"{found}, {collection.space or 'no space yet'}")
         yield from _database(collection)
+        yield from _modes(collection)
         if collection.space is None:
             return
         cure = "nothing is lost: e2vsearch index build"
@@ -151,6 +153,19 @@ def _database(collection: Collection) -> Iterator[Check]:
         yield Check(f"database: {each.name}", False, True, each.found, each.cure)
     if not faults:
         yield Check("database", True, True, f"{', '.join(each.name for each in checks)}: sound")
+
+
+def _modes(collection: Collection) -> Iterator[Check]:
+    """Whether only the owner reads the collection: vectors and words of calls are as personal as the calls."""
+    folder = collection.location.folder
+    if folder is None:
+        return
+    wide = files.shared(folder)
+    found = f"others may read or enter {wide[0]}" if wide else "its owner's alone"
+    more = f", and {len(wide) - 1:,} more" if len(wide) > 1 else ""
+    yield Check(
+        "file modes", not wide, False, found + more, f"chmod -R go-rwx {shlex.quote(str(folder))}" if wide else ""
+    )
 
 
 def _at_hand(name: str) -> bool:

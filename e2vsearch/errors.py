@@ -31,6 +31,7 @@ E2vsearchError
 │   ├── BadFilter             a ``--where`` that does not parse or names nothing known
 │   ├── NotStored             an id, label, classifier, map or side that the collection does not hold
 │   └── PathForbidden         a path outside the folders that a service may read
+├── UnlawfulUse               what the law prohibits, unless the collection's policy says why it is allowed
 ├── AnalysisError             a map or a classifier that cannot be made of what there is
 │   └── TooFewExamples        fewer labelled segments than a classifier can be trained or judged on
 ├── TranscriptError           a transcript that cannot be read
@@ -245,6 +246,12 @@ class PathForbidden(QueryError):
     """A path outside the folders that a service may read."""
 
     reason = "path-forbidden"
+
+
+class UnlawfulUse(E2vsearchError):
+    """What the law prohibits, unless the collection's policy says why it is allowed here."""
+
+    reason = "unlawful"
 
 
 class AnalysisError(E2vsearchError):

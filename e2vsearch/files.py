@@ -48,6 +48,42 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner may enter, and what lies above it, unless it is there; return its path."""
+    if not path.parent.exists():
+        private_folder(path.parent)
+    path.mkdir(0o700, exist_ok=True)
+    return path
+
+
+def private_file(path: Path) -> Path:
+    """Make an empty file that only its owner may read, unless there is one; return its path.
+
+    Whatever writes to it afterwards, SQLite and Arrow too, leaves it its mode. No umask is set for that: it is the
+    whole process's.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    return path
+
+
+def make_private(path: Path) -> None:
+    """Let only the owner read a file, or enter a folder and all in it; skipped where files have no modes."""
+    for each in (path, *path.rglob("*")):
+        with suppress(OSError):
+            each.chmod(0o700 if each.is_dir() else 0o600)
+
+
+def shared(folder: Path) -> list[Path]:
+    """Return the folder and what is in it, as far as others than its owner may read or enter it."""
+    found = []
+    for each in (folder, *folder.rglob("*")):
+        with suppress(OSError):  # gone meanwhile
+            if os.name == "posix" and each.lstat().st_mode & 0o077 and not each.is_symlink():
+                found.append(each)
+    return found
+
+
 def open_mapped(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
     """Map a file as an array that cannot be written to."""
     if shape[0] == 0:  # nothing cannot be mapped
@@ -71,10 +107,11 @@ def atomic_write(path: Path, content: bytes | Callable[[Path], object]) -> None:
     """Write a file so that a reader, or a power cut, finds the old content or the new, never a part.
 
     Args:
-        path: the file.
-        content: what it holds; or what writes that to another path, which does not exist yet.
+        path: the file, which only its owner may read.
+        content: what it holds; or what writes that to another path, an empty file.
     """
     with atomic_path(path) as aside:
+        private_file(aside)
         if isinstance(content, bytes):
             aside.write_bytes(content)
         else:
@@ -85,12 +122,14 @@ def atomic_write(path: Path, content: bytes | Callable[[Path], object]) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`; the file or folder that is written there gets the name `path` at the end.
 
-    It is synced before. After an error it is removed, and `path` stays as it was. Once it has its name it is kept: if
-    the folder cannot be synced then, so that a power cut might undo that, a warning is logged.
+    It is synced before, and only its owner may read it. After an error it is removed, and `path` stays as it was. Once
+    it has its name it is kept: if the folder cannot be synced then, so that a power cut might undo that, a warning is
+    logged.
     """
     aside = path.with_name(f"{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
         yield aside
+        make_private(aside)
         for written in (*(each for each in aside.rglob("*") if each.is_file()), aside):
             sync(written)
         aside.replace(path)

@@ -13,7 +13,7 @@ from e2vsearch.catalog.checksums import checksum
 from e2vsearch.catalog.database import place, sqlite_file
 from e2vsearch.catalog.schema import NamedVectorRow, VectorRow
 from e2vsearch.errors import REPAIR, CatalogError
-from e2vsearch.files import atomic_path, clear_abandoned
+from e2vsearch.files import atomic_path, clear_abandoned, private_file, private_folder
 from e2vsearch.types import segment_id
 
 
@@ -40,11 +40,11 @@ def backup(url: URL, target: Path) -> int:
     if target.exists():
         raise CatalogError(f"{target} is there already - name a new file")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent)
         clear_abandoned(target)
         with atomic_path(target) as aside:
             try:
-                _copy(file, aside)
+                _copy(file, private_file(aside))
             finally:
                 for suffix in ("-wal", "-shm", "-journal"):  # of a copy that failed
                     aside.with_name(aside.name + suffix).unlink(missing_ok=True)

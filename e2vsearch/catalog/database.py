@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from e2vsearch.errors import CatalogError, SettingsError, first_line, missing_extra
+from e2vsearch.files import private_file
 from e2vsearch.settings import user_cache
 
 BUSY_TIMEOUT_S = 60
@@ -87,6 +89,8 @@ def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
     if not url.database or not path.parent.is_dir():
         raise CatalogError(f"there is no folder {path.parent} to keep the database in - make it first")
+    with suppress(OSError):  # SQLite says it better
+        private_file(path)  # its log and shared memory get the same mode
     # the connection used last is used next: its page cache is warm
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_use_lifo=True)
 
@@ -94,7 +98,7 @@ def _sqlite(url: URL) -> Engine:
     def set_up(connection: Any, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late; `begin` below sends it
         _use_wal(connection)
-        for pragma in ("synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
+        for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "cache_size = -65536"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

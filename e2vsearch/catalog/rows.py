@@ -25,6 +25,7 @@ from e2vsearch.catalog.schema import (
 )
 from e2vsearch.emotions import named
 from e2vsearch.errors import LeaseLost
+from e2vsearch.policy import Role
 from e2vsearch.types import Space
 
 
@@ -200,3 +201,4 @@ class NewRecording:
     metadata: Mapping[str, str] = field(default_factory=dict)
     note: str = ""  # "" or why there are no segments
     added_at: datetime | None = None  # None: now
+    roles: Sequence[Role | None] | None = None  # one a channel; None: not known

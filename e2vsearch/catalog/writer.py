@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
+from e2vsearch.catalog import audit
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.changes import Feed
 from e2vsearch.catalog.database import chunks, connect, parse_url, place, reachable, sqlite_file, unwritable
@@ -29,7 +31,9 @@ from e2vsearch.catalog.rows import (
     set_metadata,
 )
 from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow
-from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch
+from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
+from e2vsearch.files import private_folder
+from e2vsearch.policy import Policy
 from e2vsearch.types import BF16, Space
 
 
@@ -69,7 +73,7 @@ class Catalog(CatalogReader):
             raise NoCollection(f"no collection in {name} - make one with: e2vsearch ingest FOLDER --index {name}")
         if file is not None and create and file.name:
             try:
-                file.parent.mkdir(parents=True, exist_ok=True)
+                private_folder(file.parent)
             except OSError as error:
                 raise CatalogError(
                     f"cannot make the folder of {name} ({error.strerror}) - name one that can be written"
@@ -188,6 +192,24 @@ class Catalog(CatalogReader):
             self._feed = Feed(self._engine, self.collection_id, self.space, self.detector)
         return self._feed
 
+    # -- the policy --------------------------------------------------------------------------------------------
+
+    def set_policy(self, changes: Mapping[str, Any], actor: str) -> Policy:
+        """Set attributes of the policy, by their names; the others stay. The change is noted in the audit log.
+
+        Raises:
+            SettingsError: a name that no policy has, or a value that makes no sense; nothing is changed.
+            CatalogError: the database cannot be written.
+        """
+        with self.writing() as connection:
+            # one process changes it at a time, or the other's change would be lost
+            stored = connection.execute(select(HeaderRow.policy).with_for_update()).scalar_one()
+            policy = Policy.of({**(stored or {}), **changes})
+            plain = policy.plain()
+            connection.execute(update(HeaderRow).values(policy=plain))
+            audit.append(connection, actor, "policy", {name: plain[name] for name in changes})
+        return policy
+
     # -- writing -----------------------------------------------------------------------------------------------
 
     def store(self, recording: NewRecording, lease: Lease | None = None) -> Stored:
@@ -240,6 +262,7 @@ class Catalog(CatalogReader):
                 "sampling_rate_hz": recording.sampling_rate_hz,
                 "format": recording.format,
                 "note": recording.note,
+                "roles": None if recording.roles is None else list(recording.roles),
             }
             number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [values]).scalar_one()
             set_metadata(connection, number, recording.metadata)
@@ -297,6 +320,25 @@ class Catalog(CatalogReader):
                 yield connection
         except OperationalError as error:
             raise unwritable(self.url, error) from error
+
+    @contextmanager
+    def outside_transactions(self) -> Iterator[Callable[[str], Any]]:
+        """Yield what executes a statement that no transaction may hold, such as VACUUM, and returns its cursor.
+
+        Raises:
+            CatalogError: the database cannot execute it.
+        """
+        try:
+            if self._engine.dialect.name == "sqlite":  # SQLAlchemy would begin a transaction all the same
+                with closing(self._engine.raw_connection()) as raw:
+                    yield lambda statement: raw.cursor().execute(statement)
+            else:
+                with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    yield connection.exec_driver_sql
+        except (sqlite3.Error, DBAPIError) as error:  # disk full, locked for too long, server gone
+            raise CatalogError(
+                f"{place(self.url)} cannot be rewritten: {first_line(error)} - fix that, then go on"
+            ) from error
 
     # -- inside ------------------------------------------------------------------------------------------------
 

@@ -99,11 +99,12 @@ def _database(index: str | None, *, create: bool = False) -> Iterator[tuple[Engi
     from e2vsearch import settings
     from e2vsearch.catalog.database import connect, locate, reachable, sqlite_file
     from e2vsearch.errors import NoCollection
+    from e2vsearch.files import private_folder
 
     place = locate(settings.load(index=index).index)
     if place.folder is not None:
         if create:
-            place.folder.mkdir(parents=True, exist_ok=True)
+            private_folder(place.folder)
         elif not (sqlite_file(place.url) or Path()).is_file():
             raise NoCollection(
                 f"no collection in {place.named} - make one with: e2vsearch ingest FOLDER --index {place.named}"

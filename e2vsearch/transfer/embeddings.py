@@ -16,6 +16,7 @@ from e2vsearch import audio
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import E2vsearchError, SettingsError
+from e2vsearch.files import private_file, private_folder
 from e2vsearch.pipeline import embed_audio, emotion_of
 from e2vsearch.projections import adapt
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, segment_durations
@@ -154,10 +155,10 @@ def _write(target: Path, result: Embedded, vectors: NDArray[np.float32]) -> Embe
     npy = target.with_name(target.name + ".npy")
     result = replace(result, embedding=str(npy))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        np.save(npy, vectors, allow_pickle=False)
+        private_folder(target.parent)
+        np.save(private_file(npy), vectors, allow_pickle=False)
         text = json.dumps(asdict(result), ensure_ascii=False, indent=1)
-        target.with_name(target.name + ".json").write_text(text, encoding="utf-8")
+        private_file(target.with_name(target.name + ".json")).write_text(text, encoding="utf-8")
     except OSError as error:
         raise SettingsError(
             f"{npy} cannot be written: {error.strerror or error} - choose another folder with -o"
