@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import DTypeLike, NDArray
 
 from e2vsearch.catalog.named_vectors import is_name
@@ -165,11 +166,19 @@ def _array(manifest: Manifest, name: str, shape: tuple[int, ...], dtype: DTypeLi
 
 def _mapped(path: Path) -> NDArray[Any]:
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
+        with np.errstate(over="raise"):  # of a size that no file has
+            found: NDArray[Any] = open_memmap(path, "r")
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+        ArithmeticError,
+    ) as error:
         raise ExportError(f"{path} is no array of numbers - export again") from error
-    if not isinstance(found, np.ndarray):
-        raise ExportError(f"{path} is no array of numbers - export again")
     return found
 
 

@@ -83,7 +83,8 @@ def export(catalog: Catalog, folder: Path) -> TransferReport:
             }
             write_manifest(aside, manifest)
     except OSError as error:
-        raise ExportError(f"{folder} cannot be written: {error.strerror or error}") from error
+        cause = error.strerror or error
+        raise ExportError(f"{folder} cannot be written: {cause} - free the disk, or name another") from error
     return TransferReport(recordings, len(ids), found=done)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_calls import annotate
 
 import e2vsearch
 from e2vsearch.catalog import named_vectors, text_search
@@ -50,29 +51,7 @@ def test_export_and_import_are_lossless(collection: Collection, tmp_path: Path) 
 @pytest.fixture
 def found(collection: Collection) -> Collection:
     """A collection in which people found something: transcripts, labels, classifiers, named vectors."""
-    catalog = collection.catalog
-    text_search.put(catalog, 1, {1: "I want a refund", 2: '我要退款 "now"'})
-    when = datetime(2024, 3, 1, 12, 30, tzinfo=UTC)
-    vector = np.arange(16, dtype="<f4")
-    notes.add_examples(
-        catalog,
-        [
-            notes.Example("hesitant", 1, None, "seg:1", "Kim", when),
-            notes.Example("calm", None, vector.tobytes(), "/elsewhere/a.wav@1.0-2.0", None, when),
-            notes.Example("hesitant", 3, None, "seg:3", None, when),
-            notes.Example("calm", None, (vector + 1).tobytes(), "/elsewhere/a.wav@3.0-4.0", "Lee", when),
-        ],
-    )
-    for version in (1, 2):
-        parameters = io.BytesIO()
-        np.savez(parameters, weights=np.full((2, 16), version))
-        classifier = notes.Classifier(
-            "labels", version, ("calm", "hesitant"), parameters.getvalue(), {"accuracy": 0.5, "n": [1]}, 0.25, when
-        )
-        number, _ = notes.add_classifier(catalog, classifier)
-    notes.add_predictions(catalog, number, [notes.Prediction(2, "calm", 0.75), notes.Prediction(4, "hesitant", 0.5)])
-    collection.named_vectors.attach("text", [1, 2, 5], np.arange(9).reshape(3, 3))
-    collection.named_vectors.attach("screen", [4], np.ones((1, 2)))
+    annotate(collection)
     return collection
 
 
