@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.database import place, sqlite_file
+from e2vsearch.catalog.sqlite import explain, open_file
 from e2vsearch.errors import CatalogError
-from e2vsearch.files import atomic_path
+from e2vsearch.files import atomic_path, unwritable
 
 
 def backup(url: URL, target: Path) -> int:
@@ -40,13 +40,15 @@ def backup(url: URL, target: Path) -> int:
         with atomic_path(target) as aside:
             _copy(file, aside)
         return target.stat().st_size
-    except (sqlite3.Error, OSError) as error:
-        raise CatalogError(f"{target} cannot be written ({error}): free the disk, or name another file") from error
+    except sqlite3.Error as error:
+        line = explain(error, target, "written") or f"{target} cannot be written: {error} - name another file"
+        raise CatalogError(line) from error
+    except OSError as error:
+        raise CatalogError(unwritable(target, error)) from error
 
 
 def _copy(file: Path, aside: Path) -> None:
-    uri = f"file:{quote(str(file.absolute()))}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(aside)) as copy:
+    with closing(open_file(file, sqlite3.connect, {})) as source, closing(sqlite3.connect(aside)) as copy:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, complete without a log
         found = str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])

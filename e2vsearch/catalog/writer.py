@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.changes import Feed
-from e2vsearch.catalog.database import chunks, connect, parse_url, place, reachable, sqlite_file
+from e2vsearch.catalog.database import chunks, connect, make_folder, parse_url, place, reachable, sqlite_file
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import (
     Lease,
@@ -68,12 +68,7 @@ class Catalog(CatalogReader):
         if file is not None and not create and not file.is_file():
             raise NoCollection(f"no collection in {name} - make one with: e2vsearch ingest FOLDER --index {name}")
         if file is not None and create and file.name:
-            try:
-                file.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise CatalogError(
-                    f"cannot make the folder of {name} ({error.strerror}) - name one that can be written"
-                ) from None
+            make_folder(file.parent)
         engine = connect(url)
         try:
             reachable(engine)
@@ -291,10 +286,9 @@ class Catalog(CatalogReader):
         try:
             with self._engine.execution_options(e2vsearch_writes=True).begin() as connection:
                 yield connection
-        except OperationalError as error:  # disk full, read-only, locked for too long, server gone
-            raise CatalogError(
-                f"{place(self.url)} cannot be written: {first_line(error)} - fix that, then go on"
-            ) from error
+        except OperationalError as error:  # the server is gone, say; what may befall a file has its own line
+            cure = "check that the server runs and lets you in, then run this again"
+            raise CatalogError(f"{place(self.url)} cannot be written: {first_line(error)} - {cure}") from error
 
     # -- inside ------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Any
 from e2vsearch.analysis.maps.dataset import MapData
 from e2vsearch.analysis.maps.types import Map
 from e2vsearch.errors import AnalysisError, missing_extra
+from e2vsearch.files import unwritable
 
 
 def write(drawn: Map, data: MapData, path: Path, audio_url: str | None = None) -> None:
@@ -67,7 +68,7 @@ def write(drawn: Map, data: MapData, path: Path, audio_url: str | None = None) -
     try:
         pq.write_table(pa.table(columns), path, compression="zstd")
     except OSError as error:
-        raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise AnalysisError(unwritable(path, error)) from error
 
 
 def sound(audio_url: str, identifier: str) -> str:
