@@ -82,6 +82,19 @@ def reachable(engine: Engine) -> None:
         raise CatalogError(f"cannot open {place(engine.url)}: {first_line(error)} - {cure}") from error
 
 
+def is_file(path: Path) -> bool:
+    """Return whether there is a file.
+
+    Raises:
+        CatalogError: this user may not look.
+    """
+    try:
+        return path.is_file()
+    except PermissionError as error:
+        why = f"{path} may not be read by this user"
+        raise CatalogError(f"{why}: give it the permission, or run this as the owner") from error
+
+
 @contextmanager
 def driver_errors(url: URL) -> Iterator[None]:
     """Give the errors of rows that are read past SQLAlchemy their lines, as the engine gives its own.
@@ -188,7 +201,7 @@ def locate(index: str | os.PathLike[str]) -> Location:
         file = sqlite_file(url)
         return Location(place(url), url, file.parent if file is not None else None)
     folder = Path(text).expanduser()
-    if folder.is_file():
+    if is_file(folder):
         raise SettingsError(
             f"{folder} is a file - a collection is a folder, or a database URL such as sqlite:///{text}"
         )

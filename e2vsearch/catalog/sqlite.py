@@ -108,9 +108,10 @@ def _cure(error: sqlite3.Error, file: Path) -> str | None:
     if _is(error, *_FULL):
         return "the disk is full, or fails: free some of it, then run this again; what is stored stays as it is"
     if _is(error, *_FORBIDDEN):
-        if file.exists() and not os.access(file, os.R_OK):
+        there = os.path.exists(file)  # noqa: PTH110 - Path.exists raises where this user may not look
+        if (there and not os.access(file, os.R_OK)) or not os.access(file.parent, os.X_OK):
             return "this user may not read it: give it the permission, or run this as its owner"
-        if file.exists() and not _whole(file) and not os.access(file.parent, os.W_OK):
+        if there and not _whole(file) and not os.access(file.parent, os.W_OK):
             return (
                 "the folder is read-only, and a log beside the database holds what is not in it yet: open it once "
                 "where it can be written, or in a copy of the folder"

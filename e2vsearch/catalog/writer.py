@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.changes import Feed
-from e2vsearch.catalog.database import chunks, connect, make_folder, parse_url, place, reachable, sqlite_file
+from e2vsearch.catalog.database import chunks, connect, is_file, make_folder, parse_url, place, reachable, sqlite_file
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import (
     Lease,
@@ -65,7 +65,7 @@ class Catalog(CatalogReader):
         """
         file = sqlite_file(url)
         name = name or place(parse_url(url))
-        if file is not None and not create and not file.is_file():
+        if file is not None and not create and not is_file(file):
             raise NoCollection(f"no collection in {name} - make one with: e2vsearch ingest FOLDER --index {name}")
         if file is not None and create and file.name:
             make_folder(file.parent)
