@@ -13,7 +13,7 @@ from e2vsearch import audio
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.base import Encoder
-from e2vsearch.encoders.embedding_files import uri_of
+from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.errors import AudioTruncated, E2vsearchError
 from e2vsearch.files import stat_of
 from e2vsearch.ingest.metadata import Row
@@ -97,9 +97,10 @@ def read_saved(path: Path, content_sha256: str, row: Row | None) -> tuple[NewRec
     Raises:
         VectorFileError: it is not a usable embedding.
     """
-    before = stat_of(path)
+    content = content_of(path)
+    before = stat_of(content)
     recording = embedding_files.read(path)
-    _unchanged(path, before)
+    _unchanged(content, before)
     info = _audio_beside(recording)
     segments = tuple(
         NewSegment(0, start, end, recording.vectors[at], None if recording.scores is None else recording.scores[at])
