@@ -4,8 +4,8 @@ Decoders take a file that was cut off for a short one: libsndfile clamps a WAV's
 MP4 up to its last whole packet. A call that lost its second half must not be searched as if it were whole, so headers
 are compared with the file's size before anything is decoded.
 
-FFmpeg makes an entry of some 30 bytes for each sample that an MP4's tables promise when it opens the file: 80 million in
-a file of 19 kB took 2.9 GB. So tables are compared with the file's size as well: a sample has a byte at least.
+FFmpeg makes an entry of some 30 bytes for each sample that an MP4's tables promise when it opens the file: 80 million
+in a file of 19 kB took 2.9 GB. So tables are compared with the file's size as well: a sample has a byte at least.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ MAX_CHUNKS = 10_000
 """Of a RIFF, AIFF, CAF or Wave64 file, and tags of an MP3; recorders write a dozen. A million are made to cost time."""
 
 MAX_TRACKS, MAX_BOXES, MAX_DEPTH = 32, 200_000, 16
-"""Of an MP4; twelve hours of it in fragments of two seconds have 170,000 boxes, and no more than seven inside another."""
+"""Of an MP4; twelve hours in fragments of two seconds have 170,000 boxes, no more than seven of them in one another."""
 
 _RIFF_TAGS = (b"RIFF", b"RF64", b"BW64")
 _MP4_BOXES = frozenset((
     b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot",  # what recorders begin with
     b"styp", b"moof", b"sidx", b"udta", b"uuid", b"junk", b"pict", b"prfl", b"ediw",  # and what else FFmpeg takes
 ))  # fmt: skip
-# FFmpeg reads tables wherever they are in these, whatever the standard says (libavformat/mov.c, mov_default_parse_table)
+# FFmpeg reads tables wherever they are in these, whatever the standard says (mov_default_parse_table in its mov.c)
 _MP4_PARENTS = frozenset((
     b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex", b"edts", b"dinf", b"udta", b"tref", b"wave",
     b"ilst", b"meta", b"clip", b"matt", b"cmov", b"sinf", b"schi",
@@ -200,10 +200,9 @@ class _Tables:
                 if self._tracks > MAX_TRACKS:
                     raise _overloaded(self._source, f"it has more than {MAX_TRACKS} tracks")
             if name in _MP4_PARENTS:
-                full = name == b"meta" and self._source.at(body, 4) == bytes(
-                    4
-                )  # a version and flags, but not in QuickTime
-                self._walk(body + 4 * full, box_end, depth + 1)
+                # it has a version and flags, but not in QuickTime
+                flagged = name == b"meta" and self._source.at(body, 4) == bytes(4)
+                self._walk(body + 4 * flagged, box_end, depth + 1)
             elif name in _MP4_ENTRY_BYTES:
                 self._held(name, self._number(body + 4), _MP4_ENTRY_BYTES[name], box_end - body - 8)
             elif name in (b"stsz", b"stz2"):

@@ -1,7 +1,7 @@
 """The messages between a process and the one that decodes for it: a kind, a JSON object and bytes, over a socket.
 
-One side asks (`OPEN`, with the descriptor of an open file; `BEGIN`, `NEXT` and `CLOSE`), the other answers each with one
-message, after any number of `WARNING`. Both sides take what they get for hostile: lengths are bounded.
+One side asks (`OPEN`, with the descriptor of an open file; `BEGIN`, `NEXT` and `CLOSE`), the other answers each with
+one message, after any number of `WARNING`. Lengths are bounded, whatever the other side is up to.
 """
 
 from __future__ import annotations
