@@ -83,7 +83,8 @@ def gathered(blocks: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArr
 
 def _answer(connection: socket.socket, source: Source) -> None:
     """Decode one source, as far as it is asked for."""
-    kind, fields = protocol.DONE, {}
+    kind = protocol.DONE
+    fields: dict[str, str | bool] = {}
     try:
         _allow(PROCESSOR_S)
         with open_decoder(source) as decoder:
@@ -96,7 +97,7 @@ def _answer(connection: socket.socket, source: Source) -> None:
                 blocks = gathered(decoder.blocks(start), max(1, round(_BLOCK_S * info.sampling_rate_hz)))
                 block = next(blocks, None)
                 while block is not None and request.kind != protocol.CLOSE:
-                    data = memoryview(block).cast("B")
+                    data = memoryview(block.data).cast("B")
                     protocol.send(connection, protocol.SAMPLES, {"channels": block.shape[1]}, data)
                     _allow(PROCESSOR_S)
                     block = next(blocks, None)  # one ahead of what is asked for

@@ -45,6 +45,7 @@ ISOLATED = bool(
 """Whether files are decoded in processes of their own."""
 
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from e2vsearch.audio.child import main; main()"
+_KINDS = {kind.__name__: kind for kind in AudioError.__subclasses__()}
 _KEPT_VARIABLES = ("LD_", "DYLD_", "LC_", "LANG", "PYTHONHOME")  # where shared libraries are, and nothing else
 _LOOK_S = 0.1  # how soon it is seen that `stop` returns true
 _CLOSE_S = 0.25  # a block takes 0.01 s to decode; who takes longer to end is not worth the wait
@@ -219,9 +220,7 @@ class DecoderProcess:
         self._answered = True
         self._spent |= bool(message.fields.get("spent"))
         if message.kind == protocol.ERROR:
-            kind_of = getattr(errors, str(message.fields.get("kind")), None)
-            known = isinstance(kind_of, type) and issubclass(kind_of, AudioError)
-            raise (kind_of if known else AudioUnreadable)(str(message.fields.get("message")))
+            raise _KINDS.get(str(message.fields.get("kind")), AudioUnreadable)(str(message.fields.get("message")))
         return message
 
     def end(self) -> None:

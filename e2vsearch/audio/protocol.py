@@ -82,8 +82,8 @@ def receive(connection: Readable, descriptors: list[int] | None = None) -> Messa
     if text_bytes > _MAX_JSON_BYTES or data_bytes > BLOCK_BYTES:
         raise ProtocolError("a message is too long")
     text, data = bytearray(text_bytes), bytearray(data_bytes)
-    for part in (text, data):
-        _fill(connection, part)
+    _fill(connection, text)
+    _fill(connection, data)
     try:
         fields = json.loads(text) if text else {}
     except ValueError as error:

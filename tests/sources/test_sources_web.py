@@ -128,7 +128,7 @@ def test_a_full_disk_is_said(web: Server, monkeypatch: pytest.MonkeyPatch) -> No
     source = remote(f"{web.url}/a.wav")
     stores = Stores(tries=3)
     with pytest.raises(SettingsError, match=r"a\.wav: .* cannot hold it for a while: .* TMPDIR"):
-        stores._copied(stores._store("http"), source, Path("/dev/full"))
+        stores._copied(stores._store("http"), source, Path("/dev/full"), 1 << 20)
 
 
 def test_waits_grow_and_are_random(web: Server, monkeypatch: pytest.MonkeyPatch) -> None:
