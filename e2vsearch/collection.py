@@ -7,7 +7,7 @@ from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from e2vsearch import encoder_check, pipeline, settings
+from e2vsearch import audio, encoder_check, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
 from e2vsearch.catalog import audit, backup, recordings
 from e2vsearch.catalog.database import Location, locate
@@ -192,6 +192,7 @@ class Collection:
         Raises:
             AudioError, EncoderError: it cannot be read or encoded.
         """
+        audio.prepare(source)  # it starts while the encoder is loaded
         return recalibrate.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
 
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:

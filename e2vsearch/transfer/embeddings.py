@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -70,6 +71,7 @@ def embed(
     granularity: Granularity = "utterance",
     similar_to: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
+    longest_s: float = math.inf,
 ) -> Iterator[Embedded]:
     """Embed files into a folder: ``NAME.npy`` and ``NAME.json`` each, ``NAME.ch1.npy`` for a further channel.
 
@@ -84,6 +86,7 @@ def embed(
         similar_to: a sample, audio or ``.npy``, that every utterance is compared with, through the projection that
             ships with the encoder, or else of its head.
         stop: checked between blocks.
+        longest_s: how long a file may be, seconds.
 
     Raises:
         E2vsearchError: the sample cannot be used, or `out` cannot be written.
@@ -100,7 +103,7 @@ def embed(
         # a.wav and a.mp3 in one folder must not write one a.npy
         target = out / (relative.with_suffix("") if stems[relative.with_suffix("")] == 1 else relative)
         try:
-            made = list(_embedded(path, encoder, granularity, similarity, stop))
+            made = list(_embedded(path, encoder, granularity, similarity, stop, longest_s))
         except E2vsearchError as error:
             yield Embedded(str(path), "failed", str(error), granularity=granularity)
             continue
@@ -115,8 +118,9 @@ def _embedded(
     granularity: Granularity,
     similarity: _Similarity | None,
     stop: Callable[[], bool],
+    longest_s: float,
 ) -> Iterator[tuple[Embedded, NDArray[np.float32]]]:
-    embedded = embed_audio(path, encoder, None, stop)
+    embedded = embed_audio(path, encoder, None, stop, longest_s)
     for channel in range(embedded.channels):
         segments = [segment for segment in embedded.segments if segment.channel == channel]
         blank = Embedded(str(path), "success", None, channel, encoder=encoder.space.encoder, dim=encoder.space.dim)
