@@ -17,6 +17,7 @@ from e2vsearch.cli.logs import LogForm, log_to_stderr
 from e2vsearch.cli.options import EncodingOptions, Workers, read_paths
 from e2vsearch.cli.output import SOME_FAILED, Results, speed
 from e2vsearch.cli.progress import ProgressBar
+from e2vsearch.cli.text import json_shown
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
@@ -126,7 +127,7 @@ def ingest(
 
 
 def _line(report: RecordingReport) -> None:
-    typer.echo(json.dumps(report.fields, ensure_ascii=False))
+    typer.echo(json_shown(json.dumps(report.fields, ensure_ascii=False)))
     sys.stdout.flush()
 
 
