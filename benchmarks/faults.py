@@ -65,7 +65,8 @@ def trial(campaign: Campaign, scenario: Scenario, fault: Fault) -> tuple[str, st
     if scenario.template != "old" or ended.code == 0:
         problems += _called(lambda: answers(index), work)
     again = command(scenario.words, work)
-    there = scenario.target is not None and again.code == 1 and "already" in again.err
+    # what was done is not done twice: a target is there, and what was removed is not
+    there = again.code == 1 and ("already" in again.err or "is not in index" in again.err)
     if again.code and not there:
         problems.append(f"UNCLEAR LINE: run again it ends with {again.code}: {again.err.strip()[-300:]}")
     after = state_of(index / "catalog.db")

@@ -122,7 +122,7 @@ def test_cells(value: object, expected: object) -> None:
 
 
 def test_what_is_only_foreign_stays() -> None:
-    text = "Zürich 東京\u3000mañana שלום 👩\u200d👧 می\u200cخواهم\u00a0€"
+    text = "Zürich 東京\u3000mañana שלום 👩\u200d👧 न\u200d€"
     assert shown(text) == json.loads(json_shown(json.dumps(text, ensure_ascii=False))) == text
 
 
