@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from e2vsearch import encoder_check, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
-from e2vsearch.catalog import backup, recordings
+from e2vsearch.catalog import audit, backup, recordings
 from e2vsearch.catalog.database import Location, locate
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.index import Index
 from e2vsearch.listing import Listing
 from e2vsearch.named_vectors import NamedVectorSets
+from e2vsearch.policy import Policy
 from e2vsearch.projections import recalibrate
 from e2vsearch.projections.view import Views
 from e2vsearch.search.background import BackgroundCache
@@ -26,7 +27,7 @@ from e2vsearch.search.query import AudioQuery, Query, Reference
 from e2vsearch.search.result import QueryResult
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.status import status
-from e2vsearch.types import Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status, number_of
+from e2vsearch.types import AuditEntry, Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status
 from e2vsearch.vectors.engine import IndexOptions
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.labels import Labels
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
+    from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.runner import IngestReport
     from e2vsearch.transfer.export import TransferReport
@@ -65,12 +67,14 @@ class Collection:
         index: IndexOptions | None = None,
         encoder: Encoder | None = None,
         embed: pipeline.Embed | None = None,
+        actor: str = "python",
     ) -> None:
-        """Join the parts of an open collection, which `open` finds; `embed` embeds clips within a service's limits."""
+        """Join the parts of an open collection, which `open` finds; see `used_by` for the last two."""
         self.location = location
         self.catalog = catalog
         self.speech = speech or SpeechOptions()
         self.settings = options
+        self.actor = actor
         index_options = index or IndexOptions(query_log_size=options.query_log)
         self.named_vectors = NamedVectorSets(catalog)
         self._views = Views(catalog, lambda: location.cached(options.cache, catalog.collection_id), index_options)
@@ -123,10 +127,10 @@ class Collection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def with_embed(self, embed: pipeline.Embed) -> Self:
-        """Return the same open collection with another way to embed; closing one closes both."""
+    def used_by(self, actor: str | None = None, embed: pipeline.Embed | None = None) -> Self:
+        """Return the same open collection for another door, which the audit log names, or with another way to embed."""
         other = copy(self)
-        other._embed = embed
+        other.actor, other._embed = actor or self.actor, embed or self._embed
         return other
 
     @property
@@ -142,6 +146,15 @@ class Collection:
         """
         return self._encoder.open()
 
+    @property
+    def policy(self) -> Policy:
+        """What the collection is for, and what may be done with it; see `set_policy`."""
+        return self.catalog.policy
+
+    def set_policy(self, **changes: Any) -> Policy:
+        """Set attributes of the policy, see `Catalog.set_policy`; the others stay as they are."""
+        return self.catalog.set_policy(changes, self.actor)
+
     def status(self) -> Status:
         """Return what the collection is, how much it holds, and how its index fares."""
         return status(self.catalog, self._views)
@@ -149,6 +162,10 @@ class Collection:
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""
         return Listing(self.catalog.failures(), Failure)
+
+    def audit(self) -> Listing[AuditEntry]:
+        """Return the audit log: who asked what, and which ids came back; the oldest first."""
+        return Listing(audit.entries(self.catalog.reading), AuditEntry)
 
     def query(self, *references: AudioQuery | Reference | Query, **fields: Any) -> QueryResult:
         """Return the recordings, or segments, that feel most like the references.
@@ -207,9 +224,7 @@ class Collection:
         Raises:
             NotStored, BadFilter: one of them is not there, or `where` does not parse or names nothing known.
         """
-        if not names and where is None:
-            return Listing((found for _, found in self.catalog.recordings()), Recording)
-        return Listing(recordings.find(self.catalog, names, where), Recording)
+        return Listing(recordings.listed(self.catalog, names, where), Recording)
 
     def segments(self, *names: str, where: str | None = None) -> Listing[Segment]:
         """Return stored segments, all by default, in order of recording and time.
@@ -221,24 +236,21 @@ class Collection:
         return Listing(recordings.find_segments(self.catalog, names, where), Segment)
 
     def clip(self, segment: str, context_s: float = 0.0) -> Signal:
-        """Return the sound of ``seg:123``, with so many seconds before and after it: ``(1, samples)`` at 16 kHz.
-
-        Raises:
-            NotStored, AudioError: there is no such segment, or its file is gone or damaged.
-        """
+        """Return the sound of ``seg:123`` with so many seconds around it, see `e2vsearch.pipeline.stored_clip`."""
         return pipeline.stored_clip(self.catalog, segment, context_s)
 
     def remove(self, *names: str, where: str | None = None) -> int:
-        """Forget recordings, named as `recordings` takes them, and return how many; their files stay."""
-        found = recordings.find(self.catalog, names, where)
-        return self.catalog.remove([number_of(each.id, "call") for each in found])
+        """Delete recordings, named as `recordings` takes them, and return how many; traces stay, see `forget`."""
+        return recordings.remove(self.catalog, names, where)
+
+    def forget(self, *names: str, **options: Any) -> ForgetReport:
+        """Erase recordings with every trace of them, see `e2vsearch.erasure.forget` for all options."""
+        from e2vsearch.erasure import forget
+
+        return forget(self.catalog, self.index, names, **options)
 
     def backup(self, target: str | os.PathLike[str]) -> int:
-        """Copy the database to a new file while others use it, and return its size in bytes.
-
-        Raises:
-            CatalogError: the file is there, or cannot be written; a collection in Postgres, which has pg_dump.
-        """
+        """Copy the database to a new file and return its size in bytes, see `e2vsearch.catalog.backup`."""
         return backup.backup(self.catalog.url, Path(target).expanduser().absolute())
 
     def export(self, folder: str | os.PathLike[str]) -> TransferReport:
@@ -259,8 +271,6 @@ class Collection:
         """Measure how well labelled emotions are found in other voices, see `analysis.evaluation.evaluate`."""
         from e2vsearch.analysis.evaluation.evaluate import evaluate
 
-        if options.get("encoder") is None and options.get("condition", "clean") != "clean":
-            options["encoder"] = self.encoder()
         return evaluate(labels, context=self.projections, projection=projection, **options)
 
     @property

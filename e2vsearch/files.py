@@ -6,10 +6,14 @@ import csv
 import errno
 import hashlib
 import io
+import logging
 import mmap
 import os
+import re
 import secrets
 import shutil
+import socket
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +28,8 @@ from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, Query
 
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not whole yet; after a crash it may be removed."""
+
+_log = logging.getLogger(__name__)
 
 
 def sha256(path: Path) -> str:
@@ -41,6 +47,42 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner may enter, and what lies above it, unless it is there; return its path."""
+    if not path.parent.exists():
+        private_folder(path.parent)
+    path.mkdir(0o700, exist_ok=True)
+    return path
+
+
+def private_file(path: Path) -> Path:
+    """Make an empty file that only its owner may read, unless there is one; return its path.
+
+    Whatever writes to it afterwards, SQLite and Arrow too, leaves it its mode. No umask is set for that: it is the
+    whole process's.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    return path
+
+
+def make_private(path: Path) -> None:
+    """Let only the owner read a file, or enter a folder and all in it; skipped where files have no modes."""
+    for each in (path, *path.rglob("*")):
+        with suppress(OSError):
+            each.chmod(0o700 if each.is_dir() else 0o600)
+
+
+def shared(folder: Path) -> list[Path]:
+    """Return the folder and what is in it, as far as others than its owner may read or enter it."""
+    found = []
+    for each in (folder, *folder.rglob("*")):
+        with suppress(OSError):  # gone meanwhile
+            if os.name == "posix" and each.lstat().st_mode & 0o077 and not each.is_symlink():
+                found.append(each)
+    return found
 
 
 def open_mapped(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -66,10 +108,11 @@ def atomic_write(path: Path, content: bytes | Callable[[Path], object]) -> None:
     """Write a file so that a reader, or a power cut, finds the old content or the new, never a part.
 
     Args:
-        path: the file.
-        content: what it holds; or what writes that to another path, which does not exist yet.
+        path: the file, which only its owner may read.
+        content: what it holds; or what writes that to another path, an empty file.
     """
     with atomic_path(path) as aside:
+        private_file(aside)
         if isinstance(content, bytes):
             aside.write_bytes(content)
         else:
@@ -80,11 +123,14 @@ def atomic_write(path: Path, content: bytes | Callable[[Path], object]) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`; the file or folder that is written there gets the name `path` at the end.
 
-    It is synced before. After an error it is removed, and `path` stays as it was.
+    It is synced before, and only its owner may read it. After an error it is removed, and `path` stays as it was. Once
+    it has its name it is kept: if the folder cannot be synced then, so that a power cut might undo that, a warning is
+    logged.
     """
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    aside = path.with_name(f"{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
         yield aside
+        make_private(aside)
         for written in (*(each for each in aside.rglob("*") if each.is_file()), aside):
             sync(written)
         aside.replace(path)
@@ -94,7 +140,41 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    try:
+        sync(path.parent)
+    except OSError as error:
+        _log.warning("%s is written, but a power cut may still undo it (%s): check that disk", path, error)
+
+
+def clear_abandoned(path: Path) -> None:
+    """Remove what `atomic_path` left for the same path in processes of this machine that were killed."""
+    if os.name == "nt":  # there, asking whether a process lives may end it
+        return
+    name = re.compile(rf"{re.escape(path.name)}\.{_machine()}-(\d+)-[0-9a-f]{{8}}{re.escape(TEMPORARY)}.*")
+    for left in path.parent.iterdir():
+        found = name.fullmatch(left.name)
+        if found is None or _lives(int(found[1])):
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                left.unlink()
+
+
+def _machine() -> str:
+    """Return eight characters for this machine, or container: another one's processes have other numbers."""
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's
+        return True
+    return True
 
 
 _CURES = {

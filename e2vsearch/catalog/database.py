@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from e2vsearch.catalog import sqlite
 from e2vsearch.errors import BadFilter, CatalogError, SettingsError, first_line, missing_extra
-from e2vsearch.files import unwritable
+from e2vsearch.files import private_file, private_folder, unwritable
 from e2vsearch.settings import user_cache
 
 
@@ -69,7 +69,7 @@ def make_folder(folder: Path) -> None:
         CatalogError: it cannot be made.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
     except OSError as error:
         raise CatalogError(unwritable(folder, error)) from error
 
@@ -143,10 +143,18 @@ def place(url: URL) -> str:
     return url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
+def write_error(url: URL, error: DatabaseError) -> CatalogError:
+    """Return the error for a database that cannot be written: the server is gone, say. A file has lines of its own."""
+    cure = "check that the server runs and lets you in, then run this again"
+    return CatalogError(f"{place(url)} cannot be written: {first_line(error)} - {cure}")
+
+
 def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
     if not url.database or not path.parent.is_dir():
         raise CatalogError(f"there is no folder {path.parent} to keep the database in - make it first")
+    with suppress(OSError):  # SQLite says it better
+        private_file(path)  # its log and shared memory get the same mode
     # the connection used last is used next: its page cache is warm
     engine = create_engine(url, connect_args={"timeout": sqlite.BUSY_TIMEOUT_S}, pool_use_lifo=True)
 
@@ -160,7 +168,7 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late; `begin` below sends it
-        for pragma in ("synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
+        for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "cache_size = -65536"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "checkout")

@@ -33,6 +33,7 @@ from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.changes import ChangeDetector
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks, driver_errors, filtering
+from e2vsearch.catalog.dates import date_error
 from e2vsearch.catalog.schema import (
     FailureRow,
     HeaderRow,
@@ -45,6 +46,8 @@ from e2vsearch.catalog.schema import (
     SpaceRow,
 )
 from e2vsearch.catalog.sqlite import READ_ONLY
+from e2vsearch.errors import DamagedDate
+from e2vsearch.policy import Policy
 from e2vsearch.types import Counts, Failure, Recording, Segment, Space, recording_id, segment_id
 
 _SOME: BindParameter[Any] = bindparam("numbers", expanding=True)
@@ -129,15 +132,33 @@ class CatalogReader:
         self.space_number: int | None = None  # of `space`, as rows of other tables name it
         self.detector = ChangeDetector(engine)
         self.filter_cache = FilterCache(self.detector)
+        self._policy: tuple[Hashable, Policy] | None = None  # with the state that it is of
         with engine.connect() as connection:
             self.collection_id: str = connection.execute(select(HeaderRow.uuid)).scalar_one()
             self._load_space(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a connection to read with."""
+        """Open a connection to read with.
+
+        Raises:
+            DamagedDate: a date that was read inside is none; the message names its row.
+        """
         with self._engine.connect() as connection:
-            yield connection
+            try:
+                yield connection
+            except DamagedDate as error:
+                raise date_error(connection, error) from error
+
+    @property
+    def policy(self) -> Policy:
+        """What the collection is for, and what may be done with it; read anew once anything was committed."""
+        self._policy = self.detector.cached(self._policy, self._read_policy)
+        return self._policy[1]
+
+    def _read_policy(self) -> Policy:
+        with self.reading() as connection:
+            return Policy.of(connection.execute(select(HeaderRow.policy)).scalar_one())
 
     @property
     def read_only(self) -> str | None:
@@ -359,6 +380,7 @@ def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:
         format=row.format,
         note=row.note,
         metadata=metadata,
+        roles=None if row.roles is None else tuple(row.roles),
     )
 
 

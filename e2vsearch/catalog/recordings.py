@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import func, select
 
@@ -86,6 +86,20 @@ def metadata_values(catalog: CatalogReader, most: int) -> dict[str, list[str]]:
     return found
 
 
+def below(wanted: str) -> Callable[[str], bool]:
+    """Return what tells whether a URI is that of a file, or in a folder or below a URL."""
+    if uri_scheme(wanted) in (None, "file"):
+        place, separator = os.path.abspath(local_path(wanted)), os.sep  # noqa: PTH100 - no ".." is stored
+    else:
+        place, separator = wanted.rstrip("/"), "/"
+
+    def is_there(uri: str) -> bool:
+        at = local_place(uri)
+        return at == place or at.startswith(place + separator)
+
+    return is_there
+
+
 def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list[Recording]:
     """Return recordings by id (``call:45``), by the file, folder or URL they are from, or by a filter, or both.
 
@@ -105,12 +119,8 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
         if wanted.startswith("call:"):
             inside = [number for number, _ in catalog.recordings([number_of(wanted, "call")])]
         else:
-            if uri_scheme(wanted) in (None, "file"):
-                place, separator = os.path.abspath(local_path(wanted)), os.sep  # noqa: PTH100 - no ".." is stored
-            else:
-                place, separator = wanted.rstrip("/"), "/"
-            places = ((local_place(uri), each.id) for uri, each in known.items())
-            inside = [number for at, number in places if at == place or at.startswith(place + separator)]
+            is_there = below(wanted)
+            inside = [each.id for uri, each in known.items() if is_there(uri)]
         if not inside:
             raise NotStored(f"{wanted} is not in {catalog.name} - e2vsearch query shows ids and paths")
         numbers.update(inside)
@@ -123,6 +133,18 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
 def local_place(uri: str) -> str:
     """Return the path of a stored file, the URL of what is stored from elsewhere."""
     return os.fspath(local_path(uri)) if uri_scheme(uri) == "file" else uri
+
+
+def listed(catalog: Catalog, names: Sequence[str], where: str | None) -> list[Recording]:
+    """Return recordings as `find` does, all by default."""
+    if names or where is not None:
+        return find(catalog, names, where)
+    return [found for _, found in catalog.recordings()]
+
+
+def remove(catalog: Catalog, names: Sequence[str], where: str | None) -> int:
+    """Remove recordings, named as `find` takes them, and return how many; none by default."""
+    return catalog.remove([number_of(each.id, "call") for each in find(catalog, names, where)])
 
 
 def find_segments(catalog: Catalog, names: Sequence[str], where: str | None) -> list[Segment]:

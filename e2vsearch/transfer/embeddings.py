@@ -17,7 +17,7 @@ from e2vsearch import audio
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import E2vsearchError, SettingsError
-from e2vsearch.files import atomic_write, file_uri, legible, unwritable
+from e2vsearch.files import atomic_write, file_uri, legible, private_folder, unwritable
 from e2vsearch.pipeline import embed_audio, emotion_of
 from e2vsearch.projections import adapt
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, segment_durations
@@ -156,7 +156,7 @@ def _write(target: Path, result: Embedded, vectors: NDArray[np.float32]) -> Embe
     npy = target.with_name(target.name + ".npy")
     result = replace(result, embedding=file_uri(npy))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent)
         made = io.BytesIO()
         np.save(made, vectors, allow_pickle=False)
         atomic_write(npy, made.getvalue())
