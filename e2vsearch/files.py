@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -266,11 +266,34 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     if separator and scheme.isalnum():
         if scheme.lower() != "file":
             raise QueryError(f"{text}: only files and file:// URIs can be read - download it first")
-        return Path(unquote(urlsplit(text).path))
+        return Path(os.fsdecode(unquote_to_bytes(os.fsencode(urlsplit(text).path))))
     try:
         return Path(text).expanduser()
     except RuntimeError:  # "~name" of nobody: a file may be called so
         return Path(text)
+
+
+def file_uri(path: Path) -> str:
+    r"""Return what is stored of a path: itself, or a ``file://`` URI if its bytes are no text; `local_path` inverts it.
+
+    >>> file_uri(Path("/calls/a.wav")), file_uri(Path(os.fsdecode(b"/calls/a\xff.wav")))
+    ('/calls/a.wav', 'file:///calls/a%FF.wav')
+    """
+    text = str(path)
+    return text if _is_text(text) else f"file://{quote(os.fsencode(text))}"
+
+
+def legible(text: str) -> str:
+    r"""Return a name that can be stored and sent: bytes that are no UTF-8 become escapes such as ``\xff``."""
+    return text if _is_text(text) else os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def uri_scheme(text: str) -> str | None:
@@ -320,14 +343,16 @@ class Table:
 
     columns: list[str]  # as its first line names them
     rows: list[tuple[int, list[str]]]  # each with the number of its last line; those without any text are left out
+    unreadable: tuple[tuple[int, str], ...] = ()  # lines that are no row, with the reason
 
 
-def read_table(path: Path, name: str) -> Table:
+def read_table(path: Path, name: str, *, lenient: bool = False) -> Table:
     """Read a table; its first line tells whether tabs, semicolons or commas are between its cells.
 
     Args:
         path: of the file.
         name: what an error calls it, such as ``--meta``.
+        lenient: leave lines out that are no CSV, but for the first.
 
     Raises:
         SettingsError: it cannot be read, or a line is no CSV.
@@ -341,11 +366,21 @@ def read_table(path: Path, name: str) -> Table:
         raise SettingsError(f"{name} {path} cannot be read: {cause} - name a CSV or TSV file") from error
     head = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in head else ";" if ";" in head else ",")
-    try:
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except csv.Error as error:
-        raise SettingsError(f"{name} {path} line {reader.line_num}: {error} - mend that line") from error
-    return Table(rows[0][1] if rows else [], [(line, cells) for line, cells in rows[1:] if any(cells)])
+    rows: list[tuple[int, list[str]]] = []
+    unreadable: list[tuple[int, str]] = []
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            if not rows or not lenient:
+                raise SettingsError(f"{name} {path} line {reader.line_num}: {error} - mend that line") from error
+            unreadable.append((reader.line_num, str(error)))
+            continue
+        if cells is None:
+            break
+        rows.append((reader.line_num, [cell.strip() for cell in cells]))
+    left = [(line, cells) for line, cells in rows[1:] if any(cells)]
+    return Table(rows[0][1] if rows else [], left, tuple(unreadable))
 
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "uri", "recording", "name")

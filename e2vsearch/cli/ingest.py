@@ -17,6 +17,7 @@ from e2vsearch.cli.options import EncodingOptions, MaxAudio, Workers, read_paths
 from e2vsearch.cli.output import SOME_FAILED, Results, speed
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.cli.signals import ended_by_signals, note_stopping
+from e2vsearch.cli.text import json_shown
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
@@ -145,7 +146,7 @@ def ingest(
 
 
 def _line(report: RecordingReport) -> None:
-    typer.echo(json.dumps(report.fields, ensure_ascii=False))
+    typer.echo(json_shown(json.dumps(report.fields, ensure_ascii=False)))
     sys.stdout.flush()
 
 

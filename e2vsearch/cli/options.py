@@ -91,6 +91,13 @@ OutputFormat = Annotated[
         show_default=False,
     ),
 ]
+RawCsv = Annotated[
+    bool,
+    typer.Option(
+        "--raw-csv",
+        help="Cells of CSV as they are: by default one that a spreadsheet would run, such as =1+1, begins with '.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
 Where = Annotated[
     str | None,

@@ -15,7 +15,7 @@ from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.errors import AudioTruncated, E2vsearchError
-from e2vsearch.files import stat_of
+from e2vsearch.files import legible, stat_of
 from e2vsearch.ingest.metadata import Row
 from e2vsearch.pipeline import embed_audio
 from e2vsearch.speech import SpeechOptions
@@ -54,7 +54,7 @@ def read_audio(
     )
     return NewRecording(
         uri=uri_of(path),
-        name=path.stem,
+        name=legible(path.stem),
         content_sha256=content_sha256,
         size_bytes=before.st_size,
         mtime_ns=before.st_mtime_ns,
@@ -116,7 +116,7 @@ def read_saved(path: Path, content_sha256: str, row: Row | None) -> tuple[NewRec
     return (
         NewRecording(
             uri=uri_of(path),
-            name=path.stem,
+            name=legible(path.stem),
             content_sha256=content_sha256,
             size_bytes=before.st_size,
             mtime_ns=before.st_mtime_ns,

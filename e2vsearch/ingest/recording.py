@@ -25,7 +25,7 @@ from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import AudioError, Cancelled, CatalogError, E2vsearchError, SettingsError, TranscriptError
-from e2vsearch.files import readable, sha256, stat_of, uri_scheme
+from e2vsearch.files import file_uri, legible, local_path, readable, sha256, stat_of, uri_scheme
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.load import read_audio, read_remote, read_saved
 from e2vsearch.ingest.metadata import MetadataTable, Row
@@ -273,7 +273,7 @@ class RecordingIngestor:
         return replace(loaded, known=known, moved=moved)
 
     def _gone(self, uri: str) -> bool:
-        return not Path(uri).exists() if uri_scheme(uri) is None else self._stores.gone(uri)
+        return not local_path(uri).exists() if uri_scheme(uri) in (None, "file") else self._stores.gone(uri)
 
     # -- storing -----------------------------------------------------------------------------------------------
 
@@ -294,7 +294,7 @@ class RecordingIngestor:
 
     def _update_known(self, loaded: LoadedRecording, known: StoredFile, lease: Lease | None) -> RecordingReport:
         if loaded.moved or (known.uri == loaded.uri and loaded.mtime_ns != known.mtime_ns):
-            self._catalog.relocate(known.id, loaded.uri, source_path(loaded.source).stem, loaded.mtime_ns)
+            self._catalog.relocate(known.id, loaded.uri, legible(source_path(loaded.source).stem), loaded.mtime_ns)
         if self._may_have_failed(loaded.uri):  # it could not be read once; now it is a copy of what is stored
             self._catalog.clear_failures([loaded.uri])
         if loaded.row is not None:
@@ -311,7 +311,7 @@ class RecordingIngestor:
             return report
         from e2vsearch.ingest.transcripts.alignment import store
 
-        uri, error, left_out = str(loaded.transcript.path), loaded.transcript.error, 0
+        uri, error, left_out = file_uri(loaded.transcript.path), loaded.transcript.error, 0
         if loaded.transcript.transcript is not None:
             try:
                 left_out = store(self._catalog, number, loaded.transcript.transcript).left_out
@@ -328,8 +328,9 @@ class RecordingIngestor:
         return self._failed_before is None or uri in self._failed_before
 
     def _failed(self, loaded: LoadedRecording, error: E2vsearchError) -> RecordingReport:
-        self._catalog.fail(loaded.uri, error.reason, str(error))
-        return RecordingReport(loaded.uri, "failed", failure=FileFailure(loaded.uri, error.reason, str(error)))
+        failure = FileFailure(loaded.uri, error.reason, legible(str(error)))
+        self._catalog.fail(failure.uri, failure.reason, failure.message)
+        return RecordingReport(loaded.uri, "failed", failure=failure)
 
 
 def worker_count(context: IngestContext, encoder: Encoder | None, requested: int | None = None) -> int:

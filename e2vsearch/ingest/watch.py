@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 
 from e2vsearch.audio import AUDIO_SUFFIXES
+from e2vsearch.catalog.recordings import local_place
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import ReloadedMetadata
@@ -194,7 +195,7 @@ def watch(
     if context.of_vectors:
         raise SettingsError("saved vectors cannot be watched - run e2vsearch ingest when there are new ones")
     stop = stop or threading.Event()
-    failed = {failure.uri: failure.failed_at for failure in context.catalog.failures()}
+    failed = {local_place(failure.uri): failure.failed_at for failure in context.catalog.failures()}
     folder = FolderWatch(folders, stable_s=stable_s, failed=failed)
     table = ReloadedMetadata(meta) if meta is not None else None
     transcript_folder(transcripts, ())  # what is no folder is an error now, and not at the first recording
