@@ -234,11 +234,13 @@ class Collection:
         found = recordings.find(self.catalog, names, where)
         return self.catalog.remove([number_of(each.id, "call") for each in found])
 
-    def forget(self, *names: str, **options: Any) -> ForgetReport:
-        """Erase recordings with every trace of them, see `e2vsearch.erasure.forget` for all options."""
-        from e2vsearch.erasure import forget
+    def forget(self, *names: str, check: bool = False, **options: Any) -> ForgetReport:
+        """Erase recordings with every trace of them, see `e2vsearch.erasure.forget`; with `check`, only search."""
+        from e2vsearch import erasure
 
-        return forget(self.catalog, self.index, names, **options)
+        if check:
+            return erasure.ForgetReport(proof=erasure.check(self.catalog, self.index, names))
+        return erasure.forget(self.catalog, self.index, names, **options)
 
     def backup(self, target: str | os.PathLike[str]) -> int:
         """Copy the database to a new file while others use it, and return its size in bytes.

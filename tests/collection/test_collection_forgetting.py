@@ -6,14 +6,12 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from command import Run
-from made_calls import make_calls
 from sqlalchemy import text
 
 import e2vsearch
@@ -21,7 +19,7 @@ from e2vsearch.catalog import labels, maps, queue
 from e2vsearch.catalog.named_vectors import attach
 from e2vsearch.catalog.text_search import put
 from e2vsearch.collection import Collection
-from e2vsearch.errors import CatalogError, NotStored, QueryError
+from e2vsearch.errors import NotStored
 from e2vsearch.types import number_of
 from e2vsearch.vectors.engine import IndexOptions
 from e2vsearch.vectors.exact import unit32
