@@ -15,14 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePath
 
 import numpy as np
-from sqlalchemy import select
 
 from e2vsearch import byte_search, traces
 from e2vsearch.catalog import erasure, recordings
 from e2vsearch.catalog import labels as stored_labels
 from e2vsearch.catalog import projections as stored_projections
 from e2vsearch.catalog.erasure import Erased
-from e2vsearch.catalog.schema import HeaderRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NotStored, QueryError, SettingsError
 from e2vsearch.files import local_path, private_file, private_folder, uri_scheme
@@ -59,19 +57,10 @@ class ForgetReport:
     unreached: tuple[str, ...] = field(default=())  # each with what to do about it
 
 
-def retention(catalog: Catalog) -> timedelta:
-    """Return how long recordings are kept.
-
-    Raises:
-        SettingsError: for ever, as nothing was set.
-    """
-    with catalog.reading() as connection:
-        days = (connection.execute(select(HeaderRow.policy)).scalar_one() or {}).get("retention_days")
-    if days is None:
-        raise SettingsError(
-            "the collection has no retention_days - set them with: e2vsearch policy --retention-days 90"
-        )
-    return timedelta(days=float(days))
+def retention(catalog: Catalog) -> timedelta | None:
+    """Return how long recordings are kept; None without a limit."""
+    days = catalog.policy.retention_days
+    return None if days is None else timedelta(days=days)
 
 
 def _matching(
@@ -97,6 +86,7 @@ def forget(
     where: str | None = None,
     older_than: timedelta | None = None,
     expired: bool = False,
+    check: bool = False,
     dry_run: bool = False,
     vacuum: bool = True,
     proof: bool = True,
@@ -114,17 +104,23 @@ def forget(
         where: only those with a segment that meets this filter.
         older_than: only those that were recorded so long ago.
         expired: only those older than the collection's ``retention_days``.
+        check: erase nothing; search all files for `names`, which may be paths, URLs or any words.
         dry_run: change nothing; the report has the recordings that would be erased.
         vacuum: rewrite the whole database, which holds up writers meanwhile; else only what was deleted.
         proof: search all files of the collection for what was erased.
 
     Raises:
         NotStored, BadFilter: nothing is known by one of the names, or `where` names nothing known.
+        QueryError: `check`, and something cannot be searched for.
         SettingsError: `expired`, and the collection has no ``retention_days``.
         CatalogError, GenerationBusy, GenerationError: a database or an index that cannot be written; run it again.
     """
+    if check:
+        return ForgetReport(proof=_check(catalog, index, names))
     if expired:
         older_than = retention(catalog)
+        if older_than is None:
+            raise SettingsError("there are no retention_days - set some: e2vsearch policy set --retention-days 90")
     chosen = _matching(catalog, names, where, older_than)
     numbers, audio = [number_of(each.id, "call") for each in chosen], tuple(each.uri for each in chosen)
     uris = erasure.traces_at(catalog, names)
@@ -140,22 +136,13 @@ def forget(
     points = erasure.prune(catalog)
     index.renew()
     erasure.scrub(catalog, vacuum=vacuum)
-    found = _search(catalog, index, wanted) if proof else None
     pending.unlink(missing_ok=True)
+    found = _search(catalog, index, wanted) if wanted else None
     return ForgetReport(erased, points, found, audio, unreached)
 
 
-def check(catalog: Catalog, index: Index, names: Sequence[str]) -> Proof:
-    """Search all files of a collection for paths of recordings, their names, or any words; erase nothing.
-
-    Args:
-        catalog: of the collection.
-        index: of the collection.
-        names: paths, URLs or words.
-
-    Raises:
-        QueryError: nothing to search for, an id, which tells nothing of what was stored under it, or less than 8 bytes.
-    """
+def _check(catalog: Catalog, index: Index, names: Sequence[str]) -> Proof:
+    """Search all files for paths of recordings, their names, or any words."""
     wanted: list[Trace] = []
     for name in names:
         path = name if uri_scheme(name) not in (None, "file") else str(local_path(name).absolute())

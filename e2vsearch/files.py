@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
 import mmap
 import os
+import re
 import secrets
 import shutil
+import socket
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +27,8 @@ from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, Query
 
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not whole yet; after a crash it may be removed."""
+
+_log = logging.getLogger(__name__)
 
 
 def sha256(path: Path) -> str:
@@ -116,9 +122,11 @@ def atomic_write(path: Path, content: bytes | Callable[[Path], object]) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`; the file or folder that is written there gets the name `path` at the end.
 
-    It is synced before, and only its owner may read it. After an error it is removed, and `path` stays as it was.
+    It is synced before, and only its owner may read it. After an error it is removed, and `path` stays as it was. Once
+    it has its name it is kept: if the folder cannot be synced then, so that a power cut might undo that, a warning is
+    logged.
     """
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    aside = path.with_name(f"{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
         yield aside
         make_private(aside)
@@ -131,7 +139,41 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    try:
+        sync(path.parent)
+    except OSError as error:
+        _log.warning("%s is written, but a power cut may still undo it (%s): check that disk", path, error)
+
+
+def clear_abandoned(path: Path) -> None:
+    """Remove what `atomic_path` left for the same path in processes of this machine that were killed."""
+    if os.name == "nt":  # there, asking whether a process lives may end it
+        return
+    name = re.compile(rf"{re.escape(path.name)}\.{_machine()}-(\d+)-[0-9a-f]{{8}}{re.escape(TEMPORARY)}.*")
+    for left in path.parent.iterdir():
+        found = name.fullmatch(left.name)
+        if found is None or _lives(int(found[1])):
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                left.unlink()
+
+
+def _machine() -> str:
+    """Return eight characters for this machine, or container: another one's processes have other numbers."""
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's
+        return True
+    return True
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:

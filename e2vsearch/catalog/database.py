@@ -80,6 +80,11 @@ def place(url: URL) -> str:
     return url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
+def unwritable(url: URL, error: DatabaseError) -> CatalogError:
+    """Return the error for a database that cannot be written: full, read-only, locked for too long, server gone."""
+    return CatalogError(f"{place(url)} cannot be written: {first_line(error)} - fix that, then go on")
+
+
 def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
     if not url.database or not path.parent.is_dir():

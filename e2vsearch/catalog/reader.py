@@ -33,6 +33,7 @@ from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.changes import ChangeDetector
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
+from e2vsearch.catalog.dates import date_error
 from e2vsearch.catalog.schema import (
     FailureRow,
     HeaderRow,
@@ -44,6 +45,8 @@ from e2vsearch.catalog.schema import (
     SegmentTextRow,
     SpaceRow,
 )
+from e2vsearch.errors import DamagedDate
+from e2vsearch.policy import Policy
 from e2vsearch.types import Counts, Failure, Recording, Segment, Space, recording_id, segment_id
 
 _SOME: BindParameter[Any] = bindparam("numbers", expanding=True)
@@ -128,15 +131,33 @@ class CatalogReader:
         self.space_number: int | None = None  # of `space`, as rows of other tables name it
         self.detector = ChangeDetector(engine)
         self.filter_cache = FilterCache(self.detector)
+        self._policy: tuple[Hashable, Policy] | None = None  # with the state that it is of
         with engine.connect() as connection:
             self.collection_id: str = connection.execute(select(HeaderRow.uuid)).scalar_one()
             self._load_space(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a connection to read with."""
+        """Open a connection to read with.
+
+        Raises:
+            DamagedDate: a date that was read inside is none; the message names its row.
+        """
         with self._engine.connect() as connection:
-            yield connection
+            try:
+                yield connection
+            except DamagedDate as error:
+                raise date_error(connection, error) from error
+
+    @property
+    def policy(self) -> Policy:
+        """What the collection is for, and what may be done with it; read anew once anything was committed."""
+        self._policy = self.detector.cached(self._policy, self._read_policy)
+        return self._policy[1]
+
+    def _read_policy(self) -> Policy:
+        with self.reading() as connection:
+            return Policy.of(connection.execute(select(HeaderRow.policy)).scalar_one())
 
     def stored_files(self) -> dict[str, StoredFile]:
         """Return the files of all recordings, by URI."""
@@ -350,6 +371,7 @@ def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:
         format=row.format,
         note=row.note,
         metadata=metadata,
+        roles=None if row.roles is None else tuple(row.roles),
     )
 
 

@@ -124,6 +124,18 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
     return [found for _, found in catalog.recordings(sorted(numbers))]
 
 
+def listed(catalog: Catalog, names: Sequence[str], where: str | None) -> list[Recording]:
+    """Return recordings as `find` does, all by default."""
+    if names or where is not None:
+        return find(catalog, names, where)
+    return [found for _, found in catalog.recordings()]
+
+
+def remove(catalog: Catalog, names: Sequence[str], where: str | None) -> int:
+    """Remove recordings, named as `find` takes them, and return how many; none by default."""
+    return catalog.remove([number_of(each.id, "call") for each in find(catalog, names, where)])
+
+
 def find_segments(catalog: Catalog, names: Sequence[str], where: str | None) -> list[Segment]:
     """Return segments by id (``seg:123``), by recording as `find` takes it, or by a filter, or both; all by default.
 

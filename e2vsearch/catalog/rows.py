@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, func, insert, literal_column, select, update
 
+from e2vsearch.catalog.checksums import vector_columns
 from e2vsearch.catalog.schema import (
     LEASED,
     ChangeRow,
@@ -24,6 +25,7 @@ from e2vsearch.catalog.schema import (
 )
 from e2vsearch.emotions import named
 from e2vsearch.errors import LeaseLost
+from e2vsearch.policy import Role
 from e2vsearch.types import Space
 
 
@@ -64,7 +66,7 @@ def insert_segments(connection: Connection, number: int, recording: NewRecording
     statement = insert(SegmentRow).returning(SegmentRow.id, sort_by_parameter_order=True)
     ids = connection.execute(statement, rows).scalars().all()
     vectors = [
-        {"segment_id": id_, "vector": segment.vector.astype("<f4").tobytes()}
+        {"segment_id": id_, **vector_columns(segment.vector)}
         for id_, segment in zip(ids, recording.segments, strict=True)
     ]
     connection.execute(insert(VectorRow), vectors)
@@ -199,3 +201,4 @@ class NewRecording:
     metadata: Mapping[str, str] = field(default_factory=dict)
     note: str = ""  # "" or why there are no segments
     added_at: datetime | None = None  # None: now
+    roles: Sequence[Role | None] | None = None  # one a channel; None: not known

@@ -16,9 +16,10 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
+from e2vsearch.catalog import audit
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.changes import Feed
-from e2vsearch.catalog.database import chunks, connect, parse_url, place, reachable, sqlite_file
+from e2vsearch.catalog.database import chunks, connect, parse_url, place, reachable, sqlite_file, unwritable
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import (
     Lease,
@@ -32,6 +33,7 @@ from e2vsearch.catalog.rows import (
 from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
 from e2vsearch.files import private_folder
+from e2vsearch.policy import Policy
 from e2vsearch.types import BF16, Space
 
 
@@ -92,9 +94,13 @@ class Catalog(CatalogReader):
             raise NoCollection(f"{name} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
         if not made:
             row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": datetime.now(UTC)}
-            # another process that makes the collection at the same moment has written its row first
-            with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
-                connection.execute(insert(HeaderRow), [row])
+            try:
+                # another process that makes the collection at the same moment has written its row first
+                with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
+                    connection.execute(insert(HeaderRow), [row])
+            except OperationalError as error:
+                engine.dispose()
+                raise unwritable(engine.url, error) from error
         return cls(engine, name)
 
     def close(self) -> None:
@@ -186,6 +192,24 @@ class Catalog(CatalogReader):
             self._feed = Feed(self._engine, self.collection_id, self.space, self.detector)
         return self._feed
 
+    # -- the policy --------------------------------------------------------------------------------------------
+
+    def set_policy(self, changes: Mapping[str, Any], actor: str) -> Policy:
+        """Set attributes of the policy, by their names; the others stay. The change is noted in the audit log.
+
+        Raises:
+            SettingsError: a name that no policy has, or a value that makes no sense; nothing is changed.
+            CatalogError: the database cannot be written.
+        """
+        with self.writing() as connection:
+            # one process changes it at a time, or the other's change would be lost
+            stored = connection.execute(select(HeaderRow.policy).with_for_update()).scalar_one()
+            policy = Policy.of({**(stored or {}), **changes})
+            plain = policy.plain()
+            connection.execute(update(HeaderRow).values(policy=plain))
+            audit.append(connection, actor, "policy", {name: plain[name] for name in changes})
+        return policy
+
     # -- writing -----------------------------------------------------------------------------------------------
 
     def store(self, recording: NewRecording, lease: Lease | None = None) -> Stored:
@@ -238,6 +262,7 @@ class Catalog(CatalogReader):
                 "sampling_rate_hz": recording.sampling_rate_hz,
                 "format": recording.format,
                 "note": recording.note,
+                "roles": None if recording.roles is None else list(recording.roles),
             }
             number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [values]).scalar_one()
             set_metadata(connection, number, recording.metadata)
@@ -293,10 +318,8 @@ class Catalog(CatalogReader):
         try:
             with self._engine.execution_options(e2vsearch_writes=True).begin() as connection:
                 yield connection
-        except OperationalError as error:  # disk full, read-only, locked for too long, server gone
-            raise CatalogError(
-                f"{place(self.url)} cannot be written: {first_line(error)} - fix that, then go on"
-            ) from error
+        except OperationalError as error:
+            raise unwritable(self.url, error) from error
 
     @contextmanager
     def outside_transactions(self) -> Iterator[Callable[[str], Any]]:

@@ -25,6 +25,7 @@ from e2vsearch.cli import (
     maps,
     mcp,
     named_vectors,
+    policy,
     projections,
     query,
     serve,
@@ -59,6 +60,8 @@ for each in (
     collection.failures,
     collection.remove,
     erasure.forget,
+    erasure.about,
+    policy.audit,
     db.backup,
     transfer.export,
     transfer.import_,
@@ -72,6 +75,7 @@ app.add_typer(db.db_app, name="db")
 app.add_typer(projections.projection_app, name="projection")
 app.add_typer(named_vectors.vectors_app, name="vectors")
 app.add_typer(worker.queue_app, name="queue")
+app.add_typer(policy.policy_app, name="policy")
 
 
 @app.callback(invoke_without_command=True)

@@ -9,7 +9,7 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.options import OpenOptions, Quiet, Where, Yes
-from e2vsearch.cli.output import Results, index_facts, note
+from e2vsearch.cli.output import Results, index_facts, note, policy_facts
 from e2vsearch.listing import clock
 
 
@@ -38,7 +38,8 @@ def status(*, options: OpenOptions, results: Results) -> None:
     ]
     if state.index is not None:
         facts += index_facts(asdict(state.index))
-    results.write_facts(asdict(state), facts)
+    facts += policy_facts(state.policy)
+    results.write_facts({**asdict(state), "policy": state.policy.plain()}, facts)
 
 
 @command("failures", "failures -o failures.csv")

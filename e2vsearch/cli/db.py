@@ -50,7 +50,34 @@ def history(*, options: OpenOptions, results: Results) -> None:
     results.write(rows, {"revision": "revision", "applied": "applied", "message": "what it does"})
 
 
-db_app = group("The database's schema: upgrade, current, history.", upgrade, current, history)
+@command("db verify", "db verify --repair")
+def verify(
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Mend what is certain: vectors by their checksums and the index, dates, indexes. Deletes nothing.",
+        ),
+    ] = False,
+    *,
+    options: OpenOptions,
+    results: Results,
+) -> None:
+    """Check every row of the database: pages, keys, change feed, dates, vectors. Exit 1 if something is damaged."""
+    from e2vsearch.catalog import integrity
+    from e2vsearch.catalog import repair as mending
+
+    with options.open() as collection:
+        mended = mending.repair(collection.catalog, collection.index.copies) if repair else []
+        checks = integrity.verify(collection.catalog)
+    rows = [{"name": "mended", "ok": True, "found": line, "cure": ""} for line in mended] + [asdict(e) for e in checks]
+    table = [{**row, "state": "ok" if row["ok"] else "DAMAGED"} for row in rows]
+    results.write(rows, {"name": "what", "state": "state", "found": "found", "cure": "cure"}, table=table)
+    if not all(each.ok for each in checks):
+        raise typer.Exit(1)
+
+
+db_app = group("The database: upgrade, current, history, verify.", upgrade, current, history, verify)
 
 
 @command("backup calls.db", "backup copies/catalog.db --index index")

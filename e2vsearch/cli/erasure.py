@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -95,3 +95,18 @@ def _age(text: str) -> timedelta:
         return timedelta(days=float(found[1]) * _DAYS[found[2]])
     except OverflowError:
         raise typer.BadParameter(f"--older-than {text!r} is before any recording - write 90d, 12w or 2y") from None
+
+
+@command("about call:45", "about calls/one.wav -o answer.json")
+def about(
+    recording: Annotated[
+        str, typer.Argument(help="An id (call:45), or the path or URL that it was, or was to be, ingested from.")
+    ],
+    *,
+    options: OpenOptions,
+    results: Results,
+) -> None:
+    """Show everything that is held about one recording, as JSON: what Art. 15 GDPR gives to the person who speaks."""
+    with options.open() as collection:
+        held = collection.about(recording)
+    replace(results, format_=results.format_ or "json").write([held], whole=held)

@@ -11,13 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet
 from e2vsearch.errors import SettingsError
 from e2vsearch.listing import clock
+
+if TYPE_CHECKING:
+    from e2vsearch.policy import Policy
 
 SOME_FAILED = 3
 """Exit code of a run that finished, but for some files."""
@@ -233,6 +236,24 @@ def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:
         facts.append(("tombstones", f"{state['tombstones']:,}"))
     facts += [(name, state[name]) for name in ("note", "damage", "due", "drift") if state[name]]
     return facts
+
+
+def policy_facts(policy: Policy) -> list[tuple[str, Any]]:
+    """Return what people want to know of a policy; what is not set is left out."""
+    roles = ", ".join(f"{channel} {role}" for channel, role in policy.channel_roles.items())
+    found = [
+        ("purpose", policy.purpose),
+        ("legal basis", policy.legal_basis),
+        ("notice", policy.notice),
+        ("contact", policy.contact),
+        ("kept for", f"{policy.retention_days:,} days" if policy.retention_days else ""),
+        ("channels", roles),
+        ("employee fields", ", ".join(policy.employee_fields)),
+        ("employee purpose", policy.employee_purpose),
+        ("agents analysed", "yes" if policy.analyse_agent else ""),
+        ("audit log", "on" if policy.audit else ""),
+    ]
+    return [(name, value) for name, value in found if value]
 
 
 def _recall(state: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ def export(
     options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Write a collection to plain files. Lossless: vectors, transcripts, labels, classifiers, named vectors."""
+    """Write a collection to plain files. Lossless: policy, vectors, transcripts, labels, classifiers, named vectors."""
     with options.open() as collection:
         done = collection.export(folder)
     note(f"exported {_counts(done)} to {folder}", quiet=quiet)
@@ -43,6 +43,12 @@ def import_(
         done = collection.import_(folder)
     already = f", {done.already:,} already there" if done.already else ""
     note(f"imported {_counts(done)}{already}", quiet=quiet)
+    if done.other_policy:
+        note(
+            "the export's policy differs from this collection's, which stays: compare e2vsearch policy with its "
+            "manifest.json",
+            quiet=quiet,
+        )
 
 
 def _counts(done: TransferReport) -> str:

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from e2vsearch import retention
 from e2vsearch._version import __version__
 from e2vsearch.access import AllowedFolders
 from e2vsearch.collection import Collection
@@ -61,7 +62,8 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(state.uploads.open)
         await asyncio.to_thread(_warm, state)
-        yield
+        with retention.running(collection.catalog, collection.index):
+            yield
         await asyncio.to_thread(state.close)
 
     app = FastAPI(
@@ -109,7 +111,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
 def _state(collection: Collection, options: ServiceOptions) -> ServerState:
     metrics = Metrics()
     embedder = LimitedEmbedder(collection.encoder, options.max_audio_s, metrics.batch)
-    limited = collection.with_embed(embedder)
+    limited = collection.used_by("http", embedder)
     embedding = BoundedExecutor("embedding", options.thread_count, options.queue)
     reading = BoundedExecutor("reading", options.thread_count, options.queue)
     metrics.watch((embedding, reading), lambda: limited.index.status())

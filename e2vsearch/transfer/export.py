@@ -2,8 +2,8 @@
 
 An export is a folder::
 
-    manifest.json            format, version, collection, space, counts, SHA-256 of each file
-    recordings.jsonl         one recording a line: id, uri, name, content_sha256, …, metadata
+    manifest.json            format, version, collection, space, policy, counts, SHA-256 of each file
+    recordings.jsonl         one recording a line: id, uri, name, content_sha256, …, metadata, roles where known
     segments.jsonl           one segment a line: recording (its id), channel, start_s, end_s, level_db where that is
                              known, text where there is a transcript; row i belongs to row i of
     vectors.npy              (segments, dim) little-endian float32, as the encoder made them
@@ -12,9 +12,9 @@ An export is a folder::
 
 and the files of labels, classifiers, named vectors and projections that `annotations` describes. Formats 1 and 2 are
 read as well: format 2 called the reference embedding ``golden.npy`` and named vectors ``sides``, format 1 had no
-annotations and no text, and either may lack levels. Emotion names, arousal and valence follow from scores, length and
-level, and are computed anew. Ids are given anew on import; everything else comes back as it was. A map is not exported:
-`e2vsearch map` makes it of the vectors again.
+annotations and no text, and either may lack levels, roles and policy. Emotion names, arousal and valence follow from
+scores, length and level, and are computed anew. Ids are given anew on import; everything else comes back as it was. A
+map is not exported: `e2vsearch map` makes it of the vectors again.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class TransferReport:
     recordings: int
     segments: int
     already: int = 0  # recordings that the collection had before
+    other_policy: bool = False  # the export's is another one, and was left out
     found: Annotations = field(default_factory=Annotations)
 
 
@@ -74,6 +75,7 @@ def export(catalog: Catalog, folder: Path) -> TransferReport:
                 "collection": catalog.collection_id,
                 "space": asdict(catalog.space),
                 "encoder_source": catalog.encoder_source,
+                "policy": catalog.policy.plain(),
                 "recordings": recordings,
                 "segments": len(ids),
                 "sha256": {path.relative_to(aside).as_posix(): sha256(path) for path in files},

@@ -14,8 +14,9 @@ from e2vsearch import encoder_check
 from e2vsearch.catalog import text_search
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.errors import ExportError
+from e2vsearch.errors import ExportError, SettingsError
 from e2vsearch.files import sha256
+from e2vsearch.policy import Policy
 from e2vsearch.transfer.annotations import NOT_STORED, lines, load_annotations
 from e2vsearch.transfer.export import FORMAT, REFERENCE_EMBEDDING, TransferReport
 from e2vsearch.types import Space
@@ -33,7 +34,7 @@ def read_space(folder: Path) -> tuple[Space, str]:
 
 
 def load(catalog: Catalog, folder: Path) -> TransferReport:
-    """Add everything from an export; what the collection has already stays as it is.
+    """Add everything from an export; what the collection has already stays as it is, its policy too.
 
     Raises:
         ExportError: it is no export, or is damaged.
@@ -44,7 +45,12 @@ def load(catalog: Catalog, folder: Path) -> TransferReport:
         if not (folder / name).is_file() or sha256(folder / name) != digest:
             raise ExportError(f"{folder / name} is missing or damaged - export again")
     space, source = read_space(folder)
+    policy = _policy(folder, manifest)
     _pin(catalog, folder, manifest["format"], space, source)
+    other_policy = policy not in (catalog.policy, Policy())
+    if other_policy and catalog.policy == Policy():
+        catalog.set_policy(policy.plain(), "import")
+        other_policy = False
     fresh = not catalog.segment_count()
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     scores = np.load(folder / "scores.npy", mmap_mode="r", allow_pickle=False) if space.labels else None
@@ -64,7 +70,14 @@ def load(catalog: Catalog, folder: Path) -> TransferReport:
             segments += len(made)
         _match_segments(catalog, done.id, own, ids)
     added = load_annotations(catalog, folder, ids, manifest["format"], fresh=fresh)
-    return TransferReport(stored, segments, already, added)
+    return TransferReport(stored, segments, already, other_policy, added)
+
+
+def _policy(folder: Path, manifest: dict[str, Any]) -> Policy:
+    try:
+        return Policy.of(manifest.get("policy"))
+    except (SettingsError, TypeError) as error:
+        raise ExportError(f"{folder / 'manifest.json'}: its policy is damaged ({error}) - export again") from error
 
 
 def _pin(catalog: Catalog, folder: Path, format_: int, space: Space, source: str) -> None:

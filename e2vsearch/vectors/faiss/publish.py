@@ -177,5 +177,6 @@ def _remove(root: Path, names: list[str]) -> int:
         for left in root.glob(f"*{suffix}"):
             of = NAME.match(left.name)
             if of is None or not (root / of[0]).exists():
-                left.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    left.unlink()
     return len(names)
