@@ -178,7 +178,7 @@ class Collection:
         with self._views.pinned() as view:
             context = SearchContext(self.catalog, view, self.embed, self._background_scores)
             result = execute(query, context)
-        if (due := view.index.newly_due()) is not None:
+        if (due := view.index.newly_due()) is not None and self.catalog.read_only is None:
             self.index.builder.start(lambda: due)
         return result
 

@@ -121,8 +121,8 @@ def _collection(index: str | None) -> Iterator[Check]:
         counts = collection.catalog.counts()
         found = f"{collection.location.named}: {counts.recordings:,} recordings, {counts.segments:,} segments"
         yield Check("collection", True, True, f"{found}, {collection.space or 'no space yet'}")
-        yield from _modes(collection)
         yield from _database(collection)
+        yield from _modes(collection)
         if collection.space is None:
             return
         cure = "nothing is lost: e2vsearch index build"
@@ -145,6 +145,16 @@ def _collection(index: str | None) -> Iterator[Check]:
         )
 
 
+def _database(collection: Collection) -> Iterator[Check]:
+    """Check every row of the database, and name its faults, or in one line what is sound."""
+    checks = integrity.verify(collection.catalog)
+    faults = [each for each in checks if not each.ok]
+    for each in faults:
+        yield Check(f"database: {each.name}", False, True, each.found, each.cure)
+    if not faults:
+        yield Check("database", True, True, f"{', '.join(each.name for each in checks)}: sound")
+
+
 def _modes(collection: Collection) -> Iterator[Check]:
     """Whether only the owner reads the collection: vectors and words of calls are as personal as the calls."""
     folder = collection.location.folder
@@ -156,16 +166,6 @@ def _modes(collection: Collection) -> Iterator[Check]:
     yield Check(
         "file modes", not wide, False, found + more, f"chmod -R go-rwx {shlex.quote(str(folder))}" if wide else ""
     )
-
-
-def _database(collection: Collection) -> Iterator[Check]:
-    """Check every row of the database, and name its faults, or in one line what is sound."""
-    checks = integrity.verify(collection.catalog)
-    faults = [each for each in checks if not each.ok]
-    for each in faults:
-        yield Check(f"database: {each.name}", False, True, each.found, each.cure)
-    if not faults:
-        yield Check("database", True, True, f"{', '.join(each.name for each in checks)}: sound")
 
 
 def _at_hand(name: str) -> bool:

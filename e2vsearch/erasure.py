@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from e2vsearch import byte_search, traces
-from e2vsearch.catalog import erasure, recordings
+from e2vsearch.catalog import audit, erasure, recordings
 from e2vsearch.catalog import labels as stored_labels
 from e2vsearch.catalog import projections as stored_projections
 from e2vsearch.catalog.erasure import Erased
@@ -207,6 +207,8 @@ def _unreached(catalog: Catalog, chosen: Sequence[Recording]) -> tuple[str, ...]
     since = min((each.added_at for each in chosen), default=datetime.min.replace(tzinfo=UTC))
     found = ["the audio itself, and copies of it"] if chosen else []
     found += ["exports, backups, maps and results that were written elsewhere", "logs, which name files"]
+    if next(audit.entries(catalog.reading), None) is not None:
+        found.append("the audit log, which names recordings and is only ever added to")
     if catalog.url.get_backend_name() == "postgresql":
         found += [
             "Postgres's write-ahead log, replicas and base backups: let them expire",

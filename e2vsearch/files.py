@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import logging
@@ -174,6 +175,28 @@ def _lives(process: int) -> bool:
     except (PermissionError, OverflowError):  # another user's
         return True
     return True
+
+
+_CURES = {
+    errno.ENOSPC: "the disk is full: free some of it, or choose another place",
+    errno.EDQUOT: "the quota is used up: free some of it, or choose another place",
+    errno.EROFS: "the file system is read-only: choose another place",
+    errno.EACCES: "this user may not write there: change the permissions, or choose another place",
+    errno.EPERM: "this user may not write there: change the permissions, or choose another place",
+    errno.ENOTDIR: "a part of that path is a file: choose another place",
+    errno.EEXIST: "a file of that name is there: choose another place",
+    errno.EIO: "the disk fails: check it, or choose another place",
+}
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    """Return in one line why a file or folder cannot be written, with the cure.
+
+    >>> unwritable(Path("/media/calls"), OSError(errno.EROFS, "Read-only file system"))
+    '/media/calls cannot be written: Read-only file system - the file system is read-only: choose another place'
+    """
+    cure = _CURES.get(error.errno or 0, "choose another place")
+    return f"{path} cannot be written: {error.strerror or error} - {cure}"
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, select
 
 from e2vsearch.catalog import audit, erasure, recordings
 from e2vsearch.catalog.database import chunks
@@ -54,7 +54,7 @@ def about(catalog: Catalog, index: Index, name: str) -> dict[str, Any]:
     ids = catalog.segments_of(numbers)[0].tolist()
     since = datetime.min if found is None else found.added_at
     with catalog.reading() as connection:
-        held = {
+        held: dict[str, Any] = {
             "recording": None if found is None else {**asdict(found), "roles": _roles(connection, numbers[0])},
             "segments": _segments(catalog, connection, ids),
             "label_examples": _label_examples(connection, ids, uris),
@@ -169,11 +169,11 @@ def _audited(catalog: Catalog, names: Sequence[str], uris: Sequence[str]) -> lis
     return found
 
 
-def _some(connection: Connection, query: Select[Any], column: Any, numbers: Sequence[int]) -> list[dict[str, Any]]:
+def _some(connection: Connection, query: Any, column: Any, numbers: Sequence[int]) -> list[dict[str, Any]]:
     return [row for part in chunks(numbers) for row in _rows(connection, query.where(column.in_(part)))]
 
 
-def _rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
+def _rows(connection: Connection, query: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in connection.execute(query).mappings()]
 
 

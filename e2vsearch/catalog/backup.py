@@ -5,15 +5,15 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.checksums import checksum
 from e2vsearch.catalog.database import place, sqlite_file
 from e2vsearch.catalog.schema import NamedVectorRow, VectorRow
+from e2vsearch.catalog.sqlite import explain, open_file
 from e2vsearch.errors import REPAIR, CatalogError
-from e2vsearch.files import atomic_path, clear_abandoned, private_file, private_folder
+from e2vsearch.files import atomic_path, clear_abandoned, private_file, private_folder, unwritable
 from e2vsearch.types import segment_id
 
 
@@ -49,13 +49,15 @@ def backup(url: URL, target: Path) -> int:
                 for suffix in ("-wal", "-shm", "-journal"):  # of a copy that failed
                     aside.with_name(aside.name + suffix).unlink(missing_ok=True)
         return target.stat().st_size
-    except (sqlite3.Error, OSError) as error:
-        raise CatalogError(f"{target} cannot be written ({error}): free the disk, or name another file") from error
+    except sqlite3.Error as error:
+        line = explain(error, target, "written") or f"{target} cannot be written: {error} - name another file"
+        raise CatalogError(line) from error
+    except OSError as error:
+        raise CatalogError(unwritable(target, error)) from error
 
 
 def _copy(file: Path, aside: Path) -> None:
-    uri = f"file:{quote(str(file.absolute()))}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(aside)) as copy:
+    with closing(open_file(file, sqlite3.connect, {})) as source, closing(sqlite3.connect(aside)) as copy:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, complete without a log
         _check(copy, file)

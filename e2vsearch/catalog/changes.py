@@ -7,14 +7,16 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Row, bindparam, func, select, text
 
+from e2vsearch.catalog import sqlite
 from e2vsearch.catalog.checksums import read_vectors
-from e2vsearch.catalog.database import chunks
+from e2vsearch.catalog.database import chunks, driver_errors
 from e2vsearch.catalog.schema import ChangeRow, SegmentRow, VectorRow
 from e2vsearch.feed import Batch, Changes
 from e2vsearch.types import Space
@@ -216,10 +218,12 @@ class ChangeDetector:
         if not self._is_local:
             with self._engine.connect() as connection:
                 return str(connection.execute(_SNAPSHOT).scalar_one())
-        with self._lock:
+        with self._lock, driver_errors(self._engine.url):
             if self._connection is None:
                 self._connection = self._engine.raw_connection()
             version: int = self._connection.cursor().execute("PRAGMA data_version").fetchone()[0]
+            if sqlite.READ_ONLY in self._connection.info:  # it takes no locks, and is told of no commit
+                return version, sqlite.files_state(Path(str(self._engine.url.database)))
             return version
 
     def cached(self, previous: tuple[Hashable, _T] | None, read: Callable[[], _T]) -> tuple[Hashable, _T]:

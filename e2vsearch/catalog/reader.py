@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.changes import ChangeDetector
-from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks, driver_errors
 from e2vsearch.catalog.dates import date_error
 from e2vsearch.catalog.schema import (
     FailureRow,
@@ -45,6 +45,7 @@ from e2vsearch.catalog.schema import (
     SegmentTextRow,
     SpaceRow,
 )
+from e2vsearch.catalog.sqlite import READ_ONLY
 from e2vsearch.errors import DamagedDate
 from e2vsearch.policy import Policy
 from e2vsearch.types import Counts, Failure, Recording, Segment, Space, recording_id, segment_id
@@ -159,6 +160,13 @@ class CatalogReader:
         with self.reading() as connection:
             return Policy.of(connection.execute(select(HeaderRow.policy)).scalar_one())
 
+    @property
+    def read_only(self) -> str | None:
+        """Why nothing can be written, with the cure; None where it can be, as far as was seen."""
+        with self.reading() as connection:
+            found: str | None = connection.info.get(READ_ONLY)
+            return found
+
     def stored_files(self) -> dict[str, StoredFile]:
         """Return the files of all recordings, by URI."""
         columns = (
@@ -217,7 +225,7 @@ class CatalogReader:
 
     def ids(self, query: Select[Any]) -> NDArray[np.int64]:
         """Return the one column of whole numbers of a statement, ascending."""
-        with self.reading() as connection:
+        with self.reading() as connection, driver_errors(self.url):
             # the driver's own rows, in any order: 500,000 of 1,000,000 take 0.16 s so, through SQLAlchemy and in
             # SQLite's order 0.6 s
             rows = as_type("Iterable[tuple[int]]", connection.execute(query).cursor)

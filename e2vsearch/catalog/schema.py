@@ -347,7 +347,7 @@ class JobRow(Base):
     # when it may be leased: a queued job at once or after its back-off, a leased one at its lease's end, a dead letter
     # never
     due_at: Mapped[datetime | None]
-    worker: Mapped[str | None] = mapped_column(String(255))  # machine:process of the one with the lease
+    worker: Mapped[str | None] = mapped_column(String(255))  # machine:process:nonce of the one with the lease
     token: Mapped[str | None] = mapped_column(String(32))  # of the lease, another one at every attempt
     reason: Mapped[str | None] = mapped_column(String(64))  # of its last failure
     message: Mapped[str | None] = mapped_column(Text)

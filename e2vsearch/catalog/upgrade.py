@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import OperationalError
 
-from e2vsearch.catalog.database import unwritable
+from e2vsearch.catalog.database import write_error
 from e2vsearch.catalog.schema import SCHEMA_REVISION
 from e2vsearch.errors import CatalogError, NoCollection, SchemaTooNew, SchemaTooOld
 
@@ -73,7 +73,7 @@ def upgrade(engine: Engine) -> None:
     try:
         _upgrade(engine)
     except OperationalError as error:
-        raise unwritable(engine.url, error) from error
+        raise write_error(engine.url, error) from error
 
 
 def _upgrade(engine: Engine) -> None:

@@ -19,7 +19,17 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from e2vsearch.catalog import audit
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.changes import Feed
-from e2vsearch.catalog.database import chunks, connect, parse_url, place, reachable, sqlite_file, unwritable
+from e2vsearch.catalog.database import (
+    chunks,
+    connect,
+    is_file,
+    make_folder,
+    parse_url,
+    place,
+    reachable,
+    sqlite_file,
+    write_error,
+)
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import (
     Lease,
@@ -31,8 +41,8 @@ from e2vsearch.catalog.rows import (
     set_metadata,
 )
 from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow
+from e2vsearch.catalog.sqlite import explain
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
-from e2vsearch.files import private_folder
 from e2vsearch.policy import Policy
 from e2vsearch.types import BF16, Space
 
@@ -69,15 +79,10 @@ class Catalog(CatalogReader):
         """
         file = sqlite_file(url)
         name = name or place(parse_url(url))
-        if file is not None and not create and not file.is_file():
+        if file is not None and not create and not is_file(file):
             raise NoCollection(f"no collection in {name} - make one with: e2vsearch ingest FOLDER --index {name}")
         if file is not None and create and file.name:
-            try:
-                private_folder(file.parent)
-            except OSError as error:
-                raise CatalogError(
-                    f"cannot make the folder of {name} ({error.strerror}) - name one that can be written"
-                ) from None
+            make_folder(file.parent)
         engine = connect(url)
         try:
             reachable(engine)
@@ -100,7 +105,7 @@ class Catalog(CatalogReader):
                     connection.execute(insert(HeaderRow), [row])
             except OperationalError as error:
                 engine.dispose()
-                raise unwritable(engine.url, error) from error
+                raise write_error(engine.url, error) from error
         return cls(engine, name)
 
     def close(self) -> None:
@@ -319,7 +324,7 @@ class Catalog(CatalogReader):
             with self._engine.execution_options(e2vsearch_writes=True).begin() as connection:
                 yield connection
         except OperationalError as error:
-            raise unwritable(self.url, error) from error
+            raise write_error(self.url, error) from error
 
     @contextmanager
     def outside_transactions(self) -> Iterator[Callable[[str], Any]]:
@@ -336,8 +341,10 @@ class Catalog(CatalogReader):
                 with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                     yield connection.exec_driver_sql
         except (sqlite3.Error, DBAPIError) as error:  # disk full, locked for too long, server gone
+            file = sqlite_file(self.url)
+            known = explain(error, file, "rewritten") if file is not None else None
             raise CatalogError(
-                f"{place(self.url)} cannot be rewritten: {first_line(error)} - fix that, then go on"
+                known or f"{place(self.url)} cannot be rewritten: {first_line(error)} - fix that, then go on"
             ) from error
 
     # -- inside ------------------------------------------------------------------------------------------------

@@ -97,6 +97,10 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted - it is safe to run it again", err=True)
         sys.exit(130)
+    except OSError as error:
+        if error.filename is None:
+            _fail(f"{error.strerror or error} - check the disk, its space and its permissions")
+        _fail(f"{os.fsdecode(error.filename)}: {error.strerror} - check the path, its permissions and the space there")
     except Exception as error:
         if type(error).__module__.startswith("sqlalchemy"):
             _fail(f"the database: {str(error).partition(chr(10))[0]} - e2vsearch doctor checks it")

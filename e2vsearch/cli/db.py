@@ -97,15 +97,14 @@ def backup(
 def _database(index: str | None, *, create: bool = False) -> Iterator[tuple[Engine, str]]:
     """Connect to a database whose schema may be another version's; yields it with its name."""
     from e2vsearch import settings
-    from e2vsearch.catalog.database import connect, locate, reachable, sqlite_file
+    from e2vsearch.catalog.database import connect, is_file, locate, make_folder, reachable, sqlite_file
     from e2vsearch.errors import NoCollection
-    from e2vsearch.files import private_folder
 
     place = locate(settings.load(index=index).index)
     if place.folder is not None:
         if create:
-            private_folder(place.folder)
-        elif not (sqlite_file(place.url) or Path()).is_file():
+            make_folder(place.folder)
+        elif not is_file(sqlite_file(place.url) or Path()):
             raise NoCollection(
                 f"no collection in {place.named} - make one with: e2vsearch ingest FOLDER --index {place.named}"
             )

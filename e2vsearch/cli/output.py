@@ -17,6 +17,7 @@ import typer
 
 from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet
 from e2vsearch.errors import SettingsError
+from e2vsearch.files import unwritable
 from e2vsearch.listing import clock
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Results:
         try:
             private_file(self.output).write_text(text, encoding="utf-8")
         except OSError as error:
-            raise SettingsError(f"{self.output} cannot be written: {error.strerror or error}") from error
+            raise SettingsError(unwritable(self.output, error)) from error
 
     def write_facts(self, whole: Mapping[str, Any], facts: Sequence[tuple[str, Any]]) -> None:
         """Print one object; as a table, what people want to know of it, a fact a line."""

@@ -175,7 +175,7 @@ class RecordingIngestor:
 
         Raises:
             e2vsearch.errors.Cancelled: `stop` was set.
-            sqlalchemy.exc.SQLAlchemyError: the catalog cannot be read.
+            CatalogError, sqlalchemy.exc.SQLAlchemyError: the catalog cannot be read.
         """
         started = time.perf_counter()
         loaded = self._load(source, row or self.row_of(source))
@@ -229,10 +229,10 @@ class RecordingIngestor:
         loaded = LoadedRecording(source, source_uri(source), row)
         try:
             return self._found(loaded)
+        except (Cancelled, CatalogError, SQLAlchemyError):
+            raise
         except E2vsearchError as error:
             return replace(loaded, error=error)
-        except (Cancelled, SQLAlchemyError):
-            raise
         except Exception as error:  # whatever a decoder or a network throws, one bad file never stops the rest
             _log.debug("%s", loaded.uri, exc_info=True)
             what = f"unexpected {type(error).__name__}: {error} - please report it, with the file if you can"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -96,7 +97,7 @@ class JobReport:
     outcome: JobOutcome
     attempt: int
     waited_s: float  # in the queue, what failed before included
-    worker: str  # machine:process
+    worker: str  # machine:process:nonce
     audio_s: float = 0.0  # decoded
     seconds: float = 0.0  # of work
     segments: int = 0  # newly stored
@@ -159,6 +160,11 @@ def work(
     return source.report()
 
 
+def worker_name() -> str:
+    """Return machine:process:nonce, another one at every start: in containers the two first are often ``pod:1``."""
+    return f"{socket.gethostname()[:200]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
 class LeasedJobs:
     """The jobs of a queue as a source of work.
 
@@ -180,7 +186,7 @@ class LeasedJobs:
         stop: threading.Event,
         done: Callable[[JobReport], None] | None = None,
     ) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = worker_name()
         self.limit = workers + 1
         self.poll_s = min(_MAX_POLL_S, options.poll_s)
         self.builder = BackgroundBuilder(context.maintain)

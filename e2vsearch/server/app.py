@@ -19,6 +19,7 @@ from e2vsearch.collection import Collection
 from e2vsearch.errors import EncoderError, MissingExtra, NoCollection
 from e2vsearch.server import page
 from e2vsearch.server.auth import AuthMiddleware
+from e2vsearch.server.bodies import BodyMiddleware
 from e2vsearch.server.embedder import LimitedEmbedder
 from e2vsearch.server.executor import BoundedExecutor
 from e2vsearch.server.options import ServiceOptions
@@ -102,8 +103,14 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
 
     open_paths = page.add(app) | {"/healthz", "/openapi.json"}
     app.add_middleware(
-        AuthMiddleware, key=options.api_key, open_paths=open_paths, max_upload_bytes=options.max_upload_bytes
+        BodyMiddleware,
+        open_paths=open_paths,
+        body_s=options.body_s,
+        timeout_s=options.timeout_s,
+        max_upload_bytes=options.max_upload_bytes,
+        uploads=options.queue + options.thread_count,
     )
+    app.add_middleware(AuthMiddleware, key=options.api_key, open_paths=open_paths)
     app.add_middleware(ObservabilityMiddleware, metrics=state.metrics)  # the last one added is the outermost
     return app
 
@@ -114,9 +121,10 @@ def _state(collection: Collection, options: ServiceOptions) -> ServerState:
     limited = collection.used_by("http", embedder)
     embedding = BoundedExecutor("embedding", options.thread_count, options.queue)
     reading = BoundedExecutor("reading", options.thread_count, options.queue)
-    metrics.watch((embedding, reading), lambda: limited.index.status())
+    uploads = Uploads()
+    metrics.watch((embedding, reading), lambda: uploads.receiving, lambda: limited.index.status())
     roots = AllowedFolders(options.roots)
-    return ServerState(limited, options, roots, embedder, embedding, reading, Uploads(), metrics)
+    return ServerState(limited, options, roots, embedder, embedding, reading, uploads, metrics)
 
 
 def _warm(state: ServerState) -> None:

@@ -17,7 +17,7 @@ from e2vsearch.analysis.labels.train import report_of
 from e2vsearch.analysis.labels.types import ClassifierReport, from_json, to_json
 from e2vsearch.catalog import labels as rows
 from e2vsearch.errors import ExportError, QueryError, SpaceMismatch
-from e2vsearch.files import atomic_write
+from e2vsearch.files import atomic_write, unwritable
 from e2vsearch.types import Space
 
 FORMAT = "e2vsearch-classifier-1"
@@ -61,7 +61,7 @@ def export_classifier(context: AnalysisContext, name: str | None, path: str | os
     try:
         atomic_write(target, content)
     except OSError as error:
-        raise ExportError(f"{target} cannot be written: {error.strerror or error}") from error
+        raise ExportError(unwritable(target, error)) from error
     return report
 
 

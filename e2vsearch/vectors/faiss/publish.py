@@ -20,7 +20,7 @@ import numpy as np
 
 from e2vsearch.errors import GenerationBusy, GenerationError
 from e2vsearch.feed import Snapshot
-from e2vsearch.files import TEMPORARY, atomic_write, make_private, open_mapped, private_folder, sha256, sync
+from e2vsearch.files import TEMPORARY, atomic_write, make_private, open_mapped, private_folder, sha256, sync, unwritable
 from e2vsearch.vectors.exact import Float32s, Ints, unit32
 from e2vsearch.vectors.faiss.nprobe import Tuned
 from e2vsearch.vectors.faiss.storage import (
@@ -66,7 +66,7 @@ def locked(folder: Path, wait_s: float = 0.0) -> Iterator[Path]:
     except Timeout as error:
         raise GenerationBusy(f"another process is building the index in {folder}: wait until it is done") from error
     except OSError as error:
-        raise GenerationError(f"the index cannot be written in {folder} ({error}): free or unlock the disk") from error
+        raise GenerationError(f"the index: {unwritable(folder, error)}") from error
 
 
 @contextlib.contextmanager
