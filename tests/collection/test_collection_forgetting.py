@@ -211,7 +211,7 @@ def test_what_is_left_is_found(collection: Collection, calls: Path) -> None:
     holders = {Path(each.partition(": ")[0]).name for each in checked.proof.left}
     assert holders == {"copy.bin", "log.txt", "map.json"}
     assert len(collection.recordings()) == 3
-    for names in ((), ("call:1",), ("short",)):
+    for names in ((), ("call:1",), ("seg:1",)):
         with pytest.raises(QueryError, match="search"):
             collection.forget(*names, check=True)
 
