@@ -211,7 +211,8 @@ def watch(
         return FileList(ingestor, files, workers, counts)
 
     source = WatchedFolder(context, folder, batch, counts, clock=clock, wait=wait or stop.wait)
-    IngestRunner(source, workers, stop, stopping).run()
+    with context.retention():
+        IngestRunner(source, workers, stop, stopping).run()
     source.builder.join()
     return counts.report(interrupted=True)
 

@@ -156,7 +156,7 @@ def work(
     workers = worker_count(context, encoder, options.workers)
     ingestor = RecordingIngestor(context, encoder, stop=stop, max_audio_s=options.max_audio_s)
     source = LeasedJobs(context, ingestor, options, workers, stop, done)
-    with _every(options.lease_s / 3, source.extend_leases):
+    with _every(options.lease_s / 3, source.extend_leases), context.retention():
         IngestRunner(source, workers, stop, stopping).run()
     source.build_index()
     source.builder.join()

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from e2vsearch import retention
 from e2vsearch._version import __version__
 from e2vsearch.access import AllowedFolders
 from e2vsearch.audio import prepare
@@ -63,7 +64,8 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(state.uploads.open)
         await asyncio.to_thread(_warm, state)
-        yield
+        with retention.running(collection.catalog, collection.index):
+            yield
         await asyncio.to_thread(state.close)
 
     app = FastAPI(
