@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -14,9 +13,12 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import EncodingOptions, Workers, read_paths
+from e2vsearch.cli.options import EncodingOptions, MaxAudio, Workers, read_paths
 from e2vsearch.cli.output import SOME_FAILED, Results, speed
 from e2vsearch.cli.progress import ProgressBar
+from e2vsearch.cli.signals import ended_by_signals, note_stopping
+from e2vsearch.cli.text import json_shown
+from e2vsearch.policy import parse_roles
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
@@ -48,6 +50,16 @@ def ingest(
             help="A folder of .srt, .vtt, .json (Whisper's and others') or .txt, joined by file name and by time; the "
             "audio's own folder too.",
             metavar="DIR",
+        ),
+    ] = None,
+    max_audio_s: MaxAudio = None,
+    channel_role: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose voice a channel has: an agent's is not analysed.  [default: columns role_0, role_1 of --meta, "
+            "else the collection's policy]",
+            metavar="0=agent,1=customer",
+            show_default=False,
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
@@ -85,7 +97,10 @@ def ingest(
     options: EncodingOptions,
     results: Results,
 ) -> None:
-    """Add recordings to a collection. What is stored is skipped: it can be stopped and run again at any time."""
+    """Add recordings to a collection. What is stored is skipped: it can be stopped and run again at any time.
+
+    Ctrl-C or SIGTERM ends it once what is in work is done, a second one at once.
+    """
     if watch and (dry_run or results.output is not None or results.format_ == "csv" or "-" in paths):
         raise typer.BadParameter("--watch goes with folders and with --format json or jsonl: it never ends by itself")
     if queue and (watch or dry_run or transcripts is not None):
@@ -95,27 +110,45 @@ def ingest(
     by_lines = watch and results.format_ in ("json", "jsonl")
     if log is not None or (watch and not by_lines):
         log_to_stderr("e2vsearch", log or "text", quiet=results.quiet)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for `kill` as for Ctrl-C
     paths = read_paths(paths)
+    stopping = note_stopping(quiet=results.quiet)
+    roles = None if channel_role is None else parse_roles(channel_role)
     with ExitStack() as stack:
+        stack.enter_context(ended_by_signals())
         collection = _opened(stack, options, dry_run=dry_run)
         place = collection.location.named
         if queue:
-            queued = collection.queue.add(*paths, priority=priority, meta=meta)
+            queued = collection.queue.add(*paths, priority=priority, meta=meta, channel_roles=roles)
             _report_queued(queued, place, options.encoder, results)
             raise typer.Exit(SOME_FAILED if queued.failures else 0)
         if watch:
             results.note(f"watching {', '.join(paths)} for {place} - Ctrl-C ends it")
             each = {"each": _line} if by_lines else {}
             report = collection.watch(
-                *paths, workers=workers, meta=meta, transcripts=transcripts, stable_s=stable_s, **each
+                *paths,
+                workers=workers,
+                meta=meta,
+                transcripts=transcripts,
+                channel_roles=roles,
+                stable_s=stable_s,
+                max_audio_s=max_audio_s,
+                stopping=stopping,
+                **each,
             )
             done = report.stored + report.replaced + report.moved
             results.note(f"ended: {done:,} added, {len(report.failures):,} failed; {report.left:,} left")
             raise typer.Exit(SOME_FAILED if report.failures else 0)
         with ProgressBar(results.quiet or log is not None) as bar:
             report = collection.ingest(
-                *paths, workers=workers, meta=meta, transcripts=transcripts, dry_run=dry_run, progress=bar.files
+                *paths,
+                workers=workers,
+                meta=meta,
+                transcripts=transcripts,
+                channel_roles=roles,
+                max_audio_s=max_audio_s,
+                dry_run=dry_run,
+                progress=bar.files,
+                stopping=stopping,
             )
     _report(report, place, results, would="would be " if dry_run else "")
     if report.interrupted:
@@ -126,7 +159,7 @@ def ingest(
 
 
 def _line(report: RecordingReport) -> None:
-    typer.echo(json.dumps(report.fields, ensure_ascii=False))
+    typer.echo(json_shown(json.dumps(report.fields, ensure_ascii=False)))
     sys.stdout.flush()
 
 
@@ -159,6 +192,7 @@ def _report(report: IngestReport, place: str, results: Results, would: str) -> N
         (report.transcripts, f"transcripts {would or 'were '}joined"),
         (report.unused_transcripts, "of --transcripts fit no file of this run"),
         (report.left_out_words, "of their words left out: no speech was found where they are"),
+        (report.other_roles, "stored before with other roles, and left so: e2vsearch remove them, then ingest again"),
     ):
         if count:
             results.note(f"{count:,} {what}")
