@@ -164,9 +164,9 @@ def speed(name: str, encoder: Encoder, folder: Path, calls: int, seconds: float,
 # ---------------------------------------------------------------------------------------------------------- the queue
 
 
-def name_of(pid: int) -> str:
-    """Return a worker as the queue knows it."""
-    return f"{socket.gethostname()}:{pid}"
+def is_of(name: str, pid: int) -> bool:
+    """Return whether that is a worker's name in the queue (machine:process:nonce), and of this process here."""
+    return name.startswith(f"{socket.gethostname()}:{pid}:")
 
 
 class Fleet:
@@ -191,7 +191,7 @@ class Fleet:
 
         None, and no harm done, unless two have: a fleet that is killed faster than its processes start does nothing.
         """
-        victims = [process for process in self.processes if name_of(process.pid) in at_work]
+        victims = [each for each in self.processes if any(is_of(name, each.pid) for name in at_work)]
         if len(victims) < 2:
             return None
         process = rng.choice(victims)
@@ -232,10 +232,10 @@ class Takeovers:
 
     def killed(self, pid: int) -> None:
         """Note what a process left behind."""
-        moment, name = self._now(), name_of(pid)
+        moment = self._now()
         for holder in queue.state(self._catalog).workers:
-            if holder.name == name:
-                self._left[name] = holder
+            if is_of(holder.name, pid):
+                self._left[holder.name] = holder
                 self.too_long += (holder.leased_until - moment).total_seconds() > LEASE_S
 
     def look(self) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask a service: this machine's user, or whoever has the key."""
+"""Who may ask a service: this machine's user, or whoever has the key, and no page but the service's own."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import hmac
 import ipaddress
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from e2vsearch.errors import PathForbidden, ServiceError, SettingsError
 from e2vsearch.files import local_path
 
 KEY_VARIABLE = "E2VSEARCH_API_KEY"
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::[0-9]{1,5})?")
 _log = logging.getLogger(__name__)
 
 
@@ -67,6 +70,73 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not answered."""
+
+    status: int  # of HTTP
+    reason: str  # a short stable word
+    message: str  # one line with its cure
+
+
+def refusal(
+    headers: Mapping[str, str], key: str | None, *, is_open: bool = False, is_public: bool = False
+) -> Refusal | None:
+    """Return why a request is not answered by its headers alone, None where it may be.
+
+    Without a key a service is bound to loopback, and a page from elsewhere can point a name of its own there (DNS
+    rebinding), but cannot change the Host and Origin that a browser sends. With a key any name will do: no page knows
+    the key. Players, images and links send no Origin, but a browser says with each that it comes from elsewhere.
+
+    Args:
+        headers: by their names in lower case.
+        key: of the service; None for none.
+        is_open: for a path that needs no key, and that any page may link to.
+        is_public: for a path that any page may embed.
+    """
+    host, origin = headers.get("host", ""), headers.get("origin")
+    if key is not None:
+        if not is_open and not has_key(headers, key):
+            message = "this service has a key - send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+            return Refusal(401, "key", message)
+    elif not is_own_host(host):
+        return Refusal(403, "host", "without a key this service answers only under localhost or 127.0.0.1")
+    elif origin is not None and not is_own_page(origin, host):
+        return Refusal(403, "origin", "without a key this service answers no page but its own")
+    if not is_open and not is_public and is_from_other_site(headers):
+        return Refusal(403, "origin", "a page from elsewhere asks for this - open the service's own page")
+    return None
+
+
+def is_own_host(host: str) -> bool:
+    """Whether a Host header names this machine, by an address or name of loopback, and a port at most.
+
+    >>> [is_own_host(host) for host in ("127.0.0.1:8080", "[::1]", "127.0.0.1:80.evil", "[::1]evil", "me@localhost")]
+    [True, True, False, False, False]
+    """
+    found = _HOST.fullmatch(host)
+    return found is not None and is_loopback(found["name"].strip("[]"))
+
+
+def is_own_page(origin: str, host: str) -> bool:
+    """Whether an Origin header is that of the page which a service under this Host header serves.
+
+    >>> is_own_page("http://localhost:8080", "localhost:8080"), is_own_page("http://localhost:3000", "localhost:8080")
+    (True, False)
+    """
+    scheme, separator, own = origin.lower().partition("://")
+    port = {"http": ":80", "https": ":443"}.get(scheme)
+    return bool(separator) and port is not None and own.removesuffix(port) == host.lower().removesuffix(port)
+
+
+def is_from_other_site(headers: Mapping[str, str]) -> bool:
+    """Whether a browser says that a page from elsewhere asks, or embeds what it asks for.
+
+    What is no browser sends no Sec-Fetch-Site; an address that is typed in has ``none``.
+    """
+    return headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
 
 
 def has_key(headers: Mapping[str, str], key: str) -> bool:

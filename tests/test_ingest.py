@@ -181,9 +181,7 @@ def test_metadata_is_joined_by_file_name(database_url: str, calls: Path, tmp_pat
     [
         ("", "is empty"),
         ("file,agent\na.wav,Kim\na.wav,Lee\n", "line 3: a.wav is there twice"),
-        ("file,date\na.wav,1 March\n", "line 2: date '1 March' is no date"),
-        ("file,agent\na.wav,Kim,Lee\n", "line 2: more cells"),
-        (f"file,agent\na.wav,{'x' * 200_000}\n", "line 2: field larger than field limit"),
+        (f"file,{'x' * 200_000}\na.wav,Kim\n", "line 1: field larger than field limit"),
     ],
 )
 def test_metadata_that_makes_no_sense(tmp_path: Path, text: str, says: str) -> None:

@@ -285,7 +285,7 @@ def write(path: str | os.PathLike[str], signal: Signal) -> None:
     samples = _pcm(signal, str(path))
 
     def write_to(aside: Path) -> None:
-        with aside.open("xb") as file:
+        with aside.open("wb") as file:
             soundfile.write(file, samples, SAMPLING_RATE_HZ, "PCM_16", format=path.suffix[1:].upper())
 
     try:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import AudioEmpty, AudioForbidden, AudioInvalid, AudioNotFound, AudioUnreadable
-from e2vsearch.files import open_regular
+from e2vsearch.files import local_path, open_regular, uri_scheme
 
 MAX_CHANNELS = 32
 """Call recorders write 1 to 8 channels; an array with more rows than this is taken for (samples, channels)."""
@@ -54,6 +54,8 @@ def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Source]:
         return
     if not isinstance(source, str | os.PathLike):
         raise AudioInvalid(f"audio comes from a path, bytes or a numpy array, not from a {type(source).__name__}")
+    if isinstance(source, str) and uri_scheme(source) == "file":
+        source = local_path(source)
     if isinstance(source, str) and "://" in source:
         raise AudioNotFound(f"{source} is not on this machine: what is stored of it can be searched, but not played")
     path = Path(source)

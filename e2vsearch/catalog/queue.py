@@ -66,7 +66,7 @@ class Enqueued:
 class LeaseHolder:
     """A worker and its leases."""
 
-    name: str  # machine:process
+    name: str  # machine:process:nonce
     jobs: int
     leased_until: datetime  # of the lease that ends first
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -89,6 +91,13 @@ OutputFormat = Annotated[
         show_default=False,
     ),
 ]
+RawCsv = Annotated[
+    bool,
+    typer.Option(
+        "--raw-csv",
+        help="Cells of CSV as they are: by default one that a spreadsheet would run, such as =1+1, begins with '.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
 Where = Annotated[
     str | None,
@@ -112,7 +121,9 @@ class OpenOptions:
         """Open the collection, as these options say."""
         import e2vsearch
 
-        return e2vsearch.open(create=create, **asdict(self))
+        collection = e2vsearch.open(create=create, **asdict(self))
+        collection.actor = f"cli:{_user()}"
+        return collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,14 @@ class EncodingOptions(OpenOptions):
         from e2vsearch import pipeline, settings
 
         return pipeline.encoder_for(settings.load(**asdict(self)))
+
+
+def _user() -> str:
+    """Return the name of who is logged in, as the audit log has it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user may have no name
+        return str(getattr(os, "getuid", lambda: "?")())
 
 
 def read_paths(paths: Sequence[str]) -> list[str]:

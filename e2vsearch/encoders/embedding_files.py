@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from e2vsearch import audio
 from e2vsearch.errors import AudioNotAFile, VectorFileError
-from e2vsearch.files import open_regular
+from e2vsearch.files import file_uri, open_regular
 from e2vsearch.types import Space
 
 if TYPE_CHECKING:
@@ -188,8 +188,8 @@ def _pooled(frames: NDArray[Any], path: Path) -> tuple[NDArray[np.float32], list
     edges = [len(frames) * i // count for i in range(count + 1)]
     bounds = list(pairwise(edges))
     # float64 sums: a float16 file would overflow its own type after a few hundred rows
-    means = np.stack([np.mean(frames[low:high], axis=0, dtype=np.float64) for low, high in bounds])
     with np.errstate(over="ignore", invalid="ignore"):
+        means = np.stack([np.mean(frames[low:high], axis=0, dtype=np.float64) for low, high in bounds])
         vectors = means.astype(np.float32)
         norms = np.sqrt(np.sum(vectors * vectors, axis=1))
     if not np.isfinite(norms).all():
@@ -205,7 +205,7 @@ def _result(path: Path) -> Mapping[str, Any]:
         return {}
     try:
         result = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise VectorFileError(f"{path} is not valid JSON ({str(error)[:80]}); mend or remove it") from error
     if not isinstance(result, dict):
         raise VectorFileError(f"{path} holds no JSON object with emotion and scores; mend or remove it")
@@ -223,7 +223,7 @@ def _scores(result: Mapping[str, Any], path: Path) -> NDArray[np.float32] | None
             english = str(name).rsplit("/", 1)[-1].strip().lower()
             english = "unknown" if english == "<unk>" else english
             scores[LABELS.index(english)] = float(score)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise VectorFileError(
             f"{path}: scores must give a number to each of {', '.join(LABELS)} ({error}); mend or remove it"
         ) from error
@@ -240,4 +240,4 @@ def content_of(path: Path) -> Path:
 def uri_of(path: Path) -> str:
     """Where the audio is: the file itself, or the one beside a saved folder's vectors."""
     beside = path / "processed_audio.wav"
-    return str(beside) if path.is_dir() and beside.is_file() else str(path)
+    return file_uri(beside if path.is_dir() and beside.is_file() else path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -42,6 +43,7 @@ from e2vsearch.ingest.recording import (
     RecordingIngestor,
     RecordingReport,
     log,
+    warn_of_roles,
     worker_count,
 )
 from e2vsearch.ingest.runner import IngestRunner
@@ -97,7 +99,7 @@ class JobReport:
     outcome: JobOutcome
     attempt: int
     waited_s: float  # in the queue, what failed before included
-    worker: str  # machine:process
+    worker: str  # machine:process:nonce
     audio_s: float = 0.0  # decoded
     seconds: float = 0.0  # of work
     segments: int = 0  # newly stored
@@ -155,11 +157,16 @@ def work(
     workers = worker_count(context, encoder, options.workers)
     ingestor = RecordingIngestor(context, encoder, stop=stop, max_audio_s=options.max_audio_s)
     source = LeasedJobs(context, ingestor, options, workers, stop, done)
-    with _every(options.lease_s / 3, source.extend_leases):
+    with _every(options.lease_s / 3, source.extend_leases), context.retention():
         IngestRunner(source, workers, stop, stopping).run()
     source.build_index()
     source.builder.join()
     return source.report()
+
+
+def worker_name() -> str:
+    """Return machine:process:nonce, another one at every start: in containers the two first are often ``pod:1``."""
+    return f"{socket.gethostname()[:200]}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 class LeasedJobs:
@@ -183,7 +190,7 @@ class LeasedJobs:
         stop: threading.Event,
         done: Callable[[JobReport], None] | None = None,
     ) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = worker_name()
         self.limit = workers + 1
         self.poll_s = min(_MAX_POLL_S, options.poll_s)
         self.builder = BackgroundBuilder(context.maintain)
@@ -199,6 +206,7 @@ class LeasedJobs:
         self._audio_s = 0.0
         self._started = time.monotonic()
         self._stored_since_build = False
+        self._warned_of_roles = False
         self._unavailable_since: float | None = None
 
     def take(self, count: int, in_work: int) -> Sequence[Job] | None:
@@ -228,7 +236,7 @@ class LeasedJobs:
         """Load the recording of a job."""
         row = None
         if item.metadata is not None or item.recorded_at is not None:
-            row = Row(item.metadata or {}, item.recorded_at)
+            row = Row.of(item.metadata or {}, item.recorded_at)
         return self._ingestor.load(source_of(item.uri), row)
 
     def store(self, item: Job, loaded: Future[LoadedRecording]) -> bool:
@@ -309,6 +317,9 @@ class LeasedJobs:
             self._fail(job, E2vsearchError(f"{job.uri}: cannot be stored: {' '.join(str(error).split())[:500]}"))
         else:
             self._stored_since_build |= bool(report.segments)
+            if report.unknown_roles and not self._warned_of_roles:
+                self._warned_of_roles = True
+                warn_of_roles(report.uri)
             self._count(job, report.outcome, report)
 
     def _fail(self, job: Job, error: E2vsearchError) -> None:

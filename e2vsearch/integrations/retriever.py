@@ -150,7 +150,7 @@ class Retriever:
                 found = ()
             wanted, avoid = (tuple(self._allowed(each, names) for each in some) for some in (found, query.avoid))
             query = replace(query, references=wanted, avoid=avoid)
-        collection = self.collection if embed is None else self.collection.with_embed(embed)
+        collection = self.collection if embed is None else self.collection.used_by(embed=embed)
         with _client_names(names):
             result = collection.query(query).with_reference_names(names)
         if min_score is None:

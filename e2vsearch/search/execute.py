@@ -41,7 +41,9 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
     excluded = NONE if query.include_self else resolved.stored
     candidates = CandidateFilter(_allowed(catalog, query), excluded)
     rank = _ranker(query, resolved, candidates, context)
-    ranking = group.cap_groups(catalog, query.group_limits, query.k, rank) if query.group_by else rank(query.k)
+    count = context.view.index.count()
+    k = min(query.k, max(count, 1))  # tables are k wide: a billion of 42 segments took 22 GB
+    ranking = group.cap_groups(catalog, query.group_limits, k, rank) if query.group_by else rank(k)
     hits = fetch_hits(catalog, ranking)
     if query.trajectory is not None or query.explain:
         from e2vsearch.search.explain import explain
@@ -51,7 +53,7 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
     return QueryResult(
         hits=hits,
         searched=ranking.searched,
-        total=context.view.index.count() if filtered else ranking.searched,
+        total=count if filtered else ranking.searched,
         exact=ranking.exact,
         seconds=time.perf_counter() - started,
         references=tuple(reference.name for reference in resolved.wanted),
@@ -146,6 +148,7 @@ def fetch_hits(catalog: Catalog, ranking: Ranking) -> tuple[Hit, ...]:
                 arousal=segment.arousal,
                 valence=segment.valence,
                 named_vector_scores=named_vector_scores or {},
+                role=recording.roles[segment.channel] if recording.roles else None,
             )
         )
     return tuple(hits)

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from e2vsearch import retention
 from e2vsearch._version import __version__
 from e2vsearch.access import AllowedFolders
 from e2vsearch.audio import prepare
@@ -19,6 +20,7 @@ from e2vsearch.collection import Collection
 from e2vsearch.errors import EncoderError, MissingExtra, NoCollection
 from e2vsearch.server import page
 from e2vsearch.server.auth import AuthMiddleware
+from e2vsearch.server.bodies import BodyMiddleware
 from e2vsearch.server.embedder import LimitedEmbedder
 from e2vsearch.server.executor import BoundedExecutor
 from e2vsearch.server.options import ServiceOptions
@@ -62,7 +64,8 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(state.uploads.open)
         await asyncio.to_thread(_warm, state)
-        yield
+        with retention.running(collection.catalog, collection.index):
+            yield
         await asyncio.to_thread(state.close)
 
     app = FastAPI(
@@ -101,8 +104,14 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
 
     open_paths = page.add(app) | {"/healthz", "/openapi.json"}
     app.add_middleware(
-        AuthMiddleware, key=options.api_key, open_paths=open_paths, max_upload_bytes=options.max_upload_bytes
+        BodyMiddleware,
+        open_paths=open_paths,
+        body_s=options.body_s,
+        timeout_s=options.timeout_s,
+        max_upload_bytes=options.max_upload_bytes,
+        uploads=options.queue + options.thread_count,
     )
+    app.add_middleware(AuthMiddleware, key=options.api_key, open_paths=open_paths)
     app.add_middleware(ObservabilityMiddleware, metrics=state.metrics)  # the last one added is the outermost
     return app
 
@@ -110,12 +119,13 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
 def _state(collection: Collection, options: ServiceOptions) -> ServerState:
     metrics = Metrics()
     embedder = LimitedEmbedder(collection.encoder, options.max_audio_s, metrics.batch)
-    limited = collection.with_embed(embedder)
+    limited = collection.used_by("http", embedder)
     embedding = BoundedExecutor("embedding", options.thread_count, options.queue)
     reading = BoundedExecutor("reading", options.thread_count, options.queue)
-    metrics.watch((embedding, reading), lambda: limited.index.status())
+    uploads = Uploads()
+    metrics.watch((embedding, reading), lambda: uploads.receiving, lambda: limited.index.status())
     roots = AllowedFolders(options.roots)
-    return ServerState(limited, options, roots, embedder, embedding, reading, Uploads(), metrics)
+    return ServerState(limited, options, roots, embedder, embedding, reading, uploads, metrics)
 
 
 def _warm(state: ServerState) -> None:

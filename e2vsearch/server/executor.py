@@ -56,8 +56,17 @@ class BoundedExecutor:
 
     @property
     def waiting(self) -> int:
-        """Requests without a thread: they wait for one, or are still being uploaded."""
+        """Requests that wait for a thread."""
         return max(0, self._held - self._running)
+
+    def check(self) -> None:
+        """See that there is a place.
+
+        Raises:
+            Overloaded: every place is taken.
+        """
+        if self._held >= self._places:
+            raise Overloaded(f"{self._held} requests are in work or waiting already - ask again in a few seconds")
 
     @contextmanager
     def ticket(self, timeout_s: float) -> Iterator[Ticket]:
@@ -67,8 +76,7 @@ class BoundedExecutor:
             Overloaded: every place is taken.
         """
         with self._lock:
-            if self._held >= self._places:
-                raise Overloaded(f"{self._held} requests are in work or waiting already - ask again in a few seconds")
+            self.check()
             self._held += 1
         ticket = Ticket(self, time.monotonic() + timeout_s)
         try:
@@ -139,15 +147,16 @@ class Ticket:
             await asyncio.wait(either, timeout=self.left_s, return_when=asyncio.FIRST_COMPLETED)
             if result.done():
                 return result.result()
-            raise ClientDisconnected if watch.done() else self.too_slow()
+            raise ClientDisconnected if watch.done() else too_slow()
         except Cancelled as error:  # the thread saw the clock first
-            raise self.too_slow() from error
+            raise too_slow() from error
         finally:
             if not result.done():
                 self.ended.set()
                 result.cancel()  # takes it out of the queue, if it is still in there
             watch.cancel()
 
-    def too_slow(self) -> TooSlow:
-        """Return the error for a request whose time is up."""
-        return TooSlow("this took longer than a request may - send less audio, or start the service with --timeout-s")
+
+def too_slow() -> TooSlow:
+    """Return the error for a request whose time is up."""
+    return TooSlow("this took longer than a request may - send less audio, or start the service with --timeout-s")

@@ -22,12 +22,14 @@ class ServiceOptions:
     max_upload_mb: float = 50.0  # of one request's body, all of its files together
     max_audio_s: float = 3600.0  # of one recording that is embedded
     timeout_s: float = 60.0  # from a request to its response, its upload included
+    header_s: float = 10.0  # from a connection to the end of a request's header
+    body_s: float = 10.0  # from there until the body must come in at 10 kB/s or more
     queue: int = 64  # requests that wait for a thread; further ones get 503
     threads: int = 0  # that embed audio, and as many that read what is stored; 0: one a core
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for name in ("max_upload_mb", "max_audio_s", "timeout_s"):
+        for name in ("max_upload_mb", "max_audio_s", "timeout_s", "header_s", "body_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise SettingsError(f"{name} is {getattr(self, name)}: give more than 0")
         for name in ("queue", "threads"):

@@ -55,9 +55,14 @@ class Metrics:
         self._encoding = Counter("e2vsearch_encoder_seconds", "Time spent encoding it.", registry=of)
         self.searches = Counter("e2vsearch_searches", "Queries that were searched for.", registry=of)
 
-    def watch(self, executors: Iterable[BoundedExecutor], index_status: Callable[[], IndexStatus]) -> None:
-        """Show executors and an index as they are at every scrape."""
-        self._registry.register(_Gauges(tuple(executors), index_status))
+    def watch(
+        self,
+        executors: Iterable[BoundedExecutor],
+        receiving: Callable[[], int],
+        index_status: Callable[[], IndexStatus],
+    ) -> None:
+        """Show executors, the number of uploads on their way in, and an index as they are at every scrape."""
+        self._registry.register(_Gauges(tuple(executors), receiving, index_status))
 
     def batch(self, batch: Batch) -> None:
         """Count a batch of the encoder."""
@@ -72,8 +77,14 @@ class Metrics:
 
 
 class _Gauges(Collector):
-    def __init__(self, executors: tuple[BoundedExecutor, ...], index_status: Callable[[], IndexStatus]) -> None:
+    def __init__(
+        self,
+        executors: tuple[BoundedExecutor, ...],
+        receiving: Callable[[], int],
+        index_status: Callable[[], IndexStatus],
+    ) -> None:
         self._executors = executors
+        self._receiving = receiving
         self._index_status = index_status
         self._index: list[Metric] = []
         self._read_at = -_INDEX_FRESH_S
@@ -89,7 +100,8 @@ class _Gauges(Collector):
         for executor in self._executors:
             waiting.add_metric([executor.name], executor.waiting)
             working.add_metric([executor.name], executor.working)
-        yield from (waiting, working)
+        receiving = GaugeMetricFamily("e2vsearch_receiving", "Uploads on their way in.", value=self._receiving())
+        yield from (waiting, working, receiving)
         if time.monotonic() - self._read_at > _INDEX_FRESH_S:
             self._index, self._read_at = list(self._of_index()), time.monotonic()
         yield from self._index

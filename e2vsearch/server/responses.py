@@ -41,12 +41,15 @@ _STATUSES: tuple[tuple[type[E2vsearchError] | tuple[type[E2vsearchError], ...], 
     ((errors.CatalogError, errors.GenerationError), 503),
 )
 
+_NAME_LENGTH = 100
+
 _MEANINGS = {
     400: "The filter, a reference or a number makes no sense, or the form cannot be read.",
     401: "This service has a key, and the request has not, or another one.",
     403: "A path outside the folders that this service reads from; or, without a key, a host or origin not its own.",
     404: "Nothing is stored under that id or name.",
     409: "This collection cannot do that as it stands.",
+    408: "The body came in too slowly.",
     410: "The recording is stored, and its file is gone.",
     413: "More bytes, or longer audio, than this service takes.",
     415: "Not audio, or not a form.",
@@ -104,7 +107,8 @@ def returns(kind: Any, *statuses: int) -> dict[str, Any]:
 def errors_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return these statuses, and those that every route has, as OpenAPI's `responses`."""
     found: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({401, 403, 503, 504, *statuses}):
+    of_bodies = {408} if 413 in statuses else set()
+    for status in sorted({401, 403, 503, 504, *of_bodies, *statuses}):
         found[status] = {"model": ErrorBody, "description": _MEANINGS[status]}
     found[503]["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
     return found
@@ -135,12 +139,14 @@ async def _known(_: Request, error: E2vsearchError) -> Response:
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> Response:
-    # the input is not repeated: it may be a vector, or not be text at all
+    # the input is not repeated: it may be a vector, or not be text at all; a field's name is the client's too
+    found = error.errors()
     problems = [
-        f"{'.'.join(str(part) for part in each['loc'][1:]) or 'body'}: {each['msg']}" for each in error.errors()
+        f"{'.'.join(str(part)[:_NAME_LENGTH] for part in each['loc'][1:]) or 'body'}: {each['msg']}"
+        for each in found[:3]
     ]
-    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return error_response(422, "invalid", "; ".join(problems[:3]) + more)
+    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+    return error_response(422, "invalid", "; ".join(problems) + more)
 
 
 async def _http(request: Request, error: HTTPException) -> Response:

@@ -10,16 +10,18 @@ import os
 import socket
 from collections.abc import Callable
 from types import FrameType
+from typing import cast
 
 import uvicorn
 
 from e2vsearch.collection import Collection
+from e2vsearch.connections import ConnectionLimits, Connections, allow_open_files
 from e2vsearch.errors import ServiceError
 from e2vsearch.server import create_app
 from e2vsearch.server.options import ServiceOptions
 
 _PORTS = 50  # tried one after another, with auto_port
-_CONNECTIONS = 1000  # more than that is no page and no agent, and gets 503 at once
+_ALWAYS = frozenset(("/healthz", "/metrics"))  # so that an overload is seen from outside
 
 
 def bind(host: str, port: int, *, auto_port: bool = False) -> socket.socket:
@@ -56,6 +58,13 @@ def address_of(opened: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def limits_of(options: ServiceOptions) -> ConnectionLimits:
+    """Return the limits of connections: one client may fill both queues, and four such the service."""
+    per_client = 2 * (options.queue + options.thread_count) + 100
+    total = allow_open_files(max(1000, 4 * per_client))
+    return ConnectionLimits(options.header_s, per_client=min(per_client, total), total=total, always=_ALWAYS)
+
+
 def run(
     collection: Collection, options: ServiceOptions, opened: socket.socket, ready: Callable[[], None] = lambda: None
 ) -> None:
@@ -77,9 +86,9 @@ def run(
         access_log=False,  # ours has no paths, which hold ids and filters
         server_header=False,
         proxy_headers=False,
+        http=cast("type[asyncio.Protocol]", Connections(limits_of(options)).protocol),
         ws="none",
         lifespan="on",
-        limit_concurrency=_CONNECTIONS,
         # every request ends within its timeout; what still hangs then is a player that was paused
         timeout_graceful_shutdown=int(options.timeout_s) + 5,
     )

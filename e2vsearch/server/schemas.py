@@ -23,7 +23,9 @@ Named = Annotated[str, Field(min_length=1, max_length=1024, pattern=_NAMED)]
 """``seg:14``, ``call:2``, ``emotion:angry``, ``label:hesitant``, or a file's path in one of the roots."""
 
 Vector = Annotated[
-    list[Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]], Field(min_length=1, max_length=4096)
+    list[Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]],
+    # an error for each of forty vectors' numbers would take a second to write down
+    Field(min_length=1, max_length=4096, fail_fast=True),
 ]
 """A vector of the collection's space."""
 
@@ -37,6 +39,7 @@ Label = Annotated[str, Field(min_length=1, max_length=64, pattern=_NAMED)]
 """A label or classifier."""
 
 Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+GroupSize = Annotated[int, Field(ge=1, le=MAX_K)]
 SegmentId = Annotated[str, Field(pattern=r"^seg:[0-9]{1,18}$")]
 
 RecordingPath = Annotated[
@@ -65,6 +68,14 @@ PeaksQuery = Annotated[int, Query(ge=1, le=MAX_PEAKS, description="Points of the
 
 ContextQuery = Annotated[
     float, Query(ge=0, le=MAX_CONTEXT_S, description="Seconds before and after it that are added.")
+]
+
+Sha256Query = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[0-9a-f]{16,64}$",
+        description="The beginning of the recording's SHA-256. A page from elsewhere plays nothing without it.",
+    ),
 ]
 
 SegmentsQuery = Annotated[
@@ -130,7 +141,7 @@ class QueryRequest(_Request, QueryOptions):
     min_probability: float | None = Field(
         None, ge=0, le=1, description="The least probability of each of these emotions in a segment."
     )
-    trajectory: Named | list[Named] | None = Field(
+    trajectory: Named | Annotated[list[Named], Field(fail_fast=True)] | None = Field(
         None,
         description="Recordings whose emotion changes in the same way: as in this one, or through these references.",
     )
@@ -139,7 +150,7 @@ class QueryRequest(_Request, QueryOptions):
         max_length=8,
         description="`recording`, `day` or metadata keys: cap hits that share a value.",
     )
-    group_size: Annotated[int, Field(ge=1, le=MAX_K)] | list[Annotated[int, Field(ge=1, le=MAX_K)]] = Field(
+    group_size: GroupSize | Annotated[list[GroupSize], Field(max_length=8)] = Field(
         1, description="At most so many hits for each value: one number, or one for each of `group_by`."
     )
     named_vectors: dict[Label, Weight | NamedVector] = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -58,9 +59,15 @@ class ServerState:
 
     @asynccontextmanager
     async def upload(self, request: Request, *files: str) -> AsyncIterator[tuple[Ticket, Form]]:
-        """Hold a ticket to embed, and receive a form with these files before its deadline."""
-        with self.embedding.ticket(self.options.timeout_s) as ticket:
-            async with self.uploads.receive(request, ticket, *files) as form:
+        """Receive a form with these files, and hold a ticket to embed for what is left of the request's time.
+
+        Raises:
+            Overloaded: every place is taken, before anything is received or after it.
+        """
+        until = time.monotonic() + self.options.timeout_s
+        self.embedding.check()
+        async with self.uploads.receive(request, self.options.timeout_s, *files) as form:
+            with self.embedding.ticket(until - time.monotonic()) as ticket:
                 yield ticket, form
 
     def resolve(self, reference: str) -> str | Path:

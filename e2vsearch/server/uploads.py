@@ -1,6 +1,6 @@
 """Forms with audio files are received by Starlette, and their files given paths for as long as the request lasts.
 
-While a form comes in, its files are spooled into unnamed temporary files; `auth` limits its bytes. Decoders are given
+While a form comes in, its files are spooled into unnamed temporary files; `bodies` limits its bytes. Decoders are given
 paths, so each file is then copied into a private folder, and removed with its request. A folder that a killed service
 left behind is removed by the next one.
 """
@@ -25,7 +25,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from e2vsearch.audio import AUDIO_SUFFIXES
-from e2vsearch.server.executor import Ticket
+from e2vsearch.server.executor import too_slow
 from e2vsearch.server.responses import RequestError
 
 _PREFIX, _LOCK = "e2vsearch-uploads-", ".lock"
@@ -54,6 +54,7 @@ class Uploads:
     """The folder of this process in which uploads lie while they are in work."""
 
     def __init__(self) -> None:
+        self.receiving = 0  # forms that are on their way in
         self._folder: Path | None = None
         self._lock: FileLock | None = None
 
@@ -84,18 +85,21 @@ class Uploads:
             self._folder = self._lock = None
 
     @asynccontextmanager
-    async def receive(self, request: Request, ticket: Ticket, *names: str) -> AsyncIterator[Form]:
-        """Receive a form with these files before the deadline of its request; the files are removed at the end.
+    async def receive(self, request: Request, timeout_s: float, *names: str) -> AsyncIterator[Form]:
+        """Receive a form with these files; they are removed at the end.
 
         Raises:
             RequestError: no form, a damaged one, one without those files, or one with more than they.
             TooSlow: it takes longer than the request may.
         """
+        self.receiving += 1
         try:
-            async with asyncio.timeout(ticket.left_s):
+            async with asyncio.timeout(timeout_s):
                 sent = await _parse(request, names)
         except TimeoutError as error:
-            raise ticket.too_slow() from error
+            raise too_slow() from error
+        finally:
+            self.receiving -= 1
         form = Form()
         try:
             for name, value in sent.multi_items():
@@ -132,6 +136,7 @@ class _Parser(MultiPartParser):
     """Starlette's parser, which takes a form that breaks off for a whole one."""
 
     ended = False
+    spool_max_size = 65_536  # bytes of a file in memory, before it goes to disk
 
     def on_end(self) -> None:
         self.ended = True

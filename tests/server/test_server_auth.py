@@ -41,7 +41,13 @@ def apps(place: Path) -> Iterator[dict[str, FastAPI]]:
         ("[::1]:8080", None, 200),
         ("127.8.9.1", None, 200),
         ("localhost:8080", "http://localhost:8080", 200),
-        ("localhost:8080", "http://127.0.0.1:5173", 200),
+        ("localhost", "http://localhost", 200),
+        ("localhost:80", "http://LOCALHOST", 200),
+        ("[::1]:8080", "http://[::1]:8080", 200),
+        ("localhost:8080", "http://127.0.0.1:8080", 403),
+        ("localhost:8080", "http://localhost:5173", 403),  # another service of this machine
+        ("localhost:8080", "http://localhost", 403),
+        ("localhost", "ftp://localhost", 403),
         ("evil.example", None, 403),
         ("127.0.0.1.evil.example:8080", None, 403),
         ("0.0.0.0:8080", None, 403),
@@ -49,6 +55,12 @@ def apps(place: Path) -> Iterator[dict[str, FastAPI]]:
         ("", None, 403),
         ("[::1", None, 403),
         ("127.0.0.1:80.evil", None, 403),
+        ("127.0.0.1:", None, 403),
+        ("127.0.0.1:8080:8080", None, 403),
+        ("[::1]evil", None, 403),
+        ("[::1]:80evil", None, 403),
+        ("me@127.0.0.1", None, 403),
+        ("127.0.0.1/evil", None, 403),
         ("[:", None, 403),
         ("localhost:8080", "https://evil.example", 403),
         ("localhost:8080", "http://localhost.evil.example", 403),
@@ -64,6 +76,45 @@ async def test_without_a_key_only_this_machine_may_ask(
     async with client_of(served()) as client:
         for path in ("/status", "/healthz", "/"):
             assert (await client.get(path, headers=headers)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403)]
+)
+@pytest.mark.parametrize("key", ["", "secret key"])
+async def test_a_page_from_elsewhere_embeds_nothing(apps: dict[str, FastAPI], key: str, site: str, status: int) -> None:
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors", "X-API-Key": key}
+    async with client_of(apps[key]) as client:
+        for path in (
+            "/status",
+            "/segments/1/audio",
+            "/recordings/1/audio?xsha256=",
+            "/recordings/1/peaks",
+            "/segments/1",
+        ):
+            response = await client.get(path, headers=headers)
+            assert response.status_code == status, path
+            assert status == 200 or response.json()["error"]["reason"] == "origin"
+        for path in ("/", "/healthz", "/docs"):  # any page may link to these
+            assert (await client.get(path, headers=headers)).status_code == 200
+
+
+async def test_a_map_plays_what_it_knows_the_hash_of(apps: dict[str, FastAPI], place: Path) -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "audio"}
+    with e2vsearch.open(place) as collection:
+        recording = collection.recordings("call:1")[0]
+        segment = next(iter(collection.segments("call:1"))).id
+    for path in ("/recordings/call:1/audio", f"/segments/{segment}/audio"):
+        async with client_of(apps[""]) as client:
+            response = await client.get(path, params={"sha256": recording.content_sha256[:16]}, headers=headers)
+            assert response.status_code == 200
+            assert response.headers["cross-origin-resource-policy"] == "cross-origin"
+            assert (await client.get(path)).headers["cross-origin-resource-policy"] == "same-origin"
+            for guessed, status in (("0" * 16, 403), (recording.content_sha256[:15], 422), ("", 422)):
+                response = await client.get(path, params={"sha256": guessed}, headers=headers)
+                assert response.status_code == status
+            method = await client.post(path, params={"sha256": recording.content_sha256[:16]}, headers=headers)
+            assert method.status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -113,8 +164,8 @@ def test_the_key_is_not_shown() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"api_key": " "}, {"max_upload_mb": 0}, {"max_audio_s": float("nan")}, {"timeout_s": float("inf")}, {"queue": -1},
-     {"threads": -1}],
+    [{"api_key": " "}, {"max_upload_mb": 0}, {"max_audio_s": float("nan")}, {"timeout_s": float("inf")},
+     {"header_s": 0}, {"body_s": -1}, {"queue": -1}, {"threads": -1}],
 )  # fmt: skip
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):

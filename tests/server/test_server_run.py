@@ -109,7 +109,7 @@ def begun(served: Served, count: int) -> list[HTTPConnection]:
         connection.endheaders(BODY[:1000])
         connections.append(connection)
     for _ in range(1000):
-        if f'e2vsearch_waiting{{lane="embedding"}} {count}.0' in served.get("/metrics")[1]:
+        if f"e2vsearch_receiving {count}.0" in served.get("/metrics")[1]:
             return connections
     raise AssertionError("the uploads were not let in")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.collection import Collection
 from e2vsearch.errors import MissingExtra
 from e2vsearch.ingest import recording as ingest_recording
-from e2vsearch.ingest.worker import JobReport, WorkerOptions
+from e2vsearch.ingest.worker import JobReport, WorkerOptions, worker_name
 
 QUICK = WorkerOptions(workers=2, drain=True, retry_after_s=0.0, poll_s=0.01)
 
@@ -59,6 +60,21 @@ def test_what_is_queued_is_ingested(collection: Collection, calls: Path, tmp_pat
     collection.queue.add(calls / "0.wav", meta=meta)
     assert collection.queue.work(QUICK).already == 1
     assert collection.recordings(where='agent = "Joe"')[0].name == "0"
+
+
+def test_two_first_processes_of_two_containers_are_two_workers(
+    collection: Collection, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection.queue.add(calls)
+    with monkeypatch.context() as container:
+        container.setattr("socket.gethostname", lambda: "pod")
+        container.setattr("os.getpid", lambda: 1)
+        workers = [worker_name() for _ in range(2)]
+    for worker in workers:
+        queue.take(collection.catalog, worker, 1, lease_s=60, attempts=3)
+    holders = [(each.name, each.jobs) for each in queue.state(collection.catalog).workers]
+    assert sorted(holders) == sorted((worker, 1) for worker in workers)
+    assert all(re.fullmatch(r"pod:1:[0-9a-f]{8}", worker) for worker in workers)
 
 
 def test_as_ingest_would_have_stored_them(tmp_path: Path, calls: Path) -> None:

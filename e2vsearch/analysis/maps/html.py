@@ -25,9 +25,11 @@ from e2vsearch.analysis.maps.clips import Clips
 from e2vsearch.analysis.maps.dataset import MapData
 from e2vsearch.analysis.maps.image import crown, subtitle, title
 from e2vsearch.analysis.maps.label_placement import place_labels
-from e2vsearch.analysis.maps.types import Map
+from e2vsearch.analysis.maps.types import Map, sound_key
 from e2vsearch.emotions import NAMELESS
 from e2vsearch.errors import AnalysisError, missing_extra
+from e2vsearch.files import private_file, unwritable
+from e2vsearch.types import number_of
 
 _ABSENT = 255  # in an array of bytes: no emotion, no label
 _VALUES = len(palette.COLOURS)  # of a metadata key that get a colour of their own: the most frequent
@@ -53,9 +55,9 @@ def write(drawn: Map, data: MapData, path: Path, clips: Clips | None = None, aud
     """
     text = render(drawn, data, clips, audio_url)
     try:
-        path.write_text(text, encoding="utf-8")
+        private_file(path).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise AnalysisError(unwritable(path, error)) from error
 
 
 def render(drawn: Map, data: MapData, clips: Clips | None = None, audio_url: str | None = None) -> str:
@@ -75,6 +77,13 @@ def render(drawn: Map, data: MapData, clips: Clips | None = None, audio_url: str
         "prefix": "seg:" if drawn.by == "segment" else "call:",
         "audio_url": audio_url.rstrip("/") if audio_url else None,
         "sounds": {"seg": "/segments", "call": "/recordings"},
+        "sound_keys": [sound_key(data.recordings[each]) for each in np.unique(data.recording_ids).tolist()],
+        "central_keys": {
+            each.segment: sound_key(data.recordings[number_of(each.recording, "call")])
+            for cluster in drawn.clusters
+            for each in cluster.segments
+            if number_of(each.recording, "call") in data.recordings
+        },
         "clips": clips.sounds if clips else {},
         "missing": clips.missing if clips else [],
         "modes": modes,

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from e2vsearch.analysis.maps.dataset import MapData
-from e2vsearch.analysis.maps.types import Map
+from e2vsearch.analysis.maps.types import Map, sound_key
 from e2vsearch.errors import AnalysisError, missing_extra
+from e2vsearch.files import private_file, unwritable
+from e2vsearch.types import Recording
 
 
 def write(drawn: Map, data: MapData, path: Path, audio_url: str | None = None) -> None:
@@ -63,14 +65,16 @@ def write(drawn: Map, data: MapData, path: Path, audio_url: str | None = None) -
     for key in sorted({key for each in data.recordings.values() for key in each.metadata}):
         columns[f"meta.{key}"] = pa.array([each.metadata.get(key) for each in recordings], pa.string())
     if audio_url is not None:
-        columns["audio"] = [sound(audio_url, point.id) for point in data.points]
+        columns["audio"] = [
+            sound(audio_url, point.id, recording) for point, recording in zip(data.points, recordings, strict=True)
+        ]
     try:
-        pq.write_table(pa.table(columns), path, compression="zstd")
+        pq.write_table(pa.table(columns), private_file(path), compression="zstd")
     except OSError as error:
-        raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise AnalysisError(unwritable(path, error)) from error
 
 
-def sound(audio_url: str, identifier: str) -> str:
+def sound(audio_url: str, identifier: str, recording: Recording) -> str:
     """Return the address of the sound of a segment (``seg:1``) or recording (``call:1``) on a running service."""
     kind = "segments" if identifier.startswith("seg:") else "recordings"
-    return f"{audio_url.rstrip('/')}/{kind}/{identifier}/audio"
+    return f"{audio_url.rstrip('/')}/{kind}/{identifier}/audio?sha256={sound_key(recording)}"

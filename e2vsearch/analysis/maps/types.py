@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.types import By
+from e2vsearch.types import By, Recording
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, how much of it is done, and of how much."""
@@ -178,3 +178,8 @@ class Layout:
         x, y = np.concatenate([self.x, other.x]), np.concatenate([self.y, other.y])
         cluster = np.concatenate([self.cluster, other.cluster])
         return Layout(x, y, cluster, np.concatenate([self.strength, other.strength]), self.reach)
+
+
+def sound_key(recording: Recording) -> str:
+    """Return what a running service asks of a page from elsewhere that plays a recording: 64 bits of its hash."""
+    return recording.content_sha256[:16]

@@ -71,7 +71,10 @@ def read(path: Path) -> Transcript:
     text = _text(path)
     if path.suffix.lower() == ".txt":
         return Transcript(path, untimed=text.strip())
-    transcript = _from_json(path, text) if path.suffix.lower() == ".json" else _from_subtitles(path, text)
+    try:
+        transcript = _from_json(path, text) if path.suffix.lower() == ".json" else _from_subtitles(path, text)
+    except (ValueError, OverflowError, RecursionError) as error:  # a time of 200,000 digits, say
+        raise TranscriptError(f"{path}: a number in it is out of range - correct its times, or make it anew") from error
     cues = tuple(sorted((cue for cue in transcript.cues if cue.text.strip()), key=lambda cue: cue.start_s))
     for cue in cues:
         if not (isfinite(cue.start_s) and isfinite(cue.end_s) and 0 <= cue.start_s <= cue.end_s):

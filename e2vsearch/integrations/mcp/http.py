@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 
-from e2vsearch.access import check_address, has_key
+from e2vsearch.access import check_address, refusal
+from e2vsearch.connections import ConnectionLimits, Connections, allow_open_files
 from e2vsearch.errors import ServiceError
 from e2vsearch.integrations.mcp.tools import MAX_CLIP_BYTES
 
 PATH = "/mcp"
-_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
@@ -35,26 +37,18 @@ class HttpOptions:
 def application(server: MCPServer[Any], options: HttpOptions) -> _App:
     """Return the server as an ASGI application; without a key it answers only this machine, under a loopback name.
 
-    A page on the web can point a name of its own to 127.0.0.1 (DNS rebinding), but not change the Host and Origin that
-    a browser sends; a key it cannot know, so with one any name will do.
-
     Raises:
         ServiceError: an address beyond this machine without a key.
     """
     check_address(options.host, options.key)
-    hosts = [each for name in _LOOPBACK_NAMES for each in (name, f"{name}:*")]
-    security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=options.key is None,
-        allowed_hosts=hosts,
-        allowed_origins=[f"{scheme}://{host}" for scheme in ("http", "https") for host in hosts],
-    )
     app: _App = server.streamable_http_app(
         streamable_http_path=PATH,
         host=options.host,
-        transport_security=security,
+        # its own check takes any text for a port, and pages of other services of this machine
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         max_request_body_size=MAX_CLIP_BYTES * 4 // 3 + 2**16,  # a clip in base64, and what is around it
     )
-    return app if options.key is None else _Keyed(app, options.key)
+    return _Guarded(app, options.key)
 
 
 def serve(server: MCPServer[Any], options: HttpOptions, listening: Callable[[str], None] = lambda _: None) -> None:
@@ -79,24 +73,28 @@ def serve(server: MCPServer[Any], options: HttpOptions, listening: Callable[[str
     host = f"[{options.host}]" if ":" in options.host else options.host
     with listener:
         listening(f"http://{host}:{listener.getsockname()[1]}{PATH}")
-        config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none")
+        limits = ConnectionLimits(total=allow_open_files(ConnectionLimits().total))
+        protocol = cast("type[asyncio.Protocol]", Connections(limits).protocol)
+        config = uvicorn.Config(app, http=protocol, log_level="warning", access_log=False, ws="none")
         uvicorn.Server(config).run(sockets=[listener])
 
 
-class _Keyed:
-    """Lets requests through that carry the key, as ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``."""
+class _Guarded:
+    """Lets requests through that carry the key, or without one come from this machine and no page."""
 
-    def __init__(self, app: _App, key: str) -> None:
+    def __init__(self, app: _App, key: str | None) -> None:
         self._app = app
         self._key = key
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        if scope["type"] != "http" or has_key(_text(scope["headers"]), self._key):
+        refused = refusal(_text(scope["headers"]), self._key) if scope["type"] == "http" else None
+        if refused is None:
             await self._app(scope, receive, send)
             return
-        body = b'{"error": {"reason": "key", "message": "send the API key as Authorization: Bearer KEY"}}'
-        headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
-        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        body = json.dumps({"error": {"reason": refused.reason, "message": refused.message}}).encode()
+        headers = [(b"content-type", b"application/json")]
+        headers += [(b"www-authenticate", b"Bearer")] if refused.status == 401 else []
+        await send({"type": "http.response.start", "status": refused.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 

@@ -17,15 +17,15 @@ from e2vsearch.server.executor import stop_requested
 from e2vsearch.server.responses import RequestError, errors_of, json_response, returns
 from e2vsearch.server.results import RecordingPeaks, SegmentPeaks
 from e2vsearch.server.routes.recordings import with_prefix
-from e2vsearch.server.schemas import ContextQuery, PeaksQuery, RecordingPath, SegmentPath
+from e2vsearch.server.schemas import ContextQuery, PeaksQuery, RecordingPath, SegmentPath, Sha256Query
 from e2vsearch.server.state import ServerState, disconnection
 from e2vsearch.server.wav import RangeNotSatisfiable, VirtualWav, parse_range
 from e2vsearch.types import Recording
 
 _CACHED = {"Cache-Control": "private, max-age=3600"}
 
-# what `e2vsearch map` writes is opened from disk, and plays segments from here; a page from elsewhere may play one to
-# whoever looks at it, but gets to read neither its samples nor anything else
+# what `e2vsearch map` writes is opened from disk, and plays sounds from here by the hash of their recordings; a page
+# from elsewhere knows none, and the map's gets to read neither samples nor anything else
 _EMBEDDED = {**_CACHED, "Cross-Origin-Resource-Policy": "cross-origin"}
 _PEAK_STEP = 160  # samples, 10 ms: an hour of two channels is 2.9 MB of these
 _WAV: dict[str, Any] = {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}
@@ -51,22 +51,23 @@ def router(state: ServerState) -> APIRouter:
     routes = APIRouter(tags=["audio"])
     collection = state.collection
 
-    def whole(identifier: str) -> tuple[VirtualWav, str]:
+    def whole(identifier: str, sha256: str | None) -> tuple[VirtualWav, str]:
         recording = collection.recordings(with_prefix("call", identifier))[0]
+        _check(recording, sha256)
         samples = round(recording.duration_s * SAMPLING_RATE_HZ)
         return VirtualWav(recording.uri, recording.channels, None, 0, samples), _tag(recording)
 
-    def stretch(identifier: str, context_s: float) -> tuple[VirtualWav, str]:
+    def stretch(identifier: str, context_s: float, sha256: str | None) -> tuple[VirtualWav, str]:
         segment = collection.segments(with_prefix("seg", identifier))[0]
         recording = collection.recordings(segment.recording)[0]
+        _check(recording, sha256)
         start = max(0, round((segment.start_s - context_s) * SAMPLING_RATE_HZ))
         end = min(round(recording.duration_s * SAMPLING_RATE_HZ), round((segment.end_s + context_s) * SAMPLING_RATE_HZ))
         wav = VirtualWav(recording.uri, 1, segment.channel, start, end - start)
         return wav, _tag(recording, segment.channel, start, end)
 
-    async def send(
-        request: Request, find: Callable[[], tuple[VirtualWav, str]], extra: dict[str, str] = _CACHED
-    ) -> Response:
+    async def send(request: Request, find: Callable[[], tuple[VirtualWav, str]], sha256: str | None) -> Response:
+        extra = _CACHED if sha256 is None else _EMBEDDED
         with state.reading.ticket(state.options.timeout_s) as ticket:
             wav, tag = await ticket.run(find, disconnection(request))
             headers = {**extra, "ETag": tag, "Accept-Ranges": "bytes"}
@@ -114,9 +115,11 @@ def router(state: ServerState) -> APIRouter:
         responses={**errors_of(404, 410, 415, 416, 422), **_RESPONSES},
     )
     @routes.head("/segments/{id}/audio", include_in_schema=False)
-    async def get_segment_audio(id: SegmentPath, request: Request, context_s: ContextQuery = 0.0) -> Response:
+    async def get_segment_audio(
+        id: SegmentPath, request: Request, context_s: ContextQuery = 0.0, sha256: Sha256Query = None
+    ) -> Response:
         """Return that stretch of its channel as a WAV file."""
-        return await send(request, lambda: stretch(id, context_s), _EMBEDDED)
+        return await send(request, lambda: stretch(id, context_s, sha256), sha256)
 
     @routes.get(
         "/recordings/{id}/audio",
@@ -125,9 +128,9 @@ def router(state: ServerState) -> APIRouter:
         responses={**errors_of(404, 410, 415, 416, 422), **_RESPONSES},
     )
     @routes.head("/recordings/{id}/audio", include_in_schema=False)
-    async def get_recording_audio(id: RecordingPath, request: Request) -> Response:
+    async def get_recording_audio(id: RecordingPath, request: Request, sha256: Sha256Query = None) -> Response:
         """All channels, as a WAV file that is decoded as it is read: `Range` is honoured, and nothing is kept."""
-        return await send(request, lambda: whole(id))
+        return await send(request, lambda: whole(id, sha256), sha256)
 
     @routes.get(
         "/segments/{id}/peaks", summary="The waveform of one segment", **returns(SegmentPeaks, 404, 410, 415, 422)
@@ -154,6 +157,11 @@ async def _stream(state: ServerState, piece: bytes, pieces: Iterator[bytes]) -> 
     while piece:
         yield piece
         piece = await asyncio.wrap_future(state.reading.submit(lambda: next(pieces, b"")))
+
+
+def _check(recording: Recording, sha256: str | None) -> None:
+    if sha256 is not None and not recording.content_sha256.startswith(sha256):
+        raise RequestError(403, "origin", "the recording has another SHA-256 - write the map again")
 
 
 def _tag(recording: Recording, *of: int) -> str:
