@@ -116,16 +116,16 @@ def long_silence(path: Path, hours: float) -> None:
         return
     import av
 
-    minute_of = save_av(path.with_name("minute.opus"), silence(60.0), "libopus", 16_000)
+    minute_of = save_av(path.with_name("minute.webm"), silence(60.0), "libopus", 16_000)
     with av.open(str(minute_of)) as made:
-        packets = [packet for packet in made.demux(made.streams.audio[0]) if packet.pts is not None]
+        packets = [packet for packet in made.demux(made.streams.audio[0]) if packet.pts is not None and packet.size]
         with av.open(str(path), "w") as file:
             stream = file.add_stream_from_template(made.streams.audio[0])
             for number in range(round(60 * hours)):
                 for packet in packets:
                     copy = av.Packet(bytes(packet))
                     copy.stream, copy.time_base, copy.duration = stream, packet.time_base, packet.duration
-                    copy.pts = copy.dts = (packet.pts or 0) + number * 60 * 48_000
+                    copy.pts = copy.dts = (packet.pts or 0) + number * 60_100  # milliseconds, as WebM counts
                     file.mux(copy)
     minute_of.unlink()
 

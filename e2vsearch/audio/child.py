@@ -3,9 +3,9 @@
 It is started by `pool`, asked over a socket, and handed open files. What goes wrong in it, a crash or a bomb of a file,
 ends this process and no other.
 
-It may have a gigabyte of address space, of which what it imports takes a quarter and the index of an hour of AAC 5 MB; no
-files to write and no core dump; and ten seconds of processor time for each block, of which a sound recording takes
-0.05, and 32 channels at 768 kHz 0.3.
+It may have a gigabyte of address space, of which what it imports takes a quarter and the index of an hour of AAC 5 MB;
+no files to write and no core dump; and ten seconds of processor time for each block, of which a sound recording takes
+0.05, and one of 32 channels at 768 kHz 0.3.
 """
 
 from __future__ import annotations
