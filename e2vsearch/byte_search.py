@@ -78,7 +78,8 @@ class Needles:
         words = np.ndarray((len(content) - LEAST_BYTES + 1,), "<u8", content, strides=(1,))
         at = np.flatnonzero(self._table[self._hashed(words)])
         near = np.searchsorted(self._keys, words[at])  # a tenth of the time that isin takes
-        return at[self._keys[np.minimum(near, len(self._keys) - 1)] == words[at]]
+        found: NDArray[np.int64] = at[self._keys[np.minimum(near, len(self._keys) - 1)] == words[at]]
+        return found
 
     def _hashed(self, words: NDArray[np.uint64]) -> NDArray[np.int64]:
         return ((words * _FACTOR) >> self._shift).astype(np.int64)

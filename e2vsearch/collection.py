@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from e2vsearch import encoder_check, pipeline, settings
+from e2vsearch import audio, encoder_check, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
 from e2vsearch.catalog import audit, backup, recordings
 from e2vsearch.catalog.database import Location, locate
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.runner import IngestReport
+    from e2vsearch.transfer.contents import Contents
     from e2vsearch.transfer.export import TransferReport
 
 Facet = TypeVar("Facet", bound="AnalysisContext")
@@ -139,11 +141,7 @@ class Collection:
         return self.catalog.space
 
     def encoder(self) -> Encoder:
-        """Return the encoder of this collection's space, opened and checked once.
-
-        Raises:
-            EncoderError, MissingExtra, SpaceMismatch: it cannot be opened, or does not make the vectors it made before.
-        """
+        """Return the encoder of this collection's space, opened and checked once, see `CheckedEncoder`."""
         return self._encoder.open()
 
     @property
@@ -186,19 +184,12 @@ class Collection:
         return result
 
     def embed(self, source: AudioSource) -> EmbeddedAudio:
-        """Return the spoken segments of a clip with their vectors and class probabilities; nothing is stored.
-
-        Raises:
-            AudioError, EncoderError: it cannot be read or encoded.
-        """
+        """Return the spoken segments of a clip with their vectors and class probabilities; nothing is stored."""
+        audio.prepare(source)  # it starts while the encoder is loaded
         return recalibrate.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
 
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
-        """Return how alike two recordings feel: clips, of which nothing is stored, or ids such as ``call:45``.
-
-        Raises:
-            QueryError, AudioError, EncoderError: one of them has no speech, or cannot be read or encoded.
-        """
+        """Return how alike two recordings feel, clips or ids such as ``call:45``, see `e2vsearch.search.compare`."""
         through = self.encoder() if self.space is None else self._views.current()
         return compare(a, b, through, self.catalog, self.embed)
 
@@ -227,12 +218,7 @@ class Collection:
         return Listing(recordings.listed(self.catalog, names, where), Recording)
 
     def segments(self, *names: str, where: str | None = None) -> Listing[Segment]:
-        """Return stored segments, all by default, in order of recording and time.
-
-        Args:
-            names: ids of segments (``seg:123``), or recordings as `recordings` takes them.
-            where: only those that meet this filter.
-        """
+        """Return stored segments by id, or of recordings as `recordings` takes them; all by default, in order."""
         return Listing(recordings.find_segments(self.catalog, names, where), Segment)
 
     def clip(self, segment: str, context_s: float = 0.0) -> Signal:
@@ -249,6 +235,12 @@ class Collection:
 
         return forget(self.catalog, self.index, names, **options)
 
+    def about(self, recording: str) -> dict[str, Any]:
+        """Return everything that is held about ``call:45`` or a path, as plain values, see `subject_access.about`."""
+        from e2vsearch.subject_access import about
+
+        return about(self.catalog, self.index, recording)
+
     def backup(self, target: str | os.PathLike[str]) -> int:
         """Copy the database to a new file and return its size in bytes, see `e2vsearch.catalog.backup`."""
         return backup.backup(self.catalog.url, Path(target).expanduser().absolute())
@@ -259,11 +251,12 @@ class Collection:
 
         return export(self.catalog, Path(folder).expanduser().absolute())
 
-    def import_(self, folder: str | os.PathLike[str]) -> TransferReport:
-        """Add everything from an exported folder, see `e2vsearch.transfer.import_`."""
+    def import_(self, folder: str | os.PathLike[str] | Contents) -> TransferReport:
+        """Add everything from an exported folder, or nothing if it is damaged, see `e2vsearch.transfer.import_`."""
+        from e2vsearch.transfer.contents import Contents
         from e2vsearch.transfer.import_ import load
 
-        done = load(self.catalog, Path(folder).expanduser().absolute())
+        done = load(self.catalog, folder if isinstance(folder, Contents) else Path(folder).expanduser().absolute())
         self.index.maintain()
         return done
 
@@ -298,9 +291,11 @@ class Collection:
     def queue(self) -> Queue:
         """Recordings that wait for workers."""
         from e2vsearch.ingest.queue import Queue
+        from e2vsearch.retention import running
 
-        index, owned = self.index, self.location.folder is not None
-        return Queue(self.catalog, self.settings, self.speech, self.encoder, index.maintain, index.due, owned)
+        index, parts = self.index, (self.catalog, self.settings, self.speech, self.encoder)
+        owned, retention = self.location.folder is not None, partial(running, self.catalog, index)
+        return Queue(*parts, index.maintain, index.due, owned, retention)
 
     def _analysis(self, facet: type[Facet]) -> Facet:
         views = self._views

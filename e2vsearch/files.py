@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, QueryError, SettingsError
+from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, Cancelled, QueryError, SettingsError
 
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not whole yet; after a crash it may be removed."""
@@ -32,10 +33,65 @@ TEMPORARY = ".tmp"
 _log = logging.getLogger(__name__)
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal; 1.5 GB a second from the page cache."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+_HASHED_BYTES = 1 << 20  # between two looks at whether to stop
+
+
+def sha256(path: Path, stop: Callable[[], bool] = lambda: False) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal; 1.5 GB a second from the page cache.
+
+    Args:
+        path: of a regular file.
+        stop: whether the result is wanted no more.
+
+    Raises:
+        AudioNotAFile: a folder, pipe or device.
+        OSError: it cannot be read.
+        e2vsearch.errors.Cancelled: `stop` returned true.
+    """
+    digest, piece = hashlib.sha256(), memoryview(bytearray(_HASHED_BYTES))
+    with open_regular(path) as file:
+        while count := file.readinto(piece):
+            if stop():
+                raise Cancelled
+            digest.update(piece[:count])
+    return digest.hexdigest()
+
+
+def open_regular(path: Path) -> io.FileIO:
+    """Open a regular file to read, unbuffered; what is none is not waited for.
+
+    A pipe that nobody writes to would be waited for, and a device may never end.
+
+    Raises:
+        AudioNotAFile: a folder, pipe, socket or device.
+        OSError: it cannot be opened.
+    """
+    _check_regular(path, path.stat())  # first: opening some devices does something
+    # without waiting, since another file may have taken its place meanwhile
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _check_regular(path, os.fstat(descriptor))
+        return io.FileIO(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        AudioNotAFile, OSError: as `open_regular`.
+    """
+    with open_regular(path) as file:
+        return file.readall()
+
+
+def _check_regular(path: Path, state: os.stat_result) -> None:
+    if stat.S_ISDIR(state.st_mode):
+        raise AudioNotAFile(f"{path} is a folder: name the files in it, or ingest the folder")
+    if not stat.S_ISREG(state.st_mode):
+        raise AudioNotAFile(f"{path} is a pipe, socket or device: save what comes from it to a file")
 
 
 def sync(path: Path) -> None:
@@ -251,13 +307,15 @@ def uri_scheme(text: str) -> str | None:
 
 
 def stat_of(path: Path) -> os.stat_result:
-    """Return size and time of a file.
+    """Return size and time of a regular file.
 
     Raises:
-        AudioNotFound, AudioForbidden: it is not there, or may not be looked at.
+        AudioNotFound, AudioForbidden, AudioNotAFile: it is not there, may not be looked at, or is no file.
     """
     with readable(path):
-        return path.stat()
+        state = path.stat()
+        _check_regular(path, state)
+        return state
 
 
 @contextmanager
@@ -300,7 +358,9 @@ def read_table(path: Path, name: str, *, lenient: bool = False) -> Table:
         SettingsError: it cannot be read, or a line is no CSV.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
+    except AudioNotAFile as error:
+        raise SettingsError(f"{name} {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(f"{name} {path} cannot be read: {cause} - name a CSV or TSV file") from error

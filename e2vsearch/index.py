@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.catalog.labels import segment_ids
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import GenerationBusy
 from e2vsearch.projections import refit
@@ -121,7 +122,7 @@ class Index:
         """
         if self._catalog.space is None:
             return
-        kind, target = self.engine.requested()
+        kind, target = self.engine.requested() if self._catalog.segment_count() else (None, None)
         refit.refit(self._catalog, anew=True)
         view = self._views.current()
         base, used = self.folder(RAW.revision), self.folder(view.projection.revision)
@@ -129,12 +130,25 @@ class Index:
         if kind is not None:
             once = open_engine(used, view.source, replace(self._options, keep=1))
             once.build(kind, None, wait_s, target=target, retrain=True)
+        else:
+            shutil.rmtree(used / "generations", ignore_errors=True)
         for folder in base.glob("projections/*"):
             if folder != used:
                 shutil.rmtree(folder, ignore_errors=True)
-        if base != used or kind is None:
+        if base != used:
             shutil.rmtree(base / "generations", ignore_errors=True)
             (base / QUERIES).unlink(missing_ok=True)
+
+    def generations_with(self, ids: Sequence[int] | None) -> list[str]:
+        """Return the generations, of any projection, that hold any of some segments; None: any that was removed."""
+        from e2vsearch.vectors.faiss.storage import IDS
+
+        wanted = np.asarray(segment_ids(self._catalog) if ids is None else ids, np.int64)
+        return [
+            path.parent.name
+            for path in sorted(self.folder(RAW.revision).rglob(f"generations/*/{IDS}"))
+            if np.isin(np.fromfile(path, "<i8"), wanted, invert=ids is None).any()
+        ]
 
     def folder(self, revision: str) -> Path:
         """Return the folder of a projection's index, by the projection's revision."""

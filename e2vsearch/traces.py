@@ -19,6 +19,7 @@ from e2vsearch.byte_search import LEAST_BYTES, Needles
 from e2vsearch.catalog.database import chunks
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import (
+    AuditRow,
     LabelExampleRow,
     MetadataRow,
     NamedVectorRow,
@@ -43,6 +44,7 @@ _TEXTS = (
     MetadataRow.text,
     SegmentTextRow.text,
     SegmentTextRow.words,
+    AuditRow.request,  # which is only ever added to, and never erased
 )
 _NUMBERS = (VectorRow.vector, NamedVectorRow.vector, LabelExampleRow.vector, SegmentRow.scores)
 
@@ -109,9 +111,9 @@ def _of_segments(connection: Connection, numbers: Sequence[int]) -> Iterator[Tra
             yield from (Trace("vector", piece, piece) for piece in _pieces(data, _VECTOR_STEP))
             vector = np.frombuffer(data, "<f4")[None]
             yield from of_vectors(unit32(vector), vector)  # as generations hold them
-    scores = select(SegmentRow.scores).where(SegmentRow.id.in_(numbers), SegmentRow.scores.is_not(None))
-    for data in connection.execute(scores).scalars():
-        yield from (Trace("probabilities", piece, piece) for piece in _pieces(data, _VECTOR_STEP))
+    scores = select(SegmentRow.scores).where(SegmentRow.id.in_(numbers))
+    for probabilities in filter(None, connection.execute(scores).scalars()):
+        yield from (Trace("probabilities", piece, piece) for piece in _pieces(probabilities, _VECTOR_STEP))
     texts = select(SegmentTextRow.text, SegmentTextRow.words).where(SegmentTextRow.segment_id.in_(numbers))
     for text, words in connection.execute(texts):
         plain = text.encode()
@@ -138,4 +140,10 @@ def _in_json(text: str) -> bytes:
 def _joined(connection: Connection, column: Any) -> Iterator[bytes]:
     """Yield the values of a column, some together."""
     for rows in connection.execute(select(column).where(column.is_not(None))).partitions(1000):
-        yield b"\0".join(row[0].encode() if isinstance(row[0], str) else row[0] for row in rows)
+        yield b"\0".join(_content(row[0]) for row in rows)
+
+
+def _content(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode(errors="replace")

@@ -41,6 +41,7 @@ from e2vsearch.catalog.rows import (
     set_metadata,
 )
 from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow
+from e2vsearch.catalog.sqlite import explain
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
 from e2vsearch.policy import Policy
 from e2vsearch.types import BF16, Space
@@ -340,8 +341,10 @@ class Catalog(CatalogReader):
                 with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                     yield connection.exec_driver_sql
         except (sqlite3.Error, DBAPIError) as error:  # disk full, locked for too long, server gone
+            file = sqlite_file(self.url)
+            known = explain(error, file, "rewritten") if file is not None else None
             raise CatalogError(
-                f"{place(self.url)} cannot be rewritten: {first_line(error)} - fix that, then go on"
+                known or f"{place(self.url)} cannot be rewritten: {first_line(error)} - fix that, then go on"
             ) from error
 
     # -- inside ------------------------------------------------------------------------------------------------

@@ -64,7 +64,10 @@ def remove(
     options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Remove recordings from a collection; the audio files stay. With --where, those with a segment that meets it."""
+    """Remove recordings from a collection, quickly; their bytes stay in its files until e2vsearch forget.
+
+    With --where, those with a segment that meets it. The audio files stay.
+    """
     if not recordings and where is None:
         raise typer.BadParameter("name recordings, or select them with --where")
     with options.open() as collection:

@@ -68,6 +68,16 @@ Workers = Annotated[
         show_default=False,
     ),
 ]
+MaxAudio = Annotated[
+    float | None,
+    typer.Option(
+        "--max-audio-s",
+        help="Longest recording, seconds; a longer one fails.  [default: 43200, twelve hours]",
+        envvar="E2VSEARCH_MAX_AUDIO_S",
+        min=1.0,
+        show_default=False,
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write results to this file; .json, .jsonl or .csv picks the format."),

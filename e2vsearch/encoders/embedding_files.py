@@ -11,6 +11,7 @@ their length matters to memory.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -24,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch import audio
-from e2vsearch.errors import VectorFileError
-from e2vsearch.files import file_uri
+from e2vsearch.errors import AudioNotAFile, VectorFileError
+from e2vsearch.files import file_uri, open_regular
 from e2vsearch.types import Space
 
 if TYPE_CHECKING:
@@ -134,12 +135,14 @@ def space_of(recording: SavedRecording) -> Space:
 def _mapped(path: Path) -> NDArray[Any]:
     """Return the file's array as ``(rows, dim)`` of its own dtype, mapped from disk."""
     try:
-        with path.open("rb") as file:
+        with io.BufferedReader(open_regular(path)) as file:
             size = os.fstat(file.fileno()).st_size
             shape, dtype = _header(file, path)
             held = size - file.tell()
     except FileNotFoundError as error:
         raise VectorFileError(f"there is no {path}; have the embedding extracted and saved first") from error
+    except AudioNotAFile as error:
+        raise VectorFileError(str(error)) from error
     except OSError as error:
         raise VectorFileError(f"{path} cannot be read: {error.strerror or error}") from error
     if dtype.hasobject:

@@ -121,6 +121,7 @@ class RecordingIngestor:
         table: metadata, joined by file name.
         folder: transcripts, joined by file name.
         stop: loading ends between blocks of audio once it is set.
+        max_audio_s: how long a recording may be; None: as the settings say.
     """
 
     def __init__(
@@ -130,9 +131,13 @@ class RecordingIngestor:
         table: MetadataTable | None = None,
         folder: TranscriptFolder | None = None,
         stop: threading.Event | None = None,
+        max_audio_s: float | None = None,
     ) -> None:
         self._context = context
         self._catalog = context.catalog
+        self._longest_s = context.settings.max_audio_s if max_audio_s is None else max_audio_s
+        if not self._longest_s > 0:
+            raise SettingsError(f"--max-audio-s must be more than 0, not {self._longest_s:g}")
         # an encoder that is called by as many threads as there are cores needs no further bound
         self._stop = stop or threading.Event()
         self._encoder = (
@@ -251,18 +256,19 @@ class RecordingIngestor:
                 known = self._catalog.file_of_content(fetched.content_sha256)
                 if known is None:
                     encoder = self._encoder or self._context.encoder()
-                    recording = read_remote(source, state, fetched, encoder, speech, row, stopped)
+                    recording = read_remote(source, state, fetched, encoder, speech, row, stopped, self._longest_s)
                     return replace(loaded, recording=recording)
         else:
             content = content_of(source)
             with readable(content):
-                digest = sha256(content)
+                digest = sha256(content, stopped)
             known = self._catalog.file_of_content(digest)
             if known is None and self._encoder is None:
                 recording, space = read_saved(source, digest, row)
                 return replace(loaded, recording=recording, space=space)
             if known is None and self._encoder is not None:
-                return replace(loaded, recording=read_audio(source, digest, self._encoder, speech, row, stopped))
+                recording = read_audio(source, digest, self._encoder, speech, row, stopped, self._longest_s)
+                return replace(loaded, recording=recording)
         moved = known is not None and known.uri != loaded.uri and self._gone(known.uri)
         return replace(loaded, known=known, moved=moved)
 

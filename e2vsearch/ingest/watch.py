@@ -160,7 +160,9 @@ def watch(
     meta: str | os.PathLike[str] | None = None,
     transcripts: str | os.PathLike[str] | None = None,
     stable_s: float = STABLE_S,
+    max_audio_s: float | None = None,
     each: Callable[[RecordingReport], None] = lambda _: None,
+    stopping: Callable[[int], None] = lambda _: None,
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], object] | None = None,
@@ -177,7 +179,9 @@ def watch(
         meta: as for `ingest`; the table is read again when it has changed.
         transcripts: as for `ingest`; one is joined if it is there when its recording is taken.
         stable_s: how long a file must have stayed as it is.
+        max_audio_s: as for `ingest`.
         each: called after each recording.
+        stopping: as for `ingest`.
         stop: set it from another thread to end it, as Ctrl-C does.
         clock: seconds, never going back.
         wait: waits so many seconds between two listings, by default until `stop` is set, at most.
@@ -201,13 +205,14 @@ def watch(
 
     def batch(files: list[Path]) -> FileList:
         found = transcript_folder(transcripts, folder.files)
-        ingestor = RecordingIngestor(context, encoder, table.current() if table else None, found, stop)
+        ingestor = RecordingIngestor(context, encoder, table.current() if table else None, found, stop, max_audio_s)
         if len(files) >= MANY:
             ingestor.prefetch()
         return FileList(ingestor, files, workers, counts)
 
     source = WatchedFolder(context, folder, batch, counts, clock=clock, wait=wait or stop.wait)
-    IngestRunner(source, workers, stop).run()
+    with context.retention():
+        IngestRunner(source, workers, stop, stopping).run()
     source.builder.join()
     return counts.report(interrupted=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -71,6 +72,7 @@ def embed(
     granularity: Granularity = "utterance",
     similar_to: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
+    longest_s: float = math.inf,
 ) -> Iterator[Embedded]:
     """Embed files into a folder: ``NAME.npy`` and ``NAME.json`` each, ``NAME.ch1.npy`` for a further channel.
 
@@ -85,6 +87,7 @@ def embed(
         similar_to: a sample, audio or ``.npy``, that every utterance is compared with, through the projection that
             ships with the encoder, or else of its head.
         stop: checked between blocks.
+        longest_s: how long a file may be, seconds.
 
     Raises:
         E2vsearchError: the sample cannot be used, or `out` cannot be written.
@@ -101,7 +104,7 @@ def embed(
         # a.wav and a.mp3 in one folder must not write one a.npy
         target = out / (relative.with_suffix("") if stems[relative.with_suffix("")] == 1 else relative)
         try:
-            made = list(_embedded(path, encoder, granularity, similarity, stop))
+            made = list(_embedded(path, encoder, granularity, similarity, stop, longest_s))
         except E2vsearchError as error:
             yield Embedded(file_uri(path), "failed", legible(str(error)), granularity=granularity)
             continue
@@ -116,8 +119,9 @@ def _embedded(
     granularity: Granularity,
     similarity: _Similarity | None,
     stop: Callable[[], bool],
+    longest_s: float,
 ) -> Iterator[tuple[Embedded, NDArray[np.float32]]]:
-    embedded = embed_audio(path, encoder, None, stop)
+    embedded = embed_audio(path, encoder, None, stop, longest_s)
     for channel in range(embedded.channels):
         segments = [segment for segment in embedded.segments if segment.channel == channel]
         blank = Embedded(file_uri(path), "success", None, channel, encoder=encoder.space.encoder, dim=encoder.space.dim)

@@ -26,7 +26,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from e2vsearch.errors import TranscriptError
+from e2vsearch.errors import AudioNotAFile, TranscriptError
+from e2vsearch.files import read_regular
 
 SUFFIXES = (".json", ".vtt", ".srt", ".txt")
 """Of transcripts, those that say most first."""
@@ -87,7 +88,9 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise TranscriptError(f"{path}: over {_MAX_BYTES >> 20} MiB are no transcript of one recording - remove it")
-        data = path.read_bytes()
+        data = read_regular(path)
+    except AudioNotAFile as error:
+        raise TranscriptError(str(error)) from error
     except OSError as error:
         raise TranscriptError(f"{path}: cannot be read: {error.strerror or error} - check its permissions") from error
     try:
