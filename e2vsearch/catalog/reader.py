@@ -169,12 +169,7 @@ class CatalogReader:
 
     def stored_files(self) -> dict[str, StoredFile]:
         """Return the files of all recordings, by URI."""
-        columns = (
-            RecordingRow.uri,
-            RecordingRow.id,
-            RecordingRow.size_bytes,
-            RecordingRow.mtime_ns,
-        )
+        columns = (RecordingRow.uri, RecordingRow.id, RecordingRow.size_bytes, RecordingRow.mtime_ns)
         with self.reading() as connection:
             return {
                 row.uri: StoredFile(row.id, row.uri, row.size_bytes, row.mtime_ns)
