@@ -82,8 +82,7 @@ def test_a_rehearsal_is_named_by_its_collection(
     (calls / "0.wav").touch()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "new").rglob("*")}
     ran = run("ingest", calls, "--dry-run", "--encoder", "fake", "--index", "new", "--format", "table")
-    assert (ran.code, ran.out, ran.err) == (0, "new: 0 would be stored, 1 would be replaced, 3 already there
-", "")
+    assert (ran.code, ran.out, ran.err) == (0, "new: 0 would be stored, 1 would be replaced, 3 already there\n", "")
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "new").rglob("*")} == before
 
 
