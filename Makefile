@@ -2,28 +2,30 @@
 # page that the service shows, which is left out where there is none.
 #   .venv      the core install, what a user gets: demo, test-core
 #   .venv-all  every extra, test and lint tools: test, lint, format, wheel, bench
+#   .venv-lowest  the core, serve and postgres in the lowest versions that pyproject.toml allows: test-lowest
 # Each is made once and made again when pyproject.toml or constraints.txt changes.
 
 PYTHON ?= python3
 ARGS ?=
 # a process for each core, a file's tests in one of them; and one thread each, or they would fight for the cores
 PARALLEL ?= -n auto --dist loadfile
-test test-fast test-core coverage: export OMP_NUM_THREADS ?= 1
+test test-fast test-core test-lowest coverage: export OMP_NUM_THREADS ?= 1
 # compiled modules are kept, whatever the environment says: the tests start dozens of interpreters
-test test-fast test-core coverage: export PYTHONDONTWRITEBYTECODE =
+test test-fast test-core test-lowest coverage: export PYTHONDONTWRITEBYTECODE =
 
 NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "e2vsearch needs Python 3.11 or later: make PYTHON=python3.11")'
 
 CORE := .venv/.core-installed
 CORE_TEST := .venv/.test-installed
 ALL := .venv-all/.installed
+LOWEST := .venv-lowest/.installed
 PAGE := e2vsearch/server/static/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-core coverage lint format page wheel bench clean
+.PHONY: help demo test test-fast test-core test-lowest coverage lint format page wheel bench clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  PYTHON=python3.12 picks the interpreter, ARGS='-k audio -x' goes on to pytest, PARALLEL= keeps it in one process"
 
 demo: $(CORE) ## ingest the sample calls and find those like an angry one, in two minutes from nothing
@@ -40,6 +42,9 @@ test-fast: $(ALL) ## run what takes 90 seconds on two cores: no Postgres, no tor
 
 test-core: $(CORE_TEST) ## run the tests with the core install alone; what needs an extra skips with its reason
 	.venv/bin/python -m pytest $(PARALLEL) $(ARGS)
+
+test-lowest: $(LOWEST) ## run the tests with the lowest versions allowed of what the core, serve and postgres need
+	.venv-lowest/bin/python -m pytest $(PARALLEL) -W ignore::DeprecationWarning $(ARGS)  # old libraries on newer ones
 
 coverage: $(ALL) ## run every test and say which lines none of them reaches
 	.venv-all/bin/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered $(ARGS)
@@ -66,7 +71,7 @@ bench: $(ALL) ## a quick run of every benchmark, each printing its table
 		if [ -n "$$failed" ]; then echo "did not finish:$$failed"; exit 1; fi
 
 clean: ## remove what the commands above made; collections in index/ stay
-	rm -rf .venv .venv-all demo dist build page/node_modules e2vsearch/server/static
+	rm -rf .venv .venv-all .venv-lowest demo dist build page/node_modules e2vsearch/server/static
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -87,6 +92,15 @@ $(ALL): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-all
 	.venv-all/bin/python -m pip install --quiet 'pip>=25.1'
 	.venv-all/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group test --group test-all --group lint
+	@touch $@
+
+# uv knows how to resolve to the lowest versions, and pip does not; what runs the tests is as new as elsewhere
+$(LOWEST): pyproject.toml
+	@$(NEW_ENOUGH)
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[serve,postgres]'
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --group test httpx httpx2
 	@touch $@
 
 # package-lock.json says what is installed; without npm there is no page, and everything else works

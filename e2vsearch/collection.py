@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from e2vsearch import encoder_check, pipeline, settings
+from e2vsearch import audio, encoder_check, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
 from e2vsearch.catalog import audit, backup, recordings
 from e2vsearch.catalog.database import Location, locate
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.runner import IngestReport
+    from e2vsearch.transfer.contents import Contents
     from e2vsearch.transfer.export import TransferReport
 
 Facet = TypeVar("Facet", bound="AnalysisContext")
@@ -184,6 +185,7 @@ class Collection:
 
     def embed(self, source: AudioSource) -> EmbeddedAudio:
         """Return the spoken segments of a clip with their vectors and class probabilities; nothing is stored."""
+        audio.prepare(source)  # it starts while the encoder is loaded
         return recalibrate.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
 
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
@@ -249,11 +251,12 @@ class Collection:
 
         return export(self.catalog, Path(folder).expanduser().absolute())
 
-    def import_(self, folder: str | os.PathLike[str]) -> TransferReport:
-        """Add everything from an exported folder, see `e2vsearch.transfer.import_`."""
+    def import_(self, folder: str | os.PathLike[str] | Contents) -> TransferReport:
+        """Add everything from an exported folder, or nothing if it is damaged, see `e2vsearch.transfer.import_`."""
+        from e2vsearch.transfer.contents import Contents
         from e2vsearch.transfer.import_ import load
 
-        done = load(self.catalog, Path(folder).expanduser().absolute())
+        done = load(self.catalog, folder if isinstance(folder, Contents) else Path(folder).expanduser().absolute())
         self.index.maintain()
         return done
 

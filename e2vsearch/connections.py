@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-from asyncio import TimerHandle, Transport
+from asyncio import AbstractEventLoop, TimerHandle, Transport
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -102,10 +102,10 @@ class LimitedProtocol(H11Protocol):
         self.conn = _PieceCountingConnection(h11.SERVER)
         self._connections = connections
         self._limits = connections.limits
-        self._header: TimerHandle | None = None
-        self._unread: TimerHandle | None = None
+        self._header = _Timer(self.loop, self._limits.header_s)
+        self._unread = _Timer(self.loop, self._limits.unread_s)
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: Transport) -> None:
         """Begin to wait for a header."""
         super().connection_made(transport)
         if not self._connections.add(self, self.client[0] if self.client else ""):
@@ -115,7 +115,8 @@ class LimitedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._connections.remove(self)
-        self._header, self._unread = _cancelled(self._header), _cancelled(self._unread)
+        self._header.cancel()
+        self._unread.cancel()
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
@@ -123,7 +124,7 @@ class LimitedProtocol(H11Protocol):
         before = self.cycle
         super().handle_events()
         if self.cycle is not before:
-            self._header = _cancelled(self._header)
+            self._header.cancel()
             self._connections.works(self)
 
     def on_response_complete(self) -> None:
@@ -134,12 +135,12 @@ class LimitedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """Begin to wait for the client to read."""
         super().pause_writing()
-        self._unread = self.loop.call_later(self._limits.unread_s, self.transport.abort)
+        self._unread.start(self.transport.abort)
 
     def resume_writing(self) -> None:
         """Wait no more."""
         super().resume_writing()
-        self._unread = _cancelled(self._unread)
+        self._unread.cancel()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that cannot be parsed, or break off a response that has begun."""
@@ -149,13 +150,31 @@ class LimitedProtocol(H11Protocol):
             self.transport.abort()
 
     def _wait(self) -> None:
-        self._header = _cancelled(self._header) or self.loop.call_later(self._limits.header_s, self._too_late)
+        self._header.start(self._too_late)
         self._connections.waits(self)
 
     def _too_late(self) -> None:
         if self.transport.get_write_buffer_size():  # of a response that is still being read
-            self._unread = _cancelled(self._unread) or self.loop.call_later(self._limits.unread_s, self.transport.abort)
+            self._unread.start(self.transport.abort)
         self.transport.close()
+
+
+class _Timer:
+    """A call that comes after a while, unless it is cancelled or started again."""
+
+    def __init__(self, loop: AbstractEventLoop, seconds: float) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._handle: TimerHandle | None = None
+
+    def start(self, function: Callable[[], object]) -> None:
+        self.cancel()
+        self._handle = self._loop.call_later(self._seconds, function)
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
 
 class _PieceCountingConnection(h11.Connection):
@@ -203,11 +222,6 @@ def _client(host: str) -> str:
     if isinstance(address, ipaddress.IPv4Address):
         return host
     return str(address.ipv4_mapped or ipaddress.ip_network((int(address), 64), strict=False))
-
-
-def _cancelled(timer: TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
 
 
 def _busy(app: _App, always: frozenset[str]) -> _App:

@@ -13,18 +13,19 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, QueryError, SettingsError
+from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, Cancelled, QueryError, SettingsError
 
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not whole yet; after a crash it may be removed."""
@@ -32,10 +33,65 @@ TEMPORARY = ".tmp"
 _log = logging.getLogger(__name__)
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal; 1.5 GB a second from the page cache."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+_HASHED_BYTES = 1 << 20  # between two looks at whether to stop
+
+
+def sha256(path: Path, stop: Callable[[], bool] = lambda: False) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal; 1.5 GB a second from the page cache.
+
+    Args:
+        path: of a regular file.
+        stop: whether the result is wanted no more.
+
+    Raises:
+        AudioNotAFile: a folder, pipe or device.
+        OSError: it cannot be read.
+        e2vsearch.errors.Cancelled: `stop` returned true.
+    """
+    digest, piece = hashlib.sha256(), memoryview(bytearray(_HASHED_BYTES))
+    with open_regular(path) as file:
+        while count := file.readinto(piece):
+            if stop():
+                raise Cancelled
+            digest.update(piece[:count])
+    return digest.hexdigest()
+
+
+def open_regular(path: Path) -> io.FileIO:
+    """Open a regular file to read, unbuffered; what is none is not waited for.
+
+    A pipe that nobody writes to would be waited for, and a device may never end.
+
+    Raises:
+        AudioNotAFile: a folder, pipe, socket or device.
+        OSError: it cannot be opened.
+    """
+    _check_regular(path, path.stat())  # first: opening some devices does something
+    # without waiting, since another file may have taken its place meanwhile
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _check_regular(path, os.fstat(descriptor))
+        return io.FileIO(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a regular file.
+
+    Raises:
+        AudioNotAFile, OSError: as `open_regular`.
+    """
+    with open_regular(path) as file:
+        return file.readall()
+
+
+def _check_regular(path: Path, state: os.stat_result) -> None:
+    if stat.S_ISDIR(state.st_mode):
+        raise AudioNotAFile(f"{path} is a folder: name the files in it, or ingest the folder")
+    if not stat.S_ISREG(state.st_mode):
+        raise AudioNotAFile(f"{path} is a pipe, socket or device: save what comes from it to a file")
 
 
 def sync(path: Path) -> None:
@@ -210,11 +266,34 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     if separator and scheme.isalnum():
         if scheme.lower() != "file":
             raise QueryError(f"{text}: only files and file:// URIs can be read - download it first")
-        return Path(unquote(urlsplit(text).path))
+        return Path(os.fsdecode(unquote_to_bytes(os.fsencode(urlsplit(text).path))))
     try:
         return Path(text).expanduser()
     except RuntimeError:  # "~name" of nobody: a file may be called so
         return Path(text)
+
+
+def file_uri(path: Path) -> str:
+    r"""Return what is stored of a path: itself, or a ``file://`` URI if its bytes are no text; `local_path` inverts it.
+
+    >>> file_uri(Path("/calls/a.wav")), file_uri(Path(os.fsdecode(b"/calls/a\xff.wav")))
+    ('/calls/a.wav', 'file:///calls/a%FF.wav')
+    """
+    text = str(path)
+    return text if _is_text(text) else f"file://{quote(os.fsencode(text))}"
+
+
+def legible(text: str) -> str:
+    r"""Return a name that can be stored and sent: bytes that are no UTF-8 become escapes such as ``\xff``."""
+    return text if _is_text(text) else os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def uri_scheme(text: str) -> str | None:
@@ -228,13 +307,15 @@ def uri_scheme(text: str) -> str | None:
 
 
 def stat_of(path: Path) -> os.stat_result:
-    """Return size and time of a file.
+    """Return size and time of a regular file.
 
     Raises:
-        AudioNotFound, AudioForbidden: it is not there, or may not be looked at.
+        AudioNotFound, AudioForbidden, AudioNotAFile: it is not there, may not be looked at, or is no file.
     """
     with readable(path):
-        return path.stat()
+        state = path.stat()
+        _check_regular(path, state)
+        return state
 
 
 @contextmanager
@@ -262,30 +343,44 @@ class Table:
 
     columns: list[str]  # as its first line names them
     rows: list[tuple[int, list[str]]]  # each with the number of its last line; those without any text are left out
+    unreadable: tuple[tuple[int, str], ...] = ()  # lines that are no row, with the reason
 
 
-def read_table(path: Path, name: str) -> Table:
+def read_table(path: Path, name: str, *, lenient: bool = False) -> Table:
     """Read a table; its first line tells whether tabs, semicolons or commas are between its cells.
 
     Args:
         path: of the file.
         name: what an error calls it, such as ``--meta``.
+        lenient: leave lines out that are no CSV, but for the first.
 
     Raises:
         SettingsError: it cannot be read, or a line is no CSV.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
+    except AudioNotAFile as error:
+        raise SettingsError(f"{name} {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(f"{name} {path} cannot be read: {cause} - name a CSV or TSV file") from error
     head = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in head else ";" if ";" in head else ",")
-    try:
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except csv.Error as error:
-        raise SettingsError(f"{name} {path} line {reader.line_num}: {error} - mend that line") from error
-    return Table(rows[0][1] if rows else [], [(line, cells) for line, cells in rows[1:] if any(cells)])
+    rows: list[tuple[int, list[str]]] = []
+    unreadable: list[tuple[int, str]] = []
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            if not rows or not lenient:
+                raise SettingsError(f"{name} {path} line {reader.line_num}: {error} - mend that line") from error
+            unreadable.append((reader.line_num, str(error)))
+            continue
+        if cells is None:
+            break
+        rows.append((reader.line_num, [cell.strip() for cell in cells]))
+    left = [(line, cells) for line, cells in rows[1:] if any(cells)]
+    return Table(rows[0][1] if rows else [], left, tuple(unreadable))
 
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "uri", "recording", "name")

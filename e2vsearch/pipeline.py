@@ -39,7 +39,7 @@ def embed_audio(
         source: a file, its bytes, or 16 kHz samples; or one of these, opened.
         encoder: what makes the vectors.
         options: how speech is found and cut.
-        stop: whether the result is wanted no more, called between blocks.
+        stop: whether the result is wanted no more, called between blocks, and while one is decoded.
         longest_s: how long a recording may be. Its header is read first, and its samples are counted all the same.
 
     Raises:
@@ -49,12 +49,13 @@ def embed_audio(
         Cancelled: `stop` returned true.
     """
     if not isinstance(source, audio.OpenAudio):
-        with audio.open(source) as opened:
+        with audio.open(source, stop=stop) as opened:
             return embed_audio(opened, encoder, options, stop, longest_s)
     info = source.info
     if info.duration_s is not None and info.duration_s > longest_s:
         raise AudioTooLong(
-            f"{info.duration_s:.0f} s of audio are more than the {longest_s:.0f} s allowed: cut it first"
+            f"{source.name}: {info.duration_s:.0f} s of audio are more than the {longest_s:.0f} s allowed - cut it, or "
+            "raise --max-audio-s"
         )
     length = 0
     channels = info.channels
@@ -67,7 +68,10 @@ def embed_audio(
             channels = block.shape[0]
             length += block.shape[1]
             if length > longest_s * audio.SAMPLING_RATE_HZ:
-                raise AudioTooLong(f"the audio goes on after the {longest_s:.0f} s allowed: cut it first")
+                raise AudioTooLong(
+                    f"{source.name}: the audio goes on after the {longest_s:.0f} s allowed - cut it, or raise "
+                    "--max-audio-s"
+                )
             yield block
 
     embedded: list[EmbeddedSegment] = []

@@ -12,11 +12,19 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, Dialect, ExceptionContext, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DisconnectionError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    DisconnectionError,
+    ProgrammingError,
+    StatementError,
+)
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from e2vsearch.catalog import sqlite
-from e2vsearch.errors import CatalogError, SettingsError, first_line, missing_extra
+from e2vsearch.errors import BadFilter, CatalogError, SettingsError, first_line, missing_extra
 from e2vsearch.files import private_file, private_folder, unwritable
 from e2vsearch.settings import user_cache
 
@@ -109,6 +117,23 @@ def driver_errors(url: URL) -> Iterator[None]:
         raise CatalogError(
             line or f"{place(url)} cannot be read: {first_line(error)} - check it with e2vsearch db verify"
         ) from error
+
+
+@contextmanager
+def filtering() -> Iterator[None]:
+    """Name the filter where the database cannot run it.
+
+    Raises:
+        BadFilter: it is too long or too deep, or a value is out of its range.
+    """
+    try:
+        yield
+    except StatementError as error:
+        of_statement = getattr(error.orig, "sqlite_errorname", "") in ("SQLITE_ERROR", "SQLITE_TOOBIG")
+        if not (of_statement or isinstance(error, DataError | ProgrammingError) or not isinstance(error, DBAPIError)):
+            raise
+        why = f"--where cannot be run by the database ({first_line(error)})"
+        raise BadFilter(f"{why} - write it with fewer terms, or smaller values") from error
 
 
 def place(url: URL) -> str:

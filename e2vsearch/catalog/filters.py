@@ -6,7 +6,7 @@ metadata. Every condition is one on segments, so that it can be added to any que
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import cache
@@ -15,6 +15,7 @@ from typing import Any
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import VisitError
 from sqlalchemy import ColumnElement, Float, and_, exists, literal, not_, or_, select
+from sqlalchemy.sql.elements import Grouping
 
 from e2vsearch.catalog.schema import LabelExampleRow, MetadataRow, RecordingRow, SegmentLabelRow, SegmentRow
 from e2vsearch.errors import BadFilter
@@ -77,6 +78,7 @@ RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
 LABEL_FIELDS: dict[str, type] = {"label": str, "label_score": float}
 """Labels of one's own, of people and classifiers. A person's label has the score 1."""
 
+_CHAIN = 100
 _LARGEST = 2**63  # of SQL's BIGINT
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": lambda column, value: column == value,
@@ -134,10 +136,10 @@ class _Compiler(Transformer[Token, Any]):
         self._keys = metadata_keys
 
     def any(self, *conditions: _Condition) -> _Condition:
-        return or_(*conditions)
+        return _joined(or_, conditions)
 
     def all(self, *conditions: _Condition) -> _Condition:
-        return and_(*conditions)
+        return _joined(and_, conditions)
 
     def negation(self, condition: _Condition) -> _Condition:
         return not_(condition)
@@ -165,7 +167,8 @@ class _Compiler(Transformer[Token, Any]):
         return self._on(name, value, lambda column, typed: _compare(column, symbol, typed))
 
     def one_of(self, name: str, *values: _Value) -> _Condition:
-        return or_(*(self._on(name, value, lambda column, typed: _compare(column, "=", typed)) for value in values))
+        equal = [self._on(name, value, lambda column, typed: _compare(column, "=", typed)) for value in values]
+        return _joined(or_, equal)
 
     def none_of(self, name: str, *values: _Value) -> _Condition:
         return not_(self.one_of(name, *values))
@@ -231,7 +234,7 @@ def _typed(name: str, type_: type, value: _Value) -> Any:
             midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
             return _Day(midnight - timedelta(days=value.lower() == "yesterday"))
         if isinstance(value, datetime):
-            instant = value if value.tzinfo else value.replace(tzinfo=UTC)
+            instant = (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
             return _Day(instant) if value.tzinfo is None and value.time() == datetime.min.time() else instant
         raise BadFilter(f"{name} is compared with a date such as 2024-03-01, today or 2024-03-01T09:30, not {value!r}")
     if isinstance(value, str) and name in ("recording", "segment"):
@@ -268,6 +271,21 @@ def _compare(column: Any, symbol: str, value: Any) -> _Condition:
         ">=": (">=", value.start),
     }[symbol]
     return _compare(column, symbol, instant)
+
+
+class _Parentheses(Grouping[bool]):
+    """A condition that SQLAlchemy does not make a part of the chain around it."""
+
+    inherit_cache = True
+    operator = None
+
+
+def _joined(join: Callable[..., _Condition], conditions: Sequence[_Condition]) -> _Condition:
+    """Join conditions as a tree: SQLite parses a chain as one that is as deep as it is long, and takes 1,000."""
+    while len(conditions) > _CHAIN:
+        parts = (conditions[start : start + _CHAIN] for start in range(0, len(conditions), _CHAIN))
+        conditions = [_Parentheses(join(*part)) for part in parts]
+    return join(*conditions)
 
 
 def _of_recording(condition: _Condition) -> _Condition:

@@ -46,7 +46,7 @@ def attach(
         SpaceMismatch: the set has vectors of another dimension.
         NotStored: a segment that the collection does not hold.
     """
-    if not _NAME.fullmatch(name) or name == EMOTION:
+    if not is_name(name):
         raise SettingsError(
             f"named vectors cannot be called {name!r} - take a letter, then letters, digits, - and _, as in 'text' "
             f"({EMOTION} is what the collection's own vectors are called)"
@@ -88,6 +88,11 @@ def attach(
             new = [{"set_id": set_id, "segment_id": number, **vector_columns(row)} for number, row in pairs]
             connection.execute(insert(NamedVectorRow), new)
     return get(catalog, name)
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a set may be called so."""
+    return _NAME.fullmatch(name) is not None and name != EMOTION
 
 
 def _set_id(connection: Connection, name: str, dim: int, created_at: datetime) -> int:

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.changes import ChangeDetector
-from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks, driver_errors
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks, driver_errors, filtering
 from e2vsearch.catalog.dates import date_error
 from e2vsearch.catalog.schema import (
     FailureRow,
@@ -219,9 +219,10 @@ class CatalogReader:
         Raises:
             BadFilter: it does not parse, or names nothing known.
         """
-        return self.filter_cache.of(
-            ("where", where), lambda: self.ids(select(SegmentRow.id).where(self.condition(where)))
-        )
+        with filtering():
+            return self.filter_cache.of(
+                ("where", where), lambda: self.ids(select(SegmentRow.id).where(self.condition(where)))
+            )
 
     def ids(self, query: Select[Any]) -> NDArray[np.int64]:
         """Return the one column of whole numbers of a statement, ascending."""
@@ -236,7 +237,7 @@ class CatalogReader:
     def recordings_where(self, where: str) -> list[int]:
         """Return the ids of the recordings with a segment that meets a filter."""
         query = select(SegmentRow.recording_id).where(self.condition(where)).distinct()
-        with self.reading() as connection:
+        with filtering(), self.reading() as connection:
             return sorted(connection.execute(query).scalars())
 
     def metadata_keys(self) -> frozenset[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import func, select
 
+from e2vsearch.catalog.database import filtering
 from e2vsearch.catalog.reader import CatalogReader, StoredFile
 from e2vsearch.catalog.schema import (
     MetadataRow,
@@ -65,7 +66,7 @@ def page(catalog: CatalogReader, limit: int, after: int = 0, where: str | None =
     query = select(RecordingRow.id).where(RecordingRow.id > after).order_by(RecordingRow.id).limit(limit)
     if where is not None:
         query = query.where(RecordingRow.id.in_(select(SegmentRow.recording_id).where(catalog.condition(where))))
-    with catalog.reading() as connection:
+    with filtering(), catalog.reading() as connection:
         numbers = list(connection.execute(query).scalars())
     return [found for _, found in catalog.recordings(numbers)] if numbers else []
 
@@ -91,7 +92,12 @@ def below(wanted: str) -> Callable[[str], bool]:
         place, separator = os.path.abspath(local_path(wanted)), os.sep  # noqa: PTH100 - no ".." is stored
     else:
         place, separator = wanted.rstrip("/"), "/"
-    return lambda uri: uri == place or uri.startswith(place + separator)
+
+    def is_there(uri: str) -> bool:
+        at = local_place(uri)
+        return at == place or at.startswith(place + separator)
+
+    return is_there
 
 
 def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list[Recording]:
@@ -122,6 +128,11 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
         chosen = set(catalog.recordings_where(where))
         numbers = numbers & chosen if recordings else chosen
     return [found for _, found in catalog.recordings(sorted(numbers))]
+
+
+def local_place(uri: str) -> str:
+    """Return the path of a stored file, the URL of what is stored from elsewhere."""
+    return os.fspath(local_path(uri)) if uri_scheme(uri) == "file" else uri
 
 
 def listed(catalog: Catalog, names: Sequence[str], where: str | None) -> list[Recording]:

@@ -25,6 +25,7 @@ from e2vsearch.catalog.schema import (
 )
 from e2vsearch.emotions import named
 from e2vsearch.errors import LeaseLost
+from e2vsearch.files import legible
 from e2vsearch.policy import Role
 from e2vsearch.types import Space
 
@@ -110,7 +111,7 @@ def score_columns(
 
 def note_failure(connection: Connection, uri: str, reason: str, message: str, attempts: int = 1) -> None:
     """Note that a file could not be ingested, once a URI; attempts add up."""
-    values = {"reason": reason, "message": message, "failed_at": datetime.now(UTC)}
+    values = {"reason": reason, "message": legible(message), "failed_at": datetime.now(UTC)}
     query = update(FailureRow).where(FailureRow.uri == uri)
     changed = connection.execute(query.values(**values, attempts=FailureRow.attempts + attempts))
     if changed.rowcount == 0:

@@ -32,6 +32,8 @@ from e2vsearch.cli import (
     transfer,
     worker,
 )
+from e2vsearch.cli.logs import use_text_of_logs
+from e2vsearch.cli.text import shown
 from e2vsearch.errors import E2vsearchError
 
 __all__ = ["app", "main"]
@@ -89,6 +91,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 def main() -> None:
     """Run the command line; errors become one line on stderr."""
+    use_text_of_logs()
     gc.set_threshold(100_000)  # imports make objects that stay: collecting among them took a tenth of a query
     try:
         app()
@@ -110,5 +113,5 @@ def main() -> None:
 def _fail(message: str) -> None:
     if os.environ.get("E2VSEARCH_DEBUG"):
         raise
-    typer.echo(f"e2vsearch: {' '.join(message.split())}", err=True)
+    typer.echo(f"e2vsearch: {shown(' '.join(message.split()))}", err=True)
     sys.exit(1)

@@ -9,7 +9,7 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.options import OpenOptions, Quiet, Where, Yes
-from e2vsearch.cli.output import Results, index_facts, note, policy_facts
+from e2vsearch.cli.output import Results, echo, index_facts, note, policy_facts
 from e2vsearch.listing import clock
 
 
@@ -73,7 +73,7 @@ def remove(
     with options.open() as collection:
         found = collection.recordings(*(recordings or []), where=where)
         for recording in found if not quiet or dry_run else []:
-            typer.echo(f"{recording.id}  {recording.uri}")
+            echo(f"{recording.id}  {recording.uri}")
         if dry_run or not found:
             note(f"{len(found):,} recordings would be removed" if dry_run else "nothing to remove", quiet=quiet)
             return

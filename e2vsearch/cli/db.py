@@ -12,7 +12,7 @@ import typer
 
 from e2vsearch.cli.command import command, group
 from e2vsearch.cli.options import OpenOptions, Quiet
-from e2vsearch.cli.output import Results, note, size
+from e2vsearch.cli.output import Results, echo, note, size
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -28,7 +28,7 @@ def upgrade(*, options: OpenOptions) -> None:
         before = upgrade.current(engine)
         upgrade.upgrade(engine)
     changed = f"schema {before or 'none'} → {SCHEMA_REVISION}"
-    typer.echo(f"{place}: {changed if before != SCHEMA_REVISION else f'schema {before}, up to date'}")
+    echo(f"{place}: {changed if before != SCHEMA_REVISION else f'schema {before}, up to date'}")
 
 
 @command("db current")
@@ -37,7 +37,7 @@ def current(*, options: OpenOptions) -> None:
     from e2vsearch.catalog import upgrade
 
     with _database(options.index) as (engine, _):
-        typer.echo(upgrade.current(engine) or "none")
+        echo(upgrade.current(engine) or "none")
 
 
 @command("db history")

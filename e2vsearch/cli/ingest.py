@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -14,9 +13,11 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import EncodingOptions, Workers, read_paths
+from e2vsearch.cli.options import EncodingOptions, MaxAudio, Workers, read_paths
 from e2vsearch.cli.output import SOME_FAILED, Results, speed
 from e2vsearch.cli.progress import ProgressBar
+from e2vsearch.cli.signals import ended_by_signals, note_stopping
+from e2vsearch.cli.text import json_shown
 
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
@@ -50,6 +51,7 @@ def ingest(
             metavar="DIR",
         ),
     ] = None,
+    max_audio_s: MaxAudio = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
     watch: Annotated[
         bool,
@@ -85,7 +87,10 @@ def ingest(
     options: EncodingOptions,
     results: Results,
 ) -> None:
-    """Add recordings to a collection. What is stored is skipped: it can be stopped and run again at any time."""
+    """Add recordings to a collection. What is stored is skipped: it can be stopped and run again at any time.
+
+    Ctrl-C or SIGTERM ends it once what is in work is done, a second one at once.
+    """
     if watch and (dry_run or results.output is not None or results.format_ == "csv" or "-" in paths):
         raise typer.BadParameter("--watch goes with folders and with --format json or jsonl: it never ends by itself")
     if queue and (watch or dry_run or transcripts is not None):
@@ -95,9 +100,10 @@ def ingest(
     by_lines = watch and results.format_ in ("json", "jsonl")
     if log is not None or (watch and not by_lines):
         log_to_stderr("e2vsearch", log or "text", quiet=results.quiet)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for `kill` as for Ctrl-C
     paths = read_paths(paths)
+    stopping = note_stopping(quiet=results.quiet)
     with ExitStack() as stack:
+        stack.enter_context(ended_by_signals())
         collection = _opened(stack, options, dry_run=dry_run)
         place = collection.location.named
         if queue:
@@ -108,14 +114,28 @@ def ingest(
             results.note(f"watching {', '.join(paths)} for {place} - Ctrl-C ends it")
             each = {"each": _line} if by_lines else {}
             report = collection.watch(
-                *paths, workers=workers, meta=meta, transcripts=transcripts, stable_s=stable_s, **each
+                *paths,
+                workers=workers,
+                meta=meta,
+                transcripts=transcripts,
+                stable_s=stable_s,
+                max_audio_s=max_audio_s,
+                stopping=stopping,
+                **each,
             )
             done = report.stored + report.replaced + report.moved
             results.note(f"ended: {done:,} added, {len(report.failures):,} failed; {report.left:,} left")
             raise typer.Exit(SOME_FAILED if report.failures else 0)
         with ProgressBar(results.quiet or log is not None) as bar:
             report = collection.ingest(
-                *paths, workers=workers, meta=meta, transcripts=transcripts, dry_run=dry_run, progress=bar.files
+                *paths,
+                workers=workers,
+                meta=meta,
+                transcripts=transcripts,
+                max_audio_s=max_audio_s,
+                dry_run=dry_run,
+                progress=bar.files,
+                stopping=stopping,
             )
     _report(report, place, results, would="would be " if dry_run else "")
     if report.interrupted:
@@ -126,7 +146,7 @@ def ingest(
 
 
 def _line(report: RecordingReport) -> None:
-    typer.echo(json.dumps(report.fields, ensure_ascii=False))
+    typer.echo(json_shown(json.dumps(report.fields, ensure_ascii=False)))
     sys.stdout.flush()
 
 

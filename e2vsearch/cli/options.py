@@ -68,6 +68,16 @@ Workers = Annotated[
         show_default=False,
     ),
 ]
+MaxAudio = Annotated[
+    float | None,
+    typer.Option(
+        "--max-audio-s",
+        help="Longest recording, seconds; a longer one fails.  [default: 43200, twelve hours]",
+        envvar="E2VSEARCH_MAX_AUDIO_S",
+        min=1.0,
+        show_default=False,
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write results to this file; .json, .jsonl or .csv picks the format."),
@@ -79,6 +89,13 @@ OutputFormat = Annotated[
         "-f",
         help="How results are printed.  [default: table on a terminal, jsonl when piped]",
         show_default=False,
+    ),
+]
+RawCsv = Annotated[
+    bool,
+    typer.Option(
+        "--raw-csv",
+        help="Cells of CSV as they are: by default one that a spreadsheet would run, such as =1+1, begins with '.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]

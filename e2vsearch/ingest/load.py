@@ -13,9 +13,9 @@ from e2vsearch import audio
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.base import Encoder
-from e2vsearch.encoders.embedding_files import uri_of
+from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.errors import AudioTruncated, E2vsearchError
-from e2vsearch.files import stat_of
+from e2vsearch.files import legible, stat_of
 from e2vsearch.ingest.metadata import Row
 from e2vsearch.pipeline import embed_audio
 from e2vsearch.speech import SpeechOptions
@@ -30,7 +30,13 @@ NO_SPEECH = "no speech found"
 
 
 def read_audio(
-    path: Path, content_sha256: str, encoder: Encoder, speech: SpeechOptions, row: Row | None, stop: Callable[[], bool]
+    path: Path,
+    content_sha256: str,
+    encoder: Encoder,
+    speech: SpeechOptions,
+    row: Row | None,
+    stop: Callable[[], bool],
+    longest_s: float,
 ) -> NewRecording:
     """Return all that is stored of one audio file.
 
@@ -40,7 +46,7 @@ def read_audio(
         e2vsearch.errors.Cancelled: `stop` returned True.
     """
     before = stat_of(path)
-    embedded = embed_audio(path, encoder, speech, stop)
+    embedded = embed_audio(path, encoder, speech, stop, longest_s)
     _unchanged(path, before)
     segments = tuple(
         NewSegment(segment.channel, segment.start_s, segment.end_s, segment.vector, segment.scores, segment.level_db)
@@ -48,7 +54,7 @@ def read_audio(
     )
     return NewRecording(
         uri=uri_of(path),
-        name=path.stem,
+        name=legible(path.stem),
         content_sha256=content_sha256,
         size_bytes=before.st_size,
         mtime_ns=before.st_mtime_ns,
@@ -71,6 +77,7 @@ def read_remote(
     speech: SpeechOptions,
     row: Row | None,
     stop: Callable[[], bool],
+    longest_s: float,
 ) -> NewRecording:
     """Return all that is stored of one recording behind a URL, from its fetched bytes.
 
@@ -78,7 +85,7 @@ def read_remote(
         AudioError, EncoderError, e2vsearch.errors.Cancelled: as `read_audio`, by its URI.
     """
     try:
-        recording = read_audio(fetched.path, fetched.content_sha256, encoder, speech, row, stop)
+        recording = read_audio(fetched.path, fetched.content_sha256, encoder, speech, row, stop, longest_s)
     except E2vsearchError as error:
         raise type(error)(str(error).replace(str(fetched.path), source.uri)) from error
     recorded_at = row.recorded_at if row is not None else None
@@ -97,9 +104,10 @@ def read_saved(path: Path, content_sha256: str, row: Row | None) -> tuple[NewRec
     Raises:
         VectorFileError: it is not a usable embedding.
     """
-    before = stat_of(path)
+    content = content_of(path)
+    before = stat_of(content)
     recording = embedding_files.read(path)
-    _unchanged(path, before)
+    _unchanged(content, before)
     info = _audio_beside(recording)
     segments = tuple(
         NewSegment(0, start, end, recording.vectors[at], None if recording.scores is None else recording.scores[at])
@@ -108,7 +116,7 @@ def read_saved(path: Path, content_sha256: str, row: Row | None) -> tuple[NewRec
     return (
         NewRecording(
             uri=uri_of(path),
-            name=path.stem,
+            name=legible(path.stem),
             content_sha256=content_sha256,
             size_bytes=before.st_size,
             mtime_ns=before.st_mtime_ns,

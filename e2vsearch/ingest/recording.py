@@ -25,7 +25,7 @@ from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import AudioError, Cancelled, CatalogError, E2vsearchError, SettingsError, TranscriptError
-from e2vsearch.files import readable, sha256, stat_of, uri_scheme
+from e2vsearch.files import file_uri, legible, local_path, readable, sha256, stat_of, uri_scheme
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.load import read_audio, read_remote, read_saved
 from e2vsearch.ingest.metadata import MetadataTable, Row
@@ -121,6 +121,7 @@ class RecordingIngestor:
         table: metadata, joined by file name.
         folder: transcripts, joined by file name.
         stop: loading ends between blocks of audio once it is set.
+        max_audio_s: how long a recording may be; None: as the settings say.
     """
 
     def __init__(
@@ -130,9 +131,13 @@ class RecordingIngestor:
         table: MetadataTable | None = None,
         folder: TranscriptFolder | None = None,
         stop: threading.Event | None = None,
+        max_audio_s: float | None = None,
     ) -> None:
         self._context = context
         self._catalog = context.catalog
+        self._longest_s = context.settings.max_audio_s if max_audio_s is None else max_audio_s
+        if not self._longest_s > 0:
+            raise SettingsError(f"--max-audio-s must be more than 0, not {self._longest_s:g}")
         # an encoder that is called by as many threads as there are cores needs no further bound
         self._stop = stop or threading.Event()
         self._encoder = (
@@ -251,23 +256,24 @@ class RecordingIngestor:
                 known = self._catalog.file_of_content(fetched.content_sha256)
                 if known is None:
                     encoder = self._encoder or self._context.encoder()
-                    recording = read_remote(source, state, fetched, encoder, speech, row, stopped)
+                    recording = read_remote(source, state, fetched, encoder, speech, row, stopped, self._longest_s)
                     return replace(loaded, recording=recording)
         else:
             content = content_of(source)
             with readable(content):
-                digest = sha256(content)
+                digest = sha256(content, stopped)
             known = self._catalog.file_of_content(digest)
             if known is None and self._encoder is None:
                 recording, space = read_saved(source, digest, row)
                 return replace(loaded, recording=recording, space=space)
             if known is None and self._encoder is not None:
-                return replace(loaded, recording=read_audio(source, digest, self._encoder, speech, row, stopped))
+                recording = read_audio(source, digest, self._encoder, speech, row, stopped, self._longest_s)
+                return replace(loaded, recording=recording)
         moved = known is not None and known.uri != loaded.uri and self._gone(known.uri)
         return replace(loaded, known=known, moved=moved)
 
     def _gone(self, uri: str) -> bool:
-        return not Path(uri).exists() if uri_scheme(uri) is None else self._stores.gone(uri)
+        return not local_path(uri).exists() if uri_scheme(uri) in (None, "file") else self._stores.gone(uri)
 
     # -- storing -----------------------------------------------------------------------------------------------
 
@@ -288,7 +294,7 @@ class RecordingIngestor:
 
     def _update_known(self, loaded: LoadedRecording, known: StoredFile, lease: Lease | None) -> RecordingReport:
         if loaded.moved or (known.uri == loaded.uri and loaded.mtime_ns != known.mtime_ns):
-            self._catalog.relocate(known.id, loaded.uri, source_path(loaded.source).stem, loaded.mtime_ns)
+            self._catalog.relocate(known.id, loaded.uri, legible(source_path(loaded.source).stem), loaded.mtime_ns)
         if self._may_have_failed(loaded.uri):  # it could not be read once; now it is a copy of what is stored
             self._catalog.clear_failures([loaded.uri])
         if loaded.row is not None:
@@ -305,7 +311,7 @@ class RecordingIngestor:
             return report
         from e2vsearch.ingest.transcripts.alignment import store
 
-        uri, error, left_out = str(loaded.transcript.path), loaded.transcript.error, 0
+        uri, error, left_out = file_uri(loaded.transcript.path), loaded.transcript.error, 0
         if loaded.transcript.transcript is not None:
             try:
                 left_out = store(self._catalog, number, loaded.transcript.transcript).left_out
@@ -322,8 +328,9 @@ class RecordingIngestor:
         return self._failed_before is None or uri in self._failed_before
 
     def _failed(self, loaded: LoadedRecording, error: E2vsearchError) -> RecordingReport:
-        self._catalog.fail(loaded.uri, error.reason, str(error))
-        return RecordingReport(loaded.uri, "failed", failure=FileFailure(loaded.uri, error.reason, str(error)))
+        failure = FileFailure(loaded.uri, error.reason, legible(str(error)))
+        self._catalog.fail(failure.uri, failure.reason, failure.message)
+        return RecordingReport(loaded.uri, "failed", failure=failure)
 
 
 def worker_count(context: IngestContext, encoder: Encoder | None, requested: int | None = None) -> int:

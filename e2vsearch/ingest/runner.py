@@ -85,12 +85,20 @@ class IngestRunner(Generic[T]):
         source: what is worked on.
         workers: threads that load.
         stop: once it is set, what is loaded is stored, and what is not yet begun is left. Ctrl-C sets it.
+        stopping: called then, with the number of recordings that are waited for.
     """
 
-    def __init__(self, source: WorkSource[T], workers: int, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        source: WorkSource[T],
+        workers: int,
+        stop: threading.Event,
+        stopping: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._source = source
         self._workers = workers
         self._stop = stop
+        self._stopping = stopping
         self._in_work: dict[Future[LoadedRecording], T] = {}
 
     def run(self) -> None:
@@ -136,8 +144,9 @@ class IngestRunner(Generic[T]):
 
     def _finish(self) -> None:
         """Store what is being loaded, and leave the rest."""
-        for future in self._in_work:
-            future.cancel()
+        running = sum(not future.cancel() for future in self._in_work)
+        if self._stop.is_set():
+            self._stopping(running)
         for future in list(self._in_work):
             try:
                 self._store(future)
@@ -285,7 +294,9 @@ def ingest(
     meta: str | os.PathLike[str] | None = None,
     transcripts: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
+    max_audio_s: float | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
+    stopping: Callable[[int], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> IngestReport:
     """Add recordings: files, folders and globs; what is stored already is not read again.
@@ -300,7 +311,9 @@ def ingest(
         transcripts: a folder of ``.srt``, ``.vtt``, ``.json`` or ``.txt``, joined by file name and by time, see
             `e2vsearch.ingest.transcripts`; to recordings stored before as well, without reading their audio.
         dry_run: report what would be done; nothing is written, and no encoder is opened.
+        max_audio_s: how long a recording may be, seconds; by default as the settings say, twelve hours.
         progress: called after each file.
+        stopping: called once when the run ends early, with the number of recordings that are waited for.
         stop: set it from another thread to end early, as Ctrl-C does.
 
     Returns:
@@ -317,7 +330,7 @@ def ingest(
     table = MetadataTable(meta) if meta is not None else None
     folder = transcript_folder(transcripts, files)
     encoder = None if of_vectors or dry_run else context.pinned_encoder()
-    ingestor = RecordingIngestor(context, encoder, table, folder, stop)
+    ingestor = RecordingIngestor(context, encoder, table, folder, stop, max_audio_s)
     counts = IngestCounts(len(files), progress=progress)
     if dry_run or len(files) >= MANY:
         ingestor.prefetch()
@@ -326,7 +339,7 @@ def ingest(
             counts.add(ingestor.plan(source))
         return counts.report(table, folder, interrupted=stop.is_set())
     workers = worker_count(context, encoder, workers)
-    IngestRunner(FileList(ingestor, files, workers, counts), workers, stop).run()
+    IngestRunner(FileList(ingestor, files, workers, counts), workers, stop, stopping).run()
     if context.catalog.space is not None and not stop.is_set():
         context.maintain()
     return counts.report(table, folder, interrupted=stop.is_set())

@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path
 
 from e2vsearch.audio import AUDIO_SUFFIXES
+from e2vsearch.catalog.recordings import local_place
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import ReloadedMetadata
@@ -159,7 +160,9 @@ def watch(
     meta: str | os.PathLike[str] | None = None,
     transcripts: str | os.PathLike[str] | None = None,
     stable_s: float = STABLE_S,
+    max_audio_s: float | None = None,
     each: Callable[[RecordingReport], None] = lambda _: None,
+    stopping: Callable[[int], None] = lambda _: None,
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], object] | None = None,
@@ -176,7 +179,9 @@ def watch(
         meta: as for `ingest`; the table is read again when it has changed.
         transcripts: as for `ingest`; one is joined if it is there when its recording is taken.
         stable_s: how long a file must have stayed as it is.
+        max_audio_s: as for `ingest`.
         each: called after each recording.
+        stopping: as for `ingest`.
         stop: set it from another thread to end it, as Ctrl-C does.
         clock: seconds, never going back.
         wait: waits so many seconds between two listings, by default until `stop` is set, at most.
@@ -190,7 +195,7 @@ def watch(
     if context.of_vectors:
         raise SettingsError("saved vectors cannot be watched - run e2vsearch ingest when there are new ones")
     stop = stop or threading.Event()
-    failed = {failure.uri: failure.failed_at for failure in context.catalog.failures()}
+    failed = {local_place(failure.uri): failure.failed_at for failure in context.catalog.failures()}
     folder = FolderWatch(folders, stable_s=stable_s, failed=failed)
     table = ReloadedMetadata(meta) if meta is not None else None
     transcript_folder(transcripts, ())  # what is no folder is an error now, and not at the first recording
@@ -200,14 +205,14 @@ def watch(
 
     def batch(files: list[Path]) -> FileList:
         found = transcript_folder(transcripts, folder.files)
-        ingestor = RecordingIngestor(context, encoder, table.current() if table else None, found, stop)
+        ingestor = RecordingIngestor(context, encoder, table.current() if table else None, found, stop, max_audio_s)
         if len(files) >= MANY:
             ingestor.prefetch()
         return FileList(ingestor, files, workers, counts)
 
     source = WatchedFolder(context, folder, batch, counts, clock=clock, wait=wait or stop.wait)
     with context.retention():
-        IngestRunner(source, workers, stop).run()
+        IngestRunner(source, workers, stop, stopping).run()
     source.builder.join()
     return counts.report(interrupted=True)
 

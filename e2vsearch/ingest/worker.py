@@ -82,6 +82,7 @@ class WorkerOptions:
     drain: bool = False  # end when nothing is queued or leased
     retry_after_s: float = 30.0  # before the second attempt; four times as long before each further one
     poll_s: float = 1.0  # between two looks at an empty queue
+    max_audio_s: float | None = None  # how long a recording may be; None: as the settings say, twelve hours
 
     def __post_init__(self) -> None:
         for name, least in (("lease_s", 0.1), ("attempts", 1), ("workers", 0)):
@@ -135,6 +136,7 @@ def work(
     *,
     stop: threading.Event | None = None,
     done: Callable[[JobReport], None] | None = None,
+    stopping: Callable[[int], None] = lambda _: None,
 ) -> WorkReport:
     """Ingest what is queued, until told to stop, or with `WorkerOptions.drain` until nothing is left.
 
@@ -143,6 +145,7 @@ def work(
         options: of the worker.
         stop: set it from a signal or another thread to end: what is not done goes back into the queue. Ctrl-C does so.
         done: called after each recording.
+        stopping: called once when it is told to end, with the number of recordings that are waited for.
 
     Raises:
         EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded at all.
@@ -151,10 +154,10 @@ def work(
     options, stop = options or WorkerOptions(), stop or threading.Event()
     encoder = None if context.of_vectors else context.pinned_encoder()
     workers = worker_count(context, encoder, options.workers)
-    ingestor = RecordingIngestor(context, encoder, stop=stop)
+    ingestor = RecordingIngestor(context, encoder, stop=stop, max_audio_s=options.max_audio_s)
     source = LeasedJobs(context, ingestor, options, workers, stop, done)
     with _every(options.lease_s / 3, source.extend_leases), context.retention():
-        IngestRunner(source, workers, stop).run()
+        IngestRunner(source, workers, stop, stopping).run()
     source.build_index()
     source.builder.join()
     return source.report()

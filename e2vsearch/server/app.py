@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from e2vsearch import retention
 from e2vsearch._version import __version__
 from e2vsearch.access import AllowedFolders
+from e2vsearch.audio import prepare
 from e2vsearch.collection import Collection
 from e2vsearch.errors import EncoderError, MissingExtra, NoCollection
 from e2vsearch.server import page
@@ -129,6 +130,7 @@ def _state(collection: Collection, options: ServiceOptions) -> ServerState:
 
 def _warm(state: ServerState) -> None:
     """Open what the first request would have to wait for."""
+    prepare(b"")  # the process that decodes, so that the first clip does not wait for it
     try:
         state.collection.catalog.require_space()
         state.collection.index.status()

@@ -32,7 +32,7 @@ def test_parquet_holds_points_with_what_is_known(collection: Collection, tmp_pat
     assert first["score.angry"] == pytest.approx(0.8)
     assert first["arousal"] == pytest.approx(((0.8 * 0.59 - 0.1 * 0.27) / 0.9 + 1) / 2)  # calm has no entry
     assert first["valence"] == pytest.approx(((-0.8 * 0.51 - 0.1 * 0.63) / 0.9 + 1) / 2)
-    assert first["audio"] == "http://127.0.0.1:8080/segments/seg:1/audio"
+    assert first["audio"] == "http://127.0.0.1:8080/segments/seg:1/audio?sha256=" + 16 * "0"
     assert first["recorded_at"] == START
 
 
@@ -70,6 +70,11 @@ def test_page_holds_everything_and_runs_nothing_of_the_data(html: str, collectio
     assert next(iter(data["clips"].values())).startswith("data:audio/ogg;base64,T2dnU")  # "OggS"
     assert len(data["missing"]) == sum(len(cluster["segments"]) for cluster in data["clusters"]) - len(data["clips"])
     assert [mode["name"] for mode in data["modes"]] == ["cluster", "emotion", "queue"]
+    assert len(data["sound_keys"]) == len(data["recordings"])
+    assert data["central_keys"].keys() == {
+        each["segment"] for cluster in data["clusters"] for each in cluster["segments"]
+    }
+    assert set(data["central_keys"].values()) <= set(data["sound_keys"]) == {16 * "0"}
     assert all(len(mode["names"]) == len(mode["colours"]) for mode in data["modes"])
     emotions = data["modes"][1]
     assert palette.PALE not in emotions["colours"]

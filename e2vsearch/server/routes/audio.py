@@ -96,7 +96,7 @@ def router(state: ServerState) -> APIRouter:
         recording = collection.recordings(with_prefix("call", identifier))[0]
         stop = stop_requested()
         steps: list[audio.Signal] = []
-        for block in audio.stream(recording.uri):
+        for block in audio.stream(recording.uri, stop=stop):
             if stop():
                 raise Cancelled
             steps.append(audio.peaks(block, -(-block.shape[1] // _PEAK_STEP)))
