@@ -223,7 +223,7 @@ class CatalogReader:
 
     def recordings_where(self, where: str) -> list[int]:
         """Return the ids of the recordings with a segment that meets a filter."""
-        query = select(SegmentRow.recording_id).where(self.condition(where)).distinct()
+        query = select(SegmentRow.recording_id).where(self.condition(where, administer=True)).distinct()
         with self.reading() as connection:
             return sorted(connection.execute(query).scalars())
 
@@ -264,15 +264,23 @@ class CatalogReader:
             by_emotion = {row.label: row.n for row in emotions}
         return Counts(recordings, silent, segments, audio_s, speech_s, failures, by_emotion)
 
-    def condition(self, where: str) -> Any:
+    def condition(self, where: str, *, administer: bool = False) -> Any:
         """Compile a filter to a SQL condition on `SegmentRow`.
+
+        Args:
+            where: the filter.
+            administer: whether recordings are chosen to be listed, removed or exported, and not by how somebody feels.
 
         Raises:
             BadFilter: it does not parse, or names nothing known.
+            UnlawfulUse: emotion by employee, see `e2vsearch.policy`.
         """
-        from e2vsearch.catalog.filters import compile_filter  # the parser takes 40 ms to import
+        from e2vsearch.catalog.filters import EMOTION_FIELDS, compile_filter  # the parser takes 40 ms to import
 
-        return compile_filter(where, self.metadata_keys())
+        found = compile_filter(where, self.metadata_keys())
+        if found.keys and (not administer or found.fields & EMOTION_FIELDS):
+            self.policy.check_employees(found.keys)
+        return found.condition
 
     def _load_space(self, connection: Connection) -> None:
         pinned = select(SpaceRow.__table__).join(HeaderRow, HeaderRow.space_id == SpaceRow.id)

@@ -224,6 +224,7 @@ class Tools:
             classifiers=[Classifier.of(report) for report in collection.labels.classifiers()],
             fields=[*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS],
             metadata=recordings.metadata_values(collection.catalog, MAX_VALUES),
+            left_out=recordings.left_out(collection.catalog),
         )
 
     @tool_errors()
