@@ -178,7 +178,7 @@ class Collection:
         """
         query = Query.of(*references, **fields)
         with self._views.pinned() as view:
-            context = SearchContext(self.catalog, view, self.embed, self._background_scores)
+            context = SearchContext(self.catalog, view, self.embed, self._background_scores, self.actor)
             result = execute(query, context)
         if (due := view.index.newly_due()) is not None:
             self.index.builder.start(lambda: due)
@@ -199,7 +199,7 @@ class Collection:
             QueryError, AudioError, EncoderError: one of them has no speech, or cannot be read or encoded.
         """
         through = self.encoder() if self.space is None else self._views.current()
-        return compare(a, b, through, self.catalog, self.embed)
+        return compare(a, b, through, self.catalog, self.embed, self.actor)
 
     def ingest(self, *paths: str | os.PathLike[str], **options: Any) -> IngestReport:
         """Add recordings: files, folders, globs and URLs, see `e2vsearch.ingest.runner.ingest` for all options."""

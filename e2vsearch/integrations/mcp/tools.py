@@ -91,6 +91,7 @@ class Tools:
 
     def __init__(self, source: Retriever) -> None:
         self._source = source
+        source.actor = "mcp"
 
     @property
     def _collection(self) -> Collection:
