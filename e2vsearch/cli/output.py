@@ -18,7 +18,6 @@ import typer
 from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet, RawCsv
 from e2vsearch.cli.text import cell, json_shown, shown
 from e2vsearch.errors import SettingsError
-from e2vsearch.files import unwritable
 from e2vsearch.listing import clock
 
 if TYPE_CHECKING:
@@ -92,6 +91,8 @@ class Results:
         try:
             private_file(self.output).write_text(text, encoding="utf-8")
         except OSError as error:
+            from e2vsearch.files import unwritable  # which imports numpy
+
             raise SettingsError(unwritable(self.output, error)) from error
 
     def write_facts(self, whole: Mapping[str, Any], facts: Sequence[tuple[str, Any]]) -> None:

@@ -91,6 +91,7 @@ class Tools:
 
     def __init__(self, source: Retriever) -> None:
         self._source = source
+        source.actor = "mcp"
 
     @property
     def _collection(self) -> Collection:
@@ -224,6 +225,7 @@ class Tools:
             classifiers=[Classifier.of(report) for report in collection.labels.classifiers()],
             fields=[*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS],
             metadata=recordings.metadata_values(collection.catalog, MAX_VALUES),
+            left_out=recordings.left_out(collection.catalog),
         )
 
     @tool_errors()
