@@ -114,6 +114,7 @@ class IngestRunner(Generic[T]):
             E2vsearchError, sqlalchemy.exc.SQLAlchemyError: what the source raises; `stop` is set then.
         """
         with ThreadPoolExecutor(self._workers, thread_name_prefix="e2vsearch-load") as pool:
+            failed = False
             try:
                 while not self._stop.is_set() and self._turn(pool):
                     pass
@@ -121,8 +122,12 @@ class IngestRunner(Generic[T]):
                 self._stop.set()
             except BaseException:
                 self._stop.set()  # or the pool would load on to the end before the error is seen
+                failed = True
                 raise
             finally:
+                running = sum(not future.cancel() for future in self._in_work)
+                if self._stop.is_set() and not failed:
+                    self._stopping(running)
                 self._finish()
 
     def _turn(self, pool: ThreadPoolExecutor) -> bool:
@@ -150,9 +155,6 @@ class IngestRunner(Generic[T]):
 
     def _finish(self) -> None:
         """Store what is being loaded, and leave the rest."""
-        running = sum(not future.cancel() for future in self._in_work)
-        if self._stop.is_set():
-            self._stopping(running)
         for future in list(self._in_work):
             try:
                 self._store(future)
