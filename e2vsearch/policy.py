@@ -7,8 +7,8 @@ policy says why that is lawful (`RESPONSIBLE-USE.md`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from e2vsearch.errors import SettingsError, UnlawfulUse
@@ -72,7 +72,7 @@ class Policy:
         days = self.retention_days
         if days is not None and (not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 36_500):
             raise SettingsError(f"retention_days is a number of days from 1 to 36,500, not {days!r} - none is no limit")
-        object.__setattr__(self, "channel_roles", _roles(self.channel_roles))
+        object.__setattr__(self, "channel_roles", roles_of(self.channel_roles))
         names: Any = self.employee_fields
         if isinstance(names, str) or not all(isinstance(each, str) and each.strip() for each in names):
             raise SettingsError(f"employee_fields are names of columns such as agent, not {names!r}")
@@ -102,6 +102,24 @@ class Policy:
         roles = {str(channel): role for channel, role in self.channel_roles.items()}
         return {**asdict(self), "channel_roles": roles, "employee_fields": list(self.employee_fields)}
 
+    def with_roles(self, roles: Mapping[int, Role] | None) -> Policy:
+        """Return the policy for a recording whose channels have roles of their own; None or none for the policy's."""
+        return replace(self, channel_roles=roles) if roles else self
+
+    def roles(self, channels: int) -> tuple[Role | None, ...] | None:
+        """Return the role of each of a recording's channels, None where it is not known; None where none is.
+
+        Roles of more channels than there are fit no recording with fewer, in which several voices share one channel.
+        """
+        if not self.channel_roles or max(self.channel_roles) >= channels:
+            return None
+        return tuple(self.channel_roles.get(channel) for channel in range(channels))
+
+    def analysed(self, channels: int) -> list[int]:
+        """Return the channels, of so many, that are analysed: all but the agent's, unless the policy allows that."""
+        roles = None if self.analyse_agent else self.roles(channels)
+        return [channel for channel in range(channels) if roles is None or roles[channel] != "agent"]
+
     def employees_among(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return those of some columns of the metadata that name employees; ``meta.agent`` is ``agent``."""
         known = {each.casefold() for each in self.employee_fields}
@@ -122,18 +140,22 @@ class Policy:
             )
 
 
-def _roles(given: Any) -> dict[int, Role]:
-    """Return roles by number of the channel, in order."""
+def roles_of(given: Mapping[Any, Any]) -> dict[int, Role]:
+    """Return checked roles by number of the channel, in order; numbers and roles may be text, as in a table.
+
+    Raises:
+        SettingsError: a channel or role that there is not.
+    """
     if not isinstance(given, Mapping):
         raise SettingsError(f"channel_roles are a role for each channel, {{0: 'agent', 1: 'customer'}}, not {given!r}")
     roles: dict[int, Role] = {}
     for channel, role in given.items():
-        text = str(channel)
+        text, name = str(channel).strip(), str(role).strip().lower()
         if not (text.isascii() and text.isdecimal()) or len(text) > 3:
             raise SettingsError(f"a channel is a number from 0, not {channel!r} - write 0=agent,1=customer")
-        if role not in ROLES:
+        if name not in ROLES:
             raise SettingsError(f"the role of channel {text} is {' or '.join(ROLES)}, not {role!r}")
-        roles[int(text)] = role
+        roles[int(text)] = name
     return dict(sorted(roles.items()))
 
 
@@ -150,23 +172,4 @@ def parse_roles(text: str) -> dict[int, Role]:
     parts = [each.partition("=") for each in text.split(",") if each.strip()]
     if len({channel.strip() for channel, _, _ in parts}) < len(parts):
         raise SettingsError(f"a channel has one role - {text!r} gives one of them two")
-    return _roles({channel.strip(): role.strip().lower() for channel, _, role in parts})
-
-
-def roles_of_channels(roles: Mapping[int, Role], channels: int) -> tuple[Role | None, ...] | None:
-    """Return the role of each channel of a recording, None where it is not known; None where none is.
-
-    Raises:
-        SettingsError: a role of a channel that the recording has not.
-    """
-    if not roles:
-        return None
-    if channels > 1 and max(roles) >= channels:
-        raise SettingsError(f"it has no channel {max(roles)}: its channels are 0 to {channels - 1}")
-    found = tuple(roles.get(channel) for channel in range(channels))
-    return found if any(found) else None
-
-
-def is_agent(roles: Sequence[str | None] | None, channel: int) -> bool:
-    """Return whether a channel is the agent's, as far as that is known."""
-    return roles is not None and channel < len(roles) and roles[channel] == "agent"
+    return roles_of({channel: role for channel, _, role in parts})

@@ -264,6 +264,7 @@ class Hit:
     alignment: tuple[Match, ...] = ()  # of a trajectory: which segments the best path aligns, in order of time
     percentile: float | None = None  # with `explain`: `segment_score` is nearer than that many % of random pairs here
     why: Explanation | None = None  # with `explain`
+    role: Role | None = None  # whose voice the channel has, where that is known
 
 
 @dataclass(frozen=True, slots=True)

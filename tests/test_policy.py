@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError
 import e2vsearch
 from e2vsearch.catalog.schema import AuditRow
 from e2vsearch.errors import ExportError, SettingsError, UnlawfulUse
-from e2vsearch.policy import Policy, parse_roles, roles_of_channels
+from e2vsearch.policy import Policy, parse_roles
 
 GIVEN: dict[str, Any] = {
     "purpose": "find unhappy callers",
@@ -70,11 +70,15 @@ def test_roles_of_channels() -> None:
     for wrong in ("0", "0=agent,0=customer", "-1=agent", "0=agent;1=customer"):
         with pytest.raises(SettingsError):
             parse_roles(wrong)
-    assert roles_of_channels({0: "agent", 1: "customer"}, 2) == ("agent", "customer")
-    assert roles_of_channels({1: "agent"}, 2) == (None, "agent")
-    assert roles_of_channels({}, 2) is None
-    with pytest.raises(SettingsError, match="no channel 2"):
-        roles_of_channels({2: "agent"}, 2)
+    policy = Policy(channel_roles={0: "agent", 1: "customer"})
+    assert (policy.roles(2), policy.analysed(2)) == (("agent", "customer"), [1])
+    assert (policy.roles(3), policy.analysed(3)) == (("agent", "customer", None), [1, 2])
+    assert (policy.roles(1), policy.analysed(1)) == (None, [0])  # both voices in one channel
+    assert (Policy().roles(2), Policy().analysed(2)) == (None, [0, 1])
+    assert Policy(channel_roles={0: "agent"}).analysed(1) == []
+    assert policy.with_roles({1: "agent"}).roles(2) == (None, "agent")
+    assert policy.with_roles(None) == policy.with_roles({}) == policy
+    assert replace(policy, employee_purpose="safety", analyse_agent=True).analysed(2) == [0, 1]
 
 
 def test_emotion_by_employee_needs_a_purpose() -> None:

@@ -14,7 +14,9 @@ from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import VisitError
-from sqlalchemy import ColumnElement, Float, and_, exists, literal, not_, or_, select
+from sqlalchemy import ColumnElement, Float, String, and_, exists, literal, not_, or_, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import Grouping
 
 from e2vsearch.catalog.schema import LabelExampleRow, MetadataRow, RecordingRow, SegmentLabelRow, SegmentRow
@@ -64,6 +66,27 @@ FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
     "level_db": (SegmentRow.level_db.expression, float),
 }
 """Fields of a segment: name → column and its Python type."""
+
+
+class RoleOf(ColumnElement[str]):
+    """The role of a segment's channel: the element of `RecordingRow.roles` at its number, in each dialect's words."""
+
+    inherit_cache = True
+    type = String()
+
+
+@compiles(RoleOf, "sqlite")
+def _role_in_sqlite(element: RoleOf, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
+    return "json_extract(recording.roles, '$[' || segment.channel || ']')"
+
+
+@compiles(RoleOf, "postgresql")
+def _role_in_postgres(element: RoleOf, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
+    return "(recording.roles ->> segment.channel)"
+
+
+_ROLE = select(RoleOf()).where(RecordingRow.id == SegmentRow.recording_id).correlate(SegmentRow).scalar_subquery()
+FIELDS["role"] = (_ROLE, str)  # customer or agent
 
 RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
     "name": (RecordingRow.name.expression, str),

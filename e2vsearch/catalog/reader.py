@@ -47,7 +47,7 @@ from e2vsearch.catalog.schema import (
 )
 from e2vsearch.catalog.sqlite import READ_ONLY
 from e2vsearch.errors import DamagedDate
-from e2vsearch.policy import Policy
+from e2vsearch.policy import Policy, Role
 from e2vsearch.types import Counts, Failure, Recording, Segment, Space, recording_id, segment_id
 
 _SOME: BindParameter[Any] = bindparam("numbers", expanding=True)
@@ -98,6 +98,13 @@ _RECORDING_PAGES = _Paged.of(_RECORDINGS, RecordingRow.id)
 _SEGMENT_PAGES = _Paged.of(_SEGMENTS, SegmentRow.id)
 
 
+STORED_FILE = select(
+    *(RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns, RecordingRow.channels),
+    RecordingRow.roles,
+)
+"""The columns of a `StoredFile`, of all recordings."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """The size and time of a recording's file, which tell without reading it whether it is stored already."""
@@ -106,6 +113,14 @@ class StoredFile:
     uri: str
     size_bytes: int
     mtime_ns: int
+    channels: int
+    roles: tuple[Role | None, ...] | None
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> StoredFile:
+        """Convert a row of `STORED_FILE`."""
+        roles = None if row.roles is None else tuple(row.roles)
+        return cls(row.id, row.uri, row.size_bytes, row.mtime_ns, row.channels, roles)
 
     def matches(self, stat: os.stat_result) -> bool:
         """Return whether a file has the stored size and time."""
@@ -169,20 +184,15 @@ class CatalogReader:
 
     def stored_files(self) -> dict[str, StoredFile]:
         """Return the files of all recordings, by URI."""
-        columns = (RecordingRow.uri, RecordingRow.id, RecordingRow.size_bytes, RecordingRow.mtime_ns)
         with self.reading() as connection:
-            return {
-                row.uri: StoredFile(row.id, row.uri, row.size_bytes, row.mtime_ns)
-                for row in connection.execute(select(*columns))
-            }
+            return {row.uri: StoredFile.of(row) for row in connection.execute(STORED_FILE)}
 
     def file_of_content(self, content_sha256: str) -> StoredFile | None:
         """Return the file of the recording with that content."""
-        columns = (RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns)
-        query = select(*columns).where(RecordingRow.content_sha256 == content_sha256)
+        query = STORED_FILE.where(RecordingRow.content_sha256 == content_sha256)
         with self.reading() as connection:
             row = connection.execute(query).first()
-        return None if row is None else StoredFile(*row)
+        return None if row is None else StoredFile.of(row)
 
     def recordings(self, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, Recording]]:
         """Yield recordings by number, all of them by default, in order of their ids."""

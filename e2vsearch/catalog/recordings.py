@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import func, select
 
 from e2vsearch.catalog.database import filtering
-from e2vsearch.catalog.reader import CatalogReader, StoredFile
+from e2vsearch.catalog.reader import STORED_FILE, CatalogReader, StoredFile
 from e2vsearch.catalog.schema import (
     MetadataRow,
     RecordingRow,
@@ -170,7 +170,6 @@ def find_segments(catalog: Catalog, names: Sequence[str], where: str | None) -> 
 
 def recording_at(catalog: Catalog, uri: str) -> StoredFile | None:
     """Return the recording that was ingested from a URI."""
-    query = select(RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns)
     with catalog.reading() as connection:
-        row = connection.execute(query.where(RecordingRow.uri == uri)).first()
-    return None if row is None else StoredFile(*row)
+        row = connection.execute(STORED_FILE.where(RecordingRow.uri == uri)).first()
+    return None if row is None else StoredFile.of(row)

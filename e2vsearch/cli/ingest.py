@@ -18,6 +18,7 @@ from e2vsearch.cli.output import SOME_FAILED, Results, speed
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.cli.signals import ended_by_signals, note_stopping
 from e2vsearch.cli.text import json_shown
+from e2vsearch.policy import parse_roles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,15 @@ def ingest(
         ),
     ] = None,
     max_audio_s: MaxAudio = None,
+    channel_role: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose voice a channel has: an agent's is not analysed.  [default: columns role_0, role_1 of --meta, "
+            "else the collection's policy]",
+            metavar="0=agent,1=customer",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
     watch: Annotated[
         bool,
@@ -112,11 +122,12 @@ def ingest(
     paths = read_paths(paths)
     _check_named(paths)
     stopping = note_stopping(quiet=results.quiet)
+    roles = None if channel_role is None else parse_roles(channel_role)
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals())
         collection, place = _opened(stack, options, dry_run=dry_run)
         if queue:
-            queued = collection.queue.add(*paths, priority=priority, meta=meta)
+            queued = collection.queue.add(*paths, priority=priority, meta=meta, channel_roles=roles)
             _report_queued(queued, place, options.encoder, results)
             raise typer.Exit(SOME_FAILED if queued.failures else 0)
         if watch:
@@ -127,6 +138,7 @@ def ingest(
                 workers=workers,
                 meta=meta,
                 transcripts=transcripts,
+                channel_roles=roles,
                 stable_s=stable_s,
                 max_audio_s=max_audio_s,
                 stopping=stopping,
@@ -141,6 +153,7 @@ def ingest(
                 workers=workers,
                 meta=meta,
                 transcripts=transcripts,
+                channel_roles=roles,
                 max_audio_s=max_audio_s,
                 dry_run=dry_run,
                 progress=bar.files,
@@ -203,6 +216,7 @@ def _report(report: IngestReport, place: str, results: Results, would: str) -> N
         (report.transcripts, f"transcripts {would or 'were '}joined"),
         (report.unused_transcripts, "of --transcripts fit no file of this run"),
         (report.left_out_words, "of their words left out: no speech was found where they are"),
+        (report.other_roles, "stored before with other roles, and left so: e2vsearch remove them, then ingest again"),
     ):
         if count:
             results.note(f"{count:,} {what}")

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 
 from e2vsearch.errors import SettingsError
 from e2vsearch.files import FILE_COLUMNS, read_table
+from e2vsearch.policy import Role, roles_of
 
 _log = logging.getLogger(__name__)
 
 _LISTED = 20  # warnings of one table
 DATE_COLUMNS = ("date", "recorded_at", "datetime", "start_time", "timestamp")
+
+
+_ROLE_COLUMN = re.compile(r"role_(\d{1,3})", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +30,36 @@ class Row:
 
     metadata: Mapping[str, str]
     recorded_at: datetime | None
+    roles: Mapping[int, Role] = field(default_factory=dict)  # whose voice a channel has, where that is known
+
+    @classmethod
+    def of(cls, cells: Mapping[str, str], recorded_at: datetime | None) -> Row:
+        """Return the metadata of cells by column; ``role_0`` and ``role_1`` say whose voice a channel has.
+
+        Raises:
+            SettingsError: no role is called so.
+        """
+        roles = {column: found[1] for column in cells if (found := _ROLE_COLUMN.fullmatch(column))}
+        metadata = {column: value for column, value in cells.items() if column not in roles}
+        return cls(metadata, recorded_at, roles_of({number: cells[column] for column, number in roles.items()}))
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """The metadata, and the roles in columns of their own."""
+        return {**self.metadata, **{f"role_{channel}": role for channel, role in self.roles.items()}}
 
 
 class MetadataTable:
     """A CSV (or TSV) file with a header, found again by path, file name or stem.
 
     The column that names the file is the first of `FILE_COLUMNS` that is there, or else the first of all; the first of
-    `DATE_COLUMNS` says when a call was recorded (ISO 8601; UTC unless it says otherwise). All other columns are kept
-    as they are; empty cells are left out. A row that is none, a date that is none and a cell that no database stores
-    are left out too, each with a warning: one bad cell among thousands stops nothing.
+    `DATE_COLUMNS` says when a call was recorded (ISO 8601; UTC unless it says otherwise). ``role_0``, ``role_1`` … say
+    whose voice a channel has, ``customer`` or ``agent``. All other columns are kept as they are; empty cells are left
+    out. A row that is none, a date that is none and a cell that no database stores are left out too, each with a
+    warning: one bad cell among thousands stops nothing. A role that is none does, lest an agent's channel be analysed.
 
     Raises:
-        SettingsError: the table cannot be read, or names a file twice.
+        SettingsError: the table cannot be read, names a file twice, or has a role that is none.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -106,7 +129,10 @@ class MetadataTable:
                 recorded_at = None
                 given = f"{date_column} {metadata[date_column][:40]!r}"
                 self._warn(line, f"{given} is no date, the file's own is kept - write 2024-03-01 or 2024-03-01T09:30")
-        self._rows[key.removeprefix("./")] = Row(metadata, recorded_at)
+        try:
+            self._rows[key.removeprefix("./")] = Row.of(metadata, recorded_at)
+        except SettingsError as error:
+            raise SettingsError(f"--meta {self._path} line {line}: {error}") from error
 
     def _warn(self, line: int, what: str) -> None:
         self._warnings.append(f"--meta {self._path} line {line}: {what}")

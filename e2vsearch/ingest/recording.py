@@ -32,6 +32,7 @@ from e2vsearch.ingest.metadata import MetadataTable, Row
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote, State
 from e2vsearch.ingest.throttle import ThrottledEncoder
+from e2vsearch.policy import Policy, Role, roles_of
 from e2vsearch.settings import cores
 from e2vsearch.types import Space
 
@@ -87,6 +88,8 @@ class RecordingReport:
     failure: FileFailure | None = None  # of the recording
     transcript: bool = False  # one was joined
     left_out_words: int = 0  # of the transcript
+    unknown_roles: bool = False  # newly stored, and whose voices its channels have is not known
+    other_roles: bool = False  # stored before with other roles than those given now, and left so
     transcript_failure: FileFailure | None = None
 
     @property
@@ -122,6 +125,7 @@ class RecordingIngestor:
         folder: transcripts, joined by file name.
         stop: loading ends between blocks of audio once it is set.
         max_audio_s: how long a recording may be; None: as the settings say.
+        roles: whose voice a channel has, in place of what the table or the collection's policy says.
     """
 
     def __init__(
@@ -132,8 +136,10 @@ class RecordingIngestor:
         folder: TranscriptFolder | None = None,
         stop: threading.Event | None = None,
         max_audio_s: float | None = None,
+        roles: Mapping[int, Role] | None = None,
     ) -> None:
         self._context = context
+        self._roles = None if roles is None else roles_of(roles)
         self._catalog = context.catalog
         self._longest_s = context.settings.max_audio_s if max_audio_s is None else max_audio_s
         if not self._longest_s > 0:
@@ -230,6 +236,10 @@ class RecordingIngestor:
         """Return the metadata that the table has for a recording."""
         return self._table.find(source_path(source), source_uri(source)) if self._table is not None else None
 
+    def policy_of(self, row: Row | None) -> Policy:
+        """Return the policy for a recording; the roles that were given count first, then its metadata's."""
+        return self._catalog.policy.with_roles(self._roles or (row.roles if row is not None else None))
+
     def _load(self, source: Path | Remote, row: Row | None) -> LoadedRecording:
         loaded = LoadedRecording(source, source_uri(source), row)
         try:
@@ -246,6 +256,7 @@ class RecordingIngestor:
     def _found(self, loaded: LoadedRecording) -> LoadedRecording:
         """Recognise what is stored already, by name, size and time or else by content; load what is new."""
         source, row, speech, stopped = loaded.source, loaded.row, self._context.speech, self._stop.is_set
+        policy = self.policy_of(row)
         state = self._state(source)
         loaded = replace(loaded, mtime_ns=state.mtime_ns or 0)
         known = self._known_at(loaded.uri)
@@ -256,7 +267,9 @@ class RecordingIngestor:
                 known = self._catalog.file_of_content(fetched.content_sha256)
                 if known is None:
                     encoder = self._encoder or self._context.encoder()
-                    recording = read_remote(source, state, fetched, encoder, speech, row, stopped, self._longest_s)
+                    recording = read_remote(
+                        source, state, fetched, encoder, speech, row, policy, stopped, self._longest_s
+                    )
                     return replace(loaded, recording=recording)
         else:
             content = content_of(source)
@@ -264,10 +277,10 @@ class RecordingIngestor:
                 digest = sha256(content, stopped)
             known = self._catalog.file_of_content(digest)
             if known is None and self._encoder is None:
-                recording, space = read_saved(source, digest, row)
+                recording, space = read_saved(source, digest, row, policy)
                 return replace(loaded, recording=recording, space=space)
             if known is None and self._encoder is not None:
-                recording = read_audio(source, digest, self._encoder, speech, row, stopped, self._longest_s)
+                recording = read_audio(source, digest, self._encoder, speech, row, policy, stopped, self._longest_s)
                 return replace(loaded, recording=recording)
         moved = known is not None and known.uri != loaded.uri and self._gone(known.uri)
         return replace(loaded, known=known, moved=moved)
@@ -288,8 +301,12 @@ class RecordingIngestor:
         if loaded.space is not None:
             self._catalog.pin(loaded.space, SAVED)
         stored = self._catalog.store(recording, lease)
-        segments = len(recording.segments) if stored.outcome != "already" else 0
+        new = stored.outcome != "already"
+        segments = len(recording.segments) if new else 0
         report = RecordingReport(loaded.uri, stored.outcome, stored.id, recording.duration_s, segments=segments)
+        if recording.roles is None and new:
+            unknown = recording.channels > 1 or bool(self.policy_of(loaded.row).channel_roles)
+            report = replace(report, unknown_roles=unknown)
         return self._attach_transcript(loaded, stored.id, report)
 
     def _update_known(self, loaded: LoadedRecording, known: StoredFile, lease: Lease | None) -> RecordingReport:
@@ -301,9 +318,10 @@ class RecordingIngestor:
             self._catalog.annotate(known.id, loaded.row.metadata, loaded.row.recorded_at)
         if lease is not None:
             finish(self._catalog, lease)
-        return self._attach_transcript(
-            loaded, known.id, RecordingReport(loaded.uri, "moved" if loaded.moved else "already", known.id)
-        )
+        roles = self.policy_of(loaded.row).roles(known.channels)
+        report = RecordingReport(loaded.uri, "moved" if loaded.moved else "already", known.id)
+        report = replace(report, other_roles=roles is not None and roles != known.roles)
+        return self._attach_transcript(loaded, known.id, report)
 
     def _attach_transcript(self, loaded: LoadedRecording, number: int, report: RecordingReport) -> RecordingReport:
         """Join the transcript; one that is broken fails by its own name, and its recording is stored all the same."""
@@ -343,6 +361,15 @@ def worker_count(context: IngestContext, encoder: Encoder | None, requested: int
     if count < 1:
         raise SettingsError(f"--workers must be 1 or more, not {count}")
     return count
+
+
+def warn_of_roles(uri: str) -> None:
+    """Log that the roles of a recording's channels are not known; once a run is enough."""
+    _log.warning(
+        "%s: whose voice each channel has is not known, here and perhaps in more: an agent's is analysed too - say so "
+        "with --channel-role 0=agent,1=customer, or for all: e2vsearch policy set --channel-role 0=agent,1=customer",
+        uri,
+    )
 
 
 def source_uri(source: Path | Remote) -> str:

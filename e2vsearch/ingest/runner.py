@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,11 +33,13 @@ from e2vsearch.ingest.recording import (
     RecordingIngestor,
     RecordingReport,
     source_path,
+    warn_of_roles,
     worker_count,
 )
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote
 from e2vsearch.ingest.sources import check_named, sources
+from e2vsearch.policy import Role
 
 if TYPE_CHECKING:
     from e2vsearch.ingest.transcripts.alignment import TranscriptFolder
@@ -223,6 +225,8 @@ class IngestReport:
     transcripts: int = 0  # recordings that one was joined to
     unused_transcripts: int = 0  # those of --transcripts that fit no file of this run
     left_out_words: int = 0  # of transcripts, where no speech was found
+    unknown_roles: int = 0  # new recordings of which it is not known whose voices their channels have
+    other_roles: int = 0  # stored before with other roles than those given now: they stay as they are
 
 
 class IngestCounts:
@@ -261,7 +265,11 @@ class IngestCounts:
             silent=int(new and not report.segments and report.audio_s > 0),  # a plan has listened to nothing
             transcripts=int(report.transcript),
             left_out_words=report.left_out_words,
+            unknown_roles=int(report.unknown_roles),
+            other_roles=int(report.other_roles),
         )
+        if report.unknown_roles and self._sums["unknown_roles"] == 1:
+            warn_of_roles(report.uri)
         self._failures += filter(None, (report.failure, report.transcript_failure))
         self.changed |= new
         self._each(report)
@@ -288,6 +296,8 @@ class IngestCounts:
             transcripts=self._sums["transcripts"],
             unused_transcripts=folder.unused() if folder is not None else 0,
             left_out_words=self._sums["left_out_words"],
+            unknown_roles=self._sums["unknown_roles"],
+            other_roles=self._sums["other_roles"],
         )
 
 
@@ -297,6 +307,7 @@ def ingest(
     workers: int | None = None,
     meta: str | os.PathLike[str] | None = None,
     transcripts: str | os.PathLike[str] | None = None,
+    channel_roles: Mapping[int, Role] | None = None,
     dry_run: bool = False,
     max_audio_s: float | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -314,6 +325,9 @@ def ingest(
         meta: a CSV whose columns are joined by file name, see `MetadataTable`.
         transcripts: a folder of ``.srt``, ``.vtt``, ``.json`` or ``.txt``, joined by file name and by time, see
             `e2vsearch.ingest.transcripts`; to recordings stored before as well, without reading their audio.
+        channel_roles: whose voice a channel has, ``{0: "agent", 1: "customer"}``, see `e2vsearch.policy.Policy`: by
+            default what ``role_0``, ``role_1`` … of `meta` say, else the collection's policy. An agent's channel is not
+            analysed.
         dry_run: report what would be done; nothing is written, and no encoder is opened.
         max_audio_s: how long a recording may be, seconds; by default as the settings say, twelve hours.
         progress: called after each file.
@@ -336,7 +350,7 @@ def ingest(
     table = MetadataTable(meta) if meta is not None else None
     folder = transcript_folder(transcripts, files)
     encoder = None if of_vectors or dry_run else context.pinned_encoder()
-    ingestor = RecordingIngestor(context, encoder, table, folder, stop, max_audio_s)
+    ingestor = RecordingIngestor(context, encoder, table, folder, stop, max_audio_s, channel_roles)
     counts = IngestCounts(len(files), progress=progress)
     if dry_run or len(files) >= MANY:
         ingestor.prefetch()

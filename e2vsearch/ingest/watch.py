@@ -29,6 +29,7 @@ from e2vsearch.ingest.metadata import ReloadedMetadata
 from e2vsearch.ingest.recording import LoadedRecording, RecordingIngestor, RecordingReport, worker_count
 from e2vsearch.ingest.remote.uris import Remote
 from e2vsearch.ingest.runner import MANY, FileList, IngestCounts, IngestReport, IngestRunner, transcript_folder
+from e2vsearch.policy import Role
 from e2vsearch.vectors.background import BackgroundBuilder
 
 STABLE_S = 10.0
@@ -159,6 +160,7 @@ def watch(
     workers: int | None = None,
     meta: str | os.PathLike[str] | None = None,
     transcripts: str | os.PathLike[str] | None = None,
+    channel_roles: Mapping[int, Role] | None = None,
     stable_s: float = STABLE_S,
     max_audio_s: float | None = None,
     each: Callable[[RecordingReport], None] = lambda _: None,
@@ -178,6 +180,7 @@ def watch(
         workers: as for `ingest`.
         meta: as for `ingest`; the table is read again when it has changed.
         transcripts: as for `ingest`; one is joined if it is there when its recording is taken.
+        channel_roles: as for `ingest`.
         stable_s: how long a file must have stayed as it is.
         max_audio_s: as for `ingest`.
         each: called after each recording.
@@ -205,7 +208,8 @@ def watch(
 
     def batch(files: list[Path]) -> FileList:
         found = transcript_folder(transcripts, folder.files)
-        ingestor = RecordingIngestor(context, encoder, table.current() if table else None, found, stop, max_audio_s)
+        rows = table.current() if table else None
+        ingestor = RecordingIngestor(context, encoder, rows, found, stop, max_audio_s, channel_roles)
         if len(files) >= MANY:
             ingestor.prefetch()
         return FileList(ingestor, files, workers, counts)

@@ -43,6 +43,7 @@ from e2vsearch.ingest.recording import (
     RecordingIngestor,
     RecordingReport,
     log,
+    warn_of_roles,
     worker_count,
 )
 from e2vsearch.ingest.runner import IngestRunner
@@ -205,6 +206,7 @@ class LeasedJobs:
         self._audio_s = 0.0
         self._started = time.monotonic()
         self._stored_since_build = False
+        self._warned_of_roles = False
         self._unavailable_since: float | None = None
 
     def take(self, count: int, in_work: int) -> Sequence[Job] | None:
@@ -234,7 +236,7 @@ class LeasedJobs:
         """Load the recording of a job."""
         row = None
         if item.metadata is not None or item.recorded_at is not None:
-            row = Row(item.metadata or {}, item.recorded_at)
+            row = Row.of(item.metadata or {}, item.recorded_at)
         return self._ingestor.load(source_of(item.uri), row)
 
     def store(self, item: Job, loaded: Future[LoadedRecording]) -> bool:
@@ -315,6 +317,9 @@ class LeasedJobs:
             self._fail(job, E2vsearchError(f"{job.uri}: cannot be stored: {' '.join(str(error).split())[:500]}"))
         else:
             self._stored_since_build |= bool(report.segments)
+            if report.unknown_roles and not self._warned_of_roles:
+                self._warned_of_roles = True
+                warn_of_roles(report.uri)
             self._count(job, report.outcome, report)
 
     def _fail(self, job: Job, error: E2vsearchError) -> None:

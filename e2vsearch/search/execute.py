@@ -148,6 +148,7 @@ def fetch_hits(catalog: Catalog, ranking: Ranking) -> tuple[Hit, ...]:
                 arousal=segment.arousal,
                 valence=segment.valence,
                 named_vector_scores=named_vector_scores or {},
+                role=recording.roles[segment.channel] if recording.roles else None,
             )
         )
     return tuple(hits)
