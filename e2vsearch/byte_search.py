@@ -11,13 +11,20 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.errors import E2vsearchError
+
 LEAST_BYTES = 8
 """Length of the shortest string that can be searched for: its first eight bytes are compared at every position."""
 
+_CODE = (
+    "import json, sys; task = json.load(sys.stdin); sys.path[:] = task['modules']; "
+    "from e2vsearch.byte_search import main; main(task)"
+)
 _CHUNK_BYTES = 1 << 18  # with the eight bytes from each position on, 2 MB: more would not stay in the cache
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # of Fibonacci hashing
 
@@ -30,18 +37,31 @@ def search(paths: Sequence[Path], wanted: Sequence[bytes]) -> dict[Path, set[int
     Args:
         paths: files; those that are gone or cannot be read are skipped.
         wanted: each of `LEAST_BYTES` or more.
+
+    Raises:
+        E2vsearchError: the system starts no process, or ended it.
     """
     if not paths or not wanted:
         return {}
-    task = {"paths": [str(path) for path in paths], "wanted": [each.hex() for each in wanted]}
-    command = (sys.executable, "-c", "from e2vsearch import byte_search; byte_search.main()")
-    done = subprocess.run(command, input=json.dumps(task), capture_output=True, text=True, check=True)
-    return {Path(path): set(found) for path, found in json.loads(done.stdout).items()}
+    task = {
+        "modules": [str(Path(each).absolute()) for each in sys.path],
+        "paths": [str(path.absolute()) for path in paths],
+        "wanted": [each.hex() for each in wanted],
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _CODE], input=json.dumps(task), capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise E2vsearchError(
+            f"no process could search the files ({error}) - end other programs, and try again"
+        ) from error
+    found = json.loads(done.stdout)
+    return {path: set(found[str(path.absolute())]) for path in paths if str(path.absolute()) in found}
 
 
-def main() -> None:
-    """Read a task from stdin, and write what was found to stdout."""
-    task = json.load(sys.stdin)
+def main(task: dict[str, Any]) -> None:
+    """Do a task of `search`, and write what was found to stdout."""
     needles = Needles([bytes.fromhex(each) for each in task["wanted"]])
     found = {path: sorted(needles.found(_chunks(Path(path), needles.longest - 1))) for path in task["paths"]}
     json.dump({path: each for path, each in found.items() if each}, sys.stdout)

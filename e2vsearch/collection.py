@@ -177,7 +177,7 @@ class Collection:
         """
         query = Query.of(*references, **fields)
         with self._views.pinned() as view:
-            context = SearchContext(self.catalog, view, self.embed, self._background_scores)
+            context = SearchContext(self.catalog, view, self.embed, self._background_scores, self.actor)
             result = execute(query, context)
         if (due := view.index.newly_due()) is not None and self.catalog.read_only is None:
             self.index.builder.start(lambda: due)
@@ -191,7 +191,7 @@ class Collection:
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
         """Return how alike two recordings feel, clips or ids such as ``call:45``, see `e2vsearch.search.compare`."""
         through = self.encoder() if self.space is None else self._views.current()
-        return compare(a, b, through, self.catalog, self.embed)
+        return compare(a, b, through, self.catalog, self.embed, self.actor)
 
     def ingest(self, *paths: str | os.PathLike[str], **options: Any) -> IngestReport:
         """Add recordings: files, folders, globs and URLs, see `e2vsearch.ingest.runner.ingest` for all options."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 
 import e2vsearch
-from e2vsearch import encoder_check, files, settings
+from e2vsearch import encoder_check, erasure, files, settings
 from e2vsearch.catalog import integrity, projections
 from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import EMOTION2VEC_NAMES
@@ -123,6 +123,8 @@ def _collection(index: str | None) -> Iterator[Check]:
         yield Check("collection", True, True, f"{found}, {collection.space or 'no space yet'}")
         yield from _database(collection)
         yield from _modes(collection)
+        if (collection.index.folder(RAW.revision) / erasure.PENDING).exists():
+            yield Check("erasure", False, True, "one was interrupted: traces may be left", "e2vsearch forget")
         if collection.space is None:
             return
         cure = "nothing is lost: e2vsearch index build"

@@ -205,7 +205,7 @@ def _search(catalog: Catalog, index: Index, wanted: Sequence[Trace], *, live: bo
 
 def _unreached(catalog: Catalog, chosen: Sequence[Recording]) -> tuple[str, ...]:
     since = min((each.added_at for each in chosen), default=datetime.min.replace(tzinfo=UTC))
-    found = ["the audio itself, and copies of it"] if chosen else []
+    found = ["the audio, which the next ingest stores again: delete it, and copies of it"] if chosen else []
     found += ["exports, backups, maps and results that were written elsewhere", "logs, which name files"]
     if next(audit.entries(catalog.reading), None) is not None:
         found.append("the audit log, which names recordings and is only ever added to")

@@ -125,14 +125,17 @@ class Policy:
         known = {each.casefold() for each in self.employee_fields}
         return tuple(dict.fromkeys(each for each in names if each.removeprefix("meta.").casefold() in known))
 
+    def refused(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return those of some columns by which emotion may not be analysed."""
+        return () if self.employee_purpose else self.employees_among(names)
+
     def check_employees(self, names: Iterable[str]) -> None:
         """Check that emotion may be analysed by some columns of the metadata.
 
         Raises:
             UnlawfulUse: one of them names employees, and no purpose allows that.
         """
-        found = () if self.employee_purpose else self.employees_among(names)
-        if found:
+        if found := self.refused(names):
             raise UnlawfulUse(
                 f"emotion by {found[0]} is emotion by employee: Art. 5(1)(f) of the EU AI Act prohibits that at work - "
                 "use a column such as queue or reason; where a medical or safety reason allows it, write that down: "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import VisitError
@@ -101,6 +101,9 @@ RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
 LABEL_FIELDS: dict[str, type] = {"label": str, "label_score": float}
 """Labels of one's own, of people and classifiers. A person's label has the score 1."""
 
+EMOTION_FIELDS = frozenset({"emotion", "emotion_score", "arousal", "valence", *LABEL_FIELDS})
+"""Fields that say what somebody's voice expresses."""
+
 _CHAIN = 100
 _LARGEST = 2**63  # of SQL's BIGINT
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
@@ -113,7 +116,15 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def compile_filter(where: str, metadata_keys: frozenset[str]) -> _Condition:
+class Filter(NamedTuple):
+    """A compiled filter."""
+
+    condition: _Condition  # on `SegmentRow`
+    fields: frozenset[str]  # that it names
+    keys: frozenset[str]  # of the metadata that it names
+
+
+def compile_filter(where: str, metadata_keys: frozenset[str]) -> Filter:
     """Compile a filter to a SQL condition on `SegmentRow`.
 
     Args:
@@ -134,8 +145,9 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> _Condition:
         raise BadFilter(
             f"--where {where!r} is invalid at {at} - write e.g. 'agent = \"Kim\" and date >= 2024-03-01'"
         ) from error
+    compiler = _Compiler(metadata_keys)
     try:
-        condition: _Condition = _Compiler(metadata_keys).transform(tree)
+        condition: _Condition = compiler.transform(tree)
     except VisitError as error:
         if isinstance(error.orig_exc, BadFilter):
             raise error.orig_exc from None
@@ -144,7 +156,7 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> _Condition:
         raise
     except RecursionError as error:
         raise BadFilter("--where is nested too deeply - write it with fewer parentheses") from error
-    return condition
+    return Filter(condition, frozenset(compiler.names - compiler.keys), frozenset(compiler.keys))
 
 
 @cache
@@ -157,6 +169,8 @@ class _Compiler(Transformer[Token, Any]):
     def __init__(self, metadata_keys: frozenset[str]) -> None:
         super().__init__()
         self._keys = metadata_keys
+        self.names: set[str] = set()
+        self.keys: set[str] = set()
 
     def any(self, *conditions: _Condition) -> _Condition:
         return _joined(or_, conditions)
@@ -171,7 +185,9 @@ class _Compiler(Transformer[Token, Any]):
         return condition
 
     def name(self, token: Token) -> str:
-        return str(token).strip("`")
+        name = str(token).strip("`")
+        self.names.add(name)
+        return name
 
     def value(self, token: Token) -> _Value:
         if token.type == "NUMBER":
@@ -242,6 +258,7 @@ class _Compiler(Transformer[Token, Any]):
     def _key(self, name: str) -> str:
         key = name.removeprefix("meta.")
         if key in self._keys:
+            self.keys.add(key)
             return key
         known = sorted({*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS, *self._keys})
         near = get_close_matches(key, known, n=1)

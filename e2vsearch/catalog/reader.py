@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from typing import cast as as_type
 
 import numpy as np
-from cachetools import LRUCache
 from numpy.typing import NDArray
 from sqlalchemy import (
     BindParameter,
@@ -34,6 +31,7 @@ from sqlalchemy.engine import URL
 from e2vsearch.catalog.changes import ChangeDetector
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks, driver_errors, filtering
 from e2vsearch.catalog.dates import date_error
+from e2vsearch.catalog.filter_cache import FilterCache
 from e2vsearch.catalog.schema import (
     FailureRow,
     HeaderRow,
@@ -241,7 +239,7 @@ class CatalogReader:
 
     def recordings_where(self, where: str) -> list[int]:
         """Return the ids of the recordings with a segment that meets a filter."""
-        query = select(SegmentRow.recording_id).where(self.condition(where)).distinct()
+        query = select(SegmentRow.recording_id).where(self.condition(where, administer=True)).distinct()
         with filtering(), self.reading() as connection:
             return sorted(connection.execute(query).scalars())
 
@@ -282,15 +280,23 @@ class CatalogReader:
             by_emotion = {row.label: row.n for row in emotions}
         return Counts(recordings, silent, segments, audio_s, speech_s, failures, by_emotion)
 
-    def condition(self, where: str) -> Any:
+    def condition(self, where: str, *, administer: bool = False) -> Any:
         """Compile a filter to a SQL condition on `SegmentRow`.
+
+        Args:
+            where: the filter.
+            administer: whether recordings are chosen to be listed, removed or exported, and not by how somebody feels.
 
         Raises:
             BadFilter: it does not parse, or names nothing known.
+            UnlawfulUse: emotion by employee, see `e2vsearch.policy`.
         """
-        from e2vsearch.catalog.filters import compile_filter  # the parser takes 40 ms to import
+        from e2vsearch.catalog.filters import EMOTION_FIELDS, compile_filter  # the parser takes 40 ms to import
 
-        return compile_filter(where, self.metadata_keys())
+        found = compile_filter(where, self.metadata_keys())
+        if found.keys and (not administer or found.fields & EMOTION_FIELDS):
+            self.policy.check_employees(found.keys)
+        return found.condition
 
     def _load_space(self, connection: Connection) -> None:
         pinned = select(SpaceRow.__table__).join(HeaderRow, HeaderRow.space_id == SpaceRow.id)
@@ -330,42 +336,6 @@ def _annotations(connection: Connection, segments: Sequence[int]) -> _ByNumber:
         columns = {"text": words} if source == _TEXT else {"label": words, "label_score": score}
         found.setdefault(number, {}).update(columns)
     return found
-
-
-_MOST_IDS = 4_000_000  # in all cached arrays: 32 MB
-_ENTRY_IDS = 100  # what an entry without ids counts
-
-
-class FilterCache:
-    """The segments that met recent conditions, least recently used ones dropped; safe to use from several threads."""
-
-    def __init__(self, detector: ChangeDetector, max_ids: int = _MOST_IDS) -> None:
-        """Run no statement yet; `max_ids` counts over all cached arrays."""
-        self._detector = detector
-        self._lock = threading.Lock()
-        self._cached: LRUCache[Hashable, tuple[Hashable, NDArray[np.int64]]] = LRUCache(
-            max_ids, getsizeof=lambda entry: len(entry[1]) + _ENTRY_IDS
-        )
-
-    def of(self, condition: Hashable, select_ids: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
-        """Return the ids that meet a condition: the same array, not writeable, until anything is committed.
-
-        Args:
-            condition: the key.
-            select_ids: reads the ids.
-        """
-        # before the ids: too old a state only causes another read. The day counts, for a filter may say "today"
-        state = (datetime.now(UTC).date(), self._detector.state())
-        with self._lock:
-            before, ids = self._cached.get(condition, (None, None))
-        if ids is not None and before == state:
-            return ids
-        ids = select_ids()
-        ids.flags.writeable = False
-        if len(ids) + _ENTRY_IDS <= self._cached.maxsize:  # a larger one cannot be cached
-            with self._lock:
-                self._cached[condition] = state, ids
-        return ids
 
 
 def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:

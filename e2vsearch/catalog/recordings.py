@@ -65,25 +65,33 @@ def page(catalog: CatalogReader, limit: int, after: int = 0, where: str | None =
     """
     query = select(RecordingRow.id).where(RecordingRow.id > after).order_by(RecordingRow.id).limit(limit)
     if where is not None:
-        query = query.where(RecordingRow.id.in_(select(SegmentRow.recording_id).where(catalog.condition(where))))
+        met = select(SegmentRow.recording_id).where(catalog.condition(where, administer=True))
+        query = query.where(RecordingRow.id.in_(met))
     with filtering(), catalog.reading() as connection:
         numbers = list(connection.execute(query).scalars())
     return [found for _, found in catalog.recordings(numbers)] if numbers else []
 
 
 def metadata_values(catalog: CatalogReader, most: int) -> dict[str, list[str]]:
-    """Return every metadata key with its `most` most frequent values, the most frequent first."""
+    """Return each metadata key that emotion may be analysed by, with its `most` most frequent values."""
     counted = select(MetadataRow.key, MetadataRow.text, func.count().label("n"))
     counted = counted.where(func.length(MetadataRow.text) <= MAX_VALUE_LENGTH)
     of_values = counted.group_by(MetadataRow.key, MetadataRow.text).subquery()
     rank = func.row_number().over(partition_by=of_values.c.key, order_by=(of_values.c.n.desc(), of_values.c.text))
     ranked = select(of_values.c.key, of_values.c.text, rank.label("rank")).subquery()
     query = select(ranked.c.key, ranked.c.text).where(ranked.c.rank <= most).order_by(ranked.c.key, ranked.c.rank)
-    found: dict[str, list[str]] = {key: [] for key in sorted(catalog.metadata_keys())}
+    keys = catalog.metadata_keys()
+    found: dict[str, list[str]] = {key: [] for key in sorted(keys - set(catalog.policy.refused(keys)))}
     with catalog.reading() as connection:
         for key, value in connection.execute(query):
-            found.setdefault(key, []).append(value)
+            if key in found:
+                found[key].append(value)
     return found
+
+
+def left_out(catalog: CatalogReader) -> list[str]:
+    """Return the metadata keys that name employees, by which no emotion is analysed."""
+    return sorted(catalog.policy.refused(catalog.metadata_keys()))
 
 
 def below(wanted: str) -> Callable[[str], bool]:

@@ -101,6 +101,12 @@ def explain(error: BaseException, file: Path, what: str) -> str | None:
     return None if cure is None else f"{file} cannot be {what}: {first_line(found)} - {cure}"
 
 
+def is_damage(error: BaseException) -> bool:
+    """Return whether an error, or what it was made of, says that a database file is damaged."""
+    causes = (error, error.__cause__, getattr(error, "orig", None))
+    return any(each is not None and _is(each, *_DAMAGED) for each in causes)
+
+
 def _cure(error: sqlite3.Error, file: Path) -> str | None:
     if _is(error, *_DAMAGED):
         return "restore it from a backup, or name another --index; e2vsearch db verify checks it"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from e2vsearch.catalog import audit
 from e2vsearch.catalog import upgrade as schema
@@ -214,6 +214,21 @@ class Catalog(CatalogReader):
             connection.execute(update(HeaderRow).values(policy=plain))
             audit.append(connection, actor, "policy", {name: plain[name] for name in changes})
         return policy
+
+    def audit(self, actor: str, action: str, request: Mapping[str, Any], results: Sequence[str] = ()) -> None:
+        """Append to the audit log, if the policy asks for one.
+
+        Raises:
+            CatalogError: it cannot be written, and what was found must not be shown then.
+        """
+        if not self.policy.audit:
+            return
+        try:
+            with self.writing() as connection:
+                audit.append(connection, actor, action, request, results)
+        except (CatalogError, SQLAlchemyError) as error:
+            why = first_line(error)
+            raise CatalogError(f"the audit log is on, so nothing is shown that it cannot note: {why}") from error
 
     # -- writing -----------------------------------------------------------------------------------------------
 

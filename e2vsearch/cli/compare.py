@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import EncodingOptions
+from e2vsearch.cli.options import EncodingOptions, actor
 from e2vsearch.cli.output import Results, echo, scored, span
 
 
@@ -23,7 +23,7 @@ def compare(
     """Compare how alike two clips feel. Scores are cosines, as the collection compares; nothing is stored."""
     import e2vsearch
 
-    found = e2vsearch.compare(a, b, **asdict(options))
+    found = e2vsearch.compare(a, b, **asdict(options), actor=actor())
     table = [
         {
             "name": each.name,

@@ -122,7 +122,7 @@ class OpenOptions:
         import e2vsearch
 
         collection = e2vsearch.open(create=create, **asdict(self))
-        collection.actor = f"cli:{_user()}"
+        collection.actor = actor()
         return collection
 
 
@@ -141,12 +141,12 @@ class EncodingOptions(OpenOptions):
         return pipeline.encoder_for(settings.load(**asdict(self)))
 
 
-def _user() -> str:
-    """Return the name of who is logged in, as the audit log has it."""
+def actor() -> str:
+    """Return who types, as the audit log has it."""
     try:
-        return getpass.getuser()
+        return f"cli:{getpass.getuser()}"
     except (KeyError, OSError, ImportError):  # a container's user may have no name
-        return str(getattr(os, "getuid", lambda: "?")())
+        return f"cli:{getattr(os, 'getuid', lambda: '')()}"
 
 
 def read_paths(paths: Sequence[str]) -> list[str]:

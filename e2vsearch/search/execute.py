@@ -29,6 +29,7 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
 
     Raises:
         QueryError: it cannot be answered.
+        UnlawfulUse: it asks for emotion by employee, see `e2vsearch.policy`.
         AudioError, EncoderError: a reference that cannot be read or encoded.
     """
     catalog = context.catalog
@@ -49,6 +50,7 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
         from e2vsearch.search.explain import explain
 
         hits = explain(hits, query, resolved, ranking, candidates, context)
+    catalog.audit(context.actor, "query", query.summary(), [hit.segment for hit in hits])
     filtered = candidates.allowed is not None or excluded.size
     return QueryResult(
         hits=hits,

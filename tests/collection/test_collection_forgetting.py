@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 
 import e2vsearch
-from e2vsearch import retention
+from e2vsearch import doctor, retention
 from e2vsearch.catalog import erasure, labels, maps, projections, queue
 from e2vsearch.catalog.named_vectors import attach
 from e2vsearch.catalog.rows import NewRecording, NewSegment
@@ -217,7 +217,7 @@ def test_what_is_left_is_found(collection: Collection, calls: Path) -> None:
 
 
 def test_an_erasure_that_was_interrupted_is_finished_by_the_next(
-    collection: Collection, calls: Path, monkeypatch: pytest.MonkeyPatch
+    collection: Collection, calls: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spread(collection, calls)
     _, segments = voice1(collection)
@@ -229,11 +229,13 @@ def test_an_erasure_that_was_interrupted_is_finished_by_the_next(
             collection.forget(where="name = voice1")
     assert len(collection.recordings()) == 3
     assert "vector" in holding(of_collection(collection), traces)
+    assert ("erasure", "e2vsearch forget") in [(each.name, each.cure) for each in doctor.examine(database_url)]
     # named again it is not there, and what its erasure left is taken all the same
     report = collection.forget(where="name = voice1")
     assert report.erased == erasure.Erased()
     assert holding(of_collection(collection), traces) == set()
     generation = collection.index.status().generation
+    assert "erasure" not in [each.name for each in doctor.examine(database_url)]
     assert collection.forget(where="name = voice1") == ForgetReport()
     assert collection.index.status().generation == generation  # nothing was begun, so nothing is done
     assert collection.forget().proof is None
@@ -393,7 +395,7 @@ def test_the_command_tells_what_it_does(collection: Collection, calls: Path, dat
     assert (done.code, done.out) == (0, "erased 1 recordings, 3 segments\n")
     assert done.err.splitlines()[0] == str(calls / "voice1.wav")
     assert re.fullmatch(r"searched \d+ files?, .*, for \d+ traces: nothing is left", done.err.splitlines()[1])
-    assert "not reached: the audio itself, and copies of it" in done.err
+    assert "not reached: the audio, which the next ingest stores again" in done.err
     held = run("forget", "--check", str(calls / "voice2.wav"), "Guten Tag", *index, "-f", "table")
     assert held.code == (1 if database_url.startswith("sqlite") else 0)  # the rows of Postgres are no files of ours
     assert run("forget", "--check", "Zahnarzttermin", *index).code == 0
