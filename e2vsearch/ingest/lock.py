@@ -1,4 +1,4 @@
-"""Two ingests into one collection notice each other: nothing is lost or doubled without it, but all is decoded twice."""
+"""Two ingests into one collection notice each other: without that nothing is lost or doubled, but decoded twice."""
 
 from __future__ import annotations
 
