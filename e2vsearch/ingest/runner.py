@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from e2vsearch.catalog.database import sqlite_file
 from e2vsearch.errors import Cancelled, CatalogError, E2vsearchError
+from e2vsearch.ingest import lock
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import MetadataTable
 from e2vsearch.ingest.recording import (
@@ -44,9 +44,6 @@ from e2vsearch.policy import Role
 if TYPE_CHECKING:
     from e2vsearch.ingest.transcripts.alignment import TranscriptFolder
 
-
-LOCK = "ingest.lock"
-"""Beside a collection's database: held while a list of files is ingested."""
 
 MANY = 64  # recordings from which on one query for all that is stored costs less than one for each
 
@@ -361,7 +358,7 @@ def ingest(
             counts.add(ingestor.plan(source))
         return counts.report(table, folder, interrupted=stop.is_set())
     workers = worker_count(context, encoder, workers)
-    with _alone(context) as alone:
+    with lock.alone(context.catalog) as alone:
         if not alone:
             _log.warning("another ingest is at work here: this one begins with the last of %d files", len(files))
             files.reverse()  # where they meet, each recognises by content what the other has stored
@@ -369,28 +366,6 @@ def ingest(
     if context.catalog.space is not None and not stop.is_set():
         context.maintain()
     return counts.report(table, folder, interrupted=stop.is_set())
-
-
-@contextmanager
-def _alone(context: IngestContext) -> Iterator[bool]:
-    """Hold the collection's folder for one list of files, and yield whether no other process does; True by URL."""
-    from filelock import FileLock, Timeout
-
-    file = sqlite_file(context.catalog.url)
-    lock = FileLock(file.with_name(LOCK), timeout=0, mode=0o600) if file is not None else None
-    alone = True
-    if lock is not None:
-        try:
-            lock.acquire()
-        except Timeout:
-            alone = False
-        except (OSError, NotImplementedError):  # a folder without locks, or a disk that is full
-            lock = None
-    try:
-        yield alone
-    finally:
-        if lock is not None and alone:
-            lock.release()
 
 
 def transcript_folder(
