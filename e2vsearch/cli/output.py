@@ -18,7 +18,6 @@ import typer
 from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet, RawCsv
 from e2vsearch.cli.text import cell, json_shown, shown
 from e2vsearch.errors import SettingsError
-from e2vsearch.files import unwritable
 from e2vsearch.listing import clock
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class Results:
         if self.output is None:
             typer.echo(text, nl=False)
             return
-        from e2vsearch.files import private_file  # NumPy comes with it
+        from e2vsearch.files import private_file, unwritable  # NumPy comes with it
 
         try:
             private_file(self.output).write_text(text, encoding="utf-8")

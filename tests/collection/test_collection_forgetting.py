@@ -32,6 +32,7 @@ from e2vsearch.encoder_check import pin_encoder
 from e2vsearch.encoders import registry as encoders
 from e2vsearch.erasure import ForgetReport
 from e2vsearch.errors import CatalogError, NotStored, QueryError, SettingsError
+from e2vsearch.files import private_folder
 from e2vsearch.types import number_of
 from e2vsearch.vectors.engine import IndexOptions
 from e2vsearch.vectors.exact import unit32
@@ -198,7 +199,7 @@ def test_what_is_left_is_found(collection: Collection, calls: Path) -> None:
         ("others.txt", OTHERS.encode()),
         ("shared.txt", b"queue=billing"),
     ):
-        (folder / name).write_bytes(content)
+        private_folder(folder).joinpath(name).write_bytes(content)
     proof = collection.forget(str(calls / "voice1.wav")).proof
     assert proof is not None
     assert proof.left == (
