@@ -86,7 +86,7 @@ def _on_disk(campaign: Campaign, scenario: Scenario, free_kb: int) -> tuple[str,
     return ("refused" if ended.code else "fine"), ""
 
 
-def restarts(folder: Path, count: int) -> Iterator[Outcome]:
+def restarts(count: int) -> Iterator[Outcome]:
     """Restart a Postgres server while calls are ingested into it, and ingest again."""
     if not count:
         return

@@ -56,6 +56,8 @@ def _files(folder: Path) -> list[Path]:
 def _flip(path: Path, rng: random.Random) -> str:
     """Flip a bit, with the file's times as they were in one of three cases; returns where."""
     content, stat = bytearray(path.read_bytes()), path.stat()
+    if not content:
+        return f"{path.name}, which is empty"
     at, bit = rng.randrange(len(content)), rng.randrange(8)
     content[at] ^= 1 << bit
     path.write_bytes(content)

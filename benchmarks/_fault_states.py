@@ -1,4 +1,4 @@
-"""What must hold of a collection after a fault, held against what was there before and what an undisturbed run leaves."""
+"""What must hold after a fault, against what was there before and what an undisturbed run leaves."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ LIMIT_S = 120.0
 CANNOT = 77  # exit code of a benchmark that cannot run here
 _PRELOADED = (
     "e2vsearch.cli", "e2vsearch.collection", "e2vsearch.ingest.runner", "e2vsearch.vectors.faiss.index", "faiss",
-    "e2vsearch.transfer.export", "e2vsearch.transfer.import_", "e2vsearch.transfer.embeddings", "e2vsearch.encoders.fake",
+    "e2vsearch.transfer.export", "e2vsearch.transfer.import_", "e2vsearch.transfer.embeddings",
+    "e2vsearch.encoders.fake",
     "e2vsearch.analysis.labels.train", "e2vsearch.analysis.labels.classifier_file", "e2vsearch.analysis.projections",
     "e2vsearch.catalog.filters", "e2vsearch.pipeline", "e2vsearch.speech.vad", "e2vsearch.audio.decode",
     "e2vsearch.ingest.queue", "e2vsearch.ingest.worker", "typer._adapters", "pydantic",

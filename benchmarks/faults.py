@@ -5,8 +5,8 @@
 Every command begins with a made-up collection, is disturbed at its N-th call that writes, and is then run again. After
 each, the database is whole, its feed and its segments agree, no recording is lost, doubled or made up, every answer is
 the best by stored vectors, and the second run ends where an undisturbed one does. Flips are of one bit, in each file of
-a collection, an export and a classifier: an answer is as before, or is refused or warned of. Random, by --seed. The full
-run takes about an hour of one core; `map` is left out, which takes 25 s a run.
+a collection, an export and a classifier: an answer is as before, or is refused or warned of. Random, by --seed. The
+full run takes about an hour of one core; `map` is left out, which takes 25 s a run.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def main() -> None:
             counts.add("flip", name, outcome, detail)
         for name, outcome, detail in full_disks(campaign, sizes.get("disk", 0)):
             counts.add("disk", name, outcome, detail)
-        for name, outcome, detail in restarts(folder, sizes.get("restart", 0)):
+        for name, outcome, detail in restarts(sizes.get("restart", 0)):
             counts.add("restart", name, outcome, detail)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -113,8 +113,21 @@ def long_silence(path: Path, hours: float) -> None:
         with soundfile.SoundFile(path, "w", 16_000, 1, "PCM_16") as file:
             for _ in range(round(60 * hours)):
                 file.write(minute)
-    else:
-        save_av(path, silence(3600.0 * hours), "libopus", 16_000)
+        return
+    import av
+
+    minute_of = save_av(path.with_name("minute.webm"), silence(60.0), "libopus", 16_000)
+    with av.open(str(minute_of)) as made:
+        packets = [packet for packet in made.demux(made.streams.audio[0]) if packet.pts is not None and packet.size]
+        with av.open(str(path), "w") as file:
+            stream = file.add_stream_from_template(made.streams.audio[0])
+            for number in range(round(60 * hours)):
+                for packet in packets:
+                    copy = av.Packet(bytes(packet))
+                    copy.stream, copy.time_base, copy.duration = stream, packet.time_base, packet.duration
+                    copy.pts = copy.dts = (packet.pts or 0) + number * 60_100  # milliseconds, as WebM counts
+                    file.mux(copy)
+    minute_of.unlink()
 
 
 def bytes_of(folder: Path) -> dict[str, Callable[[], bytes]]:

@@ -155,7 +155,7 @@ def test_a_disk_that_is_full_while_the_tables_are_made_is_told_in_one_line(tmp_p
 
         event.listen(Engine, "connect", limit)
         try:
-            with pytest.raises(CatalogError, match=r"catalog\.db cannot be written: .* full - fix that, then go on"):
+            with pytest.raises(CatalogError, match=r"catalog\.db cannot be written: .* full - the disk is full"):
                 Catalog.open(url, create=True)
         finally:
             event.remove(Engine, "connect", limit)

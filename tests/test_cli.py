@@ -86,7 +86,7 @@ def test_query_by_id_and_filter(run: Run, index: Path) -> None:
         (["query", "seg:1", "--by", "agent"], 2, "--by"),
         (["nonsense"], 2, "nonsense"),
         (["remove"], 2, "name recordings"),
-        (["ingest", "x", "--encoder", "light9"], 1, "no encoder called 'light9'"),
+        (["ingest", str(Path(__file__).parent), "--encoder", "light9"], 1, "no encoder called 'light9'"),
         (["export", "."], 1, "exists already"),
         (["import", "nowhere"], 1, "no export"),
         (["index", "verify"], 0, ""),

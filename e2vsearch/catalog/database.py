@@ -173,7 +173,7 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "checkout")
     def check(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
-        if not sqlite.is_current(path, record.info):
+        if sqlite.STATE in record.info and not sqlite.is_current(path, record.info):
             raise DisconnectionError  # the pool opens another
 
     @event.listens_for(engine, "begin")

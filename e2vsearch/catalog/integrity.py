@@ -16,7 +16,7 @@ import numpy as np
 from sqlalchemy import CompoundSelect, Select, except_, func, intersect, select, text
 from sqlalchemy.exc import DatabaseError
 
-from e2vsearch.catalog import named_vectors
+from e2vsearch.catalog import named_vectors, sqlite
 from e2vsearch.catalog.checksums import is_sound
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT
 from e2vsearch.catalog.dates import damaged_dates
@@ -75,10 +75,8 @@ def verify(catalog: Catalog) -> list[IntegrityCheck]:
 def _checked(name: str, check: Callable[[Catalog], Iterator[_Fault]], catalog: Catalog) -> list[IntegrityCheck]:
     try:
         faults = list(check(catalog))
-    except DatabaseError as error:
-        faults = [(f"cannot be read: {first_line(error)}", _RESTORE)]
-    except CatalogError as error:  # of a database that cannot be written
-        return [IntegrityCheck(name, True, f"not checked: {error}")]
+    except (CatalogError, DatabaseError) as error:
+        faults = [(f"cannot be read: {first_line(error)}", _RESTORE if sqlite.is_damage(error) else "try again")]
     return [IntegrityCheck(name, False, *each) for each in faults] or [IntegrityCheck(name, True, "sound")]
 
 
@@ -109,12 +107,13 @@ def _foreign_keys(catalog: Catalog) -> Iterator[_Fault]:
 
 
 def text_index_problem(catalog: Catalog) -> str | None:
-    """Return what is wrong with SQLite's full-text index, held against the texts; None if it is sound."""
+    """Return what is wrong with SQLite's full-text index; None if it is sound, or cannot be written to."""
     try:
         with catalog.writing() as connection:  # nothing is written, but SQLite takes the command for an insertion
             connection.execute(text("INSERT INTO segment_words (segment_words, rank) VALUES ('integrity-check', 1)"))
-    except DatabaseError as error:
-        return f"it is not that of the texts: {first_line(error)}"
+    except (CatalogError, DatabaseError) as error:
+        if sqlite.is_damage(error):
+            return "it is not that of the texts"
     return None
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, and_, select, text, update
 from sqlalchemy.exc import DatabaseError
 
+from e2vsearch.catalog import sqlite
 from e2vsearch.catalog.checksums import checksum
 from e2vsearch.catalog.correction import corrected
 from e2vsearch.catalog.dates import damaged_dates
@@ -22,6 +23,7 @@ from e2vsearch.catalog.integrity import (
 )
 from e2vsearch.catalog.schema import NamedVectorRow, NamedVectorSetRow, RecordingRow, VectorRow
 from e2vsearch.catalog.writer import Catalog
+from e2vsearch.errors import CatalogError
 from e2vsearch.types import segment_id
 
 Copies = Callable[[NDArray[np.int64]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
@@ -97,5 +99,7 @@ def _indexes(catalog: Catalog) -> Iterator[str]:
             with catalog.writing() as connection:
                 connection.execute(text("REINDEX"))
             yield "the indexes of the tables"
-    except DatabaseError:  # what is damaged is told by `integrity.verify`
-        return
+    except (CatalogError, DatabaseError) as error:
+        if not sqlite.is_damage(error):
+            raise
+        return  # `integrity.verify` tells of it

@@ -23,7 +23,8 @@ BUSY_TIMEOUT_S = 60
 READ_ONLY = "e2vsearch_read_only"
 """Key in a connection's `info` where nothing can be written: the line that says why, with the cure."""
 
-_STATE = "e2vsearch_state"  # of the files, when an immutable connection was opened
+STATE = "e2vsearch_state"
+"""Key in its `info`: the state of the files when it was opened, without locks."""
 
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR")  # a full disk is an I/O error too, where a file cannot be made longer
 _FORBIDDEN = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")
@@ -42,7 +43,7 @@ def open_file(file: Path, opened: Callable[..., Any], info: dict[Any, Any]) -> A
     Raises:
         sqlite3.Error: it cannot be read either.
     """
-    for key in (READ_ONLY, _STATE):
+    for key in (READ_ONLY, STATE):
         info.pop(key, None)
     state = files_state(file)
     connection = None
@@ -55,7 +56,7 @@ def open_file(file: Path, opened: Callable[..., Any], info: dict[Any, Any]) -> A
             connection.close()
         if not _is(error, *_FULL, *_FORBIDDEN) or not _whole(file):
             raise
-        info[READ_ONLY], info[_STATE] = explain(error, file, "written"), state
+        info[READ_ONLY], info[STATE] = explain(error, file, "written"), state
     else:
         return connection
     connection = opened(f"file:{quote(str(file.absolute()))}?immutable=1", uri=True)
@@ -68,8 +69,8 @@ def open_file(file: Path, opened: Callable[..., Any], info: dict[Any, Any]) -> A
 
 
 def is_current(file: Path, info: dict[Any, Any]) -> bool:
-    """Return whether a connection sees the file as it is: one that takes no locks does not, once it was changed."""
-    return _STATE not in info or info[_STATE] == files_state(file)
+    """Return whether a connection that takes no locks sees the file as it is: it does not, once that was changed."""
+    return bool(info[STATE] == files_state(file))
 
 
 def files_state(file: Path) -> tuple[int, ...]:
@@ -98,6 +99,12 @@ def explain(error: BaseException, file: Path, what: str) -> str | None:
         return None
     cure = _cure(found, file)
     return None if cure is None else f"{file} cannot be {what}: {first_line(found)} - {cure}"
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether an error, or what it was made of, says that a database file is damaged."""
+    causes = (error, error.__cause__, getattr(error, "orig", None))
+    return any(each is not None and _is(each, *_DAMAGED) for each in causes)
 
 
 def _cure(error: sqlite3.Error, file: Path) -> str | None:
@@ -178,5 +185,5 @@ def refuse_writes(info: dict[Any, Any]) -> None:
     """
     why = info.get(READ_ONLY)
     if why is not None:
-        info[_STATE] = None
+        info[STATE] = None
         raise CatalogError(why)

@@ -21,6 +21,8 @@ from e2vsearch.cli.text import json_shown
 from e2vsearch.policy import parse_roles
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from e2vsearch.collection import Collection
     from e2vsearch.ingest.queue import QueueReport
     from e2vsearch.ingest.recording import RecordingReport
@@ -42,7 +44,12 @@ def ingest(
     workers: Workers = None,
     meta: Annotated[
         Path | None,
-        typer.Option(help="A CSV whose columns are joined by file name: file,agent,queue,date,…", metavar="CALLS.CSV"),
+        typer.Option(
+            help="A CSV whose columns are joined by file name: file,agent,queue,date,…",
+            metavar="CALLS.CSV",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     transcripts: Annotated[
         Path | None,
@@ -50,6 +57,8 @@ def ingest(
             help="A folder of .srt, .vtt, .json (Whisper's and others') or .txt, joined by file name and by time; the "
             "audio's own folder too.",
             metavar="DIR",
+            exists=True,
+            file_okay=False,
         ),
     ] = None,
     max_audio_s: MaxAudio = None,
@@ -111,12 +120,12 @@ def ingest(
     if log is not None or (watch and not by_lines):
         log_to_stderr("e2vsearch", log or "text", quiet=results.quiet)
     paths = read_paths(paths)
+    _check_named(paths)
     stopping = note_stopping(quiet=results.quiet)
     roles = None if channel_role is None else parse_roles(channel_role)
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals())
-        collection = _opened(stack, options, dry_run=dry_run)
-        place = collection.location.named
+        collection, place = _opened(stack, options, dry_run=dry_run)
         if queue:
             queued = collection.queue.add(*paths, priority=priority, meta=meta, channel_roles=roles)
             _report_queued(queued, place, options.encoder, results)
@@ -163,19 +172,34 @@ def _line(report: RecordingReport) -> None:
     sys.stdout.flush()
 
 
-def _opened(stack: ExitStack, options: EncodingOptions, *, dry_run: bool) -> Collection:
+def _check_named(paths: Sequence[str]) -> None:
+    """See that something is there before a collection is made for it."""
+    from e2vsearch.errors import AudioNotFound
+    from e2vsearch.ingest.sources import check_named
+
+    try:
+        check_named(paths)
+    except AudioNotFound as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _opened(stack: ExitStack, options: EncodingOptions, *, dry_run: bool) -> tuple[Collection, str]:
+    """Open the collection, and return it with its name."""
     import e2vsearch
+    from e2vsearch import settings
+    from e2vsearch.catalog.database import locate
     from e2vsearch.errors import NoCollection
 
+    named = locate(settings.load(index=options.index).index).named
     if not dry_run:
-        return stack.enter_context(options.open(create=True))
+        return stack.enter_context(options.open(create=True)), named
     try:
-        return stack.enter_context(options.open())
+        return stack.enter_context(options.open()), named
     except NoCollection:  # nothing is there yet, and nothing may be made: rehearse with one that is thrown away
         import tempfile
 
         scratch = stack.enter_context(tempfile.TemporaryDirectory())
-        return stack.enter_context(e2vsearch.open(scratch, create=True, encoder=options.encoder))
+        return stack.enter_context(e2vsearch.open(scratch, create=True, encoder=options.encoder)), named
 
 
 def _report(report: IngestReport, place: str, results: Results, would: str) -> None:

@@ -91,6 +91,8 @@ class Results:
         try:
             private_file(self.output).write_text(text, encoding="utf-8")
         except OSError as error:
+            from e2vsearch.files import unwritable  # which imports numpy
+
             raise SettingsError(unwritable(self.output, error)) from error
 
     def write_facts(self, whole: Mapping[str, Any], facts: Sequence[tuple[str, Any]]) -> None:

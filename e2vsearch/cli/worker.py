@@ -72,7 +72,7 @@ def worker(
     log_to_stderr("e2vsearch", log, quiet=results.quiet)
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals(lambda *_: stop.set()))
-        collection = stack.enter_context(options.open(create=True))
+        collection = stack.enter_context(options.open())
         metrics = None
         if metrics_port is not None:
             from e2vsearch.ingest.prometheus import WorkerMetrics

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from e2vsearch.catalog.database import sqlite_file
 from e2vsearch.errors import Cancelled, CatalogError, E2vsearchError
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import MetadataTable
@@ -37,12 +38,15 @@ from e2vsearch.ingest.recording import (
 )
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote
-from e2vsearch.ingest.sources import sources
+from e2vsearch.ingest.sources import check_named, sources
 from e2vsearch.policy import Role
 
 if TYPE_CHECKING:
     from e2vsearch.ingest.transcripts.alignment import TranscriptFolder
 
+
+LOCK = "ingest.lock"
+"""Beside a collection's database: held while a list of files is ingested."""
 
 MANY = 64  # recordings from which on one query for all that is stored costs less than one for each
 
@@ -258,7 +262,7 @@ class IngestCounts:
         self._audio_s += report.audio_s
         self._sums.update(
             segments=report.segments,
-            silent=int(new and not report.segments),
+            silent=int(new and not report.segments and report.audio_s > 0),  # a plan has listened to nothing
             transcripts=int(report.transcript),
             left_out_words=report.left_out_words,
             unknown_roles=int(report.unknown_roles),
@@ -335,11 +339,13 @@ def ingest(
 
     Raises:
         EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded at all.
+        AudioNotFound: nothing is there of what is named.
         SettingsError: the metadata cannot be read, or there is no folder of transcripts.
         CatalogError: the database cannot be written.
     """
     stop = stop or threading.Event()
     of_vectors = context.of_vectors
+    check_named(paths)
     files = list(sources(paths, Stores(stop), of_vectors=of_vectors))
     table = MetadataTable(meta) if meta is not None else None
     folder = transcript_folder(transcripts, files)
@@ -353,10 +359,36 @@ def ingest(
             counts.add(ingestor.plan(source))
         return counts.report(table, folder, interrupted=stop.is_set())
     workers = worker_count(context, encoder, workers)
-    IngestRunner(FileList(ingestor, files, workers, counts), workers, stop, stopping).run()
+    with _alone(context) as alone:
+        if not alone:
+            _log.warning("another ingest is at work here: this one begins with the last of %d files", len(files))
+            files.reverse()  # where they meet, each recognises by content what the other has stored
+        IngestRunner(FileList(ingestor, files, workers, counts), workers, stop, stopping).run()
     if context.catalog.space is not None and not stop.is_set():
         context.maintain()
     return counts.report(table, folder, interrupted=stop.is_set())
+
+
+@contextmanager
+def _alone(context: IngestContext) -> Iterator[bool]:
+    """Hold the collection's folder for one list of files, and yield whether no other process does; True by URL."""
+    from filelock import FileLock, Timeout
+
+    file = sqlite_file(context.catalog.url)
+    lock = FileLock(file.with_name(LOCK), timeout=0, mode=0o600) if file is not None else None
+    alone = True
+    if lock is not None:
+        try:
+            lock.acquire()
+        except Timeout:
+            alone = False
+        except (OSError, NotImplementedError):  # a folder without locks, or a disk that is full
+            lock = None
+    try:
+        yield alone
+    finally:
+        if lock is not None and alone:
+            lock.release()
 
 
 def transcript_folder(

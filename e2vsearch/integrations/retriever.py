@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from e2vsearch.access import AllowedFolders
+from e2vsearch.audio import Signal
 from e2vsearch.collection import Collection
 from e2vsearch.errors import E2vsearchError, PathForbidden, QueryError, SettingsError
 from e2vsearch.pipeline import Embed
@@ -195,6 +196,19 @@ class Retriever:
                 suggest_name(source, self.collection.catalog)
             raise
         return replace(reference, source=path)
+
+    def clip(self, segment: str) -> Signal:
+        """Return the sound of ``seg:123``, ``(1, samples)`` at 16 kHz.
+
+        Raises:
+            NotStored, AudioError: there is no such segment, or its file is gone or damaged.
+            PathForbidden: its file lies outside the roots.
+        """
+        if self._roots is not None:
+            (stored,) = self.collection.segments(segment)
+            (recording,) = self.collection.recordings(stored.recording)
+            self._roots.stored(recording.uri)
+        return self.collection.clip(segment)
 
     def _file(self, roots: AllowedFolders, source: str | os.PathLike[str], names: dict[str, str]) -> Path:
         try:

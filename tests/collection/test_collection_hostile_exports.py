@@ -334,12 +334,12 @@ def test_a_really_full_disk_kills_no_export(kilobytes: int, index: Path, tmp_pat
     """The finding: a signal killed it, for it wrote through a memory map, and half an export was left."""
     place = tmp_path / "small"
     place.mkdir()
-    command = [shutil.which("mount") or "false", "-t", "tmpfs", "-o", f"size={kilobytes}k", "t", place]
+    command = [shutil.which("mount") or "false", "-t", "tmpfs", "-o", f"size={kilobytes}k", "t", str(place)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a small disk")
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "e2vsearch", "export", place / "out", "--index", index],
+            [sys.executable, "-m", "e2vsearch", "export", str(place / "out"), "--index", str(index)],
             capture_output=True,
             text=True,
             check=False,

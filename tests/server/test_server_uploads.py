@@ -235,9 +235,9 @@ def test_only_own_folders_and_files_are_swept(tmp_path: Path, monkeypatch: pytes
 
     locked: list[str] = []
 
-    def lock(path: Path, **options: float) -> FileLock:
+    def lock(path: Path, timeout: float = -1, *, thread_local: bool = True) -> FileLock:
         locked.append(path.parent.name)
-        return FileLock(path, **options)
+        return FileLock(path, timeout=timeout, thread_local=thread_local)
 
     monkeypatch.setattr(Path, "lstat", owned)
     monkeypatch.setattr(uploads, "FileLock", lock)

@@ -252,7 +252,7 @@ class Tools:
     def clip(self, number: str) -> bytes:
         """Return the sound of one stored segment as WAV, by its number."""
         try:
-            return audio.encode(self._collection.clip(f"seg:{number.removeprefix('seg:')}"))
+            return audio.encode(self._source.clip(f"seg:{number.removeprefix('seg:')}"))
         except NotStored as error:
             raise ResourceNotFoundError(str(error)) from error
         except E2vsearchError as error:
