@@ -330,7 +330,9 @@ def test_debug_shows_the_traceback(run: Run, index: Path, monkeypatch: pytest.Mo
 def test_version(run: Run) -> None:
     from e2vsearch import __version__
 
-    assert run("--version").out == f"e2vsearch {__version__}\n"
+    version, use = run("--version").out.splitlines()
+    assert version == f"e2vsearch {__version__}"
+    assert Path(use.removeprefix("responsible use: ")).read_text(encoding="utf-8").startswith("# Responsible use")
 
 
 def every_command(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bool]]:

@@ -200,7 +200,7 @@ def _table(rows: Rows, columns: Mapping[str, str], *, wide: bool) -> str:
 
 
 def _csv(rows: Rows, *, raw: bool) -> str:
-    """Return rows as CSV; nested values are columns of their own: ``metadata.agent``."""
+    """Return rows as CSV; nested values are columns of their own: ``metadata.queue``."""
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     buffer = io.StringIO()
