@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2vsearch.errors import PathForbidden, ServiceError, SettingsError
-from e2vsearch.files import local_path
+from e2vsearch.files import local_path, uri_scheme
 
 KEY_VARIABLE = "E2VSEARCH_API_KEY"
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(?::[0-9]{1,5})?")
@@ -174,3 +174,18 @@ class AllowedFolders:
                 return found
         where = "the folders it was started with" if self._folders else "no folder: it was started without --root"
         raise PathForbidden(f"{os.fspath(path)} is no file that may be read here - this service reads from {where}")
+
+    def stored(self, uri: str) -> str:
+        """Return the URI of a stored recording, if it may be played: where there are folders, a file in one of them.
+
+        An import brings URIs that another machine wrote. A recording in a bucket or on a web server is no file: that
+        server decides.
+
+        Raises:
+            PathForbidden: a file outside the folders.
+        """
+        if self._folders and uri_scheme(uri) in (None, "file"):
+            path = local_path(uri).resolve()
+            if not any(path.is_relative_to(folder) for folder in self._folders):
+                raise PathForbidden(f"{uri} lies outside the folders that this service reads from - add its --root")
+        return uri

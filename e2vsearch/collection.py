@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from e2vsearch import encoder_check, pipeline, settings
+from e2vsearch import audio, encoder_check, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
-from e2vsearch.catalog import backup, recordings
+from e2vsearch.catalog import audit, backup, recordings
 from e2vsearch.catalog.database import Location, locate
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.index import Index
 from e2vsearch.listing import Listing
 from e2vsearch.named_vectors import NamedVectorSets
+from e2vsearch.policy import Policy
 from e2vsearch.projections import recalibrate
 from e2vsearch.projections.view import Views
 from e2vsearch.search.background import BackgroundCache
@@ -26,7 +28,7 @@ from e2vsearch.search.query import AudioQuery, Query, Reference
 from e2vsearch.search.result import QueryResult
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.status import status
-from e2vsearch.types import Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status, number_of
+from e2vsearch.types import AuditEntry, Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status
 from e2vsearch.vectors.engine import IndexOptions
 
 if TYPE_CHECKING:
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.labels import Labels
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
+    from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.runner import IngestReport
+    from e2vsearch.transfer.contents import Contents
     from e2vsearch.transfer.export import TransferReport
 
 Facet = TypeVar("Facet", bound="AnalysisContext")
@@ -65,12 +69,14 @@ class Collection:
         index: IndexOptions | None = None,
         encoder: Encoder | None = None,
         embed: pipeline.Embed | None = None,
+        actor: str = "python",
     ) -> None:
-        """Join the parts of an open collection, which `open` finds; `embed` embeds clips within a service's limits."""
+        """Join the parts of an open collection, which `open` finds; see `used_by` for the last two."""
         self.location = location
         self.catalog = catalog
         self.speech = speech or SpeechOptions()
         self.settings = options
+        self.actor = actor
         index_options = index or IndexOptions(query_log_size=options.query_log)
         self.named_vectors = NamedVectorSets(catalog)
         self._views = Views(catalog, lambda: location.cached(options.cache, catalog.collection_id), index_options)
@@ -123,10 +129,10 @@ class Collection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def with_embed(self, embed: pipeline.Embed) -> Self:
-        """Return the same open collection with another way to embed; closing one closes both."""
+    def used_by(self, actor: str | None = None, embed: pipeline.Embed | None = None) -> Self:
+        """Return the same open collection for another door, which the audit log names, or with another way to embed."""
         other = copy(self)
-        other._embed = embed
+        other.actor, other._embed = actor or self.actor, embed or self._embed
         return other
 
     @property
@@ -135,12 +141,17 @@ class Collection:
         return self.catalog.space
 
     def encoder(self) -> Encoder:
-        """Return the encoder of this collection's space, opened and checked once.
-
-        Raises:
-            EncoderError, MissingExtra, SpaceMismatch: it cannot be opened, or does not make the vectors it made before.
-        """
+        """Return the encoder of this collection's space, opened and checked once, see `CheckedEncoder`."""
         return self._encoder.open()
+
+    @property
+    def policy(self) -> Policy:
+        """What the collection is for, and what may be done with it; see `set_policy`."""
+        return self.catalog.policy
+
+    def set_policy(self, **changes: Any) -> Policy:
+        """Set attributes of the policy, see `Catalog.set_policy`; the others stay as they are."""
+        return self.catalog.set_policy(changes, self.actor)
 
     def status(self) -> Status:
         """Return what the collection is, how much it holds, and how its index fares."""
@@ -149,6 +160,10 @@ class Collection:
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""
         return Listing(self.catalog.failures(), Failure)
+
+    def audit(self) -> Listing[AuditEntry]:
+        """Return the audit log: who asked what, and which ids came back; the oldest first."""
+        return Listing(audit.entries(self.catalog.reading), AuditEntry)
 
     def query(self, *references: AudioQuery | Reference | Query, **fields: Any) -> QueryResult:
         """Return the recordings, or segments, that feel most like the references.
@@ -162,28 +177,21 @@ class Collection:
         """
         query = Query.of(*references, **fields)
         with self._views.pinned() as view:
-            context = SearchContext(self.catalog, view, self.embed, self._background_scores)
+            context = SearchContext(self.catalog, view, self.embed, self._background_scores, self.actor)
             result = execute(query, context)
-        if (due := view.index.newly_due()) is not None:
+        if (due := view.index.newly_due()) is not None and self.catalog.read_only is None:
             self.index.builder.start(lambda: due)
         return result
 
     def embed(self, source: AudioSource) -> EmbeddedAudio:
-        """Return the spoken segments of a clip with their vectors and class probabilities; nothing is stored.
-
-        Raises:
-            AudioError, EncoderError: it cannot be read or encoded.
-        """
+        """Return the spoken segments of a clip with their vectors and class probabilities; nothing is stored."""
+        audio.prepare(source)  # it starts while the encoder is loaded
         return recalibrate.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
 
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
-        """Return how alike two recordings feel: clips, of which nothing is stored, or ids such as ``call:45``.
-
-        Raises:
-            QueryError, AudioError, EncoderError: one of them has no speech, or cannot be read or encoded.
-        """
+        """Return how alike two recordings feel, clips or ids such as ``call:45``, see `e2vsearch.search.compare`."""
         through = self.encoder() if self.space is None else self._views.current()
-        return compare(a, b, through, self.catalog, self.embed)
+        return compare(a, b, through, self.catalog, self.embed, self.actor)
 
     def ingest(self, *paths: str | os.PathLike[str], **options: Any) -> IngestReport:
         """Add recordings: files, folders, globs and URLs, see `e2vsearch.ingest.runner.ingest` for all options."""
@@ -207,38 +215,34 @@ class Collection:
         Raises:
             NotStored, BadFilter: one of them is not there, or `where` does not parse or names nothing known.
         """
-        if not names and where is None:
-            return Listing((found for _, found in self.catalog.recordings()), Recording)
-        return Listing(recordings.find(self.catalog, names, where), Recording)
+        return Listing(recordings.listed(self.catalog, names, where), Recording)
 
     def segments(self, *names: str, where: str | None = None) -> Listing[Segment]:
-        """Return stored segments, all by default, in order of recording and time.
-
-        Args:
-            names: ids of segments (``seg:123``), or recordings as `recordings` takes them.
-            where: only those that meet this filter.
-        """
+        """Return stored segments by id, or of recordings as `recordings` takes them; all by default, in order."""
         return Listing(recordings.find_segments(self.catalog, names, where), Segment)
 
     def clip(self, segment: str, context_s: float = 0.0) -> Signal:
-        """Return the sound of ``seg:123``, with so many seconds before and after it: ``(1, samples)`` at 16 kHz.
-
-        Raises:
-            NotStored, AudioError: there is no such segment, or its file is gone or damaged.
-        """
+        """Return the sound of ``seg:123`` with so many seconds around it, see `e2vsearch.pipeline.stored_clip`."""
         return pipeline.stored_clip(self.catalog, segment, context_s)
 
     def remove(self, *names: str, where: str | None = None) -> int:
-        """Forget recordings, named as `recordings` takes them, and return how many; their files stay."""
-        found = recordings.find(self.catalog, names, where)
-        return self.catalog.remove([number_of(each.id, "call") for each in found])
+        """Delete recordings, named as `recordings` takes them, and return how many; traces stay, see `forget`."""
+        return recordings.remove(self.catalog, names, where)
+
+    def forget(self, *names: str, **options: Any) -> ForgetReport:
+        """Erase recordings with every trace of them, see `e2vsearch.erasure.forget` for all options."""
+        from e2vsearch.erasure import forget
+
+        return forget(self.catalog, self.index, names, **options)
+
+    def about(self, recording: str) -> dict[str, Any]:
+        """Return everything that is held about ``call:45`` or a path, as plain values, see `subject_access.about`."""
+        from e2vsearch.subject_access import about
+
+        return about(self.catalog, self.index, recording)
 
     def backup(self, target: str | os.PathLike[str]) -> int:
-        """Copy the database to a new file while others use it, and return its size in bytes.
-
-        Raises:
-            CatalogError: the file is there, or cannot be written; a collection in Postgres, which has pg_dump.
-        """
+        """Copy the database to a new file and return its size in bytes, see `e2vsearch.catalog.backup`."""
         return backup.backup(self.catalog.url, Path(target).expanduser().absolute())
 
     def export(self, folder: str | os.PathLike[str]) -> TransferReport:
@@ -247,11 +251,12 @@ class Collection:
 
         return export(self.catalog, Path(folder).expanduser().absolute())
 
-    def import_(self, folder: str | os.PathLike[str]) -> TransferReport:
-        """Add everything from an exported folder, see `e2vsearch.transfer.import_`."""
+    def import_(self, folder: str | os.PathLike[str] | Contents) -> TransferReport:
+        """Add everything from an exported folder, or nothing if it is damaged, see `e2vsearch.transfer.import_`."""
+        from e2vsearch.transfer.contents import Contents
         from e2vsearch.transfer.import_ import load
 
-        done = load(self.catalog, Path(folder).expanduser().absolute())
+        done = load(self.catalog, folder if isinstance(folder, Contents) else Path(folder).expanduser().absolute())
         self.index.maintain()
         return done
 
@@ -259,8 +264,6 @@ class Collection:
         """Measure how well labelled emotions are found in other voices, see `analysis.evaluation.evaluate`."""
         from e2vsearch.analysis.evaluation.evaluate import evaluate
 
-        if options.get("encoder") is None and options.get("condition", "clean") != "clean":
-            options["encoder"] = self.encoder()
         return evaluate(labels, context=self.projections, projection=projection, **options)
 
     @property
@@ -288,9 +291,11 @@ class Collection:
     def queue(self) -> Queue:
         """Recordings that wait for workers."""
         from e2vsearch.ingest.queue import Queue
+        from e2vsearch.retention import running
 
-        index, owned = self.index, self.location.folder is not None
-        return Queue(self.catalog, self.settings, self.speech, self.encoder, index.maintain, index.due, owned)
+        index, parts = self.index, (self.catalog, self.settings, self.speech, self.encoder)
+        owned, retention = self.location.folder is not None, partial(running, self.catalog, index)
+        return Queue(*parts, index.maintain, index.due, owned, retention)
 
     def _analysis(self, facet: type[Facet]) -> Facet:
         views = self._views

@@ -21,6 +21,7 @@ def compare(
     encoder: str | None = None,
     device: str | None = None,
     precision: str | None = None,
+    actor: str = "python",
 ) -> Comparison:
     """Return how alike two clips feel, through the projection of the collection if there is one that fits.
 
@@ -31,6 +32,7 @@ def compare(
         encoder: a name or model folder; by default the collection's.
         device: where the encoder runs.
         precision: of emotion2vec.
+        actor: who asks, for the collection's audit log.
 
     Raises:
         AudioError, EncoderError: one of them cannot be read or encoded.
@@ -46,7 +48,7 @@ def compare(
     else:
         with collection:
             if collection.space == opened.space:
-                return collection.compare(a, b)
+                return collection.used_by(actor).compare(a, b)
             view = comparison_view(opened, None, collection.space, collection.location.named)
     embedded = [recalibrate(view.projection, pipeline.embed_audio(local_path(clip), opened)) for clip in (a, b)]
     return compare_audio(view, (os.fspath(a), embedded[0]), (os.fspath(b), embedded[1]))

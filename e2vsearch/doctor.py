@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 
 import e2vsearch
-from e2vsearch import encoder_check, settings
-from e2vsearch.catalog import projections
+from e2vsearch import encoder_check, erasure, files, settings
+from e2vsearch.catalog import integrity, projections
 from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import EMOTION2VEC_NAMES
 from e2vsearch.encoders.registry import SAVED
-from e2vsearch.errors import E2vsearchError, NoCollection, SpaceMismatch
+from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch
 from e2vsearch.projections.base import RAW
 from e2vsearch.speech import vad
 
@@ -120,10 +121,18 @@ def _collection(index: str | None) -> Iterator[Check]:
         counts = collection.catalog.counts()
         found = f"{collection.location.named}: {counts.recordings:,} recordings, {counts.segments:,} segments"
         yield Check("collection", True, True, f"{found}, {collection.space or 'no space yet'}")
+        yield from _database(collection)
+        yield from _modes(collection)
+        if (collection.index.folder(RAW.revision) / erasure.PENDING).exists():
+            yield Check("erasure", False, True, "one was interrupted: traces may be left", "e2vsearch forget")
         if collection.space is None:
             return
         cure = "nothing is lost: e2vsearch index build"
-        problems = collection.index.verify()
+        try:
+            problems = collection.index.verify()
+        except CatalogError as error:
+            yield Check("index", False, True, f"not checked: {error}")
+            return
         yield _reference_embedding(collection)
         yield _projection(collection)
         if not problems and (status := collection.index.engine.status(measure=True)).nprobe is not None:
@@ -136,6 +145,29 @@ def _collection(index: str | None) -> Iterator[Check]:
             "; ".join(problems) or collection.index.status().kind,
             "" if not problems else cure,
         )
+
+
+def _database(collection: Collection) -> Iterator[Check]:
+    """Check every row of the database, and name its faults, or in one line what is sound."""
+    checks = integrity.verify(collection.catalog)
+    faults = [each for each in checks if not each.ok]
+    for each in faults:
+        yield Check(f"database: {each.name}", False, True, each.found, each.cure)
+    if not faults:
+        yield Check("database", True, True, f"{', '.join(each.name for each in checks)}: sound")
+
+
+def _modes(collection: Collection) -> Iterator[Check]:
+    """Whether only the owner reads the collection: vectors and words of calls are as personal as the calls."""
+    folder = collection.location.folder
+    if folder is None:
+        return
+    wide = files.shared(folder)
+    found = f"others may read or enter {wide[0]}" if wide else "its owner's alone"
+    more = f", and {len(wide) - 1:,} more" if len(wide) > 1 else ""
+    yield Check(
+        "file modes", not wide, False, found + more, f"chmod -R go-rwx {shlex.quote(str(folder))}" if wide else ""
+    )
 
 
 def _at_hand(name: str) -> bool:

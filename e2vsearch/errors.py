@@ -20,6 +20,8 @@ E2vsearchError
 ├── SpaceMismatch             another encoder or revision than the collection is pinned to
 ├── CatalogError
 │   ├── NoCollection          nothing there yet
+│   ├── DamagedVector         a stored vector is not what was stored
+│   ├── DamagedDate           a stored date is none
 │   ├── LeaseLost             a worker was away for too long: the recording it had is another's now
 │   ├── SchemaTooOld          `e2vsearch db upgrade` first
 │   └── SchemaTooNew          made by a newer e2vsearch
@@ -29,6 +31,7 @@ E2vsearchError
 │   ├── BadFilter             a ``--where`` that does not parse or names nothing known
 │   ├── NotStored             an id, label, classifier, map or side that the collection does not hold
 │   └── PathForbidden         a path outside the folders that a service may read
+├── UnlawfulUse               what the law prohibits, unless the collection's policy says why it is allowed
 ├── AnalysisError             a map or a classifier that cannot be made of what there is
 │   └── TooFewExamples        fewer labelled segments than a classifier can be trained or judged on
 ├── TranscriptError           a transcript that cannot be read
@@ -155,6 +158,10 @@ class SpaceMismatch(E2vsearchError):
     reason = "space-mismatch"
 
 
+REPAIR = "e2vsearch db verify --repair"
+"""The cure of what is damaged in a catalog."""
+
+
 class CatalogError(E2vsearchError):
     """The SQL database cannot be used as asked."""
 
@@ -165,6 +172,26 @@ class NoCollection(CatalogError):
     """There is no collection at that place yet."""
 
     reason = "no-collection"
+
+
+class DamagedVector(CatalogError):
+    """Stored vectors whose checksums are not those of what was stored.
+
+    Attributes:
+        segments: their numbers.
+    """
+
+    reason = "damaged-vector"
+
+    def __init__(self, message: str, segments: frozenset[int] = frozenset()) -> None:
+        super().__init__(message)
+        self.segments = segments
+
+
+class DamagedDate(CatalogError):
+    """A cell that should hold a date, and holds none."""
+
+    reason = "damaged-date"
 
 
 class LeaseLost(CatalogError):
@@ -219,6 +246,12 @@ class PathForbidden(QueryError):
     """A path outside the folders that a service may read."""
 
     reason = "path-forbidden"
+
+
+class UnlawfulUse(E2vsearchError):
+    """What the law prohibits, unless the collection's policy says why it is allowed here."""
+
+    reason = "unlawful"
 
 
 class AnalysisError(E2vsearchError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,6 +33,7 @@ def embed_audio(
     options: speech.SpeechOptions | None = None,
     stop: Callable[[], bool] = lambda: False,
     longest_s: float = math.inf,
+    analysed: Callable[[int], Sequence[int]] = range,
 ) -> EmbeddedAudio:
     """Return every segment of a recording, with its vector.
 
@@ -39,8 +41,9 @@ def embed_audio(
         source: a file, its bytes, or 16 kHz samples; or one of these, opened.
         encoder: what makes the vectors.
         options: how speech is found and cut.
-        stop: whether the result is wanted no more, called between blocks.
+        stop: whether the result is wanted no more, called between blocks, and while one is decoded.
         longest_s: how long a recording may be. Its header is read first, and its samples are counted all the same.
+        analysed: the channels, of so many, that are segmented and encoded; all by default.
 
     Raises:
         AudioTooLong: it is longer than that.
@@ -49,31 +52,38 @@ def embed_audio(
         Cancelled: `stop` returned true.
     """
     if not isinstance(source, audio.OpenAudio):
-        with audio.open(source) as opened:
-            return embed_audio(opened, encoder, options, stop, longest_s)
+        with audio.open(source, stop=stop) as opened:
+            return embed_audio(opened, encoder, options, stop, longest_s, analysed)
     info = source.info
     if info.duration_s is not None and info.duration_s > longest_s:
         raise AudioTooLong(
-            f"{info.duration_s:.0f} s of audio are more than the {longest_s:.0f} s allowed: cut it first"
+            f"{source.name}: {info.duration_s:.0f} s of audio are more than the {longest_s:.0f} s allowed - cut it, or "
+            "raise --max-audio-s"
         )
     length = 0
     channels = info.channels
+    kept: list[int] = []
 
     def blocks() -> Iterator[audio.Signal]:
-        nonlocal length, channels
+        nonlocal length, channels, kept
         for block in source.blocks():
             if stop():
                 raise Cancelled
             channels = block.shape[0]
             length += block.shape[1]
             if length > longest_s * audio.SAMPLING_RATE_HZ:
-                raise AudioTooLong(f"the audio goes on after the {longest_s:.0f} s allowed: cut it first")
-            yield block
+                raise AudioTooLong(
+                    f"{source.name}: the audio goes on after the {longest_s:.0f} s allowed - cut it, or raise "
+                    "--max-audio-s"
+                )
+            kept = kept or list(analysed(channels))
+            if kept:
+                yield block if len(kept) == channels else block[kept]
 
     embedded: list[EmbeddedSegment] = []
     waiting: list[speech.SpokenSegment] = []
     for segment in speech.segments(blocks(), options or speech.SpeechOptions()):
-        waiting.append(segment)
+        waiting.append(replace(segment, channel=kept[segment.channel]))
         if sum(each.end_s - each.start_s for each in waiting) >= _BATCH_S:
             embedded.extend(_encoded(waiting, encoder))
             waiting.clear()

@@ -19,5 +19,5 @@ def status(catalog: Catalog, views: Views) -> Status:
             space, index = view.projected(space), view.index.status()
         except AnalysisError as error:  # damaged, or of an earlier format
             problem = str(error)
-    held = catalog.counts(), index, transcribed(catalog), tuple(listed(catalog)), problem
+    held = catalog.counts(), index, transcribed(catalog), tuple(listed(catalog)), problem, catalog.policy
     return Status(catalog.name, catalog.collection_id, space, *held)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import NotStored
+from e2vsearch.policy import Policy, Role
 
 if TYPE_CHECKING:
     pass
@@ -73,6 +74,7 @@ class Recording:
     format: str
     note: str
     metadata: Mapping[str, str]
+    roles: tuple[Role | None, ...] | None = None  # whose voice each channel has; None where that is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +264,7 @@ class Hit:
     alignment: tuple[Match, ...] = ()  # of a trajectory: which segments the best path aligns, in order of time
     percentile: float | None = None  # with `explain`: `segment_score` is nearer than that many % of random pairs here
     why: Explanation | None = None  # with `explain`
+    role: Role | None = None  # whose voice the channel has, where that is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +330,19 @@ class Status:
     transcribed: int = 0  # segments with a transcript
     named_vectors: tuple[NamedVectors, ...] = ()
     problem: str | None = None  # why the projection in use cannot be read; `space` is the encoder's then
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """What was asked of the collection, by whom, and which ids came back."""
+
+    id: int
+    at: datetime
+    actor: str  # "cli:kim", "http", "python" …
+    action: str  # "query", "compare", "policy" …
+    request: Mapping[str, Any]
+    results: tuple[str, ...]  # ids, best first
 
 
 def segment_durations(segments: Iterable[EmbeddedSegment]) -> NDArray[np.float64]:

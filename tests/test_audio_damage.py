@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
+import socket
 import struct
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import bombs
 import numpy as np
 import pytest
 from made import DAMAGED, PLAYLIST, damaged, likeness, save, save_av, silence, sine, speech, wav_bytes
 
 from e2vsearch import audio, errors
+from e2vsearch.audio import containers, decode
+from e2vsearch.audio.sources import Source
+from e2vsearch.files import read_table, sha256, stat_of
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
@@ -40,11 +49,53 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         audio.read([0.0, 1.0])  # type: ignore[arg-type]
 
 
+def special(folder: Path) -> dict[str, Path]:
+    """What a folder may hold that is no file and has an audio file's name."""
+    os.mkfifo(folder / "pipe.wav")
+    (folder / "zero.wav").symlink_to("/dev/zero")
+    (folder / "linked.wav").symlink_to(folder / "pipe.wav")
+    (folder / "folder.wav").mkdir()
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(folder / "socket.wav"))
+    return {path.stem: path for path in folder.iterdir()}
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opening", [audio.read, sha256, stat_of])
+def test_what_is_no_file_is_not_waited_for(
+    tmp_path: Path, opening: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = special(tmp_path)
+    for name, path in found.items():
+        with pytest.raises(errors.AudioNotAFile, match="folder" if name == "folder" else "pipe, socket or device"):
+            opening(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_what_becomes_a_pipe_between_two_looks_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
+    plain = save(tmp_path / "a.wav", sine(1)).stat()
+    monkeypatch.setattr(Path, "stat", lambda _: plain)
     with pytest.raises(errors.AudioNotAFile):
-        audio.read(tmp_path / "pipe.wav")
+        sha256(tmp_path / "pipe.wav")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_a_table_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "calls.csv")
+    with pytest.raises(errors.SettingsError, match=r"--meta .*pipe, socket or device"):
+        read_table(tmp_path / "calls.csv", "--meta")
+
+
+def test_hashing_asks_whether_to_stop(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(bytes(5 << 20))
+    asked: list[bool] = []
+    with pytest.raises(errors.Cancelled):
+        sha256(path, lambda: asked.append(True) or len(asked) == 3)  # type: ignore[func-returns-value]
+    assert len(asked) == 3
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read everything")
@@ -151,3 +202,137 @@ def test_no_damage_escapes_untranslated(
     assert outcomes - {"heard"}
     assert capfd.readouterr().out == ""
     assert capfd.readouterr().err == ""
+
+
+# ------------------------------------------------------------------------------------------------------ made to harm
+
+
+BOMBS = {
+    "mp4-index.m4a": ("AudioUnreadable", "promises"),
+    "mp4-index-8.m4a": ("AudioUnreadable", "promises"),
+    "mp4-index-sized.m4a": ("AudioTruncated", "cut off"),
+    "mp4-index-first.m4a": ("AudioUnreadable", "promises"),
+    "mp4-index-200.m4a": ("AudioUnreadable", "32 tracks"),
+    "mp4-fragments.mp4": ("AudioUnreadable", "promises"),
+    "channels-65535.wav": ("AudioUnreadable", "cannot be decoded"),
+    "channels-0.wav": ("AudioUnreadable", "cannot be decoded"),
+    "rate-1.wav": ("AudioInvalid", "1 Hz"),
+    "rate-10M.wav": ("AudioInvalid", "Hz"),
+    "claim-4G.wav": ("AudioTruncated", "cut off"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_promises_more_than_it_holds_is_refused(tmp_path: Path, name: str) -> None:
+    kind, says = BOMBS[name]
+    path = tmp_path / name
+    path.write_bytes(bombs.bytes_of(tmp_path)[name]())
+    with pytest.raises(getattr(errors, kind), match=says) as caught:
+        audio.probe(path)
+    assert type(caught.value).__name__ == kind
+    assert str(path) in str(caught.value)
+
+
+def in_memory(data: bytes, suffix: str) -> Source:
+    """A source to be decoded by this process."""
+    return Source("it", io.BytesIO(data), len(data), suffix)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bombs.riff_chain(20_000),
+        bombs.mp4_boxes(containers.MAX_BOXES + 10),
+        b"FORM\x00\x00\x00\x00AIFF" + b"NAME\x00\x00\x00\x00" * 20_000,
+    ],
+)
+def test_chains_of_empty_chunks_are_not_walked_to_their_end(data: bytes) -> None:
+    with pytest.raises(errors.AudioUnreadable, match="has more than"):
+        containers.check(in_memory(data, ""))
+
+
+def test_chains_of_empty_tags_are_not_walked_to_their_end() -> None:
+    with pytest.raises(errors.AudioUnreadable, match="more than 10,000 tags"):
+        containers.mp3_samples(in_memory(bombs.id3_chain(20_000), ".mp3"))
+
+
+def test_tables_of_sound_recordings_pass(tmp_path: Path) -> None:
+    stereo = np.stack([speech(3.0), sine(3.0)])
+    for name, codec, options in (
+        ("a.mp4", "aac", {"movflags": "frag_keyframe+empty_moov"}),
+        ("b.mp4", "aac", {"movflags": "faststart"}),
+        ("c.mov", "pcm_s16le", {}),
+        ("d.mov", "pcm_mulaw", {}),
+        ("e.mov", "adpcm_ima_qt", {}),
+        ("f.m4a", "alac", {}),
+    ):
+        path = save_av(tmp_path / name, stereo, codec, options=options)
+        assert audio.read(path).shape[1] == pytest.approx(48_000, abs=2_100), name
+
+
+@pytest.mark.parametrize("channels", [33, 255, 1024])
+def test_more_channels_than_any_call_has_are_refused(channels: int) -> None:
+    data = bombs.wav(channels=channels, size=2 * channels * 100)
+    with pytest.raises(errors.AudioInvalid, match=f"{channels} channels, and a call has 32 at most"):
+        audio.probe(data)
+
+
+def test_blocks_of_many_channels_are_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "_BLOCK_SAMPLES", 1 << 18)
+    made = np.random.default_rng(2).integers(-9_000, 9_000, (20_000, 32), np.int16)
+    data = bombs.wav(channels=32, size=made.nbytes)[: -made.nbytes] + made.tobytes()
+    blocks = list(audio.stream(data, block_s=30.0))
+    assert [block.nbytes for block in blocks[:-1]] == [1 << 20] * 2
+    assert np.array_equal(np.concatenate(blocks, axis=1) * 32_768, made.T)
+
+
+def test_packets_that_do_not_decode_are_given_up_soon() -> None:
+    """400,000 of them took 4 s of processor time, and 50 MB of them eight minutes."""
+    started = time.process_time()
+    with (
+        decode.open_decoder(in_memory(bombs.laced_matroska(2_000_000), ".mka")) as decoder,
+        pytest.raises(errors.AudioUnreadable, match="200 of 200 packets"),
+    ):
+        list(decoder.blocks())
+    assert time.process_time() - started < 2.0
+
+
+def test_damage_after_sound_samples_is_given_up_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "MOST_DAMAGED", 100)
+    data = save_av(tmp_path / "a.aac", speech(2.0), "aac").read_bytes()
+    bad = b"\xff\xf1\x50\x80\x01\x1f\xfc\xff\xff"  # an ADTS frame of two bytes
+    with decode.open_decoder(in_memory(data + bad * 100_000, ".aac")) as decoder:
+        blocks = decoder.blocks()
+        assert sum(len(next(blocks)) for _ in range(20)) > 10_000
+        with pytest.raises(errors.AudioUnreadable, match=r"101 of \d\d\d packets"):
+            list(blocks)
+
+
+def test_whether_to_stop_is_asked_for_each_packet() -> None:
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(True)
+        return len(asked) > 50
+
+    with (
+        decode.open_decoder(in_memory(bombs.laced_matroska(200_000), ".mka"), stop) as decoder,
+        pytest.raises(errors.Cancelled),
+    ):
+        list(decoder.blocks())
+    assert len(asked) == 51
+
+
+def test_a_seek_that_the_system_refuses_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = save_av(tmp_path / "a.m4a", speech(2.0), "aac").read_bytes()
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise OSError(22, "Invalid argument")
+
+    with decode.open_decoder(in_memory(data, ".m4a")) as decoder:
+        monkeypatch.setattr(decoder, "_container", type("Container", (), {"demux": refused})())
+        with pytest.raises(errors.AudioUnreadable, match="damaged part way"):
+            list(decoder.blocks())
+    monkeypatch.setattr("av.open", refused)
+    with pytest.raises(errors.AudioUnreadable, match="not audio"), decode.open_decoder(in_memory(data, ".m4a")):
+        pass

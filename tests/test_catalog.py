@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select, text
 
 from e2vsearch.catalog.changes import ChangeDetector
-from e2vsearch.catalog.reader import FilterCache
+from e2vsearch.catalog.filter_cache import FilterCache
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.catalog.schema import ChangeRow
 from e2vsearch.catalog.writer import Catalog

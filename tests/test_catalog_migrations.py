@@ -1,7 +1,8 @@
-"""Revision 0007 on SQLite and on a real Postgres: a full collection of the former schema is upgraded, and back."""
+"""Revisions on SQLite and on a real Postgres: a full collection of a former schema is upgraded, and back."""
 
 from __future__ import annotations
 
+import zlib
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -222,6 +223,35 @@ def test_every_row_is_upgraded_and_comes_back(former: Engine) -> None:
     with former.connect() as connection:
         assert stored(connection) == renamed(rows)
     alembic(former, "downgrade", "0006")
+    assert schema(former) == before
+    with former.connect() as connection:
+        assert stored(connection) == rows
+
+
+def test_every_vector_gets_its_checksum(former: Engine) -> None:
+    alembic(former, "upgrade", "0008")
+    with former.begin() as connection:  # more rows than are filled at a time
+        metadata = MetaData()
+        metadata.reflect(connection)
+        row = former_rows()["segment"][0]
+        segments = [row | {"id": at} for at in range(100, 1300)]
+        connection.execute(metadata.tables["segment"].insert(), segments)
+        vectors = [{"segment_id": each["id"], "vector": vector(each["id"], 0, 0, 1)} for each in segments]
+        connection.execute(metadata.tables["vector"].insert(), vectors)
+        connection.execute(metadata.tables["named_vector"].insert(), [{"set_id": 5, **each} for each in vectors])
+    before = schema(former)
+    with former.connect() as connection:
+        rows = stored(connection)
+    alembic(former, "upgrade", "0009")
+    with former.connect() as connection:
+        now = stored(connection)
+    for table in ("vector", "named_vector"):
+        assert len(now[table]) > 1200
+        assert now[table] == [each | {"crc32": zlib.crc32(each["vector"])} for each in rows[table]]
+    assert {name: of for name, of in now.items() if name not in ("vector", "named_vector")} == {
+        name: of for name, of in rows.items() if name not in ("vector", "named_vector")
+    }
+    alembic(former, "downgrade", "0008")
     assert schema(former) == before
     with former.connect() as connection:
         assert stored(connection) == rows

@@ -8,10 +8,11 @@ import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import insert, inspect, text
+from sqlalchemy import Engine, event, insert, inspect, text
 
 from e2vsearch.catalog import upgrade
 from e2vsearch.catalog.database import connect
@@ -140,6 +141,25 @@ def test_stored_segments_are_named_anew(empty_database_url: str) -> None:
 def _as_before(number: int, scores: list[float] | None, seconds: float) -> dict[str, object]:
     packed = None if scores is None else np.array(scores, "<f4").tobytes()
     return {"id": number, "end_s": 3.0 + seconds, "label": "as it was", "label_score": 0.25, "scores": packed}
+
+
+def test_a_disk_that_is_full_while_the_tables_are_made_is_told_in_one_line(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'catalog.db'}"
+    made = Catalog.open(f"sqlite:///{tmp_path / 'whole.db'}", create=True)
+    with closing(made), made.reading() as connection:
+        whole: int = connection.execute(text("PRAGMA page_count")).scalar_one()
+    for pages in (2, whole // 4, whole // 2, whole - 2):
+
+        def limit(connection: Any, _: Any, pages: int = pages) -> None:
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+
+        event.listen(Engine, "connect", limit)
+        try:
+            with pytest.raises(CatalogError, match=r"catalog\.db cannot be written: .* full - the disk is full"):
+                Catalog.open(url, create=True)
+        finally:
+            event.remove(Engine, "connect", limit)
+    Catalog.open(url, create=True).close()
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_query_by_id_and_filter(run: Run, index: Path) -> None:
         (["query", "seg:1", "--by", "agent"], 2, "--by"),
         (["nonsense"], 2, "nonsense"),
         (["remove"], 2, "name recordings"),
-        (["ingest", "x", "--encoder", "light9"], 1, "no encoder called 'light9'"),
+        (["ingest", str(Path(__file__).parent), "--encoder", "light9"], 1, "no encoder called 'light9'"),
         (["export", "."], 1, "exists already"),
         (["import", "nowhere"], 1, "no export"),
         (["index", "verify"], 0, ""),
@@ -340,7 +340,13 @@ def every_command(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tu
 
 
 FACETS = {"index": "index", "projection": "projections", "vectors": "named_vectors", "queue": "queue"}
-METHODS = {"label": "labels.add", "train": "labels.train", "classify": "labels.classify", "map": "maps.build"}
+METHODS = {
+    "label": "labels.add",
+    "train": "labels.train",
+    "classify": "labels.classify",
+    "map": "maps.build",
+    "policy set": "set_policy",
+}
 ABOVE = {"worker", "doctor", "serve", "mcp", "db"}
 """Of the command line alone: a worker that a signal ends, and what is no verb of an open collection."""
 
@@ -350,7 +356,8 @@ def test_a_command_is_a_method(index: Path) -> None:
         for path, is_group in every_command(typer.main.get_command(app)):
             if not path or is_group or path[0] in ABOVE:
                 continue
-            name = ".".join((FACETS.get(path[0], METHODS.get(path[0], path[0])), *path[1:]))
+            named = METHODS.get(" ".join(path))
+            name = named or ".".join((FACETS.get(path[0], path[0]), *path[1:]))
             method = attrgetter(name.replace("import", "import_"))(collection)
             assert callable(method), path
             assert method.__doc__, path

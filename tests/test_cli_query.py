@@ -17,7 +17,7 @@ from e2vsearch import Query, Reference
 from e2vsearch.catalog import labels
 from e2vsearch.cli import app
 
-SHARED = {"index", "encoder", "device", "precision", "format", "output", "quiet", "help"}
+SHARED = {"index", "encoder", "device", "precision", "format", "output", "quiet", "raw-csv", "help"}
 """Options of every command that encodes and prints."""
 
 OF_A_REFERENCE = {"weight", "avoid-weight"}

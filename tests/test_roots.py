@@ -44,3 +44,14 @@ def test_other_schemes_and_missing_roots_are_refused(inside: Path) -> None:
         AllowedFolders([inside]).allowed("http://example.org/a.wav")
     with pytest.raises(SettingsError, match="no folder"):
         AllowedFolders([inside / "missing"])
+
+
+def test_stored_files_are_played_from_inside_alone_where_there_are_roots(inside: Path) -> None:
+    roots, secret = AllowedFolders([inside]), inside.parent / "secret.wav"
+    (inside / "link.wav").symlink_to(secret)
+    for uri in (str(inside / "a.wav"), (inside / "gone.wav").as_uri(), "s3://bucket/a.wav"):
+        assert roots.stored(uri) == uri
+    for uri in (str(secret), secret.as_uri(), str(inside / "link.wav"), f"{inside}/../secret.wav", "/dev/zero"):
+        with pytest.raises(PathForbidden, match="outside the folders"):
+            roots.stored(uri)
+        assert AllowedFolders().stored(uri) == uri

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.audio.decode import AudioInfo, open_decoder
+from e2vsearch.audio.decode import AudioInfo, library_of
+from e2vsearch.audio.pool import POOL, open_decoder
 from e2vsearch.audio.sources import ARRAY_NAME, BYTES_NAME, floats, opened, planes
 from e2vsearch.errors import AudioEmpty, AudioError, AudioInvalid, SettingsError
 from e2vsearch.files import atomic_write
@@ -39,6 +40,7 @@ __all__ = [
     "encode",
     "open",
     "peaks",
+    "prepare",
     "probe",
     "read",
     "stream",
@@ -61,6 +63,8 @@ AudioSource = str | os.PathLike[str] | bytes | NDArray[Any]
 MIN_RATE_HZ, MAX_RATE_HZ = 2_000, 768_000
 """A header that states less or more is damaged: telephones have 8,000, the fastest converters 768,000."""
 
+_BLOCK_SAMPLES = 1 << 23  # of all channels, 32 MB: 30 s of 17 channels, 16 s of 32
+
 _CUT_PREROLL_S = 0.25
 """Resampled before a cut, so that the filter has settled; soxr HQ reaches back less than 0.05 s from 8 kHz."""
 
@@ -74,14 +78,14 @@ class OpenAudio:
         self._native = native  # blocks ``(samples, channels)`` at its own rate, from a sample on
 
     def blocks(self, block_s: float = 20.0) -> Iterator[Signal]:
-        """Yield the recording in blocks, as `stream` does; to be called once.
+        """Yield the recording in blocks, as `stream` does; to be called once, while the source is open.
 
         Raises:
             AudioError: as for `stream`.
         """
         if not block_s > 0:
             raise SettingsError(f"block_s is {block_s}: a block lasts more than 0 s")
-        size = max(1, round(block_s * SAMPLING_RATE_HZ))
+        size = max(1, min(round(block_s * SAMPLING_RATE_HZ), _BLOCK_SAMPLES // self.info.channels))
         held: list[NDArray[np.float32]] = []
         count = 0
         for block in self.resampled(0):
@@ -100,15 +104,19 @@ class OpenAudio:
 
 
 @contextmanager
-def open(source: AudioSource, *, sampling_rate_hz: int | None = None) -> Iterator[OpenAudio]:
+def open(
+    source: AudioSource, *, sampling_rate_hz: int | None = None, stop: Callable[[], bool] = lambda: False
+) -> Iterator[OpenAudio]:
     """Open a source, so that what it says of itself and its samples are read from one opened file.
 
     Args:
         source: a path, encoded bytes, or an array as for `stream`.
         sampling_rate_hz: an array's rate, as for `stream`.
+        stop: whether the samples are wanted no more, asked ten times a second.
 
     Raises:
         AudioError: one of its kinds, see `stream`. Damage that only decoding shows is found by `OpenAudio.blocks`.
+        e2vsearch.errors.Cancelled: `stop` returned true.
     """
     if isinstance(source, np.ndarray):
         rows, rate_hz = planes(source), SAMPLING_RATE_HZ if sampling_rate_hz is None else sampling_rate_hz
@@ -119,9 +127,15 @@ def open(source: AudioSource, *, sampling_rate_hz: int | None = None) -> Iterato
     if sampling_rate_hz is not None:
         name = BYTES_NAME if isinstance(source, bytes) else str(source)
         raise AudioInvalid(f"{name} states its own sampling rate: sampling_rate_hz is for arrays")
-    with opened(source) as file, open_decoder(file) as decoder:
+    with opened(source) as file, open_decoder(file, stop) as decoder:
         _check_rate(file.name, decoder.info.sampling_rate_hz)
         yield OpenAudio(decoder.info, file.name, decoder.blocks)
+
+
+def prepare(source: AudioSource) -> None:
+    """Start the process that will decode a source, unless there is one, and do not wait for it."""
+    if not isinstance(source, np.ndarray):
+        POOL.prepare(library_of("" if isinstance(source, bytes) else os.path.splitext(source)[1].lower()))  # noqa: PTH122
 
 
 def probe(source: AudioSource, *, sampling_rate_hz: int | None = None) -> AudioInfo:
@@ -139,15 +153,22 @@ def probe(source: AudioSource, *, sampling_rate_hz: int | None = None) -> AudioI
 
 
 def stream(
-    source: AudioSource, *, block_s: float = 20.0, sampling_rate_hz: int | None = None
+    source: AudioSource,
+    *,
+    block_s: float = 20.0,
+    sampling_rate_hz: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Generator[Signal, None, None]:
     """Yield a recording in blocks, in bounded memory: what `read` returns, cut into pieces.
+
+    Files and bytes are decoded by another process with limits, where the system has such, see `e2vsearch.audio.pool`.
 
     Args:
         source: a path, encoded bytes, or an array ``(samples,)`` or ``(channels, samples)`` of float32 or float64 in
             -1 to 1, int16, int32 or uint8.
-        block_s: length of each block but the last, seconds.
+        block_s: length of each block but the last, seconds; less where 32 MB would not hold it.
         sampling_rate_hz: an array's rate, 16 kHz unless given. A file states its own, so there it is an error.
+        stop: whether the rest is wanted no more, asked ten times a second.
 
     Yields:
         ``(channels, samples)`` float32 at 16 kHz.
@@ -155,11 +176,13 @@ def stream(
     Raises:
         AudioNotFound, AudioNotAFile, AudioForbidden: nothing there that may be read.
         AudioEmpty: no bytes or no samples.
-        AudioUnreadable: not audio, or too damaged to decode.
+        AudioUnreadable: not audio, too damaged to decode, or made to use up or crash its decoder.
         AudioTruncated: ends before its header says it should; some formats show that only after the last block.
-        AudioInvalid: NaN or infinite samples, an array of the wrong shape or dtype, or a senseless rate.
+        AudioInvalid: NaN or infinite samples, an array of the wrong shape or dtype, a senseless rate, or more than 32
+            channels.
+        e2vsearch.errors.Cancelled: `stop` returned true.
     """
-    with open(source, sampling_rate_hz=sampling_rate_hz) as audio:
+    with open(source, sampling_rate_hz=sampling_rate_hz, stop=stop) as audio:
         yield from audio.blocks(block_s)
 
 
@@ -172,7 +195,14 @@ def read(source: AudioSource, *, sampling_rate_hz: int | None = None) -> Signal:
     return np.concatenate(list(stream(source, sampling_rate_hz=sampling_rate_hz)), axis=1)
 
 
-def cut(source: AudioSource, start_s: float, end_s: float, *, channel: int | None = None) -> Signal:
+def cut(
+    source: AudioSource,
+    start_s: float,
+    end_s: float,
+    *,
+    channel: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Signal:
     """Return ``read(source)[:, start:end]`` without decoding all that comes before it.
 
     Args:
@@ -180,6 +210,7 @@ def cut(source: AudioSource, start_s: float, end_s: float, *, channel: int | Non
         start_s: from the first decoded sample.
         end_s: where to stop; the recording's end if that comes first.
         channel: only this channel, counted from 0.
+        stop: as for `stream`.
 
     Returns:
         ``(channels, samples)`` float32 at 16 kHz, ``(1, samples)`` for one channel. Where the rate is not 16 kHz or the
@@ -193,7 +224,7 @@ def cut(source: AudioSource, start_s: float, end_s: float, *, channel: int | Non
     if not (math.isfinite(start_s) and math.isfinite(end_s) and 0 <= start_s < end_s):
         raise SettingsError(f"a cut from {start_s} to {end_s} s makes no sense: give 0 <= start < end, in seconds")
     begin, end = round(start_s * SAMPLING_RATE_HZ), round(end_s * SAMPLING_RATE_HZ)
-    with open(source) as audio:
+    with open(source, stop=stop) as audio:
         info, name = audio.info, audio.name
         if channel is not None and not 0 <= channel < info.channels:
             raise SettingsError(f"{name} has no channel {channel}: it has {info.channels}, counted from 0")
@@ -254,7 +285,7 @@ def write(path: str | os.PathLike[str], signal: Signal) -> None:
     samples = _pcm(signal, str(path))
 
     def write_to(aside: Path) -> None:
-        with aside.open("xb") as file:
+        with aside.open("wb") as file:
             soundfile.write(file, samples, SAMPLING_RATE_HZ, "PCM_16", format=path.suffix[1:].upper())
 
     try:

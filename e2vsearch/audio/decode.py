@@ -12,7 +12,7 @@ FFmpeg reads from a file object and may open nothing else: no protocol is allowe
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import containers
-from e2vsearch.audio.sources import Source, floats
-from e2vsearch.errors import AudioEmpty, AudioTruncated, AudioUnreadable
+from e2vsearch.audio.sources import MAX_CHANNELS, Source, floats
+from e2vsearch.errors import AudioEmpty, AudioInvalid, AudioTruncated, AudioUnreadable, Cancelled
 
 if TYPE_CHECKING:
     import av
@@ -35,12 +35,21 @@ MAX_DAMAGED = 0.01
 MIN_DAMAGED = 3
 """The share of packets that may be replaced by silence, and the number that always may; more is not a recording."""
 
+PATIENCE, MOST_DAMAGED = 200, 1_000
+"""Packets after which that share counts at once where none has given a sample, and damaged ones after which it counts
+anywhere: a file can have millions of packets of a byte, none of which decodes."""
+
+_BLOCK_SAMPLES = 1 << 20  # of all channels, so that 32 at 768 kHz take no more memory than a telephone's
+
 DEMUXERS = (
     "aac ac3 aiff amr amrnb amrwb ape asf au avi caf dts eac3 flac flv g722 g723_1 g729 gsm loas matroska,webm "
     "mov,mp4,m4a,3gp,3g2,mj2 mp3 mpeg mpegts ogg rm tta voc w64 wav wv"
 )
 
 _SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"FORM", b".snd", b"caff")
+_SNDFILE_SUFFIXES = frozenset(
+    (".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64")
+)
 _HEADERLESS = {".gsm": "gsm", ".g722": "g722"}
 _MP3_SLACK = 2 * 1152  # an encoder may count the frame that holds its header, or one it never filled
 _UNKNOWN_FRAMES = 2**62  # for a FLAC without a length libsndfile says 2**63 - 1, for such a WAV 0
@@ -59,24 +68,28 @@ class AudioInfo:
 class SoundFileDecoder:
     """Decodes through libsndfile."""
 
-    def __init__(self, source: Source, file: Any) -> None:
+    def __init__(self, source: Source, file: Any, stop: Callable[[], bool]) -> None:
         self._source = source
         self._file = file
+        self._stop = stop
         self.info = AudioInfo(
             file.channels, file.samplerate, file.frames / file.samplerate, f"{file.format} {file.subtype}"
         )
 
     def blocks(self, start: int = 0) -> Iterator[NDArray[np.float32]]:
-        """Blocks of a second, ``(samples, channels)``, from sample `start` on."""
+        """Blocks of a second at most, ``(samples, channels)``, from sample `start` on."""
         import soundfile
 
         rate, total = self._file.samplerate, self._file.frames
+        count = max(1, min(rate, _BLOCK_SAMPLES // self._file.channels))
         position = 0
         try:
             if start and self._file.seekable():  # GSM 6.10 is not
                 position = self._file.seek(min(start, total))
             while position < total:
-                block = self._file.read(rate, dtype="float32", always_2d=True)
+                if self._stop():
+                    raise Cancelled
+                block = self._file.read(count, dtype="float32", always_2d=True)
                 if not len(block):
                     break
                 wanted = block[max(0, start - position) :]
@@ -92,12 +105,15 @@ class SoundFileDecoder:
 class FFmpegDecoder:
     """Decodes through FFmpeg."""
 
-    def __init__(self, source: Source, container: av.container.InputContainer, promised: int | None) -> None:
+    def __init__(
+        self, source: Source, container: av.container.InputContainer, promised: int | None, stop: Callable[[], bool]
+    ) -> None:
         if not container.streams.audio:
             kind = "has pictures, but no sound track" if container.streams.video else "has no sound track"
             raise AudioUnreadable(f"{source.name} {kind}: there is nothing to decode")
         self._source = source
         self._container = container
+        self._stop = stop
         self._stream = stream = container.streams.audio[0]
         codec = stream.codec_context
         rate, channels = (codec.sample_rate, codec.channels) if codec else (0, 0)  # None: FFmpeg has no such decoder
@@ -127,15 +143,20 @@ class FFmpegDecoder:
         position = packets = damaged = lost = 0
         passed = 0  # packets since the last decoded one
         for packet in self._packets():
+            if self._stop():  # for each packet: thousands of them may give no sample
+                raise Cancelled
             if origin is not None and self._seconds(packet.pts, origin, start) < -PREROLL_S:
                 passed += 1
                 continue
             packets += 1
             try:
                 frames = packet.decode()
-            except av.error.FFmpegError:
+            except (av.error.FFmpegError, ValueError, OSError, MemoryError):
                 damaged += 1
                 lost += self._samples_of(packet)
+                least = MIN_DAMAGED if position == 0 and packets >= PATIENCE else MOST_DAMAGED
+                if damaged > max(least, MAX_DAMAGED * packets):
+                    raise self._unsound(damaged, packets) from None
                 continue
             for frame in frames:
                 if passed and origin is not None:
@@ -156,9 +177,7 @@ class FFmpegDecoder:
                     if len(wanted):
                         yield wanted
         if damaged and (position == 0 or damaged > max(MIN_DAMAGED, MAX_DAMAGED * packets)):
-            raise AudioUnreadable(
-                f"{name} is no sound audio: {damaged} of {packets} packets do not decode - copy it again"
-            )
+            raise self._unsound(damaged, packets)
         if damaged:
             logger.warning(
                 "%s: %d of %d packets do not decode, silence stands in for those before the end", name, damaged, packets
@@ -168,12 +187,18 @@ class FFmpegDecoder:
         if self._promised is not None and position + _MP3_SLACK < self._promised:
             raise _cut_off(name, position / rate, self._promised / rate)
 
+    def _unsound(self, damaged: int, packets: int) -> AudioUnreadable:
+        return AudioUnreadable(
+            f"{self._source.name} is no sound audio: {damaged:,} of {packets:,} packets do not decode - copy it again"
+        )
+
     def _packets(self) -> Iterator[av.Packet[av.AudioStream]]:
         import av
 
         try:
             yield from self._container.demux(self._stream)
-        except (av.error.FFmpegError, IndexError) as error:  # IndexError: PyAV, where damage makes up a new stream
+        # IndexError: PyAV, where damage makes up a new stream; OSError: a seek to where no file has a byte
+        except (av.error.FFmpegError, IndexError, ValueError, OSError, MemoryError) as error:
             raise AudioUnreadable(f"{self._source.name} is damaged part way: copy or export it again") from error
 
     def _seconds(self, pts: int | None, origin: int, start: int) -> float:
@@ -207,26 +232,50 @@ def _cut_off(name: str, decoded_s: float, stated_s: float) -> AudioTruncated:
     )
 
 
+def too_large(name: str) -> AudioUnreadable:
+    """Return the error for what asks for more memory than there is, or than a decoder may have."""
+    return AudioUnreadable(
+        f"{name} takes more memory than any recording does: it is damaged, or made to do so - export it again, as WAV"
+    )
+
+
 Decoder = SoundFileDecoder | FFmpegDecoder
 
 
+def library_of(suffix: str) -> str:
+    """Return the package that will probably decode a file with that suffix."""
+    return "soundfile" if suffix in _SNDFILE_SUFFIXES else "av"
+
+
 @contextmanager
-def open_decoder(source: Source) -> Iterator[Decoder]:
-    """Open the decoder for a source, its header checked against its size.
+def open_decoder(source: Source, stop: Callable[[], bool] = lambda: False) -> Iterator[Decoder]:
+    """Open the decoder for a source in this process, its header checked against its size.
+
+    Args:
+        source: what is decoded.
+        stop: asked for each packet; once it returns true, `Cancelled` is raised.
 
     Raises:
         AudioTruncated: it ends before its header says it should.
         AudioEmpty: no samples.
+        AudioInvalid: more than `MAX_CHANNELS` channels.
         AudioUnreadable: nothing here can decode it.
     """
     containers.check(source)
     with ExitStack() as stack:
+        decoder: Decoder
         file = _open_soundfile(source)
         if file is not None:
-            yield SoundFileDecoder(source, stack.enter_context(file))
+            decoder = SoundFileDecoder(source, stack.enter_context(file), stop)
         else:
             promised = containers.mp3_samples(source)  # before FFmpeg reads: they share the file's position
-            yield FFmpegDecoder(source, stack.enter_context(_open_ffmpeg(source)), promised)
+            decoder = FFmpegDecoder(source, stack.enter_context(_open_ffmpeg(source)), promised, stop)
+        if decoder.info.channels > MAX_CHANNELS:
+            raise AudioInvalid(
+                f"{source.name} has {decoder.info.channels} channels, and a call has {MAX_CHANNELS} at most: "
+                "check its header, or save the channels that matter to a file"
+            )
+        yield decoder
 
 
 def _open_soundfile(source: Source) -> Any:
@@ -238,7 +287,7 @@ def _open_soundfile(source: Source) -> Any:
     source.file.seek(0)
     try:
         file = soundfile.SoundFile(source.file)
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, ValueError, OSError):
         return None
     if not 0 < file.frames < _UNKNOWN_FRAMES:  # FFmpeg reads on to the end of a file whose length was never filled in
         file.close()
@@ -264,7 +313,9 @@ def _open_ffmpeg(source: Source) -> av.container.InputContainer:
             **_tolerant(av.__version__),
         )
         return container
-    except (av.error.FFmpegError, ValueError) as error:
+    except MemoryError as error:  # FFmpeg's own is one too
+        raise too_large(source.name) from error
+    except (av.error.FFmpegError, ValueError, OSError) as error:
         raise AudioUnreadable(
             f"{source.name} is not audio that can be decoded, whatever its name says: export it as WAV, FLAC or MP3"
         ) from error

@@ -51,8 +51,15 @@ def _under(path: Path, walk: Callable[[Path], Iterator[Path]]) -> Iterator[Path]
     if path.is_dir():
         yield from walk(path)
     elif not path.exists() and _WILD & set(str(path)):
-        for name in sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 - pathlib's refuses absolute patterns
-            if not (Path(name).is_dir() and "**" in str(path)):  # "**" lists folders beside the files in them
-                yield from _under(Path(name), walk)
+        for found in expand_globs(path):
+            yield from _under(found, walk)
     else:
         yield path
+
+
+def expand_globs(path: Path) -> Iterator[Path]:
+    """Yield what a path is a glob of, in the order of the names."""
+    if _WILD & set(str(path)):
+        for name in sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 - pathlib's refuses absolute patterns
+            if not (Path(name).is_dir() and "**" in str(path)):  # "**" lists folders beside the files in them
+                yield Path(name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.errors import AudioEmpty, AudioForbidden, AudioInvalid, AudioNotAFile, AudioNotFound, AudioUnreadable
+from e2vsearch.errors import AudioEmpty, AudioForbidden, AudioInvalid, AudioNotFound, AudioUnreadable
+from e2vsearch.files import local_path, open_regular, uri_scheme
 
 MAX_CHANNELS = 32
-"""An array with more rows than this is taken for (samples, channels); call recorders write 1 to 8 channels."""
+"""Call recorders write 1 to 8 channels; an array with more rows than this is taken for (samples, channels)."""
 
 BYTES_NAME = "the audio given as bytes"
 ARRAY_NAME = "the array"
@@ -54,6 +54,8 @@ def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Source]:
         return
     if not isinstance(source, str | os.PathLike):
         raise AudioInvalid(f"audio comes from a path, bytes or a numpy array, not from a {type(source).__name__}")
+    if isinstance(source, str) and uri_scheme(source) == "file":
+        source = local_path(source)
     if isinstance(source, str) and "://" in source:
         raise AudioNotFound(f"{source} is not on this machine: what is stored of it can be searched, but not played")
     path = Path(source)
@@ -66,12 +68,7 @@ def opened(source: str | os.PathLike[str] | bytes) -> Iterator[Source]:
 
 def _open(path: Path) -> BinaryIO:
     try:
-        mode = path.stat().st_mode  # before opening: opening a pipe would wait for its writer
-        if stat.S_ISDIR(mode):
-            raise AudioNotAFile(f"{path} is a folder: name an audio file in it, or ingest the folder")
-        if not stat.S_ISREG(mode):
-            raise AudioNotAFile(f"{path} is not a regular file: save its audio to a file, or pass it as bytes")
-        return path.open("rb")
+        return io.BufferedReader(open_regular(path))
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
         raise AudioNotFound(f"{str(path)!r} does not exist: check the path") from error
     except PermissionError as error:

@@ -5,27 +5,31 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy.engine import URL
 
+from e2vsearch.catalog.checksums import checksum
 from e2vsearch.catalog.database import place, sqlite_file
-from e2vsearch.errors import CatalogError
-from e2vsearch.files import atomic_path
+from e2vsearch.catalog.schema import NamedVectorRow, VectorRow
+from e2vsearch.catalog.sqlite import explain, open_file
+from e2vsearch.errors import REPAIR, CatalogError
+from e2vsearch.files import atomic_path, clear_abandoned, private_file, private_folder, unwritable
+from e2vsearch.types import segment_id
 
 
 def backup(url: URL, target: Path) -> int:
     """Write all that is committed at this moment to one new file, and return its size in bytes.
 
     SQLite's online backup reads one snapshot of the write-ahead log: no other connection waits, and later commits are
-    not in it. The file is checked and synced before it gets its name.
+    not in it. The file is checked, every page and vector of it, and synced before it gets its name. What a killed
+    backup to the same file left is removed.
 
     Args:
         url: of the database.
         target: a file that is not there yet.
 
     Raises:
-        CatalogError: the file is there, or cannot be written; a database in Postgres.
+        CatalogError: the file is there, or cannot be written; the database is damaged; a database in Postgres.
     """
     file = sqlite_file(url)
     if file is None:
@@ -36,19 +40,40 @@ def backup(url: URL, target: Path) -> int:
     if target.exists():
         raise CatalogError(f"{target} is there already - name a new file")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent)
+        clear_abandoned(target)
         with atomic_path(target) as aside:
-            _copy(file, aside)
+            try:
+                _copy(file, private_file(aside))
+            finally:
+                for suffix in ("-wal", "-shm", "-journal"):  # of a copy that failed
+                    aside.with_name(aside.name + suffix).unlink(missing_ok=True)
         return target.stat().st_size
-    except (sqlite3.Error, OSError) as error:
-        raise CatalogError(f"{target} cannot be written ({error}): free the disk, or name another file") from error
+    except sqlite3.Error as error:
+        line = explain(error, target, "written") or f"{target} cannot be written: {error} - name another file"
+        raise CatalogError(line) from error
+    except OSError as error:
+        raise CatalogError(unwritable(target, error)) from error
 
 
 def _copy(file: Path, aside: Path) -> None:
-    uri = f"file:{quote(str(file.absolute()))}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as source, closing(sqlite3.connect(aside)) as copy:
+    with closing(open_file(file, sqlite3.connect, {})) as source, closing(sqlite3.connect(aside)) as copy:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, complete without a log
-        found = str(copy.execute("PRAGMA quick_check(1)").fetchone()[0])
-        if found != "ok":
-            raise sqlite3.DatabaseError(f"the copy of {file} is damaged: {found}")
+        _check(copy, file)
+
+
+def _check(copy: sqlite3.Connection, file: Path) -> None:
+    """Check every page and vector of a copy.
+
+    Raises:
+        CatalogError: one of them is damaged, in the copy and so in the database.
+    """
+    found = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    for table in (VectorRow.__tablename__, NamedVectorRow.__tablename__):
+        if found == "ok":
+            rows = copy.execute(f"SELECT segment_id, vector, crc32 FROM {table}")
+            wrong = next((segment for segment, vector, crc32 in rows if checksum(vector) != crc32), None)
+            found = "ok" if wrong is None else f"the vector of {segment_id(wrong)}"
+    if found != "ok":
+        raise CatalogError(f"{file} is damaged, and was not backed up ({found}) - mend it first: {REPAIR}")

@@ -7,13 +7,16 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Row, bindparam, func, select, text
 
-from e2vsearch.catalog.database import chunks
+from e2vsearch.catalog import sqlite
+from e2vsearch.catalog.checksums import read_vectors
+from e2vsearch.catalog.database import chunks, driver_errors
 from e2vsearch.catalog.schema import ChangeRow, SegmentRow, VectorRow
 from e2vsearch.feed import Batch, Changes
 from e2vsearch.types import Space
@@ -23,7 +26,7 @@ _BATCH_ROWS = 4096  # 16 MB of 1024-d vectors
 # Statements that every query runs are made once: making one takes SQLAlchemy longer than SQLite takes to answer it
 # (20 vectors by id: 0.44 ms, of which 0.31 went into the statement)
 _VECTORS = (
-    select(SegmentRow.id, SegmentRow.recording_id, VectorRow.vector)
+    select(SegmentRow.id, SegmentRow.recording_id, VectorRow.vector, VectorRow.crc32)
     .join(VectorRow, VectorRow.segment_id == SegmentRow.id)
     .order_by(SegmentRow.id)
 )
@@ -136,9 +139,13 @@ class Feed:
         return connection.execute(self._change_count, {"watermark": watermark}).scalar_one()
 
     def fetch(self, ids: NDArray[np.int64]) -> Batch:
-        """Return those of the segments that still exist, ids ascending."""
+        """Return those of the segments that still exist, ids ascending.
+
+        Raises:
+            DamagedVector: some of their vectors are not what was stored.
+        """
         wanted = np.unique(ids).tolist()
-        rows: list[Row[int, int, bytes]] = []
+        rows: list[Row[int, int, bytes, int]] = []
         with self._engine.connect() as connection:
             for part in chunks(wanted):
                 rows.extend(connection.execute(_SOME_VECTORS, {"ids": part}).all())
@@ -167,20 +174,21 @@ class CatalogSnapshot:
         return self.connection.execute(select(func.count()).select_from(SegmentRow)).scalar_one()
 
     def batches(self) -> Iterator[Batch]:
-        """Yield all segments, ids ascending, some thousands at a time."""
+        """Yield all segments, ids ascending, some thousands at a time.
+
+        Raises:
+            DamagedVector: some of their vectors are not what was stored.
+        """
         last = 0
         while rows := self.connection.execute(_NEXT_VECTORS, {"last": last}).all():
             yield _batch(rows, self._dim)
             last = rows[-1].id
 
 
-def _batch(rows: Sequence[Row[int, int, bytes]], dim: int) -> Batch:
-    vectors = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), dim)
-    return Batch(
-        np.array([row.id for row in rows], np.int64),
-        np.array([row.recording_id for row in rows], np.int64),
-        vectors.astype(np.float32, copy=False),
-    )
+def _batch(rows: Sequence[Row[int, int, bytes, int]], dim: int) -> Batch:
+    ids = [row.id for row in rows]
+    vectors = read_vectors(rows, ids, dim)
+    return Batch(np.array(ids, np.int64), np.array([row.recording_id for row in rows], np.int64), vectors)
 
 
 _T = TypeVar("_T")
@@ -210,10 +218,12 @@ class ChangeDetector:
         if not self._is_local:
             with self._engine.connect() as connection:
                 return str(connection.execute(_SNAPSHOT).scalar_one())
-        with self._lock:
+        with self._lock, driver_errors(self._engine.url):
             if self._connection is None:
                 self._connection = self._engine.raw_connection()
             version: int = self._connection.cursor().execute("PRAGMA data_version").fetchone()[0]
+            if sqlite.READ_ONLY in self._connection.info:  # it takes no locks, and is told of no commit
+                return version, sqlite.files_state(Path(str(self._engine.url.database)))
             return version
 
     def cached(self, previous: tuple[Hashable, _T] | None, read: Callable[[], _T]) -> tuple[Hashable, _T]:

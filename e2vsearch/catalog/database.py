@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.engine import URL, Dialect, ExceptionContext, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DataError,
+    DBAPIError,
+    DisconnectionError,
+    ProgrammingError,
+    StatementError,
+)
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from e2vsearch.errors import CatalogError, SettingsError, first_line, missing_extra
+from e2vsearch.catalog import sqlite
+from e2vsearch.errors import BadFilter, CatalogError, SettingsError, first_line, missing_extra
+from e2vsearch.files import private_file, private_folder, unwritable
 from e2vsearch.settings import user_cache
-
-BUSY_TIMEOUT_S = 60
-"""How long a writer waits for another process's transaction. A recording is stored in milliseconds."""
 
 
 def connect(url: str | URL) -> Engine:
@@ -55,6 +62,18 @@ def sqlite_file(url: str | URL) -> Path | None:
     return Path(found.database or "") if found.get_backend_name() == "sqlite" else None
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of a collection, if it is not there.
+
+    Raises:
+        CatalogError: it cannot be made.
+    """
+    try:
+        private_folder(folder)
+    except OSError as error:
+        raise CatalogError(unwritable(folder, error)) from error
+
+
 def reachable(engine: Engine) -> None:
     """Check that the database can be connected to.
 
@@ -67,8 +86,54 @@ def reachable(engine: Engine) -> None:
     except DatabaseError as error:
         cure = "check that it runs and lets you in, or name another --index"
         if engine.dialect.name == "sqlite":
-            cure = "restore it from a backup, or name another --index"
+            cure = "check that it is a collection's database, or name another --index"
         raise CatalogError(f"cannot open {place(engine.url)}: {first_line(error)} - {cure}") from error
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file.
+
+    Raises:
+        CatalogError: this user may not look.
+    """
+    try:
+        return path.is_file()
+    except PermissionError as error:
+        why = f"{path} may not be read by this user"
+        raise CatalogError(f"{why}: give it the permission, or run this as the owner") from error
+
+
+@contextmanager
+def driver_errors(url: URL) -> Iterator[None]:
+    """Give the errors of rows that are read past SQLAlchemy their lines, as the engine gives its own.
+
+    Raises:
+        CatalogError: a SQLite file cannot be read.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        line = sqlite.explain(error, Path(url.database or ""), "read")
+        raise CatalogError(
+            line or f"{place(url)} cannot be read: {first_line(error)} - check it with e2vsearch db verify"
+        ) from error
+
+
+@contextmanager
+def filtering() -> Iterator[None]:
+    """Name the filter where the database cannot run it.
+
+    Raises:
+        BadFilter: it is too long or too deep, or a value is out of its range.
+    """
+    try:
+        yield
+    except StatementError as error:
+        of_statement = getattr(error.orig, "sqlite_errorname", "") in ("SQLITE_ERROR", "SQLITE_TOOBIG")
+        if not (of_statement or isinstance(error, DataError | ProgrammingError) or not isinstance(error, DBAPIError)):
+            raise
+        why = f"--where cannot be run by the database ({first_line(error)})"
+        raise BadFilter(f"{why} - write it with fewer terms, or smaller values") from error
 
 
 def place(url: URL) -> str:
@@ -78,42 +143,58 @@ def place(url: URL) -> str:
     return url.set(drivername="postgresql").render_as_string(hide_password=True)
 
 
+def write_error(url: URL, error: DatabaseError) -> CatalogError:
+    """Return the error for a database that cannot be written: the server is gone, say. A file has lines of its own."""
+    cure = "check that the server runs and lets you in, then run this again"
+    return CatalogError(f"{place(url)} cannot be written: {first_line(error)} - {cure}")
+
+
 def _sqlite(url: URL) -> Engine:
     path = Path(url.database or "")
     if not url.database or not path.parent.is_dir():
         raise CatalogError(f"there is no folder {path.parent} to keep the database in - make it first")
+    with suppress(OSError):  # SQLite says it better
+        private_file(path)  # its log and shared memory get the same mode
     # the connection used last is used next: its page cache is warm
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_use_lifo=True)
+    engine = create_engine(url, connect_args={"timeout": sqlite.BUSY_TIMEOUT_S}, pool_use_lifo=True)
+
+    @event.listens_for(engine, "do_connect")
+    def open_file(dialect: Dialect, record: ConnectionPoolEntry, _: Any, parameters: dict[str, Any]) -> Any:
+        def opened(name: str, **more: Any) -> Any:
+            return dialect.connect(name, **parameters, **more)
+
+        return sqlite.open_file(path, opened, record.info)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late; `begin` below sends it
-        _use_wal(connection)
-        for pragma in ("synchronous = FULL", "foreign_keys = ON", "cache_size = -65536"):
+        for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "cache_size = -65536"):
             connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "checkout")
+    def check(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
+        if sqlite.STATE in record.info and not sqlite.is_current(path, record.info):
+            raise DisconnectionError  # the pool opens another
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # A transaction that reads first and then writes fails at once with "database is locked" when another wrote
         # in between (180 of 240 in a test with four processes); BEGIN IMMEDIATE waits instead.
         writes = connection.get_execution_options().get("e2vsearch_writes")
+        if writes:
+            sqlite.refuse_writes(connection.info)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
+    @event.listens_for(engine, "handle_error")
+    def explain(context: ExceptionContext) -> None:
+        connection = context.connection
+        writes = connection is not None and connection.get_execution_options().get("e2vsearch_writes")
+        what = "opened" if connection is None else "written" if writes else "read"
+        line = sqlite.explain(context.original_exception, path, what)
+        if line is not None:
+            raise CatalogError(line) from context.original_exception
+
     return engine
-
-
-def _use_wal(connection: Any) -> None:
-    """Switch to write-ahead logging, once for the file's life; SQLite's own timeout does not cover this change."""
-    until = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(0.01)  # another process is making the same file
-        else:
-            return
 
 
 def _postgres(url: URL) -> Engine:
@@ -153,7 +234,7 @@ def locate(index: str | os.PathLike[str]) -> Location:
         file = sqlite_file(url)
         return Location(place(url), url, file.parent if file is not None else None)
     folder = Path(text).expanduser()
-    if folder.is_file():
+    if is_file(folder):
         raise SettingsError(
             f"{folder} is a file - a collection is a folder, or a database URL such as sqlite:///{text}"
         )

@@ -6,15 +6,18 @@ metadata. Every condition is one on segments, so that it can be added to any que
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import VisitError
-from sqlalchemy import ColumnElement, Float, and_, exists, literal, not_, or_, select
+from sqlalchemy import ColumnElement, Float, String, and_, exists, literal, not_, or_, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import Grouping
 
 from e2vsearch.catalog.schema import LabelExampleRow, MetadataRow, RecordingRow, SegmentLabelRow, SegmentRow
 from e2vsearch.errors import BadFilter
@@ -64,6 +67,27 @@ FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
 }
 """Fields of a segment: name → column and its Python type."""
 
+
+class RoleOf(ColumnElement[str]):
+    """The role of a segment's channel: the element of `RecordingRow.roles` at its number, in each dialect's words."""
+
+    inherit_cache = True
+    type = String()
+
+
+@compiles(RoleOf, "sqlite")
+def _role_in_sqlite(element: RoleOf, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
+    return "json_extract(recording.roles, '$[' || segment.channel || ']')"
+
+
+@compiles(RoleOf, "postgresql")
+def _role_in_postgres(element: RoleOf, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
+    return "(recording.roles ->> segment.channel)"
+
+
+_ROLE = select(RoleOf()).where(RecordingRow.id == SegmentRow.recording_id).correlate(SegmentRow).scalar_subquery()
+FIELDS["role"] = (_ROLE, str)  # customer or agent
+
 RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
     "name": (RecordingRow.name.expression, str),
     "uri": (RecordingRow.uri.expression, str),
@@ -77,6 +101,10 @@ RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
 LABEL_FIELDS: dict[str, type] = {"label": str, "label_score": float}
 """Labels of one's own, of people and classifiers. A person's label has the score 1."""
 
+EMOTION_FIELDS = frozenset({"emotion", "emotion_score", "arousal", "valence", *LABEL_FIELDS})
+"""Fields that say what somebody's voice expresses."""
+
+_CHAIN = 100
 _LARGEST = 2**63  # of SQL's BIGINT
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "=": lambda column, value: column == value,
@@ -88,7 +116,15 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def compile_filter(where: str, metadata_keys: frozenset[str]) -> _Condition:
+class Filter(NamedTuple):
+    """A compiled filter."""
+
+    condition: _Condition  # on `SegmentRow`
+    fields: frozenset[str]  # that it names
+    keys: frozenset[str]  # of the metadata that it names
+
+
+def compile_filter(where: str, metadata_keys: frozenset[str]) -> Filter:
     """Compile a filter to a SQL condition on `SegmentRow`.
 
     Args:
@@ -109,8 +145,9 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> _Condition:
         raise BadFilter(
             f"--where {where!r} is invalid at {at} - write e.g. 'agent = \"Kim\" and date >= 2024-03-01'"
         ) from error
+    compiler = _Compiler(metadata_keys)
     try:
-        condition: _Condition = _Compiler(metadata_keys).transform(tree)
+        condition: _Condition = compiler.transform(tree)
     except VisitError as error:
         if isinstance(error.orig_exc, BadFilter):
             raise error.orig_exc from None
@@ -119,7 +156,7 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> _Condition:
         raise
     except RecursionError as error:
         raise BadFilter("--where is nested too deeply - write it with fewer parentheses") from error
-    return condition
+    return Filter(condition, frozenset(compiler.names - compiler.keys), frozenset(compiler.keys))
 
 
 @cache
@@ -132,12 +169,14 @@ class _Compiler(Transformer[Token, Any]):
     def __init__(self, metadata_keys: frozenset[str]) -> None:
         super().__init__()
         self._keys = metadata_keys
+        self.names: set[str] = set()
+        self.keys: set[str] = set()
 
     def any(self, *conditions: _Condition) -> _Condition:
-        return or_(*conditions)
+        return _joined(or_, conditions)
 
     def all(self, *conditions: _Condition) -> _Condition:
-        return and_(*conditions)
+        return _joined(and_, conditions)
 
     def negation(self, condition: _Condition) -> _Condition:
         return not_(condition)
@@ -146,7 +185,9 @@ class _Compiler(Transformer[Token, Any]):
         return condition
 
     def name(self, token: Token) -> str:
-        return str(token).strip("`")
+        name = str(token).strip("`")
+        self.names.add(name)
+        return name
 
     def value(self, token: Token) -> _Value:
         if token.type == "NUMBER":
@@ -165,7 +206,8 @@ class _Compiler(Transformer[Token, Any]):
         return self._on(name, value, lambda column, typed: _compare(column, symbol, typed))
 
     def one_of(self, name: str, *values: _Value) -> _Condition:
-        return or_(*(self._on(name, value, lambda column, typed: _compare(column, "=", typed)) for value in values))
+        equal = [self._on(name, value, lambda column, typed: _compare(column, "=", typed)) for value in values]
+        return _joined(or_, equal)
 
     def none_of(self, name: str, *values: _Value) -> _Condition:
         return not_(self.one_of(name, *values))
@@ -216,6 +258,7 @@ class _Compiler(Transformer[Token, Any]):
     def _key(self, name: str) -> str:
         key = name.removeprefix("meta.")
         if key in self._keys:
+            self.keys.add(key)
             return key
         known = sorted({*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS, *self._keys})
         near = get_close_matches(key, known, n=1)
@@ -231,7 +274,7 @@ def _typed(name: str, type_: type, value: _Value) -> Any:
             midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
             return _Day(midnight - timedelta(days=value.lower() == "yesterday"))
         if isinstance(value, datetime):
-            instant = value if value.tzinfo else value.replace(tzinfo=UTC)
+            instant = (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
             return _Day(instant) if value.tzinfo is None and value.time() == datetime.min.time() else instant
         raise BadFilter(f"{name} is compared with a date such as 2024-03-01, today or 2024-03-01T09:30, not {value!r}")
     if isinstance(value, str) and name in ("recording", "segment"):
@@ -268,6 +311,21 @@ def _compare(column: Any, symbol: str, value: Any) -> _Condition:
         ">=": (">=", value.start),
     }[symbol]
     return _compare(column, symbol, instant)
+
+
+class _Parentheses(Grouping[bool]):
+    """A condition that SQLAlchemy does not make a part of the chain around it."""
+
+    inherit_cache = True
+    operator = None
+
+
+def _joined(join: Callable[..., _Condition], conditions: Sequence[_Condition]) -> _Condition:
+    """Join conditions as a tree: SQLite parses a chain as one that is as deep as it is long, and takes 1,000."""
+    while len(conditions) > _CHAIN:
+        parts = (conditions[start : start + _CHAIN] for start in range(0, len(conditions), _CHAIN))
+        conditions = [_Parentheses(join(*part)) for part in parts]
+    return join(*conditions)
 
 
 def _of_recording(condition: _Condition) -> _Condition:

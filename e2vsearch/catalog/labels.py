@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, delete, distinct, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from e2vsearch.catalog.checksums import read_vectors
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
 from e2vsearch.catalog.schema import (
     ClassifierRow,
@@ -122,10 +123,9 @@ def remove_examples(catalog: Catalog, label: str | None, segments: Sequence[int]
 
 def examples(catalog: Catalog, labels: Sequence[str] | None = None) -> list[StoredExample]:
     """Return examples with their vectors, of all labels by default, the first given first."""
-    vector = func.coalesce(LabelExampleRow.vector, VectorRow.vector).label("vector")
     query = (
         select(LabelExampleRow.label, LabelExampleRow.source, LabelExampleRow.segment_id, SegmentRow.recording_id)
-        .add_columns(LabelExampleRow.speaker, vector)
+        .add_columns(LabelExampleRow.speaker, LabelExampleRow.vector.label("own"), VectorRow.vector, VectorRow.crc32)
         .outerjoin(SegmentRow, SegmentRow.id == LabelExampleRow.segment_id)
         .outerjoin(VectorRow, VectorRow.segment_id == LabelExampleRow.segment_id)
         .order_by(LabelExampleRow.id)
@@ -133,17 +133,21 @@ def examples(catalog: Catalog, labels: Sequence[str] | None = None) -> list[Stor
     if labels is not None:
         query = query.where(LabelExampleRow.label.in_(list(labels)))
     with catalog.reading() as connection:
-        return [
-            StoredExample(
-                row.label,
-                row.source,
-                row.segment_id,
-                row.recording_id,
-                row.speaker,
-                np.frombuffer(row.vector, "<f4").astype(np.float32),
-            )
-            for row in connection.execute(query)
-        ]
+        rows = connection.execute(query).all()
+    stored = [row for row in rows if row.own is None]
+    dim = catalog.feed().dim if stored else 0
+    of_segments = iter(read_vectors(stored, [row.segment_id for row in stored], dim))
+    return [
+        StoredExample(
+            row.label,
+            row.source,
+            row.segment_id,
+            row.recording_id,
+            row.speaker,
+            next(of_segments) if row.own is None else np.frombuffer(row.own, "<f4").astype(np.float32),
+        )
+        for row in rows
+    ]
 
 
 def counts(catalog: Catalog) -> dict[str, tuple[int, int]]:

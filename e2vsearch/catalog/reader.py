@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from typing import cast as as_type
 
 import numpy as np
-from cachetools import LRUCache
 from numpy.typing import NDArray
 from sqlalchemy import (
     BindParameter,
@@ -32,7 +29,9 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL
 
 from e2vsearch.catalog.changes import ChangeDetector
-from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks, driver_errors, filtering
+from e2vsearch.catalog.dates import date_error
+from e2vsearch.catalog.filter_cache import FilterCache
 from e2vsearch.catalog.schema import (
     FailureRow,
     HeaderRow,
@@ -44,6 +43,9 @@ from e2vsearch.catalog.schema import (
     SegmentTextRow,
     SpaceRow,
 )
+from e2vsearch.catalog.sqlite import READ_ONLY
+from e2vsearch.errors import DamagedDate
+from e2vsearch.policy import Policy, Role
 from e2vsearch.types import Counts, Failure, Recording, Segment, Space, recording_id, segment_id
 
 _SOME: BindParameter[Any] = bindparam("numbers", expanding=True)
@@ -94,6 +96,13 @@ _RECORDING_PAGES = _Paged.of(_RECORDINGS, RecordingRow.id)
 _SEGMENT_PAGES = _Paged.of(_SEGMENTS, SegmentRow.id)
 
 
+STORED_FILE = select(
+    *(RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns, RecordingRow.channels),
+    RecordingRow.roles,
+)
+"""The columns of a `StoredFile`, of all recordings."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """The size and time of a recording's file, which tell without reading it whether it is stored already."""
@@ -102,6 +111,14 @@ class StoredFile:
     uri: str
     size_bytes: int
     mtime_ns: int
+    channels: int
+    roles: tuple[Role | None, ...] | None
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> StoredFile:
+        """Convert a row of `STORED_FILE`."""
+        roles = None if row.roles is None else tuple(row.roles)
+        return cls(row.id, row.uri, row.size_bytes, row.mtime_ns, row.channels, roles)
 
     def matches(self, stat: os.stat_result) -> bool:
         """Return whether a file has the stored size and time."""
@@ -128,37 +145,52 @@ class CatalogReader:
         self.space_number: int | None = None  # of `space`, as rows of other tables name it
         self.detector = ChangeDetector(engine)
         self.filter_cache = FilterCache(self.detector)
+        self._policy: tuple[Hashable, Policy] | None = None  # with the state that it is of
         with engine.connect() as connection:
             self.collection_id: str = connection.execute(select(HeaderRow.uuid)).scalar_one()
             self._load_space(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a connection to read with."""
+        """Open a connection to read with.
+
+        Raises:
+            DamagedDate: a date that was read inside is none; the message names its row.
+        """
         with self._engine.connect() as connection:
-            yield connection
+            try:
+                yield connection
+            except DamagedDate as error:
+                raise date_error(connection, error) from error
+
+    @property
+    def policy(self) -> Policy:
+        """What the collection is for, and what may be done with it; read anew once anything was committed."""
+        self._policy = self.detector.cached(self._policy, self._read_policy)
+        return self._policy[1]
+
+    def _read_policy(self) -> Policy:
+        with self.reading() as connection:
+            return Policy.of(connection.execute(select(HeaderRow.policy)).scalar_one())
+
+    @property
+    def read_only(self) -> str | None:
+        """Why nothing can be written, with the cure; None where it can be, as far as was seen."""
+        with self.reading() as connection:
+            found: str | None = connection.info.get(READ_ONLY)
+            return found
 
     def stored_files(self) -> dict[str, StoredFile]:
         """Return the files of all recordings, by URI."""
-        columns = (
-            RecordingRow.uri,
-            RecordingRow.id,
-            RecordingRow.size_bytes,
-            RecordingRow.mtime_ns,
-        )
         with self.reading() as connection:
-            return {
-                row.uri: StoredFile(row.id, row.uri, row.size_bytes, row.mtime_ns)
-                for row in connection.execute(select(*columns))
-            }
+            return {row.uri: StoredFile.of(row) for row in connection.execute(STORED_FILE)}
 
     def file_of_content(self, content_sha256: str) -> StoredFile | None:
         """Return the file of the recording with that content."""
-        columns = (RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns)
-        query = select(*columns).where(RecordingRow.content_sha256 == content_sha256)
+        query = STORED_FILE.where(RecordingRow.content_sha256 == content_sha256)
         with self.reading() as connection:
             row = connection.execute(query).first()
-        return None if row is None else StoredFile(*row)
+        return None if row is None else StoredFile.of(row)
 
     def recordings(self, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, Recording]]:
         """Yield recordings by number, all of them by default, in order of their ids."""
@@ -190,13 +222,14 @@ class CatalogReader:
         Raises:
             BadFilter: it does not parse, or names nothing known.
         """
-        return self.filter_cache.of(
-            ("where", where), lambda: self.ids(select(SegmentRow.id).where(self.condition(where)))
-        )
+        with filtering():
+            return self.filter_cache.of(
+                ("where", where), lambda: self.ids(select(SegmentRow.id).where(self.condition(where)))
+            )
 
     def ids(self, query: Select[Any]) -> NDArray[np.int64]:
         """Return the one column of whole numbers of a statement, ascending."""
-        with self.reading() as connection:
+        with self.reading() as connection, driver_errors(self.url):
             # the driver's own rows, in any order: 500,000 of 1,000,000 take 0.16 s so, through SQLAlchemy and in
             # SQLite's order 0.6 s
             rows = as_type("Iterable[tuple[int]]", connection.execute(query).cursor)
@@ -206,8 +239,8 @@ class CatalogReader:
 
     def recordings_where(self, where: str) -> list[int]:
         """Return the ids of the recordings with a segment that meets a filter."""
-        query = select(SegmentRow.recording_id).where(self.condition(where)).distinct()
-        with self.reading() as connection:
+        query = select(SegmentRow.recording_id).where(self.condition(where, administer=True)).distinct()
+        with filtering(), self.reading() as connection:
             return sorted(connection.execute(query).scalars())
 
     def metadata_keys(self) -> frozenset[str]:
@@ -247,15 +280,23 @@ class CatalogReader:
             by_emotion = {row.label: row.n for row in emotions}
         return Counts(recordings, silent, segments, audio_s, speech_s, failures, by_emotion)
 
-    def condition(self, where: str) -> Any:
+    def condition(self, where: str, *, administer: bool = False) -> Any:
         """Compile a filter to a SQL condition on `SegmentRow`.
+
+        Args:
+            where: the filter.
+            administer: whether recordings are chosen to be listed, removed or exported, and not by how somebody feels.
 
         Raises:
             BadFilter: it does not parse, or names nothing known.
+            UnlawfulUse: emotion by employee, see `e2vsearch.policy`.
         """
-        from e2vsearch.catalog.filters import compile_filter  # the parser takes 40 ms to import
+        from e2vsearch.catalog.filters import EMOTION_FIELDS, compile_filter  # the parser takes 40 ms to import
 
-        return compile_filter(where, self.metadata_keys())
+        found = compile_filter(where, self.metadata_keys())
+        if found.keys and (not administer or found.fields & EMOTION_FIELDS):
+            self.policy.check_employees(found.keys)
+        return found.condition
 
     def _load_space(self, connection: Connection) -> None:
         pinned = select(SpaceRow.__table__).join(HeaderRow, HeaderRow.space_id == SpaceRow.id)
@@ -297,42 +338,6 @@ def _annotations(connection: Connection, segments: Sequence[int]) -> _ByNumber:
     return found
 
 
-_MOST_IDS = 4_000_000  # in all cached arrays: 32 MB
-_ENTRY_IDS = 100  # what an entry without ids counts
-
-
-class FilterCache:
-    """The segments that met recent conditions, least recently used ones dropped; safe to use from several threads."""
-
-    def __init__(self, detector: ChangeDetector, max_ids: int = _MOST_IDS) -> None:
-        """Run no statement yet; `max_ids` counts over all cached arrays."""
-        self._detector = detector
-        self._lock = threading.Lock()
-        self._cached: LRUCache[Hashable, tuple[Hashable, NDArray[np.int64]]] = LRUCache(
-            max_ids, getsizeof=lambda entry: len(entry[1]) + _ENTRY_IDS
-        )
-
-    def of(self, condition: Hashable, select_ids: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
-        """Return the ids that meet a condition: the same array, not writeable, until anything is committed.
-
-        Args:
-            condition: the key.
-            select_ids: reads the ids.
-        """
-        # before the ids: too old a state only causes another read. The day counts, for a filter may say "today"
-        state = (datetime.now(UTC).date(), self._detector.state())
-        with self._lock:
-            before, ids = self._cached.get(condition, (None, None))
-        if ids is not None and before == state:
-            return ids
-        ids = select_ids()
-        ids.flags.writeable = False
-        if len(ids) + _ENTRY_IDS <= self._cached.maxsize:  # a larger one cannot be cached
-            with self._lock:
-                self._cached[condition] = state, ids
-        return ids
-
-
 def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:
     """Convert a row of `RecordingRow` and its metadata."""
     return Recording(
@@ -350,6 +355,7 @@ def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:
         format=row.format,
         note=row.note,
         metadata=metadata,
+        roles=None if row.roles is None else tuple(row.roles),
     )
 
 

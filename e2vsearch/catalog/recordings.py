@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import func, select
 
-from e2vsearch.catalog.reader import CatalogReader, StoredFile
+from e2vsearch.catalog.database import filtering
+from e2vsearch.catalog.reader import STORED_FILE, CatalogReader, StoredFile
 from e2vsearch.catalog.schema import (
     MetadataRow,
     RecordingRow,
@@ -64,25 +65,47 @@ def page(catalog: CatalogReader, limit: int, after: int = 0, where: str | None =
     """
     query = select(RecordingRow.id).where(RecordingRow.id > after).order_by(RecordingRow.id).limit(limit)
     if where is not None:
-        query = query.where(RecordingRow.id.in_(select(SegmentRow.recording_id).where(catalog.condition(where))))
-    with catalog.reading() as connection:
+        met = select(SegmentRow.recording_id).where(catalog.condition(where, administer=True))
+        query = query.where(RecordingRow.id.in_(met))
+    with filtering(), catalog.reading() as connection:
         numbers = list(connection.execute(query).scalars())
     return [found for _, found in catalog.recordings(numbers)] if numbers else []
 
 
 def metadata_values(catalog: CatalogReader, most: int) -> dict[str, list[str]]:
-    """Return every metadata key with its `most` most frequent values, the most frequent first."""
+    """Return each metadata key that emotion may be analysed by, with its `most` most frequent values."""
     counted = select(MetadataRow.key, MetadataRow.text, func.count().label("n"))
     counted = counted.where(func.length(MetadataRow.text) <= MAX_VALUE_LENGTH)
     of_values = counted.group_by(MetadataRow.key, MetadataRow.text).subquery()
     rank = func.row_number().over(partition_by=of_values.c.key, order_by=(of_values.c.n.desc(), of_values.c.text))
     ranked = select(of_values.c.key, of_values.c.text, rank.label("rank")).subquery()
     query = select(ranked.c.key, ranked.c.text).where(ranked.c.rank <= most).order_by(ranked.c.key, ranked.c.rank)
-    found: dict[str, list[str]] = {key: [] for key in sorted(catalog.metadata_keys())}
+    keys = catalog.metadata_keys()
+    found: dict[str, list[str]] = {key: [] for key in sorted(keys - set(catalog.policy.refused(keys)))}
     with catalog.reading() as connection:
         for key, value in connection.execute(query):
-            found.setdefault(key, []).append(value)
+            if key in found:
+                found[key].append(value)
     return found
+
+
+def left_out(catalog: CatalogReader) -> list[str]:
+    """Return the metadata keys that name employees, by which no emotion is analysed."""
+    return sorted(catalog.policy.refused(catalog.metadata_keys()))
+
+
+def below(wanted: str) -> Callable[[str], bool]:
+    """Return what tells whether a URI is that of a file, or in a folder or below a URL."""
+    if uri_scheme(wanted) in (None, "file"):
+        place, separator = os.path.abspath(local_path(wanted)), os.sep  # noqa: PTH100 - no ".." is stored
+    else:
+        place, separator = wanted.rstrip("/"), "/"
+
+    def is_there(uri: str) -> bool:
+        at = local_place(uri)
+        return at == place or at.startswith(place + separator)
+
+    return is_there
 
 
 def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list[Recording]:
@@ -104,11 +127,8 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
         if wanted.startswith("call:"):
             inside = [number for number, _ in catalog.recordings([number_of(wanted, "call")])]
         else:
-            if uri_scheme(wanted) in (None, "file"):
-                place, separator = os.path.abspath(local_path(wanted)), os.sep  # noqa: PTH100 - no ".." is stored
-            else:
-                place, separator = wanted.rstrip("/"), "/"
-            inside = [each.id for uri, each in known.items() if uri == place or uri.startswith(place + separator)]
+            is_there = below(wanted)
+            inside = [each.id for uri, each in known.items() if is_there(uri)]
         if not inside:
             raise NotStored(f"{wanted} is not in {catalog.name} - e2vsearch query shows ids and paths")
         numbers.update(inside)
@@ -116,6 +136,23 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
         chosen = set(catalog.recordings_where(where))
         numbers = numbers & chosen if recordings else chosen
     return [found for _, found in catalog.recordings(sorted(numbers))]
+
+
+def local_place(uri: str) -> str:
+    """Return the path of a stored file, the URL of what is stored from elsewhere."""
+    return os.fspath(local_path(uri)) if uri_scheme(uri) == "file" else uri
+
+
+def listed(catalog: Catalog, names: Sequence[str], where: str | None) -> list[Recording]:
+    """Return recordings as `find` does, all by default."""
+    if names or where is not None:
+        return find(catalog, names, where)
+    return [found for _, found in catalog.recordings()]
+
+
+def remove(catalog: Catalog, names: Sequence[str], where: str | None) -> int:
+    """Remove recordings, named as `find` takes them, and return how many; none by default."""
+    return catalog.remove([number_of(each.id, "call") for each in find(catalog, names, where)])
 
 
 def find_segments(catalog: Catalog, names: Sequence[str], where: str | None) -> list[Segment]:
@@ -141,7 +178,6 @@ def find_segments(catalog: Catalog, names: Sequence[str], where: str | None) -> 
 
 def recording_at(catalog: Catalog, uri: str) -> StoredFile | None:
     """Return the recording that was ingested from a URI."""
-    query = select(RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns)
     with catalog.reading() as connection:
-        row = connection.execute(query.where(RecordingRow.uri == uri)).first()
-    return None if row is None else StoredFile(*row)
+        row = connection.execute(STORED_FILE.where(RecordingRow.uri == uri)).first()
+    return None if row is None else StoredFile.of(row)

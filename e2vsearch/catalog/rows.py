@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, func, insert, literal_column, select, update
 
+from e2vsearch.catalog.checksums import vector_columns
 from e2vsearch.catalog.schema import (
     LEASED,
     ChangeRow,
@@ -24,6 +25,8 @@ from e2vsearch.catalog.schema import (
 )
 from e2vsearch.emotions import named
 from e2vsearch.errors import LeaseLost
+from e2vsearch.files import legible
+from e2vsearch.policy import Role
 from e2vsearch.types import Space
 
 
@@ -64,7 +67,7 @@ def insert_segments(connection: Connection, number: int, recording: NewRecording
     statement = insert(SegmentRow).returning(SegmentRow.id, sort_by_parameter_order=True)
     ids = connection.execute(statement, rows).scalars().all()
     vectors = [
-        {"segment_id": id_, "vector": segment.vector.astype("<f4").tobytes()}
+        {"segment_id": id_, **vector_columns(segment.vector)}
         for id_, segment in zip(ids, recording.segments, strict=True)
     ]
     connection.execute(insert(VectorRow), vectors)
@@ -108,7 +111,7 @@ def score_columns(
 
 def note_failure(connection: Connection, uri: str, reason: str, message: str, attempts: int = 1) -> None:
     """Note that a file could not be ingested, once a URI; attempts add up."""
-    values = {"reason": reason, "message": message, "failed_at": datetime.now(UTC)}
+    values = {"reason": reason, "message": legible(message), "failed_at": datetime.now(UTC)}
     query = update(FailureRow).where(FailureRow.uri == uri)
     changed = connection.execute(query.values(**values, attempts=FailureRow.attempts + attempts))
     if changed.rowcount == 0:
@@ -199,3 +202,4 @@ class NewRecording:
     metadata: Mapping[str, str] = field(default_factory=dict)
     note: str = ""  # "" or why there are no segments
     added_at: datetime | None = None  # None: now
+    roles: Sequence[Role | None] | None = None  # one a channel; None: not known

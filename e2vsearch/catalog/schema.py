@@ -6,54 +6,29 @@ read rows of tens of bytes and not of four thousand.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
-    DateTime,
-    Dialect,
     Float,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from e2vsearch.catalog.column_types import Id, UtcDateTime
 from e2vsearch.types import MAX_NAME
 
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0009"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
-
-# AUTOINCREMENT on SQLite needs the type name INTEGER; without it the id of a deleted last row would be used again
-_Id = BigInteger().with_variant(Integer, "sqlite")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A time with a time zone: SQLite drops the zone, so it is written and read as UTC."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """To UTC; a naive time counts as UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """In UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Base(DeclarativeBase):
@@ -77,7 +52,7 @@ class SpaceRow(Base):
     __tablename__ = "space"
     __table_args__ = (UniqueConstraint("encoder", "revision", "projection"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     encoder: Mapped[str] = mapped_column(String(255))
     revision: Mapped[str] = mapped_column(String(64))
     dim: Mapped[int]
@@ -108,7 +83,7 @@ class ProjectionRow(Base):
     __tablename__ = "projection"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(MAX_NAME))
     kind: Mapped[str] = mapped_column(String(16))
     revision: Mapped[str] = mapped_column(String(64))  # a hash of its parameters
@@ -128,7 +103,7 @@ class RecordingRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
     content_sha256: Mapped[str] = mapped_column(String(64))
     uri: Mapped[str] = mapped_column(Text)
@@ -163,7 +138,7 @@ class SegmentRow(Base):
     __tablename__ = "segment"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     recording_id: Mapped[int] = mapped_column(ForeignKey("recording.id", ondelete="CASCADE"), index=True)
     channel: Mapped[int]
     start_s: Mapped[float] = mapped_column(Float(53))
@@ -184,6 +159,7 @@ class VectorRow(Base):
 
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector`, see `checksums`
 
 
 class ChangeRow(Base):
@@ -196,7 +172,7 @@ class ChangeRow(Base):
     __tablename__ = "change"
     __table_args__ = (CheckConstraint("op in ('+', '-')", name="op"), {"sqlite_autoincrement": True})
 
-    seq: Mapped[int] = mapped_column(_Id, primary_key=True)
+    seq: Mapped[int] = mapped_column(Id, primary_key=True)
     xid: Mapped[int | None] = mapped_column(BigInteger, index=True)
     op: Mapped[str] = mapped_column(String(1))
     segment_id: Mapped[int] = mapped_column(BigInteger)
@@ -209,7 +185,7 @@ class FailureRow(Base):
     __tablename__ = "ingest_failure"
     __table_args__ = (UniqueConstraint("uri"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     uri: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(String(64), index=True)
     message: Mapped[str] = mapped_column(Text)
@@ -241,7 +217,7 @@ class LabelExampleRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     label: Mapped[str] = mapped_column(String(MAX_NAME), index=True)
     segment_id: Mapped[int | None] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"))
     vector: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32, as the encoder made it
@@ -256,7 +232,7 @@ class ClassifierRow(Base):
     __tablename__ = "classifier"
     __table_args__ = (UniqueConstraint("name", "version"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(MAX_NAME))
     version: Mapped[int]
     space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
@@ -286,7 +262,7 @@ class MapRow(Base):
     __tablename__ = "map"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(MAX_NAME))
     space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
     by: Mapped[str] = mapped_column(String(16))  # what a point is: "segment" or "recording"
@@ -317,7 +293,7 @@ class NamedVectorSetRow(Base):
     __tablename__ = "named_vector_set"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(MAX_NAME))
     dim: Mapped[int]
     created_at: Mapped[datetime]
@@ -331,6 +307,7 @@ class NamedVectorRow(Base):
     set_id: Mapped[int] = mapped_column(ForeignKey("named_vector_set.id", ondelete="CASCADE"), primary_key=True)
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
+    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector`, see `checksums`
 
 
 class AuditRow(Base):
@@ -339,7 +316,7 @@ class AuditRow(Base):
     __tablename__ = "audit"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     at: Mapped[datetime]
     actor: Mapped[str] = mapped_column(Text)
     action: Mapped[str] = mapped_column(String(32))
@@ -361,7 +338,7 @@ class JobRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(_Id, primary_key=True)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
     uri: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(16))
     priority: Mapped[int]  # higher first

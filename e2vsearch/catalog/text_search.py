@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal_column, select, text
 
+from e2vsearch.catalog.database import filtering
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import SegmentRow, SegmentTextRow
 from e2vsearch.catalog.writer import Catalog
@@ -145,7 +146,8 @@ def search_text(catalog: CatalogReader, wanted: str, where: str | None = None) -
         query = select(SegmentRow.id).where(condition(catalog, wanted))
         return catalog.ids(query if where is None else query.where(catalog.condition(where)))
 
-    return catalog.filter_cache.of(("text", wanted, where), select_ids)
+    with filtering():
+        return catalog.filter_cache.of(("text", wanted, where), select_ids)
 
 
 def condition(catalog: CatalogReader, wanted: str) -> ColumnElement[bool]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import OperationalError
 
+from e2vsearch.catalog.database import write_error
 from e2vsearch.catalog.schema import SCHEMA_REVISION
 from e2vsearch.errors import CatalogError, NoCollection, SchemaTooNew, SchemaTooOld
 
@@ -66,8 +68,15 @@ def upgrade(engine: Engine) -> None:
 
     Raises:
         SchemaTooNew: it was made by a newer version.
-        CatalogError: the package's migrations are missing.
+        CatalogError: the package's migrations are missing, or the database cannot be written.
     """
+    try:
+        _upgrade(engine)
+    except OperationalError as error:
+        raise write_error(engine.url, error) from error
+
+
+def _upgrade(engine: Engine) -> None:
     from alembic import command
 
     # Alembic's context is one for the whole process

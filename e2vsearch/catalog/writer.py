@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
+from e2vsearch.catalog import audit
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.changes import Feed
-from e2vsearch.catalog.database import chunks, connect, parse_url, place, reachable, sqlite_file
+from e2vsearch.catalog.database import (
+    chunks,
+    connect,
+    is_file,
+    make_folder,
+    parse_url,
+    place,
+    reachable,
+    sqlite_file,
+    write_error,
+)
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import (
     Lease,
@@ -29,7 +41,9 @@ from e2vsearch.catalog.rows import (
     set_metadata,
 )
 from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow
+from e2vsearch.catalog.sqlite import explain
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
+from e2vsearch.policy import Policy
 from e2vsearch.types import BF16, Space
 
 
@@ -65,15 +79,10 @@ class Catalog(CatalogReader):
         """
         file = sqlite_file(url)
         name = name or place(parse_url(url))
-        if file is not None and not create and not file.is_file():
+        if file is not None and not create and not is_file(file):
             raise NoCollection(f"no collection in {name} - make one with: e2vsearch ingest FOLDER --index {name}")
         if file is not None and create and file.name:
-            try:
-                file.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise CatalogError(
-                    f"cannot make the folder of {name} ({error.strerror}) - name one that can be written"
-                ) from None
+            make_folder(file.parent)
         engine = connect(url)
         try:
             reachable(engine)
@@ -90,9 +99,13 @@ class Catalog(CatalogReader):
             raise NoCollection(f"{name} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
         if not made:
             row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": datetime.now(UTC)}
-            # another process that makes the collection at the same moment has written its row first
-            with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
-                connection.execute(insert(HeaderRow), [row])
+            try:
+                # another process that makes the collection at the same moment has written its row first
+                with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
+                    connection.execute(insert(HeaderRow), [row])
+            except OperationalError as error:
+                engine.dispose()
+                raise write_error(engine.url, error) from error
         return cls(engine, name)
 
     def close(self) -> None:
@@ -184,6 +197,39 @@ class Catalog(CatalogReader):
             self._feed = Feed(self._engine, self.collection_id, self.space, self.detector)
         return self._feed
 
+    # -- the policy --------------------------------------------------------------------------------------------
+
+    def set_policy(self, changes: Mapping[str, Any], actor: str) -> Policy:
+        """Set attributes of the policy, by their names; the others stay. The change is noted in the audit log.
+
+        Raises:
+            SettingsError: a name that no policy has, or a value that makes no sense; nothing is changed.
+            CatalogError: the database cannot be written.
+        """
+        with self.writing() as connection:
+            # one process changes it at a time, or the other's change would be lost
+            stored = connection.execute(select(HeaderRow.policy).with_for_update()).scalar_one()
+            policy = Policy.of({**(stored or {}), **changes})
+            plain = policy.plain()
+            connection.execute(update(HeaderRow).values(policy=plain))
+            audit.append(connection, actor, "policy", {name: plain[name] for name in changes})
+        return policy
+
+    def audit(self, actor: str, action: str, request: Mapping[str, Any], results: Sequence[str] = ()) -> None:
+        """Append to the audit log, if the policy asks for one.
+
+        Raises:
+            CatalogError: it cannot be written, and what was found must not be shown then.
+        """
+        if not self.policy.audit:
+            return
+        try:
+            with self.writing() as connection:
+                audit.append(connection, actor, action, request, results)
+        except (CatalogError, SQLAlchemyError) as error:
+            why = first_line(error)
+            raise CatalogError(f"the audit log is on, so nothing is shown that it cannot note: {why}") from error
+
     # -- writing -----------------------------------------------------------------------------------------------
 
     def store(self, recording: NewRecording, lease: Lease | None = None) -> Stored:
@@ -236,6 +282,7 @@ class Catalog(CatalogReader):
                 "sampling_rate_hz": recording.sampling_rate_hz,
                 "format": recording.format,
                 "note": recording.note,
+                "roles": None if recording.roles is None else list(recording.roles),
             }
             number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [values]).scalar_one()
             set_metadata(connection, number, recording.metadata)
@@ -291,9 +338,28 @@ class Catalog(CatalogReader):
         try:
             with self._engine.execution_options(e2vsearch_writes=True).begin() as connection:
                 yield connection
-        except OperationalError as error:  # disk full, read-only, locked for too long, server gone
+        except OperationalError as error:
+            raise write_error(self.url, error) from error
+
+    @contextmanager
+    def outside_transactions(self) -> Iterator[Callable[[str], Any]]:
+        """Yield what executes a statement that no transaction may hold, such as VACUUM, and returns its cursor.
+
+        Raises:
+            CatalogError: the database cannot execute it.
+        """
+        try:
+            if self._engine.dialect.name == "sqlite":  # SQLAlchemy would begin a transaction all the same
+                with closing(self._engine.raw_connection()) as raw:
+                    yield lambda statement: raw.cursor().execute(statement)
+            else:
+                with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                    yield connection.exec_driver_sql
+        except (sqlite3.Error, DBAPIError) as error:  # disk full, locked for too long, server gone
+            file = sqlite_file(self.url)
+            known = explain(error, file, "rewritten") if file is not None else None
             raise CatalogError(
-                f"{place(self.url)} cannot be written: {first_line(error)} - fix that, then go on"
+                known or f"{place(self.url)} cannot be rewritten: {first_line(error)} - fix that, then go on"
             ) from error
 
     # -- inside ------------------------------------------------------------------------------------------------

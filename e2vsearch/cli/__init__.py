@@ -17,6 +17,7 @@ from e2vsearch.cli import (
     compare,
     db,
     embed,
+    erasure,
     evaluate,
     index,
     ingest,
@@ -24,12 +25,15 @@ from e2vsearch.cli import (
     maps,
     mcp,
     named_vectors,
+    policy,
     projections,
     query,
     serve,
     transfer,
     worker,
 )
+from e2vsearch.cli.logs import use_text_of_logs
+from e2vsearch.cli.text import shown
 from e2vsearch.errors import E2vsearchError
 
 __all__ = ["app", "main"]
@@ -57,6 +61,9 @@ for each in (
     collection.status,
     collection.failures,
     collection.remove,
+    erasure.forget,
+    erasure.about,
+    policy.audit,
     db.backup,
     transfer.export,
     transfer.import_,
@@ -70,6 +77,7 @@ app.add_typer(db.db_app, name="db")
 app.add_typer(projections.projection_app, name="projection")
 app.add_typer(named_vectors.vectors_app, name="vectors")
 app.add_typer(worker.queue_app, name="queue")
+app.add_typer(policy.policy_app, name="policy")
 
 
 @app.callback(invoke_without_command=True)
@@ -83,6 +91,7 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 
 def main() -> None:
     """Run the command line; errors become one line on stderr."""
+    use_text_of_logs()
     gc.set_threshold(100_000)  # imports make objects that stay: collecting among them took a tenth of a query
     try:
         app()
@@ -91,6 +100,10 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted - it is safe to run it again", err=True)
         sys.exit(130)
+    except OSError as error:
+        if error.filename is None:
+            _fail(f"{error.strerror or error} - check the disk, its space and its permissions")
+        _fail(f"{os.fsdecode(error.filename)}: {error.strerror} - check the path, its permissions and the space there")
     except Exception as error:
         if type(error).__module__.startswith("sqlalchemy"):
             _fail(f"the database: {str(error).partition(chr(10))[0]} - e2vsearch doctor checks it")
@@ -100,5 +113,5 @@ def main() -> None:
 def _fail(message: str) -> None:
     if os.environ.get("E2VSEARCH_DEBUG"):
         raise
-    typer.echo(f"e2vsearch: {' '.join(message.split())}", err=True)
+    typer.echo(f"e2vsearch: {shown(' '.join(message.split()))}", err=True)
     sys.exit(1)

@@ -9,7 +9,7 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.options import OpenOptions, Quiet, Where, Yes
-from e2vsearch.cli.output import Results, index_facts, note
+from e2vsearch.cli.output import Results, echo, index_facts, note, policy_facts
 from e2vsearch.listing import clock
 
 
@@ -38,7 +38,8 @@ def status(*, options: OpenOptions, results: Results) -> None:
     ]
     if state.index is not None:
         facts += index_facts(asdict(state.index))
-    results.write_facts(asdict(state), facts)
+    facts += policy_facts(state.policy)
+    results.write_facts({**asdict(state), "policy": state.policy.plain()}, facts)
 
 
 @command("failures", "failures -o failures.csv")
@@ -63,13 +64,16 @@ def remove(
     options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Remove recordings from a collection; the audio files stay. With --where, those with a segment that meets it."""
+    """Remove recordings from a collection, quickly; their bytes stay in its files until e2vsearch forget.
+
+    With --where, those with a segment that meets it. The audio files stay.
+    """
     if not recordings and where is None:
         raise typer.BadParameter("name recordings, or select them with --where")
     with options.open() as collection:
         found = collection.recordings(*(recordings or []), where=where)
         for recording in found if not quiet or dry_run else []:
-            typer.echo(f"{recording.id}  {recording.uri}")
+            echo(f"{recording.id}  {recording.uri}")
         if dry_run or not found:
             note(f"{len(found):,} recordings would be removed" if dry_run else "nothing to remove", quiet=quiet)
             return

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import EncodingOptions
-from e2vsearch.cli.output import Results, scored, span
+from e2vsearch.cli.options import EncodingOptions, actor
+from e2vsearch.cli.output import Results, echo, scored, span
 
 
 @command("compare angry.wav calm.wav", "compare angry.wav calm.wav --encoder light --format json")
@@ -23,7 +23,7 @@ def compare(
     """Compare how alike two clips feel. Scores are cosines, as the collection compares; nothing is stored."""
     import e2vsearch
 
-    found = e2vsearch.compare(a, b, **asdict(options))
+    found = e2vsearch.compare(a, b, **asdict(options), actor=actor())
     table = [
         {
             "name": each.name,
@@ -35,7 +35,7 @@ def compare(
     ]
     columns = {"name": "clip", "emotion": "emotion", "speech": "speech>", "at": "most alike segment"}
     if results.to_terminal:
-        typer.echo(f"similarity {found.score:.4f}, of the most alike segments {found.best:.4f}  ({found.space})\n")
+        echo(f"similarity {found.score:.4f}, of the most alike segments {found.best:.4f}  ({found.space})\n")
     results.write([asdict(found)], columns, table=table, whole=asdict(found))
     raw = found.space.projection == "raw"
     how = "raw, as the encoder made the vectors" if raw else f"through {found.space.projection}"

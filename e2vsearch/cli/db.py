@@ -12,7 +12,7 @@ import typer
 
 from e2vsearch.cli.command import command, group
 from e2vsearch.cli.options import OpenOptions, Quiet
-from e2vsearch.cli.output import Results, note, size
+from e2vsearch.cli.output import Results, echo, note, size
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -28,7 +28,7 @@ def upgrade(*, options: OpenOptions) -> None:
         before = upgrade.current(engine)
         upgrade.upgrade(engine)
     changed = f"schema {before or 'none'} → {SCHEMA_REVISION}"
-    typer.echo(f"{place}: {changed if before != SCHEMA_REVISION else f'schema {before}, up to date'}")
+    echo(f"{place}: {changed if before != SCHEMA_REVISION else f'schema {before}, up to date'}")
 
 
 @command("db current")
@@ -37,7 +37,7 @@ def current(*, options: OpenOptions) -> None:
     from e2vsearch.catalog import upgrade
 
     with _database(options.index) as (engine, _):
-        typer.echo(upgrade.current(engine) or "none")
+        echo(upgrade.current(engine) or "none")
 
 
 @command("db history")
@@ -50,7 +50,34 @@ def history(*, options: OpenOptions, results: Results) -> None:
     results.write(rows, {"revision": "revision", "applied": "applied", "message": "what it does"})
 
 
-db_app = group("The database's schema: upgrade, current, history.", upgrade, current, history)
+@command("db verify", "db verify --repair")
+def verify(
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Mend what is certain: vectors by their checksums and the index, dates, indexes. Deletes nothing.",
+        ),
+    ] = False,
+    *,
+    options: OpenOptions,
+    results: Results,
+) -> None:
+    """Check every row of the database: pages, keys, change feed, dates, vectors. Exit 1 if something is damaged."""
+    from e2vsearch.catalog import integrity
+    from e2vsearch.catalog import repair as mending
+
+    with options.open() as collection:
+        mended = mending.repair(collection.catalog, collection.index.copies) if repair else []
+        checks = integrity.verify(collection.catalog)
+    rows = [{"name": "mended", "ok": True, "found": line, "cure": ""} for line in mended] + [asdict(e) for e in checks]
+    table = [{**row, "state": "ok" if row["ok"] else "DAMAGED"} for row in rows]
+    results.write(rows, {"name": "what", "state": "state", "found": "found", "cure": "cure"}, table=table)
+    if not all(each.ok for each in checks):
+        raise typer.Exit(1)
+
+
+db_app = group("The database: upgrade, current, history, verify.", upgrade, current, history, verify)
 
 
 @command("backup calls.db", "backup copies/catalog.db --index index")
@@ -70,14 +97,14 @@ def backup(
 def _database(index: str | None, *, create: bool = False) -> Iterator[tuple[Engine, str]]:
     """Connect to a database whose schema may be another version's; yields it with its name."""
     from e2vsearch import settings
-    from e2vsearch.catalog.database import connect, locate, reachable, sqlite_file
+    from e2vsearch.catalog.database import connect, is_file, locate, make_folder, reachable, sqlite_file
     from e2vsearch.errors import NoCollection
 
     place = locate(settings.load(index=index).index)
     if place.folder is not None:
         if create:
-            place.folder.mkdir(parents=True, exist_ok=True)
-        elif not (sqlite_file(place.url) or Path()).is_file():
+            make_folder(place.folder)
+        elif not is_file(sqlite_file(place.url) or Path()):
             raise NoCollection(
                 f"no collection in {place.named} - make one with: e2vsearch ingest FOLDER --index {place.named}"
             )

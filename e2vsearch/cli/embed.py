@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import EncodingOptions, OutputFormat, Quiet, read_paths
+from e2vsearch.cli.options import EncodingOptions, MaxAudio, OutputFormat, Quiet, read_paths
 from e2vsearch.cli.output import SOME_FAILED, Results, scored
 
 Granularity = Literal["utterance", "frame"]
@@ -29,19 +29,25 @@ def embed(
         Path | None,
         typer.Option(help="A sample, audio or .npy, that every file is compared with.", metavar="SAMPLE"),
     ] = None,
+    max_audio_s: MaxAudio = None,
     *,
     options: EncodingOptions,
     format_: OutputFormat = None,
     quiet: Quiet = False,
 ) -> None:
     """Embed audio files into .npy and JSON. The JSON has emotion and confidence; files that fail are passed over."""
+    from e2vsearch import settings
     from e2vsearch.audio.paths import expand
     from e2vsearch.transfer import embeddings
 
     results = Results(format_, None, quiet)
     files = expand(read_paths(paths))
     made = []
-    for each in embeddings.embed(files, output, options.open_encoder(), granularity=granularity, similar_to=similar_to):
+    longest_s = settings.load().max_audio_s if max_audio_s is None else max_audio_s
+    encoder = options.open_encoder()
+    for each in embeddings.embed(
+        files, output, encoder, granularity=granularity, similar_to=similar_to, longest_s=longest_s
+    ):
         made.append(each)
         if each.error is not None:
             results.note(f"failed: {each.error}")

@@ -12,7 +12,7 @@ import typer
 from e2vsearch.cli import layers as layer_table
 from e2vsearch.cli.command import command
 from e2vsearch.cli.options import By, Device, EncodingOptions, Precision
-from e2vsearch.cli.output import SOME_FAILED, Results
+from e2vsearch.cli.output import SOME_FAILED, Results, echo
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.errors import SettingsError
 
@@ -124,7 +124,7 @@ def evaluate(
     whole = asdict(found)
     rows = list(_rows(found))
     if results.to_terminal:
-        typer.echo(_headline(found) + "\n")
+        echo(_headline(found) + "\n")
     columns, lines = _table(rows)
     results.write(rows if results.format == "csv" else [whole], columns, table=lines, whole=whole)
     _note(found.notes, found.failures, results)

@@ -9,7 +9,7 @@ import typer
 
 from e2vsearch.cli.command import command, group
 from e2vsearch.cli.options import OpenOptions, Quiet, Yes
-from e2vsearch.cli.output import Results, index_facts, note
+from e2vsearch.cli.output import Results, echo, index_facts, note
 
 Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu"]
 Recall = Annotated[
@@ -91,11 +91,11 @@ def verify(*, options: OpenOptions) -> None:
     with options.open() as collection:
         problems = collection.index.verify()
     for problem in problems:
-        typer.echo(problem)
+        echo(problem)
     if problems:
         note("nothing is lost: search goes on exactly, and this rebuilds it: e2vsearch index build")
         raise typer.Exit(1)
-    typer.echo("sound")
+    echo("sound")
 
 
 index_app = group("The vector index: build, measure, verify.", build, tune, status, drop, verify)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -14,11 +13,16 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import EncodingOptions, Workers, read_paths
+from e2vsearch.cli.options import EncodingOptions, MaxAudio, Workers, read_paths
 from e2vsearch.cli.output import SOME_FAILED, Results, speed
 from e2vsearch.cli.progress import ProgressBar
+from e2vsearch.cli.signals import ended_by_signals, note_stopping
+from e2vsearch.cli.text import json_shown
+from e2vsearch.policy import parse_roles
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from e2vsearch.collection import Collection
     from e2vsearch.ingest.queue import QueueReport
     from e2vsearch.ingest.recording import RecordingReport
@@ -40,7 +44,12 @@ def ingest(
     workers: Workers = None,
     meta: Annotated[
         Path | None,
-        typer.Option(help="A CSV whose columns are joined by file name: file,agent,queue,date,…", metavar="CALLS.CSV"),
+        typer.Option(
+            help="A CSV whose columns are joined by file name: file,agent,queue,date,…",
+            metavar="CALLS.CSV",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     transcripts: Annotated[
         Path | None,
@@ -48,6 +57,18 @@ def ingest(
             help="A folder of .srt, .vtt, .json (Whisper's and others') or .txt, joined by file name and by time; the "
             "audio's own folder too.",
             metavar="DIR",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    max_audio_s: MaxAudio = None,
+    channel_role: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose voice a channel has: an agent's is not analysed.  [default: columns role_0, role_1 of --meta, "
+            "else the collection's policy]",
+            metavar="0=agent,1=customer",
+            show_default=False,
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
@@ -85,7 +106,10 @@ def ingest(
     options: EncodingOptions,
     results: Results,
 ) -> None:
-    """Add recordings to a collection. What is stored is skipped: it can be stopped and run again at any time."""
+    """Add recordings to a collection. What is stored is skipped: it can be stopped and run again at any time.
+
+    Ctrl-C or SIGTERM ends it once what is in work is done, a second one at once.
+    """
     if watch and (dry_run or results.output is not None or results.format_ == "csv" or "-" in paths):
         raise typer.BadParameter("--watch goes with folders and with --format json or jsonl: it never ends by itself")
     if queue and (watch or dry_run or transcripts is not None):
@@ -95,27 +119,45 @@ def ingest(
     by_lines = watch and results.format_ in ("json", "jsonl")
     if log is not None or (watch and not by_lines):
         log_to_stderr("e2vsearch", log or "text", quiet=results.quiet)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an orderly end for `kill` as for Ctrl-C
     paths = read_paths(paths)
+    _check_named(paths)
+    stopping = note_stopping(quiet=results.quiet)
+    roles = None if channel_role is None else parse_roles(channel_role)
     with ExitStack() as stack:
-        collection = _opened(stack, options, dry_run=dry_run)
-        place = collection.location.named
+        stack.enter_context(ended_by_signals())
+        collection, place = _opened(stack, options, dry_run=dry_run)
         if queue:
-            queued = collection.queue.add(*paths, priority=priority, meta=meta)
+            queued = collection.queue.add(*paths, priority=priority, meta=meta, channel_roles=roles)
             _report_queued(queued, place, options.encoder, results)
             raise typer.Exit(SOME_FAILED if queued.failures else 0)
         if watch:
             results.note(f"watching {', '.join(paths)} for {place} - Ctrl-C ends it")
             each = {"each": _line} if by_lines else {}
             report = collection.watch(
-                *paths, workers=workers, meta=meta, transcripts=transcripts, stable_s=stable_s, **each
+                *paths,
+                workers=workers,
+                meta=meta,
+                transcripts=transcripts,
+                channel_roles=roles,
+                stable_s=stable_s,
+                max_audio_s=max_audio_s,
+                stopping=stopping,
+                **each,
             )
             done = report.stored + report.replaced + report.moved
             results.note(f"ended: {done:,} added, {len(report.failures):,} failed; {report.left:,} left")
             raise typer.Exit(SOME_FAILED if report.failures else 0)
         with ProgressBar(results.quiet or log is not None) as bar:
             report = collection.ingest(
-                *paths, workers=workers, meta=meta, transcripts=transcripts, dry_run=dry_run, progress=bar.files
+                *paths,
+                workers=workers,
+                meta=meta,
+                transcripts=transcripts,
+                channel_roles=roles,
+                max_audio_s=max_audio_s,
+                dry_run=dry_run,
+                progress=bar.files,
+                stopping=stopping,
             )
     _report(report, place, results, would="would be " if dry_run else "")
     if report.interrupted:
@@ -126,23 +168,38 @@ def ingest(
 
 
 def _line(report: RecordingReport) -> None:
-    typer.echo(json.dumps(report.fields, ensure_ascii=False))
+    typer.echo(json_shown(json.dumps(report.fields, ensure_ascii=False)))
     sys.stdout.flush()
 
 
-def _opened(stack: ExitStack, options: EncodingOptions, *, dry_run: bool) -> Collection:
+def _check_named(paths: Sequence[str]) -> None:
+    """See that something is there before a collection is made for it."""
+    from e2vsearch.errors import AudioNotFound
+    from e2vsearch.ingest.sources import check_named
+
+    try:
+        check_named(paths)
+    except AudioNotFound as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _opened(stack: ExitStack, options: EncodingOptions, *, dry_run: bool) -> tuple[Collection, str]:
+    """Open the collection, and return it with its name."""
     import e2vsearch
+    from e2vsearch import settings
+    from e2vsearch.catalog.database import locate
     from e2vsearch.errors import NoCollection
 
+    named = locate(settings.load(index=options.index).index).named
     if not dry_run:
-        return stack.enter_context(options.open(create=True))
+        return stack.enter_context(options.open(create=True)), named
     try:
-        return stack.enter_context(options.open())
+        return stack.enter_context(options.open()), named
     except NoCollection:  # nothing is there yet, and nothing may be made: rehearse with one that is thrown away
         import tempfile
 
         scratch = stack.enter_context(tempfile.TemporaryDirectory())
-        return stack.enter_context(e2vsearch.open(scratch, create=True, encoder=options.encoder))
+        return stack.enter_context(e2vsearch.open(scratch, create=True, encoder=options.encoder)), named
 
 
 def _report(report: IngestReport, place: str, results: Results, would: str) -> None:
@@ -159,6 +216,7 @@ def _report(report: IngestReport, place: str, results: Results, would: str) -> N
         (report.transcripts, f"transcripts {would or 'were '}joined"),
         (report.unused_transcripts, "of --transcripts fit no file of this run"),
         (report.left_out_words, "of their words left out: no speech was found where they are"),
+        (report.other_roles, "stored before with other roles, and left so: e2vsearch remove them, then ingest again"),
     ):
         if count:
             results.note(f"{count:,} {what}")

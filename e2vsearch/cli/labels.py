@@ -11,7 +11,7 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.options import EncodingOptions, OpenOptions, Where
-from e2vsearch.cli.output import SOME_FAILED, Results, figure, scored, span
+from e2vsearch.cli.output import SOME_FAILED, Results, echo, figure, scored, span
 from e2vsearch.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def _report(report: ClassifierReport, results: Results) -> None:
         for row, each in enumerate(report.classes)
     ]
     if results.to_terminal:
-        typer.echo("\n".join(_headlines(report)) + "\n")
+        echo("\n".join(_headlines(report)) + "\n")
     results.write([asdict(report)], columns, table=table, whole=asdict(report))
     for warning in report.warnings:
         results.note(f"note: {warning}")

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from e2vsearch.cli.output import Results, figure
+from e2vsearch.cli.output import Results, echo, figure
 
 if TYPE_CHECKING:
     from e2vsearch.analysis.evaluation.types import LayerEvaluation, LayerRow
@@ -28,7 +26,7 @@ def show(found: LayerEvaluation, results: Results) -> None:
     """Print it: a table for people, one object as JSON, one row for each block and projection as CSV."""
     whole = asdict(found)
     if results.to_terminal:
-        typer.echo(_headline(found) + "\n")
+        echo(_headline(found) + "\n")
     rows = whole["rows"] if results.format == "csv" else [whole]
     results.write(rows, _COLUMNS, table=[_line(row) for row in found.rows], whole=whole)
 

@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Literal
 
+from e2vsearch.cli.text import json_shown, shown
+
 LogForm = Literal["text", "json"]
 """Lines for people, or objects for machines."""
 
@@ -21,12 +23,25 @@ def log_to_stderr(name: str, form: LogForm, *, quiet: bool = False) -> None:
         quiet: only warnings and worse.
     """
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    text = _AsText("%(asctime)s %(levelname)s %(message)s")
     handler.setFormatter(_AsJson() if form == "json" else text)
     logger = logging.getLogger(name)
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def use_text_of_logs() -> None:
+    """Let warnings that no command writes to a log of its own reach stderr as plain lines."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_AsText("%(message)s"))
+
+
+class _AsText(logging.Formatter):
+    """A line for people; a traceback has several."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record), lines=bool(record.exc_info))
 
 
 class _AsJson(logging.Formatter):
@@ -37,4 +52,4 @@ class _AsJson(logging.Formatter):
         content = getattr(record, "fields", None) or {"message": record.getMessage()}
         if record.exc_info:
             content = {**content, "exception": self.formatException(record.exc_info)}
-        return json.dumps({"time": when, "level": record.levelname.lower(), **content}, ensure_ascii=False)
+        return json_shown(json.dumps({"time": when, "level": record.levelname.lower(), **content}, ensure_ascii=False))

@@ -120,6 +120,9 @@ def _print(drawn: Map, printed: Sequence[Results]) -> None:
     left = f", {none:,} ({none / len(drawn.ids):.0%}) in none" if none else ""
     within = f" where {drawn.where}" if drawn.where else ""
     printed[0].note(f"{len(drawn.ids):,} {_points(drawn)} in {len(drawn.clusters)} clusters{left}{within}")
+    if drawn.left_out:
+        named = ", ".join(drawn.left_out)
+        printed[0].note(f"left out: {named}, which names employees (EU AI Act, Art. 5(1)(f); e2vsearch policy)")
     if drawn.unplaced:
         again = "--place" if drawn.name == "map" else f"--name {drawn.name} --place"
         printed[0].note(f"{drawn.unplaced:,} {_points(drawn)} are not on it yet: e2vsearch map {again}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -66,6 +68,16 @@ Workers = Annotated[
         show_default=False,
     ),
 ]
+MaxAudio = Annotated[
+    float | None,
+    typer.Option(
+        "--max-audio-s",
+        help="Longest recording, seconds; a longer one fails.  [default: 43200, twelve hours]",
+        envvar="E2VSEARCH_MAX_AUDIO_S",
+        min=1.0,
+        show_default=False,
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write results to this file; .json, .jsonl or .csv picks the format."),
@@ -77,6 +89,13 @@ OutputFormat = Annotated[
         "-f",
         help="How results are printed.  [default: table on a terminal, jsonl when piped]",
         show_default=False,
+    ),
+]
+RawCsv = Annotated[
+    bool,
+    typer.Option(
+        "--raw-csv",
+        help="Cells of CSV as they are: by default one that a spreadsheet would run, such as =1+1, begins with '.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
@@ -102,7 +121,9 @@ class OpenOptions:
         """Open the collection, as these options say."""
         import e2vsearch
 
-        return e2vsearch.open(create=create, **asdict(self))
+        collection = e2vsearch.open(create=create, **asdict(self))
+        collection.actor = actor()
+        return collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +139,14 @@ class EncodingOptions(OpenOptions):
         from e2vsearch import pipeline, settings
 
         return pipeline.encoder_for(settings.load(**asdict(self)))
+
+
+def actor() -> str:
+    """Return who types, as the audit log has it."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError, ImportError):  # a container's user may have no name
+        return f"cli:{getattr(os, 'getuid', lambda: '')()}"
 
 
 def read_paths(paths: Sequence[str]) -> list[str]:

@@ -11,13 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet
+from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet, RawCsv
+from e2vsearch.cli.text import cell, json_shown, shown
 from e2vsearch.errors import SettingsError
 from e2vsearch.listing import clock
+
+if TYPE_CHECKING:
+    from e2vsearch.policy import Policy
 
 SOME_FAILED = 3
 """Exit code of a run that finished, but for some files."""
@@ -37,6 +41,7 @@ class Results:
     format_: OutputFormat = None
     output: Output = None
     quiet: Quiet = False
+    raw_csv: RawCsv = False
 
     @property
     def format(self) -> Format:
@@ -72,18 +77,23 @@ class Results:
         if kind == "table":
             text = _table(table if table is not None else rows, columns or {}, wide=self.output is not None)
         elif kind == "json":
-            text = json.dumps(whole or list(rows), ensure_ascii=False, indent=1, default=_plain) + "\n"
+            text = json_shown(json.dumps(whole or list(rows), ensure_ascii=False, indent=1, default=_plain)) + "\n"
         elif kind == "jsonl":
-            text = "".join(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows)
+            text = json_shown("".join(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows))
         else:
-            text = _csv(rows)
+            text = _csv(rows, raw=self.raw_csv)
+            text = shown(text, lines=True) if self.output is None and sys.stdout.isatty() else text
         if self.output is None:
             typer.echo(text, nl=False)
             return
+        from e2vsearch.files import private_file  # NumPy comes with it
+
         try:
-            self.output.write_text(text, encoding="utf-8")
+            private_file(self.output).write_text(text, encoding="utf-8")
         except OSError as error:
-            raise SettingsError(f"{self.output} cannot be written: {error.strerror or error}") from error
+            from e2vsearch.files import unwritable  # which imports numpy
+
+            raise SettingsError(unwritable(self.output, error)) from error
 
     def write_facts(self, whole: Mapping[str, Any], facts: Sequence[tuple[str, Any]]) -> None:
         """Print one object; as a table, what people want to know of it, a fact a line."""
@@ -100,7 +110,7 @@ class Results:
     def write_report(self, whole: Mapping[str, Any], line: str) -> None:
         """Print one object; as a table, one line."""
         if self.format == "table":
-            typer.echo(line)
+            echo(line)
         else:
             self.write([whole], whole=whole)
 
@@ -128,7 +138,12 @@ class Results:
 def note(message: str, *, quiet: bool = False) -> None:
     """Print a line on stderr, unless that is to be quiet."""
     if not quiet:
-        typer.echo(message, err=True)
+        echo(message, err=True)
+
+
+def echo(line: str, *, err: bool = False) -> None:
+    """Print lines, whatever they hold of names and texts of others."""
+    typer.echo(shown(line, lines=True), err=err)
 
 
 def span(start_s: float, end_s: float) -> str:
@@ -171,7 +186,7 @@ def _table(rows: Rows, columns: Mapping[str, str], *, wide: bool) -> str:
         right = heading.endswith(">")
         drawn.add_column(heading.removesuffix(">"), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text("" if row.get(name) is None else str(row[name])) for name in columns))
+        drawn.add_row(*(Text("" if row.get(name) is None else shown(str(row[name]))) for name in columns))
     on_terminal = sys.stdout.isatty() and not wide
     buffer = io.StringIO()
     console = Console(
@@ -184,14 +199,14 @@ def _table(rows: Rows, columns: Mapping[str, str], *, wide: bool) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def _csv(rows: Rows) -> str:
+def _csv(rows: Rows, *, raw: bool) -> str:
     """Return rows as CSV; nested values are columns of their own: ``metadata.agent``."""
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([cell(name, raw=raw) for name in names])
+    writer.writerows([cell(row.get(name), raw=raw) for name in names] for row in flat)
     return buffer.getvalue()
 
 
@@ -231,6 +246,24 @@ def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:
         facts.append(("tombstones", f"{state['tombstones']:,}"))
     facts += [(name, state[name]) for name in ("note", "damage", "due", "drift") if state[name]]
     return facts
+
+
+def policy_facts(policy: Policy) -> list[tuple[str, Any]]:
+    """Return what people want to know of a policy; what is not set is left out."""
+    roles = ", ".join(f"{channel} {role}" for channel, role in policy.channel_roles.items())
+    found = [
+        ("purpose", policy.purpose),
+        ("legal basis", policy.legal_basis),
+        ("notice", policy.notice),
+        ("contact", policy.contact),
+        ("kept for", f"{policy.retention_days:,} days" if policy.retention_days else ""),
+        ("channels", roles),
+        ("employee fields", ", ".join(policy.employee_fields)),
+        ("employee purpose", policy.employee_purpose),
+        ("agents analysed", "yes" if policy.analyse_agent else ""),
+        ("audit log", "on" if policy.audit else ""),
+    ]
+    return [(name, value) for name, value in found if value]
 
 
 def _recall(state: dict[str, Any]) -> str:

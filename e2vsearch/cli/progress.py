@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import typer
 
+from e2vsearch.cli.text import shown
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
@@ -91,4 +93,4 @@ class ProgressBar:
             self._bar.update(self._task, description=name, completed=done, total=total, rate=rate)
         elif not self._quiet and time.monotonic() - self._last >= _LINE_EVERY_S:
             self._last = time.monotonic()
-            typer.echo(line, err=True)
+            typer.echo(shown(line), err=True)

@@ -22,7 +22,7 @@ def export(
     options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Write a collection to plain files. Lossless: vectors, transcripts, labels, classifiers, named vectors."""
+    """Write a collection to plain files. Lossless: policy, vectors, transcripts, labels, classifiers, named vectors."""
     with options.open() as collection:
         done = collection.export(folder)
     note(f"exported {_counts(done)} to {folder}", quiet=quiet)
@@ -36,13 +36,19 @@ def import_(
     quiet: Quiet = False,
 ) -> None:
     """Add an export to a collection. It is made if need be; what is stored already stays as it is."""
-    from e2vsearch.transfer.import_ import read_space
+    from e2vsearch.transfer.contents import read_contents
 
-    read_space(folder)  # before a collection is made for something that is no export
+    contents = read_contents(folder.expanduser().absolute())  # before a collection is made for what is no export
     with options.open(create=True) as collection:
-        done = collection.import_(folder)
+        done = collection.import_(contents)
     already = f", {done.already:,} already there" if done.already else ""
     note(f"imported {_counts(done)}{already}", quiet=quiet)
+    if done.other_policy:
+        note(
+            "the export's policy differs from this collection's, which stays: compare e2vsearch policy with its "
+            "manifest.json",
+            quiet=quiet,
+        )
 
 
 def _counts(done: TransferReport) -> str:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from e2vsearch.cli.command import command, expand_options, group
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import EncodingOptions, OpenOptions, Quiet, Workers, Yes
+from e2vsearch.cli.options import EncodingOptions, MaxAudio, OpenOptions, Quiet, Workers, Yes
 from e2vsearch.cli.output import SOME_FAILED, Results, note, speed
+from e2vsearch.cli.signals import ended_by_signals, note_stopping
 from e2vsearch.listing import clock
 
 if TYPE_CHECKING:
@@ -46,6 +44,7 @@ def worker(
     attempts: Annotated[
         int, typer.Option(help="How often a recording is tried before it is a dead letter.", min=1)
     ] = 3,
+    max_audio_s: MaxAudio = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(
@@ -63,15 +62,17 @@ def worker(
 ) -> None:
     """Ingest what e2vsearch ingest --queue has queued. Run as many as you like, on as many machines as you like.
 
-    SIGTERM or Ctrl-C ends it: what it has not done goes back into the queue.
+    SIGTERM or Ctrl-C ends it: what it has not done goes back into the queue. A second one ends it at once: others take
+    that over when its leases have run out.
     """
     from e2vsearch.ingest.worker import WorkerOptions
 
-    work = WorkerOptions(workers=workers or 0, lease_s=lease, attempts=attempts, drain=drain)
+    work = WorkerOptions(workers=workers or 0, lease_s=lease, attempts=attempts, drain=drain, max_audio_s=max_audio_s)
+    stop = threading.Event()
     log_to_stderr("e2vsearch", log, quiet=results.quiet)
     with ExitStack() as stack:
-        stop = stack.enter_context(_stopped_by_signals())
-        collection = stack.enter_context(options.open(create=True))
+        stack.enter_context(ended_by_signals(lambda *_: stop.set()))
+        collection = stack.enter_context(options.open())
         metrics = None
         if metrics_port is not None:
             from e2vsearch.ingest.prometheus import WorkerMetrics
@@ -81,7 +82,8 @@ def worker(
             results.note(f"metrics at http://127.0.0.1:{port}/metrics")
         place = collection.location.named
         results.note(f"working for {place} - Ctrl-C ends it")
-        report = collection.queue.work(work, stop=stop, done=metrics)
+        stopping = note_stopping(quiet=results.quiet)
+        report = collection.queue.work(work, stop=stop, done=metrics, stopping=stopping)
     counts = asdict(report)
     parts = [f"{counts[name]:,} {outcome}" for name, outcome in _OUTCOMES.items() if counts[name]]
     results.write_report(counts, f"{place}: {', '.join(parts) or 'nothing was queued'}")
@@ -159,21 +161,3 @@ def _facts(state: QueueState) -> list[tuple[str, Any]]:
         (f"dead letter: {each.reason}", f"{each.message} (tries: {each.attempts:,})") for each in state.dead_letters
     ]
     return facts
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM or Ctrl-C sets; a second Ctrl-C interrupts as ever."""
-    stop = threading.Event()
-
-    def set_it(number: int, frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            signal.default_int_handler(number, frame)
-        stop.set()
-
-    before = {number: signal.signal(number, set_it) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

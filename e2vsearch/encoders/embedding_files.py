@@ -11,6 +11,7 @@ their length matters to memory.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -24,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch import audio
-from e2vsearch.errors import VectorFileError
+from e2vsearch.errors import AudioNotAFile, VectorFileError
+from e2vsearch.files import file_uri, open_regular
 from e2vsearch.types import Space
 
 if TYPE_CHECKING:
@@ -133,12 +135,14 @@ def space_of(recording: SavedRecording) -> Space:
 def _mapped(path: Path) -> NDArray[Any]:
     """Return the file's array as ``(rows, dim)`` of its own dtype, mapped from disk."""
     try:
-        with path.open("rb") as file:
+        with io.BufferedReader(open_regular(path)) as file:
             size = os.fstat(file.fileno()).st_size
             shape, dtype = _header(file, path)
             held = size - file.tell()
     except FileNotFoundError as error:
         raise VectorFileError(f"there is no {path}; have the embedding extracted and saved first") from error
+    except AudioNotAFile as error:
+        raise VectorFileError(str(error)) from error
     except OSError as error:
         raise VectorFileError(f"{path} cannot be read: {error.strerror or error}") from error
     if dtype.hasobject:
@@ -184,8 +188,8 @@ def _pooled(frames: NDArray[Any], path: Path) -> tuple[NDArray[np.float32], list
     edges = [len(frames) * i // count for i in range(count + 1)]
     bounds = list(pairwise(edges))
     # float64 sums: a float16 file would overflow its own type after a few hundred rows
-    means = np.stack([np.mean(frames[low:high], axis=0, dtype=np.float64) for low, high in bounds])
     with np.errstate(over="ignore", invalid="ignore"):
+        means = np.stack([np.mean(frames[low:high], axis=0, dtype=np.float64) for low, high in bounds])
         vectors = means.astype(np.float32)
         norms = np.sqrt(np.sum(vectors * vectors, axis=1))
     if not np.isfinite(norms).all():
@@ -201,7 +205,7 @@ def _result(path: Path) -> Mapping[str, Any]:
         return {}
     try:
         result = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise VectorFileError(f"{path} is not valid JSON ({str(error)[:80]}); mend or remove it") from error
     if not isinstance(result, dict):
         raise VectorFileError(f"{path} holds no JSON object with emotion and scores; mend or remove it")
@@ -219,7 +223,7 @@ def _scores(result: Mapping[str, Any], path: Path) -> NDArray[np.float32] | None
             english = str(name).rsplit("/", 1)[-1].strip().lower()
             english = "unknown" if english == "<unk>" else english
             scores[LABELS.index(english)] = float(score)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise VectorFileError(
             f"{path}: scores must give a number to each of {', '.join(LABELS)} ({error}); mend or remove it"
         ) from error
@@ -236,4 +240,4 @@ def content_of(path: Path) -> Path:
 def uri_of(path: Path) -> str:
     """Where the audio is: the file itself, or the one beside a saved folder's vectors."""
     beside = path / "processed_audio.wav"
-    return str(beside) if path.is_dir() and beside.is_file() else str(path)
+    return file_uri(beside if path.is_dir() and beside.is_file() else path)

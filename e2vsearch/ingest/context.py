@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from e2vsearch.catalog.writer import Catalog
@@ -26,6 +27,7 @@ class IngestContext:
         due: returns why a rebuild is due, or None.
         owns_index: whether the index lies with the collection, so that a worker may rebuild it; of a database by URL,
             each machine that searches it has an index of its own.
+        retention: returns a context in which recordings are forgotten once they are older than the policy allows.
     """
 
     catalog: Catalog
@@ -35,6 +37,7 @@ class IngestContext:
     maintain: Callable[[], object]
     due: Callable[[], str | None]
     owns_index: bool
+    retention: Callable[[], AbstractContextManager[None]]
 
     @property
     def of_vectors(self) -> bool:

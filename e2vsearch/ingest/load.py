@@ -13,11 +13,12 @@ from e2vsearch import audio
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.base import Encoder
-from e2vsearch.encoders.embedding_files import uri_of
+from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.errors import AudioTruncated, E2vsearchError
-from e2vsearch.files import stat_of
+from e2vsearch.files import legible, stat_of
 from e2vsearch.ingest.metadata import Row
 from e2vsearch.pipeline import embed_audio
+from e2vsearch.policy import Policy
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.types import Space
 
@@ -27,12 +28,20 @@ if TYPE_CHECKING:
 
 
 NO_SPEECH = "no speech found"
+AGENT_ALONE = "the agent's channel alone, which is not analysed"
 
 
 def read_audio(
-    path: Path, content_sha256: str, encoder: Encoder, speech: SpeechOptions, row: Row | None, stop: Callable[[], bool]
+    path: Path,
+    content_sha256: str,
+    encoder: Encoder,
+    speech: SpeechOptions,
+    row: Row | None,
+    policy: Policy,
+    stop: Callable[[], bool],
+    longest_s: float,
 ) -> NewRecording:
-    """Return all that is stored of one audio file.
+    """Return all that is stored of one audio file: nothing of an agent's channel that `policy` leaves out.
 
     Raises:
         AudioError, EncoderError: it cannot be decoded or encoded.
@@ -40,7 +49,7 @@ def read_audio(
         e2vsearch.errors.Cancelled: `stop` returned True.
     """
     before = stat_of(path)
-    embedded = embed_audio(path, encoder, speech, stop)
+    embedded = embed_audio(path, encoder, speech, stop, longest_s, policy.analysed)
     _unchanged(path, before)
     segments = tuple(
         NewSegment(segment.channel, segment.start_s, segment.end_s, segment.vector, segment.scores, segment.level_db)
@@ -48,7 +57,7 @@ def read_audio(
     )
     return NewRecording(
         uri=uri_of(path),
-        name=path.stem,
+        name=legible(path.stem),
         content_sha256=content_sha256,
         size_bytes=before.st_size,
         mtime_ns=before.st_mtime_ns,
@@ -59,7 +68,8 @@ def read_audio(
         format=embedded.format[:64],
         segments=segments,
         metadata=row.metadata if row else {},
-        note="" if segments else NO_SPEECH,
+        note="" if segments else NO_SPEECH if policy.analysed(embedded.channels) else AGENT_ALONE,
+        roles=policy.roles(embedded.channels),
     )
 
 
@@ -70,7 +80,9 @@ def read_remote(
     encoder: Encoder,
     speech: SpeechOptions,
     row: Row | None,
+    policy: Policy,
     stop: Callable[[], bool],
+    longest_s: float,
 ) -> NewRecording:
     """Return all that is stored of one recording behind a URL, from its fetched bytes.
 
@@ -78,7 +90,7 @@ def read_remote(
         AudioError, EncoderError, e2vsearch.errors.Cancelled: as `read_audio`, by its URI.
     """
     try:
-        recording = read_audio(fetched.path, fetched.content_sha256, encoder, speech, row, stop)
+        recording = read_audio(fetched.path, fetched.content_sha256, encoder, speech, row, policy, stop, longest_s)
     except E2vsearchError as error:
         raise type(error)(str(error).replace(str(fetched.path), source.uri)) from error
     recorded_at = row.recorded_at if row is not None else None
@@ -91,24 +103,25 @@ def read_remote(
     )
 
 
-def read_saved(path: Path, content_sha256: str, row: Row | None) -> tuple[NewRecording, Space]:
+def read_saved(path: Path, content_sha256: str, row: Row | None, policy: Policy) -> tuple[NewRecording, Space]:
     """Return all that is stored of one file or folder of saved embeddings, and the space of its vectors.
 
     Raises:
         VectorFileError: it is not a usable embedding.
     """
-    before = stat_of(path)
+    content = content_of(path)
+    before = stat_of(content)
     recording = embedding_files.read(path)
-    _unchanged(path, before)
+    _unchanged(content, before)
     info = _audio_beside(recording)
     segments = tuple(
         NewSegment(0, start, end, recording.vectors[at], None if recording.scores is None else recording.scores[at])
-        for at, (start, end) in enumerate(recording.spans_s)
+        for at, (start, end) in enumerate(recording.spans_s if policy.analysed(1) else ())
     )
     return (
         NewRecording(
             uri=uri_of(path),
-            name=path.stem,
+            name=legible(path.stem),
             content_sha256=content_sha256,
             size_bytes=before.st_size,
             mtime_ns=before.st_mtime_ns,
@@ -119,6 +132,8 @@ def read_saved(path: Path, content_sha256: str, row: Row | None) -> tuple[NewRec
             format=f"saved {recording.granularity} vectors",
             segments=segments,
             metadata=row.metadata if row else {},
+            note="" if segments else AGENT_ALONE,
+            roles=policy.roles(1),
         ),
         embedding_files.space_of(recording),
     )

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from e2vsearch.catalog import queue
 from e2vsearch.catalog.reader import CatalogReader
-from e2vsearch.errors import ServiceError, missing_extra
+from e2vsearch.errors import CatalogError, ServiceError, missing_extra
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -118,7 +118,7 @@ class _Queue:
 
         try:
             depth = queue.depth(self._catalog)
-        except SQLAlchemyError:
+        except (CatalogError, SQLAlchemyError):
             return
         states = GaugeMetricFamily("e2vsearch_queue_recordings", "Recordings in the queue.", labels=["state"])
         for state, count in (("queued", depth.queued), ("leased", depth.leased), ("dead_letter", depth.dead_letters)):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2vsearch.catalog import queue as jobs
 from e2vsearch.catalog.queue import NewJob
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.context import IngestContext
-from e2vsearch.ingest.metadata import MetadataTable
+from e2vsearch.ingest.metadata import MetadataTable, Row
 from e2vsearch.ingest.recording import FileFailure, RecordingIngestor, source_path, source_uri
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.sources import sources
 from e2vsearch.ingest.worker import work
+from e2vsearch.policy import Role, roles_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ def enqueue(
     *paths: str | os.PathLike[str],
     priority: int = 0,
     meta: str | os.PathLike[str] | None = None,
+    channel_roles: Mapping[int, Role] | None = None,
 ) -> QueueReport:
     """Queue recordings for workers; no audio is read and no encoder opened.
 
@@ -43,6 +45,7 @@ def enqueue(
         paths: files, folders, globs and URLs; workers find them by the same names.
         priority: those of a higher one are taken first.
         meta: a CSV whose columns are joined by file name, see `MetadataTable`.
+        channel_roles: as for `e2vsearch.ingest.runner.ingest`; kept with each job.
 
     Raises:
         SettingsError: the metadata cannot be read, or a URL is no recording's or is signed: its signature would have to
@@ -70,7 +73,9 @@ def enqueue(
                 already += 1
             else:
                 uri = str(source) if isinstance(source, Path) else source.uri
-                yield NewJob(uri, row.metadata if row else None, row.recorded_at if row else None)
+                if channel_roles:
+                    row = replace(row or Row({}, None), roles=roles_of(channel_roles))
+                yield NewJob(uri, row.cells if row else None, row.recorded_at if row else None)
 
     done = jobs.enqueue(context.catalog, new(), priority)
     unused = table.unused() if table is not None else 0

@@ -25,13 +25,14 @@ from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import AudioError, Cancelled, CatalogError, E2vsearchError, SettingsError, TranscriptError
-from e2vsearch.files import readable, sha256, stat_of, uri_scheme
+from e2vsearch.files import file_uri, legible, local_path, readable, sha256, stat_of, uri_scheme
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.load import read_audio, read_remote, read_saved
 from e2vsearch.ingest.metadata import MetadataTable, Row
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote, State
 from e2vsearch.ingest.throttle import ThrottledEncoder
+from e2vsearch.policy import Policy, Role, roles_of
 from e2vsearch.settings import cores
 from e2vsearch.types import Space
 
@@ -87,6 +88,8 @@ class RecordingReport:
     failure: FileFailure | None = None  # of the recording
     transcript: bool = False  # one was joined
     left_out_words: int = 0  # of the transcript
+    unknown_roles: bool = False  # newly stored, and whose voices its channels have is not known
+    other_roles: bool = False  # stored before with other roles than those given now, and left so
     transcript_failure: FileFailure | None = None
 
     @property
@@ -121,6 +124,8 @@ class RecordingIngestor:
         table: metadata, joined by file name.
         folder: transcripts, joined by file name.
         stop: loading ends between blocks of audio once it is set.
+        max_audio_s: how long a recording may be; None: as the settings say.
+        roles: whose voice a channel has, in place of what the table or the collection's policy says.
     """
 
     def __init__(
@@ -130,9 +135,15 @@ class RecordingIngestor:
         table: MetadataTable | None = None,
         folder: TranscriptFolder | None = None,
         stop: threading.Event | None = None,
+        max_audio_s: float | None = None,
+        roles: Mapping[int, Role] | None = None,
     ) -> None:
         self._context = context
+        self._roles = None if roles is None else roles_of(roles)
         self._catalog = context.catalog
+        self._longest_s = context.settings.max_audio_s if max_audio_s is None else max_audio_s
+        if not self._longest_s > 0:
+            raise SettingsError(f"--max-audio-s must be more than 0, not {self._longest_s:g}")
         # an encoder that is called by as many threads as there are cores needs no further bound
         self._stop = stop or threading.Event()
         self._encoder = (
@@ -175,7 +186,7 @@ class RecordingIngestor:
 
         Raises:
             e2vsearch.errors.Cancelled: `stop` was set.
-            sqlalchemy.exc.SQLAlchemyError: the catalog cannot be read.
+            CatalogError, sqlalchemy.exc.SQLAlchemyError: the catalog cannot be read.
         """
         started = time.perf_counter()
         loaded = self._load(source, row or self.row_of(source))
@@ -225,14 +236,18 @@ class RecordingIngestor:
         """Return the metadata that the table has for a recording."""
         return self._table.find(source_path(source), source_uri(source)) if self._table is not None else None
 
+    def policy_of(self, row: Row | None) -> Policy:
+        """Return the policy for a recording; the roles that were given count first, then its metadata's."""
+        return self._catalog.policy.with_roles(self._roles or (row.roles if row is not None else None))
+
     def _load(self, source: Path | Remote, row: Row | None) -> LoadedRecording:
         loaded = LoadedRecording(source, source_uri(source), row)
         try:
             return self._found(loaded)
+        except (Cancelled, CatalogError, SQLAlchemyError):
+            raise
         except E2vsearchError as error:
             return replace(loaded, error=error)
-        except (Cancelled, SQLAlchemyError):
-            raise
         except Exception as error:  # whatever a decoder or a network throws, one bad file never stops the rest
             _log.debug("%s", loaded.uri, exc_info=True)
             what = f"unexpected {type(error).__name__}: {error} - please report it, with the file if you can"
@@ -241,6 +256,7 @@ class RecordingIngestor:
     def _found(self, loaded: LoadedRecording) -> LoadedRecording:
         """Recognise what is stored already, by name, size and time or else by content; load what is new."""
         source, row, speech, stopped = loaded.source, loaded.row, self._context.speech, self._stop.is_set
+        policy = self.policy_of(row)
         state = self._state(source)
         loaded = replace(loaded, mtime_ns=state.mtime_ns or 0)
         known = self._known_at(loaded.uri)
@@ -251,23 +267,26 @@ class RecordingIngestor:
                 known = self._catalog.file_of_content(fetched.content_sha256)
                 if known is None:
                     encoder = self._encoder or self._context.encoder()
-                    recording = read_remote(source, state, fetched, encoder, speech, row, stopped)
+                    recording = read_remote(
+                        source, state, fetched, encoder, speech, row, policy, stopped, self._longest_s
+                    )
                     return replace(loaded, recording=recording)
         else:
             content = content_of(source)
             with readable(content):
-                digest = sha256(content)
+                digest = sha256(content, stopped)
             known = self._catalog.file_of_content(digest)
             if known is None and self._encoder is None:
-                recording, space = read_saved(source, digest, row)
+                recording, space = read_saved(source, digest, row, policy)
                 return replace(loaded, recording=recording, space=space)
             if known is None and self._encoder is not None:
-                return replace(loaded, recording=read_audio(source, digest, self._encoder, speech, row, stopped))
+                recording = read_audio(source, digest, self._encoder, speech, row, policy, stopped, self._longest_s)
+                return replace(loaded, recording=recording)
         moved = known is not None and known.uri != loaded.uri and self._gone(known.uri)
         return replace(loaded, known=known, moved=moved)
 
     def _gone(self, uri: str) -> bool:
-        return not Path(uri).exists() if uri_scheme(uri) is None else self._stores.gone(uri)
+        return not local_path(uri).exists() if uri_scheme(uri) in (None, "file") else self._stores.gone(uri)
 
     # -- storing -----------------------------------------------------------------------------------------------
 
@@ -282,22 +301,27 @@ class RecordingIngestor:
         if loaded.space is not None:
             self._catalog.pin(loaded.space, SAVED)
         stored = self._catalog.store(recording, lease)
-        segments = len(recording.segments) if stored.outcome != "already" else 0
+        new = stored.outcome != "already"
+        segments = len(recording.segments) if new else 0
         report = RecordingReport(loaded.uri, stored.outcome, stored.id, recording.duration_s, segments=segments)
+        if recording.roles is None and new:
+            unknown = recording.channels > 1 or bool(self.policy_of(loaded.row).channel_roles)
+            report = replace(report, unknown_roles=unknown)
         return self._attach_transcript(loaded, stored.id, report)
 
     def _update_known(self, loaded: LoadedRecording, known: StoredFile, lease: Lease | None) -> RecordingReport:
         if loaded.moved or (known.uri == loaded.uri and loaded.mtime_ns != known.mtime_ns):
-            self._catalog.relocate(known.id, loaded.uri, source_path(loaded.source).stem, loaded.mtime_ns)
+            self._catalog.relocate(known.id, loaded.uri, legible(source_path(loaded.source).stem), loaded.mtime_ns)
         if self._may_have_failed(loaded.uri):  # it could not be read once; now it is a copy of what is stored
             self._catalog.clear_failures([loaded.uri])
         if loaded.row is not None:
             self._catalog.annotate(known.id, loaded.row.metadata, loaded.row.recorded_at)
         if lease is not None:
             finish(self._catalog, lease)
-        return self._attach_transcript(
-            loaded, known.id, RecordingReport(loaded.uri, "moved" if loaded.moved else "already", known.id)
-        )
+        roles = self.policy_of(loaded.row).roles(known.channels)
+        report = RecordingReport(loaded.uri, "moved" if loaded.moved else "already", known.id)
+        report = replace(report, other_roles=roles is not None and roles != known.roles)
+        return self._attach_transcript(loaded, known.id, report)
 
     def _attach_transcript(self, loaded: LoadedRecording, number: int, report: RecordingReport) -> RecordingReport:
         """Join the transcript; one that is broken fails by its own name, and its recording is stored all the same."""
@@ -305,7 +329,7 @@ class RecordingIngestor:
             return report
         from e2vsearch.ingest.transcripts.alignment import store
 
-        uri, error, left_out = str(loaded.transcript.path), loaded.transcript.error, 0
+        uri, error, left_out = file_uri(loaded.transcript.path), loaded.transcript.error, 0
         if loaded.transcript.transcript is not None:
             try:
                 left_out = store(self._catalog, number, loaded.transcript.transcript).left_out
@@ -322,8 +346,9 @@ class RecordingIngestor:
         return self._failed_before is None or uri in self._failed_before
 
     def _failed(self, loaded: LoadedRecording, error: E2vsearchError) -> RecordingReport:
-        self._catalog.fail(loaded.uri, error.reason, str(error))
-        return RecordingReport(loaded.uri, "failed", failure=FileFailure(loaded.uri, error.reason, str(error)))
+        failure = FileFailure(loaded.uri, error.reason, legible(str(error)))
+        self._catalog.fail(failure.uri, failure.reason, failure.message)
+        return RecordingReport(loaded.uri, "failed", failure=failure)
 
 
 def worker_count(context: IngestContext, encoder: Encoder | None, requested: int | None = None) -> int:
@@ -336,6 +361,15 @@ def worker_count(context: IngestContext, encoder: Encoder | None, requested: int
     if count < 1:
         raise SettingsError(f"--workers must be 1 or more, not {count}")
     return count
+
+
+def warn_of_roles(uri: str) -> None:
+    """Log that the roles of a recording's channels are not known; once a run is enough."""
+    _log.warning(
+        "%s: whose voice each channel has is not known, here and perhaps in more: an agent's is analysed too - say so "
+        "with --channel-role 0=agent,1=customer, or for all: e2vsearch policy set --channel-role 0=agent,1=customer",
+        uri,
+    )
 
 
 def source_uri(source: Path | Remote) -> str:

@@ -12,9 +12,9 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from e2vsearch.catalog.database import sqlite_file
 from e2vsearch.errors import Cancelled, CatalogError, E2vsearchError
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import MetadataTable
@@ -32,15 +33,20 @@ from e2vsearch.ingest.recording import (
     RecordingIngestor,
     RecordingReport,
     source_path,
+    warn_of_roles,
     worker_count,
 )
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote
-from e2vsearch.ingest.sources import sources
+from e2vsearch.ingest.sources import check_named, sources
+from e2vsearch.policy import Role
 
 if TYPE_CHECKING:
     from e2vsearch.ingest.transcripts.alignment import TranscriptFolder
 
+
+LOCK = "ingest.lock"
+"""Beside a collection's database: held while a list of files is ingested."""
 
 MANY = 64  # recordings from which on one query for all that is stored costs less than one for each
 
@@ -85,12 +91,20 @@ class IngestRunner(Generic[T]):
         source: what is worked on.
         workers: threads that load.
         stop: once it is set, what is loaded is stored, and what is not yet begun is left. Ctrl-C sets it.
+        stopping: called then, with the number of recordings that are waited for.
     """
 
-    def __init__(self, source: WorkSource[T], workers: int, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        source: WorkSource[T],
+        workers: int,
+        stop: threading.Event,
+        stopping: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._source = source
         self._workers = workers
         self._stop = stop
+        self._stopping = stopping
         self._in_work: dict[Future[LoadedRecording], T] = {}
 
     def run(self) -> None:
@@ -136,8 +150,9 @@ class IngestRunner(Generic[T]):
 
     def _finish(self) -> None:
         """Store what is being loaded, and leave the rest."""
-        for future in self._in_work:
-            future.cancel()
+        running = sum(not future.cancel() for future in self._in_work)
+        if self._stop.is_set():
+            self._stopping(running)
         for future in list(self._in_work):
             try:
                 self._store(future)
@@ -210,6 +225,8 @@ class IngestReport:
     transcripts: int = 0  # recordings that one was joined to
     unused_transcripts: int = 0  # those of --transcripts that fit no file of this run
     left_out_words: int = 0  # of transcripts, where no speech was found
+    unknown_roles: int = 0  # new recordings of which it is not known whose voices their channels have
+    other_roles: int = 0  # stored before with other roles than those given now: they stay as they are
 
 
 class IngestCounts:
@@ -245,10 +262,14 @@ class IngestCounts:
         self._audio_s += report.audio_s
         self._sums.update(
             segments=report.segments,
-            silent=int(new and not report.segments),
+            silent=int(new and not report.segments and report.audio_s > 0),  # a plan has listened to nothing
             transcripts=int(report.transcript),
             left_out_words=report.left_out_words,
+            unknown_roles=int(report.unknown_roles),
+            other_roles=int(report.other_roles),
         )
+        if report.unknown_roles and self._sums["unknown_roles"] == 1:
+            warn_of_roles(report.uri)
         self._failures += filter(None, (report.failure, report.transcript_failure))
         self.changed |= new
         self._each(report)
@@ -275,6 +296,8 @@ class IngestCounts:
             transcripts=self._sums["transcripts"],
             unused_transcripts=folder.unused() if folder is not None else 0,
             left_out_words=self._sums["left_out_words"],
+            unknown_roles=self._sums["unknown_roles"],
+            other_roles=self._sums["other_roles"],
         )
 
 
@@ -284,8 +307,11 @@ def ingest(
     workers: int | None = None,
     meta: str | os.PathLike[str] | None = None,
     transcripts: str | os.PathLike[str] | None = None,
+    channel_roles: Mapping[int, Role] | None = None,
     dry_run: bool = False,
+    max_audio_s: float | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
+    stopping: Callable[[int], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> IngestReport:
     """Add recordings: files, folders and globs; what is stored already is not read again.
@@ -299,8 +325,13 @@ def ingest(
         meta: a CSV whose columns are joined by file name, see `MetadataTable`.
         transcripts: a folder of ``.srt``, ``.vtt``, ``.json`` or ``.txt``, joined by file name and by time, see
             `e2vsearch.ingest.transcripts`; to recordings stored before as well, without reading their audio.
+        channel_roles: whose voice a channel has, ``{0: "agent", 1: "customer"}``, see `e2vsearch.policy.Policy`: by
+            default what ``role_0``, ``role_1`` … of `meta` say, else the collection's policy. An agent's channel is not
+            analysed.
         dry_run: report what would be done; nothing is written, and no encoder is opened.
+        max_audio_s: how long a recording may be, seconds; by default as the settings say, twelve hours.
         progress: called after each file.
+        stopping: called once when the run ends early, with the number of recordings that are waited for.
         stop: set it from another thread to end early, as Ctrl-C does.
 
     Returns:
@@ -308,16 +339,18 @@ def ingest(
 
     Raises:
         EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded at all.
+        AudioNotFound: nothing is there of what is named.
         SettingsError: the metadata cannot be read, or there is no folder of transcripts.
         CatalogError: the database cannot be written.
     """
     stop = stop or threading.Event()
     of_vectors = context.of_vectors
+    check_named(paths)
     files = list(sources(paths, Stores(stop), of_vectors=of_vectors))
     table = MetadataTable(meta) if meta is not None else None
     folder = transcript_folder(transcripts, files)
     encoder = None if of_vectors or dry_run else context.pinned_encoder()
-    ingestor = RecordingIngestor(context, encoder, table, folder, stop)
+    ingestor = RecordingIngestor(context, encoder, table, folder, stop, max_audio_s, channel_roles)
     counts = IngestCounts(len(files), progress=progress)
     if dry_run or len(files) >= MANY:
         ingestor.prefetch()
@@ -326,10 +359,36 @@ def ingest(
             counts.add(ingestor.plan(source))
         return counts.report(table, folder, interrupted=stop.is_set())
     workers = worker_count(context, encoder, workers)
-    IngestRunner(FileList(ingestor, files, workers, counts), workers, stop).run()
+    with _alone(context) as alone:
+        if not alone:
+            _log.warning("another ingest is at work here: this one begins with the last of %d files", len(files))
+            files.reverse()  # where they meet, each recognises by content what the other has stored
+        IngestRunner(FileList(ingestor, files, workers, counts), workers, stop, stopping).run()
     if context.catalog.space is not None and not stop.is_set():
         context.maintain()
     return counts.report(table, folder, interrupted=stop.is_set())
+
+
+@contextmanager
+def _alone(context: IngestContext) -> Iterator[bool]:
+    """Hold the collection's folder for one list of files, and yield whether no other process does; True by URL."""
+    from filelock import FileLock, Timeout
+
+    file = sqlite_file(context.catalog.url)
+    lock = FileLock(file.with_name(LOCK), timeout=0, mode=0o600) if file is not None else None
+    alone = True
+    if lock is not None:
+        try:
+            lock.acquire()
+        except Timeout:
+            alone = False
+        except (OSError, NotImplementedError):  # a folder without locks, or a disk that is full
+            lock = None
+    try:
+        yield alone
+    finally:
+        if lock is not None and alone:
+            lock.release()
 
 
 def transcript_folder(

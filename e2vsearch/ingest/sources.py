@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from e2vsearch.audio.paths import audio_files, expand
+from e2vsearch.audio.paths import audio_files, expand, expand_globs
 from e2vsearch.encoders import embedding_files
-from e2vsearch.errors import SettingsError
+from e2vsearch.errors import AudioNotFound, SettingsError
 from e2vsearch.files import local_path, uri_scheme
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote, remote
@@ -39,6 +39,23 @@ def sources(
             if uri not in seen:
                 seen.add(uri)
                 yield source
+
+
+def check_named(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that something is there of what is named; of a list, what is missing is reported with the rest.
+
+    Raises:
+        AudioNotFound: none of the files, folders and globs is, and there is no URL.
+    """
+    missing = []
+    for named in paths:
+        text = os.fspath(named)
+        if uri_scheme(text) not in (None, "file") or local_path(text).exists() or any(expand_globs(local_path(text))):
+            return
+        missing.append(text)
+    if missing:
+        more = f", nor {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        raise AudioNotFound(f"{missing[0]}: no such file or folder{more} - check the path")
 
 
 def source_of(uri: str) -> Path | Remote:

@@ -22,12 +22,14 @@ from datetime import datetime
 from pathlib import Path
 
 from e2vsearch.audio import AUDIO_SUFFIXES
+from e2vsearch.catalog.recordings import local_place
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import ReloadedMetadata
 from e2vsearch.ingest.recording import LoadedRecording, RecordingIngestor, RecordingReport, worker_count
 from e2vsearch.ingest.remote.uris import Remote
 from e2vsearch.ingest.runner import MANY, FileList, IngestCounts, IngestReport, IngestRunner, transcript_folder
+from e2vsearch.policy import Role
 from e2vsearch.vectors.background import BackgroundBuilder
 
 STABLE_S = 10.0
@@ -158,8 +160,11 @@ def watch(
     workers: int | None = None,
     meta: str | os.PathLike[str] | None = None,
     transcripts: str | os.PathLike[str] | None = None,
+    channel_roles: Mapping[int, Role] | None = None,
     stable_s: float = STABLE_S,
+    max_audio_s: float | None = None,
     each: Callable[[RecordingReport], None] = lambda _: None,
+    stopping: Callable[[int], None] = lambda _: None,
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], object] | None = None,
@@ -175,8 +180,11 @@ def watch(
         workers: as for `ingest`.
         meta: as for `ingest`; the table is read again when it has changed.
         transcripts: as for `ingest`; one is joined if it is there when its recording is taken.
+        channel_roles: as for `ingest`.
         stable_s: how long a file must have stayed as it is.
+        max_audio_s: as for `ingest`.
         each: called after each recording.
+        stopping: as for `ingest`.
         stop: set it from another thread to end it, as Ctrl-C does.
         clock: seconds, never going back.
         wait: waits so many seconds between two listings, by default until `stop` is set, at most.
@@ -190,7 +198,7 @@ def watch(
     if context.of_vectors:
         raise SettingsError("saved vectors cannot be watched - run e2vsearch ingest when there are new ones")
     stop = stop or threading.Event()
-    failed = {failure.uri: failure.failed_at for failure in context.catalog.failures()}
+    failed = {local_place(failure.uri): failure.failed_at for failure in context.catalog.failures()}
     folder = FolderWatch(folders, stable_s=stable_s, failed=failed)
     table = ReloadedMetadata(meta) if meta is not None else None
     transcript_folder(transcripts, ())  # what is no folder is an error now, and not at the first recording
@@ -200,13 +208,15 @@ def watch(
 
     def batch(files: list[Path]) -> FileList:
         found = transcript_folder(transcripts, folder.files)
-        ingestor = RecordingIngestor(context, encoder, table.current() if table else None, found, stop)
+        rows = table.current() if table else None
+        ingestor = RecordingIngestor(context, encoder, rows, found, stop, max_audio_s, channel_roles)
         if len(files) >= MANY:
             ingestor.prefetch()
         return FileList(ingestor, files, workers, counts)
 
     source = WatchedFolder(context, folder, batch, counts, clock=clock, wait=wait or stop.wait)
-    IngestRunner(source, workers, stop).run()
+    with context.retention():
+        IngestRunner(source, workers, stop, stopping).run()
     source.builder.join()
     return counts.report(interrupted=True)
 

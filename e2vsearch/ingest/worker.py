@@ -43,6 +43,7 @@ from e2vsearch.ingest.recording import (
     RecordingIngestor,
     RecordingReport,
     log,
+    warn_of_roles,
     worker_count,
 )
 from e2vsearch.ingest.runner import IngestRunner
@@ -82,6 +83,7 @@ class WorkerOptions:
     drain: bool = False  # end when nothing is queued or leased
     retry_after_s: float = 30.0  # before the second attempt; four times as long before each further one
     poll_s: float = 1.0  # between two looks at an empty queue
+    max_audio_s: float | None = None  # how long a recording may be; None: as the settings say, twelve hours
 
     def __post_init__(self) -> None:
         for name, least in (("lease_s", 0.1), ("attempts", 1), ("workers", 0)):
@@ -135,6 +137,7 @@ def work(
     *,
     stop: threading.Event | None = None,
     done: Callable[[JobReport], None] | None = None,
+    stopping: Callable[[int], None] = lambda _: None,
 ) -> WorkReport:
     """Ingest what is queued, until told to stop, or with `WorkerOptions.drain` until nothing is left.
 
@@ -143,6 +146,7 @@ def work(
         options: of the worker.
         stop: set it from a signal or another thread to end: what is not done goes back into the queue. Ctrl-C does so.
         done: called after each recording.
+        stopping: called once when it is told to end, with the number of recordings that are waited for.
 
     Raises:
         EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded at all.
@@ -151,10 +155,10 @@ def work(
     options, stop = options or WorkerOptions(), stop or threading.Event()
     encoder = None if context.of_vectors else context.pinned_encoder()
     workers = worker_count(context, encoder, options.workers)
-    ingestor = RecordingIngestor(context, encoder, stop=stop)
+    ingestor = RecordingIngestor(context, encoder, stop=stop, max_audio_s=options.max_audio_s)
     source = LeasedJobs(context, ingestor, options, workers, stop, done)
-    with _every(options.lease_s / 3, source.extend_leases):
-        IngestRunner(source, workers, stop).run()
+    with _every(options.lease_s / 3, source.extend_leases), context.retention():
+        IngestRunner(source, workers, stop, stopping).run()
     source.build_index()
     source.builder.join()
     return source.report()
@@ -202,6 +206,7 @@ class LeasedJobs:
         self._audio_s = 0.0
         self._started = time.monotonic()
         self._stored_since_build = False
+        self._warned_of_roles = False
         self._unavailable_since: float | None = None
 
     def take(self, count: int, in_work: int) -> Sequence[Job] | None:
@@ -231,7 +236,7 @@ class LeasedJobs:
         """Load the recording of a job."""
         row = None
         if item.metadata is not None or item.recorded_at is not None:
-            row = Row(item.metadata or {}, item.recorded_at)
+            row = Row.of(item.metadata or {}, item.recorded_at)
         return self._ingestor.load(source_of(item.uri), row)
 
     def store(self, item: Job, loaded: Future[LoadedRecording]) -> bool:
@@ -312,6 +317,9 @@ class LeasedJobs:
             self._fail(job, E2vsearchError(f"{job.uri}: cannot be stored: {' '.join(str(error).split())[:500]}"))
         else:
             self._stored_since_build |= bool(report.segments)
+            if report.unknown_roles and not self._warned_of_roles:
+                self._warned_of_roles = True
+                warn_of_roles(report.uri)
             self._count(job, report.outcome, report)
 
     def _fail(self, job: Job, error: E2vsearchError) -> None:

@@ -67,7 +67,7 @@ class E2vsearchRetriever(BaseRetriever):
         super().model_post_init(context)
         self._template({})
         self._source = Retriever(
-            self.collection, self.index, encoder=self.encoder, device=self.device, roots=self.roots
+            self.collection, self.index, encoder=self.encoder, device=self.device, roots=self.roots, actor="langchain"
         )
 
     def _template(self, changes: Mapping[str, Any]) -> Query:

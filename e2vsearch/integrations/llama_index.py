@@ -78,7 +78,7 @@ class E2vsearchRetriever(BaseRetriever):
             SettingsError: both a collection and an index, or a root that is no folder.
         """
         self._template = template(query_fields or {}, k=k, by=by, where=where)
-        self._source = Retriever(collection, index, encoder=encoder, device=device, roots=roots)
+        self._source = Retriever(collection, index, encoder=encoder, device=device, roots=roots, actor="llama-index")
         self._min_score = min_score
         self._clips = clips
         super().__init__(callback_manager=callback_manager)

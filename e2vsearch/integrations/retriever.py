@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from e2vsearch.access import AllowedFolders
+from e2vsearch.audio import Signal
 from e2vsearch.collection import Collection
 from e2vsearch.errors import E2vsearchError, PathForbidden, QueryError, SettingsError
 from e2vsearch.pipeline import Embed
@@ -92,6 +93,7 @@ class Retriever:
         encoder: str | None = None,
         device: str | None = None,
         roots: Sequence[str | os.PathLike[str]] | None = None,
+        actor: str = "python",
     ) -> None:
         """Take an open collection, or remember which to open.
 
@@ -101,6 +103,7 @@ class Retriever:
             encoder: embeds references; by default the one that the collection was made with.
             device: where it runs.
             roots: folders that paths must be in; None: any. Give them where a model or a stranger writes queries.
+            actor: who asks, for the collection's audit log.
 
         Raises:
             SettingsError: both a collection and an index, or a root that is no folder.
@@ -110,6 +113,7 @@ class Retriever:
         self._collection = collection
         self._index, self._encoder, self._device = index, encoder, device
         self._roots = None if roots is None else AllowedFolders(roots)
+        self.actor = actor
         self._lock = threading.Lock()
 
     @property
@@ -150,7 +154,7 @@ class Retriever:
                 found = ()
             wanted, avoid = (tuple(self._allowed(each, names) for each in some) for some in (found, query.avoid))
             query = replace(query, references=wanted, avoid=avoid)
-        collection = self.collection if embed is None else self.collection.with_embed(embed)
+        collection = self.collection.used_by(self.actor, embed)
         with _client_names(names):
             result = collection.query(query).with_reference_names(names)
         if min_score is None:
@@ -165,7 +169,9 @@ class Retriever:
         """
         names: dict[str, str] = {}
         with _client_names(names):
-            found = self.collection.compare(*(self._allowed(Reference(each), names).source for each in (a, b)))
+            found = self.collection.used_by(self.actor).compare(
+                *(self._allowed(Reference(each), names).source for each in (a, b))
+            )
         named = [replace(each, name=names.get(each.name, each.name)) for each in (found.a, found.b)]
         return replace(found, a=named[0], b=named[1])
 
@@ -195,6 +201,19 @@ class Retriever:
                 suggest_name(source, self.collection.catalog)
             raise
         return replace(reference, source=path)
+
+    def clip(self, segment: str) -> Signal:
+        """Return the sound of ``seg:123``, ``(1, samples)`` at 16 kHz.
+
+        Raises:
+            NotStored, AudioError: there is no such segment, or its file is gone or damaged.
+            PathForbidden: its file lies outside the roots.
+        """
+        if self._roots is not None:
+            (stored,) = self.collection.segments(segment)
+            (recording,) = self.collection.recordings(stored.recording)
+            self._roots.stored(recording.uri)
+        return self.collection.clip(segment)
 
     def _file(self, roots: AllowedFolders, source: str | os.PathLike[str], names: dict[str, str]) -> Path:
         try:

@@ -71,7 +71,7 @@ def install(catalog: Catalog, encoder: Encoder) -> None:
         projections.use(catalog, network.NAME)
 
 
-def refit(catalog: Catalog, *, rows: int = recalibrate.ROWS) -> str | None:
+def refit(catalog: Catalog, *, rows: int = recalibrate.ROWS, anew: bool = False) -> str | None:
     """Fit the adopted projection to the collection, if that has grown enough since, and score segments by it.
 
     Where none is stored, the head is recovered from scores if it can be. Stopped at any time, the next call continues.
@@ -79,6 +79,7 @@ def refit(catalog: Catalog, *, rows: int = recalibrate.ROWS) -> str | None:
     Args:
         catalog: of the collection.
         rows: segments scored in one transaction.
+        anew: fit it though the collection has not grown, so that nothing of removed segments is left in it.
 
     Returns:
         The revision that is replaced, whose index is of no more use; None if nothing was to be done.
@@ -91,6 +92,8 @@ def refit(catalog: Catalog, *, rows: int = recalibrate.ROWS) -> str | None:
         install_recovered_head(catalog)
         return None
     after, count = before, _grown(catalog, before)
+    if anew and count is None and _is_adopted(before) and fitted_to(before):
+        count, _, _ = segments.count_of(catalog)
     if count is not None:
         after = _recenter(catalog, before, count) if before.kind == network.KIND else _readapt(catalog, before)
     if before.kind == network.KIND:
@@ -121,10 +124,15 @@ def _adopted(catalog: Catalog) -> StoredProjection | None:
     return projections.find(catalog, network.NAME) or projections.find(catalog, adapt.NAME)
 
 
+def _is_adopted(stored: StoredProjection) -> bool:
+    """Return whether the collection adopted it by itself; another of that name is a person's."""
+    return stored.kind == network.KIND or bool(stored.report.get(ADOPTED))
+
+
 def _grown(catalog: Catalog, stored: StoredProjection) -> int | None:
     """Return the number of segments, if the collection has grown enough to fit the projection to it again."""
     shipped = stored.kind == network.KIND
-    if not shipped and not stored.report.get(ADOPTED):
+    if not _is_adopted(stored):
         return None
     count, _, _ = segments.count_of(catalog)
     before = fitted_to(stored)
@@ -133,7 +141,8 @@ def _grown(catalog: Catalog, stored: StoredProjection) -> int | None:
 
 
 def _recenter(catalog: Catalog, before: StoredProjection, count: int) -> StoredProjection:
-    centred = network.unpack(before.parameters).centred(sample_segments(catalog).vectors)
+    vectors = sample_segments(catalog).vectors
+    centred = network.unpack(before.parameters).centred(vectors if len(vectors) >= LEAST_SEGMENTS else vectors[:0])
     if centred.revision == before.revision:
         after = replace(before, report={**before.report, "segments": count})
         projections.report(catalog, after)

@@ -18,7 +18,7 @@ from e2vsearch.projections import adapt, network
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.recalibrate import recalibrate
 from e2vsearch.projections.view import SearchView, projected_space
-from e2vsearch.search.query import AudioQuery, identifier_of
+from e2vsearch.search.query import AudioQuery, identifier_of, named
 from e2vsearch.types import ComparedAudio, Comparison, EmbeddedAudio, Space, segment_durations
 from e2vsearch.vectors.exact import unit
 
@@ -44,6 +44,7 @@ def compare(
     through: SearchView | Encoder,
     catalog: Catalog,
     embed: Callable[[AudioSource], EmbeddedAudio],
+    actor: str,
 ) -> Comparison:
     """Return how alike two recordings feel, each a clip or the id of what is stored.
 
@@ -53,11 +54,13 @@ def compare(
         through: the projection in use; of a collection that is empty, its encoder.
         catalog: of the collection.
         embed: embeds a clip, with the probabilities that stored segments have.
+        actor: who asks, for the audit log.
 
     Raises:
         QueryError: one of them has no speech, or is not stored.
         AudioError, EncoderError: one of them cannot be read or encoded.
     """
+    catalog.audit(actor, "compare", {"a": named(a), "b": named(b)})
     sides = [_named(source, catalog, embed) for source in (a, b)]
     if isinstance(through, SearchView):
         return compare_audio(comparison_view(None, through, catalog.space, catalog.name), *sides)

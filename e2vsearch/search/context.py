@@ -21,9 +21,11 @@ class SearchContext:
         view: the projection in use, the projected vectors, and the index over them.
         embed: embeds the audio of a reference.
         background: returns the collection's background scores, drawn once and kept.
+        actor: who asks, for the audit log.
     """
 
     catalog: Catalog
     view: SearchView
     embed: Callable[[AudioSource], EmbeddedAudio]
     background: Callable[[], BackgroundScores]
+    actor: str = "python"

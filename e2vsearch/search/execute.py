@@ -29,6 +29,7 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
 
     Raises:
         QueryError: it cannot be answered.
+        UnlawfulUse: it asks for emotion by employee, see `e2vsearch.policy`.
         AudioError, EncoderError: a reference that cannot be read or encoded.
     """
     catalog = context.catalog
@@ -41,17 +42,20 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
     excluded = NONE if query.include_self else resolved.stored
     candidates = CandidateFilter(_allowed(catalog, query), excluded)
     rank = _ranker(query, resolved, candidates, context)
-    ranking = group.cap_groups(catalog, query.group_limits, query.k, rank) if query.group_by else rank(query.k)
+    count = context.view.index.count()
+    k = min(query.k, max(count, 1))  # tables are k wide: a billion of 42 segments took 22 GB
+    ranking = group.cap_groups(catalog, query.group_limits, k, rank) if query.group_by else rank(k)
     hits = fetch_hits(catalog, ranking)
     if query.trajectory is not None or query.explain:
         from e2vsearch.search.explain import explain
 
         hits = explain(hits, query, resolved, ranking, candidates, context)
+    catalog.audit(context.actor, "query", query.summary(), [hit.segment for hit in hits])
     filtered = candidates.allowed is not None or excluded.size
     return QueryResult(
         hits=hits,
         searched=ranking.searched,
-        total=context.view.index.count() if filtered else ranking.searched,
+        total=count if filtered else ranking.searched,
         exact=ranking.exact,
         seconds=time.perf_counter() - started,
         references=tuple(reference.name for reference in resolved.wanted),
@@ -146,6 +150,7 @@ def fetch_hits(catalog: Catalog, ranking: Ranking) -> tuple[Hit, ...]:
                 arousal=segment.arousal,
                 valence=segment.valence,
                 named_vector_scores=named_vector_scores or {},
+                role=recording.roles[segment.channel] if recording.roles else None,
             )
         )
     return tuple(hits)

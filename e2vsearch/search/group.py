@@ -23,10 +23,11 @@ _FURTHER = 4  # times as many are ranked at each step
 
 
 def check_groups(catalog: Catalog, limits: Mapping[str, int]) -> None:
-    """See that every group is a recording, a day, or a key of the metadata.
+    """See that every group is a recording, a day, or a key of the metadata that names no employees.
 
     Raises:
         QueryError: a name that is no key here.
+        UnlawfulUse: emotion by employee, see `e2vsearch.policy`.
     """
     known = {RECORDING, DAY, *catalog.metadata_keys()}
     for name in limits:
@@ -34,6 +35,7 @@ def check_groups(catalog: Catalog, limits: Mapping[str, int]) -> None:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
             raise QueryError(f"hits cannot be grouped by {name!r}, which no recording has - {hint}")
+    catalog.policy.check_employees(name for name in limits if name not in (RECORDING, DAY))
 
 
 def cap_groups(catalog: Catalog, limits: Mapping[str, int], k: int, rank: Callable[[int], Ranking]) -> Ranking:

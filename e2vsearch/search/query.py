@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isfinite
@@ -26,6 +27,14 @@ def identifier_of(source: AudioQuery) -> str | None:
     if isinstance(source, Segment | Recording):
         return source.id
     return source if isinstance(source, str) and source.startswith(("seg:", "call:")) else None
+
+
+def named(source: AudioQuery) -> str:
+    """Return how the audit log names a reference: an id, the name of an emotion or label, else only what it is."""
+    if isinstance(source, str) and source.startswith(("emotion:", "label:")):
+        return source
+    of_numbers = not isinstance(source, str | os.PathLike | bytes | Hit | Segment | Recording)
+    return identifier_of(source) or ("vector" if of_numbers else "clip")
 
 
 AVOID_WEIGHT = 0.5
@@ -161,6 +170,18 @@ class Query:
         sizes = (self.group_size,) * len(self.group_by) if isinstance(self.group_size, int) else self.group_size
         return dict(zip(self.group_by, sizes, strict=True))
 
+    def summary(self) -> dict[str, Any]:
+        """Return what the audit log keeps: no audio, no vectors, no paths; fields that are not given are left out."""
+        given: dict[str, Any] = {
+            "references": [named(each.source) for each in self.references],
+            "avoid": [named(each.source) for each in self.avoid],
+            "emotion": self.emotions,
+            "trajectory": None if self.trajectory is None else _named_trajectory(self.trajectory),
+            "named_vectors": sorted(self.named_vectors or ()),
+        }
+        given |= {name: getattr(self, name) for name in ("where", "text", "min_probability", "group_limits")}
+        return {"k": self.k, "by": self.by} | {name: value for name, value in given.items() if value or value == 0}
+
     def _check(self) -> None:
         if self.k < 1:
             raise QueryError(f"k must be 1 or more, not {self.k}")
@@ -191,3 +212,10 @@ class Query:
         for name in ("references", "avoid", "emotion", "named_vectors"):
             if getattr(self, name):
                 raise QueryError(f"a trajectory is a reference by itself: ask for it without {name.replace('_', ' ')}")
+
+
+def _named_trajectory(trajectory: Trajectory) -> str | list[str]:
+    if isinstance(trajectory, list | tuple):
+        return [named(each) for each in cast("Sequence[AudioQuery]", trajectory)]
+    names = isinstance(trajectory, str) and re.fullmatch(r"[\w -]+(,[\w -]+)+", trajectory)
+    return cast("str", trajectory) if names else named(cast("AudioQuery", trajectory))

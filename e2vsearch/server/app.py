@@ -12,8 +12,10 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from e2vsearch import retention
 from e2vsearch._version import __version__
 from e2vsearch.access import AllowedFolders
+from e2vsearch.audio import prepare
 from e2vsearch.collection import Collection
 from e2vsearch.errors import EncoderError, MissingExtra, NoCollection
 from e2vsearch.server import page
@@ -62,7 +64,8 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(state.uploads.open)
         await asyncio.to_thread(_warm, state)
-        yield
+        with retention.running(collection.catalog, collection.index):
+            yield
         await asyncio.to_thread(state.close)
 
     app = FastAPI(
@@ -116,7 +119,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
 def _state(collection: Collection, options: ServiceOptions) -> ServerState:
     metrics = Metrics()
     embedder = LimitedEmbedder(collection.encoder, options.max_audio_s, metrics.batch)
-    limited = collection.with_embed(embedder)
+    limited = collection.used_by("http", embedder)
     embedding = BoundedExecutor("embedding", options.thread_count, options.queue)
     reading = BoundedExecutor("reading", options.thread_count, options.queue)
     uploads = Uploads()
@@ -127,6 +130,7 @@ def _state(collection: Collection, options: ServiceOptions) -> ServerState:
 
 def _warm(state: ServerState) -> None:
     """Open what the first request would have to wait for."""
+    prepare(b"")  # the process that decodes, so that the first clip does not wait for it
     try:
         state.collection.catalog.require_space()
         state.collection.index.status()

@@ -51,10 +51,11 @@ class LimitedEmbedder:
             AudioInvalid: it has more than `MAX_CHANNELS` channels.
             Cancelled: the request is over.
         """
-        with audio.open(source) as opened:
+        stop = stop_requested()
+        with audio.open(source, stop=stop) as opened:
             if (channels := opened.info.channels) > MAX_CHANNELS:
                 raise AudioInvalid(f"{channels} channels are more than the {MAX_CHANNELS} of a call: send fewer")
-            return embed_audio(opened, self.encoder(), speech, stop_requested(), self._max_audio_s)
+            return embed_audio(opened, self.encoder(), speech, stop, self._max_audio_s)
 
     def close(self) -> None:
         """Encode what is waiting."""

@@ -17,7 +17,7 @@ _VALUES: dict[str, Any] = {
     "score": 0.9412, "moment_score": 0.9412, "best": 0.9133, "cosine": 0.9412, "recording": "call:2",
     "segment": "seg:14", "name": "2024-03-11_0042", "uri": "calls/2024-03-11_0042.wav", "channel": 1, "start_s": 761.2,
     "end_s": 766.4, "reference_start_s": 0.4, "reference_end_s": 4.9, "emotion": "angry", "emotion_score": 0.81,
-    "scores": _SCORES, "metadata": {"agent": "Kim", "queue": "billing"},
+    "scores": _SCORES, "metadata": {"queue": "billing", "reason": "refund"},
     "text": "I have asked for this refund three times now.", "label": "hesitant", "label_score": 0.74, "arousal": 0.766,
     "valence": 0.235, "percentile": 99.7, "level_db": -21.4, "emotion_part": 0.37, "rest_part": 0.5712,
     "searched": 184_203, "total": 184_203, "seconds": 0.038, "dim": 448, "reference": "angry.wav", "encoder": "light",
@@ -37,7 +37,7 @@ _VALUES: dict[str, Any] = {
     "Hit.alignment": (), "Explanation.avoided": (), "ComparedAudio.name": "angry.wav", "Recording.id": "call:2",
     "Segment.id": "seg:14", "RecordingPeaks.peaks": [[0.02, 0.31], [0.0, 0.44]],
     "Filters.fields": ["emotion", "channel", "date"], "Filters.labels": ["calm"],
-    "Filters.metadata": {"agent": ["Kim"]}, "Filters.emotions": list(_EMOTIONS), "Space.labels": _EMOTIONS,
+    "Filters.metadata": {"queue": ["billing"]}, "Filters.emotions": list(_EMOTIONS), "Space.labels": _EMOTIONS,
     "Space.projection": "shipped@4be1f0a2c9d3", "Status.place": "index",
     "Status.collection": "8c3f0d4e-6a0b-4a55-9f0e-0f7a54b7d1c9", "Status.named_vectors": (),
     "Counts.emotions": {"neutral": 120_442, "unsure": 53_890, "angry": 9_871}, "LabelCount.name": "hesitant",
@@ -45,7 +45,10 @@ _VALUES: dict[str, Any] = {
     "ClassifierReport.name": "labels", "ClassifierReport.confusion": ((20, 4), (5, 19)), "MapView.name": "map",
     "MapSummary.name": "map", "Cluster.name": "angry · queue=billing", "Proportion.name": "angry",
     "MapPoints.segments": [12, 14], "MapPoints.calls": None, "MapPoints.x": [0.31, -0.2], "MapPoints.y": [-0.42, 0.77],
-    "MapPoints.cluster": [0, -1],
+    "MapPoints.cluster": [0, -1], "Policy.purpose": "find unhappy callers", "Policy.legal_basis": "Art. 6(1)(f) GDPR",
+    "Policy.notice": "in the announcement", "Policy.contact": "privacy@example.com", "Policy.retention_days": 90,
+    "Policy.channel_roles": {0: "agent", 1: "customer"}, "Policy.employee_fields": ("agent",), "Policy.audit": True,
+    "Recording.roles": ("agent", "customer"), "Hit.role": "customer",
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ class ServiceOptions:
     """
 
     api_key: str | None = field(default=None, repr=False)  # None: no key, and loopback names only
-    roots: tuple[str | os.PathLike[str], ...] = ()  # folders whose files a client may name; none by default
+    roots: tuple[str | os.PathLike[str], ...] = ()  # of files a client may name; outside them no stored one is played
     max_upload_mb: float = 50.0  # of one request's body, all of its files together
     max_audio_s: float = 3600.0  # of one recording that is embedded
     timeout_s: float = 60.0  # from a request to its response, its upload included

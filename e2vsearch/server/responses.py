@@ -32,7 +32,7 @@ _STATUSES: tuple[tuple[type[E2vsearchError] | tuple[type[E2vsearchError], ...], 
     ((errors.AudioNotFound, errors.AudioNotAFile, errors.AudioForbidden), 410),  # of a stored recording: its file
     ((errors.AudioError, errors.VectorFileError, errors.BadSignal, errors.TranscriptError), 422),
     (errors.NotStored, 404),
-    (errors.PathForbidden, 403),
+    ((errors.PathForbidden, errors.UnlawfulUse), 403),
     ((errors.QueryError, errors.SettingsError), 400),
     (errors.Overloaded, 503),
     (errors.TooSlow, 504),
@@ -46,7 +46,8 @@ _NAME_LENGTH = 100
 _MEANINGS = {
     400: "The filter, a reference or a number makes no sense, or the form cannot be read.",
     401: "This service has a key, and the request has not, or another one.",
-    403: "A path outside the folders that this service reads from; or, without a key, a host or origin not its own.",
+    403: "A path outside the folders that this service reads from; emotion by employee (EU AI Act, Art. 5(1)(f)); or, "
+    "without a key, a host or origin not its own.",
     404: "Nothing is stored under that id or name.",
     409: "This collection cannot do that as it stands.",
     408: "The body came in too slowly.",

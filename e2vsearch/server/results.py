@@ -87,6 +87,7 @@ class Filters:
     metadata: Mapping[str, list[str]]  # of this one: key to its most frequent values
     emotions: list[str]  # the encoder's classes
     labels: list[str]
+    left_out: list[str]  # metadata keys that name employees, by which no emotion is analysed
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class MapView:
     none: int  # of them, in no cluster
     unplaced: int  # segments or recordings that came since and are not on it
     clusters: list[Cluster]
+    left_out: list[str]  # metadata keys that name employees, by which no emotion is analysed
 
 
 @dataclass(frozen=True, slots=True)

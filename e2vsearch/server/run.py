@@ -1,13 +1,12 @@
 """uvicorn serves the application until SIGTERM or Ctrl-C, and answers what was accepted until then.
 
-A second Ctrl-C ends the process at once.
+A second Ctrl-C or SIGTERM ends the process at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -23,7 +22,6 @@ from e2vsearch.server.options import ServiceOptions
 
 _PORTS = 50  # tried one after another, with auto_port
 _ALWAYS = frozenset(("/healthz", "/metrics"))  # so that an overload is seen from outside
-_INTERRUPTED = 130
 
 
 def bind(host: str, port: int, *, auto_port: bool = False) -> socket.socket:
@@ -122,7 +120,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         # not passed on when all is done, as uvicorn would: an orderly end is exit code 0
-        if self.should_exit and sig == signal.SIGINT:
+        if self.should_exit:
             self._clean_up()
-            os._exit(_INTERRUPTED)
+            os._exit(128 + sig)  # as a shell reports it
         self.should_exit = True

@@ -8,8 +8,10 @@ left behind is removed by the next one.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -58,9 +60,12 @@ class Uploads:
 
     def open(self) -> None:
         """Make the folder, and remove those that killed services left: nobody holds their locks any more."""
-        for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
-            with suppress(Timeout, OSError), FileLock(lock, timeout=0):  # OSError: another user's
-                shutil.rmtree(lock.parent, ignore_errors=True)
+        for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+            lock = folder / _LOCK
+            # others may put folders here too, with a link in place of the lock, which locking would open to write
+            if _is_own(folder, stat.S_IFDIR) and _is_own(lock, stat.S_IFREG):
+                with suppress(Timeout, OSError), FileLock(lock, timeout=0):
+                    shutil.rmtree(folder, ignore_errors=True)
         self.folder()
 
     def folder(self) -> Path:
@@ -116,6 +121,15 @@ class Uploads:
         with tempfile.NamedTemporaryFile(suffix=suffix, dir=self.folder(), delete=False) as stored:
             shutil.copyfileobj(file, stored)
         return Upload(Path(stored.name), name)
+
+
+def _is_own(path: Path, kind: int) -> bool:
+    """Return whether a path is of that kind itself, no link to such, and this user's."""
+    try:
+        state = path.lstat()
+    except OSError:
+        return False
+    return stat.S_IFMT(state.st_mode) == kind and (os.name == "nt" or state.st_uid == os.geteuid())
 
 
 class _Parser(MultiPartParser):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from e2vsearch import audio
+from e2vsearch.server.executor import stop_requested
 
 HEADER_BYTES = 44
 _FIRST_S, _LONGEST_S = 15, 120  # of a piece: the first comes soon, later ones save seeking
@@ -72,7 +73,8 @@ class VirtualWav:
 
     def _data(self, begin: int, until: int) -> bytes:
         rate = audio.SAMPLING_RATE_HZ
-        signal = audio.cut(self.uri, (self.start + begin) / rate, (self.start + until) / rate, channel=self.channel)
+        start_s, end_s = (self.start + begin) / rate, (self.start + until) / rate
+        signal = audio.cut(self.uri, start_s, end_s, channel=self.channel, stop=stop_requested())
         missing = until - begin - signal.shape[1]
         if missing > 0:  # the file has become shorter since its size was sent
             signal = np.pad(signal, ((0, 0), (0, missing)))

@@ -19,14 +19,13 @@ Up to format 2, ``named_vectors`` was called ``sides``. Maps are not exported: o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from sqlalchemy import Connection, insert, select
 
@@ -36,7 +35,7 @@ from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import ClassifierRow, LabelExampleRow, SegmentLabelRow, SegmentRow
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.errors import ExportError
+from e2vsearch.transfer.row_file import collection_changed, row_file
 
 _BATCH = 4096
 _NAMED_VECTORS = "named_vectors"
@@ -74,29 +73,33 @@ def write_annotations(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) ->
     )
 
 
+PathOf = Callable[[str], Path | None]
+"""Returns the path of a file of an export, None where it has none of that name."""
+
+
 def load_annotations(
-    catalog: Catalog, folder: Path, ids: NDArray[np.int64], format_: int, *, fresh: bool = False
+    catalog: Catalog, path_of: PathOf, ids: NDArray[np.int64], stem: str, *, fresh: bool = False
 ) -> Annotations:
-    """Add the annotations that are missing, and return how many those are.
+    """Add the annotations of a checked export that are missing, and return how many those are.
 
     Args:
         catalog: of the collection that is added to.
-        folder: of the export.
+        path_of: finds the export's files.
         ids: stored number of the segment in each row of the export, `NOT_STORED` where there is none.
-        format_: of the export.
+        stem: what the files of named vectors are called.
         fresh: whether the collection was empty before; it is then searched through the export's projection.
     """
     return Annotations(
-        _load_labels(catalog, folder, ids),
-        _load_classifiers(catalog, folder, ids),
-        _load_named_vectors(catalog, folder, ids, "sides" if format_ < 3 else _NAMED_VECTORS),
-        _load_projections(catalog, folder, fresh=fresh),
+        _load_labels(catalog, path_of, ids),
+        _load_classifiers(catalog, path_of, ids),
+        _load_named_vectors(catalog, path_of, ids, stem),
+        _load_projections(catalog, path_of, fresh=fresh),
     )
 
 
-def lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path | None) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file of JSON lines; none where there is no such file."""
-    if path.exists():
+    if path is not None:
         with path.open(encoding="utf-8") as file:
             for line in file:
                 yield json.loads(line)
@@ -134,10 +137,11 @@ def _write_labels(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int
     return count
 
 
-def _load_labels(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
-    rest = iter(np.load(folder / "label_vectors.npy")) if (folder / "label_vectors.npy").exists() else iter(())
+def _load_labels(catalog: Catalog, path_of: PathOf, ids: NDArray[np.int64]) -> int:
+    path = path_of("label_vectors.npy")
+    rest = iter(()) if path is None else iter(np.load(path, mmap_mode="r", allow_pickle=False))
     given = []
-    for fields in lines(folder / "labels.jsonl"):
+    for fields in _lines(path_of("labels.jsonl")):
         row = fields.pop("segment")
         vector = next(rest).astype("<f4").tobytes() if row is None else None
         segment = None if row is None else int(ids[row])
@@ -164,15 +168,15 @@ def _write_classifiers(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -
     return len(found)
 
 
-def _load_classifiers(catalog: Catalog, folder: Path, ids: NDArray[np.int64]) -> int:
+def _load_classifiers(catalog: Catalog, path_of: PathOf, ids: NDArray[np.int64]) -> int:
     new = 0
-    for at, fields in enumerate(lines(folder / "classifiers.jsonl")):
-        parameters = (folder / "classifiers" / f"{at}.npz").read_bytes()
+    for at, fields in enumerate(_lines(path_of("classifiers.jsonl"))):
+        parameters = _bytes(path_of(f"classifiers/{at}.npz"))
         labels, made = tuple(fields.pop("labels")), datetime.fromisoformat(fields.pop("created_at"))
         classifier = Classifier(labels=labels, created_at=made, parameters=parameters, **fields)
         number, is_new = add_classifier(catalog, classifier)
         new += is_new
-        predicted = lines(folder / "classifiers" / f"{at}.jsonl")
+        predicted = _lines(path_of(f"classifiers/{at}.jsonl"))
         found = (Prediction(**{**each, "segment": int(ids[each["segment"]])}) for each in predicted)
         add_predictions(catalog, number, (each for each in found if each.segment != NOT_STORED))
     return new
@@ -188,30 +192,23 @@ def _write_named_vectors(catalog: Catalog, folder: Path, ids: NDArray[np.int64])
     with (folder / f"{stem}.jsonl").open("w", encoding="utf-8") as file:
         for at, each in enumerate(found):
             file.write(line({"name": each.name, "dim": each.dim, "created_at": each.created_at}))
-            shape = (each.segments, each.dim)
-            vectors = open_memmap(folder / stem / f"{at}.npy", "w+", np.dtype("<f4"), shape)
-            rows = np.empty(each.segments, np.int64)
-            done = 0
-            for numbers, batch in named_vectors.batches(catalog, each):
-                part = slice(done, done + len(numbers))
-                if part.stop > each.segments:
-                    raise _changed()
-                vectors[part], rows[part] = batch, _rows(ids, numbers)
-                done = part.stop
-            if done != each.segments:
-                raise _changed()
-            vectors.flush()
-            np.save(folder / stem / f"{at}.segments.npy", rows, allow_pickle=False)
+            rows = [np.empty(0, np.int64)]
+            with row_file(folder / stem / f"{at}.npy", each.segments, each.dim) as write:
+                for numbers, batch in named_vectors.batches(catalog, each):
+                    write(batch)
+                    rows.append(_rows(ids, numbers))
+            np.save(folder / stem / f"{at}.segments.npy", np.concatenate(rows), allow_pickle=False)
     return len(found)
 
 
-def _load_named_vectors(catalog: Catalog, folder: Path, ids: NDArray[np.int64], stem: str) -> int:
+def _load_named_vectors(catalog: Catalog, path_of: PathOf, ids: NDArray[np.int64], stem: str) -> int:
     before = {each.name for each in named_vectors.listed(catalog)}
     new = set()
-    for at, fields in enumerate(lines(folder / f"{stem}.jsonl")):
+    for at, fields in enumerate(_lines(path_of(f"{stem}.jsonl"))):
         name, made = fields["name"], datetime.fromisoformat(fields["created_at"])
-        vectors = np.load(folder / stem / f"{at}.npy", mmap_mode="r", allow_pickle=False)
-        numbers = ids[np.load(folder / stem / f"{at}.segments.npy", allow_pickle=False)]
+        paths = path_of(f"{stem}/{at}.npy"), path_of(f"{stem}/{at}.segments.npy")
+        vectors, rows_of = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths if path is not None)
+        numbers = ids[rows_of]
         for start in range(0, len(numbers), _BATCH):
             part, rows = numbers[start : start + _BATCH], vectors[start : start + _BATCH]
             wanted = part != NOT_STORED
@@ -242,11 +239,11 @@ def _write_projections(catalog: Catalog, folder: Path) -> int:
     return len(found)
 
 
-def _load_projections(catalog: Catalog, folder: Path, *, fresh: bool) -> int:
+def _load_projections(catalog: Catalog, path_of: PathOf, *, fresh: bool) -> int:
     new = 0
-    for at, fields in enumerate(lines(folder / "projections.jsonl")):
+    for at, fields in enumerate(_lines(path_of("projections.jsonl"))):
         used, made = fields.pop("used"), datetime.fromisoformat(fields.pop("created_at"))
-        parameters = (folder / "projections" / f"{at}.npz").read_bytes()
+        parameters = _bytes(path_of(f"projections/{at}.npz"))
         each = StoredProjection(parameters=parameters, created_at=made, **fields)
         new += projections.put(catalog, each, replace=False)
         if used and fresh:
@@ -258,12 +255,13 @@ def _rows(ids: NDArray[np.int64], numbers: Any) -> NDArray[np.intp]:
     """Return the rows of segments among ascending ids."""
     rows: NDArray[np.intp] = np.searchsorted(ids, numbers)
     if (rows == len(ids)).any() or not np.array_equal(ids[rows], numbers):
-        raise _changed()
+        raise collection_changed()
     return rows
 
 
-def _changed() -> ExportError:
-    return ExportError("the collection changed while it was exported - export again")
+def _bytes(path: Path | None) -> bytes:
+    assert path is not None  # it was checked
+    return path.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)

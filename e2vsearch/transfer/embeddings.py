@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +18,7 @@ from e2vsearch import audio
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import E2vsearchError, SettingsError
+from e2vsearch.files import atomic_write, file_uri, legible, private_folder, unwritable
 from e2vsearch.pipeline import embed_audio, emotion_of
 from e2vsearch.projections import adapt
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, segment_durations
@@ -69,6 +72,7 @@ def embed(
     granularity: Granularity = "utterance",
     similar_to: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
+    longest_s: float = math.inf,
 ) -> Iterator[Embedded]:
     """Embed files into a folder: ``NAME.npy`` and ``NAME.json`` each, ``NAME.ch1.npy`` for a further channel.
 
@@ -83,6 +87,7 @@ def embed(
         similar_to: a sample, audio or ``.npy``, that every utterance is compared with, through the projection that
             ships with the encoder, or else of its head.
         stop: checked between blocks.
+        longest_s: how long a file may be, seconds.
 
     Raises:
         E2vsearchError: the sample cannot be used, or `out` cannot be written.
@@ -99,9 +104,9 @@ def embed(
         # a.wav and a.mp3 in one folder must not write one a.npy
         target = out / (relative.with_suffix("") if stems[relative.with_suffix("")] == 1 else relative)
         try:
-            made = list(_embedded(path, encoder, granularity, similarity, stop))
+            made = list(_embedded(path, encoder, granularity, similarity, stop, longest_s))
         except E2vsearchError as error:
-            yield Embedded(str(path), "failed", str(error), granularity=granularity)
+            yield Embedded(file_uri(path), "failed", legible(str(error)), granularity=granularity)
             continue
         for result, vectors in made:
             suffix = f".ch{result.channel}" if result.channel else ""
@@ -114,11 +119,12 @@ def _embedded(
     granularity: Granularity,
     similarity: _Similarity | None,
     stop: Callable[[], bool],
+    longest_s: float,
 ) -> Iterator[tuple[Embedded, NDArray[np.float32]]]:
-    embedded = embed_audio(path, encoder, None, stop)
+    embedded = embed_audio(path, encoder, None, stop, longest_s)
     for channel in range(embedded.channels):
         segments = [segment for segment in embedded.segments if segment.channel == channel]
-        blank = Embedded(str(path), "success", None, channel, encoder=encoder.space.encoder, dim=encoder.space.dim)
+        blank = Embedded(file_uri(path), "success", None, channel, encoder=encoder.space.encoder, dim=encoder.space.dim)
         if not segments and embedded.segments:
             continue  # the other channel speaks
         if not segments:
@@ -152,16 +158,16 @@ def _frames(path: Path, channel: int, encoder: Encoder) -> tuple[NDArray[np.floa
 
 def _write(target: Path, result: Embedded, vectors: NDArray[np.float32]) -> Embedded:
     npy = target.with_name(target.name + ".npy")
-    result = replace(result, embedding=str(npy))
+    result = replace(result, embedding=file_uri(npy))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        np.save(npy, vectors, allow_pickle=False)
+        private_folder(target.parent)
+        made = io.BytesIO()
+        np.save(made, vectors, allow_pickle=False)
+        atomic_write(npy, made.getvalue())
         text = json.dumps(asdict(result), ensure_ascii=False, indent=1)
-        target.with_name(target.name + ".json").write_text(text, encoding="utf-8")
+        atomic_write(target.with_name(target.name + ".json"), text.encode())
     except OSError as error:
-        raise SettingsError(
-            f"{npy} cannot be written: {error.strerror or error} - choose another folder with -o"
-        ) from error
+        raise SettingsError(unwritable(npy, error)) from error
     return result
 
 

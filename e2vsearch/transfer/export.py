@@ -2,38 +2,38 @@
 
 An export is a folder::
 
-    manifest.json            format, version, collection, space, counts, SHA-256 of each file
-    recordings.jsonl         one recording a line: id, uri, name, content_sha256, …, metadata
+    manifest.json            format, version, collection, space, policy, counts, SHA-256 of each file and of itself
+    recordings.jsonl         one recording a line: id, uri, name, content_sha256, …, metadata, roles where known
     segments.jsonl           one segment a line: recording (its id), channel, start_s, end_s, level_db where that is
                              known, text where there is a transcript; row i belongs to row i of
     vectors.npy              (segments, dim) little-endian float32, as the encoder made them
     scores.npy               (segments, labels) float32, NaN where a segment has none; absent without labels
     reference_embedding.npy  (dim,) float32, the encoder's vector of the reference clip; absent if that is not known
 
-and the files of labels, classifiers, named vectors and projections that `annotations` describes. Formats 1 and 2 are
-read as well: format 2 called the reference embedding ``golden.npy`` and named vectors ``sides``, format 1 had no
-annotations and no text, and either may lack levels. Emotion names, arousal and valence follow from scores, length and
-level, and are computed anew. Ids are given anew on import; everything else comes back as it was. A map is not exported:
-`e2vsearch map` makes it of the vectors again.
+and the files of labels, classifiers, named vectors and projections that `annotations` describes. Former formats are
+read too: up to 3 the manifest had no checksum of itself, up to 2 the reference embedding was called ``golden.npy`` and
+named vectors ``sides``, format 1 had no annotations and no text, and all may lack levels, roles and policy. Emotion
+names, arousal and valence follow from scores, length and level, and are computed anew. Ids are given anew on import;
+everything else comes back as it was. A map is not exported: `e2vsearch map` makes it of the vectors again.
 """
 
 from __future__ import annotations
 
-import json
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ExportError
-from e2vsearch.files import atomic_path, sha256
+from e2vsearch.files import atomic_path, clear_abandoned, private_folder, sha256
 from e2vsearch.transfer.annotations import Annotations, line, write_annotations
+from e2vsearch.transfer.manifest import FORMAT, write_manifest
+from e2vsearch.transfer.row_file import collection_changed, row_file
 
-FORMAT = 3
 REFERENCE_EMBEDDING = "reference_embedding.npy"
 
 
@@ -44,6 +44,7 @@ class TransferReport:
     recordings: int
     segments: int
     already: int = 0  # recordings that the collection had before
+    other_policy: bool = False  # the export's is another one, and was left out
     found: Annotations = field(default_factory=Annotations)
 
 
@@ -58,9 +59,10 @@ def export(catalog: Catalog, folder: Path) -> TransferReport:
     if folder.exists():
         raise ExportError(f"{folder} exists already - name a new folder")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(folder.parent)
+        clear_abandoned(folder)
         with atomic_path(folder) as aside:
-            aside.mkdir()
+            private_folder(aside)
             with feed.snapshot() as snapshot:
                 recordings, ids = _write(catalog, aside, snapshot)
             done = write_annotations(catalog, aside, ids)
@@ -74,14 +76,15 @@ def export(catalog: Catalog, folder: Path) -> TransferReport:
                 "collection": catalog.collection_id,
                 "space": asdict(catalog.space),
                 "encoder_source": catalog.encoder_source,
+                "policy": catalog.policy.plain(),
                 "recordings": recordings,
                 "segments": len(ids),
                 "sha256": {path.relative_to(aside).as_posix(): sha256(path) for path in files},
             }
-            text = json.dumps(manifest, indent=1, ensure_ascii=False)
-            (aside / "manifest.json").write_text(text, encoding="utf-8")
+            write_manifest(aside, manifest)
     except OSError as error:
-        raise ExportError(f"{folder} cannot be written: {error.strerror or error}") from error
+        cause = error.strerror or error
+        raise ExportError(f"{folder} cannot be written: {cause} - free the disk, or name another") from error
     return TransferReport(recordings, len(ids), found=done)
 
 
@@ -95,7 +98,6 @@ def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, NDArray[
         ExportError: the collection changed meanwhile.
     """
     assert catalog.space is not None
-    changed = ExportError("the collection changed while it was exported - export again")
     labels = catalog.space.labels
     known: set[str] = set()
     unseen: set[str] = set()
@@ -105,33 +107,27 @@ def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, NDArray[
             if not recording.note:
                 unseen.add(recording.id)
             file.write(line(asdict(recording)))
-    vectors: NDArray[Any] = open_memmap(
-        folder / "vectors.npy", "w+", np.dtype("<f4"), (snapshot.count, catalog.space.dim)
-    )
-    scores: NDArray[Any] | None = None
-    if labels:
-        scores = open_memmap(folder / "scores.npy", "w+", np.dtype("<f4"), (snapshot.count, len(labels)))
-    row = 0
     ids = [np.empty(0, np.int64)]
-    with (folder / "segments.jsonl").open("w", encoding="utf-8") as file:
+    with (
+        (folder / "segments.jsonl").open("w", encoding="utf-8") as file,
+        row_file(folder / "vectors.npy", snapshot.count, catalog.space.dim) as write_vectors,
+        row_file(folder / "scores.npy", snapshot.count, len(labels)) if labels else nullcontext() as write_scores,
+    ):
         for batch in snapshot.batches():
             ids.append(batch.ids)
             found = dict(catalog.segments(batch.ids.tolist()))
-            for number, vector in zip(batch.ids.tolist(), batch.vectors, strict=True):
-                segment = found.get(number)
-                if segment is None or segment.recording not in known:
-                    raise changed
+            segments = [segment for segment in found.values() if segment.recording in known]
+            if len(segments) < len(batch.ids):
+                raise collection_changed()
+            write_vectors(batch.vectors)
+            if write_scores is not None:
+                scores = [[segment.scores.get(label, np.nan) for label in labels] for segment in segments]
+                write_scores(np.array(scores, np.float32))
+            for segment in segments:
                 unseen.discard(segment.recording)
                 optional = [name for name in ("level_db", "text") if getattr(segment, name) not in (None, "")]
                 columns = ("recording", "channel", "start_s", "end_s", *optional)
                 file.write(line({name: getattr(segment, name) for name in columns}))
-                vectors[row] = vector
-                if scores is not None:
-                    scores[row] = [segment.scores.get(label, np.nan) for label in labels]
-                row += 1
     if unseen:
-        raise changed
-    for array in (vectors, scores):
-        if isinstance(array, np.memmap):
-            array.flush()
+        raise collection_changed()
     return len(known), np.concatenate(ids)

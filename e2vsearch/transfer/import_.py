@@ -1,8 +1,7 @@
-"""Imports an exported collection, of this format or a former one."""
+"""Imports an exported collection, of this format or a former one: all of it, or nothing."""
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,49 +10,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch import encoder_check
-from e2vsearch.catalog import text_search
+from e2vsearch.catalog import named_vectors, text_search
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.errors import ExportError
-from e2vsearch.files import sha256
-from e2vsearch.transfer.annotations import NOT_STORED, lines, load_annotations
-from e2vsearch.transfer.export import FORMAT, REFERENCE_EMBEDDING, TransferReport
-from e2vsearch.types import Space
+from e2vsearch.errors import SpaceMismatch
+from e2vsearch.policy import Policy
+from e2vsearch.transfer.annotations import NOT_STORED, load_annotations
+from e2vsearch.transfer.contents import Contents, read_contents
+from e2vsearch.transfer.export import TransferReport
 
 
-def read_space(folder: Path) -> tuple[Space, str]:
-    """Return the space of an export's vectors, and the name or path that opens its encoder.
+def load(catalog: Catalog, export: Path | Contents) -> TransferReport:
+    """Add everything from an export; what the collection has already stays as it is, its policy too.
 
-    Raises:
-        ExportError: it is no export.
-    """
-    manifest = _manifest(folder)
-    space = manifest["space"]
-    return Space(**{**space, "labels": tuple(space["labels"])}), manifest["encoder_source"]
+    All of the export is checked, and held against the collection, before anything is stored.
 
-
-def load(catalog: Catalog, folder: Path) -> TransferReport:
-    """Add everything from an export; what the collection has already stays as it is.
+    Args:
+        catalog: of the collection.
+        export: its folder, or what `read_contents` returned.
 
     Raises:
         ExportError: it is no export, or is damaged.
         SpaceMismatch: the collection is pinned to another space, or its encoder made another reference embedding.
     """
-    manifest = _manifest(folder)
-    for name, digest in manifest["sha256"].items():
-        if not (folder / name).is_file() or sha256(folder / name) != digest:
-            raise ExportError(f"{folder / name} is missing or damaged - export again")
-    space, source = read_space(folder)
-    _pin(catalog, folder, manifest["format"], space, source)
+    contents = export if isinstance(export, Contents) else read_contents(export)
+    manifest = contents.manifest
+    _check_fit(catalog, contents)
+    catalog.pin(manifest.space, manifest.encoder_source)
+    if contents.reference_embedding is not None:
+        catalog.store_reference_embedding(np.array(contents.reference_embedding))  # unless there is one
+    other_policy = manifest.policy not in (catalog.policy, Policy())
+    if other_policy and catalog.policy == Policy():
+        catalog.set_policy(manifest.policy.plain(), "import")
+        other_policy = False
     fresh = not catalog.segment_count()
-    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-    scores = np.load(folder / "scores.npy", mmap_mode="r", allow_pickle=False) if space.labels else None
-    rows = _rows_of(folder)
-    ids = np.full(len(vectors), NOT_STORED, np.int64)  # of the segment in each row
+    ids = np.full(len(contents.vectors), NOT_STORED, np.int64)  # of the segment in each row
     stored = already = segments = 0
-    for fields in lines(folder / "recordings.jsonl"):
-        own = rows.get(fields.pop("id"), [])
-        made = tuple(_segment(at, row, vectors, scores) for at, row in own)
+    for fields, own in contents.recordings():
+        made = tuple(_segment(at, row, contents) for at, row in own)
         for name in ("recorded_at", "added_at"):
             fields[name] = datetime.fromisoformat(fields[name])
         done = catalog.store(NewRecording(**fields, segments=made))
@@ -63,23 +57,28 @@ def load(catalog: Catalog, folder: Path) -> TransferReport:
             stored += 1
             segments += len(made)
         _match_segments(catalog, done.id, own, ids)
-    added = load_annotations(catalog, folder, ids, manifest["format"], fresh=fresh)
-    return TransferReport(stored, segments, already, added)
+    added = load_annotations(catalog, manifest.path, ids, contents.stem, fresh=fresh)
+    return TransferReport(stored, segments, already, other_policy, added)
 
 
-def _pin(catalog: Catalog, folder: Path, format_: int, space: Space, source: str) -> None:
-    """Pin the collection, and compare the reference embeddings; no encoder is opened."""
-    path = folder / (REFERENCE_EMBEDDING if format_ > 2 else "golden.npy")
-    exported = np.load(path, allow_pickle=False) if path.is_file() else None
-    if exported is not None and (exported.shape != (space.dim,) or exported.dtype != np.float32):
-        raise ExportError(f"{path} must be {space.dim} numbers of float32 - export again")
-    catalog.pin(space, source)
-    if exported is None:
-        return
-    catalog.store_reference_embedding(exported)  # unless there is one, which it is compared with then
+def _check_fit(catalog: Catalog, contents: Contents) -> None:
+    """Hold an export against the collection; no encoder is opened.
+
+    Raises:
+        SpaceMismatch: it does not fit.
+    """
+    space, exported = contents.manifest.space, contents.reference_embedding
+    catalog.check_space(space)
     stored = catalog.reference_embedding()
-    if stored is not None:
+    if stored is not None and exported is not None:
         encoder_check.compare_embeddings(space, stored, exported, "in the export what it does in this collection")
+    here = {each.name: each.dim for each in named_vectors.listed(catalog)}
+    for name, dim in contents.named_vectors.items():
+        if here.get(name, dim) != dim:
+            raise SpaceMismatch(
+                f"the named vectors {name!r} have {here[name]} dimensions here, {dim} in the export - "
+                f"drop them first: e2vsearch vectors detach {name}"
+            )
 
 
 def _match_segments(
@@ -101,26 +100,9 @@ def _match_segments(
         text_search.put(catalog, recording, texts | {n: segment.text for n, segment in here.items() if segment.text})
 
 
-def _segment(at: int, row: dict[str, Any], vectors: NDArray[Any], scores: NDArray[Any] | None) -> NewSegment:
-    own = None if scores is None or np.isnan(scores[at]).any() else np.array(scores[at], np.float32)
-    vector = np.array(vectors[at], np.float32)
-    return NewSegment(row["channel"], row["start_s"], row["end_s"], vector, own, row.get("level_db"))
-
-
-def _rows_of(folder: Path) -> dict[str, list[tuple[int, dict[str, Any]]]]:
-    rows: dict[str, list[tuple[int, dict[str, Any]]]] = {}
-    for at, row in enumerate(lines(folder / "segments.jsonl")):
-        rows.setdefault(row.pop("recording"), []).append((at, row))
-    return rows
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] in range(1, FORMAT + 1) and {"space", "sha256", "encoder_source"} <= manifest.keys():
-            return manifest
-        raise ExportError(f"{folder} is an export of format {manifest['format']}, this version reads up to {FORMAT}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(
-            f"{folder} is no export of a collection - make one with: e2vsearch export {folder}"
-        ) from error
+def _segment(at: int, row: dict[str, Any], contents: Contents) -> NewSegment:
+    scores = None
+    if contents.scores is not None and not np.isnan(contents.scores[at]).any():
+        scores = np.array(contents.scores[at], np.float32)
+    vector = np.array(contents.vectors[at], np.float32)
+    return NewSegment(row["channel"], row["start_s"], row["end_s"], vector, scores, row.get("level_db"))

@@ -7,7 +7,7 @@ from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from e2vsearch.types import IndexStatus
-from e2vsearch.vectors.exact import Float32s, Ints
+from e2vsearch.vectors.exact import Float32s, Ints, Mask
 
 Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu"]
 """``auto`` is ``flat`` up to `IndexOptions.exact_below` segments and ``ivf-rabitq`` above; ``gpu`` is an ``ivf-flat``
@@ -120,6 +120,9 @@ class Engine(Protocol):
 
     def scores(self, queries: Float32s, ids: Ints) -> Float32s:
         """Return the exact cosine of each query with each stored segment, ``(q, n)``; -inf for one not stored."""
+
+    def copies(self, ids: Ints) -> tuple[Float32s, Mask]:
+        """Return the unit vectors of segments ``(n,)`` as the index holds them, and which it has; zeros for others."""
 
     def count(self) -> int:
         """Return the number of segments."""

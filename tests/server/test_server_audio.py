@@ -13,10 +13,12 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
-from service_client import error_of
+from service_client import LOCAL, error_of
 
 from e2vsearch import audio
 from e2vsearch.collection import Collection
+from e2vsearch.server import create_app
+from e2vsearch.server.options import ServiceOptions
 from e2vsearch.server.wav import RangeNotSatisfiable, VirtualWav, parse_range
 
 
@@ -114,4 +116,28 @@ def test_a_file_that_is_gone_is_410(client: TestClient, collection: Collection, 
         assert client.head("/recordings/4/audio").status_code == 410
     finally:
         aside.rename(uri)
+    assert client.get("/segments/12/audio").status_code == 200
+
+
+def test_a_stored_file_outside_the_roots_is_not_played(
+    client: TestClient, collection: Collection, tmp_path: Path
+) -> None:
+    """An import may name any file of this machine."""
+    outside = tmp_path / "secret.wav"
+    outside.write_bytes(wav_bytes(speech(1.0)))
+    (recording,) = collection.recordings("call:4")
+    before = recording.uri
+    paths = ("/recordings/4/audio", "/recordings/4/peaks", "/segments/12/audio", "/segments/12/peaks")
+    free = TestClient(create_app(collection, ServiceOptions()), base_url=LOCAL)
+    try:
+        for uri in (str(outside), outside.as_uri(), f"{Path(before).parent}/../../{outside}"):
+            collection.catalog.relocate(4, uri, "secret", recording.mtime_ns)
+            for path in paths:
+                assert "--root" in error_of(client.get(path), 403, "path-forbidden")
+            assert client.head("/recordings/4/audio").status_code == 403
+        collection.catalog.relocate(4, str(outside), "secret", recording.mtime_ns)
+        with free:  # without a root, what is stored is played wherever it lies
+            assert free.get("/recordings/4/audio").status_code == 200
+    finally:
+        collection.catalog.relocate(4, before, recording.name, recording.mtime_ns)
     assert client.get("/segments/12/audio").status_code == 200

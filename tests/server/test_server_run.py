@@ -140,14 +140,15 @@ def test_what_was_accepted_is_answered(place: Path, sign: signal.Signals) -> Non
         assert served.said[-1] == "ended\n"
 
 
-def test_a_second_interrupt_ends_it_at_once(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_ends_it_at_once(place: Path, tmp_path: Path, sign: signal.Signals, code: int) -> None:
     with serving(place, TMPDIR=str(tmp_path)) as served:
         begun(served, 1)
         assert [path.name for path in tmp_path.iterdir()]
-        served.process.send_signal(signal.SIGINT)
+        served.process.send_signal(sign)
         refused(served)
-        served.process.send_signal(signal.SIGINT)
-        assert served.ended() == 130
+        served.process.send_signal(sign)
+        assert served.ended() == code
         assert list(tmp_path.iterdir()) == []  # nobody's voice is left behind
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from made import save_av, silence, speech, wav_bytes
 
 pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
@@ -20,6 +23,7 @@ from gated_service import CLIP, Gate, Made, client_of, leftovers, send_clip
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AudioTooLong
 from e2vsearch.pipeline import embed_audio
+from e2vsearch.server import uploads
 
 # --- how much may be sent
 
@@ -201,3 +205,47 @@ async def test_more_channels_than_calls_have(served: Made) -> None:
     async with client_of(app) as client:
         response = await send_clip(client, wav_bytes(np.zeros((9, 16_000), np.float32)))
     assert (response.status_code, response.json()["error"]["reason"]) == (422, "invalid-samples")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="nobody else has folders here")
+def test_only_own_folders_and_files_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filelock before 3.20.3 empties the file that a link in a lock's place names (CVE-2025-68146)."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    victim = tmp_path / "catalog.db"
+    victim.write_bytes(b"the truth")
+
+    def planted(name: str) -> Path:
+        folder = tmp_path / f"e2vsearch-uploads-{name}"
+        folder.mkdir()
+        (folder / "call.wav").write_bytes(b"a voice")
+        return folder
+
+    (planted("link") / ".lock").symlink_to(victim)
+    os.mkfifo(planted("pipe") / ".lock")
+    planted("none")
+    (planted("own") / ".lock").touch()
+    (planted("other") / ".lock").touch()
+    (tmp_path / "e2vsearch-uploads-linked").symlink_to(tmp_path / "e2vsearch-uploads-other")
+    others = os.lstat(tmp_path / "e2vsearch-uploads-other").st_ino
+    lstat = Path.lstat
+
+    def owned(path: Path) -> os.stat_result:
+        found = lstat(path)
+        return os.stat_result((*found[:4], found.st_uid + 1, *found[5:10])) if found.st_ino == others else found
+
+    locked: list[str] = []
+
+    def lock(path: Path, timeout: float = -1, *, thread_local: bool = True) -> FileLock:
+        locked.append(path.parent.name)
+        return FileLock(path, timeout=timeout, thread_local=thread_local)
+
+    monkeypatch.setattr(Path, "lstat", owned)
+    monkeypatch.setattr(uploads, "FileLock", lock)
+    opened = uploads.Uploads()
+    opened.open()
+    left = {path.name.removeprefix("e2vsearch-uploads-") for path in tmp_path.iterdir()} - {opened.folder().name[18:]}
+    opened.close()
+    assert left == {"catalog.db", "link", "pipe", "none", "other", "linked"}
+    assert locked[:1] == ["e2vsearch-uploads-own"]
+    assert len(locked) == 2  # and its own
+    assert victim.read_bytes() == b"the truth"

@@ -116,9 +116,9 @@ def test_s3_is_resumed_without_downloads(
     fetched: list[str] = []
     copied = Stores._copied
 
-    def counted(self: Stores, store: Any, source: Remote, path: Path) -> tuple[str, int]:
+    def counted(self: Stores, store: Any, source: Remote, path: Path, most: int) -> tuple[str, int]:
         fetched.append(source.uri)
-        return copied(self, store, source, path)
+        return copied(self, store, source, path, most)
 
     monkeypatch.setattr(Stores, "_copied", counted)
     with opened(database_url) as collection:

@@ -22,6 +22,7 @@ from opened_source import opened
 
 from e2vsearch.access import AllowedFolders
 from e2vsearch.errors import AudioError, AudioUnreachable, Cancelled, E2vsearchError, SettingsError
+from e2vsearch.ingest.remote import stores
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote, State, remote
 
@@ -122,13 +123,25 @@ def test_what_a_web_url_names(web: Server) -> None:
     assert (by_number.uri, by_number.error) == ("http://[::1]:9/calls/a.wav", None)
 
 
+def test_a_server_that_states_no_size_is_not_fetched_for_ever(
+    web: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "MAX_UNSTATED_BYTES", 50_000)
+    monkeypatch.setattr(Stores, "state", lambda *_: State(None, None, None))
+    with opened(tmp_path / "index") as collection:
+        report = collection.ingest(f"{web.url}/a.wav")
+    [failure] = report.failures
+    assert (failure.uri, failure.reason) == (f"{web.url}/a.wav", "too-long")
+    assert "states no size, and over 50,000 bytes came" in failure.message
+
+
 def test_a_full_disk_is_said(web: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     if not os.access("/dev/full", os.W_OK):
         pytest.skip("needs /dev/full")
     source = remote(f"{web.url}/a.wav")
     stores = Stores(tries=3)
     with pytest.raises(SettingsError, match=r"a\.wav: .* cannot hold it for a while: .* TMPDIR"):
-        stores._copied(stores._store("http"), source, Path("/dev/full"))
+        stores._copied(stores._store("http"), source, Path("/dev/full"), 1 << 20)
 
 
 def test_waits_grow_and_are_random(web: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,7 +148,9 @@ def _evaluation_set(
         return labels
     table = labels if isinstance(labels, LabelTable) else read(labels)  # before an encoder takes its time to open
     if context is not None and encoder is None:
-        return load_stored(table, context)
+        if tuple(conditions) == ("clean",):
+            return load_stored(table, context)
+        encoder = context.encoder()
     opened = encoder_of(encoder)
     if context is not None:
         context.catalog.require_space()

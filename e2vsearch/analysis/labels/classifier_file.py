@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from e2vsearch.analysis.labels.train import report_of
 from e2vsearch.analysis.labels.types import ClassifierReport, from_json, to_json
 from e2vsearch.catalog import labels as rows
 from e2vsearch.errors import ExportError, QueryError, SpaceMismatch
+from e2vsearch.files import atomic_write, unwritable
 from e2vsearch.types import Space
 
 FORMAT = "e2vsearch-classifier-1"
@@ -58,13 +58,10 @@ def export_classifier(context: AnalysisContext, name: str | None, path: str | os
     target = Path(path).expanduser()
     if target.exists():
         raise ExportError(f"{target} exists already - name another file, or remove it first")
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        aside.write_bytes(content)
-        aside.replace(target)
+        atomic_write(target, content)
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise ExportError(f"{target} cannot be written: {error.strerror or error}") from error
+        raise ExportError(unwritable(target, error)) from error
     return report
 
 

@@ -16,6 +16,7 @@ from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps import cluster_description, dataset, layout, transform
 from e2vsearch.analysis.maps.types import Cluster, Layout, Map, MapOptions, MapSummary, Progress
 from e2vsearch.catalog import maps as stored
+from e2vsearch.catalog import recordings
 from e2vsearch.errors import AnalysisError, NotStored
 from e2vsearch.types import MAX_NAME, By, number_of
 
@@ -41,6 +42,7 @@ def build(
     Raises:
         NoCollection: nothing has been ingested yet.
         BadFilter: `where` does not parse, or names nothing known.
+        UnlawfulUse: it is of emotion by employee.
         AnalysisError: too few points, or options that make no sense.
         MissingExtra: the packages of the extra `map` are not installed.
     """
@@ -86,16 +88,17 @@ def load(context: AnalysisContext, name: str = "map") -> Map:
         NotStored: there is none of that name.
     """
     run, points = _stored(context, name)
-    described = [Cluster.from_json(cluster) for cluster in run.clusters]
+    left_out = tuple(recordings.left_out(context.catalog))
+    described = [Cluster.from_json(cluster).without(left_out) for cluster in run.clusters]
     central = {each.segment for cluster in described for each in cluster.segments}
     kept = {segment.id for _, segment in context.catalog.segments([number_of(each, "seg") for each in central])}
     clusters = []
     for cluster in described:
         inside = points.cluster == cluster.number
-        size, recordings = int(inside.sum()), int(np.unique(points.recordings[inside]).size)
+        size, calls = int(inside.sum()), int(np.unique(points.recordings[inside]).size)
         segments = tuple(each for each in cluster.segments if each.segment in kept)
         share = size / max(len(points.ids), 1)
-        clusters.append(replace(cluster, size=size, share=share, recordings=recordings, segments=segments))
+        clusters.append(replace(cluster, size=size, share=share, recordings=calls, segments=segments))
     by: By = "recording" if run.by == "recording" else "segment"
     return Map(
         name=run.name,
@@ -114,6 +117,7 @@ def load(context: AnalysisContext, name: str = "map") -> Map:
         placed=points.placed,
         clusters=tuple(cluster for cluster in clusters if cluster.size),
         unplaced=int(dataset.unplaced(context, by, run.where, points.ids).size),
+        left_out=left_out,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -19,6 +19,7 @@ from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps.types import Progress
 from e2vsearch.catalog import maps as stored
 from e2vsearch.emotions import Emotion, named_as_one
+from e2vsearch.policy import Policy
 from e2vsearch.types import By, Recording, Segment, number_of
 from e2vsearch.vectors.exact import unit32
 
@@ -85,6 +86,8 @@ def fix_dates(where: str | None, now: datetime | None = None) -> str | None:
 def load_points(context: AnalysisContext, by: By, ids: NDArray[np.int64], where: str | None) -> MapData:
     """Return points with what the catalog holds of them, ids ascending; removed ones are left out.
 
+    Recordings come without metadata that name employees: no map shows emotion by employee (`e2vsearch.policy`).
+
     Args:
         context: whose catalog is read.
         by: what `ids` are of.
@@ -103,7 +106,8 @@ def load_points(context: AnalysisContext, by: By, ids: NDArray[np.int64], where:
     segment_ids = np.array([number_of(segment.id, "seg") for segment in segments], np.int64)
     of = np.array([number_of(segment.recording, "call") for segment in segments], np.int64)
     numbers = np.unique(of)
-    recordings = dict(catalog.recordings(numbers.tolist()))
+    policy = catalog.policy
+    recordings = {number: _impersonal(each, policy) for number, each in catalog.recordings(numbers.tolist())}
     if by == "segment":
         points = tuple(_of_segment(each, recordings[at]) for each, at in zip(segments, of.tolist(), strict=True))
         return MapData(by, segment_ids, points, of, recordings, segment_ids, segments, np.arange(len(segments)))
@@ -142,6 +146,12 @@ def load_vectors(context: AnalysisContext, data: MapData, progress: Progress | N
     points = np.zeros((len(data.ids), feed.dim), np.float32)
     np.add.at(points, data.point_of, segments * lengths[:, None])
     return Vectors(unit32(points), segments)
+
+
+def _impersonal(recording: Recording, policy: Policy) -> Recording:
+    hidden = policy.refused(recording.metadata)
+    metadata = {key: value for key, value in recording.metadata.items() if key not in hidden}
+    return replace(recording, metadata=metadata) if hidden else recording
 
 
 def unplaced(context: AnalysisContext, by: By, where: str | None, placed: NDArray[np.int64]) -> NDArray[np.int64]:

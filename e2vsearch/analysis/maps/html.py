@@ -28,6 +28,7 @@ from e2vsearch.analysis.maps.label_placement import place_labels
 from e2vsearch.analysis.maps.types import Map, sound_key
 from e2vsearch.emotions import NAMELESS
 from e2vsearch.errors import AnalysisError, missing_extra
+from e2vsearch.files import private_file, unwritable
 from e2vsearch.types import number_of
 
 _ABSENT = 255  # in an array of bytes: no emotion, no label
@@ -54,9 +55,9 @@ def write(drawn: Map, data: MapData, path: Path, clips: Clips | None = None, aud
     """
     text = render(drawn, data, clips, audio_url)
     try:
-        path.write_text(text, encoding="utf-8")
+        private_file(path).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise AnalysisError(unwritable(path, error)) from error
 
 
 def render(drawn: Map, data: MapData, clips: Clips | None = None, audio_url: str | None = None) -> str:

@@ -11,6 +11,7 @@ from e2vsearch.analysis.maps import palette
 from e2vsearch.analysis.maps.label_placement import place_labels
 from e2vsearch.analysis.maps.types import Cluster, Map
 from e2vsearch.errors import AnalysisError, missing_extra
+from e2vsearch.files import private_file, unwritable
 
 _SIZE_IN, _EDGE_IN, _HEAD_IN = 10.0, 0.35, 0.95
 _ROOM_IN, _LEAST_IN = 0.5, 2.5  # for names above and below the points; height of the points themselves
@@ -65,9 +66,9 @@ def write(drawn: Map, path: Path) -> None:
         # text stays text in an SVG, so that it can be searched; no date, so that the same map gives the same file
         with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "e2vsearch"}):
             metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
-            figure.savefig(path, dpi=_DPI, metadata=metadata)
+            figure.savefig(private_file(path), dpi=_DPI, metadata=metadata)
     except OSError as error:
-        raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise AnalysisError(unwritable(path, error)) from error
 
 
 def _names(axes: Any, canvas: Any, drawn: Map, colours: dict[int, str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from e2vsearch.analysis.maps.dataset import MapData
 from e2vsearch.analysis.maps.types import Map, sound_key
 from e2vsearch.errors import AnalysisError, missing_extra
+from e2vsearch.files import private_file, unwritable
 from e2vsearch.types import Recording
 
 
@@ -68,9 +69,9 @@ def write(drawn: Map, data: MapData, path: Path, audio_url: str | None = None) -
             sound(audio_url, point.id, recording) for point, recording in zip(data.points, recordings, strict=True)
         ]
     try:
-        pq.write_table(pa.table(columns), path, compression="zstd")
+        pq.write_table(pa.table(columns), private_file(path), compression="zstd")
     except OSError as error:
-        raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise AnalysisError(unwritable(path, error)) from error
 
 
 def sound(audio_url: str, identifier: str, recording: Recording) -> str:

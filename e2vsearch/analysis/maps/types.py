@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -100,6 +100,14 @@ class Cluster:
     period: str  # "day", "week" or "month": what a step of the trend is
     trend: tuple[TrendPoint, ...]  # without periods that have no recording on the map
 
+    def without(self, keys: Collection[str]) -> Cluster:
+        """Return the cluster without some keys of the metadata, also in its name: of before they named employees."""
+        if not keys:
+            return self
+        parts = [part for part in self.name.split(" · ") if part.partition("=")[0] not in keys]
+        metadata = tuple(each for each in self.metadata if each.key not in keys)
+        return replace(self, name=" · ".join(parts) or "cluster", metadata=metadata)
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Cluster:
         """Return the cluster that `dataclasses.asdict` made plain values of."""
@@ -136,6 +144,7 @@ class Map:
     placed: NDArray[np.bool_]  # put there after the map was made
     clusters: tuple[Cluster, ...]  # by number
     unplaced: int  # segments or recordings that the filter admits and the map lacks
+    left_out: tuple[str, ...] = ()  # metadata keys that name employees, by which no emotion is analysed
 
     def without_points(self) -> dict[str, Any]:
         """Return the map as plain values for JSON, without arrays; `points` is their number."""

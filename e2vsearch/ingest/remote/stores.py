@@ -31,6 +31,7 @@ from e2vsearch.errors import (
     AudioError,
     AudioNotAFile,
     AudioNotFound,
+    AudioTooLong,
     AudioTruncated,
     AudioUnreachable,
     Cancelled,
@@ -47,6 +48,9 @@ _AHEAD_BYTES = 5 << 20  # read of an object store in one request: what a thread 
 _DEEPEST = 8  # levels of a web server's listings, whose links may run in circles
 _EXTRAS = {"s3": "remote", "http": "remote", "https": "remote", "gs": "gcs"}
 T = TypeVar("T")
+
+MAX_UNSTATED_BYTES = 4 << 30
+"""Fetched of a recording whose store states no size: what a WAV file can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +128,22 @@ class Stores:
         Raises:
             AudioNotFound, AudioForbidden, AudioUnreachable: it cannot be fetched.
             AudioTruncated: more or fewer bytes came than its store reported.
+            AudioTooLong: its store reports no size, and more than `MAX_UNSTATED_BYTES` came.
             e2vsearch.errors.Cancelled: `stop` was set.
         """
         state = self.state(source)
         with tempfile.TemporaryDirectory(prefix="e2vsearch-") as folder:
             path = Path(folder, "recording" + source.path.suffix.lower())
-            digest, size = self._ask(source, lambda store: self._copied(store, source, path))
+            most = MAX_UNSTATED_BYTES if state.size_bytes is None else state.size_bytes
+            digest, size = self._ask(source, lambda store: self._copied(store, source, path, most))
             if state.size_bytes not in (None, size):
                 raise AudioTruncated(
                     f"{source.uri}: {size:,} bytes came of {state.size_bytes:,} - ingest it again when it is complete"
+                )
+            if size > most:
+                raise AudioTooLong(
+                    f"{source.uri}: its server states no size, and over {most:,} bytes came - download it, and ingest "
+                    "the file"
                 )
             if not size:
                 raise AudioEmpty(f"{source.uri} is empty (0 bytes): copy or export it again")
@@ -207,7 +218,8 @@ class Stores:
             if info.get("type") != "directory" and _looks_like_audio(name, base) and not (web and "?" in name)
         ]
 
-    def _copied(self, store: Any, source: Remote, path: Path) -> tuple[str, int]:
+    def _copied(self, store: Any, source: Remote, path: Path, most: int) -> tuple[str, int]:
+        """Copy a recording until its end, or until there is more of it than `most` bytes."""
         if uri_scheme(source.uri) in WEB:
             options: dict[str, Any] = {"block_size": 0}  # streamed: not every server can give ranges
         else:
@@ -219,6 +231,8 @@ class Stores:
                     raise Cancelled
                 digest.update(piece)
                 size += len(piece)
+                if size > most:
+                    break
                 try:
                     kept.write(piece)
                 except OSError as error:

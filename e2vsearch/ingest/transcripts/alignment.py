@@ -10,7 +10,9 @@ recognition and speech detection never agree to the tenth of a second: a word in
 that its cue overlaps, else to the nearest within a second, else it is left out and counted.
 
 By channel: a cue that names one goes there alone. A speaker's cues go to the channel whose segments they overlap most
-in all, and a cue of nobody's to the one that it overlaps most.
+in all, and a cue of nobody's to the one that it overlaps most. Where an agent's channel is not analysed, and so has no
+segments, its words are not stored either: what does not lie in the others' segments for the greater part is the
+agent's.
 
 Plain text has no times. A recording of one segment takes it whole; in a longer one its words are spread over the
 segments in order, by length: which of them has which word is approximate. With speech in several channels it
@@ -34,6 +36,7 @@ from e2vsearch.ingest.transcripts.formats import SUFFIXES, Cue, Transcript, read
 from e2vsearch.types import Segment
 
 _NEAR_S = 1.0
+_MOSTLY = 0.5  # of a cue's time, in a customer's segments: less of it is the agent's
 _PIECE = re.compile(rf"\s*(?:[{UNBROKEN}][^\w\s]*|[^\s{UNBROKEN}]+)")  # a word with the space before it
 _UNBROKEN = re.compile(f"[{UNBROKEN}]")
 _Key = tuple[str, ...]
@@ -136,8 +139,13 @@ def store(catalog: Catalog, recording: int, transcript: Transcript) -> Joined:
         TranscriptError: it does not fit the recording.
     """
     ids, _ = catalog.segments_of([recording])
-    channels = sum(stored.channels for _, stored in catalog.recordings([recording]))
-    joined = join(transcript, list(catalog.segments(ids.tolist())), channels)
+    segments = list(catalog.segments(ids.tolist()))
+    channels, agents = 0, False
+    for _, stored in catalog.recordings([recording]):
+        spoken = {segment.channel for _, segment in segments}
+        channels = stored.channels
+        agents = any(role == "agent" and at not in spoken for at, role in enumerate(stored.roles or ()))
+    joined = join(transcript, segments, channels, agents=agents)
     try:
         put(catalog, recording, joined.said)
     except TranscriptError as error:
@@ -145,13 +153,16 @@ def store(catalog: Catalog, recording: int, transcript: Transcript) -> Joined:
     return joined
 
 
-def join(transcript: Transcript, segments: Sequence[tuple[int, Segment]], channels: int) -> Joined:
+def join(
+    transcript: Transcript, segments: Sequence[tuple[int, Segment]], channels: int, *, agents: bool = False
+) -> Joined:
     """Return the words of each segment.
 
     Args:
         transcript: of the recording.
         segments: all of its segments, with their numbers.
         channels: how many channels it has.
+        agents: whether one of them is an agent's that is not analysed, so that its words are left out.
 
     Raises:
         TranscriptError: none of its words is near any segment, or it has no times and several channels speak.
@@ -161,22 +172,25 @@ def join(transcript: Transcript, segments: Sequence[tuple[int, Segment]], channe
         numbers[segment.channel].append((segment.start_s, segment.end_s, number))
     lines = {channel: _Line(sorted(spans)) for channel, spans in sorted(numbers.items())}
     if transcript.untimed:
-        return _spread(transcript, lines)
-    of_speaker = _channels_of_speakers(transcript.cues, lines)
+        return _spread(transcript, lines, agents=agents)
+    least = _MOSTLY if agents else 0.0
+    of_speaker = _channels_of_speakers(transcript.cues, lines, least)
     pieces: dict[int, list[tuple[str, bool]]] = defaultdict(list)
     left_out = 0
     for cue in transcript.cues:
         if cue.channel is not None and cue.channel < channels and channels > 1:
             line = lines.get(cue.channel)
+        elif cue.speaker in of_speaker:
+            line = of_speaker[cue.speaker]
         else:
-            line = of_speaker.get(cue.speaker or "") or _most(lines, [cue])
+            line = _most(lines, [cue], least)
         for start_s, end_s, text, attached in _words(cue):
             segment_at = None if line is None else line.at(start_s, end_s, cue)
             if segment_at is None:
                 left_out += 1
             else:
                 pieces[segment_at].append((text, attached))
-    if transcript.cues and not pieces:
+    if transcript.cues and not pieces and not agents:
         raise TranscriptError(
             f"{transcript.path}: none of its words is where speech was found - is it of this recording?"
         )
@@ -219,22 +233,25 @@ class _Line:
         return self._spans[min(away)[1]][2]
 
 
-def _channels_of_speakers(cues: Sequence[Cue], lines: dict[int, _Line]) -> dict[str, _Line]:
+def _channels_of_speakers(cues: Sequence[Cue], lines: dict[int, _Line], least: float) -> dict[str | None, _Line | None]:
+    """Return the channel of each speaker; None for one whose channel is not analysed."""
     of: dict[str, list[Cue]] = defaultdict(list)
-    for cue in cues if len(lines) > 1 else ():
+    for cue in cues if len(lines) > 1 or least else ():
         if cue.speaker:
             of[cue.speaker].append(cue)
-    found = {speaker: _most(lines, said) for speaker, said in of.items()}
-    return {speaker: line for speaker, line in found.items() if line is not None}
+    return {speaker: _most(lines, said, least) for speaker, said in of.items()}
 
 
-def _most(lines: dict[int, _Line], cues: Sequence[Cue]) -> _Line | None:
-    """Return the channel whose segments some cues overlap most."""
+def _most(lines: dict[int, _Line], cues: Sequence[Cue], least: float) -> _Line | None:
+    """Return the channel whose segments some cues overlap most, if for at least that share of their time."""
 
     def shared(line: _Line) -> float:
         return sum(seconds for cue in cues for seconds, _ in line.overlapped(cue.start_s, cue.end_s))
 
-    return max(lines.values(), key=shared, default=None)
+    found = max(lines.values(), key=shared, default=None)
+    if found is None or shared(found) < least * sum(cue.end_s - cue.start_s for cue in cues):
+        return None
+    return found
 
 
 def _words(cue: Cue) -> Iterator[tuple[float, float, str, bool]]:
@@ -261,10 +278,11 @@ def _written(pieces: Iterable[tuple[str, bool]]) -> str:
     return " ".join(text.split())
 
 
-def _spread(transcript: Transcript, lines: dict[int, _Line]) -> Joined:
-    if len(lines) > 1:
+def _spread(transcript: Transcript, lines: dict[int, _Line], *, agents: bool) -> Joined:
+    if len(lines) + agents > 1:
         raise TranscriptError(
-            f"{transcript.path}: has no times, and {len(lines)} channels speak - give .srt, .vtt or .json, which have"
+            f"{transcript.path}: has no times, and {len(lines) + agents} channels speak - give .srt, .vtt or .json, "
+            "which have"
         )
     spans = [span for line in lines.values() for span in line.spans]
     if not spans:

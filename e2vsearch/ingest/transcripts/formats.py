@@ -26,7 +26,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from e2vsearch.errors import TranscriptError
+from e2vsearch.errors import AudioNotAFile, TranscriptError
+from e2vsearch.files import read_regular
 
 SUFFIXES = (".json", ".vtt", ".srt", ".txt")
 """Of transcripts, those that say most first."""
@@ -70,7 +71,10 @@ def read(path: Path) -> Transcript:
     text = _text(path)
     if path.suffix.lower() == ".txt":
         return Transcript(path, untimed=text.strip())
-    transcript = _from_json(path, text) if path.suffix.lower() == ".json" else _from_subtitles(path, text)
+    try:
+        transcript = _from_json(path, text) if path.suffix.lower() == ".json" else _from_subtitles(path, text)
+    except (ValueError, OverflowError, RecursionError) as error:  # a time of 200,000 digits, say
+        raise TranscriptError(f"{path}: a number in it is out of range - correct its times, or make it anew") from error
     cues = tuple(sorted((cue for cue in transcript.cues if cue.text.strip()), key=lambda cue: cue.start_s))
     for cue in cues:
         if not (isfinite(cue.start_s) and isfinite(cue.end_s) and 0 <= cue.start_s <= cue.end_s):
@@ -84,7 +88,9 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise TranscriptError(f"{path}: over {_MAX_BYTES >> 20} MiB are no transcript of one recording - remove it")
-        data = path.read_bytes()
+        data = read_regular(path)
+    except AudioNotAFile as error:
+        raise TranscriptError(str(error)) from error
     except OSError as error:
         raise TranscriptError(f"{path}: cannot be read: {error.strerror or error} - check its permissions") from error
     try:

@@ -87,7 +87,7 @@ class E2vsearchRetriever:
         self.device = device
         self.roots = roots
         template(self.query_fields, k=top_k, by=by, where=to_where(filters))
-        self._source = Retriever(collection, index, encoder=encoder, device=device, roots=roots)
+        self._source = Retriever(collection, index, encoder=encoder, device=device, roots=roots, actor="haystack")
 
     def warm_up(self) -> None:
         """Open the collection and its encoder. The error of one that cannot be opened comes when a clip needs it."""

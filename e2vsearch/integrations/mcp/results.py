@@ -99,6 +99,7 @@ class Labels:
     classifiers: list[Classifier]
     fields: list[str]  # what `where` may name besides metadata
     metadata: Mapping[str, list[str]]  # keys that `where` may name, with frequent values
+    left_out: list[str]  # keys that name employees, by which no emotion is analysed
 
 
 @dataclass(frozen=True)

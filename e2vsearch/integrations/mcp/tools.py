@@ -91,6 +91,7 @@ class Tools:
 
     def __init__(self, source: Retriever) -> None:
         self._source = source
+        source.actor = "mcp"
 
     @property
     def _collection(self) -> Collection:
@@ -224,6 +225,7 @@ class Tools:
             classifiers=[Classifier.of(report) for report in collection.labels.classifiers()],
             fields=[*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS],
             metadata=recordings.metadata_values(collection.catalog, MAX_VALUES),
+            left_out=recordings.left_out(collection.catalog),
         )
 
     @tool_errors()
@@ -252,7 +254,7 @@ class Tools:
     def clip(self, number: str) -> bytes:
         """Return the sound of one stored segment as WAV, by its number."""
         try:
-            return audio.encode(self._collection.clip(f"seg:{number.removeprefix('seg:')}"))
+            return audio.encode(self._source.clip(f"seg:{number.removeprefix('seg:')}"))
         except NotStored as error:
             raise ResourceNotFoundError(str(error)) from error
         except E2vsearchError as error:

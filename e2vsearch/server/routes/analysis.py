@@ -35,7 +35,7 @@ def router(state: ServerState) -> APIRouter:
         found = collection.maps.load(name)
         counts = len(found.ids), int((found.cluster < 0).sum()), found.unplaced
         request = found.name, found.by, found.where, found.created_at, found.options
-        return MapView(*request, *counts, list(found.clusters))
+        return MapView(*request, *counts, list(found.clusters), list(found.left_out))
 
     def points(name: str) -> MapPoints:
         found = collection.maps.load(name)

@@ -55,7 +55,7 @@ def router(state: ServerState) -> APIRouter:
         recording = collection.recordings(with_prefix("call", identifier))[0]
         _check(recording, sha256)
         samples = round(recording.duration_s * SAMPLING_RATE_HZ)
-        return VirtualWav(recording.uri, recording.channels, None, 0, samples), _tag(recording)
+        return VirtualWav(state.roots.stored(recording.uri), recording.channels, None, 0, samples), _tag(recording)
 
     def stretch(identifier: str, context_s: float, sha256: str | None) -> tuple[VirtualWav, str]:
         segment = collection.segments(with_prefix("seg", identifier))[0]
@@ -63,7 +63,7 @@ def router(state: ServerState) -> APIRouter:
         _check(recording, sha256)
         start = max(0, round((segment.start_s - context_s) * SAMPLING_RATE_HZ))
         end = min(round(recording.duration_s * SAMPLING_RATE_HZ), round((segment.end_s + context_s) * SAMPLING_RATE_HZ))
-        wav = VirtualWav(recording.uri, 1, segment.channel, start, end - start)
+        wav = VirtualWav(state.roots.stored(recording.uri), 1, segment.channel, start, end - start)
         return wav, _tag(recording, segment.channel, start, end)
 
     async def send(request: Request, find: Callable[[], tuple[VirtualWav, str]], sha256: str | None) -> Response:
@@ -96,7 +96,7 @@ def router(state: ServerState) -> APIRouter:
         recording = collection.recordings(with_prefix("call", identifier))[0]
         stop = stop_requested()
         steps: list[audio.Signal] = []
-        for block in audio.stream(recording.uri):
+        for block in audio.stream(state.roots.stored(recording.uri), stop=stop):
             if stop():
                 raise Cancelled
             steps.append(audio.peaks(block, -(-block.shape[1] // _PEAK_STEP)))
@@ -105,6 +105,7 @@ def router(state: ServerState) -> APIRouter:
 
     def peaks_of_segment(identifier: str, n: int) -> SegmentPeaks:
         segment = collection.segments(with_prefix("seg", identifier))[0]
+        state.roots.stored(collection.recordings(segment.recording)[0].uri)
         drawn = _rounded(audio.peaks(collection.clip(segment.id), n))
         return SegmentPeaks(segment.start_s, segment.end_s, drawn[0])
 
@@ -112,7 +113,7 @@ def router(state: ServerState) -> APIRouter:
         "/segments/{id}/audio",
         summary="The audio of one segment",
         response_class=Response,
-        responses={**errors_of(404, 410, 415, 416, 422), **_RESPONSES},
+        responses={**errors_of(403, 404, 410, 415, 416, 422), **_RESPONSES},
     )
     @routes.head("/segments/{id}/audio", include_in_schema=False)
     async def get_segment_audio(
@@ -125,7 +126,7 @@ def router(state: ServerState) -> APIRouter:
         "/recordings/{id}/audio",
         summary="The audio of a whole recording",
         response_class=Response,
-        responses={**errors_of(404, 410, 415, 416, 422), **_RESPONSES},
+        responses={**errors_of(403, 404, 410, 415, 416, 422), **_RESPONSES},
     )
     @routes.head("/recordings/{id}/audio", include_in_schema=False)
     async def get_recording_audio(id: RecordingPath, request: Request, sha256: Sha256Query = None) -> Response:
@@ -133,7 +134,7 @@ def router(state: ServerState) -> APIRouter:
         return await send(request, lambda: whole(id, sha256), sha256)
 
     @routes.get(
-        "/segments/{id}/peaks", summary="The waveform of one segment", **returns(SegmentPeaks, 404, 410, 415, 422)
+        "/segments/{id}/peaks", summary="The waveform of one segment", **returns(SegmentPeaks, 403, 404, 410, 415, 422)
     )
     async def get_segment_peaks(id: SegmentPath, request: Request, n: PeaksQuery = 200) -> Response:
         """Return the largest magnitude, 0 to 1, in each of n equal parts."""
@@ -142,7 +143,7 @@ def router(state: ServerState) -> APIRouter:
     @routes.get(
         "/recordings/{id}/peaks",
         summary="The waveform of a whole recording",
-        **returns(RecordingPeaks, 404, 410, 415, 422),
+        **returns(RecordingPeaks, 403, 404, 410, 415, 422),
     )
     async def get_recording_peaks(id: RecordingPath, request: Request, n: PeaksQuery = 800) -> Response:
         """Return the largest magnitude, 0 to 1, in each of n equal parts of every channel; to 10 ms."""

@@ -30,7 +30,8 @@ def router(state: ServerState) -> APIRouter:
         names = [*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS]
         values = recordings.metadata_values(collection.catalog, _VALUES)
         emotions = list(collection.space.labels) if collection.space is not None else []
-        return Filters(names, values, emotions, [label.name for label in collection.labels.list()])
+        labels = [label.name for label in collection.labels.list()]
+        return Filters(names, values, emotions, labels, recordings.left_out(collection.catalog))
 
     @routes.get("/recordings", summary="Recordings, a page at a time", **returns(RecordingPage, 400, 422))
     async def list_recordings(

@@ -21,7 +21,7 @@ from e2vsearch.feed import VectorSource
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors import exact, verify
 from e2vsearch.vectors.engine import IndexOptions, Kind, Matches, Progress
-from e2vsearch.vectors.exact import Float32s, Float64s, Ints
+from e2vsearch.vectors.exact import Float32s, Float64s, Ints, Mask
 from e2vsearch.vectors.faiss import builder, publish, snapshot, status, storage
 from e2vsearch.vectors.faiss.nprobe import Tuned
 from e2vsearch.vectors.faiss.snapshot import Delta, IndexSnapshot, InMemoryBase
@@ -129,6 +129,15 @@ class FaissEngine:
         result: Float32s = np.clip(units @ vectors.T, -1.0, 1.0)
         result[:, ~present] = -np.inf
         return result
+
+    def copies(self, ids: Ints) -> tuple[Float32s, Mask]:
+        """Return unit vectors of segments ``(n,)`` in the current generation, zeros for others, and which it has."""
+        found, base = np.zeros((len(ids), self._source.dim), np.float32), self._current()
+        if base is None:
+            return found, np.zeros(len(ids), np.bool_)
+        rows, present = exact.rows_of(base.ids, ids)
+        found[present] = base.gather(rows[present])
+        return found, present
 
     def count(self) -> int:
         """Return the number of segments; reads from the catalog what came and went, not all of them."""

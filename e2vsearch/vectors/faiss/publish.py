@@ -20,7 +20,7 @@ import numpy as np
 
 from e2vsearch.errors import GenerationBusy, GenerationError
 from e2vsearch.feed import Snapshot
-from e2vsearch.files import TEMPORARY, atomic_write, open_mapped, sha256, sync
+from e2vsearch.files import TEMPORARY, atomic_write, make_private, open_mapped, private_folder, sha256, sync, unwritable
 from e2vsearch.vectors.exact import Float32s, Ints, unit32
 from e2vsearch.vectors.faiss.nprobe import Tuned
 from e2vsearch.vectors.faiss.storage import (
@@ -59,13 +59,14 @@ def locked(folder: Path, wait_s: float = 0.0) -> Iterator[Path]:
 
     root = folder / "generations"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK, timeout=wait_s):
+        private_folder(folder)
+        private_folder(root)
+        with FileLock(folder / LOCK, timeout=wait_s, mode=0o600):
             yield root
     except Timeout as error:
         raise GenerationBusy(f"another process is building the index in {folder}: wait until it is done") from error
     except OSError as error:
-        raise GenerationError(f"the index cannot be written in {folder} ({error}): free or unlock the disk") from error
+        raise GenerationError(f"the index: {unwritable(folder, error)}") from error
 
 
 @contextlib.contextmanager
@@ -77,7 +78,7 @@ def building(folder: Path, wait_s: float = 0.0) -> Iterator[Path]:
         for left in root.glob(f"*{TEMPORARY}"):
             left.unlink(missing_ok=True)
         aside = root / f"{_ASIDE}{secrets.token_hex(4)}"
-        aside.mkdir()
+        private_folder(aside)
         try:
             yield aside
         finally:
@@ -128,6 +129,7 @@ def publish(aside: Path, keep: int, describe: Callable[[dict[str, FileSum], str]
     manifest = describe(files, now.isoformat(timespec="seconds"))
     content = manifest.to_json()
     (aside / MANIFEST).write_bytes(content)
+    make_private(aside)
     for path in aside.iterdir():
         sync(path)
     sync(aside)
@@ -175,5 +177,6 @@ def _remove(root: Path, names: list[str]) -> int:
         for left in root.glob(f"*{suffix}"):
             of = NAME.match(left.name)
             if of is None or not (root / of[0]).exists():
-                left.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    left.unlink()
     return len(names)

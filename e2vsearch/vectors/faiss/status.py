@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from e2vsearch.errors import DamagedVector
 from e2vsearch.feed import Batch, VectorSource
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors import exact
@@ -15,7 +16,7 @@ from e2vsearch.vectors.faiss.builder import GROWN, BuildTarget
 from e2vsearch.vectors.faiss.nprobe import measure_recall
 from e2vsearch.vectors.faiss.snapshot import Delta, IndexSnapshot
 from e2vsearch.vectors.faiss.storage import Generation
-from e2vsearch.vectors.verify import SAME, vectors
+from e2vsearch.vectors.verify import SAME
 
 _SMALL = 1000  # SQLite reads 60,000 vectors a second and more: no generation is worth its files
 _TAIL_ROWS, _TAIL_SHARE = 5000, 0.05  # a tail longer than both is due to be built in
@@ -188,8 +189,9 @@ _END_ROWS = 64
 def differs(source: VectorSource, now: IndexSnapshot, ids: Ints) -> bool:
     """Tell whether any of up to 256 of the ids, evenly spread, has another vector here than in the source."""
     spots = ids[np.linspace(0, len(ids) - 1, min(len(ids), _SPOT_ROWS)).astype(np.int64)]
-    (mapped, present), (stored, there) = now.vectors_of(spots), vectors(source, spots)
-    return bool((np.abs(mapped - stored)[present & there] > SAME).any())
+    stored = UnitVectors.of(_fetch_sound(source, spots))
+    mapped, present = now.vectors_of(stored.ids)
+    return bool((np.abs(mapped - stored.vectors)[present] > SAME).any())
 
 
 def same_end(source: VectorSource, base: Generation) -> bool:
@@ -198,6 +200,14 @@ def same_end(source: VectorSource, base: Generation) -> bool:
     A catalog restored from a backup gives the ids that it had lost to new segments: the watermark soon looks right
     again, and what the generation has under those ids would hide what is there now.
     """
-    rows = UnitVectors.of(source.fetch(base.ids[-_END_ROWS:]))
+    rows = UnitVectors.of(_fetch_sound(source, base.ids[-_END_ROWS:]))
     at, there = rows_of(base.ids, rows.ids)
     return bool(there.all() and (np.abs(base.gather(at) - rows.vectors) <= SAME).all())
+
+
+def _fetch_sound(source: VectorSource, ids: Ints) -> Batch:
+    """Fetch the segments whose stored vectors are sound: of a damaged row nothing can be said against a generation."""
+    try:
+        return source.fetch(ids)
+    except DamagedVector as error:
+        return source.fetch(np.setdiff1d(ids, np.array(sorted(error.segments), np.int64)))

@@ -1,0 +1,59 @@
+"""Dates in a SQLite file that are no dates: SQLite keeps them as text, in which a changed bit may make another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, Connection, String, Table, select, type_coerce
+
+from e2vsearch.catalog.column_types import UtcDateTime
+from e2vsearch.catalog.schema import Base, RecordingRow
+from e2vsearch.errors import REPAIR, DamagedDate
+from e2vsearch.types import recording_id
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDate:
+    """A cell that should hold a date."""
+
+    table: Table
+    column: Column[Any]
+    key: tuple[Any, ...]  # of the row
+    content: str
+
+    def __str__(self) -> str:
+        of = self.table.name
+        row = recording_id(self.key[0]) if of == RecordingRow.__tablename__ else f"{of} {', '.join(map(str, self.key))}"
+        return f"{self.column.name} of {row} reads {self.content!r}, which is no date"
+
+
+def damaged_dates(connection: Connection) -> Iterator[StoredDate]:
+    """Yield every date of a SQLite database that cannot be parsed."""
+    for table in Base.metadata.sorted_tables:
+        dates = [column for column in table.columns if isinstance(column.type, UtcDateTime)]
+        keys = list(table.primary_key)
+        if not dates:
+            continue
+        query = select(*keys, *(type_coerce(column, String).label(f"{column.name}_text") for column in dates))
+        for row in connection.execute(query.order_by(*keys)):
+            key, contents = tuple(row)[: len(keys)], tuple(row)[len(keys) :]
+            for column, content in zip(dates, contents, strict=True):
+                if content is not None and not _is_date(content):
+                    yield StoredDate(table, column, key, str(content))
+
+
+def date_error(connection: Connection, error: DamagedDate) -> DamagedDate:
+    """Return the error with the row that the date is in."""
+    found = next(damaged_dates(connection), None)
+    return error if found is None else DamagedDate(f"{found} - give it another with: {REPAIR}")
+
+
+def _is_date(content: object) -> bool:
+    try:
+        datetime.fromisoformat(content)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True

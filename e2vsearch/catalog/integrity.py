@@ -1,0 +1,211 @@
+"""Checks a database against itself, every row of it.
+
+Neither SQLite nor Postgres notices a bit that changed in a row (Postgres may, with data checksums). So what has a
+checksum, a length or a form is held to it: vectors, class probabilities, dates. What follows from other rows is held to
+those: indexes, foreign keys, the text index, the change feed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import CompoundSelect, Select, except_, func, intersect, select, text
+from sqlalchemy.exc import DatabaseError
+
+from e2vsearch.catalog import named_vectors, sqlite
+from e2vsearch.catalog.checksums import is_sound
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT
+from e2vsearch.catalog.dates import damaged_dates
+from e2vsearch.catalog.schema import (
+    ChangeRow,
+    NamedVectorRow,
+    RecordingRow,
+    SegmentRow,
+    VectorRow,
+)
+from e2vsearch.catalog.writer import Catalog
+from e2vsearch.errors import REPAIR, CatalogError, first_line
+from e2vsearch.types import NamedVectors, recording_id, segment_id
+
+_RESTORE = "restore a backup, or save what can be read: e2vsearch export FOLDER && e2vsearch import FOLDER --index NEW"
+_SHOWN = 5  # of each fault
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrityCheck:
+    """One thing of a database that was checked."""
+
+    name: str
+    ok: bool
+    found: str
+    cure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedVectorRow:
+    """A segment's vector that is not what was stored."""
+
+    segment: int
+    vector: bytes
+    crc32: int
+    dim: int
+    named: NamedVectors | None  # the set that it is in; None: the segment's own vector
+
+
+_Fault = tuple[str, str]  # what was found, and the cure
+
+
+def verify(catalog: Catalog) -> list[IntegrityCheck]:
+    """Check all rows of a database, and return what was checked: each fault, with its cure, and what is sound."""
+    checks: list[tuple[str, Callable[[Catalog], Iterator[_Fault]]]] = [
+        ("change feed", _feed),
+        ("segments", _segments),
+        ("vectors", _vectors),
+    ]
+    if catalog.url.get_backend_name() == "sqlite":  # Postgres holds what it stores to its types and keys
+        checks = [("file", _file), ("foreign keys", _foreign_keys), ("text index", _text_index), *checks]
+        checks.append(("dates", _dates))
+    return [each for name, check in checks for each in _checked(name, check, catalog)]
+
+
+def _checked(name: str, check: Callable[[Catalog], Iterator[_Fault]], catalog: Catalog) -> list[IntegrityCheck]:
+    try:
+        faults = list(check(catalog))
+    except (CatalogError, DatabaseError) as error:
+        faults = [(f"cannot be read: {first_line(error)}", _RESTORE if sqlite.is_damage(error) else "try again")]
+    return [IntegrityCheck(name, False, *each) for each in faults] or [IntegrityCheck(name, True, "sound")]
+
+
+def _file(catalog: Catalog) -> Iterator[_Fault]:
+    lines = integrity_problems(catalog)
+    cure = REPAIR if only_indexes(lines) else _RESTORE
+    for line in lines[:_SHOWN]:
+        yield line, cure
+
+
+def integrity_problems(catalog: Catalog) -> list[str]:
+    """Return what SQLite's integrity check finds."""
+    with catalog.reading() as connection:
+        lines = connection.execute(text("PRAGMA integrity_check")).scalars().all()
+    return [line for each in lines for line in str(each).splitlines() if line != "ok"]
+
+
+def only_indexes(lines: Sequence[str]) -> bool:
+    """Tell whether all that an integrity check found can be made again from the tables."""
+    return bool(lines) and all("FTS5" in line or ("index" in line and "malformed" not in line) for line in lines)
+
+
+def _foreign_keys(catalog: Catalog) -> Iterator[_Fault]:
+    with catalog.reading() as connection:
+        rows = connection.execute(text("PRAGMA foreign_key_check")).all()
+    for table, row, parent, _ in rows[:_SHOWN]:
+        yield f"row {row} of {table} belongs to a {parent} that is not there", _RESTORE
+
+
+def text_index_problem(catalog: Catalog) -> str | None:
+    """Return what is wrong with SQLite's full-text index; None if it is sound, or cannot be written to."""
+    try:
+        with catalog.writing() as connection:  # nothing is written, but SQLite takes the command for an insertion
+            connection.execute(text("INSERT INTO segment_words (segment_words, rank) VALUES ('integrity-check', 1)"))
+    except (CatalogError, DatabaseError) as error:
+        if sqlite.is_damage(error):
+            return "it is not that of the texts"
+    return None
+
+
+def _text_index(catalog: Catalog) -> Iterator[_Fault]:
+    problem = text_index_problem(catalog)
+    if problem is not None:
+        yield problem, REPAIR
+
+
+def _feed(catalog: Catalog) -> Iterator[_Fault]:
+    """Compare the change feed with the segments: each was added, none was removed, and no other is left."""
+    added = select(ChangeRow.segment_id).where(ChangeRow.op == "+")
+    removed = select(ChangeRow.segment_id).where(ChangeRow.op == "-")
+    here = select(SegmentRow.id)
+    for query, found in (  # set operations are quick without an index on either database
+        (except_(here, added), "the change feed never added {}"),
+        (intersect(here, removed), "the change feed removed {}, which is there"),
+        (except_(added, removed, here), "the change feed has {}, which is gone"),
+    ):
+        yield from _listed(catalog, query, found, _RESTORE)
+
+
+def _segments(catalog: Catalog) -> Iterator[_Fault]:
+    row = SegmentRow
+    size = 4 * len(catalog.space.labels) if catalog.space else 0
+    without = except_(select(row.id), select(VectorRow.segment_id))
+    scores = select(row.id).where(row.scores.is_not(None), func.length(row.scores) != size)
+    times = select(row.id).where((row.start_s < 0) | (row.end_s < row.start_s) | (row.channel < 0))
+    queries: list[tuple[Select[int] | CompoundSelect[int], str]] = [
+        (without, "{} has no vector"),
+        (scores, "the class probabilities of {} are damaged"),
+        (times, "channel or times of {} are damaged"),
+    ]
+    for query, found in queries:
+        yield from _listed(catalog, query, found, "")
+
+
+def _listed(catalog: Catalog, query: Select[int] | CompoundSelect[int], found: str, cure: str) -> Iterator[_Fault]:
+    with catalog.reading() as connection:
+        numbers = connection.execute(query.order_by(text("1"))).scalars().all()
+    for number in numbers[:_SHOWN]:
+        yield found.format(segment_id(number)), cure or _ingest_anew(catalog, number)
+    if len(numbers) > _SHOWN:
+        yield found.format(f"{len(numbers) - _SHOWN:,} more"), cure or "as above"
+
+
+def _ingest_anew(catalog: Catalog, segment: int) -> str:
+    """Return the commands that make the segments of a recording again."""
+    query = select(RecordingRow.id, RecordingRow.uri).join(SegmentRow, SegmentRow.recording_id == RecordingRow.id)
+    with catalog.reading() as connection:
+        found = connection.execute(query.where(SegmentRow.id == segment)).first()
+    if found is None:
+        return _RESTORE
+    return f"e2vsearch remove {recording_id(found.id)} && e2vsearch ingest {shlex.quote(found.uri)}"
+
+
+def _vectors(catalog: Catalog) -> Iterator[_Fault]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in damaged_vectors(catalog):
+        cure = f"e2vsearch vectors attach {row.named.name} FILE" if row.named else _ingest_anew(catalog, row.segment)
+        of = f" in {row.named.name}" if row.named else ""
+        found.setdefault((of, cure), []).append(segment_id(row.segment))
+    for (of, cure), segments in found.items():
+        more = f" and {len(segments) - _SHOWN:,} more" if len(segments) > _SHOWN else ""
+        yield f"damaged{of}: {', '.join(segments[:_SHOWN])}{more}", f"{REPAIR}, or else: {cure}"
+
+
+def damaged_vectors(catalog: Catalog) -> Iterator[DamagedVectorRow]:
+    """Yield every row whose vector is not what was stored, or has NaN or infinite values."""
+    if catalog.space is not None:
+        query = select(VectorRow.segment_id, VectorRow.vector, VectorRow.crc32)
+        yield from _unsound(catalog, query, VectorRow.segment_id, catalog.space.dim, None)
+    for named in named_vectors.listed(catalog):
+        yield from _unsound(catalog, named_vectors.vectors_of(named), NamedVectorRow.segment_id, named.dim, named)
+
+
+def _unsound(
+    catalog: Catalog, query: Select[int, bytes, int], key: Any, dim: int, named: NamedVectors | None
+) -> Iterator[DamagedVectorRow]:
+    query, last = query.order_by(key).limit(ROWS_PER_STATEMENT), None
+    with catalog.reading() as connection:
+        while rows := connection.execute(query if last is None else query.where(key > last)).all():
+            last = rows[-1].segment_id
+            for row in rows:
+                if not is_sound(row, dim) or not np.isfinite(np.frombuffer(row.vector, "<f4")).all():
+                    yield DamagedVectorRow(row.segment_id, row.vector, row.crc32, dim, named)
+
+
+def _dates(catalog: Catalog) -> Iterator[_Fault]:
+    with catalog.reading() as connection:
+        for at, each in enumerate(damaged_dates(connection)):
+            if at == _SHOWN:
+                yield "and more dates", REPAIR
+                return
+            yield str(each), REPAIR
