@@ -205,14 +205,11 @@ class Collection:
         return watch(self.queue, *folders, **options)
 
     def recordings(self, *names: str, where: str | None = None) -> Listing[Recording]:
-        """Return stored recordings, all by default.
+        """Return stored recordings, all by default, see `catalog.recordings.listed`.
 
         Args:
             names: ids (``call:45``), and the files, folders or URLs that recordings were ingested from.
             where: only those with a segment that meets this filter.
-
-        Raises:
-            NotStored, BadFilter: one of them is not there, or `where` does not parse or names nothing known.
         """
         return Listing(recordings.listed(self.catalog, names, where), Recording)
 

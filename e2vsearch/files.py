@@ -384,3 +384,10 @@ def read_table(path: Path, name: str, *, lenient: bool = False) -> Table:
 
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "uri", "recording", "name")
+
+
+def responsible_use() -> Path | None:
+    """Return the file RESPONSIBLE-USE.md, which a wheel and a checkout hold; None in a copy without it."""
+    package = Path(__file__).resolve().parent
+    places = (package / "RESPONSIBLE-USE.md", package.parent / "RESPONSIBLE-USE.md")
+    return next((path for path in places if path.is_file()), None)

@@ -79,7 +79,7 @@ class Call:
     """What is said, line by line: who speaks, how, and which words."""
 
     file: str
-    agent: str
+    reason: str
     queue: str
     date: str
     lines: tuple[tuple[Voice, Temper, str], ...]
@@ -90,7 +90,7 @@ class Call:
 CALLS = (
     Call(
         "billing-calm.ogg",
-        "mara",
+        "invoice",
         "billing",
         "2024-03-01",
         (
@@ -103,7 +103,7 @@ CALLS = (
     ),
     Call(
         "refund-shouting.ogg",
-        "mara",
+        "refund",
         "billing",
         "2024-03-02",
         (
@@ -117,7 +117,7 @@ CALLS = (
     ),
     Call(
         "outage-angry.flac",
-        "ole",
+        "outage",
         "network",
         "2024-03-02",
         (
@@ -128,7 +128,7 @@ CALLS = (
     ),
     Call(
         "upgrade-cheerful.ogg",
-        "ole",
+        "upgrade",
         "sales",
         "2024-03-03",
         (
@@ -142,7 +142,7 @@ CALLS = (
     ),
     Call(
         "bereavement-sad.ogg",
-        "ida",
+        "cancellation",
         "accounts",
         "2024-03-04",
         (
@@ -154,7 +154,7 @@ CALLS = (
     ),
     Call(
         "parcel-tense.ogg",
-        "ida",
+        "delivery",
         "delivery",
         "2024-03-04",
         (
@@ -167,7 +167,7 @@ CALLS = (
     ),
     Call(
         "password-calm.flac",
-        "mara",
+        "password",
         "support",
         "2024-03-05",
         (
@@ -178,7 +178,7 @@ CALLS = (
     ),
     Call(
         "cancel-angry.ogg",
-        "ole",
+        "cancellation",
         "sales",
         "2024-03-06",
         (
@@ -190,7 +190,7 @@ CALLS = (
     ),
     Call(
         "booking-cheerful.ogg",
-        "ida",
+        "booking",
         "travel",
         "2024-03-07",
         (
@@ -201,7 +201,7 @@ CALLS = (
     ),
     Call(
         "hardship-sad.ogg",
-        "mara",
+        "payment",
         "accounts",
         "2024-03-08",
         (
@@ -214,7 +214,7 @@ CALLS = (
     ),
     Call(
         "repair-escalating.ogg",
-        "ida",
+        "repair",
         "support",
         "2024-03-09",
         (
@@ -229,7 +229,7 @@ CALLS = (
     ),
     Call(
         "address-calm.ogg",
-        "ole",
+        "address",
         "accounts",
         "2024-03-10",
         (
@@ -281,8 +281,8 @@ def main() -> None:
     _write(folder / "angry.ogg", _lines(REFERENCE, random)[None], RATE_HZ)
     _table(
         folder / "calls.csv",
-        ("file", "agent", "queue", "date"),
-        [(call.file, call.agent, call.queue, call.date) for call in CALLS],
+        ("file", "queue", "reason", "date"),
+        [(call.file, call.queue, call.reason, call.date) for call in CALLS],
     )
     _table(folder / "labels.csv", ("label", "path", "start_s", "end_s", "speaker"), labelled)
 

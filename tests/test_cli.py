@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -310,6 +311,7 @@ def test_doctor(run: Run, index: Path) -> None:
     done = run("doctor", "--index", index, "-f", "table")
     assert "e2vsearch" in done.out
     assert "3 recordings, 3 segments" in done.out
+    assert "processes of their own, with limits" in done.out or sys.platform == "win32"
 
 
 def test_settings_from_the_environment(run: Run, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +330,9 @@ def test_debug_shows_the_traceback(run: Run, index: Path, monkeypatch: pytest.Mo
 def test_version(run: Run) -> None:
     from e2vsearch import __version__
 
-    assert run("--version").out == f"e2vsearch {__version__}\n"
+    version, use = run("--version").out.splitlines()
+    assert version == f"e2vsearch {__version__}"
+    assert Path(use.removeprefix("responsible use: ")).read_text(encoding="utf-8").startswith("# Responsible use")
 
 
 def every_command(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bool]]:

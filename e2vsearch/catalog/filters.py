@@ -1,4 +1,4 @@
-"""`--where`: text such as ``agent = "Kim" and date >= 2024-03-01``, compiled to a SQL condition.
+"""`--where`: text such as ``queue = billing and date >= 2024-03-01``, compiled to a SQL condition.
 
 A name is a column of the catalog (`FIELDS`) or else a key of the recordings' metadata; ``meta.NAME`` is always the
 metadata. Every condition is one on segments, so that it can be added to any query over them.
@@ -143,7 +143,7 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> Filter:
         ended = token is None or token.type == "$END"
         at = "its end" if ended and not hasattr(error, "char") else repr(where[error.pos_in_stream or 0 :][:20])
         raise BadFilter(
-            f"--where {where!r} is invalid at {at} - write e.g. 'agent = \"Kim\" and date >= 2024-03-01'"
+            f"--where {where!r} is invalid at {at} - write e.g. 'queue = billing and date >= 2024-03-01'"
         ) from error
     compiler = _Compiler(metadata_keys)
     try:

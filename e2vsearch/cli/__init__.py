@@ -84,8 +84,10 @@ app.add_typer(policy.policy_app, name="policy")
 def _version(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
     if version:
         from e2vsearch._version import __version__
+        from e2vsearch.files import responsible_use
 
         typer.echo(f"e2vsearch {__version__}")
+        typer.echo(f"responsible use: {responsible_use() or 'RESPONSIBLE-USE.md, beside the README'}")
         raise typer.Exit
 
 

@@ -45,7 +45,7 @@ def ingest(
     meta: Annotated[
         Path | None,
         typer.Option(
-            help="A CSV whose columns are joined by file name: file,agent,queue,date,…",
+            help="A CSV whose columns are joined by file name: file,queue,reason,date,…",
             metavar="CALLS.CSV",
             exists=True,
             dir_okay=False,

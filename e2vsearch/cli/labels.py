@@ -79,7 +79,7 @@ def label(
             _add(collection, name, examples, csv, speaker, results)
 
 
-@command("train", "train mood --speaker-key agent", "train mood --export mood.npz")
+@command("train", "train mood --speaker-key customer", "train mood --export mood.npz")
 def train(
     name: Annotated[str, typer.Argument(help="The classifier; training again makes its next version.")] = "labels",
     only: Annotated[
@@ -87,7 +87,7 @@ def train(
     ] = None,
     speaker_key: Annotated[
         list[str] | None,
-        typer.Option(help="A column of --meta that names who speaks, e.g. agent; repeatable.", metavar="KEY"),
+        typer.Option(help="A column of --meta that names who speaks, e.g. customer; repeatable.", metavar="KEY"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of folds and samples: the same gives the same classifier.", min=0)] = 0,
     list_: Annotated[bool, typer.Option("--list", help="List the classifiers; train none.")] = False,

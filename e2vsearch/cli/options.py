@@ -26,7 +26,8 @@ By = Literal["recording", "segment"]
 Index = Annotated[
     str | None,
     typer.Option(
-        help="The collection: a folder, or a database URL such as postgresql://user@host/calls.  [default: index]",
+        help="The collection: a folder, or a database URL such as postgresql://user@host/calls, whose password belongs "
+        "in ~/.pgpass.  [default: index]",
         envvar="E2VSEARCH_INDEX",
         show_default=False,
     ),
@@ -102,10 +103,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr bu
 Where = Annotated[
     str | None,
     typer.Option(
-        help="Filter, e.g. 'agent = \"Kim\" and date >= 2024-03-01 and emotion in (angry, sad)'. Names: emotion (a "
+        help="Filter, e.g. 'queue = billing and date >= 2024-03-01 and emotion in (angry, sad)'. Names: emotion (a "
         'class, unsure or "too short"), emotion_score, arousal and valence (0 to 1), level_db (dBFS), label, '
-        "label_score, channel, start_s, end_s, duration_s, name, uri, date, added, call_s, recording, or a column of "
-        "--meta.",
+        "label_score, role, channel, start_s, end_s, duration_s, name, uri, date, added, call_s, recording, or a "
+        "column of --meta.",
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

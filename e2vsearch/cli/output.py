@@ -86,7 +86,7 @@ class Results:
         if self.output is None:
             typer.echo(text, nl=False)
             return
-        from e2vsearch.files import private_file  # NumPy comes with it
+        from e2vsearch.files import private_file, unwritable  # NumPy comes with it
 
         try:
             private_file(self.output).write_text(text, encoding="utf-8")
@@ -200,7 +200,7 @@ def _table(rows: Rows, columns: Mapping[str, str], *, wide: bool) -> str:
 
 
 def _csv(rows: Rows, *, raw: bool) -> str:
-    """Return rows as CSV; nested values are columns of their own: ``metadata.agent``."""
+    """Return rows as CSV; nested values are columns of their own: ``metadata.queue``."""
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     buffer = io.StringIO()

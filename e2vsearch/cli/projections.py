@@ -30,7 +30,7 @@ def list_(*, options: OpenOptions, results: Results) -> None:
     results.write([asdict(each) for each in found], _LIST, table=_rows(found))
 
 
-@command("projection fit labels.csv", "projection fit --head --speaker-key agent")
+@command("projection fit labels.csv", "projection fit --head --speaker-key customer")
 def fit(
     labels: Annotated[
         Path | None,

@@ -70,7 +70,7 @@ class MetadataTable:
         table = read_table(self._path, "--meta", lenient=True)
         columns = [name for name in table.columns if name]
         if not columns:
-            raise SettingsError(f"--meta {path} is empty - its first line must name the columns, e.g. file,agent,date")
+            raise SettingsError(f"--meta {path} is empty - its first line must name the columns, e.g. file,queue,date")
         lower = {name.lower(): name for name in reversed(columns)}
         file_column = next((lower[name] for name in FILE_COLUMNS if name in lower), columns[0])
         date_column = next((lower[name] for name in DATE_COLUMNS if name in lower and lower[name] != file_column), None)

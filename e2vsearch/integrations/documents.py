@@ -36,7 +36,7 @@ def describe(hit: Hit, space: Space | None = None) -> str:
         >>> hit = Hit(
         ...     score=0.9613, recording="call:3", segment="seg:14", name="cancel", uri="cancel.ogg", channel=0,
         ...     start_s=0.3, end_s=9.2, segment_score=0.9613, emotion="angry", emotion_score=0.73,
-        ...     metadata={"agent": "mara"}, scores={"angry": 0.73, "sad": 0.2}, text="I want to\ncancel.",
+        ...     metadata={"queue": "billing"}, scores={"angry": 0.73, "sad": 0.2}, text="I want to\ncancel.",
         ...     arousal=0.67, valence=0.23,
         ... )
         >>> print(describe(hit))
@@ -45,7 +45,7 @@ def describe(hit: Hit, space: Space | None = None) -> str:
         emotions: angry 0.73, sad 0.20
         arousal: 0.67 of 1 (0 calm), valence: 0.23 of 1 (0 unpleasant)
         text: "I want to cancel."
-        metadata: agent="mara"
+        metadata: queue="billing"
     """
     times = f"{clock(hit.start_s)}-{clock(hit.end_s)}"
     lines = [

@@ -13,6 +13,8 @@ from typing import Any
 from fastapi import FastAPI, Response
 from starlette.responses import FileResponse, HTMLResponse
 
+from e2vsearch.files import responsible_use
+
 FOLDER = Path(__file__).parent / "static"
 
 POLICY = (
@@ -48,13 +50,18 @@ def add(app: FastAPI, folder: Path = FOLDER) -> frozenset[str]:
         return _html("e2vsearch: HTTP API", _describe(app.openapi()))
 
     app.add_api_route("/docs", docs, methods=["GET", "HEAD"], include_in_schema=False)
+    document = responsible_use()
+    if document is not None:  # the page's foot links to it
+        paths.add(_add_file(app, "/responsible-use", document, "text/plain"))
     return frozenset(paths)
 
 
-def _add_file(app: FastAPI, at: str, path: Path) -> str:
+def _add_file(app: FastAPI, at: str, path: Path, kind: str | None = None) -> str:
     cached = _FOREVER if at.startswith("/assets/") else "no-cache"
     headers = {"Cache-Control": cached, "Content-Security-Policy": POLICY, "Permissions-Policy": _PERMISSIONS}
-    kind = {".js": "text/javascript", ".md": "text/markdown"}.get(path.suffix)  # not left to the system's registry
+    kind = kind or {".js": "text/javascript", ".md": "text/markdown"}.get(
+        path.suffix
+    )  # not left to the system's registry
 
     async def file() -> Response:
         return FileResponse(path, headers=headers, media_type=kind)

@@ -8,6 +8,8 @@ const en = {
   "search.go": "Find",
   holds: "{calls} calls · {segments} segments · {speech} of speech",
   "holds.nothing": "nothing ingested yet: e2vsearch ingest FOLDER",
+  "use.expression": "Emotions are what a voice expresses, often wrong, and never of employees.",
+  "use.link": "Responsible use",
 
   "reference.title": "What it should feel like",
   "reference.drop": "Drop a clip here",
@@ -131,6 +133,8 @@ const zh: Record<Word, string> = {
   "search.go": "查找",
   holds: "{calls} 通通话 · {segments} 个片段 · 语音共 {speech}",
   "holds.nothing": "还没有任何录音：e2vsearch ingest 文件夹",
+  "use.expression": "情绪只是声音所表达的，常有误判，且不得用于员工。",
+  "use.link": "负责任的使用",
 
   "reference.title": "要找什么样的情绪",
   "reference.drop": "把一段音频拖到这里",

@@ -65,7 +65,7 @@ def train(
         context: the collection's.
         name: of the classifier; training again makes its next version.
         labels: only these; by default every label that has examples.
-        speaker_keys: columns of ``--meta`` that name who speaks, such as "agent" or "customer".
+        speaker_keys: columns of ``--meta`` that name who speaks, such as "customer".
         seed: of splits, bootstrap and contrast; the same seed and examples give the same classifier.
 
     Raises:

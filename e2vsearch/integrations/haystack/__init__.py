@@ -64,7 +64,7 @@ class E2vsearchRetriever:
             collection: an open one instead; it stays the caller's to close.
             top_k: how many documents.
             by: ``recording``, each with its best segment, or ``segment``.
-            filters: a filter such as ``agent = "Kim"``, or one in Haystack's own grammar.
+            filters: a filter such as ``queue = billing``, or one in Haystack's own grammar.
             min_score: documents below are left out.
             query_fields: all other fields of `Query`, see `e2vsearch.integrations.retriever.template`; those that JSON
                 cannot hold, such as arrays, cannot be serialised.

@@ -2,7 +2,7 @@
 
 Where the two disagree Haystack's meaning is kept: ``!=`` and ``not in`` hold for what has no value at all. A field is
 named as in a document's ``meta`` (``meta.channel``, ``meta.emotion``), the recording's own metadata as
-``meta.metadata.agent`` or just ``meta.agent``.
+``meta.metadata.queue`` or just ``meta.queue``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def to_where(filters: str | Mapping[str, Any] | None) -> str | None:
     """Return the filter as `Collection.query` takes it; text is one already.
 
     Example:
-        >>> to_where({"field": "meta.agent", "operator": "==", "value": "Kim"})
-        '`agent` = "Kim"'
+        >>> to_where({"field": "meta.queue", "operator": "==", "value": "billing"})
+        '`queue` = "billing"'
 
     Raises:
         BadFilter: no filter in Haystack's grammar, or one that ``--where`` cannot say.

@@ -66,7 +66,7 @@ _Clip = Annotated[
 _Where = Annotated[
     str,
     Field(
-        description='Filter on segments and their recordings, e.g. \'agent = "Kim" and date >= 2024-03-01 and '
+        description="Filter on segments and their recordings, e.g. 'queue = billing and date >= 2024-03-01 and "
         "channel = 1 and emotion in (angry, sad)'. Operators: = != < <= > >= in like between is null, and, or, not. "
         'list_labels says what it may name; emotion may be unsure or "too short" too. Empty: no filter.'
     ),
