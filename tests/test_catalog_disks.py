@@ -178,9 +178,9 @@ def test_a_row_that_was_removed(index: Path) -> None:
         assert [hit.segment for hit in fetch_hits(collection.catalog, ranking)] == ["seg:1"]
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path, run: Run) -> None:
+def test_a_folder_that_cannot_be_made(made: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "file").write_text("")
-    for words in (("ingest", "calls", "--encoder", "fake"), ("db", "upgrade")):
+    for words in (("ingest", made.parent / "calls", "--encoder", "fake"), ("db", "upgrade")):
         ran = run(*words, "--index", tmp_path / "file" / "x")
         line = f"{tmp_path}/file/x cannot be written: Not a directory - a part of that path is a file"
         assert (ran.code, ran.err) == (1, f"e2vsearch: {line}: choose another place\n")
