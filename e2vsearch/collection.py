@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.runner import IngestReport
-    from e2vsearch.transfer.contents import Contents
-    from e2vsearch.transfer.export import TransferReport
+    from e2vsearch.transfer.contents import Contents, TransferReport
 
 Facet = TypeVar("Facet", bound="AnalysisContext")
 
@@ -250,10 +249,9 @@ class Collection:
 
     def import_(self, folder: str | os.PathLike[str] | Contents) -> TransferReport:
         """Add everything from an exported folder, or nothing if it is damaged, see `e2vsearch.transfer.import_`."""
-        from e2vsearch.transfer.contents import Contents
         from e2vsearch.transfer.import_ import load
 
-        done = load(self.catalog, folder if isinstance(folder, Contents) else Path(folder).expanduser().absolute())
+        done = load(self.catalog, folder)
         self.index.maintain()
         return done
 
