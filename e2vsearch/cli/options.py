@@ -104,8 +104,8 @@ Where = Annotated[
     typer.Option(
         help="Filter, e.g. 'queue = billing and date >= 2024-03-01 and emotion in (angry, sad)'. Names: emotion (a "
         'class, unsure or "too short"), emotion_score, arousal and valence (0 to 1), level_db (dBFS), label, '
-        "label_score, role, channel, start_s, end_s, duration_s, name, uri, date, added, call_s, recording, or a column of "
-        "--meta.",
+        "label_score, role, channel, start_s, end_s, duration_s, name, uri, date, added, call_s, recording, or a "
+        "column of --meta.",
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
