@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from _fault_scenarios import Campaign
-from _fault_states import compared, state_of
+from _fault_states import State, compared, state_of
 from _injector import Ended, apart, command
 
 Outcome = tuple[str, str, str]
@@ -29,12 +29,10 @@ def flips(campaign: Campaign, count: int, rng: random.Random) -> Iterator[Outcom
     if not count:
         return
     work = campaign.copied("indexed")
-    generations = sorted(
-        path.relative_to(work)
-        for path in (work / "index").rglob("*")
-        if path.is_file() and "catalog.db" not in path.name
-    )
+    generations = sorted(path.relative_to(work) for path in _files(work / "index") if "catalog.db" not in path.name)
     expected = apart(lambda: _answers(work / "index"), work)[0]
+    command(("import", "export", "--index", "whole"), campaign.copied("exported"))
+    imported = state_of(campaign.folder / "work" / "whole" / "catalog.db")
     exports = sorted(
         path.relative_to(campaign.folder / "exported") for path in _files(campaign.folder / "exported" / "export")
     )
@@ -44,20 +42,18 @@ def flips(campaign: Campaign, count: int, rng: random.Random) -> Iterator[Outcom
         elif number % 4 == 1:
             yield _collection(campaign, generations[number // 4 % len(generations)], expected, rng)
         elif number % 8 == 3 or not (campaign.folder / "trained").is_dir():
-            yield _export(campaign, exports[number // 8 % len(exports)], rng)
+            yield _export(campaign, exports[number // 8 % len(exports)], imported, rng)
         else:
             yield _classifier(campaign, rng)
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
 
 
 def _flip(path: Path, rng: random.Random) -> str:
     """Flip a bit, with the file's times as they were in one of three cases; returns where."""
     content, stat = bytearray(path.read_bytes()), path.stat()
-    if not content:
-        return f"{path.name}, which is empty"
     at, bit = rng.randrange(len(content)), rng.randrange(8)
     content[at] ^= 1 << bit
     path.write_bytes(content)
@@ -81,11 +77,22 @@ def _collection(campaign: Campaign, file: Path, expected: list[Any], rng: random
         return name, "fine", ""
     if warned:
         return name, "told", ""
-    ranked = [[hit[:2] for hit in hits] for hits in found] == [[hit[:2] for hit in hits] for hits in expected]
-    if ranked:
-        told = command(("db", "verify"), work).code == 1
-        return name, "told" if told else "other text", f"{where}: names, times or classes"
-    return name, "SILENT WRONG", f"{where}: other hits or scores"
+    detail = f"{where}: {_difference(found, expected)}"
+    if [[hit[:2] for hit in hits] for hits in found[:-1]] != [[hit[:2] for hit in hits] for hits in expected[:-1]]:
+        return name, "SILENT WRONG", detail
+    return name, "told" if command(("db", "verify"), work).code == 1 else "other text", detail
+
+
+def _difference(found: list[Any], expected: list[Any]) -> str:
+    """Return the first field that differs."""
+    for query, (these, those) in enumerate(zip(found, expected, strict=True), start=1):
+        if len(these) != len(those):
+            return f"query {query} has {len(these)} hits, not {len(those)}"
+        for this, that in zip(these, those, strict=True):
+            for at, (a, b) in enumerate(zip(this, that, strict=True)):
+                if a != b:
+                    return f"query {query}, hit {this[0]}, field {at}: {str(a)[:60]!r}, not {str(b)[:60]!r}"
+    return "nothing"
 
 
 def _answers(index: Path) -> tuple[list[Any], list[str], str]:
@@ -114,11 +121,11 @@ def _row(hit: Any) -> tuple[Any, ...]:
     return (hit.segment, round(hit.score, 5), hit.recording, *about, tuple(sorted(hit.metadata.items())))
 
 
-def _export(campaign: Campaign, file: Path, rng: random.Random) -> Outcome:
+def _export(campaign: Campaign, file: Path, source: State, rng: random.Random) -> Outcome:
     work = campaign.copied("exported")
     where = _flip(work / file, rng)
     ended = command(("import", "export", "--index", "copy"), work)
-    source, copy = state_of(work / "index" / "catalog.db"), state_of(work / "copy" / "catalog.db")
+    copy = state_of(work / "copy" / "catalog.db")
     same = (copy.recordings, copy.segments, copy.lists) == (source.recordings, source.segments, source.lists)
     return "an export's files", *_judged(ended, same, where)
 

@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.runner import IngestReport
-    from e2vsearch.transfer.contents import Contents
-    from e2vsearch.transfer.export import TransferReport
+    from e2vsearch.transfer.contents import Contents, TransferReport
 
 Facet = TypeVar("Facet", bound="AnalysisContext")
 
@@ -206,14 +205,11 @@ class Collection:
         return watch(self.queue, *folders, **options)
 
     def recordings(self, *names: str, where: str | None = None) -> Listing[Recording]:
-        """Return stored recordings, all by default.
+        """Return stored recordings, all by default, see `catalog.recordings.listed`.
 
         Args:
             names: ids (``call:45``), and the files, folders or URLs that recordings were ingested from.
             where: only those with a segment that meets this filter.
-
-        Raises:
-            NotStored, BadFilter: one of them is not there, or `where` does not parse or names nothing known.
         """
         return Listing(recordings.listed(self.catalog, names, where), Recording)
 
@@ -253,10 +249,9 @@ class Collection:
 
     def import_(self, folder: str | os.PathLike[str] | Contents) -> TransferReport:
         """Add everything from an exported folder, or nothing if it is damaged, see `e2vsearch.transfer.import_`."""
-        from e2vsearch.transfer.contents import Contents
         from e2vsearch.transfer.import_ import load
 
-        done = load(self.catalog, folder if isinstance(folder, Contents) else Path(folder).expanduser().absolute())
+        done = load(self.catalog, folder)
         self.index.maintain()
         return done
 

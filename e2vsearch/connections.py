@@ -105,11 +105,11 @@ class LimitedProtocol(H11Protocol):
         self._header = _Timer(self.loop, self._limits.header_s)
         self._unread = _Timer(self.loop, self._limits.unread_s)
 
-    def connection_made(self, transport: Transport) -> None:
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for a header."""
         super().connection_made(transport)
         if not self._connections.add(self, self.client[0] if self.client else ""):
-            self.app = _busy(self.app, self._limits.always)  # type: ignore[assignment]
+            self.app = _busy(self.app, self._limits.always)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:

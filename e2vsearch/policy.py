@@ -30,7 +30,7 @@ class Policy:
         legal_basis: of processing them, such as Art. 6(1)(f) GDPR.
         notice: how callers are told, as Art. 50(3) of the AI Act asks since 2 August 2026.
         contact: whom they ask for access, objection or erasure.
-        retention_days: how long a recording is kept after it was made; None for no limit.
+        retention_days: how long a recording is kept after it was made (its date); None for no limit.
         channel_roles: whose voice a channel has: ``{0: "agent", 1: "customer"}``. Of recordings added from then on.
         employee_fields: columns of ``--meta`` that name employees.
         employee_purpose: why emotion may be analysed by employee: a medical or safety reason. "": it may not.

@@ -246,6 +246,18 @@ def test_a_date_that_is_none_is_named_and_mended(index: Path, run: Run, tmp_path
         assert recording.recorded_at.timestamp() == pytest.approx(recording.mtime_ns / 1e9, abs=1)
 
 
+def test_a_document_that_is_none_is_told_and_found(index: Path, run: Run) -> None:
+    execute(index, """UPDATE space SET labels = replace(labels, '[', '{')""")
+    done = run("query", "seg:1", "--index", index)
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert "should hold JSON, and is damaged - find it: e2vsearch db verify" in done.err
+    execute(index, """UPDATE space SET labels = replace(labels, '{', '[')""")
+    execute(index, "UPDATE projection SET report = 'x' || report")
+    execute(index, "UPDATE recording SET roles = '[1'")
+    with e2vsearch.open(index) as collection:
+        assert ("documents", "roles of recording 1 is no JSON") in faults(collection.catalog)
+
+
 def leave_out_of_index(index: Path) -> None:
     """Change a recording's name behind its index's back, as a lost page write does."""
     path = index / "catalog.db"
@@ -275,7 +287,7 @@ def test_indexes_are_made_again(index: Path, run: Run) -> None:
 
 
 def test_doctor_and_db_verify_tell_what_is_damaged(index: Path, run: Run) -> None:
-    assert run("db", "verify", "--index", index).out.count("sound") == 7
+    assert run("db", "verify", "--index", index).out.count("sound") == 8
     assert "sound" in next(line for line in run("doctor", "--index", index).out.splitlines() if "database" in line)
     with e2vsearch.open(index) as collection:
         damage(collection.catalog, 2, 1, 9, 17)

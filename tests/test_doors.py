@@ -119,6 +119,14 @@ QUESTIONS: dict[str, Plain] = {
     "mixture": {"emotion": {"low": 1.0, "high": -0.5}, "by": "segment"},
     "filtered": {"references": ["seg:1"], "where": 'queue = "billing" and channel = 0', "text": "refund"},
     "avoid": {"references": [CLIP], "avoid": ["seg:5", "emotion:high"], "explain": True},
+    "avoid, beside a clip": {"references": [CLIP], "avoid": [["seg:9", 0.3]], "explain": True},
+    "all beside a clip": {
+        "references": [CLIP],
+        "emotion": {"low": 0.5, "high": -0.2},
+        "min_probability": 0.1,
+        "include_self": True,
+        "by": "segment",
+    },
     "avoid, by weight": {"references": ["seg:1"], "avoid": [["seg:9", 0.3]], "explain": True},
     "weights": {"references": [["call:1", 2.0], ["seg:9", 1.0]], "explain": True},
     "several": {"references": ["call:1", "seg:9", CLIP], "by": "segment", "exact": True},
@@ -194,8 +202,12 @@ def http(house: House, run: Run, question: Plain) -> Plain:
 
 
 def upload(house: House, run: Run, question: Plain) -> Plain:
-    form = {name: str(value).lower() if isinstance(value, bool) else value for name, value in question.items()}
+    form = dict(question)
     clip = str(*form.pop("references", [form.get("trajectory")]))
+    pairs = [each for each in form.get("avoid", ()) if isinstance(each, list)]
+    if pairs:
+        form |= {"avoid": [each[0] for each in pairs], "avoid_weights": [each[1] for each in pairs]}
+    form = {name: value if isinstance(value, str) else json.dumps(value) for name, value in form.items()}
     form |= {"trajectory": "true"} if "trajectory" in form else {}
     found = posted(house, "/query/upload", files={"file": ("client.wav", Path(clip).read_bytes())}, data=form)
     return dict(json.loads(json.dumps(found).replace('"client.wav"', json.dumps(clip))))
@@ -329,19 +341,17 @@ class Door:
         return not self.clips_only or CLIP in (*given, question.get("trajectory"))
 
 
-UPLOAD_LACKS = frozenset({"avoid", "emotion", "min_probability", "include_self", "named_vectors"})
-
 DOORS = {
     "keywords": Door(by_keywords),
     "command line": Door(command_line),
     "http": Door(http),
-    "upload": Door(upload, UPLOAD_LACKS, clips_only=True, one_reference=True),
+    "upload": Door(upload, frozenset({"named_vectors"}), clips_only=True, one_reference=True),
     "langchain": Door(langchain),
     "llama-index": Door(llama_index),
     "haystack": Door(haystack, one_reference=True),
     "mcp": Door(mcp, one_reference=True, weighs=False),
     "mcp, bytes": Door(
-        mcp_bytes, UPLOAD_LACKS | {"trajectory", "avoid"}, clips_only=True, one_reference=True, weighs=False
+        mcp_bytes, frozenset({"trajectory", "emotion"}), clips_only=True, one_reference=True, weighs=False
     ),
 }
 

@@ -135,7 +135,7 @@ def open(
 def prepare(source: AudioSource) -> None:
     """Start the process that will decode a source, unless there is one, and do not wait for it."""
     if not isinstance(source, np.ndarray):
-        POOL.prepare(library_of("" if isinstance(source, bytes) else os.path.splitext(source)[1].lower()))  # noqa: PTH122
+        POOL.prepare(library_of(Path(source).suffix.lower() if isinstance(source, str | os.PathLike) else ""))
 
 
 def probe(source: AudioSource, *, sampling_rate_hz: int | None = None) -> AudioInfo:

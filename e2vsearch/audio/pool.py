@@ -389,5 +389,6 @@ def _descriptor(source: Source) -> Iterator[int]:
         yield file.fileno()
 
 
-POOL = DecoderPool(most=max(32, 8 * cores()), kept=max(2, cores()))
-"""Of this process. As many are in use as recordings are open at a time: one for each thread that loads or serves."""
+POOL = DecoderPool(most=max(32, 8 * cores()), kept=max(4, 2 * cores()))
+"""Of this process. As many are in use as recordings are open at a time: one for each thread that loads or serves, and a
+service has two of these a core."""

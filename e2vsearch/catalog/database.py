@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -156,7 +157,9 @@ def _sqlite(url: URL) -> Engine:
     with suppress(OSError):  # SQLite says it better
         private_file(path)  # its log and shared memory get the same mode
     # the connection used last is used next: its page cache is warm
-    engine = create_engine(url, connect_args={"timeout": sqlite.BUSY_TIMEOUT_S}, pool_use_lifo=True)
+    engine = create_engine(
+        url, connect_args={"timeout": sqlite.BUSY_TIMEOUT_S}, pool_use_lifo=True, json_deserializer=_parsed
+    )
 
     @event.listens_for(engine, "do_connect")
     def open_file(dialect: Dialect, record: ConnectionPoolEntry, _: Any, parameters: dict[str, Any]) -> Any:
@@ -195,6 +198,16 @@ def _sqlite(url: URL) -> Engine:
             raise CatalogError(line) from context.original_exception
 
     return engine
+
+
+def _parsed(content: str) -> Any:
+    """Parse JSON, which SQLite keeps as text."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CatalogError(
+            "a cell of the database should hold JSON, and is damaged - find it: e2vsearch db verify"
+        ) from error
 
 
 def _postgres(url: URL) -> Engine:

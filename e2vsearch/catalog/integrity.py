@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from sqlalchemy import CompoundSelect, Select, except_, func, intersect, select,
 from sqlalchemy.exc import DatabaseError
 
 from e2vsearch.catalog import named_vectors, sqlite
+from e2vsearch.catalog.cells import damaged_dates, damaged_json
 from e2vsearch.catalog.checksums import is_sound
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT
-from e2vsearch.catalog.dates import damaged_dates
 from e2vsearch.catalog.schema import (
     ChangeRow,
     NamedVectorRow,
@@ -68,7 +69,7 @@ def verify(catalog: Catalog) -> list[IntegrityCheck]:
     ]
     if catalog.url.get_backend_name() == "sqlite":  # Postgres holds what it stores to its types and keys
         checks = [("file", _file), ("foreign keys", _foreign_keys), ("text index", _text_index), *checks]
-        checks.append(("dates", _dates))
+        checks += [("dates", _dates), ("documents", _documents)]
     return [each for name, check in checks for each in _checked(name, check, catalog)]
 
 
@@ -200,6 +201,12 @@ def _unsound(
             for row in rows:
                 if not is_sound(row, dim) or not np.isfinite(np.frombuffer(row.vector, "<f4")).all():
                     yield DamagedVectorRow(row.segment_id, row.vector, row.crc32, dim, named)
+
+
+def _documents(catalog: Catalog) -> Iterator[_Fault]:
+    with catalog.reading() as connection:
+        for each in islice(damaged_json(connection), _SHOWN):
+            yield each, _RESTORE
 
 
 def _dates(catalog: Catalog) -> Iterator[_Fault]:

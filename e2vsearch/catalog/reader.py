@@ -28,9 +28,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import URL
 
+from e2vsearch.catalog.cells import date_error
 from e2vsearch.catalog.changes import ChangeDetector
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks, driver_errors, filtering
-from e2vsearch.catalog.dates import date_error
 from e2vsearch.catalog.filter_cache import FilterCache
 from e2vsearch.catalog.schema import (
     FailureRow,

@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, and_, select, text, update
 from sqlalchemy.exc import DatabaseError
 
 from e2vsearch.catalog import sqlite
+from e2vsearch.catalog.cells import damaged_dates
 from e2vsearch.catalog.checksums import checksum
 from e2vsearch.catalog.correction import corrected
-from e2vsearch.catalog.dates import damaged_dates
 from e2vsearch.catalog.integrity import (
     DamagedVectorRow,
     damaged_vectors,
@@ -21,7 +21,7 @@ from e2vsearch.catalog.integrity import (
     only_indexes,
     text_index_problem,
 )
-from e2vsearch.catalog.schema import NamedVectorRow, NamedVectorSetRow, RecordingRow, VectorRow
+from e2vsearch.catalog.schema import AuditRow, NamedVectorRow, NamedVectorSetRow, RecordingRow, VectorRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
 from e2vsearch.types import segment_id
@@ -80,6 +80,8 @@ def _dates(catalog: Catalog) -> Iterator[str]:
     for each in found:
         table, keys = each.table, list(each.table.primary_key)
         same = and_(*(column == value for column, value in zip(keys, each.key, strict=True)))
+        if table is AuditRow.__table__:  # its rows cannot be changed
+            continue
         with catalog.writing() as connection:
             date = datetime.now(UTC)
             if table is RecordingRow.__table__:

@@ -29,6 +29,7 @@ STATE = "e2vsearch_state"
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR")  # a full disk is an I/O error too, where a file cannot be made longer
 _FORBIDDEN = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")
 _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+_NO_TEXT = "Could not decode to UTF-8"  # the driver's own error, of a byte that was text when it was written
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 
@@ -108,7 +109,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 def _cure(error: sqlite3.Error, file: Path) -> str | None:
-    if _is(error, *_DAMAGED):
+    if _is(error, *_DAMAGED) or str(error).startswith(_NO_TEXT):
         return "restore it from a backup, or name another --index; e2vsearch db verify checks it"
     if _is(error, *_LOCKED):
         return f"{_holder(file)}: wait until it is done; on a network share, only where that has locks"

@@ -26,7 +26,8 @@ By = Literal["recording", "segment"]
 Index = Annotated[
     str | None,
     typer.Option(
-        help="The collection: a folder, or a database URL such as postgresql://user@host/calls.  [default: index]",
+        help="The collection: a folder, or a database URL such as postgresql://user@host/calls, whose password belongs "
+        "in ~/.pgpass.  [default: index]",
         envvar="E2VSEARCH_INDEX",
         show_default=False,
     ),

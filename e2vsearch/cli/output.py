@@ -86,7 +86,7 @@ class Results:
         if self.output is None:
             typer.echo(text, nl=False)
             return
-        from e2vsearch.files import private_file  # NumPy comes with it
+        from e2vsearch.files import private_file, unwritable  # NumPy comes with it
 
         try:
             private_file(self.output).write_text(text, encoding="utf-8")

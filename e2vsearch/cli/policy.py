@@ -29,7 +29,7 @@ def set_(
     ] = None,
     contact: Annotated[str | None, typer.Option(help="Whom they ask for access, objection or erasure.")] = None,
     retention_days: Annotated[
-        int | None, typer.Option(help="How long a recording is kept after it was made; 0 for no limit.", min=0)
+        int | None, typer.Option(help="Days that a recording is kept after it was made; 0 for no limit.", min=0)
     ] = None,
     channel_role: Annotated[
         str | None,

@@ -12,7 +12,7 @@ from e2vsearch.cli.options import OpenOptions, Quiet
 from e2vsearch.cli.output import note
 
 if TYPE_CHECKING:
-    from e2vsearch.transfer.export import TransferReport
+    from e2vsearch.transfer.contents import TransferReport
 
 
 @command("export calls-2024/")

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from e2vsearch.catalog.database import sqlite_file
 from e2vsearch.errors import Cancelled, CatalogError, E2vsearchError
+from e2vsearch.ingest import lock
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import MetadataTable
 from e2vsearch.ingest.recording import (
@@ -44,9 +44,6 @@ from e2vsearch.policy import Role
 if TYPE_CHECKING:
     from e2vsearch.ingest.transcripts.alignment import TranscriptFolder
 
-
-LOCK = "ingest.lock"
-"""Beside a collection's database: held while a list of files is ingested."""
 
 MANY = 64  # recordings from which on one query for all that is stored costs less than one for each
 
@@ -114,6 +111,7 @@ class IngestRunner(Generic[T]):
             E2vsearchError, sqlalchemy.exc.SQLAlchemyError: what the source raises; `stop` is set then.
         """
         with ThreadPoolExecutor(self._workers, thread_name_prefix="e2vsearch-load") as pool:
+            failed = False
             try:
                 while not self._stop.is_set() and self._turn(pool):
                     pass
@@ -121,8 +119,12 @@ class IngestRunner(Generic[T]):
                 self._stop.set()
             except BaseException:
                 self._stop.set()  # or the pool would load on to the end before the error is seen
+                failed = True
                 raise
             finally:
+                running = sum(not future.cancel() for future in self._in_work)
+                if self._stop.is_set() and not failed:
+                    self._stopping(running)
                 self._finish()
 
     def _turn(self, pool: ThreadPoolExecutor) -> bool:
@@ -150,9 +152,6 @@ class IngestRunner(Generic[T]):
 
     def _finish(self) -> None:
         """Store what is being loaded, and leave the rest."""
-        running = sum(not future.cancel() for future in self._in_work)
-        if self._stop.is_set():
-            self._stopping(running)
         for future in list(self._in_work):
             try:
                 self._store(future)
@@ -359,7 +358,7 @@ def ingest(
             counts.add(ingestor.plan(source))
         return counts.report(table, folder, interrupted=stop.is_set())
     workers = worker_count(context, encoder, workers)
-    with _alone(context) as alone:
+    with lock.alone(context.catalog) as alone:
         if not alone:
             _log.warning("another ingest is at work here: this one begins with the last of %d files", len(files))
             files.reverse()  # where they meet, each recognises by content what the other has stored
@@ -367,28 +366,6 @@ def ingest(
     if context.catalog.space is not None and not stop.is_set():
         context.maintain()
     return counts.report(table, folder, interrupted=stop.is_set())
-
-
-@contextmanager
-def _alone(context: IngestContext) -> Iterator[bool]:
-    """Hold the collection's folder for one list of files, and yield whether no other process does; True by URL."""
-    from filelock import FileLock, Timeout
-
-    file = sqlite_file(context.catalog.url)
-    lock = FileLock(file.with_name(LOCK), timeout=0, mode=0o600) if file is not None else None
-    alone = True
-    if lock is not None:
-        try:
-            lock.acquire()
-        except Timeout:
-            alone = False
-        except (OSError, NotImplementedError):  # a folder without locks, or a disk that is full
-            lock = None
-    try:
-        yield alone
-    finally:
-        if lock is not None and alone:
-            lock.release()
 
 
 def transcript_folder(

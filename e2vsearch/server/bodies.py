@@ -149,7 +149,7 @@ def check_structure(body: bytes, items: int) -> None:
     """
     fields, lists = body.count(b":"), body.count(b"[") + body.count(b"{")
     if fields > _MAX_FIELDS or lists > _MAX_LISTS or body.count(b",") > items:
-        raise RequestError(413, "too-large", "the body has more fields or items than a request may - send fewer")
+        raise RequestError(422, "invalid", "the body has more fields or items than a request may - send fewer")
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from fastapi import Path, Query
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError, model_validator
 
 from e2vsearch.search import query as search
 from e2vsearch.search.query import AudioQuery, Reference
@@ -39,6 +39,7 @@ Label = Annotated[str, Field(min_length=1, max_length=64, pattern=_NAMED)]
 """A label or classifier."""
 
 Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+EmotionWeight = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 GroupSize = Annotated[int, Field(ge=1, le=MAX_K)]
 SegmentId = Annotated[str, Field(pattern=r"^seg:[0-9]{1,18}$")]
 
@@ -133,7 +134,7 @@ class QueryRequest(_Request, QueryOptions):
     avoid_weights: list[Weight] | None = Field(
         None, max_length=16, description="One for each of `avoid`: how much of the likeness to it is taken off."
     )
-    emotion: dict[Label, Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]] = Field(
+    emotion: dict[Label, EmotionWeight] = Field(
         default_factory=dict,
         max_length=16,
         description="Emotions and labels by weight, as one reference; below 0 they are taken off.",
@@ -219,27 +220,46 @@ def _references(sources: Iterable[AudioQuery], weights: list[float] | None) -> t
 
 
 class UploadedQuery(QueryOptions):
-    """The same for a file that is uploaded, as fields of a form."""
+    """The same for a file that is uploaded, as fields of a form; lists and objects are JSON there, as in OpenAPI."""
 
     model_config = ConfigDict(extra="forbid")
 
+    avoid: Json[list[Named]] = Field([], max_length=16, description="References that hits should be unlike.")
+    avoid_weights: Json[list[Weight]] | None = Field(None, description="One for each of `avoid`.")
+    emotion: Json[dict[Label, EmotionWeight]] = Field(
+        {}, max_length=16, description="Emotions and labels by weight, beside the clip; below 0 they are taken off."
+    )
+    min_probability: float | None = Field(
+        None, ge=0, le=1, description="The least probability of each of these emotions in a segment."
+    )
+    include_self: bool = Field(False, description="Keep stored segments that are themselves the reference.")
     trajectory: bool = Field(False, description="Find recordings whose emotion changes as in it.")
     group_by: Annotated[str, Field(max_length=64)] | None = Field(None, description="Cap hits that share a value.")
     group_size: int = Field(1, ge=1, le=MAX_K, description="At most so many hits for each value of `group_by`.")
 
-    def query(self, path: os.PathLike[str]) -> search.Query:
-        """Return the query for a clip that was uploaded to `path`."""
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.avoid_weights is not None and len(self.avoid_weights) != len(self.avoid):
+            raise ValueError("give one weight for each of avoid")
+        return self
+
+    def query(self, path: os.PathLike[str], allowed: Callable[[str], AudioQuery]) -> search.Query:
+        """Return the query for a clip that was uploaded to `path`, each other reference as the service allows it."""
         return search.Query(
             references=() if self.trajectory else (Reference(path),),
             k=self.k,
             by=self.by,
             where=self.where,
             text=self.text,
+            avoid=_references(map(allowed, self.avoid), self.avoid_weights),
+            emotion=self.emotion,
+            min_probability=self.min_probability,
             trajectory=path if self.trajectory else None,
             group_by=() if self.group_by is None else (self.group_by,),
             group_size=self.group_size,
             explain=self.explain,
             exact=self.exact,
+            include_self=self.include_self,
         )
 
 

@@ -10,7 +10,7 @@ import json
 import zipfile
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,23 @@ from numpy.typing import DTypeLike, NDArray
 from e2vsearch.catalog.named_vectors import is_name
 from e2vsearch.errors import ExportError
 from e2vsearch.transfer import fields
+from e2vsearch.transfer.annotations import Annotations
 from e2vsearch.transfer.fields import Kind, check_fields, parsed_lines
 from e2vsearch.transfer.manifest import Manifest, read_manifest
 
 _BATCH = 4096  # rows of an array in memory
 _FLOAT32 = np.dtype("<f4")
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport:
+    """How much was exported or imported."""
+
+    recordings: int
+    segments: int
+    already: int = 0  # recordings that the collection had before
+    other_policy: bool = False  # the export's is another one, and was left out
+    found: Annotations = field(default_factory=Annotations)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ everything else comes back as it was. A map is not exported: `e2vsearch map` mak
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +30,12 @@ from numpy.typing import NDArray
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ExportError
 from e2vsearch.files import atomic_path, clear_abandoned, private_folder, sha256
-from e2vsearch.transfer.annotations import Annotations, line, write_annotations
+from e2vsearch.transfer.annotations import line, write_annotations
+from e2vsearch.transfer.contents import TransferReport
 from e2vsearch.transfer.manifest import FORMAT, write_manifest
 from e2vsearch.transfer.row_file import collection_changed, row_file
 
 REFERENCE_EMBEDDING = "reference_embedding.npy"
-
-
-@dataclass(frozen=True, slots=True)
-class TransferReport:
-    """How much was exported or imported."""
-
-    recordings: int
-    segments: int
-    already: int = 0  # recordings that the collection had before
-    other_policy: bool = False  # the export's is another one, and was left out
-    found: Annotations = field(default_factory=Annotations)
 
 
 def export(catalog: Catalog, folder: Path) -> TransferReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,10 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import SpaceMismatch
 from e2vsearch.policy import Policy
 from e2vsearch.transfer.annotations import NOT_STORED, load_annotations
-from e2vsearch.transfer.contents import Contents, read_contents
-from e2vsearch.transfer.export import TransferReport
+from e2vsearch.transfer.contents import Contents, TransferReport, read_contents
 
 
-def load(catalog: Catalog, export: Path | Contents) -> TransferReport:
+def load(catalog: Catalog, export: str | os.PathLike[str] | Contents) -> TransferReport:
     """Add everything from an export; what the collection has already stays as it is, its policy too.
 
     All of the export is checked, and held against the collection, before anything is stored.
@@ -33,7 +33,9 @@ def load(catalog: Catalog, export: Path | Contents) -> TransferReport:
         ExportError: it is no export, or is damaged.
         SpaceMismatch: the collection is pinned to another space, or its encoder made another reference embedding.
     """
-    contents = export if isinstance(export, Contents) else read_contents(export)
+    contents = export
+    if not isinstance(contents, Contents):
+        contents = read_contents(Path(contents).expanduser().absolute())
     manifest = contents.manifest
     _check_fit(catalog, contents)
     catalog.pin(manifest.space, manifest.encoder_source)

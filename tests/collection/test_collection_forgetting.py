@@ -23,7 +23,7 @@ from sqlalchemy import text
 
 import e2vsearch
 from e2vsearch import doctor, retention
-from e2vsearch.catalog import erasure, labels, maps, projections, queue
+from e2vsearch.catalog import erasure, labels, maps, projections, queue, sqlite
 from e2vsearch.catalog.named_vectors import attach
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.catalog.text_search import put
@@ -32,6 +32,7 @@ from e2vsearch.encoder_check import pin_encoder
 from e2vsearch.encoders import registry as encoders
 from e2vsearch.erasure import ForgetReport
 from e2vsearch.errors import CatalogError, NotStored, QueryError, SettingsError
+from e2vsearch.files import private_folder
 from e2vsearch.types import number_of
 from e2vsearch.vectors.engine import IndexOptions
 from e2vsearch.vectors.exact import unit32
@@ -198,7 +199,7 @@ def test_what_is_left_is_found(collection: Collection, calls: Path) -> None:
         ("others.txt", OTHERS.encode()),
         ("shared.txt", b"queue=billing"),
     ):
-        (folder / name).write_bytes(content)
+        private_folder(folder).joinpath(name).write_bytes(content)
     proof = collection.forget(str(calls / "voice1.wav")).proof
     assert proof is not None
     assert proof.left == (
@@ -434,3 +435,18 @@ def test_about_has_everything(collection: Collection, calls: Path, run: Run, dat
         collection.about(str(calls))
     with pytest.raises(NotStored):
         collection.about("call:99")
+
+
+def test_a_log_that_others_read_is_named_and_emptied_by_the_next(
+    calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.1)
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
+        collection.ingest(calls / "voice1.wav")
+        with closing(sqlite3.connect(tmp_path / "index" / "catalog.db")) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM recording").fetchone()
+            with pytest.raises(CatalogError, match=r"catalog\.db-wal holds bytes .* finish with: e2vsearch forget"):
+                collection.forget("call:1")
+        collection.forget()
+        assert (tmp_path / "index" / "catalog.db-wal").stat().st_size == 0

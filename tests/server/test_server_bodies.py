@@ -116,7 +116,7 @@ async def test_what_is_on_its_way_in_is_bounded_all_together(served: Made) -> No
 async def test_a_body_with_more_in_it_than_any_request(served: Made, body: bytes) -> None:
     assert len(body) < bodies.MAX_VECTORS_BYTES
     async with client_of(served()) as client:
-        error_of(await client.post("/query", content=body, headers=JSON), 413, "too-large")
+        error_of(await client.post("/query", content=body, headers=JSON), 422, "invalid")
 
 
 async def test_the_largest_request_is_taken(served: Made) -> None:

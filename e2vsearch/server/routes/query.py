@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from e2vsearch.errors import QueryError
 from e2vsearch.pipeline import emotion_of
-from e2vsearch.search.query import AudioQuery
+from e2vsearch.search.query import AudioQuery, Query
 from e2vsearch.search.result import QueryResult
 from e2vsearch.server.responses import json_response, returns
 from e2vsearch.server.results import Embedding, EmbeddingSegment
@@ -34,19 +34,19 @@ def router(state: ServerState) -> APIRouter:
 
     def query_stored(body: QueryRequest) -> QueryResult:
         names: dict[str, str] = {}
-        query = body.query(lambda reference: _resolved(state, reference, names))
+        return answer(body.query(lambda reference: _resolved(state, reference, names)), names)
+
+    def query_uploaded(upload: Upload, body: UploadedQuery) -> QueryResult:
+        names = {str(upload.path): upload.name}
+        return answer(body.query(upload.path, lambda reference: _resolved(state, reference, names)), names)
+
+    def answer(query: Query, names: dict[str, str]) -> QueryResult:
         with ExitStack() as stack:
             for path, name in names.items():
                 stack.enter_context(named_in_errors(Path(path), name))
             result = collection.query(query)
         state.metrics.searches.inc()
         return result.with_reference_names(names)
-
-    def query_uploaded(upload: Upload, body: UploadedQuery) -> QueryResult:
-        with named_in_errors(upload.path, upload.name):
-            result = collection.query(body.query(upload.path))
-        state.metrics.searches.inc()
-        return result.with_reference_names({str(upload.path): upload.name})
 
     def embed_uploaded(upload: Upload) -> tuple[str, EmbeddedAudio]:
         with named_in_errors(upload.path, upload.name):

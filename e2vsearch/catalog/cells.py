@@ -1,13 +1,14 @@
-"""Dates in a SQLite file that are no dates: SQLite keeps them as text, in which a changed bit may make another."""
+"""Cells of a SQLite file that hold no date, or no JSON: SQLite keeps both as text, in which a bit may have changed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Connection, String, Table, select, type_coerce
+from sqlalchemy import JSON, Column, Connection, String, Table, select, type_coerce
 
 from e2vsearch.catalog.column_types import UtcDateTime
 from e2vsearch.catalog.schema import Base, RecordingRow
@@ -45,10 +46,32 @@ def damaged_dates(connection: Connection) -> Iterator[StoredDate]:
                     yield StoredDate(table, column, key, str(content))
 
 
+def damaged_json(connection: Connection) -> Iterator[str]:
+    """Yield the column and row of every cell of a SQLite database that should hold JSON, and does not."""
+    for table in Base.metadata.sorted_tables:
+        columns = [column for column in table.columns if isinstance(column.type, JSON)]
+        keys = list(table.primary_key)
+        if not columns:
+            continue
+        query = select(*keys, *(type_coerce(column, String).label(f"{column.name}_text") for column in columns))
+        for row in connection.execute(query.order_by(*keys)):
+            for column, content in zip(columns, tuple(row)[len(keys) :], strict=True):
+                if content is not None and not _is_json(content):
+                    yield f"{column.name} of {table.name} {', '.join(map(str, tuple(row)[: len(keys)]))} is no JSON"
+
+
 def date_error(connection: Connection, error: DamagedDate) -> DamagedDate:
     """Return the error with the row that the date is in."""
     found = next(damaged_dates(connection), None)
     return error if found is None else DamagedDate(f"{found} - give it another with: {REPAIR}")
+
+
+def _is_json(content: object) -> bool:
+    try:
+        json.loads(content)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_date(content: object) -> bool:
