@@ -32,7 +32,7 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # of Fibonacci hashing
 def search(paths: Sequence[Path], wanted: Sequence[bytes]) -> dict[Path, set[int]]:
     """Return which of the byte strings each file holds, by their positions in `wanted`; files without any are left out.
 
-    About 150 MB a second, whatever the number of strings.
+    50 to 150 MB a second, whatever the number of strings.
 
     Args:
         paths: files; those that are gone or cannot be read are skipped.

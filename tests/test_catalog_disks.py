@@ -18,6 +18,8 @@ import e2vsearch
 from e2vsearch.catalog import sqlite
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
+from e2vsearch.search.execute import fetch_hits
+from e2vsearch.search.rank import Ranking
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +151,36 @@ def test_a_damaged_page(index: Path) -> None:
         e2vsearch.open(index).close()
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path, run: Run) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE segment SET recording_id = 99 WHERE id = 5",
+        "UPDATE recording SET id = 99 WHERE id = 2",
+        "UPDATE segment SET id = 99 WHERE id = 5",
+    ],
+)
+def test_a_row_that_is_lost(index: Path, damage: str) -> None:
+    """A bit of its number was flipped: an answer without it would be wrong in silence."""
+    with e2vsearch.open(index) as collection:
+        assert len(collection.query("seg:1", by="segment", k=99, include_self=True)) == 12
+        with closing(sqlite3.connect(index / "catalog.db")) as connection:
+            connection.execute(damage)
+            connection.commit()
+        with pytest.raises(CatalogError, match="it is damaged - restore it from a backup"):
+            collection.query("seg:1", by="segment", k=99, include_self=True)
+
+
+def test_a_row_that_was_removed(index: Path) -> None:
+    with e2vsearch.open(index) as collection:
+        ranking = Ranking([1, 5], [1, 2], [1.0, 0.5], [1.0, 0.5], 12, True)
+        assert len(fetch_hits(collection.catalog, ranking)) == 2
+        collection.remove("call:2")
+        assert [hit.segment for hit in fetch_hits(collection.catalog, ranking)] == ["seg:1"]
+
+
+def test_a_folder_that_cannot_be_made(made: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "file").write_text("")
-    for words in (("ingest", "calls", "--encoder", "fake"), ("db", "upgrade")):
+    for words in (("ingest", made.parent / "calls", "--encoder", "fake"), ("db", "upgrade")):
         ran = run(*words, "--index", tmp_path / "file" / "x")
         line = f"{tmp_path}/file/x cannot be written: Not a directory - a part of that path is a file"
         assert (ran.code, ran.err) == (1, f"e2vsearch: {line}: choose another place\n")

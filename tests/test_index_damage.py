@@ -147,8 +147,8 @@ def test_a_full_disk_ends_a_build_and_nothing_else(whole: Whole, short_of: int |
     if short_of == 0:
         assert said == "built\n"
         return
-    assert said.startswith(f"the index cannot be written in {copy} (")
-    assert said.endswith("): free or unlock the disk\n")
+    assert said.startswith(f"the index in {copy} cannot be written: ")
+    assert said.endswith("choose another place\n")
     assert said.count("\n") == 1
     for each in (index, FaissEngine(copy, whole.source)):
         assert each.status() == before
@@ -172,7 +172,7 @@ def test_a_disk_that_is_full_at_the_last_moment(whole: Whole, tmp_path: Path, mo
 
     with monkeypatch.context() as patched:
         patched.setattr("e2vsearch.vectors.faiss.publish.atomic_write", refuse)
-        with pytest.raises(GenerationError, match=r"No space left on device.: free or unlock the disk"):
+        with pytest.raises(GenerationError, match=r"No space left on device - the disk is full: free some of it"):
             index.build("flat")
         with pytest.raises(GenerationError, match="No space left on device"):
             index.tune(0.5)

@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Engine, Row, bindparam, func, select, text
 
 from e2vsearch.catalog import sqlite
 from e2vsearch.catalog.checksums import read_vectors
-from e2vsearch.catalog.database import chunks, driver_errors
+from e2vsearch.catalog.database import chunks, driver_errors, place
 from e2vsearch.catalog.schema import ChangeRow, SegmentRow, VectorRow
+from e2vsearch.errors import CatalogError
 from e2vsearch.feed import Batch, Changes
 from e2vsearch.types import Space
 
@@ -178,11 +179,17 @@ class CatalogSnapshot:
 
         Raises:
             DamagedVector: some of their vectors are not what was stored.
+            CatalogError: some have none, once all others are read.
         """
-        last = 0
+        last = read = 0
         while rows := self.connection.execute(_NEXT_VECTORS, {"last": last}).all():
             yield _batch(rows, self._dim)
-            last = rows[-1].id
+            last, read = rows[-1].id, read + len(rows)
+        if read != self.count:
+            raise CatalogError(
+                f"{place(self.connection.engine.url)} has {self.count:,} segments and {read:,} vectors: it is "
+                "damaged - restore it from a backup; e2vsearch db verify says what else"
+            )
 
 
 def _batch(rows: Sequence[Row[int, int, bytes, int]], dim: int) -> Batch:

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import aliased
 
-from e2vsearch.catalog.database import chunks
+from e2vsearch.catalog.database import chunks, place
 from e2vsearch.catalog.reader import CatalogReader
-from e2vsearch.catalog.schema import LabelExampleRow, SegmentLabelRow, SegmentRow
+from e2vsearch.catalog.schema import ChangeRow, LabelExampleRow, RecordingRow, SegmentLabelRow, SegmentRow
 from e2vsearch.emotions import NAMELESS
+from e2vsearch.errors import CatalogError
+from e2vsearch.types import segment_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +132,25 @@ def _segments_with_label(catalog: CatalogReader, label: str, least: float) -> ND
         by_classifier = set(connection.execute(predicted).scalars()) - by_person.keys()  # a person's label comes first
     found = by_classifier | {number for number, name in by_person.items() if name == label}
     return np.array(sorted(found), np.int64)
+
+
+def check_removed(catalog: CatalogReader, numbers: Sequence[int]) -> None:
+    """Check that segments which are not there, or have no recording, were removed: a damaged page loses rows, too.
+
+    Raises:
+        CatalogError: the change feed has one as added alone, or its recording is gone without it.
+    """
+    removal = aliased(ChangeRow)
+    removed = exists().where(removal.segment_id == ChangeRow.segment_id, removal.op == "-")
+    stored = exists().where(SegmentRow.id == ChangeRow.segment_id)
+    lost = select(ChangeRow.segment_id).where(ChangeRow.op == "+", ~removed, ~stored)
+    orphans = select(SegmentRow.id).where(~exists().where(RecordingRow.id == SegmentRow.recording_id))
+    with catalog.reading() as connection:
+        for part in chunks(list(numbers)):
+            queries = lost.where(ChangeRow.segment_id.in_(part)), orphans.where(SegmentRow.id.in_(part))
+            found = [number for query in queries for number in connection.execute(query).scalars()]
+            if found:
+                raise CatalogError(
+                    f"{place(catalog.url)} has lost a row of {segment_id(found[0])}, which nobody removed: it is "
+                    "damaged - restore it from a backup; e2vsearch db verify says what else"
+                )

@@ -64,7 +64,7 @@ def remove(
     options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Remove recordings from a collection, quickly; their bytes stay in its files until e2vsearch forget.
+    """Remove recordings from a collection, quickly. Their bytes stay in its files until e2vsearch forget.
 
     With --where, those with a segment that meets it. The audio files stay.
     """

@@ -47,10 +47,11 @@ def forget(
     options: OpenOptions,
     results: Results,
 ) -> None:
-    """Erase recordings with every trace of them: rows, vectors, words, labels, maps, kept queries, old indexes.
+    """Erase recordings with every trace of them. The audio stays.
 
-    The audio stays. Ends with a search of the collection's files for what was erased, exit 1 if something is left, and
-    with what it cannot reach. Without recordings or filter it finishes what e2vsearch remove left.
+    Rows, vectors, words, labels, points of maps, kept queries, what was estimated from them, and old indexes go. Ends
+    with a search of the collection's files for what was erased, exit 1 if something is left, and with what it cannot
+    reach. Without recordings or filter it finishes what e2vsearch remove left.
     """
     if expired and older_than is not None:
         raise typer.BadParameter("--expired is --older-than retention_days: take one of the two")
@@ -106,7 +107,7 @@ def about(
     options: OpenOptions,
     results: Results,
 ) -> None:
-    """Show everything that is held about one recording, as JSON: what Art. 15 GDPR gives to the person who speaks."""
+    """Show everything that is held about one recording. As JSON: what Art. 15 GDPR gives to the person who speaks."""
     with options.open() as collection:
         held = collection.about(recording)
     replace(results, format_=results.format_ or "json").write([held], whole=held)

@@ -118,11 +118,20 @@ def _allowed(catalog: Catalog, query: Query) -> NDArray[np.int64] | None:
 
 
 def fetch_hits(catalog: Catalog, ranking: Ranking) -> tuple[Hit, ...]:
-    """Return the ranked segments as hits, in order; what another process removed since the search is left out."""
+    """Return the ranked segments as hits, in order; what another process removed since the search is left out.
+
+    Raises:
+        CatalogError: one is missing that nobody removed.
+    """
     segments = dict(catalog.segments(list(ranking.segments)))
     of = {number_of(segment.recording, "call") for segment in segments.values()}
     recordings = {recording.id: recording for _, recording in catalog.recordings(sorted(of))}
     hits = []
+    missing = [each for each in ranking.segments if each not in segments or segments[each].recording not in recordings]
+    if missing:
+        from e2vsearch.catalog.segments import check_removed
+
+        check_removed(catalog, missing)
     rows = zip_longest(ranking.segments, ranking.scores, ranking.segment_scores, ranking.named_vector_scores)
     for number, score, segment_score, named_vector_scores in rows:
         segment = segments.get(number)

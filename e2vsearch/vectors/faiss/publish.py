@@ -66,7 +66,7 @@ def locked(folder: Path, wait_s: float = 0.0) -> Iterator[Path]:
     except Timeout as error:
         raise GenerationBusy(f"another process is building the index in {folder}: wait until it is done") from error
     except OSError as error:
-        raise GenerationError(f"the index: {unwritable(folder, error)}") from error
+        raise GenerationError(f"the index in {unwritable(folder, error)}") from error
 
 
 @contextlib.contextmanager
