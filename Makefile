@@ -97,7 +97,7 @@ $(ALL): pyproject.toml constraints.txt
 # uv knows how to resolve to the lowest versions, and pip does not; what runs the tests is as new as elsewhere
 $(LOWEST): pyproject.toml
 	@$(NEW_ENOUGH)
-	$(PYTHON) -m venv .venv-lowest
+	$(PYTHON) -m venv --clear .venv-lowest  # uv lowers nothing that is there
 	.venv-lowest/bin/python -m pip install --quiet uv
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable '.[serve,postgres]'
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest --group test httpx httpx2

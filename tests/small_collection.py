@@ -21,7 +21,7 @@ def make_collection(folder: Path) -> Path:
     """
     calls = folder / "calls"
     calls.mkdir()
-    rows = ["file,agent,queue,wait"]
+    rows = ["file,product,queue,wait"]
     for number, (name, pitch) in enumerate(PITCHES_HZ.items()):
         turns = [speech(2.0, seed=number * 10 + turn, pitch_hz=pitch) for turn in range(3)]
         save(calls / f"{name}.wav", np.concatenate([part for turn in turns for part in (turn, silence(1.5))]))

@@ -97,6 +97,19 @@ def test_it_holds_no_secret_and_has_limits(tmp_path: Path, alone: DecoderPool, m
     assert int(soft["Max open files"]) <= 64
 
 
+@IN_PROC
+def test_it_reaches_no_network(tmp_path: Path, alone: DecoderPool) -> None:
+    allowed = subprocess.run(
+        ["unshare", "--net", "true"] if os.geteuid() == 0 else ["unshare", "-Un", "true"], check=False
+    )
+    if allowed.returncode:
+        pytest.skip("this system gives no process a network of its own")
+    audio.read(save(tmp_path / "a.wav", speech(1.0)))
+    (pid,) = pids(alone)
+    assert Path(f"/proc/{pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+    assert len(Path(f"/proc/{pid}/net/route").read_text(encoding="ascii").splitlines()) <= 1, "a header, no route"
+
+
 @pytest.mark.parametrize(
     ("number", "says"),
     [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGKILL, "SIGKILL"), (signal.SIGXCPU, "longer to decode than any recording")],

@@ -33,7 +33,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def index(run: Run, calls: Path, tmp_path: Path) -> Path:
-    (tmp_path / "calls.csv").write_text("file,agent\none.wav,Kim\ntwo.wav,Lee\n")
+    (tmp_path / "calls.csv").write_text("file,product\none.wav,Kim\ntwo.wav,Lee\n")
     done = run("ingest", calls, "--index", tmp_path / "index", "--encoder", "fake", "--meta", tmp_path / "calls.csv")
     assert done.code == 0, done.err
     assert done.rows[0]["stored"] == 3
@@ -52,13 +52,13 @@ def test_query_in_every_format(run: Run, index: Path, calls: Path, tmp_path: Pat
 
     lines = run("query", calls / "one.wav", "--index", index).rows
     assert [line["rank"] for line in lines] == [1, 2, 3]
-    assert lines[0]["metadata"] == {"agent": "Kim"}
+    assert lines[0]["metadata"] == {"product": "Kim"}
     whole = json.loads(run("query", calls / "one.wav", "--index", index, "-f", "json").out)
     assert whole["hits"] == lines
     assert whole["searched"] == whole["total"] == 3
     rows = list(csv.DictReader(io.StringIO(run("query", calls / "one.wav", "--index", index, "-f", "csv").out)))
     assert [row["name"] for row in rows] == [line["name"] for line in lines]
-    assert rows[0]["metadata.agent"] == "Kim"
+    assert rows[0]["metadata.product"] == "Kim"
     quiet = run("query", calls / "one.wav", "--index", index, "-q", "-o", tmp_path / "hits.json")
     assert (quiet.out, quiet.err) == ("", "")
     assert json.loads((tmp_path / "hits.json").read_text())["hits"] == lines
@@ -70,9 +70,9 @@ def test_query_by_id_and_filter(run: Run, index: Path) -> None:
     itself = run("query", "seg:1", "--index", index, "--by", "segment", "--include-self").rows
     assert itself[0]["segment"] == "seg:1"
     assert f"{itself[0]['score']:.4f}" == "1.0000"
-    filtered = run("query", "seg:1", "--index", index, "--where", "agent in (Kim, Lee)", "--include-self")
-    assert {row["metadata"]["agent"] for row in filtered.rows} == {"Kim", "Lee"}
-    assert "searched 2 of 3 segments where agent in (Kim, Lee)" in filtered.err
+    filtered = run("query", "seg:1", "--index", index, "--where", "product in (Kim, Lee)", "--include-self")
+    assert {row["metadata"]["product"] for row in filtered.rows} == {"Kim", "Lee"}
+    assert "searched 2 of 3 segments where product in (Kim, Lee)" in filtered.err
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_query_by_id_and_filter(run: Run, index: Path) -> None:
     [
         (["query", "none.wav"], 1, "none.wav"),
         (["query", "seg:99"], 1, "seg:99 is not in"),
-        (["query", "seg:1", "--where", "agnet = Kim"], 1, "did you mean agent"),
+        (["query", "seg:1", "--where", "prodcut = Kim"], 1, "did you mean product"),
         (["query", "seg:1", "--encoder", "light9"], 0, ""),  # no encoder is needed to look up a stored vector
         (["query", "seg:1", "-k", "0"], 2, "-k"),
         (["query"], 2, "Missing argument"),
-        (["query", "seg:1", "--by", "agent"], 2, "--by"),
+        (["query", "seg:1", "--by", "product"], 2, "--by"),
         (["nonsense"], 2, "nonsense"),
         (["remove"], 2, "name recordings"),
         (["ingest", str(Path(__file__).parent), "--encoder", "light9"], 1, "no encoder called 'light9'"),
@@ -138,10 +138,10 @@ def test_ingest_a_list_from_stdin_and_a_rehearsal(run: Run, calls: Path, tmp_pat
 
 
 def test_remove_asks(run: Run, index: Path) -> None:
-    assert "would be removed" in run("remove", "--where", "agent = Kim", "--index", index, "--dry-run").err
+    assert "would be removed" in run("remove", "--where", "product = Kim", "--index", index, "--dry-run").err
     refused = run("remove", "call:1", "--index", index, stdin="n\n")
     assert refused.code == 1
-    done = run("remove", "--where", "agent = Kim", "--index", index, "--yes")
+    done = run("remove", "--where", "product = Kim", "--index", index, "--yes")
     assert (done.code, "removed 1 recordings" in done.err) == (0, True)
     assert json.loads(run("status", "--index", index).out)["counts"]["recordings"] == 2
 
@@ -205,7 +205,7 @@ def test_transcripts_and_text(run: Run, calls: Path, index: Path, tmp_path: Path
     assert header.split() == ["#", "score", "recording", "ch", "at", "emotion", "text", "id"]
     assert "I want a refund, and I want it now, not next we…" in row
     assert "searched 1 of 3 segments with the text refund" in table.err
-    both = run("query", calls / "one.wav", "--text", "退款", "--where", "agent = Lee", "--index", index)
+    both = run("query", calls / "one.wav", "--text", "退款", "--where", "product = Lee", "--index", index)
     assert [hit["name"] for hit in both.rows] == ["two"]
     whole = json.loads(run("query", calls / "one.wav", "--text", "refund", "--index", index, "-f", "json").out)
     assert (whole["text"], whole["hits"][0]["text"][:8]) == ("refund", "I want a")

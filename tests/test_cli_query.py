@@ -105,10 +105,10 @@ def test_the_command_line_is_the_method(run: Run, place: Path) -> None:
 
 
 def test_one_size_is_of_every_group(run: Run, place: Path) -> None:
-    groups = ("--group-by", "agent", "--group-by", "recording")
+    groups = ("--group-by", "product", "--group-by", "recording")
     done = run("query", "seg:1", "--by", "segment", *groups, "--group-size", 2, "--index", place)
     with e2vsearch.open(place) as collection:
-        expected = collection.query("seg:1", by="segment", group_by=("agent", "recording"), group_size=2)
+        expected = collection.query("seg:1", by="segment", group_by=("product", "recording"), group_size=2)
     assert [row["segment"] for row in done.rows] == [hit.segment for hit in expected]
     one = run("query", "seg:1", "--by", "segment", "--group-by", "recording", "--index", place).rows
     assert len({row["recording"] for row in one}) == len(one)
@@ -131,7 +131,7 @@ def test_a_trajectory(run: Run, place: Path) -> None:
     assert whole["references"] == ["call:2"]
     assert whole["hits"][0]["alignment"][0]["reference"].startswith("seg:")
     table = run(
-        "query", "--trajectory", "emotion:low, tired", "--index", place, "-f", "table", "--where", "agent = bela"
+        "query", "--trajectory", "emotion:low, tired", "--index", place, "-f", "table", "--where", "product = bela"
     )
     header, row = table.out.splitlines()
     assert "alignment" in header.split()
@@ -147,9 +147,9 @@ def test_a_trajectory(run: Run, place: Path) -> None:
         (["seg:1", "--weight", "heavy"], 2, "2,1"),
         (["seg:1", "--avoid-weight", "1"], 2, "--avoid"),
         (["seg:1", "--group-size", "1"], 2, "--group-by"),
-        (["seg:1", "--group-by", "agent", "--group-size", "1", "--group-size", "2"], 1, "1 groups have 2 sizes"),
+        (["seg:1", "--group-by", "product", "--group-size", "1", "--group-size", "2"], 1, "1 groups have 2 sizes"),
         (["seg:1", "--weight", "0"], 1, "above 0"),
-        (["seg:1", "--group-by", "agnet"], 1, "did you mean agent"),
+        (["seg:1", "--group-by", "prodcut"], 1, "did you mean product"),
         (["seg:1", "--min-probability", "0.5"], 1, "name one"),
         (["--emotion", "low=much"], 2, "angry=0.5"),
         (["--emotion", "low=-1"], 1, "needs a reference"),

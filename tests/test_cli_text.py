@@ -37,7 +37,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (calls / f"b{CLIPBOARD}.wav").write_bytes(b"no audio")
     table = io.StringIO()
     writer = csv.writer(table)
-    writer.writerows([["file", "agent", "note"], [f"a{TITLE}{BIDI}", "=cmd|' /C calc'!A0", f"-5{TITLE}"]])
+    writer.writerows([["file", "product", "note"], [f"a{TITLE}{BIDI}", "=cmd|' /C calc'!A0", f"-5{TITLE}"]])
     (folder / "calls.csv").write_text(table.getvalue(), encoding="utf-8")
     with e2vsearch.open(folder / "index", encoder="fake", create=True) as collection:
         report = collection.ingest(calls, meta=folder / "calls.csv")
@@ -101,11 +101,11 @@ def test_logs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_spreadsheet_runs_nothing(index: Path, run: Run) -> None:
     ran = run("query", "seg:1", "--include-self", "--format", "csv", "--index", index)
     row = next(csv.DictReader(io.StringIO(ran.out)))
-    assert row["metadata.agent"] == "'=cmd|' /C calc'!A0"
+    assert row["metadata.product"] == "'=cmd|' /C calc'!A0"
     assert row["metadata.note"] == "'-5]0;mine"
     assert row["name"] == f"a]0;mine{BIDI}"
     raw = run("query", "seg:1", "--include-self", "--format", "csv", "--raw-csv", "--index", index)
-    assert next(csv.DictReader(io.StringIO(raw.out)))["metadata.agent"] == "=cmd|' /C calc'!A0"
+    assert next(csv.DictReader(io.StringIO(raw.out)))["metadata.product"] == "=cmd|' /C calc'!A0"
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     calls, clips = folder / "calls", (folder / "clips" / "angry.wav", folder / "clips" / "calm.wav")
     for each in (calls, clips[0].parent):
         each.mkdir()
-    rows = ["file,queue,agent"]
+    rows = ["file,queue,product"]
     for number, pitch_hz in enumerate(PITCHES_HZ):
         turns = [speech(1.6, seed=10 * number + turn, pitch_hz=pitch_hz * 1.1**turn) for turn in range(TURNS)]
         signal = np.concatenate([part for turn in turns for part in (turn, silence(1.2))])
@@ -137,7 +137,7 @@ QUESTIONS: dict[str, Plain] = {
     "groups": {"references": ["seg:1"], "group_by": ["queue"], "group_size": 2, "by": "segment"},
     "groups, a size each": {"references": ["seg:1"], "group_by": ["queue", "recording"], "group_size": [3, 1]},
     "itself": {"references": ["call:1", "seg:9"], "include_self": True, "by": "segment", "explain": True},
-    "exact": {"references": ["call:3"], "exact": True, "where": "agent = bela"},
+    "exact": {"references": ["call:3"], "exact": True, "where": "product = bela"},
     "named vectors": {"references": ["seg:1"], "named_vectors": {"voice": 0.5}, "by": "segment"},
 }
 

@@ -74,7 +74,7 @@ def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
         return {path.relative_to(root).as_posix() for path in kept}
 
     tracked = files(REPOSITORY, "e2vsearch") | {f"e2vsearch/{name}" for name in files(REPOSITORY, "migrations")}
-    assert files(wheel, "e2vsearch") == tracked
+    assert files(wheel, "e2vsearch") == tracked | {"e2vsearch/RESPONSIBLE-USE.md"}
     assert "e2vsearch/py.typed" in tracked
     assert any(re.fullmatch(r"e2vsearch/migrations/versions/\d+_\w+\.py", name) for name in tracked)
 

@@ -28,7 +28,7 @@ HIT = Hit(
     segment_score=0.93,
     emotion="angry",
     emotion_score=0.7,
-    metadata={"agent": "mara", "queue": "billing"},
+    metadata={"product": "mara", "queue": "billing"},
     scores={"calm": 0.05, "angry": 0.7, "happy": 0.1, "sad": 0.15},
     text="I want to cancel.",
     label="hesitant",
@@ -67,7 +67,7 @@ def test_a_description_says_all_that_is_known() -> None:
         "arousal: 0.72 of 1 (0 calm), valence: 0.31 of 1 (0 unpleasant)",
         'label: "hesitant" 0.80',
         'text: "I want to cancel."',
-        'metadata: agent="mara", queue="billing"',
+        'metadata: product="mara", queue="billing"',
     ]
 
 
@@ -126,7 +126,7 @@ def test_a_guess_is_called_one() -> None:
 def test_nothing_from_outside_can_begin_a_line(hostile: str, where: str) -> None:
     changes: dict[str, Any] = {where: hostile}
     if where in ("value", "key"):
-        changes = {"metadata": {"agent": hostile} if where == "value" else {hostile: "mara"}}
+        changes = {"metadata": {"product": hostile} if where == "value" else {hostile: "mara"}}
     honest, forged = describe(HIT), describe(replace(HIT, **changes))
     assert len(forged.splitlines()) == len(honest.splitlines())
     assert [line.partition(" ")[0] for line in forged.splitlines()] == [
@@ -152,14 +152,14 @@ def test_other_scripts_stay_readable(said: str) -> None:
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_metadata_is_json(hostile: str) -> None:
-    kept = metadata(replace(HIT, metadata={"agent": hostile}, name=hostile, text=hostile), SPACE, exact=True)
+    kept = metadata(replace(HIT, metadata={"product": hostile}, name=hostile, text=hostile), SPACE, exact=True)
     text = json.dumps(kept, allow_nan=False, ensure_ascii=False)
     assert json.loads(text.encode("utf-8")) == kept
 
 
 def test_metadata_is_the_whole_hit() -> None:
     kept = metadata(HIT, SPACE, exact=False)
-    assert kept["metadata"] == {"agent": "mara", "queue": "billing"}
+    assert kept["metadata"] == {"product": "mara", "queue": "billing"}
     assert (kept["score"], kept["segment_score"], kept["start_s"], kept["end_s"]) == (0.91, 0.93, 761.2, 766.44)
     assert (kept["recording"], kept["segment"], kept["exact"]) == ("call:3", "seg:14", False)
     assert (kept["encoder"], kept["space"]) == ("light", str(SPACE))

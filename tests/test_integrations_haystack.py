@@ -83,11 +83,11 @@ def test_every_kind_of_reference(collection: Collection) -> None:
             {"query": "seg:1"},
             {
                 "avoid": [{"source": "seg:5", "weight": 0.3}], "emotion": {"low": 0}, "min_probability": 0.1,
-                "group_by": ["recording", "agent"], "group_size": [2, 1], "explain": True,
+                "group_by": ["recording", "product"], "group_size": [2, 1], "explain": True,
             },
             Query(
                 ("seg:1",), avoid=(Reference("seg:5", 0.3),), emotion={"low": 0}, min_probability=0.1,  # type: ignore[arg-type]
-                group_by=("recording", "agent"), group_size=(2, 1), explain=True, k=9,
+                group_by=("recording", "product"), group_size=(2, 1), explain=True, k=9,
             ),
         ),
         ({}, {"emotion": {"low": 1.0}}, Query(emotion={"low": 1.0}, k=9)),
@@ -130,7 +130,7 @@ def test_fields_in_python_are_written_as_json(place: Path) -> None:
 
 
 def test_filters_of_a_run_replace_those_of_the_component(collection: Collection) -> None:
-    retriever = E2vsearchRetriever(collection=collection, filters="agent = anna")
+    retriever = E2vsearchRetriever(collection=collection, filters="product = anna")
     assert names(retriever.run(query="seg:4")["documents"]) == {"anna"}
     billing = {"field": "meta.metadata.queue", "operator": "==", "value": "billing"}
     assert names(retriever.run(query="seg:4", filters=billing)["documents"]) == {"bela", "cora", "dora"}
@@ -177,7 +177,7 @@ def piped(retriever: E2vsearchRetriever) -> Pipeline:
 
 
 def test_a_pipeline_is_written_down_and_read_back(place: Path) -> None:
-    not_dora = {"field": "agent", "operator": "!=", "value": "dora"}
+    not_dora = {"field": "product", "operator": "!=", "value": "dora"}
     made = piped(E2vsearchRetriever(str(place), encoder="fake", top_k=2, by="segment", filters=not_dora))
     written = made.dumps()
     guarded = "allowed_modules" in inspect.signature(Pipeline.loads).parameters  # since Haystack 3
@@ -210,7 +210,7 @@ def test_a_password_is_not_written() -> None:
 
 # --- filters
 
-AGENT = {"field": "meta.agent", "operator": "==", "value": "bela"}
+PRODUCT = {"field": "meta.product", "operator": "==", "value": "bela"}
 WAIT = {"field": "meta.wait", "operator": ">", "value": 4}
 
 
@@ -218,8 +218,8 @@ def test_translated_filters() -> None:
     assert to_where(None) is None
     assert to_where({}) is None
     assert to_where("channel = 1") == "channel = 1"
-    assert to_where(AGENT) == '`agent` = "bela"'
-    assert to_where({"operator": "AND", "conditions": [AGENT, WAIT]}) == '(`agent` = "bela" and `wait` > 4)'
+    assert to_where(PRODUCT) == '`product` = "bela"'
+    assert to_where({"operator": "AND", "conditions": [PRODUCT, WAIT]}) == '(`product` = "bela" and `wait` > 4)'
     assert to_where({"field": "id", "operator": "==", "value": "seg:3"}) == '`segment` = "seg:3"'
     assert to_where({"field": "meta.metadata.channel", "operator": "==", "value": "x"}) == '`meta.channel` = "x"'
     assert to_where({"field": "date", "operator": ">=", "value": "2024-03-01"}) == "`date` >= 2024-03-01"
@@ -230,25 +230,25 @@ def test_translated_filters() -> None:
 
 
 MATRIX: list[dict[str, Any]] = [
-    AGENT,
+    PRODUCT,
     WAIT,
     {"field": "meta.wait", "operator": ">=", "value": 5},
     {"field": "meta.wait", "operator": "<", "value": 10},
     {"field": "meta.wait", "operator": "<=", "value": 10},
     {"field": "meta.wait", "operator": "!=", "value": 10},
-    {"field": "meta.agent", "operator": "!=", "value": "bela"},
+    {"field": "meta.product", "operator": "!=", "value": "bela"},
     {"field": "meta.queue", "operator": "!=", "value": "billing"},  # holds for anna, who has none
     {"field": "meta.queue", "operator": "==", "value": None},
     {"field": "meta.queue", "operator": "!=", "value": None},
-    {"field": "meta.agent", "operator": "in", "value": ["anna", "dora"]},
-    {"field": "meta.agent", "operator": "in", "value": []},
+    {"field": "meta.product", "operator": "in", "value": ["anna", "dora"]},
+    {"field": "meta.product", "operator": "in", "value": []},
     {"field": "meta.queue", "operator": "not in", "value": ["billing"]},
     {"field": "meta.queue", "operator": "not in", "value": ["other"]},
-    {"field": "meta.agent", "operator": "not in", "value": []},
-    {"operator": "OR", "conditions": [AGENT, {"field": "meta.agent", "operator": "==", "value": "dora"}]},
-    {"operator": "NOT", "conditions": [AGENT, WAIT]},
-    {"operator": "NOT", "conditions": [{"operator": "OR", "conditions": [AGENT, WAIT]}]},
-    {"operator": "AND", "conditions": [WAIT, {"operator": "NOT", "conditions": [AGENT]}]},
+    {"field": "meta.product", "operator": "not in", "value": []},
+    {"operator": "OR", "conditions": [PRODUCT, {"field": "meta.product", "operator": "==", "value": "dora"}]},
+    {"operator": "NOT", "conditions": [PRODUCT, WAIT]},
+    {"operator": "NOT", "conditions": [{"operator": "OR", "conditions": [PRODUCT, WAIT]}]},
+    {"operator": "AND", "conditions": [WAIT, {"operator": "NOT", "conditions": [PRODUCT]}]},
     {"field": "meta.name", "operator": "==", "value": "cora"},
 ]
 
@@ -269,20 +269,20 @@ def test_filters_mean_what_they_mean_in_haystack(collection: Collection, given: 
     "value",
     [
         "both \" and '",
-        'x" or agent = "bela',
-        '"" or agent = "bela',
+        'x" or product = "bela',
+        '"" or product = "bela',
         '"',
-        "x' or agent = 'bela",
+        "x' or product = 'bela",
         "`",
         "x\nor",
         "%",
         "seg:1",
         "null",
-        "a) or (agent = bela",
+        "a) or (product = bela",
     ],
 )
 def test_a_value_cannot_leave_its_quotes(collection: Collection, value: str) -> None:
-    where = to_where({"field": "meta.agent", "operator": "==", "value": value})
+    where = to_where({"field": "meta.product", "operator": "==", "value": value})
     assert len(collection.query("seg:1", where=where)) == 0
     assert where is not None
     assert len(collection.query("seg:1", where=f"not ({where})")) == 4
@@ -293,20 +293,20 @@ def test_a_value_cannot_leave_its_quotes(collection: Collection, value: str) -> 
     [
         {"operator": "AND"},
         {"operator": "AND", "conditions": []},
-        {"operator": "XOR", "conditions": [AGENT]},
-        {"field": "agent", "value": "x"},
-        {"field": "agent", "operator": "=="},
-        {"field": "agent", "operator": "like", "value": "x"},
+        {"operator": "XOR", "conditions": [PRODUCT]},
+        {"field": "product", "value": "x"},
+        {"field": "product", "operator": "=="},
+        {"field": "product", "operator": "like", "value": "x"},
         {"field": "wait", "operator": ">", "value": None},
         {"field": "wait", "operator": ">", "value": [1]},
         {"field": "wait", "operator": ">", "value": float("nan")},
         {"field": "wait", "operator": "==", "value": True},
-        {"field": "agent", "operator": "in", "value": "bela"},
-        {"field": "agent", "operator": "not in", "value": "bela"},
-        {"field": "agent` = 1 or `agent", "operator": "==", "value": "x"},
+        {"field": "product", "operator": "in", "value": "bela"},
+        {"field": "product", "operator": "not in", "value": "bela"},
+        {"field": "product` = 1 or `product", "operator": "==", "value": "x"},
         {"field": "", "operator": "==", "value": "x"},
-        {"agent": "bela"},
-        "agnet = bela",
+        {"product": "bela"},
+        "prodcut = bela",
     ],
     ids=str,
 )

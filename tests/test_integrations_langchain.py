@@ -77,17 +77,17 @@ def test_a_document_is_a_segment(collection: Collection) -> None:
     assert document.id == document.metadata["segment"]
     assert f'text: "{SAID}"' in document.page_content
     assert document.page_content.startswith(f"[{document.id}] recording ")
-    assert document.metadata["metadata"] == {"agent": "bela", "queue": "billing", "wait": "5"}
+    assert document.metadata["metadata"] == {"product": "bela", "queue": "billing", "wait": "5"}
     assert document.metadata["encoder"] == "fake"
     assert document.metadata["exact"] is True
     json.dumps(document.metadata, allow_nan=False)
 
 
 def test_options_hold_and_can_be_set_anew(collection: Collection) -> None:
-    retriever = E2vsearchRetriever(collection=collection, k=3, where="agent != anna")
+    retriever = E2vsearchRetriever(collection=collection, k=3, where="product != anna")
     assert len(retriever.invoke("seg:1")) == 3
     assert len(retriever.invoke("seg:1", k=1)) == 1
-    assert [each.metadata["name"] for each in retriever.invoke("seg:1", where="agent = dora")] == ["dora"]
+    assert [each.metadata["name"] for each in retriever.invoke("seg:1", where="product = dora")] == ["dora"]
     assert {each.metadata["name"] for each in retriever.invoke("seg:4", by="segment", k=9)} == {"bela", "cora", "dora"}
     assert len(retriever.invoke("seg:1", text=None, where=None)) == 3
     retriever.k = 2
@@ -95,7 +95,7 @@ def test_options_hold_and_can_be_set_anew(collection: Collection) -> None:
     with pytest.raises(TypeError, match="kk"):
         retriever.invoke("seg:1", kk=1)
     with pytest.raises(BadFilter):
-        retriever.invoke("seg:1", where="agnet = dora")
+        retriever.invoke("seg:1", where="prodcut = dora")
 
 
 def documents_of(found: QueryResult, collection: Collection) -> list[tuple[str, str, dict[str, Any]]]:

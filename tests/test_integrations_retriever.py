@@ -87,7 +87,7 @@ TOPIC: Any = {"topic": [100.0, "seg:11"]}
     [
         ("seg:1", {"k": 2}, Query(("seg:1",), k=2)),  # type: ignore[arg-type]
         ("seg:1", {"by": "segment"}, Query(("seg:1",), by="segment")),  # type: ignore[arg-type]
-        ("seg:1", {"where": "agent in (bela, cora)"}, Query(("seg:1",), where="agent in (bela, cora)")),  # type: ignore[arg-type]
+        ("seg:1", {"where": "product in (bela, cora)"}, Query(("seg:1",), where="product in (bela, cora)")),  # type: ignore[arg-type]
         ("seg:1", {"text": "refund"}, Query(("seg:1",), text="refund")),  # type: ignore[arg-type]
         ("seg:1", {"exact": True, "include_self": True}, Query(("seg:1",), exact=True, include_self=True)),  # type: ignore[arg-type]
         ("seg:1", {"named_vectors": TOPIC}, Query(("seg:1",), named_vectors={"topic": (100.0, "seg:11")})),  # type: ignore[arg-type]
@@ -220,7 +220,7 @@ def test_errors_name_files_as_the_client_does(collection: Collection, tmp_path: 
         ("seg:1", {"trajectory": True}, "single segment"),
         ([Reference("seg:1", 2.0), "seg:2"], {"trajectory": True}, "no weights"),
         ("low,bored", {"trajectory": True}, "no emotion or label 'bored'"),
-        ("seg:1", {"group_by": ["agnet"]}, "did you mean agent"),
+        ("seg:1", {"group_by": ["prodcut"]}, "did you mean product"),
     ],
     ids=str,
 )

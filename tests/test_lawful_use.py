@@ -203,7 +203,7 @@ def test_queries_are_noted(collection: Collection, calls: Path) -> None:
 
 def test_what_a_query_is_noted_as() -> None:
     query = Query(
-        ("label:hesitant", b"RIFF", "/home/kim/angry.wav", [0.0, 1.0]),  # type: ignore[arg-type]
+        ("label:hesitant", b"RIFF", "calls/angry.wav", [0.0, 1.0]),  # type: ignore[arg-type]
         emotion={"angry": 1.0, "sad": -0.5},
         min_probability=0.0,
         text="refund",

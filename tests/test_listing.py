@@ -21,7 +21,7 @@ Found = tuple[QueryResult, Listing[Segment]]
 LOST = Failure("a.wav", "truncated", "a.wav ends early", 1, datetime(2024, 3, 1, tzinfo=UTC))
 HIT = Hit(
     score=0.9, recording="call:1", segment="seg:2", name="a", uri="nowhere.wav", channel=0, start_s=0.5, end_s=2.0,
-    segment_score=0.9, emotion="low", emotion_score=0.8, metadata={"agent": "mara"},
+    segment_score=0.9, emotion="low", emotion_score=0.8, metadata={"product": "mara"},
 )  # fmt: skip
 
 

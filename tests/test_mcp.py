@@ -99,7 +99,7 @@ async def test_a_client_lists_and_calls_every_tool(mapped: Path) -> None:
         found = await client.call_tool("find_similar", {"reference": "anna.wav", "k": 2, "where": "channel = 0"})
         assert not found.is_error, said(found)
         hits = found.structured_content["hits"]
-        assert [len(hits), hits[0]["name"], hits[0]["metadata"]["agent"]] == [2, "anna", "anna"]
+        assert [len(hits), hits[0]["name"], hits[0]["metadata"]["product"]] == [2, "anna", "anna"]
         assert found.structured_content["where"] == "channel = 0"
         assert found.structured_content["encoder"] == "fake"
         assert said(found).count("[seg:") == 2
@@ -112,7 +112,7 @@ async def test_a_client_lists_and_calls_every_tool(mapped: Path) -> None:
 
         names = (await client.call_tool("list_labels", {})).structured_content
         assert names["emotions"] == ["low", "high"]
-        assert names["metadata"]["agent"] == ["anna", "bela", "cora", "dora"]
+        assert names["metadata"]["product"] == ["anna", "bela", "cora", "dora"]
         assert {"emotion", "channel", "date", "label"} <= set(names["fields"])
 
         maps = (await client.call_tool("list_maps", {})).structured_content["maps"]
@@ -333,8 +333,8 @@ SENT = {
         ("find_similar", {"reference": "angry customers"}, "no such file - known names: emotion:low"),
         ("find_similar", {"reference": "seg:1", "k": 101}, "less than or equal to 100"),
         ("find_similar", {"reference": "seg:1", "k": 0}, "greater than or equal to 1"),
-        ("find_similar", {"reference": "seg:1", "by": "agent"}, "'recording' or 'segment'"),
-        ("find_similar", {"reference": "seg:1", "where": "agnet = x"}, "did you mean agent"),
+        ("find_similar", {"reference": "seg:1", "by": "product"}, "'recording' or 'segment'"),
+        ("find_similar", {"reference": "seg:1", "where": "prodcut = x"}, "did you mean product"),
         ("find_similar", {"audio_base64": "not base64!"}, "is no base64"),
         ("find_similar", {"audio_base64": "<words>"}, "not audio"),
         ("find_similar", {"audio_base64": "<silence>"}, "no speech"),

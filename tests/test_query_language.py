@@ -56,8 +56,8 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
             scores = rng.dirichlet([0.5] * 3, TURNS)
             scores[np.arange(TURNS), kinds] += 0.6
             scores /= scores.sum(axis=1, keepdims=True)
-            agent = {} if number % 5 == 4 else {"agent": f"a{number % 4}"}
-            collection.catalog.store(made_recording(number, vectors, scores, **agent))
+            product = {} if number % 5 == 4 else {"product": f"a{number % 4}"}
+            collection.catalog.store(made_recording(number, vectors, scores, **product))
         yield collection
 
 
@@ -225,9 +225,9 @@ def test_a_floor_holds_for_any_class(collection: Collection, references: tuple[s
         plain = {hit.segment: hit.score for hit in collection.query("seg:1", by="segment", k=500, include_self=True)}
         assert all(hit.score == pytest.approx(plain[hit.segment], abs=1e-6) for hit in result)
     narrowed = collection.query(
-        *references, emotion=emotion, min_probability=0.25, where="agent = a1", by="segment", k=500
+        *references, emotion=emotion, min_probability=0.25, where="product = a1", by="segment", k=500
     )
-    assert {hit.metadata["agent"] for hit in narrowed} == {"a1"}
+    assert {hit.metadata["product"] for hit in narrowed} == {"a1"}
 
 
 def test_labels_of_ones_own_are_names_too(tmp_path: Path, database_url: str) -> None:
@@ -254,10 +254,10 @@ def test_labels_of_ones_own_are_names_too(tmp_path: Path, database_url: str) -> 
     ("per", "by"),
     [
         ({"recording": 1}, "segment"),
-        ({"recording": 2, "agent": 3}, "segment"),
+        ({"recording": 2, "product": 3}, "segment"),
         ({"day": 2}, "recording"),
-        ({"meta.agent": 1, "day": 4}, "recording"),
-        ({"agent": 500}, "recording"),
+        ({"meta.product": 1, "day": 4}, "recording"),
+        ({"product": 500}, "recording"),
     ],
 )
 @pytest.mark.parametrize("extra", [{}, {"avoid": ["seg:9"]}, {"where": "start_s < 6"}])
@@ -395,7 +395,7 @@ def test_a_sample_is_drawn_again_once_much_has_come(tmp_path: Path) -> None:
         (("seg:1",), {"min_probability": 0.5}, QueryError, "name one"),
         ((), {"emotion": "angry", "min_probability": 60}, QueryError, "between 0 and 1"),
         (("seg:1",), {"group_by": "recording", "group_size": 0}, QueryError, "1 or more"),
-        (("seg:1",), {"group_by": "agnet"}, QueryError, "did you mean agent"),
+        (("seg:1",), {"group_by": "prodcut"}, QueryError, "did you mean product"),
         (("seg:1",), {"group_by": "zzz"}, QueryError, "day"),
         (("seg:1",), {"avoid": ["seg:2"], "named_vectors": {"text": 1}}, QueryError, "named vectors"),
     ],

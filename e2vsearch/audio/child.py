@@ -3,13 +3,14 @@
 It is started by `pool`, asked over a socket, and handed open files. What goes wrong in it, a crash or a bomb of a file,
 ends this process and no other.
 
-It may have a gigabyte of address space, of which what it imports takes a quarter and the index of an hour of AAC 5 MB;
-no files to write and no core dump; and ten seconds of processor time for each block, of which a sound recording takes
-0.05, and one of 32 channels at 768 kHz 0.3.
+It has no network where Linux allows that, a gigabyte of address space, of which what it imports takes a quarter and the
+index of an hour of AAC 5 MB, no files to write and no core dump; and ten seconds of processor time for each block, of
+which a sound recording takes 0.05, and one of 32 channels at 768 kHz 0.3.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import math
 import os
@@ -43,6 +44,7 @@ def main() -> None:
     """Decode what the socket whose descriptor is the first argument asks for, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group, and is the other process's to answer
     connection = socket.socket(fileno=int(sys.argv[1]))
+    _leave_network()
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
@@ -109,6 +111,13 @@ def _answer(connection: socket.socket, source: Source) -> None:
         kind, fields = protocol.ERROR, {"kind": type(too_much).__name__, "message": str(too_much), "spent": True}
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     protocol.send(connection, kind, {"spent": peak_bytes > _SPENT_BYTES} | fields)
+
+
+def _leave_network() -> None:
+    """Move to a network of its own, which reaches nothing; 0.7 ms. Before any thread is started, or Linux refuses."""
+    new_user, new_network = 0x1000_0000, 0x4000_0000  # <sched.h>
+    with suppress(AttributeError, OSError):  # another system; inside some containers it is not allowed
+        ctypes.CDLL(None).unshare(new_network if os.geteuid() == 0 else new_user | new_network)
 
 
 def _limit(which: int, value: int) -> None:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ExportError
-from e2vsearch.files import atomic_path, clear_abandoned, private_folder, sha256
+from e2vsearch.files import atomic_path, clear_abandoned, private_folder, sha256, unwritable
 from e2vsearch.transfer.annotations import line, write_annotations
 from e2vsearch.transfer.contents import TransferReport
 from e2vsearch.transfer.manifest import FORMAT, write_manifest
@@ -73,8 +73,7 @@ def export(catalog: Catalog, folder: Path) -> TransferReport:
             }
             write_manifest(aside, manifest)
     except OSError as error:
-        cause = error.strerror or error
-        raise ExportError(f"{folder} cannot be written: {cause} - free the disk, or name another") from error
+        raise ExportError(unwritable(folder, error)) from error
     return TransferReport(recordings, len(ids), found=done)
 
 

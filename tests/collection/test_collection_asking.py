@@ -169,7 +169,7 @@ def test_queries_that_make_no_sense(collection: Collection) -> None:
     with pytest.raises(QueryError, match="k must be"):
         collection.query("seg:1", k=0)
     with pytest.raises(QueryError, match="by recording or by segment"):
-        collection.query("seg:1", by="agent")
+        collection.query("seg:1", by="product")
 
 
 def test_vectors_of_another_dimension_are_refused(collection: Collection, tmp_path: Path) -> None:

@@ -324,7 +324,7 @@ def test_a_full_disk_ends_an_export_with_one_line(index: Path, whole: Path, tmp_
         arguments = [sys.executable, "-c", FULL, str(index), str(tmp_path / "out"), str(limit)]
         done = subprocess.run(arguments, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert done.stdout == f"{tmp_path / 'out'} cannot be written: File too large - free the disk, or name another\n"
+        assert done.stdout == f"{tmp_path / 'out'} cannot be written: File too large - choose another place\n"
         assert list(tmp_path.iterdir()) == []
 
 
@@ -346,7 +346,8 @@ def test_a_really_full_disk_kills_no_export(kilobytes: int, index: Path, tmp_pat
         )
         assert (done.returncode, done.stderr) == (
             1,
-            f"e2vsearch: {place / 'out'} cannot be written: No space left on device - free the disk, or name another\n",
+            f"e2vsearch: {place / 'out'} cannot be written: No space left on device - "
+            "the disk is full: free some of it, or choose another place\n",
         )
         assert list(place.iterdir()) == []
     finally:

@@ -28,7 +28,7 @@ from e2vsearch.types import Segment
 
 def test_export_and_import_are_lossless(collection: Collection, tmp_path: Path) -> None:
     first = collection.recordings(where="name = voice0")[0]
-    collection.catalog.annotate(int(first.id.removeprefix("call:")), {"agent": "Kïm", "price": "3.50"})
+    collection.catalog.annotate(int(first.id.removeprefix("call:")), {"product": "Kïm", "price": "3.50"})
     done = export.export(collection.catalog, tmp_path / "export")
     assert (done.recordings, done.segments) == (4, collection.status().counts.segments)
     with e2vsearch.open(tmp_path / "copy", create=True) as copy:

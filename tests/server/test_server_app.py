@@ -41,7 +41,7 @@ def test_health_and_metrics(client: TestClient) -> None:
 def test_the_log_tells_routes_and_nothing_of_anybody(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "e2vsearch.server"):
         client.get("/segments/seg:3/audio")
-        client.get("/recordings", params={"where": "agent = anna"})
+        client.get("/recordings", params={"where": "product = anna"})
         client.get("/no/such/path")
     told = [record.getMessage() for record in caplog.records]
     assert [re.sub(r"\d+ ms", "N ms", line) for line in told] == [

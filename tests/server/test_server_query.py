@@ -136,7 +136,7 @@ def test_a_link_out_of_a_root_is_forbidden(client: TestClient, place: Path, tmp_
         ({"references": ["seg:1"], "k": 0}, 422, "invalid"),
         ({"references": ["seg:1"], "k": 1001}, 422, "invalid"),
         ({"references": ["seg:1"], "k": "5"}, 422, "invalid"),
-        ({"references": ["seg:1"], "by": "agent"}, 422, "invalid"),
+        ({"references": ["seg:1"], "by": "product"}, 422, "invalid"),
         ({"references": ["seg:1"], "kk": 3}, 422, "invalid"),
         ({"references": []}, 422, "invalid"),
         ({"references": ["a\0b"]}, 422, "invalid"),

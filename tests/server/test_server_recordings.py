@@ -34,7 +34,7 @@ def test_recordings_page_by_page(client: TestClient, collection: Collection) -> 
 def test_recordings_that_meet_a_filter(client: TestClient) -> None:
     found = client.get("/recordings", params={"where": "queue = billing and wait > 5"}).json()["recordings"]
     assert [recording["name"] for recording in found] == ["cora", "dora"]
-    assert found[0]["metadata"] == {"agent": "cora", "queue": "billing", "wait": "10"}
+    assert found[0]["metadata"] == {"product": "cora", "queue": "billing", "wait": "10"}
     error_of(client.get("/recordings", params={"where": "queue"}), 400, "bad-filter")
     error_of(client.get("/recordings", params={"limit": 0}), 422, "invalid")
     error_of(client.get("/recordings", params={"after": "x"}), 422, "invalid")
@@ -49,7 +49,7 @@ def test_pages_and_values_of_both_databases(database_url: str, place: Path) -> N
         assert [found.name for found in recordings.page(catalog, 1, where="queue = billing")] == ["bela"]
         assert recordings.page(catalog, 9, 4) == []
         values = recordings.metadata_values(catalog, 2)
-        assert values == {"agent": ["anna", "bela"], "queue": ["billing"], "wait": ["0", "10"]}
+        assert values == {"product": ["anna", "bela"], "queue": ["billing"], "wait": ["0", "10"]}
 
 
 def test_one_recording_and_one_segment(client: TestClient) -> None:
@@ -81,7 +81,7 @@ def test_filters_name_what_can_be_asked(client: TestClient) -> None:
     found = client.get("/filters").json()
     assert {"emotion", "label", "date", "channel"} <= set(found["fields"])
     assert found["metadata"]["queue"] == ["billing"]
-    assert found["metadata"]["agent"] == ["anna", "bela", "cora", "dora"]
+    assert found["metadata"]["product"] == ["anna", "bela", "cora", "dora"]
     assert found["emotions"] == ["low", "high"]
     for field in found["fields"]:
         assert client.get("/recordings", params={"where": f"{field} is not null"}).status_code == 200
