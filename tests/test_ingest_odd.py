@@ -92,6 +92,7 @@ def test_embeddings_of_such_a_name(calls: Path, run: Run, tmp_path: Path) -> Non
     assert {local_path(row["filepath"]) for row in rows} == set(calls.iterdir())
 
 
+@pytest.mark.slow
 def test_embed_writes_whole_files(calls: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing under its own name on a full disk; what a killed run left is cleared by the next."""
 
