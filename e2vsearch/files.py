@@ -202,12 +202,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _log.warning("%s is written, but a power cut may still undo it (%s): check that disk", path, error)
 
 
-def clear_abandoned(path: Path) -> None:
-    """Remove what `atomic_path` left for the same path in processes of this machine that were killed."""
+def clear_abandoned(path: Path, *, inside: bool = False) -> None:
+    """Remove what `atomic_path` left in processes of this machine that were killed.
+
+    Args:
+        path: of the file or folder that was to be written.
+        inside: whether it is a folder, and what was to be written in it is meant.
+    """
     if os.name == "nt":  # there, asking whether a process lives may end it
         return
-    name = re.compile(rf"{re.escape(path.name)}\.{_machine()}-(\d+)-[0-9a-f]{{8}}{re.escape(TEMPORARY)}.*")
-    for left in path.parent.iterdir():
+    written = ".+" if inside else re.escape(path.name)
+    name = re.compile(rf"{written}\.{_machine()}-(\d+)-[0-9a-f]{{8}}{re.escape(TEMPORARY)}.*")
+    for left in list((path if inside else path.parent).iterdir()):
         found = name.fullmatch(left.name)
         if found is None or _lives(int(found[1])):
             continue

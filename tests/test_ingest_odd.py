@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,7 +19,7 @@ from command import Run
 from made import save, speech
 
 import e2vsearch
-from e2vsearch import Collection
+from e2vsearch import Collection, files
 from e2vsearch.encoders.embedding_files import read
 from e2vsearch.errors import BadFilter, TranscriptError, VectorFileError
 from e2vsearch.files import file_uri, local_path
@@ -87,6 +90,30 @@ def test_embeddings_of_such_a_name(calls: Path, run: Run, tmp_path: Path) -> Non
     rows = json.loads(ran.out)
     assert [local_path(row["embedding"]).is_file() for row in rows] == [True] * 3
     assert {local_path(row["filepath"]) for row in rows} == set(calls.iterdir())
+
+
+@pytest.mark.slow
+def test_embed_writes_whole_files(calls: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing under its own name on a full disk; what a killed run left is cleared by the next."""
+
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "sync", full)
+        ran = run("embed", calls, "-o", out, "--encoder", "fake")
+    assert ran.code == 1
+    assert "No space left on device - the disk is full: free some of it" in ran.err
+    assert not list(out.iterdir())
+    killed = (
+        "import sys, pathlib, os; from e2vsearch.files import atomic_path; a = atomic_path(pathlib.Path(sys.argv[1]))"
+    )
+    code = f"{killed}; a.__enter__().write_bytes(b'half'); os._exit(9)"
+    subprocess.run([sys.executable, "-c", code, str(out / "a.npy")], check=False)
+    assert len(list(out.iterdir())) == 1
+    assert run("embed", calls, "-o", out, "--encoder", "fake").code == 0
+    assert sorted(path.suffix for path in out.iterdir()) == [".json"] * 3 + [".npy"] * 3
 
 
 def test_bad_cells_of_metadata(calls: Path, collection: Collection, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ from e2vsearch import audio
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import E2vsearchError, SettingsError
-from e2vsearch.files import atomic_write, file_uri, legible, private_folder, unwritable
+from e2vsearch.files import atomic_write, clear_abandoned, file_uri, legible, private_folder, unwritable
 from e2vsearch.pipeline import embed_audio, emotion_of
 from e2vsearch.projections import adapt
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, segment_durations
@@ -96,6 +96,7 @@ def embed(
     files = list(files)
     base = Path(os.path.commonpath([path.parent for path in files])) if files else Path()
     stems: dict[Path, int] = {}
+    folders: set[Path] = set()
     for path in files:
         stem = path.relative_to(base).with_suffix("")
         stems[stem] = stems.get(stem, 0) + 1
@@ -108,6 +109,9 @@ def embed(
         except E2vsearchError as error:
             yield Embedded(file_uri(path), "failed", legible(str(error)), granularity=granularity)
             continue
+        if target.parent not in folders and target.parent.is_dir():
+            clear_abandoned(target.parent, inside=True)
+        folders.add(target.parent)
         for result, vectors in made:
             suffix = f".ch{result.channel}" if result.channel else ""
             yield _write(target.with_name(target.name + suffix), result, vectors)
