@@ -45,8 +45,7 @@ class Policy:
         90
         >>> Policy(analyse_agent=True)
         Traceback (most recent call last):
-        e2vsearch.errors.SettingsError: analyse_agent needs an employee_purpose - say which medical or safety reason
-        allows it
+        e2vsearch.errors.SettingsError: analyse_agent needs an employee_purpose - write down the reason that allows it
     """
 
     purpose: str = ""
@@ -78,9 +77,7 @@ class Policy:
             raise SettingsError(f"employee_fields are names of columns such as agent, not {names!r}")
         object.__setattr__(self, "employee_fields", tuple(dict.fromkeys(each.strip() for each in names)))
         if self.analyse_agent and not self.employee_purpose:
-            raise SettingsError(
-                "analyse_agent needs an employee_purpose - say which medical or safety reason allows it"
-            )
+            raise SettingsError("analyse_agent needs an employee_purpose - write down the reason that allows it")
         if not self.employee_fields and not self.employee_purpose:
             raise SettingsError("employee_fields name one column or more - none at all needs an employee_purpose")
 
