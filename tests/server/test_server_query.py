@@ -132,6 +132,7 @@ def test_a_link_out_of_a_root_is_forbidden(client: TestClient, place: Path, tmp_
         ({"references": ["seg:1"], "where": "segment = 99999999999999999999"}, 400, "bad-filter"),
         ({"references": ["seg:1"], "where": "channel = 1e400"}, 400, "bad-filter"),
         ({"references": ["seg:1"], "where": "date = 9999-12-31"}, 400, "bad-filter"),
+        ({"references": ["seg:1"], "where": "date < 0001-01-01T00:00:00+14:00"}, 400, "bad-filter"),
         ({"references": ["seg:1"], "where": "(" * 900 + "channel = 1" + ")" * 900}, 400, "bad-filter"),
         ({"references": ["seg:1"], "k": 0}, 422, "invalid"),
         ({"references": ["seg:1"], "k": 1001}, 422, "invalid"),
