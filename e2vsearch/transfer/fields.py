@@ -52,8 +52,11 @@ def number(least: float, most: float) -> Kind:
     )
 
 
-def text(most: int, *, lines: bool = False, least: int = 0) -> Kind:
-    """Return the kind of texts that are not too long, without control characters unless of several lines."""
+def text(most: int, *, controls: bool = False, least: int = 0) -> Kind:
+    """Return the kind of texts that are not too long, without control characters unless these are allowed.
+
+    A file may have them in its name, so those of recordings may; what is printed has escapes in their place.
+    """
 
     def holds(value: Any) -> bool:
         if not isinstance(value, str) or not least <= len(value) <= most:
@@ -61,9 +64,9 @@ def text(most: int, *, lines: bool = False, least: int = 0) -> Kind:
         if value.isascii() and value.isprintable():
             return True
         kinds = {unicodedata.category(character) for character in value}
-        return "Cs" not in kinds and "\0" not in value and (lines or "Cc" not in kinds)
+        return "Cs" not in kinds and "\0" not in value and (controls or "Cc" not in kinds)
 
-    what = "" if lines else " without control characters"
+    what = "" if controls else " without control characters"
     return Kind(f"a text of {least:,} to {most:,} characters{what}", holds)
 
 
@@ -112,8 +115,8 @@ _ROLE = Kind(f"one of {', '.join(ROLES)}, or null", lambda value: value is None 
 
 RECORDING = {
     "id": matching(r"call:\d{1,18}", "an id such as call:45"),
-    "uri": text(8192, least=1),
-    "name": text(1024),
+    "uri": text(8192, controls=True, least=1),
+    "name": text(1024, controls=True),
     "content_sha256": matching("[0-9a-f]{64}", "a SHA-256"),
     "size_bytes": whole(0, (1 << 63) - 1),
     "mtime_ns": whole(-(1 << 63), (1 << 63) - 1),
@@ -124,11 +127,11 @@ RECORDING = {
     "sampling_rate_hz": whole(1, 10_000_000),
     "format": text(64),
     "note": text(4096),
-    "metadata": table(text(255, least=1), text(1 << 20, lines=True)),
+    "metadata": table(text(255, least=1), text(1 << 20, controls=True)),
 }
 RECORDING_OPTIONAL = {"roles": optional(list_of(_ROLE, MAX_CHANNELS))}
 SEGMENT = {"recording": RECORDING["id"], "channel": _CHANNEL, "start_s": _SECONDS, "end_s": _SECONDS}
-SEGMENT_OPTIONAL = {"level_db": optional(number(-1000, 1000)), "text": text(MAX_CHARACTERS, lines=True)}
+SEGMENT_OPTIONAL = {"level_db": optional(number(-1000, 1000)), "text": text(MAX_CHARACTERS, controls=True)}
 _NAMED = {"name": LABEL, "created_at": _DATE}
 NAMED_VECTORS = {**_NAMED, "dim": whole(1, 1 << 16)}
 CLASSIFIER = {
@@ -146,8 +149,8 @@ def example(segments: int) -> Mapping[str, Kind]:
     return {
         "label": LABEL,
         "segment": optional(whole(0, segments - 1)),
-        "source": text(8192),
-        "speaker": optional(text(8192)),
+        "source": text(8192, controls=True),
+        "speaker": optional(text(8192, controls=True)),
         "created_at": _DATE,
     }
 

@@ -105,7 +105,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "an endless recording": (in_line(RECORDINGS, 0, duration_s=float("inf")), r"line 1 is no JSON \(Infinity"),
     "a length that is no number": (in_line(RECORDINGS, 0, duration_s=None), r"line 1: duration_s must be"),
     "a short SHA-256": (in_line(RECORDINGS, 0, content_sha256="ab"), r"line 1: content_sha256 must be"),
-    "an escape in a name": (in_line(RECORDINGS, 0, name="a\x1b]0;own\x07.wav"), r"line 1: name must be .*\\x1b"),
+    "an escape in a format": (in_line(RECORDINGS, 0, format="\x1b]0;own\x07"), r"line 1: format must be .*\\x1b"),
     "a long name": (in_line(RECORDINGS, 0, name="a" * 2000), r"line 1: name must be"),
     "half a surrogate": (in_line(RECORDINGS, 0, name="\ud800"), r"line 1: name must be"),
     "a NUL in metadata": (in_line(RECORDINGS, 0, metadata={"a": "\0"}), r"line 1: metadata must be"),
@@ -176,6 +176,16 @@ def test_what_no_export_holds_is_refused_and_nothing_is_stored(name: str, whole:
         assert len(str(caught.value).splitlines()) == 1
         assert copy.space is None
         assert copy.status().counts.recordings == 0
+
+
+def test_a_file_whose_name_has_control_characters_comes_back(whole: Path, tmp_path: Path) -> None:
+    folder, odd = tmp_path / "export", "a\x1b]0;own\x07"
+    shutil.copytree(whole, folder)
+    in_line(RECORDINGS, 0, name=odd, uri=f"/calls/{odd}.wav")(folder)
+    seal(folder)
+    with e2vsearch.open(tmp_path / "copy", create=True) as copy:
+        copy.import_(folder)
+        assert [each.uri for each in copy.recordings() if each.name == odd] == [f"/calls/{odd}.wav"]
 
 
 def test_two_recordings_of_one_file_are_refused(whole: Path, tmp_path: Path) -> None:
