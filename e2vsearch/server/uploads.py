@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from fastapi import Request
 from filelock import FileLock, Timeout
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -155,8 +156,8 @@ async def _parse(request: Request, names: tuple[str, ...]) -> FormData:
     )
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise RequestError(400, "bad-form", f"the form cannot be read: {error.message}") from error
+    except (MultiPartException, FormParserError) as error:  # Starlette 1.3 lets the parser's own through
+        raise RequestError(400, "bad-form", f"the form cannot be read: {error}") from error
     keys = [name for name, _ in form.multi_items()]
     twice = next((name for name in keys if keys.count(name) > 1), None)
     missing = next((name for name in names if not isinstance(form.get(name), UploadFile)), None)
