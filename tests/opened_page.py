@@ -79,8 +79,9 @@ def make_index(folder: Path) -> Path:
 
     transcripts = folder / "transcripts"
     transcripts.mkdir()
-    cue = f"1\n00:00:00,000 --> 00:00:30,000\n{SAID}\n"
-    (transcripts / "refund-shouting.srt").write_text(cue, encoding="utf-8")
+    times = ("00:00:04,900 --> 00:00:07,600", "00:00:12,400 --> 00:00:18,500")  # of her two segments
+    cues = "".join(f"{number}\n{each}\n{SAID}\n\n" for number, each in enumerate(times, start=1))
+    (transcripts / "refund-shouting.srt").write_text(cues, encoding="utf-8")
     calls = [path for path in (SAMPLES / "calls").iterdir() if path.stem in CALLS]
     with e2vsearch.open(folder / "index", encoder="light", create=True) as collection:
         report = collection.ingest(*calls, meta=SAMPLES / "calls.csv", transcripts=transcripts)

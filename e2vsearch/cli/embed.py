@@ -15,9 +15,7 @@ from e2vsearch.cli.output import SOME_FAILED, Results, scored
 Granularity = Literal["utterance", "frame"]
 
 
-@command(
-    "embed calls/ -o vectors/", "embed calls/ -o vectors/ --channel-role 0=agent,1=customer --similar-to angry.wav"
-)
+@command("embed calls/ -o vectors/ --similar-to angry.wav", "embed calls/ -o out/ --channel-role 0=agent,1=customer")
 def embed(
     paths: Annotated[
         list[str],
