@@ -83,8 +83,13 @@ class Call:
     queue: str
     date: str
     lines: tuple[tuple[Voice, Temper, str], ...]
-    stereo: bool = False  # the agent, who speaks first, on channel 0, the caller on channel 1
+    agent: Voice | None = None  # on channel 0, the customer on channel 1; None: the customer alone, in mono
     telephone: bool = True
+
+    @property
+    def roles(self) -> tuple[str, str]:
+        """Whose voice channel 0 has, and channel 1, as ``--meta`` has it."""
+        return ("agent", "customer") if self.agent else ("customer", "")
 
 
 CALLS = (
@@ -99,7 +104,7 @@ CALLS = (
             (MARA, CALM, "Of course. It is due on the fifteenth of this month."),
             (TOM, CALM, "That is good to know. Nothing else, thank you."),
         ),
-        stereo=True,
+        agent=MARA,
     ),
     Call(
         "refund-shouting.ogg",
@@ -113,7 +118,7 @@ CALLS = (
             (RUTH, SHOUTING, "I gave you my number three times! I want my money back, now!"),
             (RUTH, SHOUTING, "This is an outrage! Get me your manager!"),
         ),
-        stereo=True,
+        agent=MARA,
     ),
     Call(
         "outage-angry.flac",
@@ -137,7 +142,7 @@ CALLS = (
             (OLE, CHEERFUL, "Oh, wonderful! Yes, you can, and the second one is half the price!"),
             (KIT, CHEERFUL, "Really? That is fantastic! Thank you so much!"),
         ),
-        stereo=True,
+        agent=OLE,
         telephone=False,
     ),
     Call(
@@ -163,7 +168,7 @@ CALLS = (
             (IDA, CALM, "I can see it in the depot. It should be with you this evening."),
             (NED, TENSE, "Should be? I have heard that twice. Please check again."),
         ),
-        stereo=True,
+        agent=IDA,
     ),
     Call(
         "password-calm.flac",
@@ -175,6 +180,7 @@ CALLS = (
             (MARA, CALM, "No problem. I have sent you a link to set a new one."),
             (ANN, CALM, "It works now. Thank you for your help."),
         ),
+        agent=MARA,
     ),
     Call(
         "cancel-angry.ogg",
@@ -198,6 +204,7 @@ CALLS = (
             (IDA, CHEERFUL, "Congratulations! How exciting! Let us find you the very best!"),
             (ANN, CHEERFUL, "Oh, you are a star! My mother will be so happy!"),
         ),
+        agent=IDA,
     ),
     Call(
         "hardship-sad.ogg",
@@ -210,7 +217,7 @@ CALLS = (
             (MARA, CALM, "I am very sorry. We can end the contract this week."),
             (RUTH, SAD, "Thank you. I did not think it would come to this."),
         ),
-        stereo=True,
+        agent=MARA,
     ),
     Call(
         "repair-escalating.ogg",
@@ -225,7 +232,7 @@ CALLS = (
             (IDA, CALM, "I understand. There is nothing sooner, I am afraid."),
             (GLEN, SHOUTING, "Then find something sooner! It is freezing in here! Do your job!"),
         ),
-        stereo=True,
+        agent=IDA,
     ),
     Call(
         "address-calm.ogg",
@@ -258,10 +265,9 @@ def main() -> None:
     folder = parser.parse_args().folder
     for part in ("calls", "transcripts"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(SEED)  # room noise and roughness
     labelled: list[tuple[str, ...]] = []
     for call in CALLS:
-        channels, times = _channels(call, random)
+        channels, times = _channels(call, _random(call.file))
         cues = [
             f"{number}\n{_clock(start_s)} --> {_clock(end_s)}\n{words}\n"
             for number, ((_, _, words), (start_s, end_s)) in enumerate(zip(call.lines, times, strict=True), start=1)
@@ -270,21 +276,25 @@ def main() -> None:
         labelled += [
             (LABELS[temper], f"calls/{call.file}", f"{start_s:.2f}", f"{end_s:.2f}", voice.name)
             for (voice, temper, _), (start_s, end_s) in zip(call.lines, times, strict=True)
-            # she takes calls of every caller: with her, all voices would hang together and none could be held out
-            if temper in LABELS and call.file not in UNLABELLED and voice != MARA
+            if temper in LABELS and call.file not in UNLABELLED and voice != call.agent
         ]
         rate_hz = RATE_HZ
         if call.telephone:
             channels = _telephone(channels)
             rate_hz = LINE_HZ
         _write(folder / "calls" / call.file, channels, rate_hz)
-    _write(folder / "angry.ogg", _lines(REFERENCE, random)[None], RATE_HZ)
+    _write(folder / "angry.ogg", _lines(REFERENCE, _random("angry.ogg"))[None], RATE_HZ)
     _table(
         folder / "calls.csv",
-        ("file", "queue", "reason", "date"),
-        [(call.file, call.queue, call.reason, call.date) for call in CALLS],
+        ("file", "queue", "reason", "date", "role_0", "role_1"),
+        [(call.file, call.queue, call.reason, call.date, *call.roles) for call in CALLS],
     )
     _table(folder / "labels.csv", ("label", "path", "start_s", "end_s", "speaker"), labelled)
+
+
+def _random(file: str) -> np.random.Generator:
+    """Return what room noise and roughness are drawn from: a file's own, so that a change of one changes no other."""
+    return np.random.default_rng([SEED, *file.encode()])
 
 
 def _table(path: Path, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -299,13 +309,12 @@ def _channels(call: Call, random: np.random.Generator) -> tuple[Signal, list[tup
 
     ``(channels, samples)``, its lines one after the other, room noise 60 dB below full scale.
     """
-    agent = call.lines[0][0]
     spoken = [_line(voice, temper, words, random) for voice, temper, words in call.lines]
-    channels = np.zeros((2 if call.stereo else 1, round(2 * LEAD_S * RATE_HZ) + sum(line.size for line in spoken)))
+    channels = np.zeros((2 if call.agent else 1, round(2 * LEAD_S * RATE_HZ) + sum(line.size for line in spoken)))
     position = round(LEAD_S * RATE_HZ)
     times = []
     for (voice, temper, _), line in zip(call.lines, spoken, strict=True):
-        channels[int(call.stereo and voice != agent), position : position + line.size] = line
+        channels[int(call.agent not in (None, voice)), position : position + line.size] = line
         times.append((position / RATE_HZ, (position + line.size) / RATE_HZ - temper.pause_s))
         position += line.size
     return channels + 1e-3 * random.standard_normal(channels.shape), times

@@ -307,6 +307,19 @@ def test_embed(run: Run, calls: Path, tmp_path: Path) -> None:
     assert frames.rows[0]["windows"] == [[0.0, 99]]
 
 
+def test_embed_leaves_the_agent_out(run: Run, tmp_path: Path) -> None:
+    save(tmp_path / "both.wav", np.stack([speech(2.0, seed=1), speech(2.0, seed=2)]))
+    save(tmp_path / "mono.wav", speech(2.0, seed=3))
+    files, out = (tmp_path / "both.wav", tmp_path / "mono.wav"), tmp_path / "out"
+    done = run("embed", *files, "-o", out, "--encoder", "fake", "--channel-role", "0=agent,1=customer")
+    assert done.code == 0
+    assert sorted(path.name for path in out.glob("*.npy")) == ["both.ch1.npy", "mono.npy"]
+    done = run("embed", *files, "-o", tmp_path / "none", "--encoder", "fake", "--channel-role", "0=agent")
+    assert [row["status"] for row in done.rows] == ["success", "failed"]
+    assert "its only voice is an agent's" in done.err
+    assert run("embed", *files, "-o", out, "--encoder", "fake", "--channel-role", "0=boss").code == 1
+
+
 def test_doctor(run: Run, index: Path) -> None:
     done = run("doctor", "--index", index, "-f", "table")
     assert "e2vsearch" in done.out

@@ -407,10 +407,17 @@ def test_samples_are_whole_and_small() -> None:
 
 @pytest.mark.slow
 def test_demo_finds_the_agitated_calls_first(run: Run) -> None:
-    """What `make demo` shows: by arousal, which is all that synthetic speech can carry."""
+    """What `make demo` shows: by arousal, which is all that synthetic speech can carry; no agent is analysed."""
+    import e2vsearch
+
     samples = REPOSITORY / "samples"
     options = ("--index", "demo", "--encoder", "light", "--meta", samples / "calls.csv")
-    assert run("ingest", samples / "calls", *options).code == 0
+    ingested = run("ingest", samples / "calls", *options)
+    assert (ingested.code, "whose voice" in ingested.err) == (0, False)
+    with e2vsearch.open("demo") as collection:
+        roles = {recording.id: recording.roles for recording in collection.recordings()}
+        analysed = {(roles[segment.recording] or ())[segment.channel] for segment in collection.segments()}
+    assert analysed == {"customer"}
     names = [row["name"] for row in run("query", samples / "angry.ogg", "--index", "demo", "-k", 12).rows]
     agitated = ("refund-shouting", "cancel-angry", "repair-escalating", "parcel-tense", "outage-angry")
     quiet = [name for name in names if name.endswith(("-calm", "-sad"))]

@@ -15,7 +15,9 @@ from e2vsearch.cli.output import SOME_FAILED, Results, scored
 Granularity = Literal["utterance", "frame"]
 
 
-@command("embed calls/ -o vectors/", "embed calls/ -o vectors/ --similar-to angry.wav --encoder light")
+@command(
+    "embed calls/ -o vectors/", "embed calls/ -o vectors/ --channel-role 0=agent,1=customer --similar-to angry.wav"
+)
 def embed(
     paths: Annotated[
         list[str],
@@ -30,6 +32,10 @@ def embed(
         typer.Option(help="A sample, audio or .npy, that every file is compared with.", metavar="SAMPLE"),
     ] = None,
     max_audio_s: MaxAudio = None,
+    channel_role: Annotated[
+        str | None,
+        typer.Option(help="Whose voice a channel has: an agent's is not embedded.", metavar="0=agent,1=customer"),
+    ] = None,
     *,
     options: EncodingOptions,
     format_: OutputFormat = None,
@@ -38,15 +44,23 @@ def embed(
     """Embed audio files into .npy and JSON. The JSON has emotion and confidence; files that fail are passed over."""
     from e2vsearch import settings
     from e2vsearch.audio.paths import expand
+    from e2vsearch.policy import parse_roles
     from e2vsearch.transfer import embeddings
 
     results = Results(format_, None, quiet)
+    roles = None if channel_role is None else parse_roles(channel_role)
     files = expand(read_paths(paths))
     made = []
     longest_s = settings.load().max_audio_s if max_audio_s is None else max_audio_s
     encoder = options.open_encoder()
     for each in embeddings.embed(
-        files, output, encoder, granularity=granularity, similar_to=similar_to, longest_s=longest_s
+        files,
+        output,
+        encoder,
+        granularity=granularity,
+        similar_to=similar_to,
+        longest_s=longest_s,
+        channel_roles=roles,
     ):
         made.append(each)
         if each.error is not None:

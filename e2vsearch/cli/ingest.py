@@ -215,7 +215,7 @@ def _report(report: IngestReport, place: str, results: Results, would: str) -> N
         (report.unused_metadata, "rows of --meta name no file of this run"),
         (report.transcripts, f"transcripts {would or 'were '}joined"),
         (report.unused_transcripts, "of --transcripts fit no file of this run"),
-        (report.left_out_words, "of their words left out: no speech was found where they are"),
+        (report.left_out_words, "of their words left out: no segment is stored where they are"),
         (report.other_roles, "stored before with other roles, and left so: e2vsearch remove them, then ingest again"),
     ):
         if count:

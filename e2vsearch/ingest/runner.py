@@ -223,7 +223,7 @@ class IngestReport:
     failures: tuple[FileFailure, ...]  # of files, and of transcripts
     transcripts: int = 0  # recordings that one was joined to
     unused_transcripts: int = 0  # those of --transcripts that fit no file of this run
-    left_out_words: int = 0  # of transcripts, where no speech was found
+    left_out_words: int = 0  # of transcripts, where no segment is stored
     unknown_roles: int = 0  # new recordings of which it is not known whose voices their channels have
     other_roles: int = 0  # stored before with other roles than those given now: they stay as they are
 

@@ -20,6 +20,7 @@ from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import E2vsearchError, SettingsError
 from e2vsearch.files import atomic_write, clear_abandoned, file_uri, legible, private_folder, unwritable
 from e2vsearch.pipeline import embed_audio, emotion_of
+from e2vsearch.policy import Policy, Role
 from e2vsearch.projections import adapt
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, segment_durations
 from e2vsearch.vectors.exact import unit
@@ -73,6 +74,7 @@ def embed(
     similar_to: Path | None = None,
     stop: Callable[[], bool] = lambda: False,
     longest_s: float = math.inf,
+    channel_roles: Mapping[int, Role] | None = None,
 ) -> Iterator[Embedded]:
     """Embed files into a folder: ``NAME.npy`` and ``NAME.json`` each, ``NAME.ch1.npy`` for a further channel.
 
@@ -88,10 +90,13 @@ def embed(
             ships with the encoder, or else of its head.
         stop: checked between blocks.
         longest_s: how long a file may be, seconds.
+        channel_roles: whose voice a channel has, ``{0: "agent", 1: "customer"}``: an agent's is not embedded.
 
     Raises:
+        SettingsError: a channel or role that there is not.
         E2vsearchError: the sample cannot be used, or `out` cannot be written.
     """
+    analysed = Policy(channel_roles=channel_roles or {}).analysed
     similarity = None if similar_to is None else _Similarity(encoder, _sample(similar_to, encoder))
     files = list(files)
     base = Path(os.path.commonpath([path.parent for path in files])) if files else Path()
@@ -105,7 +110,7 @@ def embed(
         # a.wav and a.mp3 in one folder must not write one a.npy
         target = out / (relative.with_suffix("") if stems[relative.with_suffix("")] == 1 else relative)
         try:
-            made = list(_embedded(path, encoder, granularity, similarity, stop, longest_s))
+            made = list(_embedded(path, encoder, granularity, similarity, stop, longest_s, analysed))
         except E2vsearchError as error:
             yield Embedded(file_uri(path), "failed", legible(str(error)), granularity=granularity)
             continue
@@ -124,8 +129,11 @@ def _embedded(
     similarity: _Similarity | None,
     stop: Callable[[], bool],
     longest_s: float,
+    analysed: Callable[[int], list[int]],
 ) -> Iterator[tuple[Embedded, NDArray[np.float32]]]:
-    embedded = embed_audio(path, encoder, None, stop, longest_s)
+    embedded = embed_audio(path, encoder, None, stop, longest_s, analysed)
+    if not analysed(embedded.channels):
+        raise E2vsearchError(f"{path}: its only voice is an agent's, which is not embedded - leave the file out")
     for channel in range(embedded.channels):
         segments = [segment for segment in embedded.segments if segment.channel == channel]
         blank = Embedded(file_uri(path), "success", None, channel, encoder=encoder.space.encoder, dim=encoder.space.dim)
