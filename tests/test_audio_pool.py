@@ -55,6 +55,18 @@ def test_one_process_decodes_many_files(tmp_path: Path, alone: DecoderPool) -> N
     assert pids(alone) == kept
 
 
+@IN_PROC
+def test_it_is_kept_beside_a_large_process(tmp_path: Path, alone: DecoderPool) -> None:
+    """Its own memory counts, and not that of the process that started it, whose peak a fork inherits."""
+    path = save(tmp_path / "a.wav", speech(1.0))
+    large = np.ones(300 << 20, np.uint8)
+    audio.read(path)
+    first = pids(alone)
+    audio.read(path)
+    assert large.size
+    assert pids(alone) == first != set()
+
+
 def test_it_gives_what_this_process_would(tmp_path: Path) -> None:
     stereo = np.stack([speech(3.0, rate_hz=44_100), sine(3.0, rate_hz=44_100)])
     for path in (save(tmp_path / "a.flac", stereo, 44_100), save_av(tmp_path / "a.mka", stereo, "flac", 44_100)):

@@ -307,35 +307,35 @@ def test_bad_filters_say_what_is_wrong(catalog: Catalog) -> None:
 
 
 def test_quotes_in_values_stay_values(catalog: Catalog) -> None:
-    catalog.store(a_recording("a", agent="O'Brien"))
-    assert catalog.select('agent = "O\'Brien"').size == 2
-    assert catalog.select("agent = \"x' or '1' = '1\"").size == 0
-    assert catalog.select("agent = 'O''Brien'").size == 2  # doubled, as in SQL
-    catalog.store(a_recording("b", agent="both \" and '"))
-    assert catalog.select('agent = "both "" and \'"').size == 2
-    assert catalog.select("agent = 'both \" and '''").size == 2
-    assert catalog.select('agent = ""').size == 0
+    catalog.store(a_recording("a", queue="O'Brien"))
+    assert catalog.select('queue = "O\'Brien"').size == 2
+    assert catalog.select("queue = \"x' or '1' = '1\"").size == 0
+    assert catalog.select("queue = 'O''Brien'").size == 2  # doubled, as in SQL
+    catalog.store(a_recording("b", queue="both \" and '"))
+    assert catalog.select('queue = "both "" and \'"').size == 2
+    assert catalog.select("queue = 'both \" and '''").size == 2
+    assert catalog.select('queue = ""').size == 0
 
 
 def test_what_a_filter_leaves_is_looked_up_again_only_when_something_was_committed(
     catalog: Catalog, database_url: str
 ) -> None:
-    catalog.store(a_recording("a", agent="kim"))
-    catalog.store(a_recording("b", agent="lee"))
-    found = catalog.select("agent = kim")
+    catalog.store(a_recording("a", queue="kim"))
+    catalog.store(a_recording("b", queue="lee"))
+    found = catalog.select("queue = kim")
     assert found.size == 2
     assert not found.flags.writeable
     if database_url.startswith("sqlite"):  # a Postgres server counts the transactions of all its databases as one
-        assert catalog.select("agent = kim") is found
-    assert catalog.select("agent = lee") is not found
+        assert catalog.select("queue = kim") is found
+    assert catalog.select("queue = lee") is not found
     other = Catalog.open(database_url)  # as another process would
-    other.store(a_recording("c", agent="kim"))
-    assert catalog.select("agent = kim").size == 4
-    other.annotate(other.stored_files()["/calls/b.wav"].id, {"agent": "kim"})
-    assert catalog.select("agent = kim").size == 6
+    other.store(a_recording("c", queue="kim"))
+    assert catalog.select("queue = kim").size == 4
+    other.annotate(other.stored_files()["/calls/b.wav"].id, {"queue": "kim"})
+    assert catalog.select("queue = kim").size == 6
     other.close()
-    catalog.store(a_recording("d", agent="kim"))  # by itself, too
-    assert catalog.select("agent = kim").size == 8
+    catalog.store(a_recording("d", queue="kim"))  # by itself, too
+    assert catalog.select("queue = kim").size == 8
 
 
 def test_metadata_of_a_stored_recording_can_change(catalog: Catalog) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 import e2vsearch
 from e2vsearch.catalog import integrity, labels, named_vectors
-from e2vsearch.catalog.checksums import checksum
+from e2vsearch.catalog.columns import checksum
 from e2vsearch.catalog.correction import corrected
 from e2vsearch.catalog.labels import NewExample
 from e2vsearch.catalog.repair import repair

@@ -215,7 +215,7 @@ def test_telephone_copies_are_heard_by_the_collections_encoder(
 def test_options_that_make_no_sense(corpus: Path, collection: e2vsearch.Collection, material: EvaluationSet) -> None:
     labels = corpus / "meta" / "labels.csv"
     with pytest.raises(SettingsError, match="name an encoder"):
-        evaluate.evaluate(labels, context=collection.projections, condition="all")
+        evaluate.evaluate(dataset.load_stored(labels_table.read(labels), collection.projections), condition="all")
     with pytest.raises(SettingsError, match="need no encoder"):
         evaluate.evaluate(material, FakeEncoder())
     with pytest.raises(SettingsError, match="stored in a collection"):

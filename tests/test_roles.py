@@ -20,6 +20,7 @@ from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import Embeddings
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import SettingsError
+from e2vsearch.ingest.recording import RECORDS
 from e2vsearch.ingest.transcripts.alignment import join
 from e2vsearch.ingest.transcripts.formats import Cue, Transcript
 from e2vsearch.ingest.worker import WorkerOptions
@@ -193,6 +194,7 @@ def test_unknown_roles_are_warned_of_once(
     collection: Collection, calls: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     save(tmp_path / "mono.wav", speech(2.0))
+    caplog.set_level(logging.WARNING, logger=RECORDS.name)  # another test may have left it lower
     with caplog.at_level(logging.WARNING):
         assert collection.ingest(tmp_path / "mono.wav").unknown_roles == 0  # one voice, or two in one channel
         assert caplog.messages == []

@@ -48,8 +48,12 @@ _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from e2vsea
 _KINDS = {kind.__name__: kind for kind in AudioError.__subclasses__()}
 _KEPT_VARIABLES = ("LD_", "DYLD_", "LC_", "LANG", "PYTHONHOME")  # where shared libraries are, and nothing else
 _LOOK_S = 0.1  # how soon it is seen that `stop` returns true
-_CLOSE_S = 0.25  # a block takes 0.01 s to decode; who takes longer to end is not worth the wait
+_CLOSE_S = 2.0  # a block takes 0.01 s to decode, but a busy machine may not get to it at once, as to a new process
 _WAIT_S = 60.0  # for another recording to end, where too many are open
+
+
+_ENDING: list[subprocess.Popen[bytes]] = []
+"""Processes that were killed and are not gone yet; looked at when another one is started."""
 
 
 class DecoderPool:
@@ -153,6 +157,7 @@ class DecoderProcess:
         """
         import subprocess
 
+        _ENDING[:] = [each for each in _ENDING if each.poll() is None]
         ours, theirs = socket.socketpair()
         path = [os.path.abspath(each) for each in sys.path if each]  # noqa: PTH100 - text
         here = os.path.dirname(os.path.dirname(os.path.abspath(errors.__file__)))  # noqa: PTH100, PTH120
@@ -229,8 +234,10 @@ class DecoderProcess:
 
         self._connection.close()
         self._process.kill()
-        with suppress(subprocess.TimeoutExpired):  # it waits for a network share, and is gone as soon as that answers
+        try:
             self._process.wait(1.0)
+        except subprocess.TimeoutExpired:  # it waits for a network share, and is gone as soon as that answers
+            _ENDING.append(self._process)
 
     def disown(self) -> None:
         """Leave it to the process that started it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from e2vsearch.catalog.checksums import checksum
+from e2vsearch.catalog.columns import checksum
 from e2vsearch.catalog.database import place, sqlite_file
 from e2vsearch.catalog.schema import NamedVectorRow, VectorRow
 from e2vsearch.catalog.sqlite import explain, open_file

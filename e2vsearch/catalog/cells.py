@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Column, Connection, String, Table, select, type_coerce
 
-from e2vsearch.catalog.column_types import UtcDateTime
+from e2vsearch.catalog.columns import UtcDateTime
 from e2vsearch.catalog.schema import Base, RecordingRow
 from e2vsearch.errors import REPAIR, DamagedDate
 from e2vsearch.types import recording_id

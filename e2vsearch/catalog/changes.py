@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Row, bindparam, func, select, text
 
 from e2vsearch.catalog import sqlite
-from e2vsearch.catalog.checksums import read_vectors
+from e2vsearch.catalog.columns import read_vectors
 from e2vsearch.catalog.database import chunks, driver_errors, place
 from e2vsearch.catalog.schema import ChangeRow, SegmentRow, VectorRow
 from e2vsearch.errors import CatalogError

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DatabaseError
 
 from e2vsearch.catalog import named_vectors, sqlite
 from e2vsearch.catalog.cells import damaged_dates, damaged_json
-from e2vsearch.catalog.checksums import is_sound
+from e2vsearch.catalog.columns import is_sound
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT
 from e2vsearch.catalog.schema import (
     ChangeRow,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, delete, distinct, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from e2vsearch.catalog.checksums import read_vectors
+from e2vsearch.catalog.columns import read_vectors
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
 from e2vsearch.catalog.schema import (
     ClassifierRow,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sqlalchemy import Connection, Select, delete, func, insert, select
 
-from e2vsearch.catalog.checksums import read_vectors, vector_columns
+from e2vsearch.catalog.columns import read_vectors, vector_columns
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import NamedVectorRow, NamedVectorSetRow, SegmentRow

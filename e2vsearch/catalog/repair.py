@@ -12,7 +12,7 @@ from sqlalchemy.exc import DatabaseError
 
 from e2vsearch.catalog import sqlite
 from e2vsearch.catalog.cells import damaged_dates
-from e2vsearch.catalog.checksums import checksum
+from e2vsearch.catalog.columns import checksum
 from e2vsearch.catalog.correction import corrected
 from e2vsearch.catalog.integrity import (
     DamagedVectorRow,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, func, insert, literal_column, select, update
 
-from e2vsearch.catalog.checksums import vector_columns
+from e2vsearch.catalog.columns import vector_columns
 from e2vsearch.catalog.schema import (
     LEASED,
     ChangeRow,

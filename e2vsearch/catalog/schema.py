@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from e2vsearch.catalog.column_types import Id, UtcDateTime
+from e2vsearch.catalog.columns import Id, UtcDateTime
 from e2vsearch.types import MAX_NAME
 
 SCHEMA_REVISION = "0009"
@@ -159,7 +159,7 @@ class VectorRow(Base):
 
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
-    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector`, see `checksums`
+    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector`, see `columns`
 
 
 class ChangeRow(Base):
@@ -307,7 +307,7 @@ class NamedVectorRow(Base):
     set_id: Mapped[int] = mapped_column(ForeignKey("named_vector_set.id", ondelete="CASCADE"), primary_key=True)
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
-    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector`, see `checksums`
+    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector`, see `columns`
 
 
 class AuditRow(Base):

@@ -60,7 +60,8 @@ def compare(
         QueryError: one of them has no speech, or is not stored.
         AudioError, EncoderError: one of them cannot be read or encoded.
     """
-    catalog.audit(actor, "compare", {"a": named(a), "b": named(b)})
+    if catalog.policy.audit:
+        catalog.audit(actor, "compare", {"a": named(a), "b": named(b)})
     sides = [_named(source, catalog, embed) for source in (a, b)]
     if isinstance(through, SearchView):
         return compare_audio(comparison_view(None, through, catalog.space, catalog.name), *sides)

@@ -50,7 +50,8 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
         from e2vsearch.search.explain import explain
 
         hits = explain(hits, query, resolved, ranking, candidates, context)
-    catalog.audit(context.actor, "query", query.summary(), [hit.segment for hit in hits])
+    if catalog.policy.audit:
+        catalog.audit(context.actor, "query", query.summary(), [hit.segment for hit in hits])
     filtered = candidates.allowed is not None or excluded.size
     return QueryResult(
         hits=hits,

@@ -142,6 +142,15 @@ class _Parser(MultiPartParser):
     def on_end(self) -> None:
         self.ended = True
 
+    async def parse(self) -> FormData:
+        """Receive the form, and close its files whatever stops it: before 1.6, Starlette does so for few reasons."""
+        try:
+            return await super().parse()
+        except BaseException:
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise
+
 
 async def _parse(request: Request, names: tuple[str, ...]) -> FormData:
     kind, _, options = request.headers.get("content-type", "").partition(";")

@@ -44,7 +44,7 @@ async def test_a_full_queue_says_when_to_come_again(served: Made, gate: Gate) ->
 
 
 async def test_a_request_that_takes_too_long(served: Made, gate: Gate) -> None:
-    app = served(threads=1, queue=0, timeout_s=0.2)
+    app = served(threads=1, queue=0, timeout_s=2.0)
     async with client_of(app) as client:
         response = await send_clip(client)
         assert (response.status_code, response.json()["error"]["reason"]) == (504, "too-slow")

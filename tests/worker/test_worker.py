@@ -150,7 +150,7 @@ def test_the_heartbeat_keeps_what_is_slow(collection: Collection, calls: Path) -
     """A recording that takes five leases is still its first worker's."""
     collection.queue.add(calls / "0.wav")
     load = ingest_recording.RecordingIngestor.load
-    lease_s = 0.3
+    lease_s = 1.0
     options = WorkerOptions(workers=1, drain=True, lease_s=lease_s, poll_s=0.01)
     seen: set[int] = set()
 
