@@ -50,10 +50,7 @@ _KEPT_VARIABLES = ("LD_", "DYLD_", "LC_", "LANG", "PYTHONHOME")  # where shared 
 _LOOK_S = 0.1  # how soon it is seen that `stop` returns true
 _CLOSE_S = 2.0  # a block takes 0.01 s to decode, but a busy machine may not get to it at once, as to a new process
 _WAIT_S = 60.0  # for another recording to end, where too many are open
-
-
-_ENDING: list[subprocess.Popen[bytes]] = []
-"""Processes that were killed and are not gone yet; looked at when another one is started."""
+_ENDING: list[subprocess.Popen[bytes]] = []  # killed and not gone yet; looked at when another one is started
 
 
 class DecoderPool:
