@@ -7,7 +7,8 @@ parts are merged, the write-ahead log, and free space in pages that an earlier v
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -35,6 +36,8 @@ from e2vsearch.catalog.schema import (
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
 from e2vsearch.types import number_of
+
+_WAIT_S, _LOOK_S = 60.0, 0.05  # for other transactions of a Postgres server to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +144,34 @@ def _scrub_postgres(catalog: Catalog, vacuum: bool) -> None:
     tables = ", ".join(Base.metadata.tables)
     how = "FULL, ANALYZE" if vacuum else "ANALYZE"
     with catalog.outside_transactions() as execute:
+        if vacuum and not _is_seen_by_nobody(execute):
+            raise CatalogError(
+                f"{place(catalog.url)} holds rows of what was deleted, since transactions on that server may still "
+                "read them - end these (pg_stat_activity names them), then finish with: e2vsearch forget"
+            )
         execute(f"VACUUM ({how}) {tables}")
         # most common values of columns; who may not do this gets a warning, and a later autovacuum does it
         execute(f"VACUUM {'FULL' if vacuum else ''} pg_catalog.pg_statistic")
         with suppress(DBAPIError):  # the right of a superuser: else former files go with the next checkpoint
             execute("CHECKPOINT")
+
+
+def _is_seen_by_nobody(execute: Callable[[str], Any]) -> bool:
+    """Wait until no transaction may see what was deleted before; whether that came to pass.
+
+    VACUUM FULL copies dead rows that another transaction may see. Its own snapshot counts too, and that begins with the
+    oldest transaction of all databases of the server.
+    """
+    mine = int(execute("SELECT pg_current_xact_id()::text").fetchone()[0])
+    query = (
+        f"SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > {mine} AND NOT EXISTS ("
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+        f"AND age(backend_xmin) >= age('{mine % 2**32}'::xid))"
+    )
+    until = time.monotonic() + _WAIT_S
+    while not (unseen := bool(execute(query).fetchone()[0])) and time.monotonic() < until:
+        time.sleep(_LOOK_S)
+    return unseen
 
 
 def _erase_uris(connection: Connection, uris: Sequence[str]) -> Erased:

@@ -450,3 +450,22 @@ def test_a_log_that_others_read_is_named_and_emptied_by_the_next(
                 collection.forget("call:1")
         collection.forget()
         assert (tmp_path / "index" / "catalog.db-wal").stat().st_size == 0
+
+
+@pytest.mark.postgres
+def test_rows_that_another_transaction_may_read_are_waited_for(
+    collection: Collection, calls: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite's VACUUM waits for readers itself")
+    import psycopg
+
+    collection.ingest(calls)
+    monkeypatch.setattr(erasure, "_WAIT_S", 0.2)
+    with closing(collection), psycopg.connect(database_url.replace("+psycopg", "")) as other:
+        other.execute("SELECT pg_current_xact_id()")
+        with pytest.raises(CatalogError, match="finish with: e2vsearch forget"):
+            collection.forget("call:1")
+        other.rollback()
+        monkeypatch.undo()
+        assert collection.forget().erased.recordings == 0
