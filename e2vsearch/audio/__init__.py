@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.audio.decode import AudioInfo, library_of
+from e2vsearch.audio.decode import AudioInfo, module_for
 from e2vsearch.audio.pool import POOL, open_decoder
 from e2vsearch.audio.sources import ARRAY_NAME, BYTES_NAME, floats, opened, planes
 from e2vsearch.errors import AudioEmpty, AudioError, AudioInvalid, SettingsError
@@ -135,7 +135,7 @@ def open(
 def prepare(source: AudioSource) -> None:
     """Start the process that will decode a source, unless there is one, and do not wait for it."""
     if not isinstance(source, np.ndarray):
-        POOL.prepare(library_of(Path(source).suffix.lower() if isinstance(source, str | os.PathLike) else ""))
+        POOL.prepare(module_for(Path(source).suffix.lower() if isinstance(source, str | os.PathLike) else ""))
 
 
 def probe(source: AudioSource, *, sampling_rate_hz: int | None = None) -> AudioInfo:

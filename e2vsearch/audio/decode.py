@@ -242,7 +242,7 @@ def too_large(name: str) -> AudioUnreadable:
 Decoder = SoundFileDecoder | FFmpegDecoder
 
 
-def library_of(suffix: str) -> str:
+def module_for(suffix: str) -> str:
     """Return the package that will probably decode a file with that suffix."""
     return "soundfile" if suffix in _SNDFILE_SUFFIXES else "av"
 

@@ -334,7 +334,7 @@ def open_decoder(source: Source, stop: Callable[[], bool] = lambda: False) -> It
         with decode.open_decoder(source, stop) as here:
             yield here
         return
-    process = POOL.take(decode.library_of(source.suffix), stop)
+    process = POOL.take(decode.module_for(source.suffix), stop)
     decoder: ProcessDecoder | None = None
     try:
         decoder = ProcessDecoder(process, source, stop)
