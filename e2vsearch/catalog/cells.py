@@ -33,31 +33,31 @@ class StoredDate:
 
 def damaged_dates(connection: Connection) -> Iterator[StoredDate]:
     """Yield every date of a SQLite database that cannot be parsed."""
-    for table in Base.metadata.sorted_tables:
-        dates = [column for column in table.columns if isinstance(column.type, UtcDateTime)]
-        keys = list(table.primary_key)
-        if not dates:
-            continue
-        query = select(*keys, *(type_coerce(column, String).label(f"{column.name}_text") for column in dates))
-        for row in connection.execute(query.order_by(*keys)):
-            key, contents = tuple(row)[: len(keys)], tuple(row)[len(keys) :]
-            for column, content in zip(dates, contents, strict=True):
-                if content is not None and not _is_date(content):
-                    yield StoredDate(table, column, key, str(content))
+    for table, column, key, content in _cells(connection, UtcDateTime):
+        if not _is_date(content):
+            yield StoredDate(table, column, key, str(content))
 
 
 def damaged_json(connection: Connection) -> Iterator[str]:
     """Yield the column and row of every cell of a SQLite database that should hold JSON, and does not."""
+    for table, column, key, content in _cells(connection, JSON):
+        if not _is_json(content):
+            yield f"{column.name} of {table.name} {', '.join(map(str, key))} is no JSON"
+
+
+def _cells(connection: Connection, kind: type) -> Iterator[tuple[Table, Column[Any], tuple[Any, ...], Any]]:
+    """Yield table, column, key and unparsed content of every cell of that type that is not null."""
     for table in Base.metadata.sorted_tables:
-        columns = [column for column in table.columns if isinstance(column.type, JSON)]
+        columns = [column for column in table.columns if isinstance(column.type, kind)]
         keys = list(table.primary_key)
         if not columns:
             continue
         query = select(*keys, *(type_coerce(column, String).label(f"{column.name}_text") for column in columns))
         for row in connection.execute(query.order_by(*keys)):
-            for column, content in zip(columns, tuple(row)[len(keys) :], strict=True):
-                if content is not None and not _is_json(content):
-                    yield f"{column.name} of {table.name} {', '.join(map(str, tuple(row)[: len(keys)]))} is no JSON"
+            key, contents = tuple(row)[: len(keys)], tuple(row)[len(keys) :]
+            for column, content in zip(columns, contents, strict=True):
+                if content is not None:
+                    yield table, column, key, content
 
 
 def date_error(connection: Connection, error: DamagedDate) -> DamagedDate:
