@@ -17,7 +17,7 @@ from _fault_states import compared, state_of
 from _injector import apart, command
 
 Outcome = tuple[str, str, str]
-"""What was tried, what came of it, and a detail."""
+"""The fault that was injected, its outcome, and a detail."""
 
 _NEW_MOUNTS, _PRIVATE, _REMOUNT = 0x00020000, 0x44000, 0x20
 _FREE_KB = (4, 16, 40, 80, 160, 320)

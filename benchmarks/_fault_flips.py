@@ -15,7 +15,7 @@ from _fault_states import State, compared, state_of
 from _injector import Ended, apart, command
 
 Outcome = tuple[str, str, str]
-"""What was flipped, what came of it, and a detail."""
+"""The bit that was flipped, its outcome, and a detail."""
 
 _QUERIES: tuple[dict[str, Any], ...] = (
     {"references": ("seg:7",), "k": 5000, "by": "segment", "exact": True},

@@ -1,4 +1,4 @@
-"""What is disturbed: commands, each with the collection it begins with, and what an undisturbed run of it leaves."""
+"""The commands that faults are injected into, each with the collection it begins with and its undisturbed outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold after a fault, against what was there before and what an undisturbed run leaves."""
+"""Invariants that hold after a fault, against what was there before and what an undisturbed run leaves."""
 
 from __future__ import annotations
 

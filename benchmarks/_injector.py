@@ -46,7 +46,7 @@ _LOADED = "E2VSEARCH_FAULTS"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens at which call."""
+    """The kind of fault, and the number of the call at which it is injected."""
 
     mode: str
     call: int = 0

@@ -1,4 +1,4 @@
-"""What survives: commands that are killed, torn or starved of disk at any write, and files with a bit flipped.
+"""Fault injection: commands that are killed, torn or starved of disk at any write, and files with a bit flipped.
 
     python benchmarks/faults.py --quick
 

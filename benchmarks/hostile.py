@@ -1,4 +1,4 @@
-"""What recordings that are made to harm do to an ingest and to a service, and what guarding against them costs.
+"""Hostile recordings: their effect on an ingest and a service, and the cost of decoding in processes of their own.
 
     python benchmarks/hostile.py                    # 10,000 damaged files; an hour on two cores
     python benchmarks/hostile.py --files 2000
@@ -54,7 +54,7 @@ ROUNDS, QUICK_ROUNDS = 7, 2
 
 @dataclass
 class Campaign:
-    """What became of the files of one campaign."""
+    """Outcomes of the files of one campaign, counted."""
 
     tried: int = 0
     failed: int = 0  # with one clear line
