@@ -29,9 +29,13 @@ README, CHINESE = ((REPOSITORY / name).read_text(encoding="utf-8") for name in (
 EXAMPLES = 13
 """So many examples in docstrings run, all extras installed: one that is skipped is read by people and by no test."""
 
-# UMAP lays a map out otherwise where a vector's last digits are others: a segment or two at a cluster's edge change
-# sides, and another segment is nearest to its middle
-OF_A_MAP = Tolerances(percent=6, factor=0.4, count=2)
+# int8 kernels with VNNI and those without give vectors that differ in the third digit. UMAP then lays a map out
+# otherwise: two of the samples' 28 segments (8 %) at a cluster's edge change sides, another segment is nearest to its
+# middle. And a classifier of five examples a label is surest of the same segments, by .03 more or less.
+TOLERANCES = {
+    "e2vsearch map ": Tolerances(percent=8, factor=0.4, count=2),
+    "e2vsearch label --suggest ": Tolerances(decimal=0.05),
+}
 SEGMENT_OF_A_CLUSTER = re.compile(r"seg:\d+ \S+ \d\d:\d\d\.\d$", re.MULTILINE)
 
 
@@ -101,10 +105,10 @@ def typed_here(each: Shown, run: Run) -> str:
 
 
 def differences(document: Document, each: Shown, printed: str) -> list[str]:
-    shown, tolerances = each.printed, None
+    shown = each.printed
+    tolerances = next((TOLERANCES[start] for start in TOLERANCES if each.code.startswith(start)), None)
     if each.code.startswith("e2vsearch map "):
         shown, printed = (SEGMENT_OF_A_CLUSTER.sub("a segment", text) for text in (shown, printed))
-        tolerances = OF_A_MAP
     return [f"{each.code}\n{found}" for found in document.differences(shown, printed, tolerances)]
 
 
