@@ -20,7 +20,8 @@ SELECT r.content_sha256, s.channel, s.start_s, s.end_s, v.vector FROM segment s
 JOIN recording r ON r.id = s.recording_id LEFT JOIN vector v ON v.segment_id = s.id"""
 _LISTS = {
     "labels": "SELECT l.label, count(*) FROM label_example l GROUP BY 1 ORDER BY 1",
-    "classifiers": "SELECT name FROM classifier ORDER BY 1",
+    # `train`, run again after it was killed with its work done, makes a second version: it must be the same classifier
+    "classifiers": "SELECT DISTINCT name, parameters FROM classifier ORDER BY 1, 2",
     "classified": "SELECT label, count(*) FROM segment_label GROUP BY 1 ORDER BY 1",
     "projections": "SELECT name FROM projection ORDER BY 1",
     "texts": "SELECT text, count(*) FROM segment_text GROUP BY 1 ORDER BY 1",
