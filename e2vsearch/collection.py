@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.projections import Projections
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
-    from e2vsearch.ingest.runner import IngestReport
+    from e2vsearch.ingest.reports import IngestReport
     from e2vsearch.transfer.contents import Contents, TransferReport
 
 Facet = TypeVar("Facet", bound="AnalysisContext")

@@ -21,7 +21,7 @@ from e2vsearch.encoders import base as encoders
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.registry import SAVED, open_encoder
 from e2vsearch.errors import AudioTooLong, Cancelled, CatalogError, EncoderError, SettingsError
-from e2vsearch.settings import DEFAULT_ENCODER, Settings
+from e2vsearch.settings import AUTO, Settings
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, Space, number_of, segment_durations
 
 _BATCH_S = 60.0  # speech encoded in one call; at 30 s a signal at most, memory for a handful of them
@@ -34,6 +34,7 @@ def embed_audio(
     stop: Callable[[], bool] = lambda: False,
     longest_s: float = math.inf,
     analysed: Callable[[int], Sequence[int]] = range,
+    heard: Callable[[float, float | None], None] = lambda _heard_s, _duration_s: None,
 ) -> EmbeddedAudio:
     """Return every segment of a recording, with its vector.
 
@@ -44,6 +45,7 @@ def embed_audio(
         stop: whether the result is wanted no more, called between blocks, and while one is decoded.
         longest_s: how long a recording may be. Its header is read first, and its samples are counted all the same.
         analysed: the channels, of so many, that are segmented and encoded; all by default.
+        heard: called for each block of audio with the seconds decoded so far, and the duration that the header has.
 
     Raises:
         AudioTooLong: it is longer than that.
@@ -53,7 +55,7 @@ def embed_audio(
     """
     if not isinstance(source, audio.OpenAudio):
         with audio.open(source, stop=stop) as opened:
-            return embed_audio(opened, encoder, options, stop, longest_s, analysed)
+            return embed_audio(opened, encoder, options, stop, longest_s, analysed, heard)
     info = source.info
     if info.duration_s is not None and info.duration_s > longest_s:
         raise AudioTooLong(
@@ -76,6 +78,7 @@ def embed_audio(
                     f"{source.name}: the audio goes on after the {longest_s:.0f} s allowed - cut it, or raise "
                     "--max-audio-s"
                 )
+            heard(length / audio.SAMPLING_RATE_HZ, info.duration_s)
             kept = kept or list(analysed(channels))
             if kept:
                 yield block if len(kept) == channels else block[kept]
@@ -146,13 +149,13 @@ def stored_audio(catalog: Catalog, identifier: str) -> EmbeddedAudio:
 
 
 def encoder_for(options: Settings) -> Encoder:
-    """Return the encoder that the settings name, else the collection's own where there is one, else the default.
+    """Return the encoder that the settings name, else the collection's own where there is one, else `AUTO`.
 
     Raises:
         EncoderError: it cannot be opened.
         MissingExtra: its packages are not installed.
     """
-    name, precision = options.encoder, options.precision
+    name, precision = options.named_encoder, options.precision
     if not name:
         try:
             catalog = Catalog.open(locate(options.index).url)
@@ -162,7 +165,7 @@ def encoder_for(options: Settings) -> Encoder:
             name = ""
     if name == SAVED:
         raise EncoderError("saved vectors have no encoder - name one with --encoder light")
-    return open_encoder(name or DEFAULT_ENCODER, options.device, precision or "fp32")
+    return open_encoder(name or AUTO, options.device, precision or "fp32")
 
 
 def emotion_of(space: Space, segments: Sequence[EmbeddedSegment]) -> Emotion | None:
