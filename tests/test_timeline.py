@@ -73,9 +73,8 @@ def test_channels_shares_and_strongest(collection: Collection) -> None:
     assert [each for line in found.channels for each in line.segments] == sorted(
         collection.segments("call:1"), key=lambda each: each.channel
     )
-    third = pytest.approx(1 / 3)
     assert found.summary.by_role == (
-        RoleShares(None, 3, 6.0, {"angry": third, "neutral": third, "unsure": third}),
+        RoleShares(None, 3, 6.0, {"angry": 1 / 3, "neutral": 1 / 3, "unsure": 1 / 3}),
         RoleShares("customer", 1, 2.0, {"happy": 1.0}),
     )
     assert found.summary.strongest == ("seg:4", "seg:2")
@@ -106,7 +105,7 @@ def test_a_planted_course(collection: Collection, line: list[Sequence[float]], c
 
 def test_a_turning_point_has_the_means_of_both_sides(collection: Collection) -> None:
     (point,) = stored(collection, made_call([CALM] * 5 + [BETWEEN] * 4)).summary.turning_points
-    before, after = pytest.approx(valence(CALM), abs=1e-6), pytest.approx(valence(BETWEEN), abs=1e-6)
+    before, after = round(valence(CALM), 6), round(valence(BETWEEN), 6)
     assert point == TurningPoint(25.0, 0, "seg:6", "worsening", before, after, "unsure")
 
 
