@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -43,7 +42,8 @@ def embed_audio(
         options: how speech is found and cut.
         stop: whether the result is wanted no more, called between blocks, and while one is decoded.
         longest_s: how long a recording may be. Its header is read first, and its samples are counted all the same.
-        analysed: the channels, of so many, that are segmented and encoded; all by default.
+        analysed: the channels, of so many, that are encoded; all by default. Of the others it is only told when they
+            speak, for the dynamics.
 
     Raises:
         AudioTooLong: it is longer than that.
@@ -62,10 +62,9 @@ def embed_audio(
         )
     length = 0
     channels = info.channels
-    kept: list[int] = []
 
     def blocks() -> Iterator[audio.Signal]:
-        nonlocal length, channels, kept
+        nonlocal length, channels
         for block in source.blocks():
             if stop():
                 raise Cancelled
@@ -76,14 +75,14 @@ def embed_audio(
                     f"{source.name}: the audio goes on after the {longest_s:.0f} s allowed - cut it, or raise "
                     "--max-audio-s"
                 )
-            kept = kept or list(analysed(channels))
-            if kept:
-                yield block if len(kept) == channels else block[kept]
+            yield block
 
     embedded: list[EmbeddedSegment] = []
     waiting: list[speech.SpokenSegment] = []
-    for segment in speech.segments(blocks(), options or speech.SpeechOptions()):
-        waiting.append(replace(segment, channel=kept[segment.channel]))
+    detector = speech.SpeechDetector(options)
+    for segment in detector.segments(blocks()):
+        if segment.channel in analysed(channels):
+            waiting.append(segment)
         if sum(each.end_s - each.start_s for each in waiting) >= _BATCH_S:
             embedded.extend(_encoded(waiting, encoder))
             waiting.clear()
@@ -91,7 +90,8 @@ def embed_audio(
                 raise Cancelled
     embedded.extend(_encoded(waiting, encoder))
     embedded.sort(key=lambda segment: (segment.start_s, segment.channel))
-    return EmbeddedAudio(tuple(embedded), length / audio.SAMPLING_RATE_HZ, channels, info.sampling_rate_hz, info.format)
+    about = length / audio.SAMPLING_RATE_HZ, channels, info.sampling_rate_hz, info.format
+    return EmbeddedAudio(tuple(embedded), *about, detector.dynamics())
 
 
 def _encoded(segments: list[speech.SpokenSegment], encoder: Encoder) -> Iterator[EmbeddedSegment]:

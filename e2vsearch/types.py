@@ -311,6 +311,7 @@ class EmbeddedAudio:
     channels: int
     sampling_rate_hz: int
     format: str
+    dynamics: Dynamics | None = None  # of all of its channels; None where there was no audio to tell them from
 
 
 @dataclass(frozen=True, slots=True)

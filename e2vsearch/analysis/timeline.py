@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from e2vsearch.catalog import recordings
+from e2vsearch.catalog.dynamics import dynamics_of
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.course import Course, Direction, changes, course_of, is_told, judged
 from e2vsearch.emotions import NAMELESS, NEUTRAL, UNSURE
 from e2vsearch.errors import NotStored, QueryError
 from e2vsearch.policy import Role
-from e2vsearch.types import Dynamics, Recording, Segment
+from e2vsearch.types import Dynamics, Recording, Segment, number_of
 
 _STRONGEST = 3  # segments of a summary
 
@@ -84,8 +85,10 @@ def stored_timeline(catalog: Catalog, name: str) -> Timeline:
     """
     recording = named_recording(catalog, name)
     policy = catalog.policy.with_roles(dict(_known_roles(recording)))
-    analysed = policy.analysed(recording.channels)
-    return timeline(recording, recordings.segments(catalog, recording.id), None, analysed)
+    with catalog.reading() as connection:
+        dynamics = dynamics_of(connection, number_of(recording.id, "call"))
+    segments = recordings.segments(catalog, recording.id)
+    return timeline(recording, segments, dynamics, policy.analysed(recording.channels))
 
 
 def named_recording(catalog: Catalog, name: str) -> Recording:
@@ -123,9 +126,6 @@ def timeline(
     for channel, role in enumerate(roles):
         own = tuple(each for each in segments if each.channel == channel and channel in analysed)
         channels.append(ChannelTimeline(channel, role, channel in analysed, _speech_s(own), own))
-    if dynamics is not None:
-        of_channels = (replace(each, role=roles[each.channel]) for each in dynamics.by_channel)
-        dynamics = replace(dynamics, by_channel=tuple(of_channels))
     return Timeline(recording, tuple(channels), dynamics, _summary(channels))
 
 

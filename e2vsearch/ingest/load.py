@@ -70,6 +70,7 @@ def read_audio(
         metadata=row.metadata if row else {},
         note="" if segments else NO_SPEECH if policy.analysed(embedded.channels) else AGENT_ALONE,
         roles=policy.roles(embedded.channels),
+        dynamics=embedded.dynamics,
     )
 
 

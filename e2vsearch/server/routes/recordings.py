@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from e2vsearch.analysis.timeline import Timeline
 from e2vsearch.catalog import recordings
-from e2vsearch.catalog.filters import FIELDS, LABEL_FIELDS, RECORDING_FIELDS
+from e2vsearch.catalog.filters import DYNAMICS_FIELDS, FIELDS, LABEL_FIELDS, RECORDING_FIELDS
 from e2vsearch.server.responses import json_response, returns
 from e2vsearch.server.results import Filters, RecordingPage, RecordingSegments, SegmentRecording
 from e2vsearch.server.schemas import AfterQuery, LimitQuery, RecordingPath, SegmentPath, WhereQuery
@@ -28,7 +28,7 @@ def router(state: ServerState) -> APIRouter:
 
     def filters() -> Filters:
 
-        names = [*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS]
+        names = [*FIELDS, *RECORDING_FIELDS, *DYNAMICS_FIELDS, *LABEL_FIELDS]
         values = recordings.metadata_values(collection.catalog, _VALUES)
         emotions = list(collection.space.labels) if collection.space is not None else []
         labels = [label.name for label in collection.labels.list()]
