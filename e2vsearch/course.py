@@ -67,8 +67,8 @@ def changes(values: Sequence[float]) -> list[Change]:
     optimal partition (Jackson et al. 2005, "An algorithm for optimal partitioning of data on an interval", IEEE Signal
     Processing Letters 12, 105-108). The penalty is `_PENALTY` · variance · log n, twice Schwarz' criterion (Yao 1988,
     "Estimating the number of change-points via Schwarz' criterion", Statistics & Probability Letters 6, 181-189), and
-    the variance that of successive differences, which changes of the mean hardly touch (von Neumann et al. 1941, "The
-    mean square successive difference", Annals of Mathematical Statistics 12, 153-162). Pieces have `LEAST_SEGMENTS`
+    the variance that of successive differences, which few changes raise little, on the careful side (von Neumann et al.
+    1941, "The mean square successive difference", Annals of Mathematical Statistics 12, 153-162). Pieces have `LEAST_SEGMENTS`
     values; those whose means differ by less than `LEAST_CHANGE` are joined again.
 
     >>> changes([0.5, 0.5, 0.4, 0.5, 0.5, 0.2, 0.2, 0.3, 0.2])

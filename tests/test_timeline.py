@@ -11,6 +11,7 @@ import pytest
 
 import e2vsearch
 from e2vsearch.analysis.timeline import RoleShares, Timeline, TurningPoint
+from e2vsearch.catalog import projections
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.course import Change, changes, course_of
@@ -127,6 +128,41 @@ def test_the_course_is_the_customers(collection: Collection) -> None:
     assert (found.summary.course, [each.role for each in found.summary.by_role]) == ("improving", [None])
     collection.set_policy(employee_purpose="a made reason", analyse_agent=True)
     assert [each.analysed for each in collection.timeline("call:3").channels] == [True, True]
+
+
+def test_the_stored_course_is_the_timelines_and_follows_new_scores(collection: Collection) -> None:
+    catalog = collection.catalog
+    lines: dict[str | None, list[Sequence[float]]] = {
+        "worsening": [CALM] * 5 + [ANGRY] * 5,
+        "improving": [ANGRY] * 5 + [GLAD] * 5,
+        "mixed": [CALM] * 8 + [ANGRY] * 8 + [GLAD] * 8,
+        "steady": [CALM] * 9,
+        None: [CALM] * 3,
+    }
+    for number, line in enumerate(lines.values(), 1):
+        assert catalog.store(made_call(line, number=number)).id == number
+    for number, course in enumerate(lines, 1):
+        assert collection.timeline(f"call:{number}").summary.course == course
+        where = f"course = {course}" if course else "course is null"
+        assert [each.id for each in collection.recordings(where=where)] == [f"call:{number}"]
+    stored_projection = projections.StoredProjection("shipped", "network", "1", b"", {}, WHEN)
+    projections.put(catalog, stored_projection)
+    ids = catalog.segments_of([1])[0]
+    new = np.array([GLAD if at > 4 else ANGRY for at in range(ids.size)], np.float32)
+    assert projections.put_scores(catalog, ids, new, stored_projection)
+    assert collection.timeline("call:1").summary.course == "improving"
+    found = collection.recordings(where='course = "improving"')
+    assert [each.id for each in found] == ["call:1", "call:2"]
+
+
+def test_every_door_says_the_same(collection: Collection) -> None:
+    for number in range(1, 4):
+        collection.catalog.store(made_call([CALM] * number, [ANGRY] * 2, number=number))
+    counts = collection.status().counts
+    found = [collection.timeline(each.id) for each in collection.recordings()]
+    assert sum(len(channel.segments) for each in found for channel in each.channels) == counts.segments
+    assert sum(channel.speech_s for each in found for channel in each.channels) == counts.speech_s
+    assert sum(share.segments for each in found for share in each.summary.by_role) == counts.segments
 
 
 def test_a_recording_is_found_by_path_and_name(collection: Collection) -> None:

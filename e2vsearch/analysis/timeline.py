@@ -85,8 +85,9 @@ def stored_timeline(catalog: Catalog, name: str) -> Timeline:
     """
     recording = named_recording(catalog, name)
     policy = catalog.policy.with_roles(dict(_known_roles(recording)))
+    number = number_of(recording.id, "call")
     with catalog.reading() as connection:
-        dynamics = dynamics_of(connection, number_of(recording.id, "call"))
+        dynamics = dynamics_of(connection, [number]).get(number)
     segments = recordings.segments(catalog, recording.id)
     return timeline(recording, segments, dynamics, policy.analysed(recording.channels))
 
