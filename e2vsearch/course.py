@@ -68,8 +68,8 @@ def changes(values: Sequence[float]) -> list[Change]:
     Processing Letters 12, 105-108). The penalty is `_PENALTY` · variance · log n, twice Schwarz' criterion (Yao 1988,
     "Estimating the number of change-points via Schwarz' criterion", Statistics & Probability Letters 6, 181-189), and
     the variance that of successive differences, which few changes raise little, on the careful side (von Neumann et al.
-    1941, "The mean square successive difference", Annals of Mathematical Statistics 12, 153-162). Pieces have `LEAST_SEGMENTS`
-    values; those whose means differ by less than `LEAST_CHANGE` are joined again.
+    1941, "The mean square successive difference", Annals of Mathematical Statistics 12, 153-162). Pieces have
+    `LEAST_SEGMENTS` values; those whose means differ by less than `LEAST_CHANGE` are joined again.
 
     >>> changes([0.5, 0.5, 0.4, 0.5, 0.5, 0.2, 0.2, 0.3, 0.2])
     [Change(at=5, end=9, before=0.48, after=0.225)]
