@@ -6,7 +6,7 @@ import os
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from e2vsearch import audio, encoder_check, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
@@ -32,17 +32,15 @@ from e2vsearch.types import AuditEntry, Comparison, EmbeddedAudio, Failure, Reco
 from e2vsearch.vectors.engine import IndexOptions
 
 if TYPE_CHECKING:
-    from e2vsearch.analysis.context import AnalysisContext
     from e2vsearch.analysis.evaluation.types import Evaluation
     from e2vsearch.analysis.labels import Labels
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
+    from e2vsearch.analysis.timeline import Timeline
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.reports import IngestReport
     from e2vsearch.transfer.contents import Contents, TransferReport
-
-Facet = TypeVar("Facet", bound="AnalysisContext")
 
 
 class Collection:
@@ -205,12 +203,7 @@ class Collection:
         return watch(self.queue, *folders, **options)
 
     def recordings(self, *names: str, where: str | None = None) -> Listing[Recording]:
-        """Return stored recordings, all by default, see `catalog.recordings.listed`.
-
-        Args:
-            names: ids (``call:45``), and the files, folders or URLs that recordings were ingested from.
-            where: only those with a segment that meets this filter.
-        """
+        """Return stored recordings, all by default, by id, file, folder or URL, see `catalog.recordings.find`."""
         return Listing(recordings.listed(self.catalog, names, where), Recording)
 
     def segments(self, *names: str, where: str | None = None) -> Listing[Segment]:
@@ -236,6 +229,12 @@ class Collection:
         from e2vsearch.subject_access import about
 
         return about(self.catalog, self.index, recording)
+
+    def timeline(self, recording: str) -> Timeline:
+        """Return the channels, dynamics and course of ``call:45``, or of a path or name, see `analysis.timeline`."""
+        from e2vsearch.analysis.timeline import stored_timeline
+
+        return stored_timeline(self.catalog, recording)
 
     def backup(self, target: str | os.PathLike[str]) -> int:
         """Copy the database to a new file and return its size in bytes, see `e2vsearch.catalog.backup`."""
@@ -266,21 +265,21 @@ class Collection:
         """Labels of one's own, and the classifiers that are trained on them."""
         from e2vsearch.analysis.labels import Labels
 
-        return self._analysis(Labels)
+        return Labels(*self._context())
 
     @property
     def maps(self) -> Maps:
         """Maps with clusters."""
         from e2vsearch.analysis.maps import Maps
 
-        return self._analysis(Maps)
+        return Maps(*self._context())
 
     @property
     def projections(self) -> Projections:
         """Projections that the collection is searched through."""
         from e2vsearch.analysis.projections import Projections
 
-        return self._analysis(Projections)
+        return Projections(*self._context())
 
     @property
     def queue(self) -> Queue:
@@ -292,6 +291,7 @@ class Collection:
         owned, retention = self.location.folder is not None, partial(running, self.catalog, index)
         return Queue(*parts, index.maintain, index.due, owned, retention)
 
-    def _analysis(self, facet: type[Facet]) -> Facet:
+    def _context(self) -> tuple[Any, ...]:
+        """Return the attributes of an `AnalysisContext`."""
         views = self._views
-        return facet(self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip)
+        return self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -44,7 +43,8 @@ def embed_audio(
         options: how speech is found and cut.
         stop: whether the result is wanted no more, called between blocks, and while one is decoded.
         longest_s: how long a recording may be. Its header is read first, and its samples are counted all the same.
-        analysed: the channels, of so many, that are segmented and encoded; all by default.
+        analysed: the channels, of so many, that are encoded; all by default. Of the others it is only told when they
+            speak, for the dynamics.
         heard: called for each block of audio with the seconds decoded so far, and the duration that the header has.
 
     Raises:
@@ -64,10 +64,9 @@ def embed_audio(
         )
     length = 0
     channels = info.channels
-    kept: list[int] = []
 
     def blocks() -> Iterator[audio.Signal]:
-        nonlocal length, channels, kept
+        nonlocal length, channels
         for block in source.blocks():
             if stop():
                 raise Cancelled
@@ -79,14 +78,14 @@ def embed_audio(
                     "--max-audio-s"
                 )
             heard(length / audio.SAMPLING_RATE_HZ, info.duration_s)
-            kept = kept or list(analysed(channels))
-            if kept:
-                yield block if len(kept) == channels else block[kept]
+            yield block
 
     embedded: list[EmbeddedSegment] = []
     waiting: list[speech.SpokenSegment] = []
-    for segment in speech.segments(blocks(), options or speech.SpeechOptions()):
-        waiting.append(replace(segment, channel=kept[segment.channel]))
+    detector = speech.SpeechDetector(options)
+    for segment in detector.segments(blocks()):
+        if segment.channel in analysed(channels):
+            waiting.append(segment)
         if sum(each.end_s - each.start_s for each in waiting) >= _BATCH_S:
             embedded.extend(_encoded(waiting, encoder))
             waiting.clear()
@@ -94,7 +93,8 @@ def embed_audio(
                 raise Cancelled
     embedded.extend(_encoded(waiting, encoder))
     embedded.sort(key=lambda segment: (segment.start_s, segment.channel))
-    return EmbeddedAudio(tuple(embedded), length / audio.SAMPLING_RATE_HZ, channels, info.sampling_rate_hz, info.format)
+    about = length / audio.SAMPLING_RATE_HZ, channels, info.sampling_rate_hz, info.format
+    return EmbeddedAudio(tuple(embedded), *about, detector.dynamics())
 
 
 def _encoded(segments: list[speech.SpokenSegment], encoder: Encoder) -> Iterator[EmbeddedSegment]:

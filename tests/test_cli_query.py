@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import typer.main
 from command import Run
-from small_collection import make_collection
+from small_collection import SAID, make_collection
 
 import e2vsearch
 from e2vsearch import Query, Reference
 from e2vsearch.catalog import labels
 from e2vsearch.cli import app
+from e2vsearch.cli.output import plain
 
 SHARED = {"index", "encoder", "device", "precision", "format", "output", "quiet", "raw-csv", "help"}
 """Options of every command that encodes and prints."""
@@ -96,7 +97,7 @@ def test_the_command_line_is_the_method(run: Run, place: Path) -> None:
         include_self=True,
     )
     with e2vsearch.open(place, encoder="fake") as collection:
-        expected = json.loads(json.dumps(collection.query(query).to_dicts()))
+        expected = plain(collection.query(query).to_dicts())
     assert [{name: value for name, value in row.items() if name != "rank"} for row in done.rows] == [
         {name: value for name, value in hit.items() if name != "alignment"} for hit in expected
     ]
@@ -117,10 +118,11 @@ def test_one_size_is_of_every_group(run: Run, place: Path) -> None:
 def test_an_explanation_in_a_table(run: Run, place: Path) -> None:
     anna = place.parent / "calls" / "anna.wav"
     table = run("query", anna, "--avoid", "seg:9", "--explain", "--index", place, "-f", "table")
-    header, first, *_ = table.out.splitlines()
-    assert header.split()[-3:] == ["percentile", "why", "id"]
+    header, first, why, *_ = table.out.splitlines()
+    assert header.split()[:3] == ["#", "score", "pct"]
+    assert first.split()[3] == "anna"
     assert "avoid seg:9 -" in table.out
-    assert " 1.000; " in first
+    assert " 1.000; " in why
 
 
 def test_a_trajectory(run: Run, place: Path) -> None:
@@ -133,29 +135,30 @@ def test_a_trajectory(run: Run, place: Path) -> None:
     table = run(
         "query", "--trajectory", "emotion:low, tired", "--index", place, "-f", "table", "--where", "product = bela"
     )
-    header, row = table.out.splitlines()
-    assert "alignment" in header.split()
-    assert "emotion:low 00:0" in row
-    assert ", label:tired 00:0" in row
+    _, _, said, aligned = table.out.splitlines()
+    assert said.strip() == SAID
+    assert "emotion:low 00:0" in aligned
+    assert ", label:tired 00:0" in aligned
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         ([], 2, "Missing argument"),
+        (["seg:1", "--limit", "3"], 2, "No such option: --limit - write -k"),
         (["seg:1", "--weight", "1,2"], 2, "a number for each reference: 1, not 2"),
         (["seg:1", "--weight", "heavy"], 2, "2,1"),
         (["seg:1", "--avoid-weight", "1"], 2, "--avoid"),
         (["seg:1", "--group-size", "1"], 2, "--group-by"),
-        (["seg:1", "--group-by", "product", "--group-size", "1", "--group-size", "2"], 1, "1 groups have 2 sizes"),
-        (["seg:1", "--weight", "0"], 1, "above 0"),
-        (["seg:1", "--group-by", "prodcut"], 1, "did you mean product"),
-        (["seg:1", "--min-probability", "0.5"], 1, "name one"),
+        (["seg:1", "--group-by", "product", "--group-size", "1", "--group-size", "2"], 2, "1 groups have 2 sizes"),
+        (["seg:1", "--weight", "0"], 2, "above 0"),
+        (["seg:1", "--group-by", "prodcut"], 2, "did you mean product"),
+        (["seg:1", "--min-probability", "0.5"], 2, "name one"),
         (["--emotion", "low=much"], 2, "angry=0.5"),
-        (["--emotion", "low=-1"], 1, "needs a reference"),
-        (["--emotion", "bored"], 1, "emotion:low"),
-        (["low"], 1, "did you mean emotion:low?"),
-        (["seg:1", "--trajectory", "call:1"], 1, "without references"),
+        (["--emotion", "low=-1"], 2, "needs a reference"),
+        (["--emotion", "bored"], 2, "emotion:low"),
+        (["low"], 2, "did you mean emotion:low?"),
+        (["seg:1", "--trajectory", "call:1"], 2, "without references"),
     ],
 )
 def test_what_cannot_be_typed(run: Run, place: Path, arguments: list[str], code: int, says: str) -> None:

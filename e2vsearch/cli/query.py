@@ -9,32 +9,50 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command
+from e2vsearch.cli.emotion import bar
 from e2vsearch.cli.explanation import alignment, why
-from e2vsearch.cli.options import By, EncodingOptions, Where
+from e2vsearch.cli.options import FILTER, By, EncodingOptions, Where
 from e2vsearch.cli.output import Results, scored, span
+from e2vsearch.cli.table import Column
 from e2vsearch.listing import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from e2vsearch.search.query import NamedVectorWeight, Reference
     from e2vsearch.search.result import QueryResult
     from e2vsearch.types import Hit
 
-_TEXT = 48  # characters shown of a transcript
+SCORE, GROUPS = "Score", "Groups"
+
+_ROLES = {"customer": "cust", "agent": "agent"}
+_COLUMNS: Mapping[str, str | Column] = {
+    "rank": "#>",
+    "score": "score>",
+    "percentile": Column("pct", right=True, optional=True),
+    "name": "recording~",
+    "channel": "ch",
+    "at": "at",
+    "emotion": "emotion",
+    "segment": "id",
+    "words": Column(fit="end", below=True),
+    "alignment": Column(fit="wrap", below=True),
+    "why": Column(fit="wrap", below=True),
+}
 
 
 @command(
     "query angry.wav -k 20",
     "query seg:12 --by segment --where 'channel = 1' --explain",
     "query --emotion frustrated --emotion shouting=-0.5",
+    moved={"--top-k": "-k", "--limit": "-k", "-n": "-k", "--not": "--avoid"},
 )
 def query(
     references: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A clip, an .npy vector, or a stored id: seg:123 or call:45. Not needed with --emotion or "
-            "--trajectory.",
+            help="A clip, an .npy vector, a stored id (seg:123, call:45), or a name: angry, emotion:angry, "
+            "label:hesitant. Not needed with --emotion or --trajectory.",
             metavar="REFERENCE...",
             show_default=False,
         ),
@@ -45,12 +63,15 @@ def query(
     text: Annotated[
         str | None,
         typer.Option(
-            help="Words of the segment's transcript: refund, '\"credit card\"', refund*, -thanks; all of them at once."
+            help="Words of the segment's transcript: refund, '\"credit card\"', refund*, -thanks; all of them at once.",
+            rich_help_panel=FILTER,
         ),
     ] = None,
     avoid: Annotated[
         list[str] | None,
-        typer.Option(help="A reference that hits should be unlike; repeatable.", metavar="REFERENCE"),
+        typer.Option(
+            help="A reference that hits should be unlike; repeatable.", metavar="REFERENCE", rich_help_panel=SCORE
+        ),
     ] = None,
     avoid_weight: Annotated[
         float | None,
@@ -58,6 +79,7 @@ def query(
             help="How much of the likeness to --avoid is taken off the score.  [default: 0.5]",
             min=0,
             show_default=False,
+            rich_help_panel=SCORE,
         ),
     ] = None,
     emotion: Annotated[
@@ -66,10 +88,12 @@ def query(
             help="An emotion or a label of your own, as a reference; repeatable. frustrated and shouting=-0.5 is "
             "frustrated but not shouting; =0 is only what --min-probability is of.",
             metavar="NAME[=WEIGHT]",
+            rich_help_panel=SCORE,
         ),
     ] = None,
     min_probability: Annotated[
-        float | None, typer.Option(help="The least probability of --emotion in a segment.", min=0, max=1)
+        float | None,
+        typer.Option(help="The least probability of --emotion in a segment.", min=0, max=1, rich_help_panel=FILTER),
     ] = None,
     trajectory: Annotated[
         str | None,
@@ -77,6 +101,7 @@ def query(
             help="Recordings whose emotion changes over time as in this one, call:45 or a file, or in this order: "
             "neutral,angry,happy.",
             metavar="REF|NAME,NAME...",
+            rich_help_panel=SCORE,
         ),
     ] = None,
     group_by: Annotated[
@@ -84,6 +109,7 @@ def query(
         typer.Option(
             help="Limit the hits that share a value: recording, day, or a column of --meta; repeatable.",
             metavar="KEY",
+            rich_help_panel=GROUPS,
         ),
     ] = None,
     group_size: Annotated[
@@ -92,6 +118,7 @@ def query(
             help="How many hits may share a value: one number, or one for each --group-by.  [default: 1]",
             metavar="N",
             show_default=False,
+            rich_help_panel=GROUPS,
         ),
     ] = None,
     named_vector: Annotated[
@@ -100,11 +127,16 @@ def query(
             help="Weigh other models' vectors in (see vectors attach); repeatable: text=0.5:seg:12, text=0.5:ref.npy, "
             "or text=0.5 for the reference's own; emotion=2 weighs the emotion, which is 1.",
             metavar="NAME=WEIGHT[:REF]",
+            rich_help_panel=SCORE,
         ),
     ] = None,
     weight: Annotated[
         str | None,
-        typer.Option(help="A number for each REFERENCE, e.g. 2,1: the score is their weighted mean.", metavar="W,W..."),
+        typer.Option(
+            help="A number for each REFERENCE, e.g. 2,1: the score is their weighted mean.",
+            metavar="W,W...",
+            rich_help_panel=SCORE,
+        ),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say of each hit why it is one.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Compare every segment, whatever index there is.")] = False,
@@ -163,37 +195,24 @@ def _write(result: QueryResult, results: Results, *, explain: bool) -> None:
     ]
     several = len(result.references) > 1
     table = [{"rank": rank, **_row(hit, several)} for rank, hit in enumerate(result, start=1)]
-    columns = {
-        "rank": "#>",
-        "score": "score>",
-        "name": "recording",
-        "channel": "ch>",
-        "at": "at",
-        "emotion": "emotion",
-        **{name: name.replace("_", " ") for name in ("label", "text", "named_vectors") if any(r[name] for r in table)},
-        **({"alignment": "alignment"} if result.trajectory else {}),
-        **({"percentile": "percentile>", "why": "why"} if explain else {}),
-        "segment": "id",
-    }
     whole = {**{name: value for name, value in asdict(result).items() if name != "hits"}, "hits": rows}
-    results.write(rows, columns, table=table, whole=whole)
+    results.write(rows, _COLUMNS, table=table, whole=whole)
 
 
 def _row(hit: Hit, several: bool) -> dict[str, Any]:
-    text = hit.text or ""
+    label = f"{hit.label} (yours)" if hit.label_score == 1 else scored(hit.label, hit.label_score)
+    vectors = [f"{name} {cosine:.3f}" for name, cosine in hit.named_vector_scores.items()]
     return {
         "score": f"{hit.score:.4f}",
+        "percentile": None if hit.percentile is None else percent(hit.percentile),
         "name": hit.name,
-        "channel": hit.channel,
+        "channel": f"{hit.channel} {_ROLES[hit.role]}" if hit.role else hit.channel,
         "at": span(hit.start_s, hit.end_s),
-        "emotion": scored(hit.emotion, hit.emotion_score),
-        "label": f"{hit.label} (yours)" if hit.label_score == 1 else scored(hit.label, hit.label_score),
-        "text": text if len(text) <= _TEXT else f"{text[: _TEXT - 1].rstrip()}…",
-        "named_vectors": ", ".join(f"{name} {cosine:.3f}" for name, cosine in hit.named_vector_scores.items()),
-        "alignment": alignment(hit, several),
-        "percentile": "" if hit.percentile is None else percent(hit.percentile),
-        "why": why(hit, several),
+        "emotion": bar(hit.emotion, hit.emotion_score),
         "segment": hit.segment,
+        "words": " · ".join(filter(None, (label, *vectors, hit.text))),
+        "alignment": alignment(hit, several),
+        "why": why(hit, several),
     }
 
 

@@ -47,10 +47,11 @@ def open(name: str, options: EncoderOptions | None = None) -> Encoder:
     if factory is not None:
         if options.precision != "fp32" and factory not in (_emotion2vec, _auto):
             raise SettingsError(f"encoder {name} has no precision {options.precision!r} - leave it at fp32")
+        if options.device != "cpu" and factory is _light:
+            _log.warning("encoder %s runs on the CPU alone: device %s is not used", name, options.device)
         return factory(name, options)
-    raise UnknownEncoder(
-        f"no encoder called {name!r} - use one of {AUTO}, {', '.join(names())}, or the path of a model folder"
-    )
+    known = ", ".join((AUTO, *(each for each in names() if each != "fake"), SAVED))
+    raise UnknownEncoder(f"no encoder called {name!r} - use one of {known}, or the path of a model folder")
 
 
 def _emotion2vec(name: str, options: EncoderOptions) -> Encoder:

@@ -61,6 +61,7 @@ def read_audio(path: Path, content_sha256: str, embed: Embed, row: Row | None, p
         metadata=row.metadata if row else {},
         note="" if segments else NO_SPEECH if policy.analysed(embedded.channels) else AGENT_ALONE,
         roles=policy.roles(embedded.channels),
+        dynamics=embedded.dynamics,
     )
 
 

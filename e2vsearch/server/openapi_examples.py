@@ -48,7 +48,12 @@ _VALUES: dict[str, Any] = {
     "MapPoints.cluster": [0, -1], "Policy.purpose": "find unhappy callers", "Policy.legal_basis": "Art. 6(1)(f) GDPR",
     "Policy.notice": "in the announcement", "Policy.contact": "privacy@example.com", "Policy.retention_days": 90,
     "Policy.channel_roles": {0: "agent", 1: "customer"}, "Policy.employee_fields": ("agent",), "Policy.audit": True,
-    "Recording.roles": ("agent", "customer"), "Hit.role": "customer",
+    "Recording.roles": ("agent", "customer"), "Hit.role": "customer", "analysed": True, "talk_share": 0.71,
+    "silence_share": 0.29, "longest_silence_s": 8.4, "overtalk": 0.05, "interruptions": 3, "turns": 64,
+    "longest_turn_s": 21.6, "Dynamics.overlaps": ((98.3, 99.6),), "Dynamics.silences": ((402.4, 410.8),),
+    "ChannelDynamics.talk_share": 0.42, "ChannelDynamics.turns": 32, "ChannelDynamics.interruptions": 1,
+    "RoleShares.shares": {"angry": 0.41, "neutral": 0.37, "unsure": 0.22}, "strongest": ("seg:14",), "at_s": 761.2,
+    "valence_before": 0.48, "valence_after": 0.26,
 }  # fmt: skip
 
 
