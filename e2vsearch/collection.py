@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.labels import Labels
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
+    from e2vsearch.analysis.trends.types import Trends
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.runner import IngestReport
@@ -165,11 +166,9 @@ class Collection:
         return Listing(audit.entries(self.catalog.reading), AuditEntry)
 
     def query(self, *references: AudioQuery | Reference | Query, **fields: Any) -> QueryResult:
-        """Return the recordings, or segments, that feel most like the references.
+        """Return the recordings, or segments, that feel most like the references: examples, or one `Query`.
 
-        Args:
-            references: examples, or one `Query`.
-            **fields: of `Query`, which says what each means: ``k=20, by="segment", where='queue = "billing"'``.
+        Its fields say the rest, ``k=20, by="segment", where='queue = "billing"'``.
 
         Raises:
             QueryError, AudioError, EncoderError: it cannot be answered, or a reference cannot be read or encoded.
@@ -186,6 +185,12 @@ class Collection:
         """Return the spoken segments of a clip with their vectors and class probabilities; nothing is stored."""
         audio.prepare(source)  # it starts while the encoder is loaded
         return recalibrate.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
+
+    def trends(self, **options: Any) -> Trends:
+        """Return shares of emotions, labels or clusters by period and group, see `analysis.trends.measure.trends`."""
+        from e2vsearch.analysis.trends.measure import trends
+
+        return trends(self.catalog, self.actor, **options)
 
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
         """Return how alike two recordings feel, clips or ids such as ``call:45``, see `e2vsearch.search.compare`."""
@@ -205,12 +210,7 @@ class Collection:
         return watch(self.queue, *folders, **options)
 
     def recordings(self, *names: str, where: str | None = None) -> Listing[Recording]:
-        """Return stored recordings, all by default, see `catalog.recordings.listed`.
-
-        Args:
-            names: ids (``call:45``), and the files, folders or URLs that recordings were ingested from.
-            where: only those with a segment that meets this filter.
-        """
+        """Return stored recordings, all by default: by id, path or URL, or with a segment that meets a filter."""
         return Listing(recordings.listed(self.catalog, names, where), Recording)
 
     def segments(self, *names: str, where: str | None = None) -> Listing[Segment]:

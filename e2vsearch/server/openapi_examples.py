@@ -48,7 +48,11 @@ _VALUES: dict[str, Any] = {
     "MapPoints.cluster": [0, -1], "Policy.purpose": "find unhappy callers", "Policy.legal_basis": "Art. 6(1)(f) GDPR",
     "Policy.notice": "in the announcement", "Policy.contact": "privacy@example.com", "Policy.retention_days": 90,
     "Policy.channel_roles": {0: "agent", 1: "customer"}, "Policy.employee_fields": ("agent",), "Policy.audit": True,
-    "Recording.roles": ("agent", "customer"), "Hit.role": "customer",
+    "Recording.roles": ("agent", "customer"), "Hit.role": "customer", "Trends.group": "queue",
+    "TrendRow.period": "2026-W47", "TrendRow.start": "2026-11-16", "TrendRow.group": "billing", "TrendRow.share": 0.31,
+    "TrendRow.value": "angry", "TrendRow.low": 0.24, "TrendRow.high": 0.39, "TrendRow.segments": 41,
+    "TrendRow.of_segments": 132, "TrendRow.recordings": 12, "TrendRow.of_recordings": 40, "TrendRow.where":
+    'date >= 2026-11-16 and date < 2026-11-23 and queue = "billing" and emotion = "angry"',
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi import Path, Query
 from fastapi.exceptions import RequestValidationError
@@ -53,6 +53,26 @@ SegmentPath = Annotated[
 
 LabelPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["hesitant"])]
 MapPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["map"])]
+
+MapQuery = Annotated[
+    str | None,
+    Query(min_length=1, max_length=64, pattern=_NAMED, description="Whose clusters; `map` by default."),
+]
+
+PeriodQuery = Annotated[
+    Literal["day", "week", "month", "none"],
+    Query(description="Of when recordings were made, UTC, weeks as in ISO 8601; `none`: all times at once."),
+]
+
+OfQuery = Annotated[
+    Literal["emotion", "label", "cluster"],
+    Query(description="The emotion that is shown, labels of one's own, or the clusters of a map."),
+]
+
+GroupQuery = Annotated[
+    str | None,
+    Query(min_length=1, max_length=255, description="A metadata key, `role` or `channel`.", examples=["queue"]),
+]
 
 WhereQuery = Annotated[
     str | None,
