@@ -21,6 +21,7 @@ from made import damaged, save, silence, speech
 import e2vsearch
 from e2vsearch.catalog.schema import SCHEMA_REVISION
 from e2vsearch.cli import app
+from e2vsearch.cli.output import plain
 
 
 @pytest.fixture(scope="module")
@@ -201,9 +202,9 @@ def test_transcripts_and_text(run: Run, calls: Path, index: Path, tmp_path: Path
     assert [row["reason"] for row in run("failures", "--index", index).rows] == ["transcript"]
 
     table = run("query", calls / "one.wav", "--text", "refund", "--index", index, "-f", "table")
-    header, row = table.out.splitlines()
-    assert header.split() == ["#", "score", "recording", "ch", "at", "emotion", "text", "id"]
-    assert "I want a refund, and I want it now, not next we…" in row
+    header, _, below = table.out.splitlines()
+    assert header.split() == ["#", "score", "recording", "ch", "at", "emotion", "id"]
+    assert below == "   I want a refund, and I want it now, not next week"
     assert "searched 1 of 3 segments with the text refund" in table.err
     both = run("query", calls / "one.wav", "--text", "退款", "--where", "product = Lee", "--index", index)
     assert [hit["name"] for hit in both.rows] == ["two"]
@@ -243,8 +244,7 @@ def test_named_vectors(run: Run, index: Path, calls: Path, tmp_path: Path) -> No
         assert first["score"] == pytest.approx(1.0)
         assert [hit["named_vector_scores"]["text"] for hit in rest] == [0.0, 0.0]
     table = run("query", "seg:1", "--named-vector", "text=0.5", "--index", index, "-f", "table").out.splitlines()
-    assert table[0].split() == ["#", "score", "recording", "ch", "at", "emotion", "named", "vectors", "id"]
-    assert "text 0.000" in table[1]
+    assert table[2].split(" · ")[-1] == "text 0.000"
     for option, code, says in (
         ("text", 2, "NAME=WEIGHT"),
         ("text=a", 2, "NAME=WEIGHT"),
@@ -300,7 +300,7 @@ def test_embed(run: Run, calls: Path, tmp_path: Path) -> None:
     first = by_file[("a.wav", 0)]
     assert first["similarity_to_sample"] == pytest.approx(1.0)
     assert first["emotion"] in ("low", "high")
-    assert json.loads((out / "a.wav.json").read_text()) == first
+    assert plain(json.loads((out / "a.wav.json").read_text())) == first
     assert np.load(out / "a.wav.npy").shape == (16,)
     frames = run("embed", folder / "a.wav", "-o", tmp_path / "frames", "--encoder", "fake", "--granularity", "frame")
     assert np.load(tmp_path / "frames" / "a.npy").shape == (99, 16)

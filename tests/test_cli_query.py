@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import typer.main
 from command import Run
-from small_collection import make_collection
+from small_collection import SAID, make_collection
 
 import e2vsearch
 from e2vsearch import Query, Reference
 from e2vsearch.catalog import labels
 from e2vsearch.cli import app
+from e2vsearch.cli.output import plain
 
 SHARED = {"index", "encoder", "device", "precision", "format", "output", "quiet", "raw-csv", "help"}
 """Options of every command that encodes and prints."""
@@ -96,7 +97,7 @@ def test_the_command_line_is_the_method(run: Run, place: Path) -> None:
         include_self=True,
     )
     with e2vsearch.open(place, encoder="fake") as collection:
-        expected = json.loads(json.dumps(collection.query(query).to_dicts()))
+        expected = plain(collection.query(query).to_dicts())
     assert [{name: value for name, value in row.items() if name != "rank"} for row in done.rows] == [
         {name: value for name, value in hit.items() if name != "alignment"} for hit in expected
     ]
@@ -117,10 +118,11 @@ def test_one_size_is_of_every_group(run: Run, place: Path) -> None:
 def test_an_explanation_in_a_table(run: Run, place: Path) -> None:
     anna = place.parent / "calls" / "anna.wav"
     table = run("query", anna, "--avoid", "seg:9", "--explain", "--index", place, "-f", "table")
-    header, first, *_ = table.out.splitlines()
-    assert header.split()[-3:] == ["percentile", "why", "id"]
+    header, first, why, *_ = table.out.splitlines()
+    assert header.split()[:3] == ["#", "score", "pct"]
+    assert first.split()[3] == "anna"
     assert "avoid seg:9 -" in table.out
-    assert " 1.000; " in first
+    assert " 1.000; " in why
 
 
 def test_a_trajectory(run: Run, place: Path) -> None:
@@ -133,10 +135,10 @@ def test_a_trajectory(run: Run, place: Path) -> None:
     table = run(
         "query", "--trajectory", "emotion:low, tired", "--index", place, "-f", "table", "--where", "product = bela"
     )
-    header, row = table.out.splitlines()
-    assert "alignment" in header.split()
-    assert "emotion:low 00:0" in row
-    assert ", label:tired 00:0" in row
+    _, _, said, aligned = table.out.splitlines()
+    assert said.strip() == SAID
+    assert "emotion:low 00:0" in aligned
+    assert ", label:tired 00:0" in aligned
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command
+from e2vsearch.cli.facts import index_facts, policy_facts
 from e2vsearch.cli.options import OpenOptions, Quiet, Where, Yes
-from e2vsearch.cli.output import Results, echo, index_facts, note, policy_facts
+from e2vsearch.cli.output import Results, echo, note
 from e2vsearch.listing import clock
 
 

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from e2vsearch.cli.command import command, group
+from e2vsearch.cli.facts import index_facts
 from e2vsearch.cli.options import OpenOptions, Quiet, Yes
-from e2vsearch.cli.output import Results, echo, index_facts, note
+from e2vsearch.cli.output import Results, echo, note
 
 Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu"]
 Recall = Annotated[

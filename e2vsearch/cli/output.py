@@ -11,17 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet, RawCsv
+from e2vsearch.cli.table import Column, draw
 from e2vsearch.cli.text import cell, json_shown, shown
 from e2vsearch.errors import SettingsError
 from e2vsearch.listing import clock
-
-if TYPE_CHECKING:
-    from e2vsearch.policy import Policy
 
 SOME_FAILED = 3
 """Exit code of a run that finished, but for some files."""
@@ -30,8 +28,11 @@ Rows = Sequence[Mapping[str, Any]]
 _LISTED = 20
 """Messages of one kind after a run; the json format has them all."""
 
-SUFFIXES: Mapping[str, Format] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
+SUFFIXES: Mapping[str, Format] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".txt": "table"}
 """Of files, and the formats that they pick."""
+
+_PLACES = 6  # decimals of a number; scores are exact in double precision, whose last ten digits nobody reads
+_DIGITS = 4  # of a number too small for these, such as a p value
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,20 @@ class Results:
     quiet: Quiet = False
     raw_csv: RawCsv = False
 
+    def __post_init__(self) -> None:
+        """Refuse a file whose suffix picks no format before anything is done for it."""
+        if self.output is not None and self.format_ is None and self.output.suffix.lower() not in SUFFIXES:
+            raise typer.BadParameter(
+                f"--output {self.output}: the suffix says what is written: {', '.join(SUFFIXES)} - or name a --format"
+            )
+
     @property
     def format(self) -> Format:
         """The format that is named, else the output file's, else what suits a terminal or a pipe."""
         if self.format_ is not None:
             return self.format_
         if self.output is not None:
-            return SUFFIXES.get(self.output.suffix.lower(), "table")
+            return SUFFIXES[self.output.suffix.lower()]
         return "table" if sys.stdout.isatty() else "jsonl"
 
     @property
@@ -60,7 +68,7 @@ class Results:
     def write(
         self,
         rows: Rows,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, str | Column] | None = None,
         *,
         table: Rows | None = None,
         whole: Mapping[str, Any] | None = None,
@@ -69,20 +77,24 @@ class Results:
 
         Args:
             rows: for machines: plain values under stable names.
-            columns: of the table: name to heading; a heading that ends in ``>`` is set to the right.
+            columns: of the table: name to heading, as `Column.of` reads it.
             table: rows for people, where they differ from `rows`.
             whole: for ``json``: one object instead of the list of rows.
         """
         kind = self.format
         if kind == "table":
-            text = _table(table if table is not None else rows, columns or {}, wide=self.output is not None)
+            on_terminal = self.output is None and sys.stdout.isatty()
+            text = draw(rows if table is None else table, columns or {}, terminal=on_terminal)
         elif kind == "json":
-            text = json_shown(json.dumps(whole or list(rows), ensure_ascii=False, indent=1, default=_plain)) + "\n"
+            text = json_shown(json.dumps(plain(whole or list(rows)), ensure_ascii=False, indent=1)) + "\n"
         elif kind == "jsonl":
-            text = json_shown("".join(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows))
+            text = json_shown("".join(json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows))
         else:
             text = _csv(rows, raw=self.raw_csv)
             text = shown(text, lines=True) if self.output is None and sys.stdout.isatty() else text
+        self._print(text)
+
+    def _print(self, text: str) -> None:
         if self.output is None:
             typer.echo(text, nl=False)
             return
@@ -91,16 +103,16 @@ class Results:
         try:
             private_file(self.output).write_text(text, encoding="utf-8")
         except OSError as error:
-            from e2vsearch.files import unwritable  # which imports numpy
-
             raise SettingsError(unwritable(self.output, error)) from error
 
     def write_facts(self, whole: Mapping[str, Any], facts: Sequence[tuple[str, Any]]) -> None:
         """Print one object; as a table, what people want to know of it, a fact a line."""
         table = [{"fact": name, "value": value} for name, value in facts]
-        self.write([whole], {"fact": "", "value": ""}, table=table, whole=whole)
+        self.write([whole], {"fact": Column(fit="wrap"), "value": Column(fit="wrap")}, table=table, whole=whole)
 
-    def write_rows(self, rows: Rows, columns: Mapping[str, str], *, none: str, table: Rows | None = None) -> None:
+    def write_rows(
+        self, rows: Rows, columns: Mapping[str, str | Column], *, none: str, table: Rows | None = None
+    ) -> None:
         """Print rows; people get a line on stderr where there are none."""
         if rows or self.format != "table":
             self.write(rows, columns, table=table)
@@ -110,7 +122,7 @@ class Results:
     def write_report(self, whole: Mapping[str, Any], line: str) -> None:
         """Print one object; as a table, one line."""
         if self.format == "table":
-            echo(line)
+            self._print(shown(line, lines=True) + "\n")
         else:
             self.write([whole], whole=whole)
 
@@ -174,31 +186,6 @@ def figure(value: float | None, digits: int = 3) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _table(rows: Rows, columns: Mapping[str, str], *, wide: bool) -> str:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = columns or {name: name for name in (rows[0] if rows else {})}
-    headed = any(columns.values())
-    drawn = Table(box=None, pad_edge=False, show_header=headed, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in columns.values():
-        right = heading.endswith(">")
-        drawn.add_column(heading.removesuffix(">"), justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text("" if row.get(name) is None else shown(str(row[name]))) for name in columns))
-    on_terminal = sys.stdout.isatty() and not wide
-    buffer = io.StringIO()
-    console = Console(
-        file=buffer,
-        width=None if on_terminal else 240,  # nothing is folded in a file or a pipe
-        force_terminal=on_terminal,
-        highlight=False,
-    )
-    console.print(drawn)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
-
-
 def _csv(rows: Rows, *, raw: bool) -> str:
     """Return rows as CSV; nested values are columns of their own: ``metadata.queue``."""
     flat = [_flat(row) for row in rows]
@@ -216,59 +203,27 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat.update(_flat(value, f"{prefix}{name}."))
         elif isinstance(value, list | tuple):
-            flat[prefix + name] = json.dumps(value, default=_plain)
+            flat[prefix + name] = json.dumps(plain(value))
         else:
-            flat[prefix + name] = value
+            flat[prefix + name] = plain(value) if isinstance(value, float) else value
     return flat
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it, numbers rounded to what they are good for.
+
+    >>> plain({"score": 0.9200394749641418, "p": 1.23456e-9})
+    {'score': 0.920039, 'p': 1.235e-09}
+    """
+    if isinstance(value, Mapping):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and math.isfinite(value):
+        number = float(value)
+        return round(number, _PLACES) if abs(number) >= 10**-_DIGITS else float(f"{number:.{_DIGITS}g}")
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"{type(value).__name__} cannot be printed as JSON")
-
-
-def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return what people want to know of an index."""
-    newer = f"{state['tail']:,} segments are compared one by one"
-    facts = [
-        ("index", f"{state['kind']}, {state['n']:,} segments; {newer}" if state["generation"] else f"none; {newer}")
-    ]
-    if state["nprobe"]:
-        facts.append(("recall", _recall(state)))
-        facts.append(("nprobe", f"{state['nprobe']} of {state['nlist']} lists, {state['k_factor']}-fold re-rank"))
-        facts.append(("lists", f"made for {state['trained_n']:,} segments, {state['trained_at']}"))
-    if state["generation"]:
-        facts.append(("generation", f"{state['generation']}, {size(state['size'] or 0)}, built {state['built_at']}"))
-    if state["tombstones"]:
-        facts.append(("tombstones", f"{state['tombstones']:,}"))
-    facts += [(name, state[name]) for name in ("note", "damage", "due", "drift") if state[name]]
-    return facts
-
-
-def policy_facts(policy: Policy) -> list[tuple[str, Any]]:
-    """Return what people want to know of a policy; what is not set is left out."""
-    roles = ", ".join(f"{channel} {role}" for channel, role in policy.channel_roles.items())
-    found = [
-        ("purpose", policy.purpose),
-        ("legal basis", policy.legal_basis),
-        ("notice", policy.notice),
-        ("contact", policy.contact),
-        ("kept for", f"{policy.retention_days:,} days" if policy.retention_days else ""),
-        ("channels", roles),
-        ("employee fields", ", ".join(policy.employee_fields)),
-        ("employee purpose", policy.employee_purpose),
-        ("agents analysed", "yes" if policy.analyse_agent else ""),
-        ("audit log", "on" if policy.audit else ""),
-    ]
-    return [(name, value) for name, value in found if value]
-
-
-def _recall(state: dict[str, Any]) -> str:
-    whose = f"{state['sample_stored']:,} stored vectors"
-    if state["sample_queries"]:
-        whose += f" ({state['recall_stored']:.3f}) and the last {state['sample_queries']:,} queries"
-        whose += f" ({state['recall_queries']:.3f})"
-    return f"{state['recall']:.3f} of the exact top 20 (target {state['target']:g}), on {whose}, {state['measured_at']}"
+    return value

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command, expand_options, group
+from e2vsearch.cli.facts import policy_facts
 from e2vsearch.cli.options import OpenOptions, Quiet
-from e2vsearch.cli.output import Results, note, policy_facts
+from e2vsearch.cli.output import Results, note
 
 _SHOWN = 160  # characters of a request in a table
 

@@ -9,19 +9,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command
+from e2vsearch.cli.emotion import bar
 from e2vsearch.cli.explanation import alignment, why
 from e2vsearch.cli.options import By, EncodingOptions, Where
 from e2vsearch.cli.output import Results, scored, span
+from e2vsearch.cli.table import Column
 from e2vsearch.listing import percent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from e2vsearch.search.query import NamedVectorWeight, Reference
     from e2vsearch.search.result import QueryResult
     from e2vsearch.types import Hit
 
-_TEXT = 48  # characters shown of a transcript
+_ROLES = {"customer": "cust", "agent": "agent"}
+_COLUMNS: Mapping[str, str | Column] = {
+    "rank": "#>",
+    "score": "score>",
+    "percentile": Column("pct", right=True, optional=True),
+    "name": "recording~",
+    "channel": "ch",
+    "at": "at",
+    "emotion": "emotion",
+    "segment": "id",
+    "words": Column(fit="end", below=True),
+    "alignment": Column(fit="wrap", below=True),
+    "why": Column(fit="wrap", below=True),
+}
 
 
 @command(
@@ -163,37 +178,24 @@ def _write(result: QueryResult, results: Results, *, explain: bool) -> None:
     ]
     several = len(result.references) > 1
     table = [{"rank": rank, **_row(hit, several)} for rank, hit in enumerate(result, start=1)]
-    columns = {
-        "rank": "#>",
-        "score": "score>",
-        "name": "recording",
-        "channel": "ch>",
-        "at": "at",
-        "emotion": "emotion",
-        **{name: name.replace("_", " ") for name in ("label", "text", "named_vectors") if any(r[name] for r in table)},
-        **({"alignment": "alignment"} if result.trajectory else {}),
-        **({"percentile": "percentile>", "why": "why"} if explain else {}),
-        "segment": "id",
-    }
     whole = {**{name: value for name, value in asdict(result).items() if name != "hits"}, "hits": rows}
-    results.write(rows, columns, table=table, whole=whole)
+    results.write(rows, _COLUMNS, table=table, whole=whole)
 
 
 def _row(hit: Hit, several: bool) -> dict[str, Any]:
-    text = hit.text or ""
+    label = f"{hit.label} (yours)" if hit.label_score == 1 else scored(hit.label, hit.label_score)
+    vectors = [f"{name} {cosine:.3f}" for name, cosine in hit.named_vector_scores.items()]
     return {
         "score": f"{hit.score:.4f}",
+        "percentile": None if hit.percentile is None else percent(hit.percentile),
         "name": hit.name,
-        "channel": hit.channel,
+        "channel": f"{hit.channel} {_ROLES[hit.role]}" if hit.role else hit.channel,
         "at": span(hit.start_s, hit.end_s),
-        "emotion": scored(hit.emotion, hit.emotion_score),
-        "label": f"{hit.label} (yours)" if hit.label_score == 1 else scored(hit.label, hit.label_score),
-        "text": text if len(text) <= _TEXT else f"{text[: _TEXT - 1].rstrip()}…",
-        "named_vectors": ", ".join(f"{name} {cosine:.3f}" for name, cosine in hit.named_vector_scores.items()),
-        "alignment": alignment(hit, several),
-        "percentile": "" if hit.percentile is None else percent(hit.percentile),
-        "why": why(hit, several),
+        "emotion": bar(hit.emotion, hit.emotion_score),
         "segment": hit.segment,
+        "words": " · ".join(filter(None, (label, *vectors, hit.text))),
+        "alignment": alignment(hit, several),
+        "why": why(hit, several),
     }
 
 

@@ -73,7 +73,7 @@ def test_worker_says_when_something_was_given_up(run: Run, place: Path, tmp_path
     assert (done.code, done.out) == (3, f"{place}: 6 stored, 1 dead letters\n")
     shown = run("queue", "--index", place, "--format", "table")
     assert "dead letter: not-audio" in shown.out
-    assert str(bad) in shown.out
+    assert "".join(str(bad).split()) in "".join(shown.out.split())  # a long path goes on in the next line
     (whole,) = run("queue", "--index", place).rows
     assert whole["depth"]["dead_letters"] == 1
     assert whole["dead_letters"][0]["reason"] == "not-audio"
