@@ -113,7 +113,7 @@ LABEL_FIELDS: dict[str, type] = {"label": str, "label_score": float}
 EMOTION_FIELDS = frozenset({"emotion", "emotion_score", "arousal", "valence", "cluster", *LABEL_FIELDS})
 """Fields that say what somebody's voice expresses."""
 
-_CLUSTER = "cluster."
+CLUSTER = "cluster."
 """What a map's name follows: ``cluster.map = 3`` is its cluster of that number, -1 no cluster."""
 
 _CHAIN = 100
@@ -149,7 +149,7 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> Filter:
         BadFilter: it does not parse, names nothing known, or compares what cannot be compared.
     """
     try:
-        tree = _parser().parse(where)
+        tree = parser().parse(where)
     except UnexpectedInput as error:
         token = getattr(error, "token", None)
         ended = token is None or token.type == "$END"
@@ -172,8 +172,32 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> Filter:
 
 
 @cache
-def _parser() -> Lark:
+def parser() -> Lark:
+    """Return the parser of filters, made once."""
     return Lark(_GRAMMAR, parser="lalr")
+
+
+def name_of(token: Token) -> str:
+    """Return the name that a token stands for."""
+    return str(token)[1:-1].replace("``", "`") if token.type == "QUOTED_NAME" else str(token)
+
+
+def value_of(token: Token) -> _Value:
+    """Return the value that a token stands for.
+
+    Raises:
+        BadFilter: a date that there is not.
+    """
+    if token.type == "NUMBER":
+        return float(token)
+    if token.type == "DATE":
+        try:
+            return datetime.fromisoformat(token)
+        except ValueError as error:
+            raise BadFilter(f"there is no date {token}: {error}") from error
+    if token.type == "STRING":
+        return str(token)[1:-1].replace(token[0] * 2, token[0])
+    return str(token)
 
 
 @v_args(inline=True)
@@ -197,24 +221,15 @@ class _Compiler(Transformer[Token, Any]):
         return condition
 
     def name(self, token: Token) -> str:
-        name = str(token)[1:-1].replace("``", "`") if token.type == "QUOTED_NAME" else str(token)
+        name = name_of(token)
         self.names.add("cluster" if self._is_cluster(name) else name)
         return name
 
-    def _is_cluster(self, name: str) -> bool:
-        return name.startswith(_CLUSTER) and name not in self._keys
-
     def value(self, token: Token) -> _Value:
-        if token.type == "NUMBER":
-            return float(token)
-        if token.type == "DATE":
-            try:
-                return datetime.fromisoformat(token)
-            except ValueError as error:
-                raise BadFilter(f"there is no date {token}: {error}") from error
-        if token.type == "STRING":
-            return str(token)[1:-1].replace(token[0] * 2, token[0])
-        return str(token)
+        return value_of(token)
+
+    def _is_cluster(self, name: str) -> bool:
+        return name.startswith(CLUSTER) and name not in self._keys
 
     def comparison(self, name: str, operator: Token, value: _Value) -> _Condition:
         symbol = {"==": "=", "<>": "!="}.get(operator, str(operator))
@@ -359,7 +374,7 @@ def _of_metadata(key: str, condition: _Condition) -> _Condition:
 
 def _of_map(name: str, condition: Callable[[Any], _Condition]) -> _Condition:
     points = select(MapPointRow.item_id).join(MapRow, MapRow.id == MapPointRow.map_id)
-    points = points.where(MapRow.name == name.removeprefix(_CLUSTER), condition(MapPointRow.cluster))
+    points = points.where(MapRow.name == name.removeprefix(CLUSTER), condition(MapPointRow.cluster))
     return or_(
         SegmentRow.id.in_(points.where(MapRow.by == "segment")),
         SegmentRow.recording_id.in_(points.where(MapRow.by == "recording")),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _ROLES = {"customer": "cust", "agent": "agent"}
 _COLUMNS: Mapping[str, str | Column] = {
     "rank": "#>",
-    "score": "score>",
+    "score": Column("score", right=True, optional=True),
     "percentile": Column("pct", right=True, optional=True),
     "name": "recording~",
     "channel": "ch",
@@ -49,7 +49,7 @@ def query(
         list[str] | None,
         typer.Argument(
             help="A clip, an .npy vector, or a stored id: seg:123 or call:45. Not needed with --emotion or "
-            "--trajectory.",
+            "--trajectory; with --where or --text alone, what meets them is listed, newest first.",
             metavar="REFERENCE...",
             show_default=False,
         ),
@@ -133,8 +133,10 @@ def query(
     """Find the recordings that feel most like a reference. Scores are exact cosines: 1.0000 is the reference itself."""
     from e2vsearch.search.query import Query, Reference
 
-    if not references and not emotion and trajectory is None:
-        raise typer.BadParameter("Missing argument REFERENCE: a clip or an id, or else --emotion or --trajectory")
+    if not (references or emotion or where or text) and trajectory is None:
+        raise typer.BadParameter(
+            "Missing argument REFERENCE: a clip or an id, or else --emotion or --trajectory; or --where or --text alone"
+        )
     if avoid_weight is not None and not avoid:
         raise typer.BadParameter("--avoid-weight is the weight of --avoid, which is not given")
     if group_size and not group_by:
@@ -164,6 +166,8 @@ def query(
         how = "" if result.exact else " through the index"
         took = f"in {result.seconds * 1000:.0f} ms, index {collection.location.named}"
         results.note(f"searched {among} segments{filtered}{how} {took}")
+        if result.hint:
+            results.note(result.hint)
         if explain:
             results.note("percentile: so many % of random pairs of segments here, of two recordings, are less alike")
         if collection.index.building:
@@ -186,7 +190,7 @@ def _row(hit: Hit, several: bool) -> dict[str, Any]:
     label = f"{hit.label} (yours)" if hit.label_score == 1 else scored(hit.label, hit.label_score)
     vectors = [f"{name} {cosine:.3f}" for name, cosine in hit.named_vector_scores.items()]
     return {
-        "score": f"{hit.score:.4f}",
+        "score": None if hit.score is None else f"{hit.score:.4f}",
         "percentile": None if hit.percentile is None else percent(hit.percentile),
         "name": hit.name,
         "channel": f"{hit.channel} {_ROLES[hit.role]}" if hit.role else hit.channel,

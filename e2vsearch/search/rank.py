@@ -53,8 +53,8 @@ class Ranking:
 
     segments: Sequence[int]  # the segment, or the recording's best one
     recordings: Sequence[int]
-    scores: Sequence[float]
-    segment_scores: Sequence[float]  # the segment's own cosine
+    scores: Sequence[float | None]  # None where there is no reference
+    segment_scores: Sequence[float | None]  # the segment's own cosine
     searched: int
     exact: bool
     named_vector_scores: Sequence[Any] = ()  # with named vectors: the segment's cosine in each

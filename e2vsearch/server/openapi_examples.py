@@ -33,7 +33,7 @@ _VALUES: dict[str, Any] = {
     "calls": 74, "count": 140, "lift": 5.1, "key": "queue", "value": "billing", "expected": 28.4, "p": 0.0004,
     "period": "week", "min_samples": 10, "neighbors": 15, "dimensions": 10, "start": "2024-03-11", "of": 402,
     "removed": 1, "weight": 0.5, "penalty": 0.21, "SharedEmotion.reference": 0.74, "SharedEmotion.segment": 0.81,
-    "IndexStatus.size": 311_000_000, "QueryResult.text": None, "QueryResult.references": ("angry.wav",),
+    "IndexStatus.size": 311_000_000, "QueryResult.text": None, "QueryResult.hint": None, "QueryResult.references": ("angry.wav",),
     "Hit.alignment": (), "Explanation.avoided": (), "ComparedAudio.name": "angry.wav", "Recording.id": "call:2",
     "Segment.id": "seg:14", "RecordingPeaks.peaks": [[0.02, 0.31], [0.0, 0.44]],
     "Filters.fields": ["emotion", "channel", "date"], "Filters.labels": ["calm"],

@@ -138,12 +138,14 @@ class QueryRequest(_Request, QueryOptions):
         {"references": ["seg:14"], "avoid": ["label:calm"], "group_by": ["queue"], "group_size": 2, "explain": True},
         {"emotion": {"frustrated": 1, "shouting": -0.5}, "by": "segment", "text": "refund"},
         {"trajectory": ["emotion:neutral", "emotion:angry"]},
+        {"where": 'queue = "billing" and emotion = angry', "by": "segment"},
     )
 
     references: list[Named | Vector] = Field(
         default_factory=list,
         max_length=16,
-        description="Several count as one reference of all their segments. None with `emotion` or `trajectory` alone.",
+        description="Several count as one reference of all their segments. None with `emotion` or `trajectory` alone, "
+        "or to list what meets `where` and `text`, the newest recordings first, without scores.",
     )
     weights: list[Weight] | None = Field(
         None, max_length=16, description="One for each reference; the score is their weighted mean."
@@ -184,8 +186,8 @@ class QueryRequest(_Request, QueryOptions):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if not self.references and not self.emotion and self.trajectory is None:
-            raise ValueError("give references, an emotion or a trajectory")
+        if not (self.references or self.emotion or self.where or self.text) and self.trajectory is None:
+            raise ValueError("give references, an emotion or a trajectory, or where or text to list what meets them")
         for name, given in (("references", self.weights), ("avoid", self.avoid_weights)):
             if given is not None and len(given) != len(getattr(self, name)):
                 raise ValueError(f"give one weight for each of {name}")
