@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from e2vsearch import audio, encoder_check, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
-from e2vsearch.catalog import audit, backup, recordings
+from e2vsearch.catalog import audit, backup, calls, recordings
 from e2vsearch.catalog.database import Location, locate
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
@@ -28,7 +28,7 @@ from e2vsearch.search.query import AudioQuery, Query, Reference
 from e2vsearch.search.result import QueryResult
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.status import status
-from e2vsearch.types import AuditEntry, Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status
+from e2vsearch.types import AuditEntry, Call, Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status
 from e2vsearch.vectors.engine import IndexOptions
 
 if TYPE_CHECKING:
@@ -51,12 +51,6 @@ class Collection:
 
     It may be queried from several threads. Facets hold the verbs that the command line has as groups: `index`,
     `named_vectors`, and `labels`, `maps`, `projections`, `queue`, which are imported when first used.
-
-    Example:
-        >>> import e2vsearch
-        >>> with e2vsearch.open("calls-index", encoder="light", create=True) as collection:
-        ...     collection.space is None
-        True
     """
 
     def __init__(
@@ -177,8 +171,7 @@ class Collection:
         with self._views.pinned() as view:
             context = SearchContext(self.catalog, view, self.embed, self._background_scores, self.actor)
             result = execute(query, context)
-        if (due := view.index.newly_due()) is not None and self.catalog.read_only is None:
-            self.index.builder.start(lambda: due)
+        self.index.build_if_due(view.index)
         return result
 
     def embed(self, source: AudioSource) -> EmbeddedAudio:
@@ -213,13 +206,17 @@ class Collection:
         """Return stored recordings, all by default: by id, path or URL, or with a segment that meets a filter."""
         return Listing(recordings.listed(self.catalog, names, where), Recording)
 
+    def calls(self, limit: int = 20, **options: str | None) -> Listing[Call]:
+        """Return the newest recordings with their emotions, by `where`, `text` or page, see `catalog.calls.newest`."""
+        return Listing(calls.newest(self.catalog, limit, **options), Call)
+
     def segments(self, *names: str, where: str | None = None) -> Listing[Segment]:
         """Return stored segments by id, or of recordings as `recordings` takes them; all by default, in order."""
         return Listing(recordings.find_segments(self.catalog, names, where), Segment)
 
-    def clip(self, segment: str, context_s: float = 0.0) -> Signal:
+    def clip(self, name: str, context_s: float = 0.0) -> Signal:
         """Return the sound of ``seg:123`` with so many seconds around it, see `e2vsearch.pipeline.stored_clip`."""
-        return pipeline.stored_clip(self.catalog, segment, context_s)
+        return pipeline.stored_clip(self.catalog, name, context_s)
 
     def remove(self, *names: str, where: str | None = None) -> int:
         """Delete recordings, named as `recordings` takes them, and return how many; traces stay, see `forget`."""

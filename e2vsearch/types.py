@@ -78,6 +78,15 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One recording in a list of them, with the emotions in it."""
+
+    recording: Recording
+    speech_s: float  # of the analysed channels, summed
+    emotions: Mapping[str, float]  # share of that speech, 0 to 1, by the emotion that is shown; most first
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """One stored spoken span of one channel."""
 

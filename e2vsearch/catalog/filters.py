@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from functools import cache
 from typing import Any, NamedTuple
 
-from lark import Lark, Token, Transformer, UnexpectedInput, v_args
+from lark import Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import VisitError
 from sqlalchemy import ColumnElement, Float, String, and_, exists, literal, not_, or_, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import Grouping
 
+from e2vsearch.catalog.filter_language import Value, name_of, parser, value_of
 from e2vsearch.catalog.schema import (
     LabelExampleRow,
     MapPointRow,
@@ -31,34 +31,6 @@ from e2vsearch.catalog.schema import (
 )
 from e2vsearch.errors import BadFilter
 
-_GRAMMAR = r"""
-    ?start: _disjunction
-    _disjunction: any
-    any: all ("or"i all)*
-    all: _term ("and"i _term)*
-    _term: negation | group | comparison | one_of | none_of | like | unlike | between | missing | present
-    negation: "not"i _term
-    group: "(" any ")"
-    comparison: name OPERATOR value
-    one_of: name "in"i "(" value ("," value)* ")"
-    none_of: name "not"i "in"i "(" value ("," value)* ")"
-    like: name "like"i value
-    unlike: name "not"i "like"i value
-    between: name "between"i value "and"i value
-    missing: name "is"i "null"i
-    present: name "is"i "not"i "null"i
-    name: NAME | QUOTED_NAME
-    value: DATE | NUMBER | STRING | NAME
-    OPERATOR: "=" | "==" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
-    DATE.3: /\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?/
-    NUMBER.2: /[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?(?![\w.:-])/
-    NAME: /(?!(and|or|not|in|like|between|is|null)\b)[A-Za-z_]\w*([.:-]\w+)*/i
-    QUOTED_NAME: /`(?:[^`]|``)+`/
-    STRING: /"(?:[^"]|"")*"/ | /'(?:[^']|'')*'/
-    %ignore /\s+/
-"""
-
-_Value = str | float | datetime
 _Condition = ColumnElement[bool]
 
 FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
@@ -171,35 +143,6 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> Filter:
     return Filter(condition, frozenset(compiler.names - compiler.keys), frozenset(compiler.keys))
 
 
-@cache
-def parser() -> Lark:
-    """Return the parser of filters, made once."""
-    return Lark(_GRAMMAR, parser="lalr")
-
-
-def name_of(token: Token) -> str:
-    """Return the name that a token stands for."""
-    return str(token)[1:-1].replace("``", "`") if token.type == "QUOTED_NAME" else str(token)
-
-
-def value_of(token: Token) -> _Value:
-    """Return the value that a token stands for.
-
-    Raises:
-        BadFilter: a date that there is not.
-    """
-    if token.type == "NUMBER":
-        return float(token)
-    if token.type == "DATE":
-        try:
-            return datetime.fromisoformat(token)
-        except ValueError as error:
-            raise BadFilter(f"there is no date {token}: {error}") from error
-    if token.type == "STRING":
-        return str(token)[1:-1].replace(token[0] * 2, token[0])
-    return str(token)
-
-
 @v_args(inline=True)
 class _Compiler(Transformer[Token, Any]):
     def __init__(self, metadata_keys: frozenset[str]) -> None:
@@ -225,32 +168,32 @@ class _Compiler(Transformer[Token, Any]):
         self.names.add("cluster" if self._is_cluster(name) else name)
         return name
 
-    def value(self, token: Token) -> _Value:
+    def value(self, token: Token) -> Value:
         return value_of(token)
 
     def _is_cluster(self, name: str) -> bool:
         return name.startswith(CLUSTER) and name not in self._keys
 
-    def comparison(self, name: str, operator: Token, value: _Value) -> _Condition:
+    def comparison(self, name: str, operator: Token, value: Value) -> _Condition:
         symbol = {"==": "=", "<>": "!="}.get(operator, str(operator))
         return self._on(name, value, lambda column, typed: _compare(column, symbol, typed))
 
-    def one_of(self, name: str, *values: _Value) -> _Condition:
+    def one_of(self, name: str, *values: Value) -> _Condition:
         equal = [self._on(name, value, lambda column, typed: _compare(column, "=", typed)) for value in values]
         return _joined(or_, equal)
 
-    def none_of(self, name: str, *values: _Value) -> _Condition:
+    def none_of(self, name: str, *values: Value) -> _Condition:
         return not_(self.one_of(name, *values))
 
-    def like(self, name: str, value: _Value) -> _Condition:
+    def like(self, name: str, value: Value) -> _Condition:
         if not isinstance(value, str):
             raise BadFilter(f"'{name} like' takes quoted text such as \"%refund%\"")
         return self._on(name, value, lambda column, typed: column.ilike(typed))
 
-    def unlike(self, name: str, value: _Value) -> _Condition:
+    def unlike(self, name: str, value: Value) -> _Condition:
         return not_(self.like(name, value))
 
-    def between(self, name: str, low: _Value, high: _Value) -> _Condition:
+    def between(self, name: str, low: Value, high: Value) -> _Condition:
         return and_(
             self._on(name, low, lambda column, typed: _compare(column, ">=", typed)),
             self._on(name, high, lambda column, typed: _compare(column, "<=", typed)),
@@ -270,7 +213,7 @@ class _Compiler(Transformer[Token, Any]):
             return _of_map(name, lambda column: column >= 0)
         return _of_metadata(self._key(name), MetadataRow.text.is_not(None))
 
-    def _on(self, name: str, value: _Value, condition: Callable[[Any, Any], _Condition]) -> _Condition:
+    def _on(self, name: str, value: Value, condition: Callable[[Any, Any], _Condition]) -> _Condition:
         if name in FIELDS:
             column, type_ = FIELDS[name]
             return condition(column, _typed(name, type_, value))
@@ -301,7 +244,7 @@ class _Compiler(Transformer[Token, Any]):
         raise BadFilter(f"--where: nothing here is called {key!r} - {hint}")
 
 
-def _typed(name: str, type_: type, value: _Value) -> Any:
+def _typed(name: str, type_: type, value: Value) -> Any:
     if type_ is str and not isinstance(value, datetime):
         return value if isinstance(value, str) else f"{value:g}"
     if type_ is datetime:

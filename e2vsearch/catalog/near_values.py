@@ -13,8 +13,9 @@ from typing import Any
 from lark import Token, Tree
 from sqlalchemy import Select, exists, select
 
-from e2vsearch.catalog import labels, maps, text_search
-from e2vsearch.catalog.filters import CLUSTER, FIELDS, LABEL_FIELDS, RECORDING_FIELDS, name_of, parser, value_of
+from e2vsearch.catalog import labels, text_search
+from e2vsearch.catalog.filter_language import name_of, parser, value_of
+from e2vsearch.catalog.filters import CLUSTER, FIELDS, LABEL_FIELDS, RECORDING_FIELDS
 from e2vsearch.catalog.schema import MetadataRow, RecordingRow, SegmentRow, SegmentTextRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.emotions import NAMELESS

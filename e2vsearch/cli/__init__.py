@@ -13,6 +13,7 @@ import sys
 import typer
 
 from e2vsearch.cli import (
+    calls,
     collection,
     compare,
     db,
@@ -51,6 +52,8 @@ for each in (
     ingest.ingest,
     worker.worker,
     query.query,
+    calls.calls,
+    calls.clip,
     compare.compare,
     embed.embed,
     maps.map_,

@@ -109,6 +109,12 @@ Where = Annotated[
         "column of --meta.",
     ),
 ]
+Text = Annotated[
+    str | None,
+    typer.Option(
+        help="Words of the segment's transcript: refund, '\"credit card\"', refund*, -thanks; all of them at once."
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from e2vsearch.cli.command import command
 from e2vsearch.cli.emotion import bar
 from e2vsearch.cli.explanation import alignment, why
-from e2vsearch.cli.options import By, EncodingOptions, Where
+from e2vsearch.cli.options import By, EncodingOptions, Text, Where
 from e2vsearch.cli.output import Results, scored, span
 from e2vsearch.cli.table import Column
 from e2vsearch.listing import percent
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _ROLES = {"customer": "cust", "agent": "agent"}
 _COLUMNS: Mapping[str, str | Column] = {
     "rank": "#>",
-    "score": Column("score", right=True, optional=True),
+    "score": "score>",
     "percentile": Column("pct", right=True, optional=True),
     "name": "recording~",
     "channel": "ch",
@@ -48,8 +49,8 @@ def query(
     references: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A clip, an .npy vector, or a stored id: seg:123 or call:45. Not needed with --emotion or "
-            "--trajectory; with --where or --text alone, what meets them is listed, newest first.",
+            help="A clip (- is stdin), an .npy vector, or a stored id: seg:123 or call:45. Not needed with --emotion "
+            "or --trajectory; with --where or --text alone, what meets them is listed, newest first.",
             metavar="REFERENCE...",
             show_default=False,
         ),
@@ -57,12 +58,7 @@ def query(
     k: Annotated[int, typer.Option("-k", help="How many hits.", min=1)] = 20,
     by: Annotated[By, typer.Option(help="A hit is a recording with its best segment, or a segment.")] = "recording",
     where: Where = None,
-    text: Annotated[
-        str | None,
-        typer.Option(
-            help="Words of the segment's transcript: refund, '\"credit card\"', refund*, -thanks; all of them at once."
-        ),
-    ] = None,
+    text: Text = None,
     avoid: Annotated[
         list[str] | None,
         typer.Option(help="A reference that hits should be unlike; repeatable.", metavar="REFERENCE"),
@@ -142,7 +138,7 @@ def query(
     if group_size and not group_by:
         raise typer.BadParameter("--group-size is the size of --group-by, which is not given")
     wanted = Query(
-        references=_weighted(references or [], weight),
+        references=_weighted([_read(each) for each in references or ()], weight),
         k=k,
         by=by,
         where=where,
@@ -183,7 +179,8 @@ def _write(result: QueryResult, results: Results, *, explain: bool) -> None:
     several = len(result.references) > 1
     table = [{"rank": rank, **_row(hit, several)} for rank, hit in enumerate(result, start=1)]
     whole = {**{name: value for name, value in asdict(result).items() if name != "hits"}, "hits": rows}
-    results.write(rows, _COLUMNS, table=table, whole=whole)
+    columns = {name: column for name, column in _COLUMNS.items() if name != "score" or result.references}
+    results.write(rows, columns, table=table, whole=whole)
 
 
 def _row(hit: Hit, several: bool) -> dict[str, Any]:
@@ -203,7 +200,12 @@ def _row(hit: Hit, several: bool) -> dict[str, Any]:
     }
 
 
-def _weighted(references: Sequence[str], weights: str | None) -> tuple[Reference, ...]:
+def _read(reference: str) -> str | bytes:
+    """Return a reference; ``-`` is the audio on stdin."""
+    return sys.stdin.buffer.read() if reference == "-" else reference
+
+
+def _weighted(references: Sequence[str | bytes], weights: str | None) -> tuple[Reference, ...]:
     """Return the references with the numbers of ``2,1``."""
     from e2vsearch.search.query import Reference
 

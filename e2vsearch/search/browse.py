@@ -64,5 +64,4 @@ def _recordings(catalog: Catalog, left: Any, searched: int, n: int) -> Ranking:
 
 
 def _ranking(segments: list[int], recordings: list[int], searched: int) -> Ranking:
-    none = [None] * len(segments)
-    return Ranking(segments, recordings, none, none, searched, exact=True)
+    return Ranking(segments, recordings, (), (), searched, exact=True)

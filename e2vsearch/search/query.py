@@ -216,8 +216,8 @@ class Query:
         if self.where is None and self.text is None:
             more = "; what is to be avoided is only taken off" if self.avoid or self.emotions else ""
             raise QueryError(
-                f"a query needs a reference: a clip, an .npy file, or a stored id such as seg:1{more}; or else a filter "
-                "or words, to list what meets them"
+                f"a query needs a reference: a clip, an .npy file, or a stored id such as seg:1{more}; or else a "
+                "filter or words, to list what meets them"
             )
         if compared:
             raise QueryError(

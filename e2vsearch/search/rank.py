@@ -49,12 +49,12 @@ class CandidateFilter:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Segments or recordings in order, best first; columns of one length, but for the last two, which may be empty."""
+    """Segments or recordings in order, best first; columns of one length, or empty but for the first two."""
 
     segments: Sequence[int]  # the segment, or the recording's best one
     recordings: Sequence[int]
-    scores: Sequence[float | None]  # None where there is no reference
-    segment_scores: Sequence[float | None]  # the segment's own cosine
+    scores: Sequence[float]
+    segment_scores: Sequence[float]  # the segment's own cosine
     searched: int
     exact: bool
     named_vector_scores: Sequence[Any] = ()  # with named vectors: the segment's cosine in each

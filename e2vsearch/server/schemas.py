@@ -85,6 +85,16 @@ AfterQuery = Annotated[
     str | None, Query(pattern=r"^(call:)?[0-9]{1,18}$", description="`next` of the page before.", examples=["call:40"])
 ]
 
+OrderQuery = Annotated[
+    Literal["id", "newest"],
+    Query(description="By id, or the recordings that were made last first, with the emotions in each."),
+]
+
+TextQuery = Annotated[
+    str | None,
+    Query(min_length=1, max_length=500, description="Recordings with a segment in which these words are said."),
+]
+
 PeaksQuery = Annotated[int, Query(ge=1, le=MAX_PEAKS, description="Points of the waveform.")]
 
 ContextQuery = Annotated[

@@ -148,7 +148,7 @@ class E2vsearchRetriever:
         given = [each for each in (query, query_embedding, audio and audio.data) if each is not None]
         if not given and not (full.emotion or full.where or full.text):
             raise QueryError(
-                "nothing to look for: give the retriever a query, a query_embedding, audio, an emotion, or filters alone"
+                "nothing to look for: give the retriever a query, a query_embedding, audio or an emotion, or filters"
             )
         found = self._source.query(given, full, min_score=self.min_score)
         space = self._source.collection.space
