@@ -57,6 +57,21 @@ class Trends(Listing[TrendRow]):
         """The dataclass of the rows."""
         return TrendRow
 
+    @property
+    def periods(self) -> tuple[str, ...]:
+        """The names of the periods that have recordings, in order; none without periods."""
+        return tuple(dict.fromkeys(row.period for row in self.rows if row.period is not None))
+
+    @property
+    def groups(self) -> tuple[str | None, ...]:
+        """The groups, in order; those that have recordings in a later period alone come last."""
+        return tuple(dict.fromkeys(row.group for row in self.rows))
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The emotions, labels or clusters, the most common first."""
+        return tuple(dict.fromkeys(row.value for row in self.rows))
+
     def __repr__(self) -> str:
         grouped = f" and {self.group}" if self.group else ""
         return f"Trends({self.of} by {self.by or 'no period'}{grouped}, {len(self.rows):,} shares)"
