@@ -7,6 +7,7 @@ dropped as soon as it has its vector.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -19,9 +20,14 @@ from e2vsearch.emotions import Emotion, named_as_one
 from e2vsearch.encoders import base as encoders
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.registry import SAVED, open_encoder
-from e2vsearch.errors import AudioTooLong, Cancelled, CatalogError, EncoderError, SettingsError
+from e2vsearch.errors import AudioTooLong, Cancelled, CatalogError, EncoderError, QueryError, SettingsError
 from e2vsearch.settings import AUTO, Settings
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, Space, number_of, segment_durations
+
+TIME_RANGE = re.compile(
+    r"(?P<head>.+)@(?P<start>\d+(?:\.\d*)?)-(?P<end>\d+(?:\.\d*)?)(?:#(?P<channel>\d+))?", re.DOTALL
+)
+"""A part of a recording, seconds: ``call:3@12.0-15.5``; on channel 1 alone ``call:3@12.0-15.5#1``."""
 
 _BATCH_S = 60.0  # speech encoded in one call; at 30 s a signal at most, memory for a handful of them
 
@@ -111,16 +117,30 @@ Embed = Callable[[audio.AudioSource, Callable[[], Encoder], speech.SpeechOptions
 """Embeds audio: the source, what opens the collection's encoder, how speech is found."""
 
 
-def stored_clip(catalog: Catalog, segment: str, context_s: float) -> audio.Signal:
+def stored_clip(catalog: Catalog, name: str, context_s: float) -> audio.Signal:
     """Return the sound of ``seg:123``, with so many seconds before and after it: ``(1, samples)`` at 16 kHz.
 
+    Of ``call:45``, or of a part of it such as ``call:45@12.3-15``, it is ``(channels, samples)``;
+    ``call:45@12.3-15#1`` is channel 1 alone.
+
     Raises:
-        NotStored: there is no such segment.
+        NotStored: there is no such segment or recording.
+        QueryError: a part that ends before it begins, or after the recording, or of a channel that it has not.
         AudioError: its file is gone or damaged.
     """
-    found = recordings.segment(catalog, segment)
-    uri = recordings.recording(catalog, found.recording).uri
-    return audio.cut(uri, max(0.0, found.start_s - context_s), found.end_s + context_s, channel=found.channel)
+    if not name.startswith("call:"):
+        segment = recordings.segment(catalog, name)
+        channel, start_s, end_s = segment.channel, segment.start_s, segment.end_s
+        recording = recordings.recording(catalog, segment.recording)
+        return audio.cut(recording.uri, max(0.0, start_s - context_s), end_s + context_s, channel=channel)
+    part = TIME_RANGE.fullmatch(name)
+    recording = recordings.recording(catalog, part["head"] if part else name)
+    start_s, end_s = (float(part["start"]), float(part["end"])) if part else (0.0, recording.duration_s)
+    only = int(part["channel"]) if part and part["channel"] else None
+    if not start_s < min(end_s, recording.duration_s) or (only or 0) >= recording.channels:
+        has = f"{recording.id} lasts {recording.duration_s:.1f} s and has {recording.channels} channels"
+        raise QueryError(f"{name} is no part of it: {has} - write e.g. {recording.id}@0-{recording.duration_s:.1f}#0")
+    return audio.cut(recording.uri, max(0.0, start_s - context_s), end_s + context_s, channel=only)
 
 
 def stored_audio(catalog: Catalog, identifier: str) -> EmbeddedAudio:

@@ -257,7 +257,7 @@ def test_saved_vectors_are_a_collection_too(tmp_path: Path) -> None:
         assert (report.stored, [failure.reason for failure in report.failures]) == (4, ["bad-vector-file"])
         assert collection.ingest(tmp_path).already == 4
         hits = collection.query(tmp_path / "1.npy", k=2)
-        assert (hits[0].name, round(hits[0].score, 5)) == ("1", 1.0)
+        assert (hits[0].name, round(hits[0].score or 0, 5)) == ("1", 1.0)
         [whole] = collection.recordings(str(folder))
         assert whole.uri == str(folder / "processed_audio.wav")
         assert collection.segments(whole.id)[0].emotion == "angry"

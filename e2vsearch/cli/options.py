@@ -133,6 +133,13 @@ Where = Annotated[
         rich_help_panel=FILTER,
     ),
 ]
+Text = Annotated[
+    str | None,
+    typer.Option(
+        help="Words of the segment's transcript: refund, '\"credit card\"', refund*, -thanks; all of them at once.",
+        rich_help_panel=FILTER,
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 

@@ -1,4 +1,4 @@
-"""``/labels``, ``/classify`` and ``/map`` return what people and analyses found in the collection."""
+"""``/labels``, ``/classify``, ``/map`` and ``/trends`` return what people and analyses found in the collection."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from e2vsearch.analysis.labels.types import LabelReport
+from e2vsearch.analysis.trends.types import Trends
 from e2vsearch.server.responses import json_response, returns
 from e2vsearch.server.results import Classification, Labels, MapPoints, Maps, MapView, Removed
 from e2vsearch.server.schemas import (
     ClassifyRequest,
+    GroupQuery,
     LabelPath,
     LabelRequest,
     MapPath,
+    MapQuery,
+    OfQuery,
+    PeriodQuery,
     SegmentsQuery,
     UploadedClassify,
+    WhereQuery,
     fields_of,
     multipart,
 )
@@ -114,5 +120,25 @@ def router(state: ServerState) -> APIRouter:
     async def get_map_points(name: MapPath, request: Request) -> Response:
         """Return a column each, all of the same length; coordinates are -1 to 1."""
         return json_response(MapPoints, await state.read(request, lambda: points(name)))
+
+    @routes.get(
+        "/trends",
+        summary="Shares of emotions, labels or clusters over time and between groups",
+        **returns(Trends, 400, 403, 404, 409, 422),
+    )
+    async def get_trends(
+        request: Request,
+        by: PeriodQuery = "week",
+        of: OfQuery = "emotion",
+        group: GroupQuery = None,
+        where: WhereQuery = None,
+        map: MapQuery = None,
+    ) -> Response:
+        """Each share of segments with a 95 % interval, which takes the segments of a recording for alike."""
+
+        def work() -> Trends:
+            return collection.trends(by=None if by == "none" else by, of=of, group=group, where=where, map=map)
+
+        return json_response(Trends, await state.read(request, work))
 
     return routes
