@@ -31,6 +31,7 @@ from e2vsearch.cli import (
     projections,
     query,
     serve,
+    show,
     transfer,
     worker,
 )
@@ -42,7 +43,7 @@ from e2vsearch.errors import AudioNotAFile, AudioNotFound, E2vsearchError, Query
 __all__ = ["app", "main"]
 
 _PANELS: Mapping[str, Sequence[Command | Group]] = {
-    "Search": (query.query, compare.compare),
+    "Search": (query.query, compare.compare, show.show),
     "Fill": (ingest.ingest, worker.worker, worker.queue, collection.failures, collection.remove, erasure.forget),
     "Understand": (maps.map_, labels.label, classifiers.train, classifiers.classify, classifiers.classifier),
     "Serve": (serve.serve, mcp.mcp),

@@ -54,6 +54,10 @@ SegmentPath = Annotated[
 LabelPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["hesitant"])]
 MapPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["map"])]
 
+MetadataPath = Annotated[
+    str, Path(min_length=1, max_length=255, pattern=_NAMED, description="A metadata key.", examples=["queue"])
+]
+
 WhereQuery = Annotated[
     str | None,
     Query(min_length=1, max_length=MAX_WHERE, description="Recordings with a segment that passes this filter."),
@@ -309,7 +313,7 @@ class LabelRequest(_Request):
     model_config = _shown({"label": "hesitant", "segments": ["seg:14"]})
 
     label: Label
-    segments: list[SegmentId] = Field(min_length=1, max_length=100)
+    segments: list[SegmentId] = Field(min_length=1, max_length=1000)
 
 
 Fields = TypeVar("Fields", bound=BaseModel)
