@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 _HEAD = 12  # columns before a strip and a fact
 _LETTERS = {"unsure": "?", "too short": ",", "surprised": "P", None: "▒"}
 _ARROWS = {"worsening": "▼", "improving": "▲"}
+_COLUMNS: Mapping[str, str | Column] = {
+    "id": "id",
+    "of": "of",
+    "at": "at",
+    "emotion": "emotion",
+    "score": "p>",
+    "label": Column("label", fit="end", optional=True),
+    "text": Column(below=True, fit="wrap"),
+}
 _UNKNOWN = "not known: it was ingested before they were computed, or from vectors - remove it and ingest it again"
 
 
@@ -45,26 +54,16 @@ def show(
     """
     with options.open() as collection:
         found = collection.timeline(recording)
-    whole = asdict(found)
     if results.format == "table":
         on_terminal = results.output is None and sys.stdout.isatty()
-        above = [*_header(found), *_strips(found, columns_of(terminal=on_terminal)), *_facts(found)]
+        width = columns_of(terminal=on_terminal)
+        above = [*_header(found), *_strips(found, width), *_facts(found, width)]
         results.write([], _COLUMNS, table=_rows(found), above=above)
     elif results.format == "csv":
-        replace(results, format_="csv").write([asdict(each) for line in found.channels for each in line.segments])
+        results.write([asdict(each) for line in found.channels for each in line.segments])
     else:
+        whole = asdict(found)
         results.write([whole], whole=whole)
-
-
-_COLUMNS = {
-    "id": "id",
-    "of": "of",
-    "at": "at",
-    "emotion": "emotion",
-    "score": "p>",
-    "label": Column("label", fit="end", optional=True),
-    "text": Column(below=True, fit="wrap"),
-}
 
 
 def _rows(found: Timeline) -> list[dict[str, Any]]:
@@ -125,7 +124,7 @@ def _strips(found: Timeline, width: int) -> Iterator[Text]:
         yield from _marks("silence", "-", found.dynamics.silences, cells, duration_s)
     points = {int(each.at_s / duration_s * cells): _ARROWS[each.direction] for each in found.summary.turning_points}
     if points:
-        yield Text(f"{'turns':{_HEAD}}" + "".join(points.get(at, " ") for at in range(cells)).rstrip())
+        yield Text(f"{'turning':{_HEAD}}" + "".join(points.get(at, " ") for at in range(cells)).rstrip())
     legend = Text(" " * _HEAD)
     for emotion, letter in letters.items():
         legend.append(letter, style=f"{colour(emotion)} reverse")
@@ -142,12 +141,9 @@ def _console(width: int) -> Any:
 
 def _letters(found: Timeline) -> dict[str | None, str]:
     """Return a letter for each emotion that there is: its own first one, as far as that is free."""
-    seconds: Counter[str | None] = Counter()
-    for line in found.channels:
-        for each in line.segments:
-            seconds[each.emotion] += each.end_s - each.start_s  # type: ignore[assignment]  # of seconds, not of times
+    counts = Counter(each.emotion for line in found.channels for each in line.segments)
     letters: dict[str | None, str] = {}
-    for emotion, _ in seconds.most_common():
+    for emotion, _ in counts.most_common():
         given = _LETTERS.get(emotion)
         free = (each for each in (emotion or "").upper() if each.isalnum() and each not in letters.values())
         letters[emotion] = given or next(free, "#")
@@ -183,11 +179,18 @@ def _marks(name: str, mark: str, spans: Sequence[tuple[float, float]], cells: in
 # ----------------------------------------------------------------------------------------------------------- facts
 
 
-def _facts(found: Timeline) -> Iterator[Text]:
+def _facts(found: Timeline, width: int) -> Iterator[Text]:
     from rich.text import Text
 
+    for name, value in _named_facts(found):
+        for at, line in enumerate(Text(shown(value)).wrap(_console(width), max(width - _HEAD, 20))):
+            yield Text(f"{'' if at else name:{_HEAD}}{line.plain.rstrip()}")
+    yield Text()
+
+
+def _named_facts(found: Timeline) -> list[tuple[str, str]]:
     summary = found.summary
-    facts = [("course", summary.course or "too few segments to tell")]
+    facts: list[tuple[str, str]] = [("course", summary.course or "too few segments to tell")]
     facts += [
         (
             f"  {each.direction}",
@@ -205,10 +208,7 @@ def _facts(found: Timeline) -> Iterator[Text]:
     if strongest:
         named = (f"{each.emotion} {each.emotion_score:.2f} at {clock(each.start_s)} ({each.id})" for each in strongest)
         facts.append(("strongest", ", ".join(named)))
-    facts += _dynamics(found.dynamics)
-    for name, value in facts:
-        yield Text(f"{name:{_HEAD}}{shown(value)}")
-    yield Text()
+    return [*facts, *_dynamics(found.dynamics)]
 
 
 def _dynamics(known: Dynamics | None) -> list[tuple[str, str]]:
