@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from e2vsearch import audio, encoder_check, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
-from e2vsearch.catalog import audit, backup, recordings
+from e2vsearch.catalog import audit, backup, calls, recordings
 from e2vsearch.catalog.database import Location, locate
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
@@ -28,7 +28,7 @@ from e2vsearch.search.query import AudioQuery, Query, Reference
 from e2vsearch.search.result import QueryResult
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.status import status
-from e2vsearch.types import AuditEntry, Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status
+from e2vsearch.types import AuditEntry, Call, Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status
 from e2vsearch.vectors.engine import IndexOptions
 
 if TYPE_CHECKING:
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
     from e2vsearch.analysis.timeline import Timeline
+    from e2vsearch.analysis.trends.types import Trends
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
-    from e2vsearch.ingest.runner import IngestReport
+    from e2vsearch.ingest.reports import IngestReport
     from e2vsearch.transfer.contents import Contents, TransferReport
 
 
@@ -48,12 +49,6 @@ class Collection:
 
     It may be queried from several threads. Facets hold the verbs that the command line has as groups: `index`,
     `named_vectors`, and `labels`, `maps`, `projections`, `queue`, which are imported when first used.
-
-    Example:
-        >>> import e2vsearch
-        >>> with e2vsearch.open("calls-index", encoder="light", create=True) as collection:
-        ...     collection.space is None
-        True
     """
 
     def __init__(
@@ -163,11 +158,9 @@ class Collection:
         return Listing(audit.entries(self.catalog.reading), AuditEntry)
 
     def query(self, *references: AudioQuery | Reference | Query, **fields: Any) -> QueryResult:
-        """Return the recordings, or segments, that feel most like the references.
+        """Return the recordings, or segments, that feel most like the references: examples, or one `Query`.
 
-        Args:
-            references: examples, or one `Query`.
-            **fields: of `Query`, which says what each means: ``k=20, by="segment", where='queue = "billing"'``.
+        Its fields say the rest, ``k=20, by="segment", where='queue = "billing"'``.
 
         Raises:
             QueryError, AudioError, EncoderError: it cannot be answered, or a reference cannot be read or encoded.
@@ -176,14 +169,19 @@ class Collection:
         with self._views.pinned() as view:
             context = SearchContext(self.catalog, view, self.embed, self._background_scores, self.actor)
             result = execute(query, context)
-        if (due := view.index.newly_due()) is not None and self.catalog.read_only is None:
-            self.index.builder.start(lambda: due)
+        self.index.build_if_due(view.index)
         return result
 
     def embed(self, source: AudioSource) -> EmbeddedAudio:
         """Return the spoken segments of a clip with their vectors and class probabilities; nothing is stored."""
         audio.prepare(source)  # it starts while the encoder is loaded
         return recalibrate.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
+
+    def trends(self, **options: Any) -> Trends:
+        """Return shares of emotions, labels or clusters by period and group, see `analysis.trends.measure.trends`."""
+        from e2vsearch.analysis.trends.measure import trends
+
+        return trends(self.catalog, self.actor, **options)
 
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
         """Return how alike two recordings feel, clips or ids such as ``call:45``, see `e2vsearch.search.compare`."""
@@ -203,16 +201,20 @@ class Collection:
         return watch(self.queue, *folders, **options)
 
     def recordings(self, *names: str, where: str | None = None) -> Listing[Recording]:
-        """Return stored recordings, all by default, by id, file, folder or URL, see `catalog.recordings.find`."""
+        """Return stored recordings, all by default: by id, path or URL, or with a segment that meets a filter."""
         return Listing(recordings.listed(self.catalog, names, where), Recording)
+
+    def calls(self, limit: int = 20, **options: str | None) -> Listing[Call]:
+        """Return the newest recordings with their emotions, by `where`, `text` or page, see `catalog.calls.newest`."""
+        return Listing(calls.newest(self.catalog, limit, **options), Call)
 
     def segments(self, *names: str, where: str | None = None) -> Listing[Segment]:
         """Return stored segments by id, or of recordings as `recordings` takes them; all by default, in order."""
         return Listing(recordings.find_segments(self.catalog, names, where), Segment)
 
-    def clip(self, segment: str, context_s: float = 0.0) -> Signal:
+    def clip(self, name: str, context_s: float = 0.0) -> Signal:
         """Return the sound of ``seg:123`` with so many seconds around it, see `e2vsearch.pipeline.stored_clip`."""
-        return pipeline.stored_clip(self.catalog, segment, context_s)
+        return pipeline.stored_clip(self.catalog, name, context_s)
 
     def remove(self, *names: str, where: str | None = None) -> int:
         """Delete recordings, named as `recordings` takes them, and return how many; traces stay, see `forget`."""

@@ -74,6 +74,15 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One recording in a list of them, with the emotions in it."""
+
+    recording: Recording
+    speech_s: float  # of the analysed channels, summed
+    emotions: Mapping[str, float]  # share of that speech, 0 to 1, by the emotion that is shown; most first
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """One stored spoken span of one channel."""
 
@@ -263,9 +272,9 @@ class Hit:
     segment that is the segment's own; with several, the mean over them of each one's best match in the recording.
     """
 
-    score: (
-        float  # exact cosine in the collection's space, 1.0 is identical; else a mean of them, see `Collection.query`
-    )
+    # exact cosine in the collection's space, 1.0 is identical; else a mean of them, see `Collection.query`; None where
+    # nothing is compared, since the query has no reference
+    score: float | None
     recording: str  # the recording's id, "call:45"
     segment: str  # the segment's id, "seg:123"
     name: str  # the file's name without its suffix
@@ -273,7 +282,7 @@ class Hit:
     channel: int
     start_s: float
     end_s: float
-    segment_score: float  # exact cosine of this segment with the reference's segment nearest to it
+    segment_score: float | None  # exact cosine of this segment with the reference's segment nearest to it
     emotion: str | None  # a class of the encoder's, "unsure" or "too short"
     emotion_score: float | None  # its probability, 0 to 1; None where no class is named
     metadata: Mapping[str, str]

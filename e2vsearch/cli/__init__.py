@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import typer
 
 from e2vsearch.cli import (
+    calls,
     classifiers,
     collection,
     compare,
@@ -43,7 +44,7 @@ from e2vsearch.errors import AudioNotAFile, AudioNotFound, E2vsearchError, Query
 __all__ = ["app", "main"]
 
 _PANELS: Mapping[str, Sequence[Command | Group]] = {
-    "Search": (query.query, compare.compare, show.show),
+    "Search": (query.query, calls.calls, show.show, calls.clip, compare.compare),
     "Fill": (ingest.ingest, worker.worker, worker.queue, collection.failures, collection.remove, erasure.forget),
     "Understand": (maps.map_, labels.label, classifiers.train, classifiers.classify, classifiers.classifier),
     "Serve": (serve.serve, mcp.mcp),

@@ -221,10 +221,10 @@ def _p(p: float) -> str:
 
 
 def _trend(trend: Sequence[TrendPoint]) -> str:
-    """Return its last shares as bars, the highest of them full: ``▂▅█ 2024-03-01 to 2024-03-15, 40% at most``."""
+    """Return its last shares as bars, the highest of them full: ``▂▅█ 2024-03-01 to 2024-03-15, at most 40%``."""
     last = trend[-_BARS:] if len(trend) > 1 else ()  # a single bar says nothing
     most = max((each.share for each in last), default=0.0)
     if not most:
         return ""
     bars = "".join("▁▂▃▄▅▆▇█"[round(7 * each.share / most)] for each in last)
-    return f"share of recordings over time: {bars} {last[0].start} to {last[-1].start}, {most:.0%} at most"
+    return f"over time {bars} {last[0].start} to {last[-1].start}, at most {most:.0%} of recordings"

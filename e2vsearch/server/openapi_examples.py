@@ -33,9 +33,11 @@ _VALUES: dict[str, Any] = {
     "calls": 74, "count": 140, "lift": 5.1, "key": "queue", "value": "billing", "expected": 28.4, "p": 0.0004,
     "period": "week", "min_samples": 10, "neighbors": 15, "dimensions": 10, "start": "2024-03-11", "of": 402,
     "removed": 1, "weight": 0.5, "penalty": 0.21, "SharedEmotion.reference": 0.74, "SharedEmotion.segment": 0.81,
-    "IndexStatus.size": 311_000_000, "QueryResult.text": None, "QueryResult.references": ("angry.wav",),
+    "IndexStatus.size": 311_000_000, "QueryResult.text": None, "QueryResult.hint": None,
+    "QueryResult.references": ("angry.wav",),
     "Hit.alignment": (), "Explanation.avoided": (), "ComparedAudio.name": "angry.wav", "Recording.id": "call:2",
     "Segment.id": "seg:14", "RecordingPeaks.peaks": [[0.02, 0.31], [0.0, 0.44]],
+    "RecordingPage.emotions": {"call:2": {"angry": 0.6, "neutral": 0.4}}, "RecordingPage.hint": None,
     "Filters.fields": ["emotion", "channel", "date"], "Filters.labels": ["calm"],
     "Filters.metadata": {"queue": ["billing"]}, "Filters.emotions": list(_EMOTIONS), "Space.labels": _EMOTIONS,
     "Space.projection": "shipped@4be1f0a2c9d3", "Status.place": "index",
@@ -54,6 +56,11 @@ _VALUES: dict[str, Any] = {
     "ChannelDynamics.talk_share": 0.42, "ChannelDynamics.turns": 32, "ChannelDynamics.interruptions": 1,
     "RoleShares.shares": {"angry": 0.41, "neutral": 0.37, "unsure": 0.22}, "strongest": ("seg:14",), "at_s": 761.2,
     "valence_before": 0.48, "valence_after": 0.26,
+    "Trends.group": "queue",
+    "TrendRow.period": "2026-W47", "TrendRow.start": "2026-11-16", "TrendRow.group": "billing", "TrendRow.share": 0.31,
+    "TrendRow.value": "angry", "TrendRow.low": 0.24, "TrendRow.high": 0.39, "TrendRow.segments": 41,
+    "TrendRow.of_segments": 132, "TrendRow.recordings": 12, "TrendRow.of_recordings": 40, "TrendRow.where":
+    'date >= 2026-11-16 and date < 2026-11-23 and queue = "billing" and emotion = "angry"',
 }  # fmt: skip
 
 

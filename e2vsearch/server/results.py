@@ -39,10 +39,12 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class RecordingPage:
-    """Some recordings, in order of their ids."""
+    """Some recordings, in order of their ids or the newest first."""
 
     recordings: list[Recording]
     next: str | None  # `after` of the page that follows; None on the last
+    emotions: Mapping[str, Mapping[str, float]] | None = None  # of each, as in `Call`; with the newest first
+    hint: str | None = None  # why there are none, where the filter names what does not exist
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""``/labels`` and ``/classify`` return what people and classifiers found in the collection."""
+"""``/labels``, ``/classify`` and ``/trends`` return what people and analyses found in the collection."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from e2vsearch.analysis.labels.types import LabelReport
+from e2vsearch.analysis.trends.types import Trends
 from e2vsearch.server.responses import json_response, returns
 from e2vsearch.server.results import Classification, Labels, Removed
 from e2vsearch.server.schemas import (
     ClassifyRequest,
+    GroupQuery,
     LabelPath,
     LabelRequest,
+    MapQuery,
+    OfQuery,
+    PeriodQuery,
     SegmentsQuery,
     UploadedClassify,
+    WhereQuery,
     fields_of,
     multipart,
 )
@@ -81,5 +87,25 @@ def router(state: ServerState) -> APIRouter:
             return Removed(collection.labels.remove(label=label, segments=segment or ()))
 
         return json_response(Removed, await state.read(request, work))
+
+    @routes.get(
+        "/trends",
+        summary="Shares of emotions, labels or clusters over time and between groups",
+        **returns(Trends, 400, 403, 404, 409, 422),
+    )
+    async def get_trends(
+        request: Request,
+        by: PeriodQuery = "week",
+        of: OfQuery = "emotion",
+        group: GroupQuery = None,
+        where: WhereQuery = None,
+        map: MapQuery = None,
+    ) -> Response:
+        """Each share of segments with a 95 % interval, which takes the segments of a recording for alike."""
+
+        def work() -> Trends:
+            return collection.trends(by=None if by == "none" else by, of=of, group=group, where=where, map=map)
+
+        return json_response(Trends, await state.read(request, work))
 
     return routes

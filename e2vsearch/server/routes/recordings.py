@@ -7,9 +7,18 @@ from fastapi import APIRouter, Request, Response
 from e2vsearch.analysis.timeline import Timeline
 from e2vsearch.catalog import recordings
 from e2vsearch.catalog.filters import DYNAMICS_FIELDS, FIELDS, LABEL_FIELDS, RECORDING_FIELDS
+from e2vsearch.catalog.near_values import why_nothing
 from e2vsearch.server.responses import json_response, returns
 from e2vsearch.server.results import Filters, RecordingPage, RecordingSegments, SegmentRecording
-from e2vsearch.server.schemas import AfterQuery, LimitQuery, RecordingPath, SegmentPath, WhereQuery
+from e2vsearch.server.schemas import (
+    AfterQuery,
+    LimitQuery,
+    OrderQuery,
+    RecordingPath,
+    SegmentPath,
+    TextQuery,
+    WhereQuery,
+)
 from e2vsearch.server.state import ServerState
 from e2vsearch.types import Status, number_of
 
@@ -21,10 +30,17 @@ def router(state: ServerState) -> APIRouter:
     routes = APIRouter(tags=["recordings"])
     collection = state.collection
 
-    def page(where: str | None, limit: int, after: str | None) -> RecordingPage:
-        number = number_of(with_prefix("call", after), "call") if after else 0
-        found = recordings.page(collection.catalog, limit + 1, number, where)
-        return RecordingPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
+    def page(order: str, where: str | None, text: str | None, limit: int, after: str | None) -> RecordingPage:
+        after = with_prefix("call", after) if after else None
+        emotions = None
+        if order == "newest":
+            calls = collection.calls(limit + 1, where=where, text=text, after=after)
+            found = [each.recording for each in calls]
+            emotions = {each.recording.id: each.emotions for each in calls[:limit]}
+        else:
+            found = recordings.page(collection.catalog, limit + 1, number_of(after or "call:0", "call"), where, text)
+        hint = None if found or after else why_nothing(collection.catalog, where, text)
+        return RecordingPage(found[:limit], found[limit - 1].id if len(found) > limit else None, emotions, hint)
 
     def filters() -> Filters:
 
@@ -36,10 +52,15 @@ def router(state: ServerState) -> APIRouter:
 
     @routes.get("/recordings", summary="Recordings, a page at a time", **returns(RecordingPage, 400, 422))
     async def list_recordings(
-        request: Request, where: WhereQuery = None, limit: LimitQuery = 100, after: AfterQuery = None
+        request: Request,
+        where: WhereQuery = None,
+        text: TextQuery = None,
+        order: OrderQuery = "id",
+        limit: LimitQuery = 100,
+        after: AfterQuery = None,
     ) -> Response:
-        """In order of their ids; `next` is `after` of the page that follows."""
-        return json_response(RecordingPage, await state.read(request, lambda: page(where, limit, after)))
+        """In order of their ids, or the newest first; `next` is `after` of the page that follows."""
+        return json_response(RecordingPage, await state.read(request, lambda: page(order, where, text, limit, after)))
 
     @routes.get("/recordings/{id}", summary="One recording with its segments", **returns(RecordingSegments, 404, 422))
     async def get_recording(id: RecordingPath, request: Request) -> Response:
