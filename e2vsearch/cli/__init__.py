@@ -32,6 +32,7 @@ from e2vsearch.cli import (
     projections,
     query,
     serve,
+    show,
     transfer,
     worker,
 )
@@ -43,7 +44,7 @@ from e2vsearch.errors import AudioNotAFile, AudioNotFound, E2vsearchError, Query
 __all__ = ["app", "main"]
 
 _PANELS: Mapping[str, Sequence[Command | Group]] = {
-    "Search": (query.query, calls.calls, calls.clip, compare.compare),
+    "Search": (query.query, calls.calls, show.show, calls.clip, compare.compare),
     "Fill": (ingest.ingest, worker.worker, worker.queue, collection.failures, collection.remove, erasure.forget),
     "Understand": (maps.map_, labels.label, classifiers.train, classifiers.classify, classifiers.classifier),
     "Serve": (serve.serve, mcp.mcp),
