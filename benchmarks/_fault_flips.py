@@ -132,12 +132,12 @@ def _export(campaign: Campaign, file: Path, source: State, rng: random.Random) -
 
 def _classifier(campaign: Campaign, rng: random.Random) -> Outcome:
     work = campaign.copied("trained")
-    command(("train", "mood", "--export", "mood.npz"), work)
+    command(("classifier", "export", "mood", "mood.npz"), work)
     whole = work / "whole"
     shutil.copytree(work / "index", whole)
     command(("classify", "mood", "--index", "whole"), work)
     where = _flip(work / "mood.npz", rng)
-    ended = command(("train", "--import", "mood.npz"), work)
+    ended = command(("classifier", "import", "mood.npz"), work)
     same = True
     if ended.code == 0:
         command(("classify", "mood"), work)

@@ -101,7 +101,7 @@ def _scenarios() -> list[Scenario]:
         Scenario("label", ("label", "angry", "seg:1", "seg:2", "call:3"), "small"),
         Scenario("train", ("train", "mood"), "labelled"),
         Scenario("classify", ("classify", "mood"), "trained"),
-        Scenario("train --export", ("train", "mood", "--export", "out.npz"), "trained", target="out.npz"),
+        Scenario("classifier export", ("classifier", "export", "mood", "out.npz"), "trained", target="out.npz"),
         Scenario("projection fit", ("projection", "fit", "--force"), "labelled"),
         Scenario("db upgrade", ("db", "upgrade"), "old"),
         Scenario("embed", ("embed", "calls", "-o", "out", "--encoder", "fake"), "empty"),

@@ -129,7 +129,7 @@ def _collection(index: str | None) -> Iterator[Check]:
     with collection:
         counts = collection.catalog.counts()
         found = f"{collection.location.named}: {counts.recordings:,} recordings, {counts.segments:,} segments"
-        yield Check("collection", True, True, f"{found}, {collection.space or 'no space yet'}")
+        yield Check("collection", True, True, f"{found}, {collection.status().space or 'no space yet'}")
         yield from _database(collection)
         yield from _modes(collection)
         if (collection.index.folder(RAW.revision) / erasure.PENDING).exists():
@@ -157,13 +157,13 @@ def _collection(index: str | None) -> Iterator[Check]:
 
 
 def _database(collection: Collection) -> Iterator[Check]:
-    """Check every row of the database, and name its faults, or in one line what is sound."""
+    """Check every row of the database, and name its faults, or in one line what is intact."""
     checks = integrity.verify(collection.catalog)
     faults = [each for each in checks if not each.ok]
     for each in faults:
         yield Check(f"database: {each.name}", False, True, each.found, each.cure)
     if not faults:
-        yield Check("database", True, True, f"{', '.join(each.name for each in checks)}: sound")
+        yield Check("database", True, True, f"{', '.join(each.name for each in checks)}: intact")
 
 
 def _modes(collection: Collection) -> Iterator[Check]:

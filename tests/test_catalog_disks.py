@@ -48,7 +48,7 @@ def unwritable(index: Path) -> Path:
         ("query", "seg:1", "--where", "queue = billing"),
         ("status",),
         ("failures",),
-        ("label", "--list"),
+        ("label", "list"),
         ("queue",),
         ("index", "status"),
         ("index", "verify"),

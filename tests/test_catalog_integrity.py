@@ -70,7 +70,7 @@ def no_copies(ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.b
 def test_a_sound_database_is_called_so(catalog: Catalog) -> None:
     catalog.remove([2, 3])
     catalog.store(stress.recording(3))
-    assert all(each.ok and each.found == "sound" for each in integrity.verify(catalog))
+    assert all(each.ok and each.found == "intact" for each in integrity.verify(catalog))
     assert repair(catalog, no_copies) == []
 
 
@@ -287,8 +287,8 @@ def test_indexes_are_made_again(index: Path, run: Run) -> None:
 
 
 def test_doctor_and_db_verify_tell_what_is_damaged(index: Path, run: Run) -> None:
-    assert run("db", "verify", "--index", index).out.count("sound") == 8
-    assert "sound" in next(line for line in run("doctor", "--index", index).out.splitlines() if "database" in line)
+    assert run("db", "verify", "--index", index).out.count("intact") == 8
+    assert "intact" in next(line for line in run("doctor", "--index", index).out.splitlines() if "database" in line)
     with e2vsearch.open(index) as collection:
         damage(collection.catalog, 2, 1, 9, 17)
     done = run("db", "verify", "--index", index, "-f", "json")

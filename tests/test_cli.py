@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -79,21 +80,21 @@ def test_query_by_id_and_filter(run: Run, index: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["query", "none.wav"], 1, "none.wav"),
-        (["query", "seg:99"], 1, "seg:99 is not in"),
-        (["query", "seg:1", "--where", "prodcut = Kim"], 1, "did you mean product"),
+        (["query", "none.wav"], 2, "none.wav"),
+        (["query", "seg:99"], 2, "seg:99 is not in"),
+        (["query", "seg:1", "--where", "prodcut = Kim"], 2, "did you mean product"),
         (["query", "seg:1", "--encoder", "light9"], 0, ""),  # no encoder is needed to look up a stored vector
         (["query", "seg:1", "-k", "0"], 2, "-k"),
         (["query"], 2, "Missing argument"),
         (["query", "seg:1", "--by", "product"], 2, "--by"),
         (["nonsense"], 2, "nonsense"),
         (["remove"], 2, "name recordings"),
-        (["ingest", str(Path(__file__).parent), "--encoder", "light9"], 1, "no encoder called 'light9'"),
+        (["ingest", str(Path(__file__).parent), "--encoder", "light9"], 2, "no encoder called 'light9'"),
         (["export", "."], 1, "exists already"),
         (["import", "nowhere"], 1, "no export"),
         (["index", "verify"], 0, ""),
         (["db", "current"], 0, ""),
-        (["compare", "a.wav", "b.wav"], 1, "a.wav"),
+        (["compare", "a.wav", "b.wav"], 2, "a.wav"),
     ],
 )
 def test_exit_codes_and_messages(run: Run, index: Path, arguments: list[str], code: int, says: str) -> None:
@@ -101,7 +102,7 @@ def test_exit_codes_and_messages(run: Run, index: Path, arguments: list[str], co
     assert done.code == code, done.err
     assert says in done.err
     assert "Traceback" not in done.err
-    if code == 1:
+    if code == 1 or done.err.startswith("e2vsearch: "):
         assert done.err.startswith("e2vsearch: ")
         assert done.err.count("\n") == 1
         assert done.out == ""
@@ -143,14 +144,14 @@ def test_remove_asks(run: Run, index: Path) -> None:
     refused = run("remove", "call:1", "--index", index, stdin="n\n")
     assert refused.code == 1
     done = run("remove", "--where", "product = Kim", "--index", index, "--yes")
-    assert (done.code, "removed 1 recordings" in done.err) == (0, True)
+    assert (done.code, "removed 1 recording" in done.err) == (0, True)
     assert json.loads(run("status", "--index", index).out)["counts"]["recordings"] == 2
 
 
 def test_index_and_database_commands(run: Run, index: Path) -> None:
     assert run("index", "build", "--kind", "flat", "--index", index).code == 0
     assert json.loads(run("index", "status", "--index", index).out)["kind"] == "flat"
-    assert run("index", "verify", "--index", index).out == "sound\n"
+    assert run("index", "verify", "--index", index).rows == [{"intact": True, "problems": []}]
     [vectors] = (index / "generations").glob("*/vectors.f32")
     with vectors.open("r+b") as file:
         file.write(b"\1\2\3\4")
@@ -158,10 +159,10 @@ def test_index_and_database_commands(run: Run, index: Path) -> None:
     assert broken.code == 1
     assert "vectors.f32" in broken.out
     assert "e2vsearch index build" in broken.err
-    assert run("db", "current", "--index", index).out == f"{SCHEMA_REVISION}\n"
-    assert "up to date" in run("db", "upgrade", "--index", index).out
+    assert run("db", "current", "--index", index, "-f", "table").out == f"{SCHEMA_REVISION}\n"
+    assert "up to date" in run("db", "upgrade", "--index", index, "-f", "table").out
     assert run("db", "history", "--index", index).rows[0]["applied"] is True
-    assert f"none → {SCHEMA_REVISION}" in run("db", "upgrade", "--index", index.with_name("fresh")).out
+    assert f"none → {SCHEMA_REVISION}" in run("db", "upgrade", "--index", index.with_name("fresh"), "-f", "table").out
 
 
 def test_a_damaged_index_answers_and_mends_itself(run: Run, index: Path) -> None:
@@ -170,13 +171,13 @@ def test_a_damaged_index_answers_and_mends_itself(run: Run, index: Path) -> None
     [vectors] = (index / "generations").glob("*/vectors.f32")
     vectors.write_bytes(b"\0" * 100)
     assert run("query", "seg:1", "--index", index).rows == before
-    assert run("index", "verify", "--index", index).out == "sound\n"
+    assert run("index", "verify", "--index", index).rows == [{"intact": True, "problems": []}]
 
 
 def test_export_and_import(run: Run, index: Path, tmp_path: Path) -> None:
     assert run("export", tmp_path / "out", "--index", index).code == 0
-    done = run("import", tmp_path / "out", "--index", tmp_path / "copy")
-    assert "imported 3 recordings with 3 segments" in done.err
+    done = run("import", tmp_path / "out", "--index", tmp_path / "copy", "-f", "table")
+    assert "imported 3 recordings with 3 segments" in done.out
     assert run("query", "seg:1", "--index", tmp_path / "copy").rows[0]["score"] == pytest.approx(
         run("query", "seg:1", "--index", index).rows[0]["score"]
     )
@@ -211,7 +212,7 @@ def test_transcripts_and_text(run: Run, calls: Path, index: Path, tmp_path: Path
     whole = json.loads(run("query", calls / "one.wav", "--text", "refund", "--index", index, "-f", "json").out)
     assert (whole["text"], whole["hits"][0]["text"][:8]) == ("refund", "I want a")
     wrong = run("query", calls / "one.wav", "--text", "?", "--index", index)
-    assert (wrong.code, "no word" in wrong.err, wrong.err.count("\n")) == (1, True, 1)
+    assert (wrong.code, "no word" in wrong.err, wrong.err.count("\n")) == (2, True, 1)
     state = run("status", "--index", index, "-f", "table")
     assert "2 segments" in next(line for line in state.out.splitlines() if line.startswith("with transcript"))
 
@@ -221,8 +222,7 @@ def test_named_vectors(run: Run, index: Path, calls: Path, tmp_path: Path) -> No
     (tmp_path / "ids.txt").write_text("seg:1\nseg:2\n")
     assert run("vectors", "list", "--index", index).rows == []
     done = run("vectors", "attach", "text", tmp_path / "text.npy", "--ids", tmp_path / "ids.txt", "--index", index)
-    assert (done.code, done.out) == (0, "")
-    assert "attached 2 vectors: text is now on 2, 4-d" in done.err
+    assert (done.code, done.rows[0]["attached"], done.rows[0]["segments"], done.rows[0]["dim"]) == (0, 2, 2, 4)
     [found] = run("vectors", "list", "--index", index).rows
     assert (found["name"], found["dim"], found["segments"]) == ("text", 4, 2)
     assert "text: 4-d, 2 segments" in run("status", "--index", index, "-f", "table").out
@@ -248,13 +248,13 @@ def test_named_vectors(run: Run, index: Path, calls: Path, tmp_path: Path) -> No
     for option, code, says in (
         ("text", 2, "NAME=WEIGHT"),
         ("text=a", 2, "NAME=WEIGHT"),
-        ("sound=1", 1, "there are text"),
+        ("sound=1", 2, "there are text"),
         ("text=1:none.npy", 1, "cannot be read"),
     ):
         wrong = run("query", "seg:1", "--named-vector", option, "--index", index)
         assert (wrong.code, says in wrong.err) == (code, True), wrong.err
-    assert "dropped text, which 2 segments had" in run("vectors", "detach", "text", "--index", index).err
-    assert run("vectors", "detach", "text", "--index", index).code == 1
+    assert run("vectors", "detach", "text", "--index", index).rows == [{"name": "text", "segments": 2}]
+    assert run("vectors", "detach", "text", "--index", index).code == 2
 
 
 def test_labels_of_ones_own_are_shown(run: Run, index: Path) -> None:
@@ -317,7 +317,7 @@ def test_embed_leaves_the_agent_out(run: Run, tmp_path: Path) -> None:
     done = run("embed", *files, "-o", tmp_path / "none", "--encoder", "fake", "--channel-role", "0=agent")
     assert [row["status"] for row in done.rows] == ["success", "failed"]
     assert "its only voice is an agent's" in done.err
-    assert run("embed", *files, "-o", out, "--encoder", "fake", "--channel-role", "0=boss").code == 1
+    assert run("embed", *files, "-o", out, "--encoder", "fake", "--channel-role", "0=boss").code == 2
 
 
 def test_doctor(run: Run, index: Path) -> None:
@@ -356,14 +356,29 @@ def every_command(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tu
         yield from every_command(each, (*path, name))
 
 
-FACETS = {"index": "index", "projection": "projections", "vectors": "named_vectors", "queue": "queue"}
+FACETS = {
+    "index": "index",
+    "label": "labels",
+    "map": "maps",
+    "projection": "projections",
+    "vectors": "named_vectors",
+    "queue": "queue",
+}
 METHODS = {
-    "label": "labels.add",
     "train": "labels.train",
     "classify": "labels.classify",
-    "map": "maps.build",
+    "classifier list": "labels.classifiers",
+    "classifier remove": "labels.remove_classifier",
+    "classifier export": "labels.export_classifier",
+    "classifier import": "labels.import_classifier",
+    "map show": "maps.load",
+    "queue show": "queue.state",
     "policy set": "set_policy",
+    "policy show": "policy.plain",
 }
+MAIN = {"map build", "label add", "queue show", "policy show"}
+"""Commands that their group's name alone stands for."""
+
 ABOVE = {"worker", "doctor", "serve", "mcp", "db"}
 """Of the command line alone: a worker that a signal ends, and what is no verb of an open collection."""
 
@@ -375,7 +390,7 @@ def test_a_command_is_a_method(index: Path) -> None:
                 continue
             named = METHODS.get(" ".join(path))
             name = named or ".".join((FACETS.get(path[0], path[0]), *path[1:]))
-            method = attrgetter(name.replace("import", "import_"))(collection)
+            method = attrgetter(re.sub(r"import$", "import_", name))(collection)
             assert callable(method), path
             assert method.__doc__, path
 
@@ -386,10 +401,11 @@ def test_help_fits_the_screen_and_ends_in_examples(run: Run, monkeypatch: pytest
     names = {" ".join(path) for path in found}
     for path, is_group in found.items():
         text = run(*path, "--help").out
-        assert path or "..." not in text.partition("Commands:")[2]  # the list of commands has a whole sentence of each
+        assert "..." not in text if is_group else True  # the list of commands has a whole sentence of each
         assert max(map(len, text.splitlines())) <= 80, path
         examples = [line.split()[1:] for line in text.partition("Examples:\n")[2].splitlines()]
         assert examples or is_group, path
         for words in examples:
             assert words[0] in names, words
-            assert words[: len(path)] == list(path), words
+            assert words[: len(path)] == list(path) or " ".join(path) in MAIN, words
+            assert words[: len(path) - 1] == list(path[:-1]), words

@@ -53,14 +53,16 @@ def test_label_says_what_became_of_each(run: Run, index: Path, calls: Path, tmp_
         ["label", "segments", "new", "already", "replaced", "certain", "1", "0", "0", "1"],
     )
     assert "seg:1 was hesitant, is certain" in again.err
-    assert run("label", "--list").rows == [
+    assert run("label", "list").rows == [
         {"name": "certain", "examples": 1, "classified": 0},
         {"name": "hesitant", "examples": 4, "classified": 0},
     ]
-    assert str(clip) in run("label", "--list", "hesitant", "-f", "table").out
-    assert "removed hesitant from 1 segments" in run("label", "hesitant", clip, "--remove").err
-    assert "removed hesitant from 3 segments" in run("label", "hesitant", "--remove").err
-    assert [row["name"] for row in run("label", "--list").rows] == ["certain"]
+    assert str(clip) in run("label", "list", "hesitant", "-f", "json").out
+    assert run("label", "remove", "hesitant", clip).rows == [{"label": "hesitant", "removed": 1}]
+    asked = run("label", "remove", "hesitant", stdin="n\n")
+    assert (asked.code, "Take hesitant back from 3 segments?" in asked.err) == (1, True)
+    assert run("label", "remove", "hesitant", "--yes", "-f", "table").out == "took hesitant back from 3 segments\n"
+    assert [row["name"] for row in run("label", "list").rows] == ["certain"]
 
 
 def test_label_from_a_table(run: Run, index: Path, tmp_path: Path) -> None:
@@ -73,14 +75,14 @@ def test_label_from_a_table(run: Run, index: Path, tmp_path: Path) -> None:
 
 
 def test_suggest(run: Run, labelled: Path) -> None:
-    assert run("label", "low", "seg:1", "seg:2", "--remove").code == 0
-    done = run("label", "--suggest", "-k", 2)
+    assert run("label", "remove", "low", "seg:1", "seg:2").code == 0
+    done = run("label", "suggest", "-k", 2)
     assert {row["segment"] for row in done.rows} == {"seg:1", "seg:2"}
     assert done.rows[0].keys() >= {"recording", "name", "start_s", "end_s", "label", "why"}
     assert f"e2vsearch label {done.rows[0]['label']} {done.rows[0]['segment']}" in done.err
-    header = run("label", "--suggest", "-f", "table").out.splitlines()[0]
-    assert header.split() == ["id", "recording", "ch", "at", "label", "why"]
-    assert "nothing left to label where channel = 1" in run("label", "--suggest", "--where", "channel = 1").err
+    header = run("label", "suggest", "-f", "table").out.splitlines()[0]
+    assert header.split() == ["id", "recording", "ch", "at", "label"]
+    assert "nothing left to label where channel = 1" in run("label", "suggest", "--where", "channel = 1").err
 
 
 def test_train_and_classify(run: Run, labelled: Path, calls: Path, tmp_path: Path) -> None:
@@ -108,12 +110,12 @@ def test_train_and_classify(run: Run, labelled: Path, calls: Path, tmp_path: Pat
     assert run("classify", "--audio", calls / "0.wav", "-f", "table").out.split()[:3] == ["ch", "at", "label"]
 
     file = tmp_path / "voice.npz"
-    assert run("train", "voice", "--export", file).code == 0
-    came = run("train", "--import", file)
+    assert run("classifier", "export", "voice", file).code == 0
+    came = run("classifier", "import", file)
     assert (came.code, came.rows[0]["version"], came.rows[0]["imported"]) == (0, 3, True)
-    assert [(row["name"], row["version"]) for row in run("train", "--list").rows] == [("voice", 3)]
-    assert "removed 3 versions" in run("train", "voice", "--remove").err
-    assert run("train", "--list").rows == []
+    assert [(row["name"], row["version"]) for row in run("classifier", "list").rows] == [("voice", 3)]
+    assert run("classifier", "remove", "voice", "--yes").rows == [{"classifier": "voice", "versions": 3}]
+    assert run("classifier", "list").rows == []
 
 
 def test_warnings_are_notes(run: Run, index: Path) -> None:
@@ -130,22 +132,22 @@ def test_warnings_are_notes(run: Run, index: Path) -> None:
     [
         (["label"], 2, "label NAME EXAMPLE"),
         (["label", "hesitant"], 2, "label NAME EXAMPLE"),
-        (["label", "--remove"], 2, "NAME --remove"),
-        (["label", "x", "--remove"], 1, "no example is labelled 'x'"),
-        (["label", "--list", "x"], 1, "no example is labelled 'x'"),
-        (["label", "--list", "--suggest"], 2, "exclude each other"),
-        (["label", "x", "--suggest"], 2, "takes no NAME"),
+        (["label", "remove"], 2, "Missing argument"),
+        (["label", "remove", "x"], 2, "no example is labelled 'x'"),
+        (["label", "list", "x"], 2, "no example is labelled 'x'"),
+        (["label", "--list"], 2, "e2vsearch label list"),
+        (["label", "x", "--suggest"], 2, "e2vsearch label suggest"),
         (["label", "x", "--csv", "t.csv"], 2, "names the labels itself"),
-        (["label", "--csv", "t.csv"], 1, "t.csv cannot be read"),
-        (["label", 'say "no"', "seg:1"], 1, "cannot be the name"),
+        (["label", "--csv", "t.csv"], 2, "t.csv cannot be read"),
+        (["label", 'say "no"', "seg:1"], 2, "cannot be the name"),
         (["train"], 1, "nothing is labelled yet"),
-        (["train", "--list", "--remove"], 2, "exclude each other"),
-        (["train", "--import", "none.npz"], 1, "none.npz cannot be read"),
-        (["train", "x", "--export", "x.npz"], 1, "no classifier yet"),
-        (["classify"], 1, "e2vsearch train"),
+        (["train", "--remove"], 2, "e2vsearch classifier remove"),
+        (["classifier", "import", "none.npz"], 1, "none.npz cannot be read"),
+        (["classifier", "export", "x", "x.npz"], 2, "no classifier yet"),
+        (["classify"], 2, "e2vsearch train"),
         (["classify", "--min-score", "2"], 2, "min-score"),
-        (["query", "label:x"], 1, "no label 'x'"),
-        (["query", "lowish"], 1, "emotion:low, emotion:high"),
+        (["query", "label:x"], 2, "no label 'x'"),
+        (["query", "lowish"], 2, "emotion:low, emotion:high"),
     ],
 )
 def test_what_goes_wrong_is_one_line(run: Run, index: Path, arguments: list[str], code: int, says: str) -> None:

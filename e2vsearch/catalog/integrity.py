@@ -61,7 +61,7 @@ _Fault = tuple[str, str]  # what was found, and the cure
 
 
 def verify(catalog: Catalog) -> list[IntegrityCheck]:
-    """Check all rows of a database, and return what was checked: each fault, with its cure, and what is sound."""
+    """Check all rows of a database, and return what was checked: each fault, with its cure, and what is intact."""
     checks: list[tuple[str, Callable[[Catalog], Iterator[_Fault]]]] = [
         ("change feed", _feed),
         ("segments", _segments),
@@ -78,7 +78,7 @@ def _checked(name: str, check: Callable[[Catalog], Iterator[_Fault]], catalog: C
         faults = list(check(catalog))
     except (CatalogError, DatabaseError) as error:
         faults = [(f"cannot be read: {first_line(error)}", _RESTORE if sqlite.is_damage(error) else "try again")]
-    return [IntegrityCheck(name, False, *each) for each in faults] or [IntegrityCheck(name, True, "sound")]
+    return [IntegrityCheck(name, False, *each) for each in faults] or [IntegrityCheck(name, True, "intact")]
 
 
 def _file(catalog: Catalog) -> Iterator[_Fault]:
@@ -108,7 +108,7 @@ def _foreign_keys(catalog: Catalog) -> Iterator[_Fault]:
 
 
 def text_index_problem(catalog: Catalog) -> str | None:
-    """Return what is wrong with SQLite's full-text index; None if it is sound, or cannot be written to."""
+    """Return what is wrong with SQLite's full-text index; None if it is intact, or cannot be written to."""
     try:
         with catalog.writing() as connection:  # nothing is written, but SQLite takes the command for an insertion
             connection.execute(text("INSERT INTO segment_words (segment_words, rank) VALUES ('integrity-check', 1)"))

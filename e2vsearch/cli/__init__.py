@@ -9,11 +9,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Mapping, Sequence
 
 import typer
 
 from e2vsearch.cli import (
     calls,
+    classifiers,
     collection,
     compare,
     db,
@@ -31,56 +33,64 @@ from e2vsearch.cli import (
     query,
     serve,
     transfer,
+    trends,
     worker,
 )
+from e2vsearch.cli.command import Command, Group, PlainGroup
 from e2vsearch.cli.logs import use_text_of_logs
 from e2vsearch.cli.text import shown
-from e2vsearch.errors import E2vsearchError
+from e2vsearch.errors import AudioNotAFile, AudioNotFound, E2vsearchError, QueryError, SettingsError, UnknownEncoder
 
 __all__ = ["app", "main"]
+
+_PANELS: Mapping[str, Sequence[Command | Group]] = {
+    "Search": (query.query, calls.calls, calls.clip, compare.compare),
+    "Fill": (ingest.ingest, worker.worker, worker.queue, collection.failures, collection.remove, erasure.forget),
+    "Understand": (trends.trends, maps.map_, labels.label, classifiers.train, classifiers.classify, classifiers.classifier),
+    "Serve": (serve.serve, mcp.mcp),
+    "Keep": (
+        collection.status,
+        collection.doctor,
+        policy.policy,
+        policy.audit,
+        erasure.about,
+        db.backup,
+        transfer.export,
+        transfer.import_,
+    ),
+    "Advanced": (
+        index.index,
+        db.db,
+        projections.projection,
+        named_vectors.vectors,
+        embed.embed,
+        evaluate.evaluate,
+    ),
+}
+
+
+class _Commands(PlainGroup):
+    order = tuple(each.name for commands in _PANELS.values() for each in commands)
+
+
+WRONG_USAGE = 2
+"""Exit code of what was typed wrong: an option, a filter, an id or a file that is not there."""
+
+_USAGE = (QueryError, SettingsError, UnknownEncoder, AudioNotFound, AudioNotAFile)
 
 app = typer.Typer(
     name="e2vsearch",
     help="Find the recordings, and the segments in them, that feel like a reference clip.",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help comes 0.1 s sooner, and can be piped
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="\b\nExamples:\n  e2vsearch ingest calls/\n  e2vsearch query angry.wav -k 20",
 )
-for each in (
-    ingest.ingest,
-    worker.worker,
-    query.query,
-    calls.calls,
-    calls.clip,
-    compare.compare,
-    embed.embed,
-    maps.map_,
-    labels.label,
-    labels.train,
-    labels.classify,
-    evaluate.evaluate,
-    collection.status,
-    collection.failures,
-    collection.remove,
-    erasure.forget,
-    erasure.about,
-    policy.audit,
-    db.backup,
-    transfer.export,
-    transfer.import_,
-    collection.doctor,
-    serve.serve,
-    mcp.mcp,
-):
-    each.add_to(app)
-app.add_typer(index.index_app, name="index")
-app.add_typer(db.db_app, name="db")
-app.add_typer(projections.projection_app, name="projection")
-app.add_typer(named_vectors.vectors_app, name="vectors")
-app.add_typer(worker.queue_app, name="queue")
-app.add_typer(policy.policy_app, name="policy")
+for _panel, _commands in _PANELS.items():
+    for _each in _commands:
+        _each.add_to(app, _panel)
 
 
 @app.callback(invoke_without_command=True)
@@ -101,7 +111,7 @@ def main() -> None:
     try:
         app()
     except E2vsearchError as error:
-        _fail(str(error))
+        _fail(str(error), WRONG_USAGE if isinstance(error, _USAGE) else 1)
     except KeyboardInterrupt:
         typer.echo("interrupted - it is safe to run it again", err=True)
         sys.exit(130)
@@ -115,8 +125,8 @@ def main() -> None:
         _fail(f"unexpected {type(error).__name__}: {error} - E2VSEARCH_DEBUG=1 shows where; please report it")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 1) -> None:
     if os.environ.get("E2VSEARCH_DEBUG"):
         raise
     typer.echo(f"e2vsearch: {shown(' '.join(message.split()))}", err=True)
-    sys.exit(1)
+    sys.exit(code)

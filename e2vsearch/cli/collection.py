@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.facts import index_facts, policy_facts
-from e2vsearch.cli.options import OpenOptions, Quiet, Where, Yes
-from e2vsearch.cli.output import Results, echo, note
+from e2vsearch.cli.facts import CHECKED, checked, index_facts, policy_facts
+from e2vsearch.cli.options import OpenOptions, Where, Yes
+from e2vsearch.cli.output import Results, counted
+from e2vsearch.cli.table import Column
 from e2vsearch.listing import clock
 
 
@@ -49,21 +50,29 @@ def failures(*, options: OpenOptions, results: Results) -> None:
     with options.open() as collection:
         rows = [asdict(failure) for failure in collection.failures()]
     results.write_rows(
-        rows, {"reason": "reason", "attempts": "tries>", "message": "what happened, and the cure"}, none="no failures"
+        rows,
+        {
+            "reason": "reason",
+            "attempts": "tries>",
+            "uri": "file~",
+            "message": Column(fit="wrap", below=True),
+        },
+        none="no failures",
     )
 
 
 @command("remove call:45", "remove --where 'date < 2024-01-01' --yes")
 def remove(
     recordings: Annotated[
-        list[str] | None, typer.Argument(help="Ids (call:45), or the files or folders they were ingested from.")
+        list[str] | None,
+        typer.Argument(help="Ids (call:45), or the files or folders they were ingested from.", metavar="RECORDING..."),
     ] = None,
     where: Where = None,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and write nothing.")] = False,
     *,
     options: OpenOptions,
-    quiet: Quiet = False,
+    results: Results,
 ) -> None:
     """Remove recordings from a collection, quickly. Their bytes stay in its files until e2vsearch forget.
 
@@ -73,15 +82,19 @@ def remove(
         raise typer.BadParameter("name recordings, or select them with --where")
     with options.open() as collection:
         found = collection.recordings(*(recordings or []), where=where)
-        for recording in found if not quiet or dry_run else []:
-            echo(f"{recording.id}  {recording.uri}")
-        if dry_run or not found:
-            note(f"{len(found):,} recordings would be removed" if dry_run else "nothing to remove", quiet=quiet)
-            return
-        if not yes:
-            typer.confirm(f"Remove {len(found):,} recordings from {collection.location.named}?", abort=True, err=True)
-        removed = collection.remove(*(recording.id for recording in found))
-    note(f"removed {removed:,} recordings", quiet=quiet)
+        rows = [{"recording": each.id, "name": each.name, "uri": each.uri} for each in found]
+        if not dry_run and found and not yes:
+            results.note_each([f"{each.id}  {each.uri}" for each in found])
+            what = counted(len(found), "recording")
+            typer.confirm(f"Remove {what} from {collection.location.named}?", abort=True, err=True)
+        removed = 0 if dry_run or not found else collection.remove(*(recording.id for recording in found))
+    whole = {"removed": removed, "dry_run": dry_run, "recordings": rows}
+    if results.format != "table" or (rows and (dry_run or yes)):  # else they were listed with the question
+        results.write(rows, {"recording": "id", "uri": "file~"}, whole=whole)
+    if dry_run:
+        results.note(f"{counted(len(found), 'recording')} would be removed")
+    else:
+        results.note(f"removed {counted(removed, 'recording')}" if found else "nothing to remove")
 
 
 @command("doctor", "doctor --index index --format json")
@@ -91,7 +104,6 @@ def doctor(*, options: OpenOptions, results: Results) -> None:
 
     checks = examine(options.index)
     rows = [asdict(each) for each in checks]
-    table = [{**row, "state": "ok" if row["ok"] else "LACKS" if row["needed"] else "without"} for row in rows]
-    results.write(rows, {"name": "what", "state": "state", "found": "found", "cure": "cure"}, table=table)
+    results.write(rows, CHECKED, table=checked(rows, "LACKS", "without"))
     if any(each.needed and not each.ok for each in checks):
         raise typer.Exit(1)

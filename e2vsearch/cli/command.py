@@ -1,13 +1,30 @@
-"""Commands: functions whose shared options are dataclasses, and whose help ends in examples."""
+"""Commands and groups of them: functions whose shared options are dataclasses, with plain help in panels.
+
+A group is a noun, and its commands are verbs. What is typed after the group's name and is no verb goes to its main
+one: ``map -o map.html`` is ``map build -o map.html``, and ``queue`` is ``queue show``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter, Signature, signature
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+
+OUTPUT = "Collection and output"
+"""The last panel of each command's help."""
+
+_TYPES = (
+    (re.compile(r" <list\[\w+\]>"), ""),  # of arguments, which have names
+    (re.compile(r"<str>"), "TEXT"),
+    (re.compile(r"<int(?: range)?>"), "N"),
+    (re.compile(r"<float(?: range)?>"), "NUMBER"),
+    (re.compile(r"<path>"), "FILE"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,39 +35,67 @@ class Command:
         name: of the command.
         run: takes each option by its name.
         epilog: examples, shown below the options.
+        moved: options that it has not, and what to write instead.
     """
 
     name: str
     run: Callable[..., None]
     epilog: str
+    moved: Mapping[str, str]
 
-    def add_to(self, app: typer.Typer) -> None:
-        """Make it a command of `app`."""
-        app.command(self.name, epilog=self.epilog)(self.run)
+    def add_to(self, app: typer.Typer, panel: str | None = None) -> None:
+        """Make it a command of `app`, in a panel of its help."""
+        kind = type("_Command", (_PlainCommand,), {"moved": self.moved})
+        app.command(self.name, epilog=self.epilog, cls=kind, rich_help_panel=panel)(self.run)
 
 
-def command(*examples: str) -> Callable[[Callable[..., None]], Command]:
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Commands on one thing, such as ``map build`` and ``map list``."""
+
+    name: str
+    app: typer.Typer
+
+    def add_to(self, app: typer.Typer, panel: str | None = None) -> None:
+        """Make it a group of `app`, in a panel of its help."""
+        app.add_typer(self.app, name=self.name, rich_help_panel=panel)
+
+
+def command(*examples: str, moved: Mapping[str, str] | None = None) -> Callable[[Callable[..., None]], Command]:
     """Turn a function into a command of its name.
 
     A parameter that is annotated with a dataclass becomes one option for each of the class's fields.
 
     Args:
         examples: command lines without ``e2vsearch``.
+        moved: options that it has not, but had once or that others have, and what to write instead.
     """
     lines = "\n".join(f"  e2vsearch {each}" for each in examples)
 
     def decorate(function: Callable[..., None]) -> Command:
-        return Command(function.__name__.rstrip("_"), expand_options(function), f"\b\nExamples:\n{lines}")
+        name = function.__name__.rstrip("_").replace("_", "-")
+        return Command(name, expand_options(function), f"\b\nExamples:\n{lines}", moved or {})
 
     return decorate
 
 
-def group(help_: str, *commands: Command) -> typer.Typer:
-    """Return a group of commands."""
-    app = typer.Typer(help=help_, no_args_is_help=True)
+def group(name: str, help_: str, *commands: Command, main: str) -> Group:
+    """Return a group of commands.
+
+    Args:
+        name: of the group.
+        help_: what they are about.
+        commands: its verbs.
+        main: the one that the group's name alone stands for.
+    """
+    app = typer.Typer(
+        help=f"{help_} Alone: {name} {main}.",
+        cls=type("_Group", (PlainGroup,), {"main_verb": main}),
+        rich_markup_mode=None,
+    )
     for each in commands:
         each.add_to(app)
-    return app
+    return Group(name, app)
 
 
 def expand_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -80,3 +125,102 @@ def _fields(block: Any) -> Mapping[str, tuple[Any, Any]]:
     """Return the annotation and the default of each field."""
     hints = get_type_hints(block, include_extras=True)
     return {each.name: (hints[each.name], each.default) for each in fields(block)}
+
+
+class _PlainCommand(TyperCommand):
+    """A command with plain help in panels: it comes 0.1 s sooner than rich's, and can be piped."""
+
+    moved: ClassVar[Mapping[str, str]] = {}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for each in args[: args.index("--")] if "--" in args else args:
+            if (flag := each.partition("=")[0]) in self.moved:
+                ctx.fail(f"No such option: {flag} - write {self.moved[flag]}")
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        _write_options(self, ctx, formatter)
+
+
+class PlainGroup(TyperGroup):
+    """A group with plain help in panels, and maybe a main command.
+
+    Attributes:
+        main_verb: its main command.
+        order: of its commands in help; otherwise groups follow commands.
+    """
+
+    main_verb: ClassVar[str | None] = None
+    order: ClassVar[Sequence[str]] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the main command before what is no command of the group's."""
+        completing = ctx.resilient_parsing and not args
+        named = args[:1] and args[0] in (*self.commands, *ctx.help_option_names)
+        if self.main_verb is not None and not completing and not named:
+            args = [self.main_verb, *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Complete commands, and the options of the main one."""
+        found = super().shell_complete(ctx, incomplete)
+        if self.main_verb is not None:
+            main = self.commands[self.main_verb]
+            below = main.make_context(self.main_verb, [], parent=ctx, resilient_parsing=True)
+            found += [each for each in main.shell_complete(below, incomplete) if each.value not in ("-h", "--help")]
+        return found
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write commands first."""
+        self.format_commands(ctx, formatter)
+        _write_options(self, ctx, formatter)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of commands in their order."""
+        found = super().list_commands(ctx)
+        return sorted(found, key=lambda name: self.order.index(name) if name in self.order else len(self.order))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a line for each command, in panels."""
+        named = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        found = [(name, each) for name, each in named if not each.hidden]
+        width = max((len(name) for name, _ in found), default=0)
+        rows = [
+            (_panel(each) or "Commands", (name.ljust(width), _first_sentence(each.help or ""))) for name, each in found
+        ]
+        _write_panels(rows, formatter)
+
+
+def _write_options(of: Any, ctx: Any, formatter: Any) -> None:
+    """Write arguments, then options in their panels: those without one first."""
+    rows = []
+    for param in of.get_params(ctx):
+        record = param.get_help_record(ctx)
+        if record is None:
+            continue
+        name, text = record
+        for pattern, plain in _TYPES:
+            name = pattern.sub(plain, name)
+        panel = "Arguments" if param.param_type_name == "argument" else _panel(param) or "Options"
+        rows.append((panel, (name, text)))
+    if any(panel == OUTPUT for panel, _ in rows):
+        rows = [(OUTPUT if row[0].endswith("--help") else panel, row) for panel, row in rows]
+    _write_panels(sorted(rows, key=lambda row: row[0] == OUTPUT), formatter)
+
+
+def _write_panels(rows: Iterable[tuple[str, tuple[str, str]]], formatter: Any) -> None:
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for panel, row in rows:
+        panels.setdefault(panel, []).append(row)
+    for panel, of in panels.items():
+        with formatter.section(panel):
+            formatter.write_dl(of)
+
+
+def _panel(of: Any) -> str | None:
+    panel = getattr(of, "rich_help_panel", None)
+    return panel if isinstance(panel, str) else None
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=\.)\s", " ".join(text.split("\n\n")[0].split()), maxsplit=1)[0]

@@ -14,8 +14,8 @@ from e2vsearch.cli.output import Results, echo, scored, span
 
 @command("compare angry.wav calm.wav", "compare angry.wav calm.wav --encoder light --format json")
 def compare(
-    a: Annotated[str, typer.Argument(help="A clip, or a stored id: call:45 or seg:123.")],
-    b: Annotated[str, typer.Argument(help="Another.")],
+    a: Annotated[str, typer.Argument(help="A clip, or a stored id: call:45 or seg:123.", metavar="A")],
+    b: Annotated[str, typer.Argument(help="Another.", metavar="B")],
     *,
     options: EncodingOptions,
     results: Results,

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from e2vsearch.cli.command import command, group
-from e2vsearch.cli.options import OpenOptions, Quiet
-from e2vsearch.cli.output import Results, echo, note, size
+from e2vsearch.cli.facts import CHECKED, checked
+from e2vsearch.cli.options import OpenOptions
+from e2vsearch.cli.output import Results, size
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
 @command("db upgrade", "db upgrade --index postgresql://user@host/calls")
-def upgrade(*, options: OpenOptions) -> None:
+def upgrade(*, options: OpenOptions, results: Results) -> None:
     """Bring the database to this version's schema; an empty one gets its tables. Back it up first."""
     from e2vsearch.catalog import upgrade
     from e2vsearch.catalog.schema import SCHEMA_REVISION
@@ -28,16 +29,18 @@ def upgrade(*, options: OpenOptions) -> None:
         before = upgrade.current(engine)
         upgrade.upgrade(engine)
     changed = f"schema {before or 'none'} → {SCHEMA_REVISION}"
-    echo(f"{place}: {changed if before != SCHEMA_REVISION else f'schema {before}, up to date'}")
+    line = f"{place}: {changed if before != SCHEMA_REVISION else f'schema {before}, up to date'}"
+    results.write_report({"collection": place, "before": before, "revision": SCHEMA_REVISION}, line)
 
 
 @command("db current")
-def current(*, options: OpenOptions) -> None:
+def current(*, options: OpenOptions, results: Results) -> None:
     """Show the schema revision of the database."""
     from e2vsearch.catalog import upgrade
 
     with _database(options.index) as (engine, _):
-        echo(upgrade.current(engine) or "none")
+        revision = upgrade.current(engine)
+    results.write_report({"revision": revision}, revision or "none")
 
 
 @command("db history")
@@ -47,7 +50,7 @@ def history(*, options: OpenOptions, results: Results) -> None:
 
     with _database(options.index) as (engine, _):
         rows = [asdict(step) for step in upgrade.history(engine)]
-    results.write(rows, {"revision": "revision", "applied": "applied", "message": "what it does"})
+    results.write(rows, {"revision": "revision", "applied": "applied", "message": "what it does¶"})
 
 
 @command("db verify", "db verify --repair")
@@ -71,26 +74,30 @@ def verify(
         mended = mending.repair(collection.catalog, collection.index.copies) if repair else []
         checks = integrity.verify(collection.catalog)
     rows = [{"name": "mended", "ok": True, "found": line, "cure": ""} for line in mended] + [asdict(e) for e in checks]
-    table = [{**row, "state": "ok" if row["ok"] else "DAMAGED"} for row in rows]
-    results.write(rows, {"name": "what", "state": "state", "found": "found", "cure": "cure"}, table=table)
+    results.write(rows, CHECKED, table=checked(rows, "DAMAGED"))
     if not all(each.ok for each in checks):
         raise typer.Exit(1)
 
 
-db_app = group("The database: upgrade, current, history, verify.", upgrade, current, history, verify)
+db = group(
+    "db", "The database: its schema, and what is in it checked.", upgrade, current, history, verify, main="current"
+)
 
 
 @command("backup calls.db", "backup copies/catalog.db --index index")
 def backup(
-    file: Annotated[Path, typer.Argument(help="A new file. As FOLDER/catalog.db it is the collection --index FOLDER.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A new file. As FOLDER/catalog.db it is the collection --index FOLDER.", metavar="FILE"),
+    ],
     *,
     options: OpenOptions,
-    quiet: Quiet = False,
+    results: Results,
 ) -> None:
     """Copy the database to one file. Others may read and write meanwhile; what is committed by then is in it."""
     with options.open() as collection:
         written = collection.backup(file)
-    note(f"{size(written)} backed up to {file}", quiet=quiet)
+    results.write_report({"file": file, "size_bytes": written}, f"{size(written)} backed up to {file}")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.options import OpenOptions, Where, Yes
-from e2vsearch.cli.output import Results, size
+from e2vsearch.cli.output import Results, counted, size
 
 if TYPE_CHECKING:
     from e2vsearch.erasure import Proof
@@ -23,7 +23,9 @@ _DAYS = {"": 1, "d": 1, "w": 7, "y": 365}
 def forget(
     recordings: Annotated[
         list[str] | None,
-        typer.Argument(help="Ids (call:45), or the files, folders or URLs they were ingested from."),
+        typer.Argument(
+            help="Ids (call:45), or the files, folders or URLs they were ingested from.", metavar="RECORDING..."
+        ),
     ] = None,
     where: Where = None,
     older_than: Annotated[
@@ -64,14 +66,14 @@ def forget(
             for uri in found.audio:
                 results.note(uri)
             if dry_run:
-                results.write_report(asdict(found), f"{len(found.audio):,} recordings would be erased")
+                results.write_report(asdict(found), f"{counted(len(found.audio), 'recording')} would be erased")
                 return
             if not yes:
-                what = f"{len(found.audio):,} recordings" if found.audio else "what is left of removed recordings"
+                what = counted(len(found.audio), "recording") if found.audio else "what is left of removed recordings"
                 typer.confirm(f"Erase {what} from {collection.location.named}?", abort=True, err=True)
             report = collection.forget(*names, where=where, older_than=age, expired=expired, proof=proof)
     erased = report.erased
-    line = f"erased {erased.recordings:,} recordings, {erased.segments:,} segments"
+    line = f"erased {counted(erased.recordings, 'recording')}, {counted(erased.segments, 'segment')}"
     results.write_report(asdict(report), "nothing was erased" if check else line)
     if report.proof is not None:
         _note_proof(report.proof, results)
@@ -82,7 +84,7 @@ def forget(
 
 
 def _note_proof(proof: Proof, results: Results) -> None:
-    searched = f"searched {proof.files:,} files, {size(proof.size)}, for {proof.traces:,} traces"
+    searched = f"searched {counted(proof.files, 'file')}, {size(proof.size)}, for {counted(proof.traces, 'trace')}"
     results.note(f"{searched}: {'found some' if proof.left else 'nothing is left'}")
     for each in proof.left:
         results.note(f"left in {each}")
@@ -101,7 +103,10 @@ def _age(text: str) -> timedelta:
 @command("about call:45", "about calls/one.wav -o answer.json")
 def about(
     recording: Annotated[
-        str, typer.Argument(help="An id (call:45), or the path or URL that it was, or was to be, ingested from.")
+        str,
+        typer.Argument(
+            help="An id (call:45), or the path or URL that it was, or was to be, ingested from.", metavar="RECORDING"
+        ),
     ],
     *,
     options: OpenOptions,

@@ -1,13 +1,39 @@
-"""What people want to know of an index, and of a policy: names and values, a line each."""
+"""What people want to know of an index, of a policy and of checks, a line each."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from e2vsearch.cli.output import size
+from e2vsearch.cli.table import Column
 
 if TYPE_CHECKING:
     from e2vsearch.policy import Policy
+
+
+CHECKED: Mapping[str, str | Column] = {
+    "name": "what~",
+    "state": "state",
+    "found": "found¶",
+    "cure": Column(fit="wrap", below=True),
+}
+"""Columns of checks."""
+
+
+def checked(rows: Sequence[Mapping[str, Any]], lacking: str, without: str = "") -> list[dict[str, Any]]:
+    """Return checks as rows of a table.
+
+    Args:
+        rows: checks, as dictionaries.
+        lacking: the state of one that is not ok.
+        without: the state of one that is not, but need not be.
+    """
+    table = []
+    for row in rows:
+        state = "ok" if row["ok"] else lacking if row.get("needed", True) else without
+        table.append({**row, "state": state, "cure": f"cure: {row['cure']}" if row["cure"] and not row["ok"] else ""})
+    return table
 
 
 def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:

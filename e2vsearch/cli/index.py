@@ -9,8 +9,8 @@ import typer
 
 from e2vsearch.cli.command import command, group
 from e2vsearch.cli.facts import index_facts
-from e2vsearch.cli.options import OpenOptions, Quiet, Yes
-from e2vsearch.cli.output import Results, echo, note
+from e2vsearch.cli.options import OpenOptions, Yes
+from e2vsearch.cli.output import Results, counted
 
 Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu"]
 Recall = Annotated[
@@ -41,24 +41,22 @@ def build(
     ] = False,
     *,
     options: OpenOptions,
-    quiet: Quiet = False,
+    results: Results,
 ) -> None:
     """Build a new generation of the index. It is built in the background when due; queries go on meanwhile."""
     with options.open() as collection:
         manifest = collection.index.build(kind, recall=recall, retrain=retrain)
         facts = index_facts(asdict(collection.index.status()))
-    Results().write_facts(asdict(manifest), facts)
-    note("built", quiet=quiet)
+    results.write_facts(asdict(manifest), facts)
 
 
 @command("index tune", "index tune --recall 0.98")
-def tune(recall: Recall = None, *, options: OpenOptions, quiet: Quiet = False) -> None:
+def tune(recall: Recall = None, *, options: OpenOptions, results: Results) -> None:
     """Measure recall again, on the last queries too, and choose how many lists to visit. Builds nothing."""
     with options.open() as collection:
         tuned = collection.index.tune(recall)
         facts = index_facts(asdict(collection.index.status()))
-    Results().write_facts(asdict(tuned), facts)
-    note("tuned", quiet=quiet)
+    results.write_facts(asdict(tuned), facts)
 
 
 @command("index status", "index status --measure --format json")
@@ -77,26 +75,25 @@ def status(
 
 
 @command("index drop", "index drop --yes")
-def drop(yes: Yes = False, *, options: OpenOptions, quiet: Quiet = False) -> None:
+def drop(yes: Yes = False, *, options: OpenOptions, results: Results) -> None:
     """Remove the index and the queries kept beside it. No recording is lost, and the next build makes it again."""
     with options.open() as collection:
         if not yes:
             typer.confirm(f"Remove the index of {collection.location.named}?", abort=True, err=True)
         dropped = collection.index.drop()
-    note(f"dropped {dropped} generations" if dropped else "there was no index", quiet=quiet)
+    line = f"dropped {counted(dropped, 'generation')}" if dropped else "there was no index"
+    results.write_report({"generations": dropped}, line)
 
 
-@command("index verify")
-def verify(*, options: OpenOptions) -> None:
+@command("index verify", "index verify --format json")
+def verify(*, options: OpenOptions, results: Results) -> None:
     """Check the index on disk against the database: checksums, ids, vectors, recall. Exit 1 if something is wrong."""
     with options.open() as collection:
         problems = collection.index.verify()
-    for problem in problems:
-        echo(problem)
+    results.write_report({"intact": not problems, "problems": problems}, "\n".join(problems) or "intact")
     if problems:
-        note("nothing is lost: search goes on exactly, and this rebuilds it: e2vsearch index build")
+        results.note("nothing is lost: search goes on exactly, and this rebuilds it: e2vsearch index build")
         raise typer.Exit(1)
-    echo("sound")
 
 
-index_app = group("The vector index: build, measure, verify.", build, tune, status, drop, verify)
+index = group("index", "The vector index: build, measure, verify.", build, tune, status, drop, verify, main="status")

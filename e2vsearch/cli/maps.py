@@ -3,31 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from e2vsearch.cli.command import command
-from e2vsearch.cli.options import By, OpenOptions, OutputFormat, Quiet, Where
-from e2vsearch.cli.output import SUFFIXES, Results
+from e2vsearch.cli.command import OUTPUT, command, group
+from e2vsearch.cli.options import By, OpenOptions, OutputFormat, Quiet, RawCsv, Where
+from e2vsearch.cli.output import SUFFIXES, Results, counted
 from e2vsearch.cli.progress import ProgressBar
+from e2vsearch.cli.table import Column
 from e2vsearch.listing import clock
 
 if TYPE_CHECKING:
-    from e2vsearch.analysis.maps.types import Cluster, Map
+    from e2vsearch.analysis.maps.types import Cluster, Map, TrendPoint
     from e2vsearch.collection import Collection
 
+_BARS = 12
 _SHARE_LEAST = 0.05  # an emotion rarer than that is not listed in the table
+
+
+_Name = Annotated[str, typer.Option(help="The map's name.")]
+_AudioUrl = Annotated[
+    str | None, typer.Option(help="Where e2vsearch serve answers, for sounds in .html and .parquet.", metavar="URL")
+]
+_MOVED = {f"--{each}": f"e2vsearch map {each}" for each in ("show", "place", "list", "drop")}
+
+
+@dataclass(frozen=True, slots=True)
+class MapOutput:
+    """Options of where a map is written."""
+
+    outputs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write to this file: .json, .jsonl, .csv, .txt (clusters), .parquet (points), .png, .svg (picture) or "
+            ".html (page that plays segments); repeatable.",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
+    audio_url: _AudioUrl = None
+    format_: OutputFormat = None
+    quiet: Quiet = False
+    raw_csv: RawCsv = False
+
+    def __post_init__(self) -> None:
+        """Refuse a file that cannot be written before a map is made for it."""
+        from e2vsearch.analysis.maps import output
+
+        known = (*SUFFIXES, *output.SUFFIXES)
+        for path in self.outputs or ():
+            if path.suffix.lower() not in known:
+                raise typer.BadParameter(f"{path}: the suffix says what is written: {', '.join(known)}")
+            if not path.parent.is_dir():
+                raise typer.BadParameter(f"{path}: there is no folder {path.parent}")
+
+    @property
+    def printed(self) -> list[Results]:
+        """What the clusters are printed by: files, or stdout."""
+        tables = [path for path in self.outputs or () if path.suffix.lower() in SUFFIXES]
+        files = [Results(None, path, self.quiet, self.raw_csv) for path in tables]
+        return files or [Results(self.format_, None, self.quiet, self.raw_csv)]
+
+    def show(self, collection: Collection, name: str, bar: ProgressBar) -> None:
+        """Print the clusters of a stored map, and draw it."""
+        drawings = [path for path in self.outputs or () if path.suffix.lower() not in SUFFIXES]
+        drawn = collection.maps.load(name)
+        for path in drawings:
+            collection.maps.write(drawn, path, self.audio_url, bar.stage)
+        bar.clear()
+        printed = self.printed
+        _print(drawn, printed)
+        for path in drawings:
+            printed[0].note(f"wrote {path}")
 
 
 @command(
     "map -o map.html",
-    "map --by recording --where 'channel = 1' -o map.png",
-    "map --show",
+    "map build --by recording --where 'channel = 1' -o map.png",
+    moved=_MOVED,
 )
-def map_(
+def build(
     name: Annotated[str, typer.Option(help="The map's name: another run under it replaces the map.")] = "map",
     by: Annotated[
         By, typer.Option(help="A point is a segment, or a recording with the mean of its segments.")
@@ -43,74 +103,73 @@ def map_(
     neighbors: Annotated[int, typer.Option(help="Of UMAP: fewer show small groups, more the whole.")] = 15,
     min_dist: Annotated[float, typer.Option(help="Of UMAP: the less, the tighter the picture; 0 to 1.")] = 0.1,
     seed: Annotated[int, typer.Option(help="The same collection and seed give the same map.")] = 42,
-    show: Annotated[bool, typer.Option("--show", help="Show the stored map, and compute none.")] = False,
-    place: Annotated[
-        bool, typer.Option("--place", help="Put what was added since onto the stored map, and compute none.")
-    ] = False,
-    list_: Annotated[bool, typer.Option("--list", help="List the stored maps.")] = False,
-    drop: Annotated[bool, typer.Option("--drop", help="Delete the stored map.")] = False,
-    audio_url: Annotated[
-        str | None,
-        typer.Option(help="Where e2vsearch serve answers, for sounds in .html and .parquet.", metavar="URL"),
-    ] = None,
-    outputs: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Write to this file: .json, .jsonl, .csv (clusters), .parquet (points), .png, .svg (picture) or .html "
-            "(page that plays segments); repeatable.",
-        ),
-    ] = None,
     *,
     options: OpenOptions,
-    format_: OutputFormat = None,
-    quiet: Quiet = False,
+    output: MapOutput,
 ) -> None:
     """Map a collection in two dimensions. Clusters are described: emotions, metadata, typical segments, trend."""
     from e2vsearch.analysis.maps import types
 
-    if show + place + list_ + drop > 1:
-        raise typer.BadParameter("--show, --place, --list and --drop exclude each other")
-    tables, drawings = _by_kind(outputs or [])
-    printed = [Results(None, path, quiet) for path in tables] or [Results(format_, None, quiet)]
-    results = printed[0]
-    with options.open() as collection, ProgressBar(quiet) as bar:
-        if list_:
-            _list(collection, printed)
-            return
-        if drop:
-            collection.maps.drop(name)
-            results.note(f"deleted map {name}")
-            return
-        if place:
-            placed = collection.maps.place(name, bar.stage)
-            results.note(f"placed {placed:,} new {_points(collection.maps.load(name))}")
-        elif not show:
-            chosen = types.MapOptions(
-                min_cluster_size=min_cluster_size, neighbors=neighbors, min_dist=min_dist, seed=seed
-            )
-            collection.maps.build(name, by, where, chosen, bar.stage)
-        drawn = collection.maps.load(name)
-        for path in drawings:
-            collection.maps.write(drawn, path, audio_url, bar.stage)
+    chosen = types.MapOptions(min_cluster_size=min_cluster_size, neighbors=neighbors, min_dist=min_dist, seed=seed)
+    with options.open() as collection, ProgressBar(output.quiet) as bar:
+        collection.maps.build(name, by, where, chosen, bar.stage)
+        output.show(collection, name, bar)
+
+
+@command("map show", "map show --name april -o april.html")
+def show(name: _Name = "map", *, options: OpenOptions, output: MapOutput) -> None:
+    """Show a stored map's clusters, or write it again."""
+    with options.open() as collection, ProgressBar(output.quiet) as bar:
+        output.show(collection, name, bar)
+
+
+@command("map place", "map place -o map.html")
+def place(name: _Name = "map", *, options: OpenOptions, output: MapOutput) -> None:
+    """Put what was added since onto a stored map. Nothing that is on it moves."""
+    with options.open() as collection, ProgressBar(output.quiet) as bar:
+        placed = collection.maps.place(name, bar.stage)
         bar.clear()
-        _print(drawn, printed)
-        for path in drawings:
-            results.note(f"wrote {path}")
+        output.printed[0].note(f"placed {placed:,} new {_points(collection.maps.load(name))}")
+        output.show(collection, name, bar)
+
+
+@command("map list")
+def list_(*, options: OpenOptions, results: Results) -> None:
+    """List the stored maps."""
+    with options.open() as collection:
+        rows = [asdict(each) for each in collection.maps.list()]
+    columns = {"name": "map~", "by": "by", "points": "points>", "placed": "placed>", "none": "in none>"}
+    columns |= {"clusters": "clusters>", "made": "made (UTC)", "where": "where…"}
+    table = [{**row, "made": f"{row['created_at']:%Y-%m-%d %H:%M}"} for row in rows]
+    results.write_rows(rows, columns, table=table, none="no maps yet - make one with: e2vsearch map")
+
+
+@command("map drop", "map drop --name april")
+def drop(name: _Name = "map", *, options: OpenOptions, results: Results) -> None:
+    """Delete a stored map; the collection stays as it is."""
+    with options.open() as collection:
+        collection.maps.drop(name)
+    results.write_report({"map": name, "dropped": True}, f"deleted map {name}")
+
+
+map_ = group(
+    "map", "A collection as a picture, with its clusters in words.", build, show, place, list_, drop, main="build"
+)
 
 
 def _print(drawn: Map, printed: Sequence[Results]) -> None:
-    columns = {
+    columns: dict[str, str | Column] = {
         "number": "#>",
-        "name": "cluster",
+        "name": "cluster~",
         "size": f"{_points(drawn)}>",
         "share": "share>",
         "recordings": "recordings>",
-        "emotions": "emotions (x as common as on the whole map)",
-        "metadata": "over-represented",
-        "trend": "trend",
         "segment": "listen to",
+        "of": "in~",
+        "at": "at",
+        "emotions": Column(fit="wrap", below=True),
+        "metadata": Column(fit="wrap", below=True),
+        "trend": Column(fit="wrap", below=True),
     }
     rows = [asdict(cluster) for cluster in drawn.clusters]
     table = [_row(cluster) for cluster in drawn.clusters]
@@ -119,17 +178,24 @@ def _print(drawn: Map, printed: Sequence[Results]) -> None:
     none = int((drawn.cluster < 0).sum())
     left = f", {none:,} ({none / len(drawn.ids):.0%}) in none" if none else ""
     within = f" where {drawn.where}" if drawn.where else ""
+    if printed[0].format == "table":
+        printed[0].note("under a cluster: its emotions, and how many times as common they are as on the whole map")
     printed[0].note(f"{len(drawn.ids):,} {_points(drawn)} in {len(drawn.clusters)} clusters{left}{within}")
     if drawn.left_out:
         named = ", ".join(drawn.left_out)
         printed[0].note(f"left out: {named}, which names employees (EU AI Act, Art. 5(1)(f); e2vsearch policy)")
     if drawn.unplaced:
-        again = "--place" if drawn.name == "map" else f"--name {drawn.name} --place"
-        printed[0].note(f"{drawn.unplaced:,} {_points(drawn)} are not on it yet: e2vsearch map {again}")
+        named = "" if drawn.name == "map" else f" --name {drawn.name}"
+        printed[0].note(f"{drawn.unplaced:,} {_points(drawn)} are not on it yet: e2vsearch map place{named}")
 
 
 def _row(cluster: Cluster) -> dict[str, Any]:
-    emotions = [each for each in cluster.emotions if each.share >= _SHARE_LEAST][:3]
+    found = [each for each in cluster.emotions if each.share >= _SHARE_LEAST][:3]
+    emotions = ", ".join(f"{each.name} {each.share:.0%} ({each.lift:.1f}x)" for each in found)
+    metadata = ", ".join(
+        f"{each.key}={each.value} {counted(each.recordings, 'recording')} ({each.lift:.1f}x, p {_p(each.p)})"
+        for each in cluster.metadata[:2]
+    )
     segment = cluster.segments[0] if cluster.segments else None
     return {
         "number": cluster.number,
@@ -137,23 +203,13 @@ def _row(cluster: Cluster) -> dict[str, Any]:
         "size": f"{cluster.size:,}",
         "share": f"{cluster.share:.0%}",
         "recordings": f"{cluster.recordings:,}",
-        "emotions": ", ".join(f"{each.name} {each.share:.0%} ({each.lift:.1f}x)" for each in emotions),
-        "metadata": ", ".join(
-            f"{each.key}={each.value} {each.recordings:,} recordings ({each.lift:.1f}x, p {_p(each.p)})"
-            for each in cluster.metadata[:2]
-        ),
-        "trend": _sparkline([step.share for step in cluster.trend]),
-        "segment": f"{segment.segment} {segment.name} {clock(segment.start_s)}" if segment else "",
+        "emotions": emotions,
+        "metadata": f"over-represented: {metadata}" if metadata else None,
+        "trend": _trend(cluster.trend),
+        "segment": segment.segment if segment else None,
+        "of": segment.name if segment else None,
+        "at": clock(segment.start_s) if segment else None,
     }
-
-
-def _list(collection: Collection, printed: Sequence[Results]) -> None:
-    rows = [asdict(each) for each in collection.maps.list()]
-    columns = {"name": "map", "by": "by", "points": "points>", "placed": "placed>", "none": "in none>"}
-    columns |= {"clusters": "clusters>", "made": "made", "where": "where"}
-    table = [{**row, "made": f"{row['created_at']:%Y-%m-%d %H:%M}"} for row in rows]
-    for results in printed:
-        results.write_rows(rows, columns, table=table, none="no maps yet - make one with: e2vsearch map")
 
 
 def _points(drawn: Map) -> str:
@@ -164,22 +220,11 @@ def _p(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
 
 
-def _sparkline(values: Sequence[float]) -> str:
-    """Return the last of the values as bars, the highest of them full: ``▂▅█``."""
-    values = values[-12:] if len(values) > 1 else ()  # a single bar says nothing
-    most = max(values, default=0.0)
-    return "".join("▁▂▃▄▅▆▇█"[round(7 * value / most)] if most else "▁" for value in values)
-
-
-def _by_kind(outputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Return files for tables of clusters, and files that draw or list the points."""
-    from e2vsearch.analysis.maps import output
-
-    for path in outputs:
-        if path.suffix.lower() not in (*SUFFIXES, *output.SUFFIXES):
-            known = ", ".join((*SUFFIXES, *output.SUFFIXES))
-            raise typer.BadParameter(f"{path}: the suffix says what is written: {known}")
-        if not path.parent.is_dir():
-            raise typer.BadParameter(f"{path}: there is no folder {path.parent}")
-    tables = [path for path in outputs if path.suffix.lower() in SUFFIXES]
-    return tables, [path for path in outputs if path not in tables]
+def _trend(trend: Sequence[TrendPoint]) -> str:
+    """Return its last shares as bars, the highest of them full: ``▂▅█ 2024-03-01 to 2024-03-15, 40% at most``."""
+    last = trend[-_BARS:] if len(trend) > 1 else ()  # a single bar says nothing
+    most = max((each.share for each in last), default=0.0)
+    if not most:
+        return ""
+    bars = "".join("▁▂▃▄▅▆▇█"[round(7 * each.share / most)] for each in last)
+    return f"share of recordings over time: {bars} {last[0].start} to {last[-1].start}, {most:.0%} at most"

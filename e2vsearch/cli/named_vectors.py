@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from e2vsearch.cli.command import command, group
-from e2vsearch.cli.options import OpenOptions, Quiet
-from e2vsearch.cli.output import Results, note
+from e2vsearch.cli.options import OpenOptions
+from e2vsearch.cli.output import Results, counted
 
 _Name = Annotated[str, typer.Argument(help="What the vectors are called, e.g. text.", metavar="NAME")]
 
@@ -19,7 +19,8 @@ _Name = Annotated[str, typer.Argument(help="What the vectors are called, e.g. te
 def attach(
     name: _Name,
     file: Annotated[
-        Path, typer.Argument(help=".npy with a row a segment, or .parquet with columns segment and vector.")
+        Path,
+        typer.Argument(help=".npy with a row a segment, or .parquet with columns segment and vector.", metavar="FILE"),
     ],
     ids: Annotated[
         Path | None,
@@ -29,7 +30,7 @@ def attach(
     ] = None,
     *,
     options: OpenOptions,
-    quiet: Quiet = False,
+    results: Results,
 ) -> None:
     """Attach vectors of another model to segments; those that a segment has under this name are replaced."""
     from e2vsearch.transfer import vector_files
@@ -39,7 +40,8 @@ def attach(
         found = collection.named_vectors.attach(name, numbers, vectors)
     now = f"{found.name} is now on {found.segments:,}, {found.dim}-d"
     use = f"e2vsearch query REFERENCE --named-vector {found.name}=0.5"
-    note(f"attached {len(numbers):,} vectors: {now} - {use}", quiet=quiet)
+    line = f"attached {counted(len(numbers), 'vector')}: {now} - {use}"
+    results.write_report({"attached": len(numbers), **asdict(found)}, line)
 
 
 @command("vectors list")
@@ -47,16 +49,20 @@ def list_(*, options: OpenOptions, results: Results) -> None:
     """List the named vectors of a collection."""
     with options.open() as collection:
         rows = [asdict(each) for each in collection.named_vectors.list()]
-    columns = {"name": "name", "dim": "dim>", "segments": "segments>", "created_at": "since"}
-    results.write_rows(rows, columns, none="no named vectors - add some with: e2vsearch vectors attach NAME FILE")
+    table = [{**row, "created_at": f"{row['created_at']:%Y-%m-%d %H:%M}"} for row in rows]
+    columns = {"name": "name~", "dim": "dim>", "segments": "segments>", "created_at": "since (UTC)"}
+    none = "no named vectors - add some with: e2vsearch vectors attach NAME FILE"
+    results.write_rows(rows, columns, none=none, table=table)
 
 
 @command("vectors detach text")
-def detach(name: _Name, *, options: OpenOptions, quiet: Quiet = False) -> None:
+def detach(name: _Name, *, options: OpenOptions, results: Results) -> None:
     """Delete named vectors; the segments stay."""
     with options.open() as collection:
         dropped = collection.named_vectors.detach(name)
-    note(f"dropped {name}, which {dropped:,} segments had", quiet=quiet)
+    results.write_report(
+        {"name": name, "segments": dropped}, f"dropped {name}, which {counted(dropped, 'segment')} had"
+    )
 
 
-vectors_app = group("Named vectors: other models' vectors on segments.", attach, list_, detach)
+vectors = group("vectors", "Other models' vectors on segments.", attach, list_, detach, main="list")

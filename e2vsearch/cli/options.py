@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from e2vsearch.cli.command import OUTPUT
+
 if TYPE_CHECKING:
     from e2vsearch.collection import Collection
     from e2vsearch.encoders.base import Encoder
@@ -23,12 +25,17 @@ Format = Literal["table", "json", "jsonl", "csv"]
 By = Literal["recording", "segment"]
 """What a hit, a point or an item is."""
 
+ENCODER, FILTER = "Encoder", "Filter"
+"""Panels of every command's help."""
+
 Index = Annotated[
     str | None,
     typer.Option(
         help="The collection: a folder, or a database URL such as postgresql://user@host/calls, whose password belongs "
         "in ~/.pgpass.  [default: index]",
         envvar="E2VSEARCH_INDEX",
+        metavar="COLLECTION",
+        rich_help_panel=OUTPUT,
         show_default=False,
     ),
 ]
@@ -39,6 +46,8 @@ EncoderName = Annotated[
         help="emotion2vec_plus_large, emotion2vec_plus_base, emotion2vec_plus_seed, emotion2vec_base, a model folder, "
         "light (offline), or saved (.npy files).  [default: the collection's; emotion2vec_plus_large for a new one]",
         envvar="E2VSEARCH_ENCODER",
+        metavar="NAME",
+        rich_help_panel=ENCODER,
         show_default=False,
     ),
 ]
@@ -47,6 +56,8 @@ Device = Annotated[
     typer.Option(
         help="Where the encoder runs: cpu, cuda, cuda:1 …  [default: cpu]",
         envvar="E2VSEARCH_DEVICE",
+        metavar="DEVICE",
+        rich_help_panel=ENCODER,
         show_default=False,
     ),
 ]
@@ -57,6 +68,8 @@ Precision = Annotated[
         "both. bf16-as-fp32 adds to and queries a collection of fp32 all the same, off in the third digit.  "
         "[default: the collection's; fp32 for a new one]",
         envvar="E2VSEARCH_PRECISION",
+        metavar="PRECISION",
+        rich_help_panel=ENCODER,
         show_default=False,
     ),
 ]
@@ -81,7 +94,13 @@ MaxAudio = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Write results to this file; .json, .jsonl or .csv picks the format."),
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write results to this file; .json, .jsonl, .csv or .txt (table) picks the format.",
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 OutputFormat = Annotated[
     Format | None,
@@ -90,6 +109,7 @@ OutputFormat = Annotated[
         "-f",
         help="How results are printed.  [default: table on a terminal, jsonl when piped]",
         show_default=False,
+        rich_help_panel=OUTPUT,
     ),
 ]
 RawCsv = Annotated[
@@ -97,22 +117,26 @@ RawCsv = Annotated[
     typer.Option(
         "--raw-csv",
         help="Cells of CSV as they are: by default one that a spreadsheet would run, such as =1+1, begins with '.",
+        rich_help_panel=OUTPUT,
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", rich_help_panel=OUTPUT)]
 Where = Annotated[
     str | None,
     typer.Option(
         help="Filter, e.g. 'queue = billing and date >= 2024-03-01 and emotion in (angry, sad)'. Names: emotion (a "
         'class, unsure or "too short"), emotion_score, arousal and valence (0 to 1), level_db (dBFS), label, '
-        "label_score, role, channel, start_s, end_s, duration_s, name, uri, date, added, call_s, recording, or a "
-        "column of --meta.",
+        "label_score, role, channel, start_s, end_s, duration_s, name, uri, format, date, added, call_s, "
+        "recording, segment, or a column of --meta.",
+        metavar="FILTER",
+        rich_help_panel=FILTER,
     ),
 ]
 Text = Annotated[
     str | None,
     typer.Option(
-        help="Words of the segment's transcript: refund, '\"credit card\"', refund*, -thanks; all of them at once."
+        help="Words of the segment's transcript: refund, '\"credit card\"', refund*, -thanks; all of them at once.",
+        rich_help_panel=FILTER,
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

@@ -18,7 +18,7 @@ import typer
 from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet, RawCsv
 from e2vsearch.cli.table import Column, draw
 from e2vsearch.cli.text import cell, json_shown, shown
-from e2vsearch.errors import SettingsError
+from e2vsearch.errors import E2vsearchError
 from e2vsearch.listing import clock
 
 SOME_FAILED = 3
@@ -103,7 +103,7 @@ class Results:
         try:
             private_file(self.output).write_text(text, encoding="utf-8")
         except OSError as error:
-            raise SettingsError(unwritable(self.output, error)) from error
+            raise E2vsearchError(unwritable(self.output, error)) from error
 
     def write_facts(self, whole: Mapping[str, Any], facts: Sequence[tuple[str, Any]]) -> None:
         """Print one object; as a table, what people want to know of it, a fact a line."""
@@ -169,6 +169,17 @@ def size(count: float) -> str:
         return f"{count:.0f} B"
     thousands = min(3, int(math.log10(count) // 3))
     return f"{count / 1000**thousands:.1f} {' kMG'[thousands]}B"
+
+
+def counted(count: int, noun: str, nouns: str | None = None) -> str:
+    """Return ``1 recording``, ``2,000 recordings``.
+
+    Args:
+        count: of them.
+        noun: one of them.
+        nouns: several, where that is not the noun with an s.
+    """
+    return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
 def scored(name: str | None, probability: float | None) -> str:

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from e2vsearch.cli.command import command, expand_options, group
+from e2vsearch.cli.command import command, group
 from e2vsearch.cli.facts import policy_facts
-from e2vsearch.cli.options import OpenOptions, Quiet
-from e2vsearch.cli.output import Results, note
+from e2vsearch.cli.options import OpenOptions
+from e2vsearch.cli.output import Results
 
 _SHOWN = 160  # characters of a request in a table
 
@@ -62,7 +62,7 @@ def set_(
     ] = None,
     *,
     options: OpenOptions,
-    quiet: Quiet = False,
+    results: Results,
 ) -> None:
     """Set what is given; the rest stays. Each change is noted in the audit log."""
     from e2vsearch.policy import parse_roles
@@ -85,8 +85,7 @@ def set_(
         raise typer.BadParameter("name what to set, such as --purpose or --retention-days")
     with options.open(create=True) as collection:
         policy = collection.set_policy(**changes)
-    for name, value in policy_facts(policy):
-        note(f"{name}: {value}", quiet=quiet)
+    results.write_facts(policy.plain(), policy_facts(policy))
 
 
 @command("audit", "audit -o audit.csv")
@@ -94,24 +93,20 @@ def audit(*, options: OpenOptions, results: Results) -> None:
     """List the audit log. Who asked what, and which ids came back; the oldest first."""
     with options.open() as collection:
         rows = [asdict(entry) for entry in collection.audit()]
-    columns = {"at": "at (UTC)", "actor": "actor", "action": "action", "request": "request", "results": "results>"}
+    columns = {"at": "at (UTC)", "actor": "actor~", "action": "action", "results": "results>", "request": "request¶"}
     none = "the audit log is empty - it begins with: e2vsearch policy set --audit"
     results.write_rows(rows, columns, none=none, table=[{**row, **_shown(row)} for row in rows])
 
 
-def policy(context: typer.Context, *, options: OpenOptions, results: Results) -> None:
+@command("policy", "policy show --format json")
+def show(*, options: OpenOptions, results: Results) -> None:
     """Show what a collection is for, how long it is kept, and whose voices are analysed."""
-    if context.invoked_subcommand is not None:
-        return
     with options.open() as collection:
         found = collection.policy
     results.write_facts(found.plain(), policy_facts(found))
 
 
-policy_app = group("What a collection is for, and what may be done with it.", set_)
-policy_app.callback(
-    invoke_without_command=True, no_args_is_help=False, epilog="\b\nExamples:\n  e2vsearch policy --format json"
-)(expand_options(policy))
+policy = group("policy", "What a collection is for, and what may be done with it.", show, set_, main="show")
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from e2vsearch.cli.command import command, group
-from e2vsearch.cli.options import EncodingOptions, OpenOptions, Quiet
-from e2vsearch.cli.output import Results, figure, note
+from e2vsearch.cli.options import EncodingOptions, OpenOptions
+from e2vsearch.cli.output import Results, counted, figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from e2vsearch.analysis.projections import Compared, ProjectionReport
 
-_LIST = {"on": "", "name": "projection", "kind": "kind", "dim": "dim>", "map": "mAP>", "raw": "raw>", "made": "made"}
-_COMPARE = {"on": "", "name": "projection", "map": "mAP>", "gain": "over raw>", "precision": "P@10>"}
+_LIST = {"on": "", "name": "projection~", "kind": "kind", "dim": "dim>", "map": "mAP>", "raw": "raw>", "made": "made"}
+_COMPARE = {"on": "", "name": "projection~", "map": "mAP>", "gain": "over raw>", "precision": "P@10>"}
 _COMPARE |= {"speaker": "own speaker>", "words": "words>", "voice": "voice>", "both": "both>"}
 
 
@@ -81,7 +81,7 @@ def fit(
             made = collection.projections.fit(labels, name=name or "fitted", share=share, force=force, seed=seed)
     results.write([asdict(made)], _LIST, table=_rows([made]), whole=asdict(made))
     if failed := made.report.get("failed"):
-        results.note(f"{failed:,} rows could not be used")
+        results.note(f"{counted(failed, 'row')} could not be used")
     if not made.used:
         results.note(f"search through it: e2vsearch projection use {made.name}")
 
@@ -111,34 +111,41 @@ def compare(
 
 @command("projection use fitted", "projection use raw")
 def use(
-    name: Annotated[str, typer.Argument(help="The projection, or raw: the encoder's own vectors.")],
+    name: Annotated[str, typer.Argument(help="The projection, or raw: the encoder's own vectors.", metavar="NAME")],
     *,
     options: OpenOptions,
-    quiet: Quiet = False,
+    results: Results,
 ) -> None:
     """Search through a projection from now on. Its index is built first; nothing is ingested again."""
     with options.open() as collection:
         built = collection.projections.use(name)
-    note(f"searching through {name}" + (f", {built.n:,} segments indexed" if built else ""), quiet=quiet)
+    indexed = built.n if built else 0
+    line = f"searching through {name}" + (f", {counted(indexed, 'segment')} indexed" if built else "")
+    results.write_report({"projection": name, "indexed": indexed}, line)
 
 
 @command("projection drop fitted")
 def drop(
-    name: Annotated[str, typer.Argument(help="The projection.")], *, options: OpenOptions, quiet: Quiet = False
+    name: Annotated[str, typer.Argument(help="The projection.", metavar="NAME")],
+    *,
+    options: OpenOptions,
+    results: Results,
 ) -> None:
     """Delete a projection; raw vectors are searched from then on if it was in use."""
     with options.open() as collection:
         collection.projections.drop(name)
-    note(f"dropped {name}", quiet=quiet)
+    results.write_report({"projection": name, "dropped": True}, f"dropped {name}")
 
 
-projection_app = group(
-    "Projections: compare by emotion, not by voice. Vectors stay as they are.",
+projection = group(
+    "projection",
+    "Compare by emotion, not by voice. Vectors stay as they are.",
     list_,
     fit,
     compare,
     use,
     drop,
+    main="list",
 )
 
 

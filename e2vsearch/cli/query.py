@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from e2vsearch.search.result import QueryResult
     from e2vsearch.types import Hit
 
+SCORE, GROUPS = "Score", "Groups"
+
 _ROLES = {"customer": "cust", "agent": "agent"}
 _COLUMNS: Mapping[str, str | Column] = {
     "rank": "#>",
@@ -44,13 +46,15 @@ _COLUMNS: Mapping[str, str | Column] = {
     "query angry.wav -k 20",
     "query seg:12 --by segment --where 'channel = 1' --explain",
     "query --emotion frustrated --emotion shouting=-0.5",
+    moved={"--top-k": "-k", "--limit": "-k", "-n": "-k", "--not": "--avoid"},
 )
 def query(
     references: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A clip (- is stdin), an .npy vector, or a stored id: seg:123 or call:45. Not needed with --emotion "
-            "or --trajectory; with --where or --text alone, what meets them is listed, newest first.",
+            help="A clip (- is stdin), an .npy vector, a stored id (seg:123, call:45), or a name: angry, emotion:angry, "
+            "label:hesitant. Not needed with --emotion or --trajectory; with --where or --text alone, what meets them is "
+            "listed, newest first.",
             metavar="REFERENCE...",
             show_default=False,
         ),
@@ -61,7 +65,9 @@ def query(
     text: Text = None,
     avoid: Annotated[
         list[str] | None,
-        typer.Option(help="A reference that hits should be unlike; repeatable.", metavar="REFERENCE"),
+        typer.Option(
+            help="A reference that hits should be unlike; repeatable.", metavar="REFERENCE", rich_help_panel=SCORE
+        ),
     ] = None,
     avoid_weight: Annotated[
         float | None,
@@ -69,6 +75,7 @@ def query(
             help="How much of the likeness to --avoid is taken off the score.  [default: 0.5]",
             min=0,
             show_default=False,
+            rich_help_panel=SCORE,
         ),
     ] = None,
     emotion: Annotated[
@@ -77,10 +84,12 @@ def query(
             help="An emotion or a label of your own, as a reference; repeatable. frustrated and shouting=-0.5 is "
             "frustrated but not shouting; =0 is only what --min-probability is of.",
             metavar="NAME[=WEIGHT]",
+            rich_help_panel=SCORE,
         ),
     ] = None,
     min_probability: Annotated[
-        float | None, typer.Option(help="The least probability of --emotion in a segment.", min=0, max=1)
+        float | None,
+        typer.Option(help="The least probability of --emotion in a segment.", min=0, max=1, rich_help_panel=FILTER),
     ] = None,
     trajectory: Annotated[
         str | None,
@@ -88,6 +97,7 @@ def query(
             help="Recordings whose emotion changes over time as in this one, call:45 or a file, or in this order: "
             "neutral,angry,happy.",
             metavar="REF|NAME,NAME...",
+            rich_help_panel=SCORE,
         ),
     ] = None,
     group_by: Annotated[
@@ -95,6 +105,7 @@ def query(
         typer.Option(
             help="Limit the hits that share a value: recording, day, or a column of --meta; repeatable.",
             metavar="KEY",
+            rich_help_panel=GROUPS,
         ),
     ] = None,
     group_size: Annotated[
@@ -103,6 +114,7 @@ def query(
             help="How many hits may share a value: one number, or one for each --group-by.  [default: 1]",
             metavar="N",
             show_default=False,
+            rich_help_panel=GROUPS,
         ),
     ] = None,
     named_vector: Annotated[
@@ -111,11 +123,16 @@ def query(
             help="Weigh other models' vectors in (see vectors attach); repeatable: text=0.5:seg:12, text=0.5:ref.npy, "
             "or text=0.5 for the reference's own; emotion=2 weighs the emotion, which is 1.",
             metavar="NAME=WEIGHT[:REF]",
+            rich_help_panel=SCORE,
         ),
     ] = None,
     weight: Annotated[
         str | None,
-        typer.Option(help="A number for each REFERENCE, e.g. 2,1: the score is their weighted mean.", metavar="W,W..."),
+        typer.Option(
+            help="A number for each REFERENCE, e.g. 2,1: the score is their weighted mean.",
+            metavar="W,W...",
+            rich_help_panel=SCORE,
+        ),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say of each hit why it is one.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Compare every segment, whatever index there is.")] = False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -185,9 +185,9 @@ def _fitted(columns: Mapping[str, Column], natural: Mapping[str, int], width: in
     return widths
 
 
-def _sum(widths: Any) -> int:
-    widths = list(widths)
-    return sum(widths) + len(_GAP) * (len(widths) - 1)
+def _sum(widths: Iterable[int]) -> int:
+    found = list(widths)
+    return sum(found) + len(_GAP) * (len(found) - 1)
 
 
 def _text(value: Any) -> Text:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import OpenOptions, Quiet
-from e2vsearch.cli.output import note
+from e2vsearch.cli.options import OpenOptions
+from e2vsearch.cli.output import Results, counted
 
 if TYPE_CHECKING:
     from e2vsearch.transfer.contents import TransferReport
@@ -17,23 +18,25 @@ if TYPE_CHECKING:
 
 @command("export calls-2024/")
 def export(
-    folder: Annotated[Path, typer.Argument(help="A new folder: manifest.json, JSON lines and .npy files.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A new folder: manifest.json, JSON lines and .npy files.", metavar="FOLDER")
+    ],
     *,
     options: OpenOptions,
-    quiet: Quiet = False,
+    results: Results,
 ) -> None:
     """Write a collection to plain files. Lossless: policy, vectors, transcripts, labels, classifiers, named vectors."""
     with options.open() as collection:
         done = collection.export(folder)
-    note(f"exported {_counts(done)} to {folder}", quiet=quiet)
+    results.write_report({"folder": folder, **asdict(done)}, f"exported {_counts(done)} to {folder}")
 
 
 @command("import calls-2024/ --index copy")
 def import_(
-    folder: Annotated[Path, typer.Argument(help="A folder that e2vsearch export wrote.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that e2vsearch export wrote.", metavar="FOLDER")],
     *,
     options: OpenOptions,
-    quiet: Quiet = False,
+    results: Results,
 ) -> None:
     """Add an export to a collection. It is made if need be; what is stored already stays as it is."""
     from e2vsearch.transfer.contents import read_contents
@@ -42,20 +45,20 @@ def import_(
     with options.open(create=True) as collection:
         done = collection.import_(contents)
     already = f", {done.already:,} already there" if done.already else ""
-    note(f"imported {_counts(done)}{already}", quiet=quiet)
+    results.write_report(asdict(done), f"imported {_counts(done)}{already}")
     if done.other_policy:
-        note(
+        results.note(
             "the export's policy differs from this collection's, which stays: compare e2vsearch policy with its "
-            "manifest.json",
-            quiet=quiet,
+            "manifest.json"
         )
 
 
 def _counts(done: TransferReport) -> str:
-    found = (
-        (done.found.labels, "labels"),
-        (done.found.classifiers, "classifiers"),
-        (done.found.named_vectors, "sets of named vectors"),
+    found = done.found
+    parts = [f"{counted(done.recordings, 'recording')} with {counted(done.segments, 'segment')}"]
+    parts += [counted(found.labels, "label")] if found.labels else []
+    parts += [counted(found.classifiers, "classifier")] if found.classifiers else []
+    parts += (
+        [counted(found.named_vectors, "set of named vectors", "sets of named vectors")] if found.named_vectors else []
     )
-    counts = [f"{count:,} {name}" for count, name in found if count]
-    return ", ".join([f"{done.recordings:,} recordings with {done.segments:,} segments", *counts])
+    return ", ".join(parts)

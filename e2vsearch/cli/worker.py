@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from e2vsearch.cli.command import command, expand_options, group
+from e2vsearch.cli.command import command, group
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import EncodingOptions, MaxAudio, OpenOptions, Quiet, Workers, Yes
-from e2vsearch.cli.output import SOME_FAILED, Results, note, speed
+from e2vsearch.cli.options import EncodingOptions, MaxAudio, OpenOptions, Workers, Yes
+from e2vsearch.cli.output import SOME_FAILED, Results, counted, speed
 from e2vsearch.cli.signals import ended_by_signals, note_stopping
 from e2vsearch.listing import clock
 
@@ -97,16 +97,17 @@ def worker(
 @command("queue retry", "queue retry calls/one.wav")
 def retry(
     uris: Annotated[
-        list[str] | None, typer.Argument(help="Dead letters, as e2vsearch queue names them; all by default.")
+        list[str] | None,
+        typer.Argument(help="Dead letters, as e2vsearch queue names them; all by default.", metavar="FILE..."),
     ] = None,
     *,
     options: OpenOptions,
-    quiet: Quiet = False,
+    results: Results,
 ) -> None:
     """Queue dead letters again, as if new."""
     with options.open() as collection:
         count = collection.queue.retry(uris or None)
-    note(f"{count:,} queued again", quiet=quiet)
+    results.write_report({"queued": count}, f"{count:,} queued again")
 
 
 @command("queue clear --failed-only", "queue clear --yes")
@@ -115,31 +116,27 @@ def clear(
     yes: Yes = False,
     *,
     options: OpenOptions,
-    quiet: Quiet = False,
+    results: Results,
 ) -> None:
     """Empty the queue. What is leased goes on; recordings that are stored stay."""
     with options.open() as collection:
         depth = collection.queue.state().depth
         count = depth.dead_letters if failed_only else depth.queued + depth.dead_letters
         if count and not yes:
-            typer.confirm(f"Take {count:,} recordings out of the queue?", abort=True, err=True)
+            typer.confirm(f"Take {counted(count, 'recording')} out of the queue?", abort=True, err=True)
         count = collection.queue.clear(dead_letters_only=failed_only)
-    note(f"{count:,} taken out of the queue", quiet=quiet)
+    results.write_report({"removed": count}, f"{count:,} taken out of the queue")
 
 
-def queue(context: typer.Context, *, options: OpenOptions, results: Results) -> None:
+@command("queue", "queue show --format json")
+def show(*, options: OpenOptions, results: Results) -> None:
     """Show how many recordings wait, who works on which, and the dead letters."""
-    if context.invoked_subcommand is not None:
-        return
     with options.open() as collection:
         state = collection.queue.state()
     results.write_facts(asdict(state), _facts(state))
 
 
-queue_app = group("Recordings that wait for workers, leases and dead letters.", retry, clear)
-queue_app.callback(
-    invoke_without_command=True, no_args_is_help=False, epilog="\b\nExamples:\n  e2vsearch queue --format json"
-)(expand_options(queue))
+queue = group("queue", "Recordings that wait for workers, leases and dead letters.", show, retry, clear, main="show")
 
 
 def _facts(state: QueueState) -> list[tuple[str, Any]]:

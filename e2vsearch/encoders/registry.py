@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,6 +18,8 @@ from e2vsearch.errors import (
 if TYPE_CHECKING:
     pass
 from e2vsearch.encoders.base import EMOTION2VEC_NAMES, LIGHT_CARD, PRECISIONS
+
+_LOG = logging.getLogger(__name__)
 
 
 def names() -> tuple[str, ...]:
@@ -43,8 +46,11 @@ def open(name: str, options: EncoderOptions | None = None) -> Encoder:
     if factory is not None:
         if options.precision != "fp32" and factory is not _emotion2vec:
             raise SettingsError(f"encoder {name} has no precision {options.precision!r} - leave it at fp32")
+        if options.device != "cpu" and factory is _light:
+            _LOG.warning("encoder %s runs on the CPU alone: device %s is not used", name, options.device)
         return factory(name, options)
-    raise UnknownEncoder(f"no encoder called {name!r} - use one of {', '.join(names())}, or the path of a model folder")
+    known = ", ".join((*(each for each in names() if each != "fake"), SAVED))
+    raise UnknownEncoder(f"no encoder called {name!r} - use one of {known}, or the path of a model folder")
 
 
 def _emotion2vec(name: str, options: EncoderOptions) -> Encoder:

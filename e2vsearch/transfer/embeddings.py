@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from e2vsearch import audio
 from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.base import Encoder
-from e2vsearch.errors import E2vsearchError, SettingsError
+from e2vsearch.errors import E2vsearchError
 from e2vsearch.files import atomic_write, clear_abandoned, file_uri, legible, private_folder, unwritable
 from e2vsearch.pipeline import embed_audio, emotion_of
 from e2vsearch.policy import Policy, Role
@@ -179,7 +179,7 @@ def _write(target: Path, result: Embedded, vectors: NDArray[np.float32]) -> Embe
         text = json.dumps(asdict(result), ensure_ascii=False, indent=1)
         atomic_write(target.with_name(target.name + ".json"), text.encode())
     except OSError as error:
-        raise SettingsError(unwritable(npy, error)) from error
+        raise E2vsearchError(unwritable(npy, error)) from error
     return result
 
 

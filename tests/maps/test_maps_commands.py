@@ -38,28 +38,28 @@ def test_map_is_made_and_written(run: Run, index: Path, tmp_path: Path) -> None:
     with (tmp_path / "m.csv").open() as file:
         assert [row["name"] for row in csv.DictReader(file)] == [cluster["name"] for cluster in whole["clusters"]]
     assert EVIL not in (tmp_path / "m.html").read_text()
-    code, out, err = run("map", "--index", index, "--name", "mine", "--drop")
-    assert (code, out, err) == (0, "", "deleted map mine\n")
+    code, out, err = run("map", "drop", "--index", index, "--name", "mine", "-f", "table")
+    assert (code, out, err) == (0, "deleted map mine\n", "")
 
 
 def test_show_prints_the_stored_map(run: Run, index: Path, tmp_path: Path) -> None:
-    code, out, err = run("map", "--index", index, "--show", "-f", "table")
+    code, out, err = run("map", "show", "--index", index, "-f", "table")
     assert code == 0
-    header, first, *_ = out.splitlines()
+    header, *_ = out.splitlines()
     assert header.split()[:3] == ["#", "cluster", "segments"]
     assert "sad 100%" in out
-    assert "queue=support" in first
-    code, out, err = run("map", "--index", index, "--show", "-q")
+    assert "queue=support" in out
+    code, out, err = run("map", "show", "--index", index, "-q")
     assert err == ""
     assert [json.loads(line)["number"] for line in out.splitlines()] == [0, 1, 2]
 
 
 def test_list_and_place(run: Run, index: Path) -> None:
-    code, out, _ = run("map", "--index", index, "--list")
+    code, out, _ = run("map", "list", "--index", index)
     assert code == 0
     (row,) = [json.loads(line) for line in out.splitlines()]
     assert (row["name"], row["points"], row["clusters"]) == ("map", CALLS * SEGMENTS, 3)
-    code, _, err = run("map", "--index", index, "--place")
+    code, _, err = run("map", "place", "--index", index)
     assert code == 0
     assert "placed 0 new segments" in err
 
@@ -67,20 +67,20 @@ def test_list_and_place(run: Run, index: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--show", "--name", "no"), 1, "has no map 'no' (known: map)"),
-        (("--drop", "--name", "no"), 1, "has no map 'no'"),
-        (("--show", "--drop"), 2, "exclude each other"),
-        (("--show", "-o", "map.gif"), 2, "suffix"),
-        (("--show", "-o", "nowhere/map.png"), 2, "no folder nowhere"),
+        (("show", "--name", "no"), 2, "has no map 'no' (known: map)"),
+        (("drop", "--name", "no"), 2, "has no map 'no'"),
+        (("--show",), 2, "e2vsearch map show"),
+        (("show", "-o", "map.gif"), 2, "suffix"),
+        (("show", "-o", "nowhere/map.png"), 2, "no folder nowhere"),
         (("--where", "queue = none"), 1, "no segment meets"),
         (("--min-cluster-size", "1"), 1, "--min-cluster-size 2 or more"),
     ],
 )
 def test_wrong_use_is_said_in_a_line(run: Run, index: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
-    ended, out, err = run("map", "--index", index, *arguments)
+    ended, out, err = run("map", *arguments, "--index", index)
     assert (ended, out) == (code, "")
     assert said in " ".join(err.split())
-    assert code == 2 or len(err.splitlines()) == 1
+    assert "Usage:" in err or len(err.splitlines()) == 1
 
 
 def test_no_collection(run: Run, tmp_path: Path) -> None:

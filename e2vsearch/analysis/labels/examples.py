@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from e2vsearch.analysis.context import AnalysisContext
@@ -15,6 +16,8 @@ from e2vsearch.catalog.labels import NewExample
 from e2vsearch.errors import E2vsearchError, NotStored, QueryError, SettingsError
 from e2vsearch.files import read_table
 from e2vsearch.types import MAX_NAME, number_of, recording_id
+
+_ALIKE = 0.8  # of difflib's ratio: "hesitent" and "hesitant" have .875
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +174,27 @@ def _add(
         except E2vsearchError as error:
             name = f"{name_of(one.example)}{one.time_range or ''}"
             failed.append(ExampleFailure(name, error.reason, str(error)))
+    near = _near(label, rows.counts(context.catalog))
     before = rows.add_examples(context.catalog, label, list(found.values()))
     pairs = zip(found, before, strict=True)
     replaced = tuple(Replaced(source, old) for source, old in pairs if old is not None and old != label)
-    return LabelReport(label, tuple(found), before.count(None), before.count(label), replaced, tuple(failed))
+    return LabelReport(label, tuple(found), before.count(None), before.count(label), replaced, tuple(failed), near)
+
+
+def _near(label: str, known: Iterable[str]) -> str | None:
+    """Return a known label that a new one is likely to be meant for: ``fed up`` for ``fed-up``."""
+    by_letters = {"".join(filter(str.isalnum, name.casefold())): name for name in known}
+    if label in by_letters.values():
+        return None
+    letters = "".join(filter(str.isalnum, label.casefold()))
+    likely = [each for each in by_letters if each == letters or not _opposite(each, letters)]
+    near = get_close_matches(letters, likely, n=1, cutoff=_ALIKE)
+    return by_letters[near[0]] if near else None
+
+
+def _opposite(one: str, other: str) -> bool:
+    """Whether one of two words is the other with a prefix: ``unsure``, ``not at ease``."""
+    return one.endswith(other) or other.endswith(one)
 
 
 def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:

@@ -181,7 +181,7 @@ def _examples(
     if scarce:
         raise TooFewExamples(
             f"{', '.join(scarce)} of the {LEAST_EXAMPLES} examples that a label needs at least - "
-            "e2vsearch label --suggest shows what to label next"
+            "e2vsearch label suggest shows what to label next"
         )
     vectors = np.stack([each.vector for each in stored])
     truth = [each.label for each in stored]

@@ -38,6 +38,7 @@ class LabelReport:
     already: int  # had this label before
     replaced: tuple[Replaced, ...]  # had another one, which it lost: a segment has one label
     failures: tuple[ExampleFailure, ...]
+    near: str | None = None  # of a new label: one there was before whose name is nearly the same
 
 
 @dataclass(frozen=True, slots=True)
