@@ -104,7 +104,7 @@ $(LOWEST): pyproject.toml
 	@touch $@
 
 # package-lock.json says what is installed; without npm there is no page, and everything else works
-$(PAGE): page/package.json page/package-lock.json page/tsconfig.json page/vite.config.js page/index.html $(wildcard page/src/*)
+$(PAGE): page/package.json page/package-lock.json page/tsconfig.json page/vite.config.js page/index.html $(wildcard page/src/* page/src/*/*)
 	@if ! command -v npm >/dev/null; then echo "the page is not built: it needs Node.js with npm"; \
 	elif ! node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'; \
 	then echo "the page is not built: it needs Node.js 20.19 or later, this is $$(node --version)"; \

@@ -152,14 +152,17 @@ def test_filters_are_seen_and_a_bad_one_is_explained(visit: Open) -> None:
     seen.page.get_by_text("Advanced").click()
     seen.field("where").fill("colour = 3")
     refused = seen.find(seen.page.get_by_role("button", name="Find").click)
-    alert = seen.page.get_by_role("alert")
-    alert.get_by_text("colour").wait_for()
-    assert alert.inner_text() == refused["error"]["message"]
+    beside = seen.page.locator("#where-error")
+    beside.get_by_text("colour").wait_for()
+    assert refused["error"]["reason"] == "bad-filter"
+    assert beside.inner_text().startswith("This filter cannot be read: ")
+    assert "--where" not in beside.inner_text()  # that is the command line's
+    assert seen.field("where").get_attribute("aria-invalid") == "true"
     assert seen.hits() == []
 
     answer = seen.find(seen.page.get_by_role("button", name="Clear all filters").click)
     assert answer["where"] is None
-    assert alert.inner_text() == ""
+    assert beside.inner_text() == ""
     seen.field("call").fill("no such call")
     seen.find(lambda: seen.field("call").press("Enter"))
     assert seen.page.get_by_text("No segment passes these filters.").is_visible()

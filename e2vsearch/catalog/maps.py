@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, case, delete, func, insert, select, update
 
-from e2vsearch.catalog.schema import HeaderRow, MapPointRow, MapRow, RecordingRow, SegmentRow
+from e2vsearch.catalog.schema import (
+    HeaderRow,
+    LabelExampleRow,
+    MapPointRow,
+    MapRow,
+    MetadataRow,
+    RecordingRow,
+    SegmentLabelRow,
+    SegmentRow,
+)
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
 
@@ -146,6 +155,50 @@ def load(catalog: Catalog, name: str) -> tuple[StoredMap, StoredPoints] | None:
         np.array([time.astimezone(UTC).replace(tzinfo=None) for time in times], "datetime64[s]"),
     )
     return _to_map(row), points
+
+
+POINT_COLUMNS = (*("id", "x", "y", "cluster", "recording", "start_s", "end_s", "channel", "emotion", "emotion_score"),)
+"""What `segment_columns` reads of each point."""
+
+
+def segment_columns(catalog: Catalog, name: str) -> tuple[StoredMap, list[Sequence[Any]], dict[int, str]] | None:
+    """Return a map of segments, the columns `POINT_COLUMNS` of those still stored, and labels by segment's number.
+
+    None without a map of that name, and no columns for one of recordings. A person's label counts before a
+    classifier's, and of those the surest.
+    """
+    columns = (
+        *(MapPointRow.item_id, MapPointRow.x, MapPointRow.y, MapPointRow.cluster, SegmentRow.recording_id),
+        *(SegmentRow.start_s, SegmentRow.end_s, SegmentRow.channel, SegmentRow.label, SegmentRow.label_score),
+    )
+    with catalog.reading() as connection:
+        row = connection.execute(select(MapRow.__table__).where(MapRow.name == name)).one_or_none()
+        if row is None:
+            return None
+        if row.by == "recording":
+            return _to_map(row), [], {}
+        query = select(*columns).where(MapPointRow.map_id == row.id).order_by(MapPointRow.item_id)
+        found = connection.execute(query.join(SegmentRow, SegmentRow.id == MapPointRow.item_id)).all()
+        on_map = select(MapPointRow.item_id).where(MapPointRow.map_id == row.id)
+        labels: dict[int, str] = {}
+        predicted = select(SegmentLabelRow.segment_id, SegmentLabelRow.label).order_by(SegmentLabelRow.score)
+        given = select(LabelExampleRow.segment_id, LabelExampleRow.label)
+        for query in (
+            predicted.where(SegmentLabelRow.segment_id.in_(on_map)),
+            given.where(LabelExampleRow.segment_id.in_(on_map)),
+        ):
+            labels.update(tuple(each) for each in connection.execute(query))
+    return _to_map(row), list(zip(*found, strict=True)) if found else [()] * len(columns), labels
+
+
+def recording_values(catalog: Catalog, key: str | None) -> dict[int, str]:
+    """Return the value that each recording has for a metadata key, by its number; for None its name."""
+    if key is None:
+        query = select(RecordingRow.id, RecordingRow.name)
+    else:
+        query = select(MetadataRow.recording_id, MetadataRow.text).where(MetadataRow.key == key)
+    with catalog.reading() as connection:
+        return {number: value for number, value in connection.execute(query)}  # noqa: C416 - rows are no pairs to mypy
 
 
 def listing(catalog: Catalog) -> list[MapCounts]:

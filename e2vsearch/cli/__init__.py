@@ -46,7 +46,14 @@ __all__ = ["app", "main"]
 _PANELS: Mapping[str, Sequence[Command | Group]] = {
     "Search": (query.query, calls.calls, calls.clip, compare.compare),
     "Fill": (ingest.ingest, worker.worker, worker.queue, collection.failures, collection.remove, erasure.forget),
-    "Understand": (trends.trends, maps.map_, labels.label, classifiers.train, classifiers.classify, classifiers.classifier),
+    "Understand": (
+        trends.trends,
+        maps.map_,
+        labels.label,
+        classifiers.train,
+        classifiers.classify,
+        classifiers.classifier,
+    ),
     "Serve": (serve.serve, mcp.mcp),
     "Keep": (
         collection.status,

@@ -12,7 +12,7 @@ import typer
 from e2vsearch.cli.command import command
 from e2vsearch.cli.emotion import bar
 from e2vsearch.cli.explanation import alignment, why
-from e2vsearch.cli.options import By, EncodingOptions, Text, Where
+from e2vsearch.cli.options import FILTER, By, EncodingOptions, Text, Where
 from e2vsearch.cli.output import Results, scored, span
 from e2vsearch.cli.table import Column
 from e2vsearch.listing import percent
@@ -53,8 +53,8 @@ def query(
         list[str] | None,
         typer.Argument(
             help="A clip (- is stdin), an .npy vector, a stored id (seg:123, call:45), or a name: angry, emotion:angry, "
-            "label:hesitant. Not needed with --emotion or --trajectory; with --where or --text alone, what meets them is "
-            "listed, newest first.",
+            "label:hesitant. Not needed with --emotion or --trajectory; --where or --text alone list what meets them, "
+            "newest first.",
             metavar="REFERENCE...",
             show_default=False,
         ),

@@ -100,7 +100,7 @@ def trends(
     options: OpenOptions,
     output: TrendsOutput,
 ) -> None:
-    """Show how often each emotion, label or cluster is: its share of segments, with intervals, over time."""
+    """Show shares of emotions, labels or clusters over time. Of segments, with 95 % intervals and counts."""
     from e2vsearch.analysis.trends import image
     from e2vsearch.catalog.near_values import why_nothing
 
@@ -129,7 +129,8 @@ def trends(
 
 def _table(found: Trends) -> Sequence[Mapping[str, Any]]:
     """Return rows in which a period and a group are named once."""
-    rows, before = [], (None, None)
+    rows: list[Mapping[str, Any]] = []
+    before: tuple[str | None, str | None] = (None, None)
     for row in found:
         cell = (row.period, row.group)
         group = None if found.group is None else "(none)" if row.group is None else row.group

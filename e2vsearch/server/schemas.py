@@ -74,6 +74,10 @@ GroupQuery = Annotated[
     Query(min_length=1, max_length=255, description="A metadata key, `role` or `channel`.", examples=["queue"]),
 ]
 
+MetadataPath = Annotated[
+    str, Path(min_length=1, max_length=255, pattern=_NAMED, description="A metadata key.", examples=["queue"])
+]
+
 WhereQuery = Annotated[
     str | None,
     Query(min_length=1, max_length=MAX_WHERE, description="Recordings with a segment that passes this filter."),
@@ -341,7 +345,7 @@ class LabelRequest(_Request):
     model_config = _shown({"label": "hesitant", "segments": ["seg:14"]})
 
     label: Label
-    segments: list[SegmentId] = Field(min_length=1, max_length=100)
+    segments: list[SegmentId] = Field(min_length=1, max_length=1000)
 
 
 Fields = TypeVar("Fields", bound=BaseModel)

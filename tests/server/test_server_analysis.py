@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,5 +74,37 @@ def test_maps(client: TestClient, collection: Collection) -> None:
     found = client.get("/map/moods/points").json()
     assert found["segments"] == ids.tolist()
     assert found["calls"] is None
-    assert found["x"] == pytest.approx(at.tolist())
+    assert found["x"] == np.round(at.astype(float), 4).tolist()
     assert found["cluster"] == cluster.tolist()
+    assert len(client.get("/map/moods/points").content) < 40 * len(ids)
+
+    header, columns = unpacked(client.get("/map/moods/columns").content)
+    assert columns["id"].tolist() == ids.tolist()
+    assert columns["x"] == pytest.approx(at, abs=1e-4)
+    assert columns["cluster"].tolist() == cluster.tolist()
+    segments = list(collection.segments(*(f"seg:{number}" for number in ids)))
+    assert columns["recording"].tolist() == [int(each.recording.partition(":")[2]) for each in segments]
+    assert columns["start_s"] == pytest.approx([each.start_s for each in segments])
+    names = [*header["emotions"], *[None] * 256]
+    assert [names[code] for code in columns["emotion"]] == [each.emotion for each in segments]
+    assert set(header["colours"]) == {"0", "-1"}
+
+    header, columns = unpacked(client.get("/map/moods/columns/name").content)
+    recordings = {each.id: each.name for each in collection.recordings()}
+    assert [header["values"][code] for code in columns["value"]] == [recordings[each.recording] for each in segments]
+    error_of(client.get("/map/moods/columns/nothing"), 404, "not-stored")
+    error_of(client.get("/map/moods/columns/agent"), 403, "unlawful")
+    error_of(client.get("/map/nowhere/columns"), 404, "not-stored")
+
+
+def unpacked(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The header and the columns of a packed answer."""
+    size = int.from_bytes(body[:4], "little")
+    header = json.loads(body[4 : 4 + size])
+    at, columns = 4 + size, {}
+    for column in header["columns"]:
+        array = np.frombuffer(body, f"<{column['type']}", header["points"], at)
+        columns[column["name"]] = array if column["scale"] == 1 else array * column["scale"]
+        at += -(-array.nbytes // 8) * 8
+    assert at == len(body)
+    return header, columns

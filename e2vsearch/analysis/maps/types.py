@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.emotions import NAMELESS
 from e2vsearch.types import By, Recording
 
 Progress = Callable[[str, int, int], None]
@@ -82,6 +83,17 @@ class TrendPoint:
     share: float
 
 
+NAMING_SHARE, NAMING_LIFT = 0.2, 1.2  # an emotion or label of at least that much names a cluster
+_MOST = 0.5  # or an emotion of at least that share, though it is as common elsewhere
+
+
+def naming(emotions: Iterable[Proportion]) -> list[str]:
+    """Return the emotions that a cluster is called by, one or two: common in it and commoner than elsewhere."""
+    listed = [each for each in emotions if each.name not in NAMELESS]
+    found = [each for each in listed if each.share >= NAMING_SHARE and each.lift >= NAMING_LIFT][:2]
+    return [each.name for each in found or [each for each in listed if each.share >= _MOST][:1]]
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """Points that lie close together, described so that a person can act on them."""
@@ -99,6 +111,11 @@ class Cluster:
     segments: tuple[CentralSegment, ...]  # nearest to the centre first
     period: str  # "day", "week" or "month": what a step of the trend is
     trend: tuple[TrendPoint, ...]  # without periods that have no recording on the map
+
+    @property
+    def main_emotion(self) -> str | None:
+        """The emotion that it is called by first, None for a mixed one; its colour is the cluster's."""
+        return next(iter(naming(self.emotions)), None)
 
     def without(self, keys: Collection[str]) -> Cluster:
         """Return the cluster without some keys of the metadata, also in its name: of before they named employees."""

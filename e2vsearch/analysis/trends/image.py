@@ -107,7 +107,7 @@ def _colours(trends: Trends) -> dict[str, str]:
 
 def _lines(axes: Any, trends: Trends, rows: Sequence[TrendRow], colours: dict[str, str], top: float) -> None:
     periods = trends.periods
-    at = {period: number for number, period in enumerate(periods)}
+    at: dict[str | None, int] = {period: number for number, period in enumerate(periods)}
     values = [value for value in trends.values if any(row.value == value for row in rows)]
     for value in values:
         line = [row for row in rows if row.value == value]

@@ -1,4 +1,4 @@
-"""``/labels``, ``/classify``, ``/map`` and ``/trends`` return what people and analyses found in the collection."""
+"""``/labels``, ``/classify`` and ``/trends`` return what people and analyses found in the collection."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from fastapi import APIRouter, Request, Response
 from e2vsearch.analysis.labels.types import LabelReport
 from e2vsearch.analysis.trends.types import Trends
 from e2vsearch.server.responses import json_response, returns
-from e2vsearch.server.results import Classification, Labels, MapPoints, Maps, MapView, Removed
+from e2vsearch.server.results import Classification, Labels, Removed
 from e2vsearch.server.schemas import (
     ClassifyRequest,
     GroupQuery,
     LabelPath,
     LabelRequest,
-    MapPath,
     MapQuery,
     OfQuery,
     PeriodQuery,
@@ -36,18 +35,6 @@ def router(state: ServerState) -> APIRouter:
     def classified(source: str | Path, name: str, classifier: str | None) -> Classification:
         with named_in_errors(source, name):
             return Classification(list(collection.labels.classify_audio(source, classifier)))
-
-    def view(name: str) -> MapView:
-        found = collection.maps.load(name)
-        counts = len(found.ids), int((found.cluster < 0).sum()), found.unplaced
-        request = found.name, found.by, found.where, found.created_at, found.options
-        return MapView(*request, *counts, list(found.clusters), list(found.left_out))
-
-    def points(name: str) -> MapPoints:
-        found = collection.maps.load(name)
-        ids: list[int] = found.ids.tolist()
-        segments, calls = (ids, None) if found.by == "segment" else (None, ids)
-        return MapPoints(segments, calls, found.x.tolist(), found.y.tolist(), found.cluster.tolist())
 
     @routes.post(
         "/classify", summary="Classify a recording or segment", **returns(Classification, 400, 404, 409, 413, 415, 422)
@@ -100,26 +87,6 @@ def router(state: ServerState) -> APIRouter:
             return Removed(collection.labels.remove(label=label, segments=segment or ()))
 
         return json_response(Removed, await state.read(request, work))
-
-    @routes.get("/map", summary="The maps that are stored", **returns(Maps, 409))
-    async def list_maps(request: Request) -> Response:
-        """`e2vsearch map` makes them."""
-
-        def work() -> Maps:
-
-            return Maps(list(collection.maps.list()))
-
-        return json_response(Maps, await state.read(request, work))
-
-    @routes.get("/map/{name}", summary="A map and its clusters", **returns(MapView, 404, 409, 422))
-    async def get_map(name: MapPath, request: Request) -> Response:
-        """Every cluster with its emotions, over-represented metadata, most central segments and trend."""
-        return json_response(MapView, await state.read(request, lambda: view(name)))
-
-    @routes.get("/map/{name}/points", summary="The points of a map", **returns(MapPoints, 404, 409, 422))
-    async def get_map_points(name: MapPath, request: Request) -> Response:
-        """Return a column each, all of the same length; coordinates are -1 to 1."""
-        return json_response(MapPoints, await state.read(request, lambda: points(name)))
 
     @routes.get(
         "/trends",

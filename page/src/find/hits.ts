@@ -1,13 +1,14 @@
 // The ranked list: one row a hit, with its waveform, its sound and its label.
-import { getJson, sendJson } from "./api";
-import { byId, h, icon, span } from "./html";
-import { emotionName, t } from "./language";
-import { fetchSound, onPlaying, seek, toggle, type Playing } from "./player";
-import type { By, Hit } from "./types";
-import { BARS, peaksOf, Waveform } from "./waveform";
+import { getJson, sendJson } from "../api";
+import { byId, h, icon, span } from "../html";
+import { emotionTag } from "../emotion";
+import { percent } from "../language";
+import { t } from "./words";
+import { fetchSound, onPlaying, seek, toggle, type Playing } from "../player";
+import type { By, Hit } from "../types";
+import { BARS, peaksOf, Waveform } from "../waveform";
 import { reasons } from "./why";
 
-const TOO_SHORT = "too short"; // said in place of an emotion, as "unsure" is
 const CONTEXT_S = 5;
 const METADATA_SHOWN = 6;
 
@@ -206,7 +207,7 @@ class Row {
       { type: "button", class: "plain round", click: () => void this.unlabel(), "aria-label": t("hit.label.remove", { label: hit.label ?? "" }) },
       icon("remove"),
     );
-    const said = mine ? t("hit.yours", { label: hit.label ?? "" }) : `${hit.label} ${percent(hit.label_score)}`;
+    const said = mine ? t("hit.yours", { label: hit.label ?? "" }) : `${hit.label} ${percent(hit.label_score ?? 0)}`;
     const label = hit.label === null ? null : h("span", { class: "tag own" }, said, mine ? remove : null);
     this.tags.replaceChildren(emotionTag(hit), ...(label ? [label] : []));
   }
@@ -274,34 +275,11 @@ class Row {
   }
 }
 
-/** A swatch with its word and probability: never a colour alone. Where no emotion is named, a muted word says why. */
-export function emotionTag(of: Pick<Hit, "emotion" | "emotion_score" | "scores">): HTMLElement {
-  if (of.emotion === null) return h("span", { class: "tag" }, t("hit.unheard"));
-  if (of.emotion === TOO_SHORT) return muted(of.emotion);
-  const tag = of.emotion_score === null ? muted(of.emotion) : swatch(of.emotion, percent(of.emotion_score));
-  const ranked = Object.entries(of.scores).sort(([, a], [, b]) => b - a);
-  tag.title = ranked.map(([emotion, score]) => `${emotionName(emotion)} ${percent(score)}`).join("\n");
-  return tag;
-}
-
-function muted(said: string): HTMLElement {
-  return h("span", { class: "tag muted" }, emotionName(said));
-}
-
-export function swatch(emotion: string, after = ""): HTMLElement {
-  const dot = h("span", { class: "swatch", "aria-hidden": "true" });
-  return h("span", { class: "tag emotion", "data-emotion": emotion }, dot, `${emotionName(emotion)} ${after}`.trim());
-}
-
 /** How excited and how pleasant it is, where the encoder's classes tell. */
 function affect({ arousal, valence }: Hit): HTMLElement | null {
   if (arousal === null || valence === null) return null;
   const said = t("hit.affect", { arousal: arousal.toFixed(2), valence: valence.toFixed(2) });
   return h("span", { class: "quiet affect", title: t("hit.affect.long") }, said);
-}
-
-function percent(share: number | null): string {
-  return share === null ? "" : `${Math.round(share * 100)}%`;
 }
 
 function score(hit: Hit, by: By): HTMLElement {

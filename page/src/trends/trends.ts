@@ -1,0 +1,11 @@
+// The Trends view: not made yet.
+import "./trends.css";
+
+import type { Params, View } from "../router";
+import { empty } from "../states";
+import { t } from "./words";
+
+export function show(container: HTMLElement, _: Params): View {
+  container.append(empty(t("trends.title"), t("state.later")));
+  return { title: "" };
+}
