@@ -52,9 +52,9 @@ def query(
     references: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A clip (- is stdin), an .npy vector, a stored id (seg:123, call:45), or a name: angry, emotion:angry, "
-            "label:hesitant. Not needed with --emotion or --trajectory; --where or --text alone list what meets them, "
-            "newest first.",
+            help="A clip (- is stdin), an .npy vector, a stored id (seg:123, call:45), or a name: angry, "
+            "emotion:angry, label:hesitant. Not needed with --emotion or --trajectory; --where or --text alone list "
+            "what meets them, newest first.",
             metavar="REFERENCE...",
             show_default=False,
         ),
