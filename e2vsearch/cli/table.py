@@ -105,6 +105,27 @@ def draw(
     return buffer.getvalue()
 
 
+def wrapped(text: str, *, terminal: bool) -> str:
+    """Return lines as they fit the width; words stay whole where they can.
+
+    Args:
+        text: maybe of several lines, and of others.
+        terminal: as `draw` has it.
+    """
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=_width(terminal=terminal))
+    found = [part for line in text.splitlines() for part in _text(line).wrap(console, console.width) or [_text("")]]
+    return "".join(f"{line.plain.rstrip()}\n" for line in found)
+
+
+def _width(*, terminal: bool) -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if not terminal:
+        return int(columns) if columns.isdigit() and int(columns) else WIDTH
+    return shutil.get_terminal_size((WIDTH, 24)).columns
+
+
 def shortened(text: str, width: int) -> str:
     """Return text that is `width` columns wide at most, with an ellipsis in its middle.
 
