@@ -66,7 +66,10 @@ class Column:
 
 def columns_of(*, terminal: bool) -> int:
     """Return how wide lines may be: the terminal's width, else `WIDTH`, or what ``COLUMNS`` says."""
-    return shutil.get_terminal_size((WIDTH, 24)).columns if terminal else int(os.environ.get("COLUMNS") or WIDTH)
+    if terminal:
+        return shutil.get_terminal_size((WIDTH, 24)).columns
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdigit() and int(columns) else WIDTH
 
 
 def draw(
@@ -114,16 +117,9 @@ def wrapped(text: str, *, terminal: bool) -> str:
     """
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=_width(terminal=terminal))
+    console = Console(file=io.StringIO(), width=columns_of(terminal=terminal))
     found = [part for line in text.splitlines() for part in _text(line).wrap(console, console.width) or [_text("")]]
     return "".join(f"{line.plain.rstrip()}\n" for line in found)
-
-
-def _width(*, terminal: bool) -> int:
-    columns = os.environ.get("COLUMNS", "")
-    if not terminal:
-        return int(columns) if columns.isdigit() and int(columns) else WIDTH
-    return shutil.get_terminal_size((WIDTH, 24)).columns
 
 
 def shortened(text: str, width: int) -> str:
