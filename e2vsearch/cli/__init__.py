@@ -34,6 +34,7 @@ from e2vsearch.cli import (
     serve,
     show,
     transfer,
+    trends,
     worker,
 )
 from e2vsearch.cli.command import Command, Group, PlainGroup
@@ -46,7 +47,14 @@ __all__ = ["app", "main"]
 _PANELS: Mapping[str, Sequence[Command | Group]] = {
     "Search": (query.query, calls.calls, show.show, calls.clip, compare.compare),
     "Fill": (ingest.ingest, worker.worker, worker.queue, collection.failures, collection.remove, erasure.forget),
-    "Understand": (maps.map_, labels.label, classifiers.train, classifiers.classify, classifiers.classifier),
+    "Understand": (
+        trends.trends,
+        maps.map_,
+        labels.label,
+        classifiers.train,
+        classifiers.classify,
+        classifiers.classifier,
+    ),
     "Serve": (serve.serve, mcp.mcp),
     "Keep": (
         collection.status,

@@ -66,7 +66,10 @@ class Column:
 
 def columns_of(*, terminal: bool) -> int:
     """Return how wide lines may be: the terminal's width, else `WIDTH`, or what ``COLUMNS`` says."""
-    return shutil.get_terminal_size((WIDTH, 24)).columns if terminal else int(os.environ.get("COLUMNS") or WIDTH)
+    if terminal:
+        return shutil.get_terminal_size((WIDTH, 24)).columns
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdigit() and int(columns) else WIDTH
 
 
 def draw(
@@ -103,6 +106,20 @@ def draw(
         line.rstrip()
         console.print(line, soft_wrap=True)
     return buffer.getvalue()
+
+
+def wrapped(text: str, *, terminal: bool) -> str:
+    """Return lines as they fit the width; words stay whole where they can.
+
+    Args:
+        text: maybe of several lines, and of others.
+        terminal: as `draw` has it.
+    """
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=columns_of(terminal=terminal))
+    found = [part for line in text.splitlines() for part in _text(line).wrap(console, console.width) or [_text("")]]
+    return "".join(f"{line.plain.rstrip()}\n" for line in found)
 
 
 def shortened(text: str, width: int) -> str:
