@@ -296,6 +296,5 @@ class Collection:
         return Queue(*parts, index.maintain, index.due, self.location.folder is not None, retention)
 
     def _context(self) -> tuple[Any, ...]:
-        """Return the attributes of an `AnalysisContext`."""
         views = self._views
         return self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip
