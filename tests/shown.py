@@ -13,6 +13,7 @@ _TOKEN = re.compile(
     r"(?P<fitted>shipped@[0-9a-f]{12})"
     r"|(?P<hash>@[0-9a-f]{12})"
     r"|(?P<id>(?:seg|call):\d+)"
+    r"|(?P<bar>(?=[█▌·]{5})█*▌?·*)"
     r"|(?P<time>\d+:\d\d\.\d)"
     r"|(?P<seconds>\d+\.\d+(?= s\b))"
     r"|(?P<factor>\d+\.\d+(?=x))"
@@ -31,6 +32,7 @@ class Tolerances:
     factor: float = 0.1  # as in "1.2x"
     seconds: float = 0.1  # one window of the VAD is 0.03 s, and times are rounded to 0.1
     count: int = 0
+    bar: float = 0.5  # blocks of an emotion's probability, a fifth each
 
     def near(self, kind: str, shown: str, printed: str) -> bool:
         """Whether two numbers of a kind are the same one."""
@@ -81,5 +83,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _value(number: str) -> float:
+    if number[:1] in "█▌·":
+        return number.count("█") + number.count("▌") / 2
     minutes, _, rest = number.rpartition(":")
     return float(minutes or 0) * 60 + float(rest)

@@ -34,9 +34,9 @@ EXAMPLES = 13
 # middle. And a classifier of five examples a label is surest of the same segments, by .03 more or less.
 TOLERANCES = {
     "e2vsearch map ": Tolerances(percent=8, factor=0.4, count=2),
-    "e2vsearch label --suggest ": Tolerances(decimal=0.05),
+    "e2vsearch label suggest ": Tolerances(decimal=0.05),
 }
-SEGMENT_OF_A_CLUSTER = re.compile(r"seg:\d+ \S+ \d\d:\d\d\.\d$", re.MULTILINE)
+SEGMENT_OF_A_CLUSTER = re.compile(r"seg:\d+ +\S+ +\d\d:\d\d\.\d$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

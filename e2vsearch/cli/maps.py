@@ -138,9 +138,15 @@ def list_(*, options: OpenOptions, results: Results) -> None:
     """List the stored maps."""
     with options.open() as collection:
         rows = [asdict(each) for each in collection.maps.list()]
-    columns = {"name": "map~", "by": "by", "points": "points>", "placed": "placed>", "none": "in none>"}
-    columns |= {"clusters": "clusters>", "made": "made (UTC)", "where": "where…"}
-    table = [{**row, "made": f"{row['created_at']:%Y-%m-%d %H:%M}"} for row in rows]
+    columns: dict[str, str | Column] = {
+        "name": "map~",
+        "by": "by",
+        "points": "points>",
+        "placed": "placed>",
+        "none": "in none>",
+    }
+    columns |= {"clusters": "clusters>", "made": "made (UTC)", "where": Column(fit="wrap", below=True)}
+    table = [{**row, "made": f"{row['created_at']:%Y-%m-%d %H:%M}", "where": _where(row["where"])} for row in rows]
     results.write_rows(rows, columns, table=table, none="no maps yet - make one with: e2vsearch map")
 
 
@@ -212,6 +218,10 @@ def _row(cluster: Cluster) -> dict[str, Any]:
     }
 
 
+def _where(condition: str | None) -> str:
+    return f"where {condition}" if condition else ""
+
+
 def _points(drawn: Map) -> str:
     return "segments" if drawn.by == "segment" else "recordings"
 
@@ -221,10 +231,10 @@ def _p(p: float) -> str:
 
 
 def _trend(trend: Sequence[TrendPoint]) -> str:
-    """Return its last shares as bars, the highest of them full: ``▂▅█ 2024-03-01 to 2024-03-15, 40% at most``."""
+    """Return its last shares as bars, the highest of them full: ``▂▅█ 2024-03-01 to 2024-03-15, at most 40%``."""
     last = trend[-_BARS:] if len(trend) > 1 else ()  # a single bar says nothing
     most = max((each.share for each in last), default=0.0)
     if not most:
         return ""
     bars = "".join("▁▂▃▄▅▆▇█"[round(7 * each.share / most)] for each in last)
-    return f"share of recordings over time: {bars} {last[0].start} to {last[-1].start}, {most:.0%} at most"
+    return f"over time {bars} {last[0].start} to {last[-1].start}, at most {most:.0%} of recordings"

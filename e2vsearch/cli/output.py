@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet, RawCsv
-from e2vsearch.cli.table import Column, draw
+from e2vsearch.cli.table import Column, draw, wrapped
 from e2vsearch.cli.text import cell, json_shown, shown
 from e2vsearch.errors import E2vsearchError
 from e2vsearch.listing import clock
@@ -60,11 +60,6 @@ class Results:
             return SUFFIXES[self.output.suffix.lower()]
         return "table" if sys.stdout.isatty() else "jsonl"
 
-    @property
-    def to_terminal(self) -> bool:
-        """Whether people read them on stdout, where a line above the table has its place."""
-        return self.format == "table" and self.output is None
-
     def write(
         self,
         rows: Rows,
@@ -104,6 +99,11 @@ class Results:
             private_file(self.output).write_text(text, encoding="utf-8")
         except OSError as error:
             raise E2vsearchError(unwritable(self.output, error)) from error
+
+    def write_headline(self, text: str) -> None:
+        """Print lines and an empty one above a table, where people read it on stdout."""
+        if self.format == "table" and self.output is None:
+            typer.echo(wrapped(text, terminal=sys.stdout.isatty()))
 
     def write_facts(self, whole: Mapping[str, Any], facts: Sequence[tuple[str, Any]]) -> None:
         """Print one object; as a table, what people want to know of it, a fact a line."""

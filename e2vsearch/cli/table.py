@@ -76,7 +76,7 @@ def draw(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str | Column],
 
     wanted = {name: Column.of(spec) for name, spec in (columns or {name: name for name in (rows or [{}])[0]}).items()}
     cells = [{name: _text(row.get(name)) for name in wanted} for row in rows]
-    width = shutil.get_terminal_size((WIDTH, 24)).columns if terminal else int(os.environ.get("COLUMNS") or WIDTH)
+    width = _width(terminal=terminal)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=terminal, highlight=False, legacy_windows=False)
     empty = {name for name, column in wanted.items() if column.optional and not any(row[name] for row in cells)}
@@ -91,6 +91,27 @@ def draw(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str | Column],
         line.rstrip()
         console.print(line, soft_wrap=True)
     return buffer.getvalue()
+
+
+def wrapped(text: str, *, terminal: bool) -> str:
+    """Return lines as they fit the width; words stay whole where they can.
+
+    Args:
+        text: maybe of several lines, and of others.
+        terminal: as `draw` has it.
+    """
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=_width(terminal=terminal))
+    found = [part for line in text.splitlines() for part in _text(line).wrap(console, console.width) or [_text("")]]
+    return "".join(f"{line.plain.rstrip()}\n" for line in found)
+
+
+def _width(*, terminal: bool) -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if not terminal:
+        return int(columns) if columns.isdigit() and int(columns) else WIDTH
+    return shutil.get_terminal_size((WIDTH, 24)).columns
 
 
 def shortened(text: str, width: int) -> str:
