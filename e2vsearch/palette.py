@@ -104,6 +104,7 @@ def stylesheet() -> str:
     lines = ["/* Made by `python -m e2vsearch.palette`; change it there. */"]
     for dark in (False, True):
         rules = [f"  --{_property(name)}: {colour[dark]};" for name, colour in EMOTIONS.items()]
+        rules += [f"  --{_property(name)}: var(--{_property(of)});" for name, of in SYNONYMS.items() if not dark]
         rules += [f"  --category-{at}: {colour[dark]};" for at, colour in enumerate(CATEGORIES)]
         rules += [f"  --no-category: {GREY[dark]};"]
         block = "\n".join([":root {", *rules, "}"])

@@ -11,14 +11,10 @@ import pytest
 from opened_page import (
     CALLS,
     KEY,
-    TIMEOUT_MS,
     Open,
-    Visit,
     clock,
     heard,
-    listening_browser,
     make_index,
-    make_voice,
     needs_build,
     rounded_down,
     serving,
@@ -34,47 +30,6 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(index: Path) -> Iterator[str]:
     with serving(index) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_voice(tmp_path_factory.mktemp("voice"))
-
-
-@pytest.fixture(scope="module")
-def chromium(voice: Path) -> Iterator[Any]:
-    with listening_browser(voice) as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Opens the page; at the end nothing may have gone wrong in it, nor been asked of anyone else."""
-    for package in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
-        pytest.importorskip(package, reason="the 'serve' extra is not installed")
-    chromium = request.getfixturevalue("chromium")
-    visits: list[Visit] = []
-
-    def open_page(at: str = "", address: str | None = None, **context: Any) -> Visit:
-        url = address or request.getfixturevalue("address")
-        page = chromium.new_context(**{"locale": "en-GB", "permissions": ["microphone"], **context}).new_page()
-        page.set_default_timeout(TIMEOUT_MS)
-        visit = Visit(page, url)
-        visits.append(visit)
-        page.on("console", lambda said: visit.errors.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: visit.errors.append(str(error)))
-        page.on(
-            "request",
-            lambda sent: None if sent.url.startswith((url, "blob:")) else visit.errors.append(f"asked {sent.url}"),
-        )
-        page.goto(url + at)
-        return visit
-
-    yield open_page
-    for each in visits:
-        each.page.context.close()
-    wrong = [error for each in visits for error in each.errors if not any(part in error for part in each.expected)]
-    assert wrong == []
 
 
 @needs_build

@@ -149,6 +149,8 @@ byId("language").addEventListener("click", () => {
   void show();
 });
 
+// relative to the page that was loaded, and not to the address that is shown later
+for (const link of document.querySelectorAll<HTMLAnchorElement | HTMLLinkElement>("[href]:not([href^='#'])")) link.href = link.href;
 say();
 onMove(() => void show());
 holdings().catch(() => undefined); // the view says what is wrong

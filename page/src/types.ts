@@ -60,11 +60,13 @@ export interface Segment {
   arousal: number | null;
   valence: number | null;
   scores: Record<string, number>;
+  text: string | null;
 }
 
 export interface Recording {
   id: string;
   name: string;
+  recorded_at: string; // ISO 8601
   duration_s: number;
 }
 
