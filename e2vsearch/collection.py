@@ -6,9 +6,9 @@ import os
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from e2vsearch import audio, encoder_check, pipeline, settings
+from e2vsearch import audio, encoder_check, notebook, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
 from e2vsearch.catalog import audit, backup, calls, recordings
 from e2vsearch.catalog.database import Location, locate
@@ -32,18 +32,16 @@ from e2vsearch.types import AuditEntry, Call, Comparison, EmbeddedAudio, Failure
 from e2vsearch.vectors.engine import IndexOptions
 
 if TYPE_CHECKING:
-    from e2vsearch.analysis.context import AnalysisContext
     from e2vsearch.analysis.evaluation.types import Evaluation
     from e2vsearch.analysis.labels import Labels
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
+    from e2vsearch.analysis.timeline import Timeline
     from e2vsearch.analysis.trends.types import Trends
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
-    from e2vsearch.ingest.runner import IngestReport
+    from e2vsearch.ingest.reports import IngestReport
     from e2vsearch.transfer.contents import Contents, TransferReport
-
-Facet = TypeVar("Facet", bound="AnalysisContext")
 
 
 class Collection:
@@ -151,6 +149,9 @@ class Collection:
         """Return what the collection is, how much it holds, and how its index fares."""
         return status(self.catalog, self._views)
 
+    def _repr_html_(self) -> str:
+        return notebook.status_html(self.status())
+
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""
         return Listing(self.catalog.failures(), Failure)
@@ -160,9 +161,7 @@ class Collection:
         return Listing(audit.entries(self.catalog.reading), AuditEntry)
 
     def query(self, *references: AudioQuery | Reference | Query, **fields: Any) -> QueryResult:
-        """Return the recordings, or segments, that feel most like the references: examples, or one `Query`.
-
-        Its fields say the rest, ``k=20, by="segment", where='queue = "billing"'``.
+        """Return the recordings, or segments, that feel most like the references; keywords are fields of `Query`.
 
         Raises:
             QueryError, AudioError, EncoderError: it cannot be answered, or a reference cannot be read or encoded.
@@ -235,6 +234,12 @@ class Collection:
 
         return about(self.catalog, self.index, recording)
 
+    def timeline(self, recording: str) -> Timeline:
+        """Return the channels, dynamics and course of ``call:45``, or of a path or name, see `analysis.timeline`."""
+        from e2vsearch.analysis.timeline import stored_timeline
+
+        return stored_timeline(self.catalog, recording)
+
     def backup(self, target: str | os.PathLike[str]) -> int:
         """Copy the database to a new file and return its size in bytes, see `e2vsearch.catalog.backup`."""
         return backup.backup(self.catalog.url, Path(target).expanduser().absolute())
@@ -264,21 +269,21 @@ class Collection:
         """Labels of one's own, and the classifiers that are trained on them."""
         from e2vsearch.analysis.labels import Labels
 
-        return self._analysis(Labels)
+        return Labels(*self._context())
 
     @property
     def maps(self) -> Maps:
         """Maps with clusters."""
         from e2vsearch.analysis.maps import Maps
 
-        return self._analysis(Maps)
+        return Maps(*self._context())
 
     @property
     def projections(self) -> Projections:
         """Projections that the collection is searched through."""
         from e2vsearch.analysis.projections import Projections
 
-        return self._analysis(Projections)
+        return Projections(*self._context())
 
     @property
     def queue(self) -> Queue:
@@ -286,10 +291,11 @@ class Collection:
         from e2vsearch.ingest.queue import Queue
         from e2vsearch.retention import running
 
-        index, parts = self.index, (self.catalog, self.settings, self.speech, self.encoder)
-        owned, retention = self.location.folder is not None, partial(running, self.catalog, index)
-        return Queue(*parts, index.maintain, index.due, owned, retention)
+        index, retention = self.index, partial(running, self.catalog, self.index)
+        parts = self.catalog, self.settings, self.speech, self.encoder
+        return Queue(*parts, index.maintain, index.due, self.location.folder is not None, retention)
 
-    def _analysis(self, facet: type[Facet]) -> Facet:
+    def _context(self) -> tuple[Any, ...]:
+        """Return the attributes of an `AnalysisContext`."""
         views = self._views
-        return facet(self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip)
+        return self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip

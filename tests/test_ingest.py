@@ -29,7 +29,7 @@ from e2vsearch.audio.paths import expand
 from e2vsearch.collection import Collection
 from e2vsearch.errors import Cancelled, SettingsError, SpaceMismatch
 from e2vsearch.ingest.metadata import MetadataTable
-from e2vsearch.ingest.runner import Progress
+from e2vsearch.ingest.reports import Progress
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from sqlalchemy.sql.elements import Grouping
 
 from e2vsearch.catalog.filter_language import Value, name_of, parser, value_of
 from e2vsearch.catalog.schema import (
+    DynamicsRow,
     LabelExampleRow,
     MapPointRow,
     MapRow,
@@ -76,13 +77,24 @@ RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
     "call_s": (RecordingRow.duration_s.expression, float),
     "date": (RecordingRow.recorded_at.expression, datetime),
     "added": (RecordingRow.added_at.expression, datetime),
+    "course": (RecordingRow.course.expression, str),
 }
 """Fields of a segment's recording: name → column and its Python type."""
+
+DYNAMICS_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
+    "talk_share": (DynamicsRow.talk_share.expression, float),
+    "silence_share": (DynamicsRow.silence_share.expression, float),
+    "longest_silence_s": (DynamicsRow.longest_silence_s.expression, float),
+    "overtalk": (DynamicsRow.overtalk.expression, float),
+    "interruptions": (DynamicsRow.interruptions.expression, float),
+    "turns": (DynamicsRow.turns.expression, float),
+}
+"""Who speaks when in a segment's recording: name → column and its Python type."""
 
 LABEL_FIELDS: dict[str, type] = {"label": str, "label_score": float}
 """Labels of one's own, of people and classifiers. A person's label has the score 1."""
 
-EMOTION_FIELDS = frozenset({"emotion", "emotion_score", "arousal", "valence", "cluster", *LABEL_FIELDS})
+EMOTION_FIELDS = frozenset({"emotion", "emotion_score", "arousal", "valence", "course", "cluster", *LABEL_FIELDS})
 """Fields that say what somebody's voice expresses."""
 
 CLUSTER = "cluster."
@@ -207,6 +219,8 @@ class _Compiler(Transformer[Token, Any]):
             return FIELDS[name][0].is_not(None)
         if name in RECORDING_FIELDS:
             return _of_recording(RECORDING_FIELDS[name][0].is_not(None))
+        if name in DYNAMICS_FIELDS:
+            return _of_dynamics(DYNAMICS_FIELDS[name][0].is_not(None))
         if name in LABEL_FIELDS:
             return _of_labels(name, lambda column: column.is_not(None))
         if self._is_cluster(name):
@@ -220,6 +234,9 @@ class _Compiler(Transformer[Token, Any]):
         if name in RECORDING_FIELDS:
             column, type_ = RECORDING_FIELDS[name]
             return _of_recording(condition(column, _typed(name, type_, value)))
+        if name in DYNAMICS_FIELDS:
+            column, type_ = DYNAMICS_FIELDS[name]
+            return _of_dynamics(condition(column, _typed(name, type_, value)))
         if name in LABEL_FIELDS:
             typed = _typed(name, LABEL_FIELDS[name], value)
             return _of_labels(name, lambda column: condition(column, typed))
@@ -238,7 +255,7 @@ class _Compiler(Transformer[Token, Any]):
         if key in self._keys:
             self.keys.add(key)
             return key
-        known = sorted({*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS, *self._keys})
+        known = sorted({*FIELDS, *RECORDING_FIELDS, *DYNAMICS_FIELDS, *LABEL_FIELDS, *self._keys})
         near = get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         raise BadFilter(f"--where: nothing here is called {key!r} - {hint}")
@@ -308,6 +325,10 @@ def _joined(join: Callable[..., _Condition], conditions: Sequence[_Condition]) -
 
 def _of_recording(condition: _Condition) -> _Condition:
     return SegmentRow.recording_id.in_(select(RecordingRow.id).where(condition))
+
+
+def _of_dynamics(condition: _Condition) -> _Condition:
+    return SegmentRow.recording_id.in_(select(DynamicsRow.recording_id).where(condition))
 
 
 def _of_metadata(key: str, condition: _Condition) -> _Condition:

@@ -147,6 +147,13 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
     return [found for _, found in catalog.recordings(sorted(numbers))]
 
 
+def by_name(catalog: CatalogReader, name: str) -> list[Recording]:
+    """Return the recordings of that name, which is a file's without its suffix."""
+    with catalog.reading() as connection:
+        numbers = list(connection.execute(select(RecordingRow.id).where(RecordingRow.name == name)).scalars())
+    return [found for _, found in catalog.recordings(numbers)] if numbers else []
+
+
 def local_place(uri: str) -> str:
     """Return the path of a stored file, the URL of what is stored from elsewhere."""
     return os.fspath(local_path(uri)) if uri_scheme(uri) == "file" else uri

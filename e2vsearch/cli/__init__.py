@@ -32,6 +32,7 @@ from e2vsearch.cli import (
     projections,
     query,
     serve,
+    show,
     transfer,
     trends,
     worker,
@@ -44,7 +45,7 @@ from e2vsearch.errors import AudioNotAFile, AudioNotFound, E2vsearchError, Query
 __all__ = ["app", "main"]
 
 _PANELS: Mapping[str, Sequence[Command | Group]] = {
-    "Search": (query.query, calls.calls, calls.clip, compare.compare),
+    "Search": (query.query, calls.calls, show.show, calls.clip, compare.compare),
     "Fill": (ingest.ingest, worker.worker, worker.queue, collection.failures, collection.remove, erasure.forget),
     "Understand": (
         trends.trends,

@@ -43,8 +43,9 @@ EncoderName = Annotated[
     str | None,
     typer.Option(
         "--encoder",
-        help="emotion2vec_plus_large, emotion2vec_plus_base, emotion2vec_plus_seed, emotion2vec_base, a model folder, "
-        "light (offline), or saved (.npy files).  [default: the collection's; emotion2vec_plus_large for a new one]",
+        help="auto, emotion2vec_plus_large, emotion2vec_plus_base, emotion2vec_plus_seed, emotion2vec_base, a model "
+        "folder, light (offline), or saved (.npy files).  [default: the collection's; auto for a new one, which is "
+        "emotion2vec_plus_large where it is installed and can be had, else light]",
         envvar="E2VSEARCH_ENCODER",
         metavar="NAME",
         rich_help_panel=ENCODER,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from e2vsearch.analysis.timeline import Timeline
 from e2vsearch.catalog import recordings
-from e2vsearch.catalog.filters import FIELDS, LABEL_FIELDS, RECORDING_FIELDS
+from e2vsearch.catalog.filters import DYNAMICS_FIELDS, FIELDS, LABEL_FIELDS, RECORDING_FIELDS
 from e2vsearch.catalog.near_values import why_nothing
 from e2vsearch.server.responses import json_response, returns
 from e2vsearch.server.results import Filters, RecordingPage, RecordingSegments, SegmentRecording
@@ -43,7 +44,7 @@ def router(state: ServerState) -> APIRouter:
 
     def filters() -> Filters:
 
-        names = [*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS]
+        names = [*FIELDS, *RECORDING_FIELDS, *DYNAMICS_FIELDS, *LABEL_FIELDS]
         values = recordings.metadata_values(collection.catalog, _VALUES)
         emotions = list(collection.space.labels) if collection.space is not None else []
         labels = [label.name for label in collection.labels.list()]
@@ -70,6 +71,12 @@ def router(state: ServerState) -> APIRouter:
             return RecordingSegments(collection.recordings(recording)[0], list(collection.segments(recording)))
 
         return json_response(RecordingSegments, await state.read(request, work))
+
+    @routes.get("/recordings/{id}/timeline", summary="One recording as it is looked at", **returns(Timeline, 404, 422))
+    async def get_timeline(id: RecordingPath, request: Request) -> Response:
+        """Return its channels with their segments, who spoke when, and how it went."""
+        recording = with_prefix("call", id)
+        return json_response(Timeline, await state.read(request, lambda: collection.timeline(recording)))
 
     @routes.get("/segments/{id}", summary="One segment and its recording", **returns(SegmentRecording, 404, 422))
     async def get_segment(id: SegmentPath, request: Request) -> Response:
