@@ -6,8 +6,9 @@ import { clock, h, icon } from "../html";
 import { addressOf, go, type Params, type View } from "../router";
 import { sayError } from "../states";
 import type { Recording, Segment, Timeline } from "../types";
-import { Labelling } from "./labelling";
 import { callFacts } from "./facts";
+import { Labelling } from "./labelling";
+import { lastList } from "./list";
 import { CallSound } from "./sound";
 import { Strips } from "./strips";
 import { summary } from "./summary";
@@ -134,7 +135,7 @@ class Call {
     return h(
       "header",
       { class: "head" },
-      h("nav", { class: "line", "aria-label": t("calls.back") }, h("a", { href: addressOf("calls") }, t("calls.all")), back),
+      h("nav", { class: "line", "aria-label": t("calls.back") }, h("a", { href: lastList() }, t("calls.all")), back),
       h("h2", { title: recording.uri }, recording.name),
       callFacts(recording),
     );

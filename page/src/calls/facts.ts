@@ -5,7 +5,8 @@ import { roleName } from "./roles";
 import { t } from "./words";
 
 export function callFacts(recording: Recording, most = Infinity): HTMLElement {
-  const pairs = Object.entries(recording.metadata);
+  const day = recording.recorded_at.slice(0, 10); // a column that says the same is not said again
+  const pairs = Object.entries(recording.metadata).filter(([, value]) => value !== day);
   const shown = pairs.slice(0, most).map(([key, value]) => h("div", {}, h("dt", {}, key), h("dd", {}, value)));
   return h(
     "div",

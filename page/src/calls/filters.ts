@@ -25,12 +25,12 @@ export function filterForm(filters: Filters, query: Query, wrong: HTMLElement, a
   };
   const input = (name: keyof Query & string, attributes: Record<string, string> = {}): HTMLElement =>
     h("input", { name, value: String(query[name]), ...attributes });
-  const field = (said: string, of: HTMLElement): HTMLElement => h("label", {}, h("span", {}, said), of);
+  const field = (said: string, ...of: HTMLElement[]): HTMLElement => h("label", {}, h("span", {}, said), ...of);
   const keys = Object.entries(filters.metadata).filter(([key]) => !filters.fields.includes(key));
   const metadata = keys.map(([key, values], at) => {
     const list = `call-values-${at}`;
     const offered = h("datalist", { id: list }, ...values.map((value) => h("option", { value })));
-    return field(key, h("span", { class: "offered" }, h("input", { name: META + key, list, value: query.metadata[key] ?? "", placeholder: find("filters.any") }), offered));
+    return field(key, h("input", { name: META + key, list, value: query.metadata[key] ?? "", placeholder: find("filters.any") }), offered);
   });
   const where = h("textarea", { name: "where", rows: 2, spellcheck: "false", autocapitalize: "off", "aria-describedby": wrong.id, placeholder: 'course = "worsening" and overtalk > 0.1' });
   where.value = query.where;
@@ -80,6 +80,6 @@ export function filterForm(filters: Filters, query: Query, wrong: HTMLElement, a
     event.preventDefault();
     read();
   });
-  form.addEventListener("change", read);
+  form.addEventListener("change", () => setTimeout(read)); // after "submit", if Enter brings both about
   return form;
 }

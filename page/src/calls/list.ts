@@ -17,8 +17,13 @@ const PAGE = 30;
 const METADATA_SHOWN = 4;
 const SHARES_NAMED = 3;
 
-/** What was shown last: coming back to it from a call, it is there at once, at the same call. */
+/** What was shown last: coming back to it from a call that it opened, it is there at once, at the same call. */
 let kept: { address: string; pages: RecordingPage[]; opened: string | null } | null = null;
+
+/** The address of the list that was shown last, with its filters. */
+export function lastList(): string {
+  return kept?.address ?? addressOf("calls");
+}
 
 export async function showList(container: HTMLElement, { search }: Params): Promise<View> {
   const query = queryAt(search, null);
@@ -30,7 +35,7 @@ export async function showList(container: HTMLElement, { search }: Params): Prom
   const wrong = h("p", { class: "wrong", role: "alert", id: "calls-where-error" });
   const form = filterForm(filters, query, wrong, (next) => {
     const address = addressOf("calls", { search: searchOf(next) });
-    if (address !== addressOf("calls", { search: searchOf(query) })) go(address);
+    if (address !== location.href) go(address);
   });
   const list = new List(query, filters.fields, wrong);
   const narrow = !matchMedia("(min-width: 60rem)").matches;
@@ -74,14 +79,15 @@ class List {
   }
 
   async start(): Promise<void> {
-    if (kept?.address !== this.address) {
+    const before = kept;
+    if (before?.address !== this.address || before.opened === null) {
       await this.next();
       return;
     }
-    for (const page of kept.pages) this.add(page);
-    const opened = this.all().findIndex(({ id }) => id === kept?.opened);
+    for (const page of before.pages) this.add(page);
     this.finish();
-    if (opened >= 0) requestAnimationFrame(() => this.choose(opened));
+    const opened = this.pages.flatMap((each) => each.recordings).findIndex(({ id }) => id === before.opened);
+    requestAnimationFrame(() => this.choose(opened)); // once it is on the page
   }
 
   move(by: 1 | -1): void {
@@ -94,10 +100,6 @@ class List {
 
   private choose(at: number): void {
     this.rows.children[at]?.querySelector<HTMLElement>("a")?.focus();
-  }
-
-  private all(): Recording[] {
-    return this.pages.flatMap((each) => each.recordings);
   }
 
   private async next(): Promise<void> {

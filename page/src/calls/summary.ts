@@ -18,7 +18,7 @@ export function summary(timeline: Timeline, choose: (segment: string) => void): 
     "section",
     { class: "card summary", "aria-labelledby": "summary-title" },
     h("h3", { id: "summary-title" }, t("calls.summary")),
-    h("p", { class: `course ${course ?? "untold"}` }, h("strong", {}, t(`calls.course.${course ?? "untold"}`)), ` ${t("calls.course.of")}`),
+    h("p", { class: `course ${course ?? "untold"}` }, h("strong", {}, t(`calls.course.${course ?? "untold"}`)), ` ${t(course === null ? "calls.course.few" : "calls.course.of")}`),
     ...by_role.map(({ role, speech_s, shares }) =>
       h(
         "div",
@@ -63,7 +63,7 @@ function dynamics(of: Dynamics | null): HTMLElement[] {
   if (of === null) return [h("h4", {}, t("calls.dynamics")), h("p", { class: "note" }, t("calls.dynamics.none"))];
   const row = (name: string, value: string): HTMLElement => h("div", {}, h("dt", {}, name), h("dd", {}, value));
   const times = (n: number | null): string => (n === null ? "–" : count(n));
-  const head = [t("calls.dynamics.talk"), t("calls.dynamics.turns"), t("calls.dynamics.interruptions"), t("calls.dynamics.longest")];
+  const head = [t("calls.dynamics.talk"), t("calls.dynamics.turns"), t("calls.dynamics.interrupts"), t("calls.dynamics.longest")];
   const several = of.by_channel.length > 1;
   return [
     h("h4", {}, t("calls.dynamics")),

@@ -104,7 +104,7 @@ export class Transcript {
   }
 
   private tags(segment: Segment): HTMLElement[] {
-    const several = this.channels.length > 1;
+    const several = this.channels.filter(({ analysed }) => analysed).length > 1;
     const role = this.channels[segment.channel]?.role ?? null;
     const { label, label_score } = segment;
     const score = this.matched.get(segment.id);
