@@ -169,7 +169,8 @@ class Collection:
         with self._views.pinned() as view:
             context = SearchContext(self.catalog, view, self.embed, self._background_scores, self.actor)
             result = execute(query, context)
-        self.index.build_if_due(view.index)
+        if (due := view.index.newly_due()) is not None and self.catalog.read_only is None:
+            self.index.builder.start(lambda: due)
         return result
 
     def embed(self, source: AudioSource) -> EmbeddedAudio:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from e2vsearch.cli.output import Results, echo, figure
+from e2vsearch.cli.output import Results, figure
 
 if TYPE_CHECKING:
     from e2vsearch.analysis.evaluation.types import LayerEvaluation, LayerRow
 
 _COLUMNS = {
     "block": "block>",
-    "projection": "projection",
+    "projection": "projection~",
     "map": "mAP>",
     "interval": "95 %>",
     "words": "triplets: words>",
@@ -25,8 +25,7 @@ _COLUMNS = {
 def show(found: LayerEvaluation, results: Results) -> None:
     """Print it: a table for people, one object as JSON, one row for each block and projection as CSV."""
     whole = asdict(found)
-    if results.to_terminal:
-        echo(_headline(found) + "\n")
+    results.write_headline(_headline(found))
     rows = whole["rows"] if results.format == "csv" else [whole]
     results.write(rows, _COLUMNS, table=[_line(row) for row in found.rows], whole=whole)
 
