@@ -49,7 +49,8 @@ export class Plot {
     this.lit(null);
     this.sized = new ResizeObserver(() => this.resize());
     this.sized.observe(this.element);
-    this.canvas.addEventListener("webglcontextlost", () => location.reload()); // seldom, and everything would have to be sent anew
+    this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault()); // so that it can be restored
+    this.canvas.addEventListener("webglcontextrestored", () => location.reload()); // seldom: all would have to be sent anew
     this.canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
       this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0018)), this.at(event));
