@@ -83,10 +83,10 @@ def drawn(seen: Visit) -> Any:
 
 
 def at(seen: Visit, corner: int) -> tuple[float, float]:
-    """Where a cluster of `CORNERS` lies on the canvas, which the whole map fills to 94 %, in pixels of the page."""
+    """Where a cluster of `CORNERS` lies on the canvas, which the whole map fills to 86 %, in pixels of the page."""
     box = seen.page.locator("canvas").bounding_box()
     xs, ys = ([each[axis] for each in CORNERS] for axis in (0, 1))
-    scale = 0.94 * min(box["width"] / (max(xs) - min(xs) + 0.04), box["height"] / (max(ys) - min(ys) + 0.04))
+    scale = 0.86 * min(box["width"] / (max(xs) - min(xs) + 0.04), box["height"] / (max(ys) - min(ys) + 0.04))
     x, y = CORNERS[corner]
     middle = (max(xs) + min(xs) + 0.04) / 2, (max(ys) + min(ys) + 0.04) / 2
     return (

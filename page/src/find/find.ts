@@ -281,9 +281,10 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
   sayRecording();
   if (spoken !== document.documentElement.lang) clipShown = null; // its buttons speak the reader's language too
   spoken = document.documentElement.lang;
+  const { number } = entry;
   if (filters) offer(filters, query);
   else await know();
-  void draw();
+  if (number === entry.number) void draw(); // else a clip was dropped meanwhile, say
   return {
     title: query.references.join(", "),
     keys: {
