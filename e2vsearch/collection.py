@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from copy import copy
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from e2vsearch import audio, encoder_check, notebook, pipeline, settings
@@ -242,13 +241,13 @@ class Collection:
 
     def backup(self, target: str | os.PathLike[str]) -> int:
         """Copy the database to a new file and return its size in bytes, see `e2vsearch.catalog.backup`."""
-        return backup.backup(self.catalog.url, Path(target).expanduser().absolute())
+        return backup.backup(self.catalog.url, target)
 
     def export(self, folder: str | os.PathLike[str]) -> TransferReport:
         """Write the collection to a new folder as plain files, see `e2vsearch.transfer.export`."""
         from e2vsearch.transfer.export import export
 
-        return export(self.catalog, Path(folder).expanduser().absolute())
+        return export(self.catalog, folder)
 
     def import_(self, folder: str | os.PathLike[str] | Contents) -> TransferReport:
         """Add everything from an exported folder, or nothing if it is damaged, see `e2vsearch.transfer.import_`."""

@@ -91,14 +91,14 @@ document.addEventListener("keydown", (event) => {
   if ((event.key === " " || event.key === "Enter") && at.closest("button, summary, a, input")) return;
   const view = performance.now() < going ? GO[event.key] : undefined;
   going = 0;
-  let action: (() => void) | undefined;
+  let action: ((event: KeyboardEvent) => void) | undefined;
   if (view) action = () => go(addressOf(view));
   else if (event.key === "g" && !shown?.view?.keys?.["g"]) action = () => void (going = performance.now() + 1500);
   else if (event.key === "?") action = openSheet;
   else action = shown?.view?.keys?.[event.key];
   if (!action) return;
   event.preventDefault();
-  action();
+  action(event);
 });
 byId("show-keys").addEventListener("click", openSheet);
 

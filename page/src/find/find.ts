@@ -3,6 +3,7 @@ import "./find.css";
 
 import { ApiError } from "../api";
 import { holdings } from "../collection";
+import { keepFound } from "../found";
 import { byId, h } from "../html";
 import { count, emotionName, speak } from "../language";
 import { onPlaying, pause } from "../player";
@@ -12,7 +13,7 @@ import type { Filters, QueryResult } from "../types";
 import { pauseClip, sayRecording, showClip, startClip } from "./clip";
 import { clipOf, keep } from "./clips";
 import { offer, read, write } from "./filters";
-import { move, moreLikeChosen, playChosen, showHits, startHits } from "./hits";
+import { move, moreLikeChosen, openChosen, playChosen, showHits, startHits } from "./hits";
 import { addressOf, ask, filtersOn, queryAt, referencesOf, segmentsFound, withoutFilters, type Query } from "./query";
 import { showReferences, startReference } from "./reference";
 import { t } from "./words";
@@ -107,6 +108,7 @@ async function find(clip: File | null): Promise<void> {
 }
 
 function tell(answer: QueryResult): void {
+  keepFound(addressOf(query), entry, answer.hits);
   results.removeAttribute("aria-busy");
   showHits(answer.hits, query.by);
   const n = answer.hits.length;
@@ -289,6 +291,7 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
       k: () => move(-1),
       " ": playChosen,
       Enter: moreLikeChosen,
+      o: openChosen,
       "/": () => {
         filtersPanel.open = true;
         filtersPanel.querySelector<HTMLElement>("select[name=emotion]")?.focus();
@@ -298,6 +301,7 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
       [["j", "k"], t("find.keys.move")],
       [[t("keys.space")], t("keys.play")],
       [["Enter"], t("hit.more")],
+      [["o"], t("find.keys.open")],
       [["/"], t("find.keys.filter")],
     ],
     leave: () => {

@@ -88,6 +88,7 @@ const en = {
   "why.alike.more": "{n} more",
 
   "find.keys.move": "next, previous",
+  "find.keys.open": "the whole call",
   "find.keys.filter": "to the filters",
 };
 
@@ -178,6 +179,7 @@ const zh: Record<keyof typeof en, string> = {
   "why.alike.more": "另外 {n} 处",
 
   "find.keys.move": "下一个、上一个",
+  "find.keys.open": "打开整通通话",
   "find.keys.filter": "转到筛选",
 };
 
