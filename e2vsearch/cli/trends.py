@@ -75,7 +75,7 @@ class TrendsOutput:
 @command(
     "trends",
     "trends --by month --group queue -o trends.png",
-    "trends --of label --by none --group product --where 'date >= 2024-03-01'",
+    "trends --of label --by none --where 'date >= 2024-03-01'",
     "trends --of cluster --map april -o trends.csv",
 )
 def trends(
