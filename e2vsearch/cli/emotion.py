@@ -15,13 +15,14 @@ _CELLS = 5
 _HALVES = ("", "▌")
 
 _COLOURS: Mapping[str, tuple[str, str]] = {
-    "angry": ("#c2410c", "#fb7a4b"),
-    "disgusted": ("#6b7f12", "#b5c94a"),
-    "fearful": ("#7c3aed", "#b79bff"),
-    "happy": ("#b07d00", "#f5c542"),
-    "neutral": ("#6b7280", "#a8b0bd"),
-    "sad": ("#2563eb", "#7fb0ff"),
-    "surprised": ("#0e8a86", "#4fd1c9"),
+    "angry": ("#b3200f", "#d53d2b"),
+    "disgusted": ("#6c9a52", "#a0cf81"),
+    "fearful": ("#9a74d6", "#9965f9"),
+    "happy": ("#b38c00", "#f4d659"),
+    "sad": ("#2340c8", "#b3bdfd"),
+    "surprised": ("#8a1673", "#b03ba8"),
+    "neutral": ("#7d8590", "#98a1ac"),
+    "other": ("#8a6d4f", "#bd9c78"),
 }
 """On light and on dark ground."""
 
