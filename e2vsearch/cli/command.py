@@ -19,10 +19,10 @@ OUTPUT = "Collection and output"
 """The last panel of each command's help."""
 
 _TYPES = (
-    (re.compile(r"<str>"), "TEXT"),
+    (re.compile(r"<(?:list\[)?str\]?>"), "TEXT"),
     (re.compile(r"<int(?: range)?>"), "N"),
     (re.compile(r"<float(?: range)?>"), "NUMBER"),
-    (re.compile(r"<path>"), "FILE"),
+    (re.compile(r"<(?:list\[)?path\]?>", re.IGNORECASE), "FILE"),
 )
 
 
