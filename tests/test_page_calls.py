@@ -71,7 +71,7 @@ def test_a_hits_call_is_opened_heard_and_stepped_through_by_keyboard(visit: Open
     keyboard.press("o")
     opened(seen)
     assert seen.page.url == f"{seen.address}calls/{recording.id}?seg={wanted}"
-    assert seen.page.title() == "refund-shouting – Calls – e2vsearch"
+    assert seen.page.title() == " \N{EN DASH} ".join(("refund-shouting", "Calls", "e2vsearch"))
     assert current(seen) == wanted
     assert seen.page.locator(".row .found").count() == len(segments)  # both are hits
     assert re.fullmatch(r"◆\nyour search found it 0\.\d{3}", seen.page.locator(".row .found").first.inner_text())
@@ -295,6 +295,17 @@ def test_calls_are_browsed_without_a_reference(visit: Open) -> None:
     seen.page.get_by_label("queue").press("Enter")
     seen.until("document.querySelectorAll('.call-row').length === 2")
     assert set(names.all_inner_texts()) == {"billing-calm", "refund-shouting"}
+
+
+@needs_build
+def test_filters_without_a_reference_lead_to_the_list(visit: Open) -> None:
+    seen = visit()
+    seen.page.get_by_role("heading", name="Start from a feeling").wait_for()
+    seen.field("meta.queue").fill("billing")
+    seen.field("meta.queue").press("Tab")
+    seen.page.get_by_role("link", name="look through the calls").click()
+    seen.until("document.querySelectorAll('.call-row').length === 2")
+    assert seen.page.url == f"{seen.address}calls?meta.queue=billing"
 
 
 @needs_build

@@ -40,6 +40,7 @@ class Call {
   private readonly wrong = h("p", { class: "wrong", role: "alert" });
   private current = -1;
   private playing = false;
+  private heard = ""; // ids of the segments that sound now
 
   constructor(
     timeline: Timeline,
@@ -213,6 +214,9 @@ class Call {
       this.play.setAttribute("aria-label", t(on ? "hit.pause" : "hit.play", { what: name }));
     }
     const heard = on ? this.segments.filter((each) => each.start_s <= at_s && at_s < each.end_s) : [];
+    const key = heard.map(({ id }) => id).join();
+    if (key === this.heard) return;
+    this.heard = key;
     this.transcript.now(new Set(heard.map(({ id }) => id)));
     const last = heard.at(-1);
     if (last && !heard.includes(this.segments[this.current]!)) this.choose(this.segments.indexOf(last));

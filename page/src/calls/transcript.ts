@@ -94,13 +94,18 @@ export class Transcript {
     const tags = h("div", { class: "tags" }, ...this.tags(segment));
     const element = h(
       "li",
-      { class: "row", tabindex: -1, "data-segment": segment.id, "data-emotion": segment.emotion ?? "", click: (event) => this.events.choose(segment, event as MouseEvent) },
+      { class: "row", tabindex: -1, "data-segment": segment.id, "data-emotion": segment.emotion ?? "", click: (event) => this.click(segment, event as MouseEvent) },
       box,
       play,
       h("div", { class: "said" }, segment.text ? h("p", {}, segment.text) : null, tags),
     );
     this.rows.set(segment.id, { element, box, time: play, tags });
     return element;
+  }
+
+  private click(segment: Segment, event: MouseEvent): void {
+    if (getSelection()?.toString() && !event.shiftKey) return; // words were marked, to be copied
+    this.events.choose(segment, event);
   }
 
   private tags(segment: Segment): HTMLElement[] {

@@ -14,7 +14,7 @@ import { pauseClip, sayRecording, showClip, startClip } from "./clip";
 import { clipOf, keep } from "./clips";
 import { offer, read, write } from "./filters";
 import { move, moreLikeChosen, openChosen, playChosen, showHits, startHits } from "./hits";
-import { addressOf, ask, filtersOn, queryAt, referencesOf, segmentsFound, withoutFilters, type Query } from "./query";
+import { addressOf, ask, filtersOn, queryAt, referencesOf, searchOf, segmentsFound, withoutFilters, type Query } from "./query";
 import { showReferences, startReference } from "./reference";
 import { t } from "./words";
 
@@ -168,6 +168,7 @@ function invite(): void {
         ...filters.emotions.map((emotion) => from("emotion", emotion, emotionName(emotion))),
         ...filters.labels.map((label) => from("label", label, label)),
       ),
+      filtersOn(query) ? h("p", {}, h("a", { href: placeOf("calls", { search: searchOf(query) }) }, t("start.browse"))) : null,
     ),
   );
 }
@@ -223,6 +224,7 @@ function changed(event: Event): void {
   else {
     query = next;
     write(query);
+    invite();
   }
 }
 
