@@ -48,6 +48,8 @@ export function sayError(error: unknown): string {
       return t("error.filter", { detail });
     case "unlawful":
       return t("error.unlawful");
+    case "missing-extra":
+      return t("error.extra", { command: /pip install \S+/.exec(error.message)?.[0] ?? detail });
   }
   if (error.status === 0) return t("error.unreachable");
   if (error.status === 401) return t("error.key");

@@ -143,6 +143,7 @@ export interface Filters {
   metadata: Record<string, string[]>;
   emotions: string[];
   labels: string[];
+  left_out: string[]; // metadata keys that name employees
 }
 
 export interface Status {

@@ -61,6 +61,7 @@ const en = {
   "error.unplayable": "This file cannot be decoded: {detail}",
   "error.filter": "This filter cannot be read: {detail}",
   "error.unlawful": "Emotion by employee is not shown: the EU’s AI Act prohibits it at work (Art. 5(1)(f)). Use a field such as queue or reason.",
+  "error.extra": "The service lacks what this needs. On its machine: {command}",
   "error.reference": "“{what}” is no id, emotion or label here. Words that were said are looked for under “Words said”.",
   "error.other": "That did not work: {detail}",
 };
@@ -128,6 +129,7 @@ const zh: Record<Word, string> = {
   "error.unplayable": "无法解码此文件：{detail}",
   "error.filter": "无法理解此筛选条件：{detail}",
   "error.unlawful": "不按员工显示情绪：欧盟《人工智能法》第 5(1)(f) 条禁止在工作场所这样做。请改用队列、原因等字段。",
+  "error.extra": "服务缺少此功能所需的组件。请在其机器上运行：{command}",
   "error.reference": "“{what}”不是这里的编号、情绪或标签。要查找说过的话，请用“说过的话”。",
   "error.other": "未能完成：{detail}",
 };

@@ -1,6 +1,7 @@
 // What was selected, as a list: heard one by one, labelled together, filtered by, saved, and searched for more like it.
 import { sendJson } from "../api";
 import { holdings } from "../collection";
+import { saveCsv } from "../csv";
 import { emotionTag } from "../emotion";
 import { h, icon, span } from "../html";
 import { count } from "../language";
@@ -168,10 +169,7 @@ export class Selection {
         ];
       });
       const head = ["id", "recording", "name", "channel", "start_s", "end_s", "emotion", "emotion_score", "label", "cluster"];
-      const text = [head, ...lines].map((line) => line.map(cell).join(",")).join("\r\n") + "\r\n";
-      const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-      h("a", { href: url, download: `${points.name}.csv` }).click();
-      setTimeout(() => URL.revokeObjectURL(url), 10_000);
+      saveCsv(`${points.name}.csv`, [head, ...lines]);
     } catch (error) {
       this.fail(error);
     }
@@ -180,13 +178,6 @@ export class Selection {
   private fail(error: unknown): void {
     this.wrong.textContent = sayError(error);
   }
-}
-
-/** Quoted where it has to be; a formula of a spreadsheet is no longer one. */
-function cell(value: string | number | undefined): string {
-  let text = String(value ?? "");
-  if (/^[=+\-@\t\r]/.test(text) && Number.isNaN(Number(text))) text = `'${text}`;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 export function emotionOf(points: Points, point: number): { emotion: string | null; emotion_score: number | null; scores: Record<string, number> } {
