@@ -48,11 +48,6 @@ class Index:
         """The projection in use."""
         return self._views.current().projection
 
-    def build_if_due(self, engine: Engine) -> None:
-        """Start a build of an engine's index in a thread, once its being due is new."""
-        if (due := engine.newly_due()) is not None and self._catalog.read_only is None:
-            self.builder.start(lambda: due)
-
     def status(self, *, measure: bool = False) -> IndexStatus:
         """Return what the index is made of, how current it is, and the recall measured, now if `measure` is set."""
         return self.engine.status(measure=measure)

@@ -21,8 +21,10 @@ from e2vsearch.policy import Role
 from e2vsearch.types import Space
 
 SPACE = Space("made", "0" * 64, 4, ("angry", "neutral", "happy"))
-CALM, ANGRY, GLAD = (0.05, 0.9, 0.05), (0.9, 0.05, 0.05), (0.05, 0.05, 0.9)
-BETWEEN = (0.45, 0.5, 0.05)
+CALM: Sequence[float] = (0.05, 0.9, 0.05)
+ANGRY: Sequence[float] = (0.9, 0.05, 0.05)
+GLAD: Sequence[float] = (0.05, 0.05, 0.9)
+BETWEEN: Sequence[float] = (0.45, 0.5, 0.05)
 WHEN = datetime(2026, 11, 16, tzinfo=UTC)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +31,7 @@ def calls(
     options: OpenOptions,
     results: Results,
 ) -> None:
-    """List recordings, the newest first, with the emotions in each: shares of what is spoken.
+    """List recordings, the newest first. With the emotions in each, as shares of what is spoken.
 
     With --where or --text, those with a segment that meets both.
     """
@@ -40,7 +41,7 @@ def calls(
         found = collection.calls(k, where=where, text=text)
         hint = None if found else why_nothing(collection.catalog, where, text)
     rows = [{**asdict(each.recording), "speech_s": each.speech_s, "emotions": each.emotions} for each in found]
-    columns = {
+    columns: Mapping[str, str | Column] = {
         "id": "id",
         "name": "recording~",
         "when": "recorded (UTC)",
@@ -72,7 +73,7 @@ def clip(
     options: OpenOptions,
     quiet: Quiet = False,
 ) -> None:
-    """Write the sound of a segment or recording: WAV, 16 kHz, 16 bit."""
+    """Write the sound of a segment or recording. A WAV file of 16 kHz, 16 bit."""
     from e2vsearch.audio import SAMPLING_RATE_HZ, encode
     from e2vsearch.errors import SettingsError
     from e2vsearch.files import private_file, unwritable

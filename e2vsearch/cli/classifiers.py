@@ -11,13 +11,16 @@ import typer
 
 from e2vsearch.cli.command import command, group
 from e2vsearch.cli.options import EncodingOptions, OpenOptions, Where, Yes
-from e2vsearch.cli.output import Results, counted, echo, figure, scored, span
+from e2vsearch.cli.output import Results, counted, figure, scored, span
 from e2vsearch.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from e2vsearch.analysis.labels.types import ClassifierReport
+
+_CONFUSION = 33  # columns that a table of 80 has for the names of labels
+_NUMBERED = 6  # labels whose numbers have room in it, each above up to 999 predictions
 
 _MOVED = {f"--{each}": f"e2vsearch classifier {each}" for each in ("list", "remove", "export", "import")}
 _Name = Annotated[str, typer.Argument(help="The classifier.", metavar="NAME")]
@@ -150,10 +153,13 @@ classifier = group("classifier", "Classifiers trained on labels.", list_, remove
 
 
 def _report(report: ClassifierReport, results: Results) -> None:
-    columns = {"label": "label~", "examples": "examples>", "groups": "voices>", "recall": "recall>"}
-    columns |= {"precision": "precision>"} | {f"as {at}": f"{name}>" for at, name in enumerate(report.labels)}
+    names, numbered = _confusion(report)
+    columns = {"number": "#>"} if numbered else {}
+    columns |= {"label": "label~", "examples": "examples>", "groups": "voices>", "recall": "recall>"}
+    columns |= {"precision": "precision>"} | {f"as {at}": f"{name}>" for at, name in enumerate(names)}
     table = [
         {
+            "number": row + 1,
             "label": each.label,
             "examples": each.examples,
             "groups": each.groups,
@@ -163,11 +169,18 @@ def _report(report: ClassifierReport, results: Results) -> None:
         }
         for row, each in enumerate(report.classes)
     ]
-    if results.to_terminal:
-        echo("\n".join(_headlines(report)) + "\n")
+    results.write_headline("\n".join(_headlines(report)))
     results.write([asdict(report)], columns, table=table, whole=asdict(report))
     for warning in report.warnings:
         results.note(f"note: {warning}")
+
+
+def _confusion(report: ClassifierReport) -> tuple[Sequence[str], bool]:
+    """Return headings of a column for each label, and whether they are numbers; none where not even these have room."""
+    if sum(len(name) + 2 for name in report.labels) <= _CONFUSION:
+        return report.labels, False
+    numbers = [str(number + 1) for number in range(len(report.labels))]
+    return (numbers, True) if len(numbers) <= _NUMBERED else ((), False)
 
 
 def _headlines(report: ClassifierReport) -> Iterator[str]:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from e2vsearch.cli.command import command
+from e2vsearch.cli.emotion import bar
 from e2vsearch.cli.options import EncodingOptions, actor
-from e2vsearch.cli.output import Results, echo, scored, span
+from e2vsearch.cli.output import Results, span
 
 
 @command("compare angry.wav calm.wav", "compare angry.wav calm.wav --encoder light --format json")
@@ -27,15 +28,15 @@ def compare(
     table = [
         {
             "name": each.name,
-            "emotion": scored(each.emotion, each.emotion_score),
+            "emotion": bar(each.emotion, each.emotion_score),
             "speech": f"{each.speech_s:.1f} s",
             "at": f"ch {each.channel}, {span(each.start_s, each.end_s)}",
         }
         for each in (found.a, found.b)
     ]
-    columns = {"name": "clip", "emotion": "emotion", "speech": "speech>", "at": "most alike segment"}
-    if results.to_terminal:
-        echo(f"similarity {found.score:.4f}, of the most alike segments {found.best:.4f}  ({found.space})\n")
+    columns = {"name": "clip~", "emotion": "emotion", "speech": "speech>", "at": "most alike segment"}
+    similarity = f"similarity {found.score:.4f}, of the most alike segments {found.best:.4f}"
+    results.write_headline(f"{similarity}\n{found.space}")
     results.write([asdict(found)], columns, table=table, whole=asdict(found))
     raw = found.space.projection == "raw"
     how = "raw, as the encoder made the vectors" if raw else f"through {found.space.projection}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -115,4 +116,15 @@ def about(
     """Show everything that is held about one recording. As JSON: what Art. 15 GDPR gives to the person who speaks."""
     with options.open() as collection:
         held = collection.about(recording)
-    replace(results, format_=results.format_ or "json").write([held], whole=held)
+    if results.format_ is None and results.output is None:
+        results = replace(results, format_="json")
+    results.write_facts(held, [(name.replace("_", " "), _in_short(value)) for name, value in held.items()])
+
+
+def _in_short(value: Any) -> str:
+    """Return a value as a table has it: of what is long, how much there is."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_in_short(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return f"{counted(len(value), 'entry', 'entries')}, which the json format has" if value else "none"
+    return "" if value is None else str(value)

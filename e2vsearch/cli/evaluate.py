@@ -12,7 +12,7 @@ import typer
 from e2vsearch.cli import layers as layer_table
 from e2vsearch.cli.command import command
 from e2vsearch.cli.options import By, Device, EncodingOptions, Precision
-from e2vsearch.cli.output import SOME_FAILED, Results, echo
+from e2vsearch.cli.output import SOME_FAILED, Results
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.errors import SettingsError
 
@@ -123,8 +123,7 @@ def evaluate(
             found = collection.evaluate(labels, encoder=opened, **how)
     whole = asdict(found)
     rows = list(_rows(found))
-    if results.to_terminal:
-        echo(_headline(found) + "\n")
+    results.write_headline(_headline(found))
     columns, lines = _table(rows)
     results.write(rows if results.format == "csv" else [whole], columns, table=lines, whole=whole)
     _note(found.notes, found.failures, results)
@@ -229,7 +228,7 @@ def _table(rows: list[dict[str, Any]]) -> tuple[dict[str, str], list[dict[str, s
         if not several and row["condition"] != "raw":
             line["interval"] = "" if low is None else f"{low:.3f} to {high:.3f}"
             line["ratio"] = f"{row['value'] / chance:.1f}" if chance else ""
-    columns = {"figure": "figure"} | {name: f"{name}>" for name in conditions} | {"chance": "chance>"}
+    columns = {"figure": "figure~"} | {name: f"{name}>" for name in conditions} | {"chance": "chance>"}
     if not several:
         columns |= {"ratio": "x chance>", "interval": "95 %>"}
     return columns, list(lines.values())

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from e2vsearch.cli.output import Results, echo, figure
+from e2vsearch.cli.output import Results, figure
 
 if TYPE_CHECKING:
     from e2vsearch.analysis.evaluation.types import LayerEvaluation, LayerRow
 
 _COLUMNS = {
     "block": "block>",
-    "projection": "projection",
+    "projection": "projection~",
     "map": "mAP>",
     "interval": "95 %>",
-    "words": "triplets: words>",
+    "words": "words>",
     "voice": "voice>",
     "both": "both>",
     "leak": "leak>",
@@ -25,8 +25,7 @@ _COLUMNS = {
 def show(found: LayerEvaluation, results: Results) -> None:
     """Print it: a table for people, one object as JSON, one row for each block and projection as CSV."""
     whole = asdict(found)
-    if results.to_terminal:
-        echo(_headline(found) + "\n")
+    results.write_headline(_headline(found))
     rows = whole["rows"] if results.format == "csv" else [whole]
     results.write(rows, _COLUMNS, table=[_line(row) for row in found.rows], whole=whole)
 
@@ -35,7 +34,11 @@ def _headline(found: LayerEvaluation) -> str:
     space, chance = found.space, found.rows[0].map_chance
     emotions = ", ".join(f"{name} {n:,}" for name, n in found.emotions.items())
     of = f"{found.n:,} clips of {found.speakers:,} speakers, {found.texts:,} texts ({emotions})"
-    by_chance = "triplets .5, leak 1" if chance is None else f"mAP {chance:.3f}, triplets .5, leak 1"
+    by_chance = (
+        "triplets (words, voice, both) .5, leak 1"
+        if chance is None
+        else f"mAP {chance:.3f}, triplets (words, voice, both) .5, leak 1"
+    )
     return f"{space.encoder}@{space.revision[:12]}, {space.dim}-d: {of}; by chance {by_chance}"
 
 

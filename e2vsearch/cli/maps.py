@@ -138,9 +138,15 @@ def list_(*, options: OpenOptions, results: Results) -> None:
     """List the stored maps."""
     with options.open() as collection:
         rows = [asdict(each) for each in collection.maps.list()]
-    columns = {"name": "map~", "by": "by", "points": "points>", "placed": "placed>", "none": "in none>"}
-    columns |= {"clusters": "clusters>", "made": "made (UTC)", "where": "where…"}
-    table = [{**row, "made": f"{row['created_at']:%Y-%m-%d %H:%M}"} for row in rows]
+    columns: dict[str, str | Column] = {
+        "name": "map~",
+        "by": "by",
+        "points": "points>",
+        "placed": "placed>",
+        "none": "in none>",
+    }
+    columns |= {"clusters": "clusters>", "made": "made (UTC)", "where": Column(fit="wrap", below=True)}
+    table = [{**row, "made": f"{row['created_at']:%Y-%m-%d %H:%M}", "where": _where(row["where"])} for row in rows]
     results.write_rows(rows, columns, table=table, none="no maps yet - make one with: e2vsearch map")
 
 
@@ -210,6 +216,10 @@ def _row(cluster: Cluster) -> dict[str, Any]:
         "of": segment.name if segment else None,
         "at": clock(segment.start_s) if segment else None,
     }
+
+
+def _where(condition: str | None) -> str:
+    return f"where {condition}" if condition else ""
 
 
 def _points(drawn: Map) -> str:

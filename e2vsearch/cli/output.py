@@ -11,15 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet, RawCsv
-from e2vsearch.cli.table import Column, draw
+from e2vsearch.cli.table import Column, draw, wrapped
 from e2vsearch.cli.text import cell, json_shown, shown
 from e2vsearch.errors import E2vsearchError
 from e2vsearch.listing import clock
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 SOME_FAILED = 3
 """Exit code of a run that finished, but for some files."""
@@ -60,11 +63,6 @@ class Results:
             return SUFFIXES[self.output.suffix.lower()]
         return "table" if sys.stdout.isatty() else "jsonl"
 
-    @property
-    def to_terminal(self) -> bool:
-        """Whether people read them on stdout, where a line above the table has its place."""
-        return self.format == "table" and self.output is None
-
     def write(
         self,
         rows: Rows,
@@ -72,6 +70,7 @@ class Results:
         *,
         table: Rows | None = None,
         whole: Mapping[str, Any] | None = None,
+        above: Sequence[Text] = (),
     ) -> None:
         """Print results.
 
@@ -80,11 +79,12 @@ class Results:
             columns: of the table: name to heading, as `Column.of` reads it.
             table: rows for people, where they differ from `rows`.
             whole: for ``json``: one object instead of the list of rows.
+            above: lines for people, before the table.
         """
         kind = self.format
         if kind == "table":
             on_terminal = self.output is None and sys.stdout.isatty()
-            text = draw(rows if table is None else table, columns or {}, terminal=on_terminal)
+            text = draw(rows if table is None else table, columns or {}, terminal=on_terminal, above=above)
         elif kind == "json":
             text = json_shown(json.dumps(plain(whole or list(rows)), ensure_ascii=False, indent=1)) + "\n"
         elif kind == "jsonl":
@@ -104,6 +104,11 @@ class Results:
             private_file(self.output).write_text(text, encoding="utf-8")
         except OSError as error:
             raise E2vsearchError(unwritable(self.output, error)) from error
+
+    def write_headline(self, text: str) -> None:
+        """Print lines and an empty one above a table, where people read it on stdout."""
+        if self.format == "table" and self.output is None:
+            typer.echo(wrapped(text, terminal=sys.stdout.isatty()))
 
     def write_facts(self, whole: Mapping[str, Any], facts: Sequence[tuple[str, Any]]) -> None:
         """Print one object; as a table, what people want to know of it, a fact a line."""

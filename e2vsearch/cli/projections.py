@@ -11,6 +11,7 @@ import typer
 from e2vsearch.cli.command import command, group
 from e2vsearch.cli.options import EncodingOptions, OpenOptions
 from e2vsearch.cli.output import Results, counted, figure
+from e2vsearch.cli.table import Column
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,8 +19,15 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.projections import Compared, ProjectionReport
 
 _LIST = {"on": "", "name": "projection~", "kind": "kind", "dim": "dim>", "map": "mAP>", "raw": "raw>", "made": "made"}
-_COMPARE = {"on": "", "name": "projection~", "map": "mAP>", "gain": "over raw>", "precision": "P@10>"}
+_COMPARE: dict[str, str | Column] = {
+    "on": "",
+    "name": "projection~",
+    "map": "mAP>",
+    "gain": "over raw>",
+    "precision": "P@10>",
+}
 _COMPARE |= {"speaker": "own speaker>", "words": "words>", "voice": "voice>", "both": "both>"}
+_COMPARE |= {"interval": Column(below=True)}
 
 
 @command("projection list")
@@ -166,12 +174,12 @@ def _rows(found: Iterable[ProjectionReport]) -> list[dict[str, Any]]:
 
 def _compared(each: Compared) -> dict[str, Any]:
     low, high = each.gain_interval or (None, None)
-    interval = "" if low is None else f" ({low:+.3f} to {high:+.3f})"
     return {
         "on": "*" if each.used else "",
         "name": each.name,
         "map": figure(each.map),
-        "gain": "" if each.gain is None else f"{each.gain:+.3f}{interval}",
+        "gain": "" if each.gain is None else f"{each.gain:+.3f}",
+        "interval": "" if low is None else f"over raw: {low:+.3f} to {high:+.3f} (95 %)",
         "precision": figure(each.precision_at_10),
         "speaker": figure(each.same_speaker_at_10, 2),
         **{kind: figure(value, 2) for kind, value in each.triplets.items()},

@@ -53,8 +53,8 @@ def query(
         list[str] | None,
         typer.Argument(
             help="A clip (- is stdin), an .npy vector, a stored id (seg:123, call:45), or a name: angry, "
-            "emotion:angry, label:hesitant. Not needed with --emotion or --trajectory; with --where or --text alone, "
-            "what meets them is listed, newest first.",
+            "emotion:angry, label:hesitant. Not needed with --emotion or --trajectory; --where or --text alone list "
+            "what meets them, newest first.",
             metavar="REFERENCE...",
             show_default=False,
         ),

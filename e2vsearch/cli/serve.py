@@ -31,7 +31,10 @@ def serve(
     ] = None,
     root: Annotated[
         list[Path] | None,
-        typer.Option(help="A folder whose files clients may name; outside these no stored file is played. Repeatable."),
+        typer.Option(
+            help="A folder whose files clients may name; outside these no stored file is played. Repeatable.",
+            metavar="DIR",
+        ),
     ] = None,
     max_upload_mb: Annotated[float, typer.Option(help="Largest upload, MB.")] = 50.0,
     max_audio_s: Annotated[float, typer.Option(help="Longest recording that is embedded, seconds.")] = 3600.0,

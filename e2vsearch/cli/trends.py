@@ -75,7 +75,7 @@ class TrendsOutput:
 @command(
     "trends",
     "trends --by month --group queue -o trends.png",
-    "trends --of label --by none --group product --where 'date >= 2024-03-01'",
+    "trends --of label --by none --where 'date >= 2024-03-01'",
     "trends --of cluster --map april -o trends.csv",
 )
 def trends(
@@ -100,7 +100,7 @@ def trends(
     options: OpenOptions,
     output: TrendsOutput,
 ) -> None:
-    """Show how often each emotion, label or cluster is: its share of segments, with intervals, over time."""
+    """Show shares of emotions, labels or clusters over time. Of segments, with 95 % intervals and counts."""
     from e2vsearch.analysis.trends import image
     from e2vsearch.catalog.near_values import why_nothing
 
@@ -122,14 +122,15 @@ def trends(
         of_all = {(row.period, row.group): (row.of_segments, row.of_recordings) for row in found}
         segments, calls = (sum(each[at] for each in of_all.values()) for at in (0, 1))
         results.note(
-            f"of {counted(segments, 'segment')} in {counted(calls, 'call')}; intervals take the segments of a call for "
-            "alike; the json format has the filter of the calls behind each share"
+            f"of {counted(segments, 'segment')} in {counted(calls, 'call')}; the segments of a call are taken for "
+            "alike; --format json has the filter of the calls behind each share"
         )
 
 
 def _table(found: Trends) -> Sequence[Mapping[str, Any]]:
     """Return rows in which a period and a group are named once."""
-    rows, before = [], (None, None)
+    rows: list[Mapping[str, Any]] = []
+    before: tuple[str | None, str | None] = (None, None)
     for row in found:
         cell = (row.period, row.group)
         group = None if found.group is None else "(none)" if row.group is None else row.group

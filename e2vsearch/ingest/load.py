@@ -32,7 +32,7 @@ AGENT_ALONE = "the agent's channel alone, which is not analysed"
 
 
 def read_audio(path: Path, content_sha256: str, embed: Embed, row: Row | None, policy: Policy) -> NewRecording:
-    """Return all that is stored of one audio file: nothing of an agent's channel that `policy` leaves out.
+    """Return all that is stored of one audio file: of a channel that `policy` leaves out, when it is spoken on.
 
     Raises:
         AudioError, EncoderError: it cannot be decoded or encoded.

@@ -125,8 +125,8 @@ def suggest_name(word: str, catalog: Catalog) -> None:
     kinds = [each for each in known if each.partition(":")[2].casefold() == word.strip().casefold()]
     if kinds:
         raise AudioNotFound(f"{word}: no such file - did you mean {kinds[0]}?")
-    words = "" if word.isalnum() else f"words that are said are found by --text {word!r}; "
-    raise AudioNotFound(f"{word}: no such file - {words}known names: {', '.join(known) or 'none'}")
+    words = "" if word.isalnum() else f"; words that are said are found with text ({word!r})"
+    raise AudioNotFound(f"{word}: no such file - known names: {', '.join(known) or 'none'}{words}")
 
 
 def _from_audio(name: str, source: AudioSource, context: SearchContext) -> ResolvedReference:

@@ -105,8 +105,8 @@ def is_open(path: str, open_paths: Set[str]) -> bool:
 async def _not_built() -> Response:
     return _html(
         "e2vsearch",
-        "<p>The page is not built in this copy of e2vsearch: run <code>npm ci</code> and <code>npm run build</code> in "
-        '<code>page/</code>, or use the HTTP API, which is described at <a href="/docs">/docs</a>.</p>',
+        "<p>The page is not built in this copy of e2vsearch: run <code>make page</code> (with Node.js), "
+        'or use the HTTP API, which is described at <a href="/docs">/docs</a>.</p>',
     )
 
 

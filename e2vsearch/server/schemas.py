@@ -121,6 +121,15 @@ ContextQuery = Annotated[
     float, Query(ge=0, le=MAX_CONTEXT_S, description="Seconds before and after it that are added.")
 ]
 
+StartQuery = Annotated[
+    float, Query(ge=0, allow_inf_nan=False, description="Seconds of the recording before which nothing is sent.")
+]
+
+EndQuery = Annotated[
+    float | None,
+    Query(ge=0, allow_inf_nan=False, description="Seconds from which on nothing is sent; its end by default."),
+]
+
 Sha256Query = Annotated[
     str | None,
     Query(

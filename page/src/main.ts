@@ -4,14 +4,15 @@ import "./style.css";
 
 import { onKeyNeeded } from "./api";
 import { holdings, onHoldings, type Holdings } from "./collection";
+import { show as showFind } from "./find/find";
 import { byId, clock, h } from "./html";
 import { count, otherLanguage, speak, t, toggleLanguage } from "./language";
 import { addressOf, go, onMove, VIEWS, viewAt, type Show, type View, type ViewName } from "./router";
 import { loading, trouble } from "./states";
 
-/** Each view is loaded when it is first shown. */
+/** Each view is loaded when it is first shown; not Find, whose form stands in index.html: a clip may be dropped at once. */
 const MODULES: Record<ViewName, () => Promise<{ show: Show }>> = {
-  find: () => import("./find/find"),
+  find: async () => ({ show: showFind }),
   calls: () => import("./calls/calls"),
   map: () => import("./map/map"),
   trends: () => import("./trends/trends"),
@@ -91,14 +92,14 @@ document.addEventListener("keydown", (event) => {
   if ((event.key === " " || event.key === "Enter") && at.closest("button, summary, a, input")) return;
   const view = performance.now() < going ? GO[event.key] : undefined;
   going = 0;
-  let action: (() => void) | undefined;
+  let action: ((event: KeyboardEvent) => void) | undefined;
   if (view) action = () => go(addressOf(view));
   else if (event.key === "g" && !shown?.view?.keys?.["g"]) action = () => void (going = performance.now() + 1500);
   else if (event.key === "?") action = openSheet;
   else action = shown?.view?.keys?.[event.key];
   if (!action) return;
   event.preventDefault();
-  action();
+  action(event);
 });
 byId("show-keys").addEventListener("click", openSheet);
 

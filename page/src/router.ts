@@ -13,7 +13,7 @@ export interface Params {
 /** What a view gives the shell to hold while it is shown. */
 export interface View {
   title: string; // of the window, before "– e2vsearch"; "" for none
-  keys?: Record<string, () => void>; // by KeyboardEvent.key, while no field has the focus
+  keys?: Record<string, (event: KeyboardEvent) => void>; // by KeyboardEvent.key, while no field has the focus
   help?: [keys: string[], meaning: string][]; // these keys, for the sheet that "?" shows
   leave?: () => void; // another view, or the same one anew, takes its place
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from e2vsearch.analysis.trends.types import TrendRow, Trends
+from e2vsearch.emotions import NAMELESS
 from e2vsearch.errors import AnalysisError, missing_extra
 from e2vsearch.files import private_file, unwritable
 from e2vsearch.palette import CATEGORIES, GREY, colour_of
@@ -21,13 +22,14 @@ SUFFIXES = (".png", ".svg")
 PANELS = 12
 """At most; the groups with most calls, or the values that are most common."""
 
-VALUES = 6
-"""Lines or bars of a panel at most, the most common values."""
+LINES = 4
+"""Of a panel at most: the most common values, but for those that name no emotion."""
 
 _DPI = 160
 _INK, _FAINT = "#22262B", "#6B7280"
 _PANEL_IN = (3.4, 2.3)
-_TICKS = 6  # periods that are named below a panel
+_TICKS = 4  # periods that are named below a panel
+_APART = 0.07  # of a panel's height, between the names of lines
 _NONE = "(none)"
 
 
@@ -60,7 +62,10 @@ def write(trends: Trends, path: Path) -> None:
             axes.set_visible(False)
             continue
         title, rows = panels[at]
-        (_lines if trends.by is not None else _bars)(axes, trends, rows, colours, top)
+        if trends.by is None:
+            _bars(axes, rows, colours, top)
+        else:
+            _lines(axes, trends, rows, colours, top)
         axes.set_title(title, loc="left", fontsize=9, color=_INK, parse_math=False)
     figure.suptitle(_title(trends), x=0.02, ha="left", fontsize=11, color=_INK, weight="bold", parse_math=False)
     try:
@@ -74,15 +79,17 @@ def write(trends: Trends, path: Path) -> None:
 
 def _panels(trends: Trends) -> list[tuple[str, list[TrendRow]]]:
     """Return the title and the rows of each panel."""
-    common = trends.values[:VALUES]
     if trends.by is not None and trends.group is None:
-        values = trends.values[:PANELS]
-        return [(_counted(name, _of(trends, value=name)), _of(trends, value=name)) for name in values]
+        of_values = [(name, _of(trends, value=name)) for name in trends.values[:PANELS]]
+        return [(f"{name} · {sum(row.segments for row in rows):,} segments", rows) for name, rows in of_values]
+    drawn = trends.values[:PANELS]
+    if trends.by is not None:
+        drawn = tuple(value for value in trends.values if value not in NAMELESS)[:LINES] or trends.values[:LINES]
     calls = {group: sum(row.of_recordings for row in _of(trends, group=group)) for group in trends.groups}
     groups = sorted(calls, key=lambda group: -calls[group])[:PANELS]
     panels = []
     for group in sorted(groups, key=trends.groups.index):
-        rows = [row for row in _of(trends, group=group) if row.value in common]
+        rows = [row for row in _of(trends, group=group) if row.value in drawn]
         name = "all recordings" if trends.group is None else group if group is not None else _NONE
         panels.append((_counted(name, rows), rows))
     return panels
@@ -107,8 +114,9 @@ def _colours(trends: Trends) -> dict[str, str]:
 
 def _lines(axes: Any, trends: Trends, rows: Sequence[TrendRow], colours: dict[str, str], top: float) -> None:
     periods = trends.periods
-    at = {period: number for number, period in enumerate(periods)}
+    at: dict[str | None, int] = {period: number for number, period in enumerate(periods)}
     values = [value for value in trends.values if any(row.value == value for row in rows)]
+    ends = {}
     for value in values:
         line = [row for row in rows if row.value == value]
         x = [at[row.period] for row in line]
@@ -117,11 +125,12 @@ def _lines(axes: Any, trends: Trends, rows: Sequence[TrendRow], colours: dict[st
             x, [100 * row.low for row in line], [100 * row.high for row in line], color=colours[value], alpha=0.18, lw=0
         )
         axes.plot(x, shares, color=colours[value], marker="o", markersize=3, linewidth=1.5)
-        if len(values) > 1:  # the word beside the colour
-            axes.annotate(
-                value, (x[-1], shares[-1]), xytext=(4, 0), textcoords="offset points", fontsize=7, va="center",
-                color=_INK, parse_math=False, annotation_clip=False,
-            )  # fmt: skip
+        ends[value] = shares[-1]
+    if len(values) > 1:  # the word beside the colour
+        for value, height in _spread(ends, 100 * top * _APART).items():
+            axes.text(
+                len(periods) - 0.5, height, value, fontsize=7, va="center", color=_INK, parse_math=False, clip_on=False
+            )
     shown = range(0, len(periods), ceil(len(periods) / _TICKS))
     calls = {row.period: row.of_recordings for row in rows}
     axes.set_xticks(list(shown), [f"{periods[each]}\n{calls.get(periods[each], 0):,}" for each in shown], fontsize=7)
@@ -129,7 +138,17 @@ def _lines(axes: Any, trends: Trends, rows: Sequence[TrendRow], colours: dict[st
     _plain(axes, axes.yaxis)
 
 
-def _bars(axes: Any, trends: Trends, rows: Sequence[TrendRow], colours: dict[str, str], top: float) -> None:
+def _spread(ends: dict[str, float], apart: float) -> dict[str, float]:
+    """Return heights for names at the ends of lines, none of which lies on another."""
+    found: dict[str, float] = {}
+    least = 0.0
+    for value, height in sorted(ends.items(), key=lambda each: each[1]):
+        found[value] = max(height, least)
+        least = found[value] + apart
+    return found
+
+
+def _bars(axes: Any, rows: Sequence[TrendRow], colours: dict[str, str], top: float) -> None:
     y = list(range(len(rows)))
     shares = [100 * row.share for row in rows]
     apart = [[100 * (row.share - row.low) for row in rows], [100 * (row.high - row.share) for row in rows]]
@@ -141,7 +160,8 @@ def _bars(axes: Any, trends: Trends, rows: Sequence[TrendRow], colours: dict[str
 
 
 def _plain(axes: Any, shares: Any) -> None:
-    shares.set_major_formatter("{x:.0f} %")
+    shares.get_major_locator().set_params(nbins=5, steps=[1, 2, 5, 10])
+    shares.set_major_formatter("{x:g} %")
     axes.tick_params(labelsize=7, colors=_FAINT, length=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -154,4 +174,5 @@ def _title(trends: Trends) -> str:
     grouped = f" and {trends.group}" if trends.group and by else f" by {trends.group}" if trends.group else ""
     where = f", where {trends.where}" if trends.where else ""
     of = f"clusters of map {trends.map}" if trends.map else f"{trends.of}s"
-    return f"Shares of {of}{by}{grouped}{where}, with 95 % intervals"
+    below = "; below each period its calls" if trends.by else ""
+    return f"Shares of {of}{by}{grouped}{where}, with 95 % intervals{below}"

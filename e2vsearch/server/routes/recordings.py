@@ -50,7 +50,7 @@ def router(state: ServerState) -> APIRouter:
         labels = [label.name for label in collection.labels.list()]
         return Filters(names, values, emotions, labels, recordings.left_out(collection.catalog))
 
-    @routes.get("/recordings", summary="Recordings, a page at a time", **returns(RecordingPage, 400, 422))
+    @routes.get("/recordings", summary="Recordings, a page at a time", **returns(RecordingPage, 400, 404, 422))
     async def list_recordings(
         request: Request,
         where: WhereQuery = None,

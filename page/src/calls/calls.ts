@@ -1,11 +1,10 @@
-// The Calls view: not made yet.
+// The Calls view: a list to look through, and one call as a whole.
 import "./calls.css";
 
 import type { Params, View } from "../router";
-import { empty } from "../states";
-import { t } from "./words";
+import { showCall } from "./call";
+import { showList } from "./list";
 
-export function show(container: HTMLElement, _: Params): View {
-  container.append(empty(t("calls.title"), t("state.later")));
-  return { title: "" };
+export function show(container: HTMLElement, params: Params): Promise<View> {
+  return params.id === null ? showList(container, params) : showCall(container, params.id, params);
 }

@@ -3,6 +3,7 @@ import "./find.css";
 
 import { ApiError } from "../api";
 import { holdings } from "../collection";
+import { keepFound } from "../found";
 import { byId, h } from "../html";
 import { count, emotionName, speak } from "../language";
 import { onPlaying, pause } from "../player";
@@ -12,8 +13,8 @@ import type { Filters, QueryResult } from "../types";
 import { pauseClip, sayRecording, showClip, startClip } from "./clip";
 import { clipOf, keep } from "./clips";
 import { offer, read, write } from "./filters";
-import { move, moreLikeChosen, playChosen, showHits, startHits } from "./hits";
-import { addressOf, ask, filtersOn, queryAt, referencesOf, segmentsFound, withoutFilters, type Query } from "./query";
+import { move, moreLikeChosen, openChosen, playChosen, showHits, startHits } from "./hits";
+import { addressOf, ask, filtersOn, queryAt, referencesOf, searchOf, segmentsFound, withoutFilters, type Query } from "./query";
 import { showReferences, startReference } from "./reference";
 import { t } from "./words";
 
@@ -107,6 +108,7 @@ async function find(clip: File | null): Promise<void> {
 }
 
 function tell(answer: QueryResult): void {
+  keepFound(addressOf(query), entry, answer.hits);
   results.removeAttribute("aria-busy");
   showHits(answer.hits, query.by);
   const n = answer.hits.length;
@@ -166,6 +168,7 @@ function invite(): void {
         ...filters.emotions.map((emotion) => from("emotion", emotion, emotionName(emotion))),
         ...filters.labels.map((label) => from("label", label, label)),
       ),
+      filtersOn(query) ? h("p", {}, h("a", { href: placeOf("calls", { search: searchOf(query) }) }, t("start.browse"))) : null,
     ),
   );
 }
@@ -221,6 +224,7 @@ function changed(event: Event): void {
   else {
     query = next;
     write(query);
+    invite();
   }
 }
 
@@ -279,9 +283,10 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
   sayRecording();
   if (spoken !== document.documentElement.lang) clipShown = null; // its buttons speak the reader's language too
   spoken = document.documentElement.lang;
+  const { number } = entry;
   if (filters) offer(filters, query);
   else await know();
-  void draw();
+  if (number === entry.number) void draw(); // else a clip was dropped meanwhile, say
   return {
     title: query.references.join(", "),
     keys: {
@@ -289,6 +294,7 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
       k: () => move(-1),
       " ": playChosen,
       Enter: moreLikeChosen,
+      o: openChosen,
       "/": () => {
         filtersPanel.open = true;
         filtersPanel.querySelector<HTMLElement>("select[name=emotion]")?.focus();
@@ -298,6 +304,7 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
       [["j", "k"], t("find.keys.move")],
       [[t("keys.space")], t("keys.play")],
       [["Enter"], t("hit.more")],
+      [["o"], t("find.keys.open")],
       [["/"], t("find.keys.filter")],
     ],
     leave: () => {

@@ -5,6 +5,7 @@ import { emotionTag } from "../emotion";
 import { percent } from "../language";
 import { t } from "./words";
 import { fetchSound, onPlaying, seek, toggle, type Playing } from "../player";
+import { addressOf, go } from "../router";
 import type { By, Hit } from "../types";
 import { BARS, peaksOf, Waveform } from "../waveform";
 import { reasons } from "./why";
@@ -59,6 +60,12 @@ export function moreLikeChosen(): void {
   if (row) events.more(row.hit.segment);
 }
 
+/** Opens the call of the chosen row, if there is one. */
+export function openChosen(): void {
+  const row = rows[chosen];
+  if (row) go(callOf(row.hit));
+}
+
 function choose(index: number): void {
   rows[chosen]?.mark(false);
   chosen = index;
@@ -111,7 +118,7 @@ class Row {
         "header",
         {},
         h("span", { class: "rank" }, String(index + 1)),
-        h("h3", { id: title, title: hit.uri }, hit.name),
+        h("h3", { id: title, title: hit.uri }, h("a", { href: callOf(hit), class: "call" }, hit.name)),
         h("span", { class: "span" }, span(hit.start_s, hit.end_s)),
         h("span", { class: "quiet" }, t("hit.channel", { n: hit.channel })),
         score(hit, by),
@@ -280,6 +287,11 @@ function affect({ arousal, valence }: Hit): HTMLElement | null {
   if (arousal === null || valence === null) return null;
   const said = t("hit.affect", { arousal: arousal.toFixed(2), valence: valence.toFixed(2) });
   return h("span", { class: "quiet affect", title: t("hit.affect.long") }, said);
+}
+
+/** The call as a whole, at the segment that was found. */
+function callOf({ recording, segment }: Hit): string {
+  return addressOf("calls", { id: recording, search: { seg: segment } });
 }
 
 function score(hit: Hit, by: By): HTMLElement {

@@ -103,6 +103,10 @@ export function referencesOf(typed: string, filters: Filters | null): string[] {
 
 /** `?ref=seg:12&emotion=angry`: what can be sent to a colleague. A clip stays in this page. */
 export function addressOf(query: Query): string {
+  return placeOf("find", { search: searchOf(query) });
+}
+
+export function searchOf(query: Query): URLSearchParams {
   const found = new URLSearchParams();
   for (const reference of query.references) found.append("ref", reference);
   if (query.by !== NOTHING.by) found.set("by", query.by);
@@ -110,7 +114,7 @@ export function addressOf(query: Query): string {
   if (query.explain) found.set("explain", "true");
   for (const word of WORDS) if (query[word]) found.set(word, query[word]);
   for (const [key, value] of Object.entries(query.metadata)) if (value) found.set(META + key, value);
-  return placeOf("find", { search: found });
+  return found;
 }
 
 /** The numbers of the segments that were found, as an address names them: `12,7`. */

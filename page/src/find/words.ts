@@ -60,6 +60,7 @@ const en = {
 
   "start.title": "Start from a feeling",
   "start.how": "Drop or record a few seconds of someone speaking, and get the calls that feel most like it. Or start from an emotion:",
+  "start.browse": "Or look through the calls that pass these filters",
 
   "hit.score": "likeness {score}; 1 is identical",
   "hit.segment": "this segment {score}",
@@ -88,6 +89,7 @@ const en = {
   "why.alike.more": "{n} more",
 
   "find.keys.move": "next, previous",
+  "find.keys.open": "the whole call",
   "find.keys.filter": "to the filters",
 };
 
@@ -150,6 +152,7 @@ const zh: Record<keyof typeof en, string> = {
 
   "start.title": "从一种情绪开始",
   "start.how": "拖入或录下几秒钟的说话声，就能找到情绪最相近的通话。也可以从一种情绪开始：",
+  "start.browse": "或浏览符合这些筛选条件的通话",
 
   "hit.score": "相似度 {score}，1 为完全相同",
   "hit.segment": "此片段 {score}",
@@ -178,6 +181,7 @@ const zh: Record<keyof typeof en, string> = {
   "why.alike.more": "另外 {n} 处",
 
   "find.keys.move": "下一个、上一个",
+  "find.keys.open": "打开整通通话",
   "find.keys.filter": "转到筛选",
 };
 

@@ -24,16 +24,17 @@ const ALPHA = 205;
 const TOOLS: readonly Tool[] = ["move", "lasso", "box"];
 
 export async function show(container: HTMLElement, params: Params): Promise<View> {
+  const waiting = loading();
+  container.append(waiting);
   const { maps } = await getJson<{ maps: MapSummary[] }>("map");
   const wanted = params.search.get("name") ?? maps[0]?.name;
   const map = maps.find(({ name }) => name === wanted);
   if (!map) {
+    waiting.remove();
     const unknown = params.search.has("name") ? t("map.unknown", { name: wanted ?? "" }) : null;
     container.append(empty(t("map.nothing.title"), unknown, t("map.nothing.how"), h("pre", {}, "e2vsearch map")));
     return { title: "" };
   }
-  const waiting = loading();
-  container.append(waiting);
   const path = `map/${encodeURIComponent(map.name)}`;
   const [view, points, { filters }] = await Promise.all([getJson<MapView>(path), fetchPoints(map.name), holdings()]);
   waiting.remove();

@@ -17,7 +17,7 @@ const REACH_PX = 12; // a point is pointed at from so far
 const CLICK_PX = 4; // the mouse may move so far between down and up
 const FEW = 300; // so many are found by their size
 const STEP_PX = 3; // between corners of a lasso
-const MARGIN = 0.94; // of the canvas that the whole map fills
+const MARGIN = 0.86; // of the canvas that the whole map fills: a lasso begins beside it
 const [FARTHEST, NEAREST] = [0.5, 400]; // of the scale that shows the whole map
 
 export class Plot {
@@ -49,7 +49,8 @@ export class Plot {
     this.lit(null);
     this.sized = new ResizeObserver(() => this.resize());
     this.sized.observe(this.element);
-    this.canvas.addEventListener("webglcontextlost", () => location.reload()); // seldom, and everything would have to be sent anew
+    this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault()); // so that it can be restored
+    this.canvas.addEventListener("webglcontextrestored", () => location.reload()); // seldom: all would have to be sent anew
     this.canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
       this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0018)), this.at(event));
