@@ -189,7 +189,13 @@ class LabelsShown {
   }
 
   private async label(label: string): Promise<void> {
-    const report = await session.give(label);
+    let report: LabelReport | null;
+    try {
+      report = await session.give(label);
+    } catch (error) {
+      await this.next();
+      throw error;
+    }
     if (!report) return;
     if (document.activeElement === this.name) this.name.blur(); // so that the numbers are keys again
     this.name.value = "";

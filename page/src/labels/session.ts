@@ -1,5 +1,5 @@
 // One sitting of labelling: what is suggested, what was given and skipped, and the way back.
-import { getJson, sendJson } from "../api";
+import { ApiError, getJson, sendJson } from "../api";
 import type { LabelReport, Suggestion } from "./types";
 
 const BATCH = 10; // asked for at once; later ones follow from what is labelled by then
@@ -48,6 +48,11 @@ export class Session {
     const suggestion = this.current;
     if (!suggestion) return null;
     const report = await sendJson<LabelReport>("POST", "labels", { label, segments: [suggestion.segment] });
+    const [failure] = report.failures;
+    if (failure) {
+      this.queue.shift(); // it was removed meanwhile
+      throw new ApiError(404, failure.message, failure.reason);
+    }
     const before = report.replaced[0]?.before ?? (report.already ? report.label : null);
     this.pass({ suggestion, label: report.label, before });
     this.done.add(suggestion.segment);

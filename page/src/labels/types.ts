@@ -72,6 +72,7 @@ export interface LabelReport {
   added: number;
   already: number;
   replaced: { example: string; before: string }[];
+  failures: { message: string; reason: string }[];
   near: string | null;
 }
 
