@@ -14,10 +14,7 @@ from e2vsearch import audio
 from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.errors import Cancelled
 from e2vsearch.server.executor import stop_requested
-from e2vsearch.server.responses import RequestError, errors_of, json_response, returns
-from e2vsearch.server.results import RecordingPeaks, SegmentPeaks
-from e2vsearch.server.routes.recordings import with_prefix
-from e2vsearch.server.schemas import (
+from e2vsearch.server.parameters import (
     ContextQuery,
     EndQuery,
     PeaksQuery,
@@ -26,6 +23,9 @@ from e2vsearch.server.schemas import (
     Sha256Query,
     StartQuery,
 )
+from e2vsearch.server.responses import RequestError, errors_of, json_response, returns
+from e2vsearch.server.results import RecordingPeaks, SegmentPeaks
+from e2vsearch.server.routes.recordings import with_prefix
 from e2vsearch.server.state import ServerState, disconnection
 from e2vsearch.server.wav import RangeNotSatisfiable, VirtualWav, parse_range
 from e2vsearch.types import Recording
