@@ -100,7 +100,6 @@ def render(drawn: Map, data: MapData, clips: Clips | None = None, audio_url: str
         "@TITLE@": html.escape(title(drawn)),
         "@SUBTITLE@": html.escape(subtitle(drawn)),
         "@SOUND@": html.escape(_sound(drawn, whole["clips"], audio_url)),
-        "@SOUND@": html.escape(_sound(drawn, whole["clips"], audio_url)),
         "@DATA@": _inert(whole),
         "@ITEM@": _inert(json_item(_figure(drawn, columns, modes[0]["colours"], ringed), "drawn")),
         "@BOKEH@": "\n".join(resource.js_raw),
