@@ -22,7 +22,7 @@ LOWEST := .venv-lowest/.installed
 PAGE := e2vsearch/server/static/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-core test-lowest coverage lint format page wheel bench clean
+.PHONY: help demo test test-fast test-core test-lowest coverage lint format page screenshots wheel bench clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ format: $(ALL) ## put the code in shape
 	.venv-all/bin/ruff format
 
 page: $(PAGE) ## build the page that the service shows (page/, with npm)
+
+screenshots: $(ALL) $(PAGE) ## take the documents' pictures of the page (docs/images, with a Chromium)
+	.venv-all/bin/python docs/screenshots.py
 
 wheel: $(ALL) $(PAGE) ## build dist/*.whl, with the page
 	.venv-all/bin/python -m hatchling build -t wheel
@@ -104,7 +107,7 @@ $(LOWEST): pyproject.toml
 	@touch $@
 
 # package-lock.json says what is installed; without npm there is no page, and everything else works
-$(PAGE): page/package.json page/package-lock.json page/tsconfig.json page/vite.config.js page/index.html $(wildcard page/src/*)
+$(PAGE): page/package.json page/package-lock.json page/tsconfig.json page/vite.config.js page/index.html $(wildcard page/src/* page/src/*/*)
 	@if ! command -v npm >/dev/null; then echo "the page is not built: it needs Node.js with npm"; \
 	elif ! node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'; \
 	then echo "the page is not built: it needs Node.js 20.19 or later, this is $$(node --version)"; \

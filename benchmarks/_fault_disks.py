@@ -66,10 +66,11 @@ def _on_disk(campaign: Campaign, scenario: Scenario, free_kb: int) -> tuple[str,
     if ended.code not in (0, 1, 3) or "unexpected" in ended.err or "Traceback" in ended.err:
         return "UNCLEAR LINE", ended.err.strip()[-300:]
     file = work / scenario.made / "catalog.db"
-    shutil.copytree(work / scenario.made, campaign.folder / "looked", dirs_exist_ok=True)
     looked = campaign.folder / "looked"
+    if file.parent.is_dir():  # else the command makes none, or there was no space for one
+        shutil.copytree(file.parent, looked)
     problems = compared(state_of(looked / "catalog.db"), scenario.before, scenario.after)
-    shutil.rmtree(looked)
+    shutil.rmtree(looked, ignore_errors=True)
     empty = [
         path.name for path in work.rglob("*") if scenario.name == "embed" and path.is_file() and not path.stat().st_size
     ]

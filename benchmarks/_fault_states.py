@@ -120,7 +120,9 @@ def answers(index: Path) -> list[str]:
         problems = []
         for at in np.linspace(0, len(ids) - 1, min(5, len(ids))).astype(int):
             result = collection.query(f"seg:{ids[at]}", k=20, by="segment", include_self=True)
-            problems += _wrong(units @ units[at], ids, {hit.segment: hit.score for hit in result}, exact=result.exact)
+            problems += _wrong(
+                units @ units[at], ids, {hit.segment: hit.score or 0.0 for hit in result}, exact=result.exact
+            )
         return problems
 
 

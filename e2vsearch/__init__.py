@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from e2vsearch.encoders.base import Encoder as Encoder
     from e2vsearch.encoders.base import EncoderOptions as EncoderOptions
     from e2vsearch.errors import E2vsearchError as E2vsearchError
-    from e2vsearch.ingest.runner import IngestReport as IngestReport
+    from e2vsearch.ingest.reports import IngestReport as IngestReport
     from e2vsearch.ingest.worker import WorkerOptions as WorkerOptions
     from e2vsearch.search.query import AudioQuery as AudioQuery
     from e2vsearch.search.query import Query as Query

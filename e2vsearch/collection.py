@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from copy import copy
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from e2vsearch import audio, encoder_check, pipeline, settings
+from e2vsearch import audio, encoder_check, notebook, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
-from e2vsearch.catalog import audit, backup, recordings
+from e2vsearch.catalog import audit, backup, calls, recordings
 from e2vsearch.catalog.database import Location, locate
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
@@ -28,21 +27,20 @@ from e2vsearch.search.query import AudioQuery, Query, Reference
 from e2vsearch.search.result import QueryResult
 from e2vsearch.speech import SpeechOptions
 from e2vsearch.status import status
-from e2vsearch.types import AuditEntry, Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status
+from e2vsearch.types import AuditEntry, Call, Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status
 from e2vsearch.vectors.engine import IndexOptions
 
 if TYPE_CHECKING:
-    from e2vsearch.analysis.context import AnalysisContext
     from e2vsearch.analysis.evaluation.types import Evaluation
     from e2vsearch.analysis.labels import Labels
     from e2vsearch.analysis.maps import Maps
     from e2vsearch.analysis.projections import Projections
+    from e2vsearch.analysis.timeline import Timeline
+    from e2vsearch.analysis.trends.types import Trends
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
-    from e2vsearch.ingest.runner import IngestReport
+    from e2vsearch.ingest.reports import IngestReport
     from e2vsearch.transfer.contents import Contents, TransferReport
-
-Facet = TypeVar("Facet", bound="AnalysisContext")
 
 
 class Collection:
@@ -50,12 +48,6 @@ class Collection:
 
     It may be queried from several threads. Facets hold the verbs that the command line has as groups: `index`,
     `named_vectors`, and `labels`, `maps`, `projections`, `queue`, which are imported when first used.
-
-    Example:
-        >>> import e2vsearch
-        >>> with e2vsearch.open("calls-index", encoder="light", create=True) as collection:
-        ...     collection.space is None
-        True
     """
 
     def __init__(
@@ -156,6 +148,9 @@ class Collection:
         """Return what the collection is, how much it holds, and how its index fares."""
         return status(self.catalog, self._views)
 
+    def _repr_html_(self) -> str:
+        return notebook.status_html(self.status())
+
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""
         return Listing(self.catalog.failures(), Failure)
@@ -165,11 +160,7 @@ class Collection:
         return Listing(audit.entries(self.catalog.reading), AuditEntry)
 
     def query(self, *references: AudioQuery | Reference | Query, **fields: Any) -> QueryResult:
-        """Return the recordings, or segments, that feel most like the references.
-
-        Args:
-            references: examples, or one `Query`.
-            **fields: of `Query`, which says what each means: ``k=20, by="segment", where='queue = "billing"'``.
+        """Return the recordings, or segments, that feel most like the references; keywords are fields of `Query`.
 
         Raises:
             QueryError, AudioError, EncoderError: it cannot be answered, or a reference cannot be read or encoded.
@@ -186,6 +177,12 @@ class Collection:
         """Return the spoken segments of a clip with their vectors and class probabilities; nothing is stored."""
         audio.prepare(source)  # it starts while the encoder is loaded
         return recalibrate.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
+
+    def trends(self, **options: Any) -> Trends:
+        """Return shares of emotions, labels or clusters by period and group, see `analysis.trends.measure.trends`."""
+        from e2vsearch.analysis.trends.measure import trends
+
+        return trends(self.catalog, self.actor, **options)
 
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
         """Return how alike two recordings feel, clips or ids such as ``call:45``, see `e2vsearch.search.compare`."""
@@ -205,21 +202,20 @@ class Collection:
         return watch(self.queue, *folders, **options)
 
     def recordings(self, *names: str, where: str | None = None) -> Listing[Recording]:
-        """Return stored recordings, all by default, see `catalog.recordings.listed`.
-
-        Args:
-            names: ids (``call:45``), and the files, folders or URLs that recordings were ingested from.
-            where: only those with a segment that meets this filter.
-        """
+        """Return stored recordings, all by default: by id, path or URL, or with a segment that meets a filter."""
         return Listing(recordings.listed(self.catalog, names, where), Recording)
+
+    def calls(self, limit: int = 20, **options: str | None) -> Listing[Call]:
+        """Return the newest recordings with their emotions, by `where`, `text` or page, see `catalog.calls.newest`."""
+        return Listing(calls.newest(self.catalog, limit, **options), Call)
 
     def segments(self, *names: str, where: str | None = None) -> Listing[Segment]:
         """Return stored segments by id, or of recordings as `recordings` takes them; all by default, in order."""
         return Listing(recordings.find_segments(self.catalog, names, where), Segment)
 
-    def clip(self, segment: str, context_s: float = 0.0) -> Signal:
+    def clip(self, name: str, context_s: float = 0.0) -> Signal:
         """Return the sound of ``seg:123`` with so many seconds around it, see `e2vsearch.pipeline.stored_clip`."""
-        return pipeline.stored_clip(self.catalog, segment, context_s)
+        return pipeline.stored_clip(self.catalog, name, context_s)
 
     def remove(self, *names: str, where: str | None = None) -> int:
         """Delete recordings, named as `recordings` takes them, and return how many; traces stay, see `forget`."""
@@ -237,15 +233,21 @@ class Collection:
 
         return about(self.catalog, self.index, recording)
 
+    def timeline(self, recording: str) -> Timeline:
+        """Return the channels, dynamics and course of ``call:45``, or of a path or name, see `analysis.timeline`."""
+        from e2vsearch.analysis.timeline import stored_timeline
+
+        return stored_timeline(self.catalog, recording)
+
     def backup(self, target: str | os.PathLike[str]) -> int:
         """Copy the database to a new file and return its size in bytes, see `e2vsearch.catalog.backup`."""
-        return backup.backup(self.catalog.url, Path(target).expanduser().absolute())
+        return backup.backup(self.catalog.url, target)
 
     def export(self, folder: str | os.PathLike[str]) -> TransferReport:
         """Write the collection to a new folder as plain files, see `e2vsearch.transfer.export`."""
         from e2vsearch.transfer.export import export
 
-        return export(self.catalog, Path(folder).expanduser().absolute())
+        return export(self.catalog, folder)
 
     def import_(self, folder: str | os.PathLike[str] | Contents) -> TransferReport:
         """Add everything from an exported folder, or nothing if it is damaged, see `e2vsearch.transfer.import_`."""
@@ -266,21 +268,21 @@ class Collection:
         """Labels of one's own, and the classifiers that are trained on them."""
         from e2vsearch.analysis.labels import Labels
 
-        return self._analysis(Labels)
+        return Labels(*self._context())
 
     @property
     def maps(self) -> Maps:
         """Maps with clusters."""
         from e2vsearch.analysis.maps import Maps
 
-        return self._analysis(Maps)
+        return Maps(*self._context())
 
     @property
     def projections(self) -> Projections:
         """Projections that the collection is searched through."""
         from e2vsearch.analysis.projections import Projections
 
-        return self._analysis(Projections)
+        return Projections(*self._context())
 
     @property
     def queue(self) -> Queue:
@@ -288,10 +290,10 @@ class Collection:
         from e2vsearch.ingest.queue import Queue
         from e2vsearch.retention import running
 
-        index, parts = self.index, (self.catalog, self.settings, self.speech, self.encoder)
-        owned, retention = self.location.folder is not None, partial(running, self.catalog, index)
-        return Queue(*parts, index.maintain, index.due, owned, retention)
+        index, retention = self.index, partial(running, self.catalog, self.index)
+        parts = self.catalog, self.settings, self.speech, self.encoder
+        return Queue(*parts, index.maintain, index.due, self.location.folder is not None, retention)
 
-    def _analysis(self, facet: type[Facet]) -> Facet:
+    def _context(self) -> tuple[Any, ...]:
         views = self._views
-        return facet(self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip)
+        return self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip

@@ -102,9 +102,9 @@ def named(
     found = []
     for at, score, is_clear, duration_s, level_db, arousal, valence in columns:
         name, given = labels[at], score
-        if duration_s < rules.least_s - _SAME_S:
+        if is_too_short(duration_s, rules):
             name, given = TOO_SHORT, None
-        elif not is_clear or (level_db is not None and level_db < rules.least_db):
+        elif not is_clear or is_too_quiet(level_db, rules):
             name, given = UNSURE, None
         found.append(Emotion(name, given, arousal, valence))
     return found
@@ -137,6 +137,16 @@ def named_as_one(
         level_db = 10 * float(np.log10(_mean(powers, lengths[known])))
     (whole,) = named(mean[None], labels, [float(lengths.sum())], [level_db], rules)
     return whole
+
+
+def is_too_short(duration_s: float, rules: Rules = RULES) -> bool:
+    """Whether too little was spoken for a name."""
+    return duration_s < rules.least_s - _SAME_S
+
+
+def is_too_quiet(level_db: float | None, rules: Rules = RULES) -> bool:
+    """Whether a signal is too quiet for its classes to mean anything; one whose level is not known is not."""
+    return level_db is not None and level_db < rules.least_db
 
 
 def affect(probabilities: NDArray[np.floating], labels: Sequence[str]) -> tuple[list[float | None], list[float | None]]:

@@ -19,7 +19,7 @@ from e2vsearch.encoders.base import Encoder, precision_of
 from e2vsearch.encoders.registry import SAVED, open_encoder
 from e2vsearch.errors import EncoderError, SpaceMismatch
 from e2vsearch.projections import refit
-from e2vsearch.settings import DEFAULT_ENCODER, Settings
+from e2vsearch.settings import AUTO, Settings
 from e2vsearch.types import Space
 
 CLIP_S = 1.0
@@ -136,7 +136,7 @@ class CheckedEncoder:
         """
         with self._lock:
             if self._encoder is None:
-                name = self._options.encoder or self._catalog.encoder_source or DEFAULT_ENCODER
+                name = self._options.named_encoder or self._catalog.encoder_source or AUTO
                 if name == SAVED:
                     raise EncoderError(
                         f"{self._catalog.name} holds saved vectors, which no encoder here makes - "

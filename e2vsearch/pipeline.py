@@ -7,8 +7,8 @@ dropped as soon as it has its vector.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -20,9 +20,14 @@ from e2vsearch.emotions import Emotion, named_as_one
 from e2vsearch.encoders import base as encoders
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.registry import SAVED, open_encoder
-from e2vsearch.errors import AudioTooLong, Cancelled, CatalogError, EncoderError, SettingsError
-from e2vsearch.settings import DEFAULT_ENCODER, Settings
+from e2vsearch.errors import AudioTooLong, Cancelled, CatalogError, EncoderError, QueryError, SettingsError
+from e2vsearch.settings import AUTO, Settings
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, Space, number_of, segment_durations
+
+TIME_RANGE = re.compile(
+    r"(?P<head>.+)@(?P<start>\d+(?:\.\d*)?)-(?P<end>\d+(?:\.\d*)?)(?:#(?P<channel>\d+))?", re.DOTALL
+)
+"""A part of a recording, seconds: ``call:3@12.0-15.5``; on channel 1 alone ``call:3@12.0-15.5#1``."""
 
 _BATCH_S = 60.0  # speech encoded in one call; at 30 s a signal at most, memory for a handful of them
 
@@ -34,6 +39,7 @@ def embed_audio(
     stop: Callable[[], bool] = lambda: False,
     longest_s: float = math.inf,
     analysed: Callable[[int], Sequence[int]] = range,
+    heard: Callable[[float, float | None], None] = lambda _heard_s, _duration_s: None,
 ) -> EmbeddedAudio:
     """Return every segment of a recording, with its vector.
 
@@ -43,7 +49,9 @@ def embed_audio(
         options: how speech is found and cut.
         stop: whether the result is wanted no more, called between blocks, and while one is decoded.
         longest_s: how long a recording may be. Its header is read first, and its samples are counted all the same.
-        analysed: the channels, of so many, that are segmented and encoded; all by default.
+        analysed: the channels, of so many, that are encoded; all by default. Of the others it is only told when they
+            speak, for the dynamics.
+        heard: called for each block of audio with the seconds decoded so far, and the duration that the header has.
 
     Raises:
         AudioTooLong: it is longer than that.
@@ -53,7 +61,7 @@ def embed_audio(
     """
     if not isinstance(source, audio.OpenAudio):
         with audio.open(source, stop=stop) as opened:
-            return embed_audio(opened, encoder, options, stop, longest_s, analysed)
+            return embed_audio(opened, encoder, options, stop, longest_s, analysed, heard)
     info = source.info
     if info.duration_s is not None and info.duration_s > longest_s:
         raise AudioTooLong(
@@ -62,10 +70,9 @@ def embed_audio(
         )
     length = 0
     channels = info.channels
-    kept: list[int] = []
 
     def blocks() -> Iterator[audio.Signal]:
-        nonlocal length, channels, kept
+        nonlocal length, channels
         for block in source.blocks():
             if stop():
                 raise Cancelled
@@ -76,14 +83,15 @@ def embed_audio(
                     f"{source.name}: the audio goes on after the {longest_s:.0f} s allowed - cut it, or raise "
                     "--max-audio-s"
                 )
-            kept = kept or list(analysed(channels))
-            if kept:
-                yield block if len(kept) == channels else block[kept]
+            heard(length / audio.SAMPLING_RATE_HZ, info.duration_s)
+            yield block
 
     embedded: list[EmbeddedSegment] = []
     waiting: list[speech.SpokenSegment] = []
-    for segment in speech.segments(blocks(), options or speech.SpeechOptions()):
-        waiting.append(replace(segment, channel=kept[segment.channel]))
+    detector = speech.SpeechDetector(options)
+    for segment in detector.segments(blocks()):
+        if segment.channel in analysed(channels):
+            waiting.append(segment)
         if sum(each.end_s - each.start_s for each in waiting) >= _BATCH_S:
             embedded.extend(_encoded(waiting, encoder))
             waiting.clear()
@@ -91,7 +99,8 @@ def embed_audio(
                 raise Cancelled
     embedded.extend(_encoded(waiting, encoder))
     embedded.sort(key=lambda segment: (segment.start_s, segment.channel))
-    return EmbeddedAudio(tuple(embedded), length / audio.SAMPLING_RATE_HZ, channels, info.sampling_rate_hz, info.format)
+    about = length / audio.SAMPLING_RATE_HZ, channels, info.sampling_rate_hz, info.format
+    return EmbeddedAudio(tuple(embedded), *about, detector.dynamics())
 
 
 def _encoded(segments: list[speech.SpokenSegment], encoder: Encoder) -> Iterator[EmbeddedSegment]:
@@ -108,16 +117,30 @@ Embed = Callable[[audio.AudioSource, Callable[[], Encoder], speech.SpeechOptions
 """Embeds audio: the source, what opens the collection's encoder, how speech is found."""
 
 
-def stored_clip(catalog: Catalog, segment: str, context_s: float) -> audio.Signal:
+def stored_clip(catalog: Catalog, name: str, context_s: float) -> audio.Signal:
     """Return the sound of ``seg:123``, with so many seconds before and after it: ``(1, samples)`` at 16 kHz.
 
+    Of ``call:45``, or of a part of it such as ``call:45@12.3-15``, it is ``(channels, samples)``;
+    ``call:45@12.3-15#1`` is channel 1 alone.
+
     Raises:
-        NotStored: there is no such segment.
+        NotStored: there is no such segment or recording.
+        QueryError: a part that ends before it begins, or after the recording, or of a channel that it has not.
         AudioError: its file is gone or damaged.
     """
-    found = recordings.segment(catalog, segment)
-    uri = recordings.recording(catalog, found.recording).uri
-    return audio.cut(uri, max(0.0, found.start_s - context_s), found.end_s + context_s, channel=found.channel)
+    if not name.startswith("call:"):
+        segment = recordings.segment(catalog, name)
+        channel, start_s, end_s = segment.channel, segment.start_s, segment.end_s
+        recording = recordings.recording(catalog, segment.recording)
+        return audio.cut(recording.uri, max(0.0, start_s - context_s), end_s + context_s, channel=channel)
+    part = TIME_RANGE.fullmatch(name)
+    recording = recordings.recording(catalog, part["head"] if part else name)
+    start_s, end_s = (float(part["start"]), float(part["end"])) if part else (0.0, recording.duration_s)
+    only = int(part["channel"]) if part and part["channel"] else None
+    if not start_s < min(end_s, recording.duration_s) or (only or 0) >= recording.channels:
+        has = f"{recording.id} lasts {recording.duration_s:.1f} s and has {recording.channels} channels"
+        raise QueryError(f"{name} is no part of it: {has} - write e.g. {recording.id}@0-{recording.duration_s:.1f}#0")
+    return audio.cut(recording.uri, max(0.0, start_s - context_s), end_s + context_s, channel=only)
 
 
 def stored_audio(catalog: Catalog, identifier: str) -> EmbeddedAudio:
@@ -146,13 +169,13 @@ def stored_audio(catalog: Catalog, identifier: str) -> EmbeddedAudio:
 
 
 def encoder_for(options: Settings) -> Encoder:
-    """Return the encoder that the settings name, else the collection's own where there is one, else the default.
+    """Return the encoder that the settings name, else the collection's own where there is one, else `AUTO`.
 
     Raises:
         EncoderError: it cannot be opened.
         MissingExtra: its packages are not installed.
     """
-    name, precision = options.encoder, options.precision
+    name, precision = options.named_encoder, options.precision
     if not name:
         try:
             catalog = Catalog.open(locate(options.index).url)
@@ -162,7 +185,7 @@ def encoder_for(options: Settings) -> Encoder:
             name = ""
     if name == SAVED:
         raise EncoderError("saved vectors have no encoder - name one with --encoder light")
-    return open_encoder(name or DEFAULT_ENCODER, options.device, precision or "fp32")
+    return open_encoder(name or AUTO, options.device, precision or "fp32")
 
 
 def emotion_of(space: Space, segments: Sequence[EmbeddedSegment]) -> Emotion | None:

@@ -17,7 +17,9 @@ from typing import Any
 from e2vsearch.errors import SettingsError
 
 PREFIX = "E2VSEARCH_"
-DEFAULT_ENCODER = "emotion2vec_plus_large"
+AUTO = "auto"
+"""Encoder of a new collection, unless one is named: emotion2vec_plus_large where it is installed and its weights are to
+be had, else `light`, with a note. Of a collection that there is, its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Settings:
     """Everything that can be set once for all commands."""
 
     index: str = "index"  # a folder, or a database URL
-    encoder: str = ""  # "": the collection's own, and DEFAULT_ENCODER for a new collection
+    encoder: str = AUTO
     device: str = "cpu"
     precision: str = ""  # of emotion2vec, see EncoderOptions; "": the collection's own, and fp32 for a new collection
     workers: int = 0  # recordings in work at a time; 0: as many as suits the encoder, see `Encoder.calls_at_once`
@@ -33,6 +35,11 @@ class Settings:
     max_audio_s: int = 43_200  # of a recording that is ingested or embedded: twelve hours, a recorder's whole shift
     query_log: int = 256  # last query vectors kept beside the index, to measure its recall on them too; 0: none
     weights_cache: str = ""  # stripped copies of emotion2vec checkpoints; "": in the user's cache folder, "off": none
+
+    @property
+    def named_encoder(self) -> str:
+        """The encoder that is asked for; empty where it is the collection's own, or whatever a new one takes."""
+        return "" if self.encoder == AUTO else self.encoder
 
 
 def load(environ: Mapping[str, str] | None = None, folder: Path | None = None, **flags: str | int | None) -> Settings:

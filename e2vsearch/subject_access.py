@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 
 from e2vsearch.catalog import audit, erasure, recordings
 from e2vsearch.catalog.database import chunks
+from e2vsearch.catalog.dynamics import dynamics_of, to_plain
 from e2vsearch.catalog.schema import (
     ChangeRow,
     ClassifierRow,
@@ -55,7 +56,8 @@ def about(catalog: Catalog, index: Index, name: str) -> dict[str, Any]:
     since = datetime.min if found is None else found.added_at
     with catalog.reading() as connection:
         held: dict[str, Any] = {
-            "recording": None if found is None else {**asdict(found), "roles": _roles(connection, numbers[0])},
+            "recording": None if found is None else {**asdict(found), **_columns(connection, numbers[0])},
+            "dynamics": [to_plain(each) for each in dynamics_of(connection, numbers).values()],
             "segments": _segments(catalog, connection, ids),
             "label_examples": _label_examples(connection, ids, uris),
             "map_points": _map_points(connection, ids, numbers),
@@ -88,8 +90,10 @@ def _found(catalog: Catalog, name: str) -> tuple[Recording | None, list[str]]:
     return (several[0] if several else None), uris
 
 
-def _roles(connection: Connection, number: int) -> Any:
-    return connection.execute(select(RecordingRow.roles).where(RecordingRow.id == number)).scalar_one()
+def _columns(connection: Connection, number: int) -> dict[str, Any]:
+    """Return the columns that a `Recording` has not, or not as they are stored."""
+    query = select(RecordingRow.roles, RecordingRow.course).where(RecordingRow.id == number)
+    return dict(connection.execute(query).mappings().one())
 
 
 def _segments(catalog: Catalog, connection: Connection, ids: Sequence[int]) -> list[dict[str, Any]]:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.errors import NotStored
 from e2vsearch.policy import Policy, Role
-
-if TYPE_CHECKING:
-    pass
-from collections.abc import Iterable
 
 MAX_NAME = 64
 """Characters of a name that the catalog stores: of a label, classifier, map, projection or set of named vectors."""
@@ -76,6 +72,24 @@ class Recording:
     metadata: Mapping[str, str]
     roles: tuple[Role | None, ...] | None = None  # whose voice each channel has; None where that is not known
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        named = {"call": f"{self.id} {self.name}", "recorded": f"{self.recorded_at:%Y-%m-%d %H:%M}"}
+        named |= {"length": f"{self.duration_s:.1f} s, {self.channels} channels", **self.metadata}
+        rows = (f"<tr><td><b>{escape(name)}</b></td><td>{escape(value)}</td></tr>" for name, value in named.items())
+        text = f"<table>{''.join(rows)}</table><p>collection.timeline({self.id!r}) draws it</p>"
+        return text.encode("utf-8", "replace").decode("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One recording in a list of them, with the emotions in it."""
+
+    recording: Recording
+    speech_s: float  # of the analysed channels, summed
+    emotions: Mapping[str, float]  # share of that speech, 0 to 1, by the emotion that is shown; most first
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -95,6 +109,33 @@ class Segment:
     arousal: float | None = None  # 0 calm to 1 excited, by the class probabilities; see `emotions.affect`
     valence: float | None = None  # 0 unpleasant to 1 pleasant, as arousal
     level_db: float | None = None  # root mean square of its signal, dBFS; None where that is not known
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelDynamics:
+    """How one channel takes turns; None where there is no other to take them with."""
+
+    channel: int
+    role: Role | None
+    talk_share: float  # share of the recording in which it speaks
+    turns: int | None
+    interruptions: int | None  # that it makes
+    longest_turn_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dynamics:
+    """Who speaks when in a recording, see `speech.dynamics`; None: what one channel alone cannot tell."""
+
+    talk_share: float  # share of the recording in which somebody speaks
+    silence_share: float  # share in which nobody does
+    longest_silence_s: float
+    overtalk: float | None  # share in which several channels speak at once
+    interruptions: int | None
+    turns: int | None
+    by_channel: tuple[ChannelDynamics, ...]
+    overlaps: tuple[tuple[float, float], ...]  # seconds: start and end of each stretch of overtalk
+    silences: tuple[tuple[float, float], ...]  # those of a second and more
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +281,9 @@ class Hit:
     segment that is the segment's own; with several, the mean over them of each one's best match in the recording.
     """
 
-    score: (
-        float  # exact cosine in the collection's space, 1.0 is identical; else a mean of them, see `Collection.query`
-    )
+    # exact cosine in the collection's space, 1.0 is identical; else a mean of them, see `Collection.query`; None where
+    # nothing is compared, since the query has no reference
+    score: float | None
     recording: str  # the recording's id, "call:45"
     segment: str  # the segment's id, "seg:123"
     name: str  # the file's name without its suffix
@@ -250,7 +291,7 @@ class Hit:
     channel: int
     start_s: float
     end_s: float
-    segment_score: float  # exact cosine of this segment with the reference's segment nearest to it
+    segment_score: float | None  # exact cosine of this segment with the reference's segment nearest to it
     emotion: str | None  # a class of the encoder's, "unsure" or "too short"
     emotion_score: float | None  # its probability, 0 to 1; None where no class is named
     metadata: Mapping[str, str]
@@ -288,6 +329,7 @@ class EmbeddedAudio:
     channels: int
     sampling_rate_hz: int
     format: str
+    dynamics: Dynamics | None = None  # of all of its channels; None where there was no audio to tell them from
 
 
 @dataclass(frozen=True, slots=True)

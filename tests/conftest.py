@@ -24,6 +24,7 @@ from command import Ran, Run
 from filelock import FileLock
 from made_index import Large, with_tail_and_tombstones
 from memory_source import MemorySource
+from opened_page import TIMEOUT_MS, Open, Visit, listening_browser, make_voice
 from postgres import NoServerError, running, stop
 
 from e2vsearch.vectors.faiss.index import FaissEngine
@@ -321,3 +322,48 @@ def other_url(database_url: str, request: pytest.FixtureRequest, tmp_path: Path)
             yield postgres_url.replace("/postgres?", "/other?")
         finally:
             connection.execute("DROP DATABASE other WITH (FORCE)")
+
+
+# --- the page
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_voice(tmp_path_factory.mktemp("voice"))
+
+
+@pytest.fixture(scope="module")
+def chromium(voice: Path) -> Iterator[Any]:
+    with listening_browser(voice) as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Opens the page; at the end nothing may have gone wrong in it, nor been asked of anyone else."""
+    for package in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
+        pytest.importorskip(package, reason="the 'serve' extra is not installed")
+    chromium = request.getfixturevalue("chromium")
+    visits: list[Visit] = []
+
+    def open_page(at: str = "", address: str | None = None, **context: Any) -> Visit:
+        url = address or request.getfixturevalue("address")
+        page = chromium.new_context(**{"locale": "en-GB", "permissions": ["microphone"], **context}).new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        visit = Visit(page, url)
+        visits.append(visit)
+        visit.expected.append("GL Driver Message")  # of WebGL by the CPU: that it is slow
+        page.on("console", lambda said: visit.errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: visit.errors.append(str(error)))
+        page.on(
+            "request",
+            lambda sent: None if sent.url.startswith((url, "blob:")) else visit.errors.append(f"asked {sent.url}"),
+        )
+        page.goto(url + at)
+        return visit
+
+    yield open_page
+    for each in visits:
+        each.page.context.close()
+    wrong = [error for each in visits for error in each.errors if not any(part in error for part in each.expected)]
+    assert wrong == []

@@ -30,6 +30,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 ARGUMENTS = (
     "--no-sandbox",  # refuses to run as root otherwise, as in a container
     "--disable-gpu",
+    "--enable-unsafe-swiftshader",  # WebGL by the CPU
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -40,6 +41,8 @@ ARGUMENTS = (
     "--use-fake-device-for-media-stream",
 )
 
+AXE = SOURCES / "node_modules" / "axe-core" / "axe.min.js"
+needs_axe = pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: cd page && npm ci")
 needs_build = pytest.mark.skipif(not (BUILT / "index.html").is_file(), reason="the page is not built: make page")
 
 
@@ -158,6 +161,16 @@ class Visit:
             ids = "JSON.stringify([...document.querySelectorAll('.hit .ids')].map(each => each.textContent))"
             self.until(f"{ids} === {json.dumps(json.dumps(shown, separators=(',', ':')))}")
         return answer
+
+    def violations(self) -> list[str]:
+        """What axe-core finds against WCAG 2.2 AA and its own good practice, each with where it is."""
+        self.page.evaluate(AXE.read_text(encoding="utf-8"))
+        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        return [
+            f"{each['id']}: {node['html'][:120]} {node['failureSummary'][:160]}"
+            for each in found
+            for node in each["nodes"]
+        ]
 
     def upload(self) -> dict[str, Any]:
         """Searches with the sample clip."""

@@ -1,7 +1,6 @@
 """What a document shows, held against what was printed: every line in its order, every word, every number.
 
-Numbers are equal to within a tolerance, which says how far machines may differ, and ids up to their names: they are
-given in the order in which recordings are done, for which workers race.
+Numbers are equal to within a tolerance, which says how far machines may differ, and ids up to their names.
 """
 
 from __future__ import annotations

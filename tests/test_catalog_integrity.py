@@ -287,7 +287,7 @@ def test_indexes_are_made_again(index: Path, run: Run) -> None:
 
 
 def test_doctor_and_db_verify_tell_what_is_damaged(index: Path, run: Run) -> None:
-    assert run("db", "verify", "--index", index).out.count("intact") == 8
+    assert run("db", "verify", "--index", index).out.count("intact") == 9
     assert "intact" in next(line for line in run("doctor", "--index", index).out.splitlines() if "database" in line)
     with e2vsearch.open(index) as collection:
         damage(collection.catalog, 2, 1, 9, 17)

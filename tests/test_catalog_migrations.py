@@ -257,6 +257,35 @@ def test_every_vector_gets_its_checksum(former: Engine) -> None:
         assert stored(connection) == rows
 
 
+def test_every_recording_gets_its_course(former: Engine) -> None:
+    alembic(former, "upgrade", "0009")
+    row = former_rows()["segment"][0]
+    calm, angry = {"valence": 0.5}, {"valence": 0.25}
+    lines = {2: [calm] * 6 + [angry] * 6, 5: [calm] * 12}
+    with former.begin() as connection:
+        metadata = MetaData()
+        metadata.reflect(connection)
+        connection.execute(metadata.tables["segment"].delete())
+        segments = [
+            row | {"id": 100 * of + at, "recording_id": of, "start_s": at * 3.0, "end_s": at * 3.0 + 2.0} | each
+            for of, line in lines.items()
+            for at, each in enumerate(line)
+        ]
+        connection.execute(metadata.tables["segment"].insert(), segments)
+    before = schema(former)
+    with former.connect() as connection:
+        rows = stored(connection)
+    alembic(former, "upgrade", "0010")
+    with former.connect() as connection:
+        now = stored(connection)
+    assert [(each["id"], each["course"]) for each in now["recording"]] == [(2, "worsening"), (5, "steady")]
+    assert (now["dynamics"], now["channel_dynamics"]) == ([], [])
+    alembic(former, "downgrade", "0009")
+    assert schema(former) == before
+    with former.connect() as connection:
+        assert stored(connection) == rows
+
+
 def test_the_upgraded_schema_is_that_of_a_new_collection(
     former: Engine, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -375,6 +375,7 @@ METHODS = {
     "queue show": "queue.state",
     "policy set": "set_policy",
     "policy show": "policy.plain",
+    "show": "timeline",
 }
 MAIN = {"map build", "label add", "queue show", "policy show"}
 """Commands that their group's name alone stands for."""

@@ -129,7 +129,7 @@ def test_numbers_have_six_places(index: Path, run: Run) -> None:
     with e2vsearch.open(index) as collection:
         exact = collection.query("call:1", include_self=True)
     rows = run("query", "call:1", "--include-self", "--index", index).rows
-    assert [row["score"] for row in rows] == [round(hit.score, 6) for hit in exact]
+    assert [row["score"] for row in rows] == [round(hit.score or 0, 6) for hit in exact]
     assert rows[0]["score"] == 1.0
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import e2vsearch
 from e2vsearch.encoders import registry
 from e2vsearch.encoders.base import EMOTION2VEC_NAMES, Embeddings, Encoder, EncoderOptions
 from e2vsearch.encoders.fake import FakeEncoder
-from e2vsearch.errors import BadSignal, EncoderError, UnknownEncoder
+from e2vsearch.errors import BadSignal, EncoderError, EncoderUnavailable, MissingExtra, UnknownEncoder
 from e2vsearch.types import Space
 
 
@@ -114,7 +116,7 @@ def test_the_default_for_real_use_comes_first() -> None:
 @pytest.mark.parametrize("name", ["emotion2vec_plus_lrage", "", "/no/such/folder", "saved"])
 def test_an_unknown_name_lists_the_known_ones(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnknownEncoder, match=r"use one of emotion2vec_plus_large, .* model folder") as caught:
+    with pytest.raises(UnknownEncoder, match=r"use one of auto, emotion2vec_plus_large, .* model folder") as caught:
         registry.open(name)
     assert "\n" not in str(caught.value)
 
@@ -167,3 +169,43 @@ def test_the_fake_takes_any_length_down_to_its_shortest(samples: int) -> None:
 
 def test_two_revisions_of_the_fake_are_two_spaces() -> None:
     assert FakeEncoder("fake-2").space != FakeEncoder().space
+
+
+# ------------------------------------------------------------------------------------------------------- the default
+
+
+def unavailable(_name: str, _options: EncoderOptions) -> Encoder:
+    raise EncoderUnavailable("ModelScope cannot be reached - name a model folder")
+
+
+def uninstalled(_name: str, _options: EncoderOptions) -> Encoder:
+    raise MissingExtra("the emotion2vec encoder needs the 'emotion2vec' extra")
+
+
+@pytest.mark.parametrize(("missing", "why"), [(unavailable, "ModelScope cannot be reached"), (uninstalled, "extra")])
+def test_auto_is_light_where_emotion2vec_cannot_be_had(
+    missing: Any, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(registry, "_emotion2vec", missing)
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    made.save(calls / "a.wav", made.speech(2.0))
+    with caplog.at_level(logging.WARNING, "e2vsearch"), e2vsearch.open(tmp_path / "index", create=True) as collection:
+        assert collection.ingest(calls).stored == 1
+        assert collection.catalog.encoder_source == "light"
+    [note] = [each.getMessage() for each in caplog.records if "light" in each.getMessage()]
+    assert why in note
+    caplog.clear()
+    with e2vsearch.open(tmp_path / "index", encoder="auto") as collection:  # its own: nothing is tried again
+        assert collection.encoder().space.encoder == "light"
+    assert caplog.text == ""
+    with pytest.raises((EncoderError, MissingExtra)):  # no silent change of what was asked for
+        registry.open("auto", EncoderOptions(precision="bf16"))
+
+
+def test_auto_is_emotion2vec_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = FakeEncoder("stands in for emotion2vec")
+    monkeypatch.setattr(
+        registry, "_emotion2vec", lambda name, _options: opened if name == EMOTION2VEC_NAMES[0] else None
+    )
+    assert registry.open("auto") is opened

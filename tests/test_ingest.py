@@ -29,7 +29,7 @@ from e2vsearch.audio.paths import expand
 from e2vsearch.collection import Collection
 from e2vsearch.errors import Cancelled, SettingsError, SpaceMismatch
 from e2vsearch.ingest.metadata import MetadataTable
-from e2vsearch.ingest.runner import Progress
+from e2vsearch.ingest.reports import Progress
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_saved_vectors_are_a_collection_too(tmp_path: Path) -> None:
         assert (report.stored, [failure.reason for failure in report.failures]) == (4, ["bad-vector-file"])
         assert collection.ingest(tmp_path).already == 4
         hits = collection.query(tmp_path / "1.npy", k=2)
-        assert (hits[0].name, round(hits[0].score, 5)) == ("1", 1.0)
+        assert (hits[0].name, round(hits[0].score or 0, 5)) == ("1", 1.0)
         [whole] = collection.recordings(str(folder))
         assert whole.uri == str(folder / "processed_audio.wav")
         assert collection.segments(whole.id)[0].emotion == "angry"

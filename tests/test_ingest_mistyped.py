@@ -15,7 +15,7 @@ from made import save, silence, speech
 import e2vsearch
 from e2vsearch.errors import AudioNotFound
 from e2vsearch.ingest.lock import LOCK
-from e2vsearch.ingest.runner import Progress
+from e2vsearch.ingest.reports import Progress
 
 
 @pytest.fixture

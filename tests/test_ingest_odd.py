@@ -58,7 +58,7 @@ def test_a_name_that_is_no_utf8(collection: Collection, calls: Path, run: Run, t
     (segment, *_) = collection.segments(odd.id)
     assert collection.clip(segment.id).shape[1] > 8000  # it plays
     found = collection.query(path, include_self=True, k=1)  # and is a reference
-    assert (found[0].recording, round(found[0].score, 4)) == (odd.id, 1.0)
+    assert (found[0].recording, round(found[0].score or 0, 4)) == (odd.id, 1.0)
     assert collection.ingest(calls).already == 3
     hits = run("query", odd.id, "--include-self", "--format", "json", "--index", tmp_path / "index")
     assert json.loads(hits.out)["hits"][0]["uri"] == odd.uri

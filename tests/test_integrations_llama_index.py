@@ -117,7 +117,7 @@ def test_all_that_a_query_can_say(
 def test_own_fields(collection: Collection) -> None:
     retriever = E2vsearchRetriever(collection, k=3, by="segment", where="product = bela", min_score=0.5)
     expected = collection.query("seg:1", k=3, by="segment", where="product = bela")
-    assert [each.score for each in retriever.retrieve("seg:1")] == [h.score for h in expected if h.score >= 0.5]
+    assert [each.score for each in retriever.retrieve("seg:1")] == [h.score for h in expected if (h.score or 0) >= 0.5]
     with pytest.raises(TypeError, match="k is a parameter by itself"):
         E2vsearchRetriever(collection, query_fields={"k": 3})
 

@@ -11,14 +11,10 @@ import pytest
 from opened_page import (
     CALLS,
     KEY,
-    TIMEOUT_MS,
     Open,
-    Visit,
     clock,
     heard,
-    listening_browser,
     make_index,
-    make_voice,
     needs_build,
     rounded_down,
     serving,
@@ -34,47 +30,6 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(index: Path) -> Iterator[str]:
     with serving(index) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_voice(tmp_path_factory.mktemp("voice"))
-
-
-@pytest.fixture(scope="module")
-def chromium(voice: Path) -> Iterator[Any]:
-    with listening_browser(voice) as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Opens the page; at the end nothing may have gone wrong in it, nor been asked of anyone else."""
-    for package in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
-        pytest.importorskip(package, reason="the 'serve' extra is not installed")
-    chromium = request.getfixturevalue("chromium")
-    visits: list[Visit] = []
-
-    def open_page(at: str = "", address: str | None = None, **context: Any) -> Visit:
-        url = address or request.getfixturevalue("address")
-        page = chromium.new_context(**{"locale": "en-GB", "permissions": ["microphone"], **context}).new_page()
-        page.set_default_timeout(TIMEOUT_MS)
-        visit = Visit(page, url)
-        visits.append(visit)
-        page.on("console", lambda said: visit.errors.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: visit.errors.append(str(error)))
-        page.on(
-            "request",
-            lambda sent: None if sent.url.startswith((url, "blob:")) else visit.errors.append(f"asked {sent.url}"),
-        )
-        page.goto(url + at)
-        return visit
-
-    yield open_page
-    for each in visits:
-        each.page.context.close()
-    wrong = [error for each in visits for error in each.errors if not any(part in error for part in each.expected)]
-    assert wrong == []
 
 
 @needs_build
@@ -131,6 +86,37 @@ def test_more_like_this_replaces_the_query_and_back_returns_to_it(visit: Open) -
 
 
 @needs_build
+def test_a_clip_survives_a_reload(visit: Open) -> None:
+    seen = visit()
+    seen.upload()
+    before = seen.hits()
+    answer = seen.find(seen.page.reload, "query/upload")
+    assert seen.hits() == before == [hit["name"] for hit in answer["hits"]]
+    seen.page.locator("#clip").get_by_text("angry.ogg").wait_for()
+
+
+@needs_build
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("seg:99999", "Nothing is stored under seg:99999. It may have been removed."),
+        ("I am angry", "“I am angry” is no id, emotion or label here."),
+    ],
+)
+def test_a_reference_that_is_none_is_said_beside_its_field(visit: Open, typed: str, said: str) -> None:
+    seen = visit()
+    seen.expected.append("Failed to load resource")
+    field = seen.page.locator("#reference")
+    field.fill(typed)
+    field.press("Enter")
+    beside = seen.page.locator("#reference-error")
+    beside.get_by_text(said).wait_for()
+    assert field.get_attribute("aria-invalid") == "true"
+    seen.find(lambda: (field.fill("angry"), field.press("Enter")))
+    assert beside.inner_text() == ""
+
+
+@needs_build
 def test_filters_are_seen_and_a_bad_one_is_explained(visit: Open) -> None:
     seen = visit("?ref=emotion:angry")
     seen.page.locator(".hit").first.wait_for()
@@ -152,14 +138,17 @@ def test_filters_are_seen_and_a_bad_one_is_explained(visit: Open) -> None:
     seen.page.get_by_text("Advanced").click()
     seen.field("where").fill("colour = 3")
     refused = seen.find(seen.page.get_by_role("button", name="Find").click)
-    alert = seen.page.get_by_role("alert")
-    alert.get_by_text("colour").wait_for()
-    assert alert.inner_text() == refused["error"]["message"]
+    beside = seen.page.locator("#where-error")
+    beside.get_by_text("colour").wait_for()
+    assert refused["error"]["reason"] == "bad-filter"
+    assert beside.inner_text().startswith("This filter cannot be read: ")
+    assert "--where" not in beside.inner_text()  # that is the command line's
+    assert seen.field("where").get_attribute("aria-invalid") == "true"
     assert seen.hits() == []
 
     answer = seen.find(seen.page.get_by_role("button", name="Clear all filters").click)
     assert answer["where"] is None
-    assert alert.inner_text() == ""
+    assert beside.inner_text() == ""
     seen.field("call").fill("no such call")
     seen.find(lambda: seen.field("call").press("Enter"))
     assert seen.page.get_by_text("No segment passes these filters.").is_visible()

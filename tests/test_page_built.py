@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from pathlib import Path
 
 from opened_page import BUILT, REPOSITORY, SOURCES, needs_build
 
@@ -47,16 +48,28 @@ def test_the_lock_names_no_registry() -> None:
     assert all(package["integrity"] for name, package in locked.items() if name)
 
 
+def words_of(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """English and Chinese of one file of words."""
+    text = path.read_text(encoding="utf-8")
+    parts = (text[text.index(start) :].split("\n};")[0] for start in ("const en = {", "const zh: "))
+    english, chinese = (dict(re.findall(r'^  "?([\w. ]+)"?:\s+"(.*)",$', part, re.MULTILINE)) for part in parts)
+    return english, chinese
+
+
 def test_both_languages_say_the_same_things() -> None:
-    words = (SOURCES / "src" / "words.ts").read_text(encoding="utf-8")
-    english, chinese = (
-        dict(re.findall(r'^  "?([\w.]+)"?:\s+"(.*)",$', words[words.index(start) :].split("\n};")[0], re.MULTILINE))
-        for start in ("const en = {", "const zh: ")
-    )
-    assert english.keys() == chinese.keys()
-    assert len(english) > 50
-    assert [
-        word for word in english if set(re.findall(r"{\w+}", english[word])) != set(re.findall(r"{\w+}", chinese[word]))
-    ] == []
+    files = sorted((SOURCES / "src").rglob("words.ts"))
+    assert [path.parent.name for path in files] == ["calls", "find", "labels", "map", "trends", "src"]
+    known: dict[str, Path] = {}
+    for path in files:
+        english, chinese = words_of(path)
+        assert english.keys() == chinese.keys()
+        assert [
+            word
+            for word in english
+            if set(re.findall(r"{\w+}", english[word])) != set(re.findall(r"{\w+}", chinese[word]))
+        ] == []
+        assert {word: known[word] for word in english.keys() & known.keys()} == {}  # each word is in one file
+        known |= dict.fromkeys(english, path)
+    assert len(known) > 50
     markup = (SOURCES / "index.html").read_text(encoding="utf-8")
-    assert set(re.findall(r'data-t(?:-\w+)?="([^"]+)"', markup)) <= english.keys()
+    assert set(re.findall(r'data-t(?:-\w+)?="([^"]+)"', markup)) <= known.keys()

@@ -356,7 +356,7 @@ def test_a_percentile_is_the_share_of_pairs_that_are_less_alike(
     apart = calls[one] != calls[other]
     cosines = np.sort((units @ units.T)[one, other][apart])
     result = collection.query("seg:1", by="segment", k=200, explain=True)
-    true = [100 * np.searchsorted(cosines, hit.segment_score) / cosines.size for hit in result]
+    true = [100 * np.searchsorted(cosines, hit.segment_score or 0) / cosines.size for hit in result]
     assert [hit.percentile for hit in result] == pytest.approx(true, abs=3.0)  # 240 moments are few to sample
     assert collection.query("seg:1", include_self=True, explain=True)[0].percentile == 100.0
     assert collection._background_scores() is collection._background_scores()

@@ -155,7 +155,7 @@ def test_names_stand_for_projected_moments(collection: e2vsearch.Collection, tab
     for name in ("emotion:angry", "label:mine"):
         found = collection.query(name, k=10)
         assert right(found, 0) == 1.0
-        assert found[0].score > 0.9
+        assert (found[0].score or 0) > 0.9
 
 
 def test_what_a_classifier_learns_from_stays_raw(collection: e2vsearch.Collection, table: Path) -> None:
@@ -270,7 +270,7 @@ def test_readers_see_one_projection_or_the_other(collection: e2vsearch.Collectio
     expected = {}
     for name in ("raw", "head"):
         collection.projections.use(name)
-        expected[name] = [round(hit.score, 4) for hit in collection.query("seg:1", k=5)]
+        expected[name] = [round(hit.score or 0, 4) for hit in collection.query("seg:1", k=5)]
     assert expected["raw"] != expected["head"]
     stop = threading.Event()
 
@@ -285,7 +285,7 @@ def test_readers_see_one_projection_or_the_other(collection: e2vsearch.Collectio
     seen = set()
     try:
         for _ in range(60):
-            scores = [round(hit.score, 4) for hit in collection.query("seg:1", k=5)]
+            scores = [round(hit.score or 0, 4) for hit in collection.query("seg:1", k=5)]
             assert scores in expected.values()
             seen.add(scores == expected["raw"])
     finally:
@@ -298,12 +298,12 @@ def test_an_export_carries_projections(collection: e2vsearch.Collection, table: 
     made = collection.projections.fit(table)
     collection.projections.fit_head()
     collection.projections.use("fitted")
-    before = [round(hit.score, 5) for hit in collection.query(VECTORS[3], k=8)]
+    before = [round(hit.score or 0, 5) for hit in collection.query(VECTORS[3], k=8)]
     assert export.export(collection.catalog, tmp_path / "out").found.projections == 2
     with e2vsearch.open(tmp_path / "copy", create=True) as copy:
         assert import_.load(copy.catalog, tmp_path / "out").found.projections == 2
         assert catalog_projections.used(copy.catalog) == ("fitted", made.revision)
-        assert [round(hit.score, 5) for hit in copy.query(VECTORS[3], k=8)] == before
+        assert [round(hit.score or 0, 5) for hit in copy.query(VECTORS[3], k=8)] == before
         copy.projections.use("raw")
         assert import_.load(copy.catalog, tmp_path / "out").found.projections == 0
         assert catalog_projections.used(copy.catalog) is None  # what is in use is changed by nobody's import

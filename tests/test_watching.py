@@ -23,7 +23,7 @@ import e2vsearch
 from e2vsearch.collection import Collection
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.metadata import ReloadedMetadata
-from e2vsearch.ingest.recording import RecordingReport
+from e2vsearch.ingest.reports import RecordingReport
 from e2vsearch.ingest.watch import FolderWatch, being_written
 from e2vsearch.vectors.background import BackgroundBuilder
 

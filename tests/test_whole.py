@@ -65,7 +65,7 @@ def test_a_collection_holds_emotion2vecs_own_vectors(
         assert report.segments >= 4
         space = collection.space
         hits = collection.query(calls / "pair.wav", k=2)
-        assert (hits[0].name, round(hits[0].score, 5)) == ("pair", 1.0)
+        assert (hits[0].name, round(hits[0].score or 0, 5)) == ("pair", 1.0)
         stored = {
             segment.id: (segment, collection.recordings(segment.recording)[0])
             for _, segment in collection.catalog.segments()

@@ -1,7 +1,8 @@
 """`--where`: text such as ``queue = billing and date >= 2024-03-01``, compiled to a SQL condition.
 
 A name is a column of the catalog (`FIELDS`) or else a key of the recordings' metadata; ``meta.NAME`` is always the
-metadata. Every condition is one on segments, so that it can be added to any query over them.
+metadata, ``cluster.NAME`` the number of a map's cluster. Every condition is one on segments, so that it can be added to
+any query over them.
 """
 
 from __future__ import annotations
@@ -9,47 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from functools import cache
 from typing import Any, NamedTuple
 
-from lark import Lark, Token, Transformer, UnexpectedInput, v_args
+from lark import Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import VisitError
 from sqlalchemy import ColumnElement, Float, String, and_, exists, literal, not_, or_, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import Grouping
 
-from e2vsearch.catalog.schema import LabelExampleRow, MetadataRow, RecordingRow, SegmentLabelRow, SegmentRow
+from e2vsearch.catalog.filter_language import Value, name_of, parser, value_of
+from e2vsearch.catalog.schema import (
+    ChannelDynamicsRow,
+    DynamicsRow,
+    LabelExampleRow,
+    MapPointRow,
+    MapRow,
+    MetadataRow,
+    RecordingRow,
+    SegmentLabelRow,
+    SegmentRow,
+)
 from e2vsearch.errors import BadFilter
+from e2vsearch.policy import ROLES, Role
 
-_GRAMMAR = r"""
-    ?start: _disjunction
-    _disjunction: any
-    any: all ("or"i all)*
-    all: _term ("and"i _term)*
-    _term: negation | group | comparison | one_of | none_of | like | unlike | between | missing | present
-    negation: "not"i _term
-    group: "(" any ")"
-    comparison: name OPERATOR value
-    one_of: name "in"i "(" value ("," value)* ")"
-    none_of: name "not"i "in"i "(" value ("," value)* ")"
-    like: name "like"i value
-    unlike: name "not"i "like"i value
-    between: name "between"i value "and"i value
-    missing: name "is"i "null"i
-    present: name "is"i "not"i "null"i
-    name: NAME | QUOTED_NAME
-    value: DATE | NUMBER | STRING | NAME
-    OPERATOR: "=" | "==" | "!=" | "<>" | "<=" | ">=" | "<" | ">"
-    DATE.3: /\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?/
-    NUMBER.2: /[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?(?![\w.:-])/
-    NAME: /(?!(and|or|not|in|like|between|is|null)\b)[A-Za-z_]\w*([.:-]\w+)*/i
-    QUOTED_NAME: /`[^`]+`/
-    STRING: /"(?:[^"]|"")*"/ | /'(?:[^']|'')*'/
-    %ignore /\s+/
-"""
-
-_Value = str | float | datetime
 _Condition = ColumnElement[bool]
 
 FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
@@ -85,6 +69,23 @@ def _role_in_postgres(element: RoleOf, compiler: SQLCompiler, **_: Any) -> str: 
     return "(recording.roles ->> segment.channel)"
 
 
+class RoleOfDynamics(ColumnElement[str]):
+    """The same of a row of `ChannelDynamicsRow`."""
+
+    inherit_cache = True
+    type = String()
+
+
+@compiles(RoleOfDynamics, "sqlite")
+def _of_dynamics_in_sqlite(element: RoleOfDynamics, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
+    return "json_extract(recording.roles, '$[' || channel_dynamics.channel || ']')"
+
+
+@compiles(RoleOfDynamics, "postgresql")
+def _of_dynamics_in_postgres(element: RoleOfDynamics, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
+    return "(recording.roles ->> channel_dynamics.channel)"
+
+
 _ROLE = select(RoleOf()).where(RecordingRow.id == SegmentRow.recording_id).correlate(SegmentRow).scalar_subquery()
 FIELDS["role"] = (_ROLE, str)  # customer or agent
 
@@ -95,14 +96,28 @@ RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
     "call_s": (RecordingRow.duration_s.expression, float),
     "date": (RecordingRow.recorded_at.expression, datetime),
     "added": (RecordingRow.added_at.expression, datetime),
+    "course": (RecordingRow.course.expression, str),
 }
 """Fields of a segment's recording: name → column and its Python type."""
+
+DYNAMICS_FIELDS: dict[str, tuple[ColumnElement[Any], Role | None]] = {
+    name: (getattr(DynamicsRow, name).expression, None)
+    for name in ("talk_share", "silence_share", "longest_silence_s", "overtalk", "interruptions", "turns")
+} | {
+    f"{role}_{name}": (getattr(ChannelDynamicsRow, name).expression, role)
+    for role in ROLES
+    for name in ("talk_share", "interruptions", "longest_turn_s")
+}
+"""Who speaks when in a segment's recording: name → column, a number, and the role of the channel that it is of."""
 
 LABEL_FIELDS: dict[str, type] = {"label": str, "label_score": float}
 """Labels of one's own, of people and classifiers. A person's label has the score 1."""
 
-EMOTION_FIELDS = frozenset({"emotion", "emotion_score", "arousal", "valence", *LABEL_FIELDS})
+EMOTION_FIELDS = frozenset({"emotion", "emotion_score", "arousal", "valence", "course", "cluster", *LABEL_FIELDS})
 """Fields that say what somebody's voice expresses."""
+
+CLUSTER = "cluster."
+"""What a map's name follows: ``cluster.map = 3`` is its cluster of that number, -1 no cluster."""
 
 _CHAIN = 100
 _LARGEST = 2**63  # of SQL's BIGINT
@@ -137,7 +152,7 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> Filter:
         BadFilter: it does not parse, names nothing known, or compares what cannot be compared.
     """
     try:
-        tree = _parser().parse(where)
+        tree = parser().parse(where)
     except UnexpectedInput as error:
         token = getattr(error, "token", None)
         ended = token is None or token.type == "$END"
@@ -157,11 +172,6 @@ def compile_filter(where: str, metadata_keys: frozenset[str]) -> Filter:
     except RecursionError as error:
         raise BadFilter("--where is nested too deeply - write it with fewer parentheses") from error
     return Filter(condition, frozenset(compiler.names - compiler.keys), frozenset(compiler.keys))
-
-
-@cache
-def _parser() -> Lark:
-    return Lark(_GRAMMAR, parser="lalr")
 
 
 @v_args(inline=True)
@@ -185,42 +195,36 @@ class _Compiler(Transformer[Token, Any]):
         return condition
 
     def name(self, token: Token) -> str:
-        name = str(token).strip("`")
-        self.names.add(name)
+        name = name_of(token)
+        self.names.add("cluster" if self._is_cluster(name) else name)
         return name
 
-    def value(self, token: Token) -> _Value:
-        if token.type == "NUMBER":
-            return float(token)
-        if token.type == "DATE":
-            try:
-                return datetime.fromisoformat(token)
-            except ValueError as error:
-                raise BadFilter(f"there is no date {token}: {error}") from error
-        if token.type == "STRING":
-            return str(token)[1:-1].replace(token[0] * 2, token[0])
-        return str(token)
+    def value(self, token: Token) -> Value:
+        return value_of(token)
 
-    def comparison(self, name: str, operator: Token, value: _Value) -> _Condition:
+    def _is_cluster(self, name: str) -> bool:
+        return name.startswith(CLUSTER) and name not in self._keys
+
+    def comparison(self, name: str, operator: Token, value: Value) -> _Condition:
         symbol = {"==": "=", "<>": "!="}.get(operator, str(operator))
         return self._on(name, value, lambda column, typed: _compare(column, symbol, typed))
 
-    def one_of(self, name: str, *values: _Value) -> _Condition:
+    def one_of(self, name: str, *values: Value) -> _Condition:
         equal = [self._on(name, value, lambda column, typed: _compare(column, "=", typed)) for value in values]
         return _joined(or_, equal)
 
-    def none_of(self, name: str, *values: _Value) -> _Condition:
+    def none_of(self, name: str, *values: Value) -> _Condition:
         return not_(self.one_of(name, *values))
 
-    def like(self, name: str, value: _Value) -> _Condition:
+    def like(self, name: str, value: Value) -> _Condition:
         if not isinstance(value, str):
             raise BadFilter(f"'{name} like' takes quoted text such as \"%refund%\"")
         return self._on(name, value, lambda column, typed: column.ilike(typed))
 
-    def unlike(self, name: str, value: _Value) -> _Condition:
+    def unlike(self, name: str, value: Value) -> _Condition:
         return not_(self.like(name, value))
 
-    def between(self, name: str, low: _Value, high: _Value) -> _Condition:
+    def between(self, name: str, low: Value, high: Value) -> _Condition:
         return and_(
             self._on(name, low, lambda column, typed: _compare(column, ">=", typed)),
             self._on(name, high, lambda column, typed: _compare(column, "<=", typed)),
@@ -234,20 +238,30 @@ class _Compiler(Transformer[Token, Any]):
             return FIELDS[name][0].is_not(None)
         if name in RECORDING_FIELDS:
             return _of_recording(RECORDING_FIELDS[name][0].is_not(None))
+        if name in DYNAMICS_FIELDS:
+            return _of_dynamics(name, lambda column: column.is_not(None))
         if name in LABEL_FIELDS:
             return _of_labels(name, lambda column: column.is_not(None))
+        if self._is_cluster(name):
+            return _of_map(name, lambda column: column >= 0)
         return _of_metadata(self._key(name), MetadataRow.text.is_not(None))
 
-    def _on(self, name: str, value: _Value, condition: Callable[[Any, Any], _Condition]) -> _Condition:
+    def _on(self, name: str, value: Value, condition: Callable[[Any, Any], _Condition]) -> _Condition:
         if name in FIELDS:
             column, type_ = FIELDS[name]
             return condition(column, _typed(name, type_, value))
         if name in RECORDING_FIELDS:
             column, type_ = RECORDING_FIELDS[name]
             return _of_recording(condition(column, _typed(name, type_, value)))
+        if name in DYNAMICS_FIELDS:
+            typed = _typed(name, float, value)
+            return _of_dynamics(name, lambda column: condition(column, typed))
         if name in LABEL_FIELDS:
             typed = _typed(name, LABEL_FIELDS[name], value)
             return _of_labels(name, lambda column: condition(column, typed))
+        if self._is_cluster(name):
+            number = _typed(name, int, value)
+            return _of_map(name, lambda column: condition(column, number))
         key = self._key(name)
         if isinstance(value, float):
             return _of_metadata(key, condition(MetadataRow.number, value))
@@ -260,13 +274,13 @@ class _Compiler(Transformer[Token, Any]):
         if key in self._keys:
             self.keys.add(key)
             return key
-        known = sorted({*FIELDS, *RECORDING_FIELDS, *LABEL_FIELDS, *self._keys})
+        known = sorted({*FIELDS, *RECORDING_FIELDS, *DYNAMICS_FIELDS, *LABEL_FIELDS, *self._keys})
         near = get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         raise BadFilter(f"--where: nothing here is called {key!r} - {hint}")
 
 
-def _typed(name: str, type_: type, value: _Value) -> Any:
+def _typed(name: str, type_: type, value: Value) -> Any:
     if type_ is str and not isinstance(value, datetime):
         return value if isinstance(value, str) else f"{value:g}"
     if type_ is datetime:
@@ -332,9 +346,27 @@ def _of_recording(condition: _Condition) -> _Condition:
     return SegmentRow.recording_id.in_(select(RecordingRow.id).where(condition))
 
 
+def _of_dynamics(name: str, condition: Callable[[Any], _Condition]) -> _Condition:
+    column, role = DYNAMICS_FIELDS[name]
+    if role is None:
+        return SegmentRow.recording_id.in_(select(DynamicsRow.recording_id).where(condition(column)))
+    of_role = select(ChannelDynamicsRow.recording_id)
+    of_role = of_role.join(RecordingRow, RecordingRow.id == ChannelDynamicsRow.recording_id)
+    return SegmentRow.recording_id.in_(of_role.where(RoleOfDynamics() == role, condition(column)))
+
+
 def _of_metadata(key: str, condition: _Condition) -> _Condition:
     # not a correlated EXISTS, which SQLite looks up for every segment: of 1,000,000, a thousandth took 380 ms, now 0.4
     return SegmentRow.recording_id.in_(select(MetadataRow.recording_id).where(MetadataRow.key == key, condition))
+
+
+def _of_map(name: str, condition: Callable[[Any], _Condition]) -> _Condition:
+    points = select(MapPointRow.item_id).join(MapRow, MapRow.id == MapPointRow.map_id)
+    points = points.where(MapRow.name == name.removeprefix(CLUSTER), condition(MapPointRow.cluster))
+    return or_(
+        SegmentRow.id.in_(points.where(MapRow.by == "segment")),
+        SegmentRow.recording_id.in_(points.where(MapRow.by == "recording")),
+    )
 
 
 def _of_labels(name: str, condition: Callable[[Any], _Condition]) -> _Condition:

@@ -11,10 +11,10 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
-from sqlalchemy import CompoundSelect, Select, except_, func, intersect, select, text
+from sqlalchemy import CompoundSelect, Select, except_, func, intersect, not_, or_, select, text
 from sqlalchemy.exc import DatabaseError
 
 from e2vsearch.catalog import named_vectors, sqlite
@@ -23,12 +23,15 @@ from e2vsearch.catalog.columns import is_sound
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT
 from e2vsearch.catalog.schema import (
     ChangeRow,
+    ChannelDynamicsRow,
+    DynamicsRow,
     NamedVectorRow,
     RecordingRow,
     SegmentRow,
     VectorRow,
 )
 from e2vsearch.catalog.writer import Catalog
+from e2vsearch.course import Course
 from e2vsearch.errors import REPAIR, CatalogError, first_line
 from e2vsearch.types import NamedVectors, recording_id, segment_id
 
@@ -66,6 +69,7 @@ def verify(catalog: Catalog) -> list[IntegrityCheck]:
         ("change feed", _feed),
         ("segments", _segments),
         ("vectors", _vectors),
+        ("dynamics", _dynamics),
     ]
     if catalog.url.get_backend_name() == "sqlite":  # Postgres holds what it stores to its types and keys
         checks = [("file", _file), ("foreign keys", _foreign_keys), ("text index", _text_index), *checks]
@@ -201,6 +205,24 @@ def _unsound(
             for row in rows:
                 if not is_sound(row, dim) or not np.isfinite(np.frombuffer(row.vector, "<f4")).all():
                     yield DamagedVectorRow(row.segment_id, row.vector, row.crc32, dim, named)
+
+
+def _dynamics(catalog: Catalog) -> Iterator[_Fault]:
+    """Hold shares to 0 and 1, channels to those of the recording, and courses to the words that there are."""
+    row, of_channel = DynamicsRow, ChannelDynamicsRow
+    shares = (row.talk_share, row.silence_share, func.coalesce(row.overtalk, 0.0))
+    damaged = [
+        select(row.recording_id).where(or_(*(not_(share.between(0.0, 1.0)) for share in shares))),
+        select(of_channel.recording_id)
+        .join(RecordingRow, RecordingRow.id == of_channel.recording_id)
+        .where(not_(of_channel.talk_share.between(0.0, 1.0)) | (of_channel.channel >= RecordingRow.channels)),
+        select(RecordingRow.id).where(RecordingRow.course.not_in(get_args(Course))),
+    ]
+    with catalog.reading() as connection:
+        numbers = sorted({number for query in damaged for number in connection.execute(query).scalars()})
+    for number in numbers[:_SHOWN]:
+        cure = f"e2vsearch remove {recording_id(number)}, and ingest its file again"
+        yield f"who speaks when in {recording_id(number)}, or its course, is damaged", cure
 
 
 def _documents(catalog: Catalog) -> Iterator[_Fault]:

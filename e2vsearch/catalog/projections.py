@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, insert, s
 from sqlalchemy.exc import IntegrityError
 
 from e2vsearch.catalog.database import chunks
+from e2vsearch.catalog.dynamics import set_courses
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import score_columns
 from e2vsearch.catalog.schema import HeaderRow, ProjectionRow, SegmentRow
@@ -166,11 +167,11 @@ def _unknown(catalog: CatalogReader, name: str) -> NotStored:
 
 
 _SET_SCORES = update(SegmentRow).where(SegmentRow.id == bindparam("number"))
-_TIMES = select(SegmentRow.id, SegmentRow.start_s, SegmentRow.end_s, SegmentRow.level_db)
+_TIMES = select(SegmentRow.id, SegmentRow.recording_id, SegmentRow.start_s, SegmentRow.end_s, SegmentRow.level_db)
 
 
 def put_scores(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.float32], by: StoredProjection) -> bool:
-    """Replace the scores of segments, and the names, arousal and valence that follow from them, in one transaction.
+    """Replace the scores of segments, and the names, arousal, valence and courses that follow, in one transaction.
 
     Args:
         catalog: pinned to a space.
@@ -193,4 +194,5 @@ def put_scores(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.floa
             rows = [{"number": row.id, **each} for row, each in zip(stored, columns, strict=True)]
             if rows:
                 connection.execute(_SET_SCORES, rows)
+                set_courses(connection, sorted({row.recording_id for row in stored}))
     return held is not None

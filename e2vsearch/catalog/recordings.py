@@ -51,7 +51,9 @@ def segments(catalog: Catalog, identifier: str) -> list[Segment]:
     return sorted((found for _, found in catalog.segments(ids.tolist())), key=lambda each: each.start_s)
 
 
-def page(catalog: CatalogReader, limit: int, after: int = 0, where: str | None = None) -> list[Recording]:
+def page(
+    catalog: CatalogReader, limit: int, after: int = 0, where: str | None = None, text: str | None = None
+) -> list[Recording]:
     """Return recordings in order of their ids.
 
     Args:
@@ -59,13 +61,20 @@ def page(catalog: CatalogReader, limit: int, after: int = 0, where: str | None =
         limit: how many at most.
         after: only those with a greater number.
         where: only those with a segment that meets this filter.
+        text: only those with a segment in which these words are said; with `where`, in the same segment.
 
     Raises:
-        BadFilter: `where` does not parse, or names nothing known.
+        BadFilter: `where` or `text` does not parse, or names nothing known.
     """
     query = select(RecordingRow.id).where(RecordingRow.id > after).order_by(RecordingRow.id).limit(limit)
+    met = select(SegmentRow.recording_id)
     if where is not None:
-        met = select(SegmentRow.recording_id).where(catalog.condition(where, administer=True))
+        met = met.where(catalog.condition(where, administer=True))
+    if text is not None:
+        from e2vsearch.catalog.text_search import condition
+
+        met = met.where(condition(catalog, text))
+    if where is not None or text is not None:
         query = query.where(RecordingRow.id.in_(met))
     with filtering(), catalog.reading() as connection:
         numbers = list(connection.execute(query).scalars())
@@ -136,6 +145,13 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
         chosen = set(catalog.recordings_where(where))
         numbers = numbers & chosen if recordings else chosen
     return [found for _, found in catalog.recordings(sorted(numbers))]
+
+
+def by_name(catalog: CatalogReader, name: str) -> list[Recording]:
+    """Return the recordings of that name, which is a file's without its suffix."""
+    with catalog.reading() as connection:
+        numbers = list(connection.execute(select(RecordingRow.id).where(RecordingRow.name == name)).scalars())
+    return [found for _, found in catalog.recordings(numbers)] if numbers else []
 
 
 def local_place(uri: str) -> str:

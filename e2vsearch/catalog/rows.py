@@ -27,7 +27,7 @@ from e2vsearch.emotions import named
 from e2vsearch.errors import LeaseLost
 from e2vsearch.files import legible
 from e2vsearch.policy import Role
-from e2vsearch.types import Space
+from e2vsearch.types import Dynamics, Space
 
 
 def delete_recordings(connection: Connection, numbers: list[int]) -> int:
@@ -203,3 +203,4 @@ class NewRecording:
     note: str = ""  # "" or why there are no segments
     added_at: datetime | None = None  # None: now
     roles: Sequence[Role | None] | None = None  # one a channel; None: not known
+    dynamics: Dynamics | None = None  # None: not known

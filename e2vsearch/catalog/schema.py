@@ -27,7 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from e2vsearch.catalog.columns import Id, UtcDateTime
 from e2vsearch.types import MAX_NAME
 
-SCHEMA_REVISION = "0009"
+SCHEMA_REVISION = "0010"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
 
 
@@ -118,6 +118,37 @@ class RecordingRow(Base):
     format: Mapped[str] = mapped_column(String(64))
     note: Mapped[str] = mapped_column(Text)  # "" or why it has no segments
     roles: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # one a channel; NULL: not known
+    course: Mapped[str | None] = mapped_column(String(16))  # of its segments' valence; NULL: too few of them to tell
+
+
+class DynamicsRow(Base):
+    """Who speaks when in a recording. Those ingested before 0010, or from vectors alone, have none."""
+
+    __tablename__ = "dynamics"
+
+    recording_id: Mapped[int] = mapped_column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
+    talk_share: Mapped[float] = mapped_column(Float(53))
+    silence_share: Mapped[float] = mapped_column(Float(53))
+    longest_silence_s: Mapped[float] = mapped_column(Float(53))
+    # NULL where channels are not of different voices
+    overtalk: Mapped[float | None] = mapped_column(Float(53))
+    interruptions: Mapped[int | None]
+    turns: Mapped[int | None]
+    overlaps: Mapped[list[Any]] = mapped_column(JSON)  # [start, end] each, seconds
+    silences: Mapped[list[Any]] = mapped_column(JSON)
+
+
+class ChannelDynamicsRow(Base):
+    """How one channel of a recording takes turns; NULL as in `DynamicsRow`."""
+
+    __tablename__ = "channel_dynamics"
+
+    recording_id: Mapped[int] = mapped_column(ForeignKey("dynamics.recording_id", ondelete="CASCADE"), primary_key=True)
+    channel: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    talk_share: Mapped[float] = mapped_column(Float(53))
+    turns: Mapped[int | None]
+    interruptions: Mapped[int | None]
+    longest_turn_s: Mapped[float | None] = mapped_column(Float(53))
 
 
 class MetadataRow(Base):

@@ -172,6 +172,16 @@ def condition(catalog: CatalogReader, wanted: str) -> ColumnElement[bool]:
     return matches
 
 
+def required_words(wanted: str) -> list[str]:
+    """Return the whole words that a text query asks for, as they are indexed; the beginnings of words are left out.
+
+    Raises:
+        BadFilter: as for `condition`.
+    """
+    whole = (term.words[:-1] if term.prefix else term.words for term in _terms(wanted) if not term.negated)
+    return list(dict.fromkeys(word for words in whole for word in words))
+
+
 def _terms(wanted: str) -> list[_Term]:
     terms = []
     for found in _TERM.finditer(wanted.translate(_QUOTES)):

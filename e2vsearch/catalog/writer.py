@@ -30,6 +30,7 @@ from e2vsearch.catalog.database import (
     sqlite_file,
     write_error,
 )
+from e2vsearch.catalog.dynamics import insert_dynamics, set_courses
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import (
     Lease,
@@ -285,6 +286,9 @@ class Catalog(CatalogReader):
             number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [values]).scalar_one()
             set_metadata(connection, number, recording.metadata)
             insert_segments(connection, number, recording, space)
+            set_courses(connection, [number])
+            if recording.dynamics is not None:
+                insert_dynamics(connection, number, recording.dynamics)
             return Stored(number, "stored" if old is None else "replaced")
 
     def relocate(self, number: int, uri: str, name: str, mtime_ns: int) -> None:

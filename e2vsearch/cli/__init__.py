@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import typer
 
 from e2vsearch.cli import (
+    calls,
     classifiers,
     collection,
     compare,
@@ -31,7 +32,9 @@ from e2vsearch.cli import (
     projections,
     query,
     serve,
+    show,
     transfer,
+    trends,
     worker,
 )
 from e2vsearch.cli.command import Command, Group, PlainGroup
@@ -42,9 +45,16 @@ from e2vsearch.errors import AudioNotAFile, AudioNotFound, E2vsearchError, Query
 __all__ = ["app", "main"]
 
 _PANELS: Mapping[str, Sequence[Command | Group]] = {
-    "Search": (query.query, compare.compare),
+    "Search": (query.query, calls.calls, show.show, calls.clip, compare.compare),
     "Fill": (ingest.ingest, worker.worker, worker.queue, collection.failures, collection.remove, erasure.forget),
-    "Understand": (maps.map_, labels.label, classifiers.train, classifiers.classify, classifiers.classifier),
+    "Understand": (
+        trends.trends,
+        maps.map_,
+        labels.label,
+        classifiers.train,
+        classifiers.classify,
+        classifiers.classifier,
+    ),
     "Serve": (serve.serve, mcp.mcp),
     "Keep": (
         collection.status,

@@ -19,14 +19,14 @@ from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.cli.signals import ended_by_signals, note_stopping
 from e2vsearch.cli.text import json_shown
 from e2vsearch.policy import parse_roles
+from e2vsearch.settings import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from e2vsearch.collection import Collection
     from e2vsearch.ingest.queue import QueueReport
-    from e2vsearch.ingest.recording import RecordingReport
-    from e2vsearch.ingest.runner import IngestReport
+    from e2vsearch.ingest.reports import IngestReport, RecordingReport
 
 INTERRUPTED = 130
 
@@ -127,8 +127,10 @@ def ingest(
         stack.enter_context(ended_by_signals())
         collection, place = _opened(stack, options, dry_run=dry_run)
         if queue:
+            if options.encoder not in (None, AUTO) and not collection.queue.of_vectors:
+                collection.queue.pinned_encoder()  # so that workers take the same
             queued = collection.queue.add(*paths, priority=priority, meta=meta, channel_roles=roles)
-            _report_queued(queued, place, options.encoder, results)
+            _report_queued(queued, place, results)
             raise typer.Exit(SOME_FAILED if queued.failures else 0)
         if watch:
             results.note(f"watching {', '.join(paths)} for {place} - Ctrl-C ends it")
@@ -157,6 +159,7 @@ def ingest(
                 max_audio_s=max_audio_s,
                 dry_run=dry_run,
                 progress=bar.files,
+                activity=bar.activity,
                 stopping=stopping,
             )
     _report(report, place, results, would="would be " if dry_run else "")
@@ -223,7 +226,7 @@ def _report(report: IngestReport, place: str, results: Results, would: str) -> N
     results.note_failures((each.message for each in report.failures), ": e2vsearch failures")
 
 
-def _report_queued(report: QueueReport, place: str, encoder: str | None, results: Results) -> None:
+def _report_queued(report: QueueReport, place: str, results: Results) -> None:
     parts = [f"{report.queued:,} queued"]
     parts += [f"{report.waiting:,} in the queue before"] if report.waiting else []
     parts += [f"{report.dead_letters:,} dead letters: e2vsearch queue retry"] if report.dead_letters else []
@@ -234,5 +237,4 @@ def _report_queued(report: QueueReport, place: str, encoder: str | None, results
         results.note(f"{report.unused_metadata:,} rows of --meta name no file of this run")
     results.note_failures(each.message for each in report.failures)
     if report.queued:
-        with_encoder = f" --encoder {encoder}" if encoder else ""
-        results.note(f"now start workers, here or elsewhere: e2vsearch worker --index {place}{with_encoder}")
+        results.note(f"now start workers, here or elsewhere: e2vsearch worker --index {place}")

@@ -43,8 +43,9 @@ EncoderName = Annotated[
     str | None,
     typer.Option(
         "--encoder",
-        help="emotion2vec_plus_large, emotion2vec_plus_base, emotion2vec_plus_seed, emotion2vec_base, a model folder, "
-        "light (offline), or saved (.npy files).  [default: the collection's; emotion2vec_plus_large for a new one]",
+        help="auto, emotion2vec_plus_large, emotion2vec_plus_base, emotion2vec_plus_seed, emotion2vec_base, a model "
+        "folder, light (offline), or saved (.npy files).  [default: the collection's; auto for a new one, which is "
+        "emotion2vec_plus_large where it is installed and can be had, else light]",
         envvar="E2VSEARCH_ENCODER",
         metavar="NAME",
         rich_help_panel=ENCODER,
@@ -127,8 +128,16 @@ Where = Annotated[
         help="Filter, e.g. 'queue = billing and date >= 2024-03-01 and emotion in (angry, sad)'. Names: emotion (a "
         'class, unsure or "too short"), emotion_score, arousal and valence (0 to 1), level_db (dBFS), label, '
         "label_score, role, channel, start_s, end_s, duration_s, name, uri, format, date, added, call_s, "
-        "recording, segment, or a column of --meta.",
+        "recording, segment, course (worsening, improving, steady, mixed), talk_share, silence_share, "
+        "longest_silence_s, overtalk, interruptions, turns, or a column of --meta.",
         metavar="FILTER",
+        rich_help_panel=FILTER,
+    ),
+]
+Text = Annotated[
+    str | None,
+    typer.Option(
+        help="Words of the segment's transcript: refund, '\"credit card\"', refund*, -thanks; all of them at once.",
         rich_help_panel=FILTER,
     ),
 ]

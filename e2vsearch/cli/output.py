@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from e2vsearch.cli.table import Column, draw, wrapped
 from e2vsearch.cli.text import cell, json_shown, shown
 from e2vsearch.errors import E2vsearchError
 from e2vsearch.listing import clock
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 SOME_FAILED = 3
 """Exit code of a run that finished, but for some files."""
@@ -67,6 +70,7 @@ class Results:
         *,
         table: Rows | None = None,
         whole: Mapping[str, Any] | None = None,
+        above: Sequence[Text] = (),
     ) -> None:
         """Print results.
 
@@ -75,11 +79,12 @@ class Results:
             columns: of the table: name to heading, as `Column.of` reads it.
             table: rows for people, where they differ from `rows`.
             whole: for ``json``: one object instead of the list of rows.
+            above: lines for people, before the table.
         """
         kind = self.format
         if kind == "table":
             on_terminal = self.output is None and sys.stdout.isatty()
-            text = draw(rows if table is None else table, columns or {}, terminal=on_terminal)
+            text = draw(rows if table is None else table, columns or {}, terminal=on_terminal, above=above)
         elif kind == "json":
             text = json_shown(json.dumps(plain(whole or list(rows)), ensure_ascii=False, indent=1)) + "\n"
         elif kind == "jsonl":

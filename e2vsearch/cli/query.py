@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from e2vsearch.cli.command import command
 from e2vsearch.cli.emotion import bar
 from e2vsearch.cli.explanation import alignment, why
-from e2vsearch.cli.options import FILTER, By, EncodingOptions, Where
+from e2vsearch.cli.options import FILTER, By, EncodingOptions, Text, Where
 from e2vsearch.cli.output import Results, scored, span
 from e2vsearch.cli.table import Column
 from e2vsearch.listing import percent
@@ -51,8 +52,9 @@ def query(
     references: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A clip, an .npy vector, a stored id (seg:123, call:45), or a name: angry, emotion:angry, "
-            "label:hesitant. Not needed with --emotion or --trajectory.",
+            help="A clip (- is stdin), an .npy vector, a stored id (seg:123, call:45), or a name: angry, "
+            "emotion:angry, label:hesitant. Not needed with --emotion or --trajectory; --where or --text alone list "
+            "what meets them, newest first.",
             metavar="REFERENCE...",
             show_default=False,
         ),
@@ -60,13 +62,7 @@ def query(
     k: Annotated[int, typer.Option("-k", help="How many hits.", min=1)] = 20,
     by: Annotated[By, typer.Option(help="A hit is a recording with its best segment, or a segment.")] = "recording",
     where: Where = None,
-    text: Annotated[
-        str | None,
-        typer.Option(
-            help="Words of the segment's transcript: refund, '\"credit card\"', refund*, -thanks; all of them at once.",
-            rich_help_panel=FILTER,
-        ),
-    ] = None,
+    text: Text = None,
     avoid: Annotated[
         list[str] | None,
         typer.Option(
@@ -150,14 +146,16 @@ def query(
     """Find the recordings that feel most like a reference. Scores are exact cosines: 1.0000 is the reference itself."""
     from e2vsearch.search.query import Query, Reference
 
-    if not references and not emotion and trajectory is None:
-        raise typer.BadParameter("Missing argument REFERENCE: a clip or an id, or else --emotion or --trajectory")
+    if not (references or emotion or where or text) and trajectory is None:
+        raise typer.BadParameter(
+            "Missing argument REFERENCE: a clip or an id, or else --emotion or --trajectory; or --where or --text alone"
+        )
     if avoid_weight is not None and not avoid:
         raise typer.BadParameter("--avoid-weight is the weight of --avoid, which is not given")
     if group_size and not group_by:
         raise typer.BadParameter("--group-size is the size of --group-by, which is not given")
     wanted = Query(
-        references=_weighted(references or [], weight),
+        references=_weighted([_read(each) for each in references or ()], weight),
         k=k,
         by=by,
         where=where,
@@ -181,6 +179,8 @@ def query(
         how = "" if result.exact else " through the index"
         took = f"in {result.seconds * 1000:.0f} ms, index {collection.location.named}"
         results.note(f"searched {among} segments{filtered}{how} {took}")
+        if result.hint:
+            results.note(result.hint)
         if explain:
             results.note("percentile: so many % of random pairs of segments here, of two recordings, are less alike")
         if collection.index.building:
@@ -196,14 +196,15 @@ def _write(result: QueryResult, results: Results, *, explain: bool) -> None:
     several = len(result.references) > 1
     table = [{"rank": rank, **_row(hit, several)} for rank, hit in enumerate(result, start=1)]
     whole = {**{name: value for name, value in asdict(result).items() if name != "hits"}, "hits": rows}
-    results.write(rows, _COLUMNS, table=table, whole=whole)
+    columns = {name: column for name, column in _COLUMNS.items() if name != "score" or result.references}
+    results.write(rows, columns, table=table, whole=whole)
 
 
 def _row(hit: Hit, several: bool) -> dict[str, Any]:
     label = f"{hit.label} (yours)" if hit.label_score == 1 else scored(hit.label, hit.label_score)
     vectors = [f"{name} {cosine:.3f}" for name, cosine in hit.named_vector_scores.items()]
     return {
-        "score": f"{hit.score:.4f}",
+        "score": None if hit.score is None else f"{hit.score:.4f}",
         "percentile": None if hit.percentile is None else percent(hit.percentile),
         "name": hit.name,
         "channel": f"{hit.channel} {_ROLES[hit.role]}" if hit.role else hit.channel,
@@ -216,7 +217,12 @@ def _row(hit: Hit, several: bool) -> dict[str, Any]:
     }
 
 
-def _weighted(references: Sequence[str], weights: str | None) -> tuple[Reference, ...]:
+def _read(reference: str) -> str | bytes:
+    """Return a reference; ``-`` is the audio on stdin."""
+    return sys.stdin.buffer.read() if reference == "-" else reference
+
+
+def _weighted(references: Sequence[str | bytes], weights: str | None) -> tuple[Reference, ...]:
     """Return the references with the numbers of ``2,1``."""
     from e2vsearch.search.query import Reference
 

@@ -64,26 +64,41 @@ class Column:
         return cls(spec)
 
 
-def draw(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str | Column], *, terminal: bool) -> str:
+def columns_of(*, terminal: bool) -> int:
+    """Return how wide lines may be: the terminal's width, else `WIDTH`, or what ``COLUMNS`` says."""
+    if terminal:
+        return shutil.get_terminal_size((WIDTH, 24)).columns
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdigit() and int(columns) else WIDTH
+
+
+def draw(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, str | Column],
+    *,
+    terminal: bool,
+    above: Sequence[Text] = (),
+) -> str:
     """Return rows as a table.
 
     Args:
         rows: names to cells: strings, numbers, None for nothing, or `rich.text.Text` with a style of its own.
         columns: names to headings, as `Column.of` reads them.
         terminal: whether it is for one, which has a width and shows bold, dim and colours.
+        above: lines before the table.
     """
     from rich.console import Console
 
     wanted = {name: Column.of(spec) for name, spec in (columns or {name: name for name in (rows or [{}])[0]}).items()}
     cells = [{name: _text(row.get(name)) for name in wanted} for row in rows]
-    width = _width(terminal=terminal)
+    width = columns_of(terminal=terminal)
     buffer = io.StringIO()
     console = Console(file=buffer, width=width, force_terminal=terminal, highlight=False, legacy_windows=False)
     empty = {name for name, column in wanted.items() if column.optional and not any(row[name] for row in cells)}
     across = {name: column for name, column in wanted.items() if not column.below and name not in empty}
     table = _Table(across, cells, width)
     under = [name for name, column in wanted.items() if column.below]
-    lines = table.heading()
+    lines = [*above, *table.heading()]
     for row in cells:
         lines += table.lines(row, console)
         lines += [line for name in under if row[name] for line in _below(row[name], wanted[name], width, console)]
@@ -102,16 +117,9 @@ def wrapped(text: str, *, terminal: bool) -> str:
     """
     from rich.console import Console
 
-    console = Console(file=io.StringIO(), width=_width(terminal=terminal))
+    console = Console(file=io.StringIO(), width=columns_of(terminal=terminal))
     found = [part for line in text.splitlines() for part in _text(line).wrap(console, console.width) or [_text("")]]
     return "".join(f"{line.plain.rstrip()}\n" for line in found)
-
-
-def _width(*, terminal: bool) -> int:
-    columns = os.environ.get("COLUMNS", "")
-    if not terminal:
-        return int(columns) if columns.isdigit() and int(columns) else WIDTH
-    return shutil.get_terminal_size((WIDTH, 24)).columns
 
 
 def shortened(text: str, width: int) -> str:

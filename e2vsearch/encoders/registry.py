@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from e2vsearch.encoders import base
-from e2vsearch.encoders.base import Encoder, EncoderOptions
+from e2vsearch.encoders.base import EMOTION2VEC_NAMES, LIGHT_CARD, PRECISIONS, Encoder, EncoderOptions
 from e2vsearch.errors import (
+    EncoderUnavailable,
     MissingExtra,
     SettingsError,
     UnknownEncoder,
 )
+from e2vsearch.settings import AUTO
 
-if TYPE_CHECKING:
-    pass
-from e2vsearch.encoders.base import EMOTION2VEC_NAMES, LIGHT_CARD, PRECISIONS
-
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def names() -> tuple[str, ...]:
@@ -29,6 +27,9 @@ def names() -> tuple[str, ...]:
 
 def open(name: str, options: EncoderOptions | None = None) -> Encoder:
     """Return the encoder of that name, or of a folder: emotion2vec's, or what `training/train_light.py` wrote.
+
+    ``auto`` is emotion2vec_plus_large where it is installed and its weights are to be had, else ``light``, with a
+    warning: what a new collection takes is kept with it.
 
     Raises:
         UnknownEncoder: neither a known name nor a folder.
@@ -40,16 +41,16 @@ def open(name: str, options: EncoderOptions | None = None) -> Encoder:
     options = options or EncoderOptions()
     if options.precision not in PRECISIONS:
         raise SettingsError(f"precision must be one of {', '.join(PRECISIONS)}, not {options.precision!r}")
-    factory = _FACTORIES.get(name)
+    factory = _auto if name == AUTO else _FACTORIES.get(name)
     if factory is None and name and Path(name).is_dir():
         factory = _light if (Path(name) / LIGHT_CARD).is_file() else _emotion2vec
     if factory is not None:
-        if options.precision != "fp32" and factory is not _emotion2vec:
+        if options.precision != "fp32" and factory not in (_emotion2vec, _auto):
             raise SettingsError(f"encoder {name} has no precision {options.precision!r} - leave it at fp32")
         if options.device != "cpu" and factory is _light:
-            _LOG.warning("encoder %s runs on the CPU alone: device %s is not used", name, options.device)
+            _log.warning("encoder %s runs on the CPU alone: device %s is not used", name, options.device)
         return factory(name, options)
-    known = ", ".join((*(each for each in names() if each != "fake"), SAVED))
+    known = ", ".join((AUTO, *(each for each in names() if each != "fake"), SAVED))
     raise UnknownEncoder(f"no encoder called {name!r} - use one of {known}, or the path of a model folder")
 
 
@@ -57,6 +58,16 @@ def _emotion2vec(name: str, options: EncoderOptions) -> Encoder:
     from e2vsearch.encoders.emotion2vec.encoder import Emotion2vecEncoder
 
     return Emotion2vecEncoder(name, options)
+
+
+def _auto(_name: str, options: EncoderOptions) -> Encoder:
+    try:
+        return _emotion2vec(EMOTION2VEC_NAMES[0], options)
+    except (MissingExtra, EncoderUnavailable) as error:
+        if options.precision != "fp32":
+            raise
+        _log.warning("the encoder is light, which ships with e2vsearch: %s", error)
+    return _light("light", options)
 
 
 def _light(name: str, options: EncoderOptions) -> Encoder:

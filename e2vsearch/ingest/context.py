@@ -42,7 +42,7 @@ class IngestContext:
     @property
     def of_vectors(self) -> bool:
         """Whether the collection holds saved vectors, which no encoder here makes."""
-        return (self.settings.encoder or self.catalog.encoder_source) == SAVED
+        return (self.settings.named_encoder or self.catalog.encoder_source) == SAVED
 
     def pinned_encoder(self) -> Encoder:
         """Return the encoder that the collection is pinned to from now on.

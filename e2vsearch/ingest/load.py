@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,44 +12,35 @@ from typing import TYPE_CHECKING
 from e2vsearch import audio
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.encoders import embedding_files
-from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.errors import AudioTruncated, E2vsearchError
 from e2vsearch.files import legible, stat_of
 from e2vsearch.ingest.metadata import Row
-from e2vsearch.pipeline import embed_audio
 from e2vsearch.policy import Policy
-from e2vsearch.speech import SpeechOptions
-from e2vsearch.types import Space
+from e2vsearch.types import EmbeddedAudio, Space
 
 if TYPE_CHECKING:
     from e2vsearch.ingest.remote.stores import Fetched
     from e2vsearch.ingest.remote.uris import Remote, State
 
 
+Embed = Callable[[Path, Callable[[int], Sequence[int]]], EmbeddedAudio]
+"""Embeds a file, of which the function says which channels, of so many, are analysed."""
+
 NO_SPEECH = "no speech found"
 AGENT_ALONE = "the agent's channel alone, which is not analysed"
 
 
-def read_audio(
-    path: Path,
-    content_sha256: str,
-    encoder: Encoder,
-    speech: SpeechOptions,
-    row: Row | None,
-    policy: Policy,
-    stop: Callable[[], bool],
-    longest_s: float,
-) -> NewRecording:
-    """Return all that is stored of one audio file: nothing of an agent's channel that `policy` leaves out.
+def read_audio(path: Path, content_sha256: str, embed: Embed, row: Row | None, policy: Policy) -> NewRecording:
+    """Return all that is stored of one audio file: of a channel that `policy` leaves out, when it is spoken on.
 
     Raises:
         AudioError, EncoderError: it cannot be decoded or encoded.
         AudioTruncated: it changed while it was read.
-        e2vsearch.errors.Cancelled: `stop` returned True.
+        e2vsearch.errors.Cancelled: the run is stopped.
     """
     before = stat_of(path)
-    embedded = embed_audio(path, encoder, speech, stop, longest_s, policy.analysed)
+    embedded = embed(path, policy.analysed)
     _unchanged(path, before)
     segments = tuple(
         NewSegment(segment.channel, segment.start_s, segment.end_s, segment.vector, segment.scores, segment.level_db)
@@ -70,19 +61,12 @@ def read_audio(
         metadata=row.metadata if row else {},
         note="" if segments else NO_SPEECH if policy.analysed(embedded.channels) else AGENT_ALONE,
         roles=policy.roles(embedded.channels),
+        dynamics=embedded.dynamics,
     )
 
 
 def read_remote(
-    source: Remote,
-    state: State,
-    fetched: Fetched,
-    encoder: Encoder,
-    speech: SpeechOptions,
-    row: Row | None,
-    policy: Policy,
-    stop: Callable[[], bool],
-    longest_s: float,
+    source: Remote, state: State, fetched: Fetched, embed: Embed, row: Row | None, policy: Policy
 ) -> NewRecording:
     """Return all that is stored of one recording behind a URL, from its fetched bytes.
 
@@ -90,7 +74,7 @@ def read_remote(
         AudioError, EncoderError, e2vsearch.errors.Cancelled: as `read_audio`, by its URI.
     """
     try:
-        recording = read_audio(fetched.path, fetched.content_sha256, encoder, speech, row, policy, stop, longest_s)
+        recording = read_audio(fetched.path, fetched.content_sha256, embed, row, policy)
     except E2vsearchError as error:
         raise type(error)(str(error).replace(str(fetched.path), source.uri)) from error
     recorded_at = row.recorded_at if row is not None else None

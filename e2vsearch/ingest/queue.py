@@ -12,8 +12,9 @@ from e2vsearch.catalog.queue import NewJob
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import MetadataTable, Row
-from e2vsearch.ingest.recording import FileFailure, RecordingIngestor, source_path, source_uri
+from e2vsearch.ingest.recording import RecordingIngestor, source_path, source_uri
 from e2vsearch.ingest.remote.stores import Stores
+from e2vsearch.ingest.reports import FileFailure
 from e2vsearch.ingest.sources import sources
 from e2vsearch.ingest.worker import work
 from e2vsearch.policy import Role, roles_of

@@ -10,10 +10,11 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,15 +27,18 @@ from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import AudioError, Cancelled, CatalogError, E2vsearchError, SettingsError, TranscriptError
 from e2vsearch.files import file_uri, legible, local_path, readable, sha256, stat_of, uri_scheme
+from e2vsearch.ingest.activity import ActivityTracker
 from e2vsearch.ingest.context import IngestContext
-from e2vsearch.ingest.load import read_audio, read_remote, read_saved
+from e2vsearch.ingest.load import Embed, read_audio, read_remote, read_saved
 from e2vsearch.ingest.metadata import MetadataTable, Row
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote, State
+from e2vsearch.ingest.reports import FileFailure, RecordingReport
 from e2vsearch.ingest.throttle import ThrottledEncoder
+from e2vsearch.pipeline import embed_audio
 from e2vsearch.policy import Policy, Role, roles_of
 from e2vsearch.settings import cores
-from e2vsearch.types import Space
+from e2vsearch.types import EmbeddedAudio, Space
 
 if TYPE_CHECKING:
     from e2vsearch.ingest.transcripts.alignment import Found, TranscriptFolder
@@ -45,17 +49,6 @@ RECORDS = logging.getLogger("e2vsearch.ingest.recordings")
 name in ``record.fields``."""
 
 _log = logging.getLogger(__name__)
-
-Outcome = Literal["stored", "replaced", "already", "moved", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class FileFailure:
-    """One file that could not be ingested in this run."""
-
-    uri: str
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,46 +68,6 @@ class LoadedRecording:
     seconds: float = 0.0  # it took
 
 
-@dataclass(frozen=True, slots=True)
-class RecordingReport:
-    """What became of one recording."""
-
-    uri: str
-    outcome: Outcome
-    recording: int | None = None  # its number in the catalog, None where it failed
-    audio_s: float = 0.0  # listened to: 0 where it was known before
-    seconds: float = 0.0  # from the first look to the commit, waits for other recordings left out
-    segments: int = 0  # newly stored
-    failure: FileFailure | None = None  # of the recording
-    transcript: bool = False  # one was joined
-    left_out_words: int = 0  # of the transcript
-    unknown_roles: bool = False  # newly stored, and whose voices its channels have is not known
-    other_roles: bool = False  # stored before with other roles than those given now, and left so
-    transcript_failure: FileFailure | None = None
-
-    @property
-    def real_time_factor(self) -> float | None:
-        """Seconds of work a second of audio, None where nothing was listened to."""
-        return self.seconds / self.audio_s if self.audio_s else None
-
-    @property
-    def fields(self) -> dict[str, str | float | int | None]:
-        """Plain values by stable names, as they are logged; None where there is none."""
-        factor = self.real_time_factor
-        return {
-            "uri": self.uri,
-            "outcome": self.outcome,
-            "recording": None if self.recording is None else f"call:{self.recording}",
-            "audio_s": round(self.audio_s, 3),
-            "seconds": round(self.seconds, 3),
-            "real_time_factor": None if factor is None else round(factor, 4),
-            "segments": self.segments,
-            "reason": self.failure.reason if self.failure else None,
-            "message": self.failure.message if self.failure else None,
-            "transcript": self.transcript_failure.message if self.transcript_failure else self.transcript or None,
-        }
-
-
 class RecordingIngestor:
     """The two halves of ingesting a recording.
 
@@ -126,6 +79,7 @@ class RecordingIngestor:
         stop: loading ends between blocks of audio once it is set.
         max_audio_s: how long a recording may be; None: as the settings say.
         roles: whose voice a channel has, in place of what the table or the collection's policy says.
+        activity: what is told which files are at work.
     """
 
     def __init__(
@@ -137,8 +91,10 @@ class RecordingIngestor:
         stop: threading.Event | None = None,
         max_audio_s: float | None = None,
         roles: Mapping[int, Role] | None = None,
+        activity: ActivityTracker | None = None,
     ) -> None:
         self._context = context
+        self._activity = activity or ActivityTracker()
         self._roles = None if roles is None else roles_of(roles)
         self._catalog = context.catalog
         self._longest_s = context.settings.max_audio_s if max_audio_s is None else max_audio_s
@@ -243,7 +199,8 @@ class RecordingIngestor:
     def _load(self, source: Path | Remote, row: Row | None) -> LoadedRecording:
         loaded = LoadedRecording(source, source_uri(source), row)
         try:
-            return self._found(loaded)
+            with self._activity.loading(loaded.uri, source_path(source).name) as heard:
+                return self._found(loaded, partial(self._embed, heard))
         except (Cancelled, CatalogError, SQLAlchemyError):
             raise
         except E2vsearchError as error:
@@ -253,9 +210,16 @@ class RecordingIngestor:
             what = f"unexpected {type(error).__name__}: {error} - please report it, with the file if you can"
             return replace(loaded, error=E2vsearchError(" ".join(f"{loaded.uri}: {what}".split())))
 
-    def _found(self, loaded: LoadedRecording) -> LoadedRecording:
+    def _embed(
+        self, heard: Callable[[float, float | None], None], path: Path, analysed: Callable[[int], Sequence[int]]
+    ) -> EmbeddedAudio:
+        encoder = self._encoder or self._context.encoder()
+        options, stopped = self._context.speech, self._stop.is_set
+        return embed_audio(path, encoder, options, stopped, self._longest_s, analysed, heard)
+
+    def _found(self, loaded: LoadedRecording, embed: Embed) -> LoadedRecording:
         """Recognise what is stored already, by name, size and time or else by content; load what is new."""
-        source, row, speech, stopped = loaded.source, loaded.row, self._context.speech, self._stop.is_set
+        source, row = loaded.source, loaded.row
         policy = self.policy_of(row)
         state = self._state(source)
         loaded = replace(loaded, mtime_ns=state.mtime_ns or 0)
@@ -266,22 +230,18 @@ class RecordingIngestor:
             with self._stores.fetched(source) as fetched:
                 known = self._catalog.file_of_content(fetched.content_sha256)
                 if known is None:
-                    encoder = self._encoder or self._context.encoder()
-                    recording = read_remote(
-                        source, state, fetched, encoder, speech, row, policy, stopped, self._longest_s
-                    )
+                    recording = read_remote(source, state, fetched, embed, row, policy)
                     return replace(loaded, recording=recording)
         else:
             content = content_of(source)
             with readable(content):
-                digest = sha256(content, stopped)
+                digest = sha256(content, self._stop.is_set)
             known = self._catalog.file_of_content(digest)
             if known is None and self._encoder is None:
                 recording, space = read_saved(source, digest, row, policy)
                 return replace(loaded, recording=recording, space=space)
-            if known is None and self._encoder is not None:
-                recording = read_audio(source, digest, self._encoder, speech, row, policy, stopped, self._longest_s)
-                return replace(loaded, recording=recording)
+            if known is None:
+                return replace(loaded, recording=read_audio(source, digest, embed, row, policy))
         moved = known is not None and known.uri != loaded.uri and self._gone(known.uri)
         return replace(loaded, known=known, moved=moved)
 
@@ -361,15 +321,6 @@ def worker_count(context: IngestContext, encoder: Encoder | None, requested: int
     if count < 1:
         raise SettingsError(f"--workers must be 1 or more, not {count}")
     return count
-
-
-def warn_of_roles(uri: str) -> None:
-    """Log that the roles of a recording's channels are not known; once a run is enough."""
-    _log.warning(
-        "%s: whose voice each channel has is not known, here and perhaps in more: an agent's is analysed too - say so "
-        "with --channel-role 0=agent,1=customer, or for all: e2vsearch policy set --channel-role 0=agent,1=customer",
-        uri,
-    )
 
 
 def source_uri(source: Path | Remote) -> str:

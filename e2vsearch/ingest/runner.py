@@ -10,34 +10,25 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from e2vsearch.encoders.embedding_files import content_of
 from e2vsearch.errors import Cancelled, CatalogError, E2vsearchError
 from e2vsearch.ingest import lock
+from e2vsearch.ingest.activity import Activity, ActivityTracker
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import MetadataTable
-from e2vsearch.ingest.recording import (
-    FileFailure,
-    LoadedRecording,
-    Outcome,
-    RecordingIngestor,
-    RecordingReport,
-    source_path,
-    warn_of_roles,
-    worker_count,
-)
+from e2vsearch.ingest.recording import LoadedRecording, RecordingIngestor, source_path, source_uri, worker_count
 from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.remote.uris import Remote
+from e2vsearch.ingest.reports import IngestCounts, IngestReport, Progress
 from e2vsearch.ingest.sources import check_named, sources
 from e2vsearch.policy import Role
 
@@ -58,10 +49,12 @@ class WorkSource(Protocol[T]):
     Attributes:
         limit: items in work at a time, those that wait to be stored included, so that memory stays bounded.
         poll_s: seconds after which `take` is called again, at the latest.
+        ordered: whether items are stored in the order in which they were taken, however long each of them loads.
     """
 
     limit: int
     poll_s: float
+    ordered: bool
 
     def take(self, count: int, in_work: int) -> Sequence[T] | None:
         """Return at most `count` items to load, perhaps none for now; None once there will be no more.
@@ -122,7 +115,7 @@ class IngestRunner(Generic[T]):
                 failed = True
                 raise
             finally:
-                running = sum(not future.cancel() for future in self._in_work)
+                running = sum(not (future.cancel() or future.done()) for future in self._in_work)
                 if self._stop.is_set() and not failed:
                     self._stopping(running)
                 self._finish()
@@ -135,8 +128,10 @@ class IngestRunner(Generic[T]):
         for item in taken or ():
             self._in_work[pool.submit(self._source.load, item)] = item
         if self._in_work:
-            finished, _ = wait(self._in_work, self._source.poll_s, FIRST_COMPLETED)
-            for future in finished:
+            first = (next(iter(self._in_work)),)
+            wait(first if self._source.ordered else self._in_work, self._source.poll_s, FIRST_COMPLETED)
+            # a copy: what is stored is taken out
+            for future in (takewhile if self._source.ordered else filter)(Future.done, list(self._in_work)):
                 self._store(future)
         else:
             self._source.idle()
@@ -163,14 +158,17 @@ class IngestRunner(Generic[T]):
 
 
 class FileList:
-    """A list of files as a source of work."""
+    """A list of files as a source of work, stored in its order: so ids do not depend on which worker was first."""
 
     poll_s = 0.5
+    ordered = True
 
     def __init__(
         self, ingestor: RecordingIngestor, files: Iterable[Path | Remote], workers: int, counts: IngestCounts
     ) -> None:
-        self.limit = 2 * workers  # so that the next one is always ready to be stored
+        # so that the others have work while one loads long. Loaded ones that wait for it hold vectors alone, of no more
+        # audio than `workers` times its own
+        self.limit = 32 * workers
         self._ingestor = ingestor
         self._files = iter(files)
         self._counts = counts
@@ -193,113 +191,6 @@ class FileList:
         """Return at once: a list has files until its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is, after each file."""
-
-    path: str  # the file just done
-    outcome: Outcome
-    done: int
-    total: int
-    failed: int
-    audio_s: float  # decoded so far in this run
-
-
-@dataclass(frozen=True, slots=True)
-class IngestReport:
-    """Counts of what became of the files of a run."""
-
-    stored: int  # new
-    replaced: int  # other content than before at the same place
-    already: int  # stored before, unchanged
-    moved: int  # stored before, now at another place
-    silent: int  # of the stored and replaced: no speech was found
-    segments: int
-    audio_s: float
-    seconds: float
-    interrupted: bool
-    left: int  # files not reached, when interrupted
-    unused_metadata: int  # rows of --meta that named no file of this run
-    failures: tuple[FileFailure, ...]  # of files, and of transcripts
-    transcripts: int = 0  # recordings that one was joined to
-    unused_transcripts: int = 0  # those of --transcripts that fit no file of this run
-    left_out_words: int = 0  # of transcripts, where no segment is stored
-    unknown_roles: int = 0  # new recordings of which it is not known whose voices their channels have
-    other_roles: int = 0  # stored before with other roles than those given now: they stay as they are
-
-
-class IngestCounts:
-    """What became of the recordings of a run so far.
-
-    Args:
-        total: files of the run, as far as they are known.
-        progress: called after each file.
-        each: called with what became of each recording.
-    """
-
-    def __init__(
-        self,
-        total: int = 0,
-        *,
-        progress: Callable[[Progress], None] = lambda _: None,
-        each: Callable[[RecordingReport], None] = lambda _: None,
-    ) -> None:
-        self.total = total
-        self.changed = False  # segments came or went; who builds the index takes it back
-        self._progress = progress
-        self._each = each
-        self._started = time.perf_counter()
-        self._outcomes: Counter[Outcome] = Counter()
-        self._failures: list[FileFailure] = []
-        self._sums: Counter[str] = Counter()
-        self._audio_s = 0.0
-
-    def add(self, report: RecordingReport) -> None:
-        """Count one recording."""
-        new = report.outcome in ("stored", "replaced")
-        self._outcomes[report.outcome] += 1
-        self._audio_s += report.audio_s
-        self._sums.update(
-            segments=report.segments,
-            silent=int(new and not report.segments and report.audio_s > 0),  # a plan has listened to nothing
-            transcripts=int(report.transcript),
-            left_out_words=report.left_out_words,
-            unknown_roles=int(report.unknown_roles),
-            other_roles=int(report.other_roles),
-        )
-        if report.unknown_roles and self._sums["unknown_roles"] == 1:
-            warn_of_roles(report.uri)
-        self._failures += filter(None, (report.failure, report.transcript_failure))
-        self.changed |= new
-        self._each(report)
-        done, failed = self._outcomes.total(), self._outcomes["failed"]
-        self._progress(Progress(report.uri, report.outcome, done, self.total, failed, self._audio_s))
-
-    def report(
-        self, table: MetadataTable | None = None, folder: TranscriptFolder | None = None, *, interrupted: bool
-    ) -> IngestReport:
-        """Return the counts."""
-        return IngestReport(
-            stored=self._outcomes["stored"],
-            replaced=self._outcomes["replaced"],
-            already=self._outcomes["already"],
-            moved=self._outcomes["moved"],
-            silent=self._sums["silent"],
-            segments=self._sums["segments"],
-            audio_s=self._audio_s,
-            seconds=time.perf_counter() - self._started,
-            interrupted=interrupted,
-            left=self.total - self._outcomes.total(),
-            unused_metadata=table.unused() if table is not None else 0,
-            failures=tuple(self._failures),
-            transcripts=self._sums["transcripts"],
-            unused_transcripts=folder.unused() if folder is not None else 0,
-            left_out_words=self._sums["left_out_words"],
-            unknown_roles=self._sums["unknown_roles"],
-            other_roles=self._sums["other_roles"],
-        )
-
-
 def ingest(
     context: IngestContext,
     *paths: str | os.PathLike[str],
@@ -310,6 +201,7 @@ def ingest(
     dry_run: bool = False,
     max_audio_s: float | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
+    activity: Callable[[Activity], None] = lambda _: None,
     stopping: Callable[[int], None] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> IngestReport:
@@ -329,7 +221,9 @@ def ingest(
             analysed.
         dry_run: report what would be done; nothing is written, and no encoder is opened.
         max_audio_s: how long a recording may be, seconds; by default as the settings say, twelve hours.
-        progress: called after each file.
+        progress: called after each file, in their order.
+        activity: called, from any thread but one call at a time, when a phase or a file begins and for each block of
+            audio.
         stopping: called once when the run ends early, with the number of recordings that are waited for.
         stop: set it from another thread to end early, as Ctrl-C does.
 
@@ -345,11 +239,14 @@ def ingest(
     stop = stop or threading.Event()
     of_vectors = context.of_vectors
     check_named(paths)
+    activity(Activity("listing"))
     files = list(sources(paths, Stores(stop), of_vectors=of_vectors))
     table = MetadataTable(meta) if meta is not None else None
     folder = transcript_folder(transcripts, files)
+    activity(Activity("opening"))
     encoder = None if of_vectors or dry_run else context.pinned_encoder()
-    ingestor = RecordingIngestor(context, encoder, table, folder, stop, max_audio_s, channel_roles)
+    tracker = ActivityTracker(activity, {source_uri(source): _size(source) for source in files})
+    ingestor = RecordingIngestor(context, encoder, table, folder, stop, max_audio_s, channel_roles, tracker)
     counts = IngestCounts(len(files), progress=progress)
     if dry_run or len(files) >= MANY:
         ingestor.prefetch()
@@ -364,6 +261,7 @@ def ingest(
             files.reverse()  # where they meet, each recognises by content what the other has stored
         IngestRunner(FileList(ingestor, files, workers, counts), workers, stop, stopping).run()
     if context.catalog.space is not None and not stop.is_set():
+        tracker.enter("indexing")
         context.maintain()
     return counts.report(table, folder, interrupted=stop.is_set())
 
@@ -381,6 +279,16 @@ def transcript_folder(
     from e2vsearch.ingest.transcripts.alignment import TranscriptFolder  # not needed to open a collection and query it
 
     return TranscriptFolder(folder, map(source_path, recordings))
+
+
+def _size(source: Path | Remote) -> int:
+    """Return the bytes of a file, 0 where nobody knows."""
+    if isinstance(source, Remote):
+        return (source.state.size_bytes if source.state is not None else None) or 0
+    try:
+        return content_of(source).stat().st_size
+    except (OSError, E2vsearchError):
+        return 0
 
 
 def paths_from(lines: Iterable[str]) -> Iterator[str]:

@@ -26,9 +26,10 @@ from e2vsearch.catalog.recordings import local_place
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import ReloadedMetadata
-from e2vsearch.ingest.recording import LoadedRecording, RecordingIngestor, RecordingReport, worker_count
+from e2vsearch.ingest.recording import LoadedRecording, RecordingIngestor, worker_count
 from e2vsearch.ingest.remote.uris import Remote
-from e2vsearch.ingest.runner import MANY, FileList, IngestCounts, IngestReport, IngestRunner, transcript_folder
+from e2vsearch.ingest.reports import IngestCounts, IngestReport, RecordingReport
+from e2vsearch.ingest.runner import MANY, FileList, IngestRunner, transcript_folder
 from e2vsearch.policy import Role
 from e2vsearch.vectors.background import BackgroundBuilder
 
@@ -234,6 +235,7 @@ class WatchedFolder:
     """
 
     poll_s = FileList.poll_s
+    ordered = False  # what was listened to is to be found at once
 
     def __init__(
         self,

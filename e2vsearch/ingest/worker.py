@@ -37,15 +37,8 @@ from e2vsearch.errors import (
 )
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import Row
-from e2vsearch.ingest.recording import (
-    LoadedRecording,
-    Outcome,
-    RecordingIngestor,
-    RecordingReport,
-    log,
-    warn_of_roles,
-    worker_count,
-)
+from e2vsearch.ingest.recording import LoadedRecording, RecordingIngestor, log, worker_count
+from e2vsearch.ingest.reports import Outcome, RecordingReport, warn_of_roles
 from e2vsearch.ingest.runner import IngestRunner
 from e2vsearch.ingest.sources import source_of
 from e2vsearch.vectors.background import BackgroundBuilder
@@ -192,6 +185,7 @@ class LeasedJobs:
     ) -> None:
         self.name = worker_name()
         self.limit = workers + 1
+        self.ordered = False  # a lease is not held for longer than its own recording takes
         self.poll_s = min(_MAX_POLL_S, options.poll_s)
         self.builder = BackgroundBuilder(context.maintain)
         self._context = context

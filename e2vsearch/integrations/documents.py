@@ -50,8 +50,9 @@ def describe(hit: Hit, space: Space | None = None) -> str:
     times = f"{clock(hit.start_s)}-{clock(hit.end_s)}"
     lines = [
         f"[{hit.segment}] recording {quoted(hit.name)} ({hit.recording}), channel {hit.channel}, {times}",
-        f"similarity: {hit.score:.4f}",
     ]
+    if hit.score is not None:
+        lines.append(f"similarity: {hit.score:.4f}")
     if (named := _emotions(hit)) is not None:
         by = f" (by {_plain(space.encoder)})" if space is not None else ""
         lines.append(f"emotions{by}: {named}")

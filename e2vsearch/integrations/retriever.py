@@ -135,7 +135,8 @@ class Retriever:
         """Return the hits for what a framework was given as its query.
 
         Args:
-            given: what `references` takes; nothing, or blanks, where `query` has an emotion to find.
+            given: what `references` takes; nothing, or blanks, where `query` has an emotion to find, or a filter or
+                words alone.
             query: a `template`; `given` takes the place of its references, or of its trajectory if it has one.
             min_score: hits below are left out: fewer than k may come back.
             embed: embeds clips in place of the collection's own way, within a caller's limits.
@@ -150,7 +151,7 @@ class Retriever:
         if query.trajectory is not None:
             query = replace(query, trajectory=self._trajectory(found, names))
         else:
-            if query.emotion and all(_is_blank(each.source) for each in found):
+            if (query.emotion or query.where or query.text) and all(_is_blank(each.source) for each in found):
                 found = ()
             wanted, avoid = (tuple(self._allowed(each, names) for each in some) for some in (found, query.avoid))
             query = replace(query, references=wanted, avoid=avoid)
@@ -159,7 +160,7 @@ class Retriever:
             result = collection.query(query).with_reference_names(names)
         if min_score is None:
             return result
-        return replace(result, hits=tuple(hit for hit in result.hits if hit.score >= min_score))
+        return replace(result, hits=tuple(hit for hit in result.hits if hit.score is None or hit.score >= min_score))
 
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
         """Return how alike two recordings feel, see `Collection.compare`.

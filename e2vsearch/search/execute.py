@@ -37,6 +37,8 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
         from e2vsearch.search import group
 
         group.check_groups(catalog, query.group_limits)
+    if query.browses:
+        return _browse(query, context)
     resolved = resolve(query, context)
     started = time.perf_counter()
     excluded = NONE if query.include_self else resolved.stored
@@ -50,8 +52,7 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
         from e2vsearch.search.explain import explain
 
         hits = explain(hits, query, resolved, ranking, candidates, context)
-    if catalog.policy.audit:
-        catalog.audit(context.actor, "query", query.summary(), [hit.segment for hit in hits])
+    _note(query, context, hits)
     filtered = candidates.allowed is not None or excluded.size
     return QueryResult(
         hits=hits,
@@ -64,7 +65,47 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
         text=query.text,
         avoid=tuple(reference.name for reference in resolved.avoided),
         trajectory=query.trajectory is not None,
+        hint=None if hits else _hint(query, catalog),
     )
+
+
+def _browse(query: Query, context: SearchContext) -> QueryResult:
+    """Return what meets the filter, the newest first."""
+    from e2vsearch.search.browse import newest
+
+    catalog, started = context.catalog, time.perf_counter()
+    rank, searched = newest(catalog, query)
+    k = min(query.k, max(searched, 1))
+    if query.group_by:
+        from e2vsearch.search import group
+
+        hits = fetch_hits(catalog, group.cap_groups(catalog, query.group_limits, k, rank))
+    else:
+        hits = fetch_hits(catalog, rank(k))
+    _note(query, context, hits)
+    return QueryResult(
+        hits=hits,
+        searched=searched,
+        total=catalog.segment_count(),
+        exact=True,
+        seconds=time.perf_counter() - started,
+        references=(),
+        where=query.where,
+        text=query.text,
+        hint=None if hits else _hint(query, catalog),
+    )
+
+
+def _note(query: Query, context: SearchContext, hits: tuple[Hit, ...]) -> None:
+    """Note the query in the audit log, where there is one."""
+    if context.catalog.policy.audit:
+        context.catalog.audit(context.actor, "query", query.summary(), [hit.segment for hit in hits])
+
+
+def _hint(query: Query, catalog: Catalog) -> str | None:
+    from e2vsearch.catalog.near_values import why_nothing
+
+    return why_nothing(catalog, query.where, query.text)
 
 
 def _ranker(

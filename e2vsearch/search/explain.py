@@ -109,7 +109,8 @@ class Explainer:
             column = np.flatnonzero(ids == number)
             penalties = self._penalties(avoided[:, column[0]]) if column.size else ()
             why = Explanation(matches, self._shared(hit), penalties)
-            explained.append(replace(hit, percentile=background.percentile(hit.segment_score), why=why))
+            rarer = None if hit.segment_score is None else background.percentile(hit.segment_score)
+            explained.append(replace(hit, percentile=rarer, why=why))
         return tuple(explained)
 
     def _likeness(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

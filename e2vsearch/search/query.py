@@ -81,7 +81,8 @@ class Query:
 
     Attributes:
         references: examples of what to find, see `Reference`; several without weights count as one reference of all
-            their segments, with weights the score is the weighted mean of each.
+            their segments, with weights the score is the weighted mean of each. Without any, `where` and `text` find
+            what meets them, the newest recordings first, and hits have no score.
         k: how many hits, at least 1.
         by: ``recording``, each hit with its best segment, or ``segment``.
         where: a filter, such as ``queue = "billing" and channel = 1``, see `e2vsearch.catalog.filters`.
@@ -160,6 +161,11 @@ class Query:
         return cls(cast("tuple[Reference, ...]", references), **given)
 
     @property
+    def browses(self) -> bool:
+        """Whether there is nothing to compare with, so that what meets the filter is listed."""
+        return self.trajectory is None and not self.references and not any(w > 0 for w in self.emotions.values())
+
+    @property
     def emotions(self) -> Mapping[str, float]:
         """Names of emotions and labels, and their weights."""
         return {self.emotion: 1.0} if isinstance(self.emotion, str) else dict(self.emotion or {})
@@ -202,9 +208,22 @@ class Query:
                 raise QueryError("a least probability needs the emotion it is of: name one, such as angry")
         if self.trajectory is not None:
             self._check_trajectory()
-        elif not self.references and not any(weight > 0 for weight in self.emotions.values()):
+        elif self.browses:
+            self._check_browsing()
+
+    def _check_browsing(self) -> None:
+        compared = [name for name in ("avoid", "emotion", "named_vectors", "explain") if getattr(self, name)]
+        if self.where is None and self.text is None:
             more = "; what is to be avoided is only taken off" if self.avoid or self.emotions else ""
-            raise QueryError(f"a query needs a reference: a clip, an .npy file, or a stored id such as seg:1{more}")
+            raise QueryError(
+                f"a query needs a reference: a clip, an .npy file, or a stored id such as seg:1{more}; or else a "
+                "filter or words, to list what meets them"
+            )
+        if compared:
+            raise QueryError(
+                f"{compared[0].replace('_', ' ')} goes with a reference, which hits are compared with: name a clip or "
+                "an id such as seg:1, or leave it out to list what meets the filter"
+            )
 
     def _check_trajectory(self) -> None:
         if self.by != "recording":

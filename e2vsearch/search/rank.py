@@ -49,7 +49,7 @@ class CandidateFilter:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Segments or recordings in order, best first; columns of one length, but for the last two, which may be empty."""
+    """Segments or recordings in order, best first; columns of one length, or empty but for the first two."""
 
     segments: Sequence[int]  # the segment, or the recording's best one
     recordings: Sequence[int]

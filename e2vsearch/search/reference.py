@@ -123,8 +123,10 @@ def suggest_name(word: str, catalog: Catalog) -> None:
         return
     known = known_names(catalog)
     kinds = [each for each in known if each.partition(":")[2].casefold() == word.strip().casefold()]
-    cure = f"did you mean {kinds[0]}?" if kinds else f"known names: {', '.join(known) or 'none'}"
-    raise AudioNotFound(f"{word}: no such file - {cure}")
+    if kinds:
+        raise AudioNotFound(f"{word}: no such file - did you mean {kinds[0]}?")
+    words = "" if word.isalnum() else f"; words that are said are found with text ({word!r})"
+    raise AudioNotFound(f"{word}: no such file - known names: {', '.join(known) or 'none'}{words}")
 
 
 def _from_audio(name: str, source: AudioSource, context: SearchContext) -> ResolvedReference:

@@ -11,7 +11,7 @@ from e2vsearch.types import Hit, Match
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class QueryResult(Listing[Hit]):
-    """Hits, best first, and what was searched for them.
+    """Hits, best first (the newest, without a reference), and what was searched for them.
 
     Two results are equal if all but the time that they took is; a result and a list are, if the hits are.
 
@@ -21,11 +21,12 @@ class QueryResult(Listing[Hit]):
         total: segments in the collection.
         exact: whether every one of them was compared; else an index chose candidates, whose scores are exact too.
         seconds: from the resolved references to the hits.
-        references: what was searched for: a path, an id, or what kind of array.
+        references: what was searched for: a path, an id, or what kind of array; none where the filter alone says it.
         where: the filter in force.
         text: the words in force.
         avoid: what hits should be unlike.
         trajectory: whether `references` is a trajectory, and hits are recordings of a similar one.
+        hint: why there are no hits, where the filter names what does not exist, and what comes near it.
     """
 
     hits: tuple[Hit, ...]
@@ -38,6 +39,7 @@ class QueryResult(Listing[Hit]):
     text: str | None = None
     avoid: tuple[str, ...] = ()
     trajectory: bool = False
+    hint: str | None = None
 
     @property
     def rows(self) -> tuple[Hit, ...]:  # type: ignore[override]
@@ -58,7 +60,13 @@ class QueryResult(Listing[Hit]):
     __hash__ = Listing.__hash__
 
     def __repr__(self) -> str:
-        return f"QueryResult({len(self.hits)} hits for {', '.join(self.references)})"
+        return f"QueryResult({len(self.hits)} hits for {', '.join(self.references) or self.where or self.text})"
+
+    def _repr_html_(self) -> str:
+        from e2vsearch.notebook.hits import hit_table
+
+        among = f"{self.searched:,} of {self.total:,} segments" + (f" where {self.where}" if self.where else "")
+        return hit_table(self.hits, f"{len(self.hits):,} hits for {', '.join(self.references) or 'all'} among {among}")
 
     def with_reference_names(self, names: Mapping[str, str]) -> QueryResult:
         """Return the result with its references under other names, as a client calls them: paths of a server leak.

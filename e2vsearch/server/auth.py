@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from e2vsearch.access import refusal
+from e2vsearch.server.page import is_open
 from e2vsearch.server.responses import error_response
 
 
@@ -33,8 +34,8 @@ class AuthMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http":
-            is_open, is_public = scope["path"] in self._open, _is_played_by_a_map(scope)
-            refused = refusal(Headers(scope=scope), self._key, is_open=is_open, is_public=is_public)
+            opened, is_public = is_open(scope["path"], self._open), _is_played_by_a_map(scope)
+            refused = refusal(Headers(scope=scope), self._key, is_open=opened, is_public=is_public)
             if refused is not None:
                 headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
                 await error_response(refused.status, refused.reason, refused.message, headers)(scope, receive, send)

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from e2vsearch.server.page import is_open
 from e2vsearch.server.responses import RequestError, error_response
 
 MAX_JSON_BYTES = 1_000_000
@@ -60,7 +61,7 @@ class BodyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["path"] in self._open:
+        if scope["type"] != "http" or is_open(scope["path"], self._open):
             await self._app(scope, receive, send)
             return
         upload = scope["path"].endswith("/upload")

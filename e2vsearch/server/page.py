@@ -1,11 +1,14 @@
-"""The web page's files are a route each, so that no path that a client sends is looked for on a disk; and ``/docs``."""
+"""The web page's files are a route each, so that no path that a client sends is looked for on a disk; and ``/docs``.
+
+The page's views have addresses of their own, beside those of the API: each answers with the same index.html.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,9 @@ from e2vsearch.files import responsible_use
 
 FOLDER = Path(__file__).parent / "static"
 
+VIEWS = ("/calls", "/calls/{id}", "/view/map", "/view/trends", "/view/labels")
+"""Addresses of the page's views; that of a query is ``/``."""
+
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
     "media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; manifest-src 'self'; "
@@ -25,6 +31,8 @@ POLICY = (
 
 _PERMISSIONS = "microphone=(self), camera=(), geolocation=()"
 _FOREVER = "public, max-age=31536000, immutable"  # Vite puts a hash of the content into names below assets/
+
+_HEADERS = {"Cache-Control": "no-cache", "Content-Security-Policy": POLICY, "Permissions-Policy": _PERMISSIONS}
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
@@ -37,14 +45,19 @@ _DOCS_POLICY = f"default-src 'none'; img-src 'self'; style-src 'sha256-{_STYLE_H
 
 
 def add(app: FastAPI, folder: Path = FOLDER) -> frozenset[str]:
-    """Add the page's files and ``/docs`` to an application, and return their paths, which need no key."""
+    """Add the page's files and ``/docs`` to an application, and return their paths, which need no key.
+
+    A path that ends in a slash stands for every path one below it.
+    """
     paths = {"/docs"}
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     for name, path in files.items():
-        paths.add(_add_file(app, "/" if name == "index.html" else f"/{name}", path))
-    if "index.html" not in files:
-        app.add_api_route("/", _not_built, methods=["GET", "HEAD"], include_in_schema=False)
-        paths.add("/")
+        if name != "index.html":
+            paths.add(_add_file(app, f"/{name}", path))
+    for view in ("/", *VIEWS):
+        index = _index(files["index.html"], view) if "index.html" in files else _not_built
+        app.add_api_route(view, index, methods=["GET", "HEAD"], include_in_schema=False)
+        paths.add(view.partition("{")[0])
 
     async def docs() -> Response:
         return _html("e2vsearch: HTTP API", _describe(app.openapi()))
@@ -57,8 +70,7 @@ def add(app: FastAPI, folder: Path = FOLDER) -> frozenset[str]:
 
 
 def _add_file(app: FastAPI, at: str, path: Path, kind: str | None = None) -> str:
-    cached = _FOREVER if at.startswith("/assets/") else "no-cache"
-    headers = {"Cache-Control": cached, "Content-Security-Policy": POLICY, "Permissions-Policy": _PERMISSIONS}
+    headers = _HEADERS | {"Cache-Control": _FOREVER} if at.startswith("/assets/") else _HEADERS
     kind = kind or {".js": "text/javascript", ".md": "text/markdown"}.get(
         path.suffix
     )  # not left to the system's registry
@@ -70,11 +82,31 @@ def _add_file(app: FastAPI, at: str, path: Path, kind: str | None = None) -> str
     return at
 
 
+def _index(path: Path, view: str) -> Callable[[], Awaitable[Response]]:
+    """Return what answers with the page, whose links are relative: it may be served below a path by a proxy."""
+    up = "../" * (view.count("/") - 1)
+
+    async def index() -> Response:
+        text = path.read_text(encoding="utf-8")
+        return HTMLResponse(text.replace('"./', f'"{up}') if up else text, headers=_HEADERS)
+
+    return index
+
+
+def is_open(path: str, open_paths: Set[str]) -> bool:
+    """Return whether a path is one of those that `add` returned.
+
+    >>> [is_open(path, {"/calls/"}) for path in ("/calls/call:1", "/calls/1/2", "/recordings/1")]
+    [True, False, False]
+    """
+    return path in open_paths or f"{path.rpartition('/')[0]}/" in open_paths - {"/"}
+
+
 async def _not_built() -> Response:
     return _html(
         "e2vsearch",
-        "<p>The page is not built in this copy of e2vsearch: run <code>npm ci</code> and <code>npm run build</code> in "
-        '<code>page/</code>, or use the HTTP API, which is described at <a href="/docs">/docs</a>.</p>',
+        "<p>The page is not built in this copy of e2vsearch: run <code>make page</code> (with Node.js), "
+        'or use the HTTP API, which is described at <a href="/docs">/docs</a>.</p>',
     )
 
 

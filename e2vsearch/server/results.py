@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from e2vsearch.analysis.labels.types import ClassifiedSegment, ClassifierReport, LabelCount
+from e2vsearch.analysis.labels.types import ClassifiedSegment, ClassifierReport, LabelCount, Suggestion
 from e2vsearch.analysis.maps.types import Cluster, MapOptions, MapSummary
 from e2vsearch.types import By, Recording, Segment
 
@@ -39,10 +39,12 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True)
 class RecordingPage:
-    """Some recordings, in order of their ids."""
+    """Some recordings, in order of their ids or the newest first."""
 
     recordings: list[Recording]
     next: str | None  # `after` of the page that follows; None on the last
+    emotions: Mapping[str, Mapping[str, float]] | None = None  # of each, as in `Call`; with the newest first
+    hint: str | None = None  # why there are none, where the filter names what does not exist
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,28 @@ class Classification:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelNeeds:
+    """How many examples a label needs."""
+
+    train: int  # at least
+    measure: int  # for figures that mean something
+    recordings: int  # or speakers, that these come from
+
+
+@dataclass(frozen=True, slots=True)
 class Labels:
     """Labels, and the classifiers trained on them."""
 
     labels: list[LabelCount]
     classifiers: list[ClassifierReport]
+    needs: LabelNeeds
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """Segments to label next, the most informative first."""
+
+    suggestions: list[Suggestion]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi import Path, Query
 from fastapi.exceptions import RequestValidationError
@@ -54,10 +54,50 @@ SegmentPath = Annotated[
 LabelPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["hesitant"])]
 MapPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["map"])]
 
+MapQuery = Annotated[
+    str | None,
+    Query(min_length=1, max_length=64, pattern=_NAMED, description="Whose clusters; `map` by default."),
+]
+
+PeriodQuery = Annotated[
+    Literal["day", "week", "month", "none"],
+    Query(description="Of when recordings were made, UTC, weeks as in ISO 8601; `none`: all times at once."),
+]
+
+OfQuery = Annotated[
+    Literal["emotion", "label", "cluster"],
+    Query(description="The emotion that is shown, labels of one's own, or the clusters of a map."),
+]
+
+GroupQuery = Annotated[
+    str | None,
+    Query(min_length=1, max_length=255, description="A metadata key, `role` or `channel`.", examples=["queue"]),
+]
+
+MetadataPath = Annotated[
+    str, Path(min_length=1, max_length=255, pattern=_NAMED, description="A metadata key.", examples=["queue"])
+]
+
 WhereQuery = Annotated[
     str | None,
     Query(min_length=1, max_length=MAX_WHERE, description="Recordings with a segment that passes this filter."),
 ]
+
+SegmentWhereQuery = Annotated[
+    str | None, Query(min_length=1, max_length=MAX_WHERE, description="Only segments that pass this filter.")
+]
+
+ClassifierQuery = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=64,
+        pattern=_NAMED,
+        description="Whose margins count; by default the one that was trained last, without one the examples.",
+    ),
+]
+
+SuggestionsQuery = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
 
 LimitQuery = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 
@@ -65,10 +105,29 @@ AfterQuery = Annotated[
     str | None, Query(pattern=r"^(call:)?[0-9]{1,18}$", description="`next` of the page before.", examples=["call:40"])
 ]
 
+OrderQuery = Annotated[
+    Literal["id", "newest"],
+    Query(description="By id, or the recordings that were made last first, with the emotions in each."),
+]
+
+TextQuery = Annotated[
+    str | None,
+    Query(min_length=1, max_length=500, description="Recordings with a segment in which these words are said."),
+]
+
 PeaksQuery = Annotated[int, Query(ge=1, le=MAX_PEAKS, description="Points of the waveform.")]
 
 ContextQuery = Annotated[
     float, Query(ge=0, le=MAX_CONTEXT_S, description="Seconds before and after it that are added.")
+]
+
+StartQuery = Annotated[
+    float, Query(ge=0, allow_inf_nan=False, description="Seconds of the recording before which nothing is sent.")
+]
+
+EndQuery = Annotated[
+    float | None,
+    Query(ge=0, allow_inf_nan=False, description="Seconds from which on nothing is sent; its end by default."),
 ]
 
 Sha256Query = Annotated[
@@ -118,12 +177,14 @@ class QueryRequest(_Request, QueryOptions):
         {"references": ["seg:14"], "avoid": ["label:calm"], "group_by": ["queue"], "group_size": 2, "explain": True},
         {"emotion": {"frustrated": 1, "shouting": -0.5}, "by": "segment", "text": "refund"},
         {"trajectory": ["emotion:neutral", "emotion:angry"]},
+        {"where": 'queue = "billing" and emotion = angry', "by": "segment"},
     )
 
     references: list[Named | Vector] = Field(
         default_factory=list,
         max_length=16,
-        description="Several count as one reference of all their segments. None with `emotion` or `trajectory` alone.",
+        description="Several count as one reference of all their segments. None with `emotion` or `trajectory` alone, "
+        "or to list what meets `where` and `text`, the newest recordings first, without scores.",
     )
     weights: list[Weight] | None = Field(
         None, max_length=16, description="One for each reference; the score is their weighted mean."
@@ -164,8 +225,8 @@ class QueryRequest(_Request, QueryOptions):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if not self.references and not self.emotion and self.trajectory is None:
-            raise ValueError("give references, an emotion or a trajectory")
+        if not (self.references or self.emotion or self.where or self.text) and self.trajectory is None:
+            raise ValueError("give references, an emotion or a trajectory, or where or text to list what meets them")
         for name, given in (("references", self.weights), ("avoid", self.avoid_weights)):
             if given is not None and len(given) != len(getattr(self, name)):
                 raise ValueError(f"give one weight for each of {name}")
@@ -309,7 +370,32 @@ class LabelRequest(_Request):
     model_config = _shown({"label": "hesitant", "segments": ["seg:14"]})
 
     label: Label
-    segments: list[SegmentId] = Field(min_length=1, max_length=100)
+    segments: list[SegmentId] = Field(min_length=1, max_length=1000)
+
+
+class TrainRequest(_Request):
+    """The classifier to train, and on what."""
+
+    model_config = _shown({"classifier": "labels", "speaker_keys": ["customer"]})
+
+    classifier: Label = Field("labels", description="Its name; training again makes its next version.")
+    labels: Annotated[list[Label], Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Tell only these apart; by default all that have examples."
+    )
+    speaker_keys: list[Annotated[str, Field(min_length=1, max_length=255, pattern=_NAMED)]] = Field(
+        default_factory=list, max_length=8, description="Metadata keys that name who speaks, such as `customer`."
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of folds and samples: the same gives the same classifier.")
+
+
+class ApplyRequest(_Request):
+    """The classifier that is applied, and to what."""
+
+    model_config = _shown({"classifier": "labels", "min_score": 0.6})
+
+    classifier: Label | None = Field(None, description="By default the one that was trained last.")
+    where: Where | None = Field(None, description="Only segments that pass this filter.")
+    min_score: float = Field(0.5, ge=0, le=1, description="The least probability at which a label is stored.")
 
 
 Fields = TypeVar("Fields", bound=BaseModel)

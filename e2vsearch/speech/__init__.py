@@ -1,12 +1,13 @@
 """The speech in a 16 kHz signal is cut into segments worth embedding: 1 to 15 s of one channel each.
 
-`vad` gives the probability of speech for each 32 ms, and `segmentation` turns the probabilities into segments.
+`vad` gives the probability of speech for each 32 ms, `segmentation` turns the probabilities into segments, and
+`dynamics` tells from the same who spoke when.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 from e2vsearch.audio import SAMPLING_RATE_HZ, Signal
 from e2vsearch.errors import AudioInvalid, SettingsError
 from e2vsearch.speech import vad
+from e2vsearch.speech.dynamics import dynamics
 from e2vsearch.speech.segmentation import SegmentationRules, Segmenter
 from e2vsearch.speech.vad import FRAMES_HZ, WINDOW, SileroVAD
+from e2vsearch.types import Dynamics
 
-__all__ = ["SpeechOptions", "SpokenSegment", "segments"]
+__all__ = ["SpeechDetector", "SpeechOptions", "SpokenSegment", "segments"]
 LONGEST_S = 30.0
 """No segment longer than this: encoders refuse it, and one emotion does not last so long."""
 
@@ -75,36 +78,61 @@ class SpokenSegment:
         return float(vad.levels_db(self.signal))
 
 
+class SpeechDetector:
+    """Finds the spoken segments of one recording, and who spoke when."""
+
+    def __init__(self, options: SpeechOptions | None = None) -> None:
+        self._options = options or SpeechOptions()
+        self._recording: _Recording | None = None
+
+    def segments(self, blocks: Iterable[Signal]) -> Iterator[SpokenSegment]:
+        """Yield the spoken segments of a recording, as soon as each is complete.
+
+        Segments of one channel are in order and never overlap, and every stretch of speech is in one of them. How the
+        recording is cut into blocks makes no difference. Memory: at most two segments and what lies between, per
+        channel.
+
+        Args:
+            blocks: ``(channels, samples)`` float32 at 16 kHz, consecutive, all with the same channels.
+
+        Yields:
+            Segments of `min_s` to `max_s`; shorter only where the whole recording is shorter than `min_s`.
+
+        Raises:
+            AudioInvalid: a block of another shape or dtype.
+            MissingExtra: the package that has Silero's network is not installed.
+            AudioError: whatever `blocks` raises.
+        """
+        recording = self._recording
+        for block in blocks:
+            if block.ndim != 2 or block.dtype != np.float32 or (recording and len(recording.lines) != len(block)):
+                raise AudioInvalid(
+                    f"a block of {block.dtype} {block.shape} is not (channels, samples) float32 as the blocks before "
+                    "it: pass what e2vsearch.audio.stream yields"
+                )
+            if recording is None:
+                recording = self._recording = _Recording(len(block), self._options)
+            yield from recording.push(block)
+        if recording is not None:
+            yield from recording.finish()
+
+    def dynamics(self) -> Dynamics:
+        """Return who spoke when, see `speech.dynamics`; of nobody before `segments` has come to its end."""
+        if self._recording is None:
+            return dynamics((), 0.0)
+        window_s = WINDOW / SAMPLING_RATE_HZ
+        length_s = self._recording.samples / SAMPLING_RATE_HZ
+        # a recording's last window may be partial
+        spans = [
+            [(round(start * window_s, 3), round(min(end * window_s, length_s), 3)) for start, end in line.runs]
+            for line in self._recording.lines
+        ]
+        return dynamics(spans, round(length_s, 3))
+
+
 def segments(blocks: Iterable[Signal], options: SpeechOptions | None = None) -> Iterator[SpokenSegment]:
-    """Yield the spoken segments of a recording, as soon as each is complete.
-
-    Segments of one channel are in order and never overlap, and every stretch of speech is in one of them. How the
-    recording is cut into blocks makes no difference. Memory: at most two segments and what lies between, per channel.
-
-    Args:
-        blocks: ``(channels, samples)`` float32 at 16 kHz, consecutive, all with the same channels.
-        options: see `SpeechOptions`.
-
-    Yields:
-        Segments of `min_s` to `max_s`; shorter only where the whole recording is shorter than `min_s`.
-
-    Raises:
-        AudioInvalid: a block of another shape or dtype.
-        MissingExtra: the package that has Silero's network is not installed.
-        AudioError: whatever `blocks` raises.
-    """
-    options = options or SpeechOptions()
-    recording: _Recording | None = None
-    for block in blocks:
-        if block.ndim != 2 or block.dtype != np.float32 or (recording and len(recording.lines) != len(block)):
-            raise AudioInvalid(
-                f"a block of {block.dtype} {block.shape} is not (channels, samples) float32 as the blocks before it: "
-                "pass what e2vsearch.audio.stream yields"
-            )
-        recording = recording or _Recording(len(block), options)
-        yield from recording.push(block)
-    if recording is not None:
-        yield from recording.finish()
+    """Yield the spoken segments of a recording, see `SpeechDetector.segments`."""
+    return SpeechDetector(options).segments(blocks)
 
 
 def _rules(options: SpeechOptions) -> SegmentationRules:
@@ -126,8 +154,10 @@ class _Recording:
         self._detector = SileroVAD(channels)
         self._waiting: list[Signal] = []
         self._count = 0  # samples in _waiting
+        self.samples = 0  # all of them
 
     def push(self, block: Signal) -> Iterator[SpokenSegment]:
+        self.samples += block.shape[1]
         self._waiting.append(block)
         self._count += block.shape[1]
         if self._count >= _BATCH * WINDOW:
@@ -164,6 +194,11 @@ class _Line:
         self._finder = Segmenter(rules)
         self._samples = np.empty(0, np.float32)
         self._first = 0  # index of _samples[0] in the recording
+
+    @property
+    def runs(self) -> Sequence[tuple[int, int]]:
+        """The stretches of speech, in windows."""
+        return self._finder.runs
 
     def keep(self, samples: NDArray[np.float32]) -> None:
         unused = max(0, self._finder.needed_from * WINDOW - self._first)

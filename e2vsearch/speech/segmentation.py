@@ -56,6 +56,7 @@ class Segmenter:
         self._taken = 0  # end of the last span placed
         self._costs: list[float] = []  # of a cut at each frame since _costs_from
         self._costs_from = 0
+        self.runs: list[tuple[int, int]] = []  # speech itself, without padding: step 1 above
 
     @property
     def needed_from(self) -> int:
@@ -105,6 +106,10 @@ class Segmenter:
 
     def _extend(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Extend the group by a confirmed run that reaches from `start` to `end` so far."""
+        if self.runs and self.runs[-1][0] == start:
+            self.runs[-1] = (start, end)
+        else:
+            self.runs.append((start, end))
         group, rules = self._group, self._rules
         if group and group[-1][1] >= start:
             group[-1] = (group[-1][0], max(end, group[-1][1]))

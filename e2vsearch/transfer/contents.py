@@ -137,6 +137,9 @@ def _check_recordings(manifest: Manifest) -> dict[str, int]:
     for row, _, given in parsed_lines(path):
         where = f"{path} line {row}"
         check_fields(given, fields.RECORDING, fields.RECORDING_OPTIONAL, where)
+        channels = [each["channel"] for each in (given.get("dynamics") or {}).get("by_channel", ())]
+        if channels != list(range(given["channels"]))[: len(channels)]:
+            raise ExportError(f"{where}: its dynamics are not of its channels - export again")
         for name, values in seen.items():
             if (value := hash(given[name])) in values:
                 raise ExportError(f"{where}: its {name} is another recording's too - export again")

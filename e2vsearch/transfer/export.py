@@ -3,7 +3,8 @@
 An export is a folder::
 
     manifest.json            format, version, collection, space, policy, counts, SHA-256 of each file and of itself
-    recordings.jsonl         one recording a line: id, uri, name, content_sha256, …, metadata, roles where known
+    recordings.jsonl         one recording a line: id, uri, name, content_sha256, …, metadata; roles and dynamics where
+                             they are known
     segments.jsonl           one segment a line: recording (its id), channel, start_s, end_s, level_db where that is
                              known, text where there is a transcript; row i belongs to row i of
     vectors.npy              (segments, dim) little-endian float32, as the encoder made them
@@ -12,21 +13,27 @@ An export is a folder::
 
 and the files of labels, classifiers, named vectors and projections that `annotations` describes. Former formats are
 read too: up to 3 the manifest had no checksum of itself, up to 2 the reference embedding was called ``golden.npy`` and
-named vectors ``sides``, format 1 had no annotations and no text, and all may lack levels, roles and policy. Emotion
-names, arousal and valence follow from scores, length and level, and are computed anew. Ids are given anew on import;
-everything else comes back as it was. A map is not exported: `e2vsearch map` makes it of the vectors again.
+named vectors ``sides``, format 1 had no annotations and no text, and all may lack levels, roles, dynamics and policy.
+Emotion names, arousal, valence and the course of a call follow from scores, length and level, and are computed anew.
+Ids are given anew on import; everything else comes back as it was. A map is not exported: `e2vsearch map` makes it of
+the vectors again.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT
+from e2vsearch.catalog.dynamics import dynamics_of, to_plain
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import ExportError
 from e2vsearch.files import atomic_path, clear_abandoned, private_folder, sha256, unwritable
@@ -34,17 +41,19 @@ from e2vsearch.transfer.annotations import line, write_annotations
 from e2vsearch.transfer.contents import TransferReport
 from e2vsearch.transfer.manifest import FORMAT, write_manifest
 from e2vsearch.transfer.row_file import collection_changed, row_file
+from e2vsearch.types import Dynamics, Recording
 
 REFERENCE_EMBEDDING = "reference_embedding.npy"
 
 
-def export(catalog: Catalog, folder: Path) -> TransferReport:
+def export(catalog: Catalog, folder: str | os.PathLike[str]) -> TransferReport:
     """Write a collection to a folder, which must not exist yet.
 
     Raises:
         ExportError: the folder exists, or cannot be written.
         NoCollection: there is nothing to export.
     """
+    folder = Path(folder).expanduser().absolute()
     feed = catalog.feed()
     if folder.exists():
         raise ExportError(f"{folder} exists already - name a new folder")
@@ -77,6 +86,14 @@ def export(catalog: Catalog, folder: Path) -> TransferReport:
     return TransferReport(recordings, len(ids), found=done)
 
 
+def _with_dynamics(catalog: Catalog) -> Iterator[tuple[int, Recording, Dynamics | None]]:
+    recordings = catalog.recordings()
+    while some := list(islice(recordings, ROWS_PER_STATEMENT)):
+        with catalog.reading() as connection:
+            found = dynamics_of(connection, [number for number, _ in some])
+        yield from ((number, recording, found.get(number)) for number, recording in some)
+
+
 def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, NDArray[np.int64]]:
     """Write recordings and segments, which fit together only if nothing was stored between the two reads.
 
@@ -91,11 +108,11 @@ def _write(catalog: Catalog, folder: Path, snapshot: Any) -> tuple[int, NDArray[
     known: set[str] = set()
     unseen: set[str] = set()
     with (folder / "recordings.jsonl").open("w", encoding="utf-8") as file:
-        for _, recording in catalog.recordings():
+        for _, recording, dynamics in _with_dynamics(catalog):
             known.add(recording.id)
             if not recording.note:
                 unseen.add(recording.id)
-            file.write(line(asdict(recording)))
+            file.write(line({**asdict(recording), **({"dynamics": to_plain(dynamics)} if dynamics else {})}))
     ids = [np.empty(0, np.int64)]
     with (
         (folder / "segments.jsonl").open("w", encoding="utf-8") as file,

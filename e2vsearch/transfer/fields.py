@@ -86,6 +86,29 @@ def table(key: Kind, value: Kind) -> Kind:
     )
 
 
+def object_of(kinds: Mapping[str, Kind]) -> Kind:
+    """Return the kind of objects with these keys and no others, each value of its kind."""
+    return Kind(
+        f"an object with {', '.join(kinds)}",
+        lambda given: (
+            isinstance(given, dict)
+            and given.keys() == kinds.keys()
+            and all(kind.holds(given[name]) for name, kind in kinds.items())
+        ),
+    )
+
+
+def span(most: float) -> Kind:
+    """Return the kind of stretches of time: a start and a later end, in seconds."""
+    second = number(0.0, most)
+    return Kind(
+        "a start and a later end in seconds",
+        lambda given: (
+            isinstance(given, list) and len(given) == 2 and all(map(second.holds, given)) and given[0] < given[1]
+        ),
+    )
+
+
 def optional(kind: Kind) -> Kind:
     """Return the kind that may also be null."""
     return Kind(f"{kind.words}, or null", lambda value: value is None or kind.holds(value))
@@ -129,7 +152,23 @@ RECORDING = {
     "note": text(4096),
     "metadata": table(text(255, least=1), text(1 << 20, controls=True)),
 }
-RECORDING_OPTIONAL = {"roles": optional(list_of(_ROLE, MAX_CHANNELS))}
+_SHARE = number(0.0, 1.0)
+_COUNT = optional(whole(0, (1 << 31) - 1))
+_SPANS = list_of(span(_MOST_S), 1 << 20)
+_CHANNEL_DYNAMICS = {"channel": _CHANNEL, "talk_share": _SHARE, "turns": _COUNT, "interruptions": _COUNT}
+_CHANNEL_DYNAMICS["longest_turn_s"] = optional(_SECONDS)
+_DYNAMICS = {
+    "talk_share": _SHARE,
+    "silence_share": _SHARE,
+    "longest_silence_s": _SECONDS,
+    "overtalk": optional(_SHARE),
+    "interruptions": _COUNT,
+    "turns": _COUNT,
+    "by_channel": list_of(object_of(_CHANNEL_DYNAMICS), MAX_CHANNELS),
+    "overlaps": _SPANS,
+    "silences": _SPANS,
+}
+RECORDING_OPTIONAL = {"roles": optional(list_of(_ROLE, MAX_CHANNELS)), "dynamics": optional(object_of(_DYNAMICS))}
 SEGMENT = {"recording": RECORDING["id"], "channel": _CHANNEL, "start_s": _SECONDS, "end_s": _SECONDS}
 SEGMENT_OPTIONAL = {"level_db": optional(number(-1000, 1000)), "text": text(MAX_CHARACTERS, controls=True)}
 _NAMED = {"name": LABEL, "created_at": _DATE}

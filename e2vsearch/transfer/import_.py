@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from e2vsearch import encoder_check
 from e2vsearch.catalog import named_vectors, text_search
+from e2vsearch.catalog.dynamics import from_plain
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import SpaceMismatch
@@ -52,6 +53,8 @@ def load(catalog: Catalog, export: str | os.PathLike[str] | Contents) -> Transfe
         made = tuple(_segment(at, row, contents) for at, row in own)
         for name in ("recorded_at", "added_at"):
             fields[name] = datetime.fromisoformat(fields[name])
+        if fields.get("dynamics") is not None:
+            fields["dynamics"] = from_plain(fields["dynamics"])
         done = catalog.store(NewRecording(**fields, segments=made))
         if done.outcome == "already":
             already += 1

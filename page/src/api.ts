@@ -1,4 +1,5 @@
 // The HTTP API of the service that this page came from.
+import { ROOT } from "./router";
 
 const KEPT = "e2vsearch.key";
 
@@ -7,6 +8,7 @@ export class ApiError extends Error {
   constructor(
     readonly status: number, // 0: there was no answer
     message: string,
+    readonly reason = "", // the service's short stable word for it
   ) {
     super(message);
   }
@@ -22,7 +24,7 @@ export function onKeyNeeded(ask: typeof askKey): void {
 }
 
 /**
- * One request to `path`, relative to the page.
+ * One request to `path`, relative to the page's root.
  *
  * On 401 the reader is asked for the key, once for however many requests are under way.
  *
@@ -35,18 +37,18 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
     if (used !== null) headers.set("Authorization", `Bearer ${used}`);
     let response: Response;
     try {
-      response = await fetch(new URL(path, document.baseURI), { ...init, headers });
+      response = await fetch(new URL(path, ROOT), { ...init, headers });
     } catch (error) {
       if (init.signal?.aborted) throw error;
       throw new ApiError(0, "");
     }
     if (response.ok) return response;
-    const message = await said(response);
-    if (response.status !== 401) throw new ApiError(response.status, message);
+    const { message, reason } = await said(response);
+    if (response.status !== 401) throw new ApiError(response.status, message, reason);
     if (key !== used) continue; // another request has asked meanwhile
     asking ??= askKey(message).finally(() => (asking = undefined));
     const given = await asking;
-    if (given === null) throw new ApiError(401, message);
+    if (given === null) throw new ApiError(401, message, reason);
     key = given;
     sessionStorage.setItem(KEPT, given);
   }
@@ -65,12 +67,12 @@ export async function sendJson<T>(method: string, path: string, body?: unknown, 
   return response.json() as Promise<T>;
 }
 
-async function said(response: Response): Promise<string> {
+async function said(response: Response): Promise<{ message: string; reason: string }> {
   try {
-    const body = (await response.json()) as { error?: { message?: string } };
-    if (body.error?.message) return body.error.message;
+    const { error } = (await response.json()) as { error?: { message?: string; reason?: string } };
+    if (error?.message) return { message: error.message, reason: error.reason ?? "" };
   } catch {
     // not ours: a proxy's own page, say
   }
-  return `${response.status} ${response.statusText}`.trim();
+  return { message: `${response.status} ${response.statusText}`.trim(), reason: "" };
 }

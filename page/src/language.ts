@@ -1,26 +1,48 @@
 // Which language the page speaks.
 import { WORDS, type Word } from "./words";
 
-export type Language = keyof typeof WORDS;
+export type Language = "en" | "zh";
+
+/** The words for `word`, with `{name}` filled in. */
+export type Speaker<W extends string> = (word: W, values?: Record<string, string | number>) => string;
 
 const KEPT = "e2vsearch.language";
 
 let language: Language = chosen();
+const all: Record<Language, Record<string, string>> = { en: { ...WORDS.en }, zh: { ...WORDS.zh } };
 
 function chosen(): Language {
   const kept = localStorage.getItem(KEPT) ?? navigator.language;
   return kept.toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 
-/** The words for `word`, with `{name}` filled in. */
-export function t(word: Word, values: Record<string, string | number> = {}): string {
-  return WORDS[language][word].replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ""));
+/** Adds a view's words to those that all views share; every word is there in both languages, or this does not compile. */
+export function speaker<W extends string>(en: Record<W, string>, zh: Record<NoInfer<W>, string>): Speaker<W | Word> {
+  Object.assign(all.en, en);
+  Object.assign(all.zh, zh);
+  return say;
 }
+
+function say(word: string, values: Record<string, string | number> = {}): string {
+  return (all[language][word] ?? word).replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ""));
+}
+
+export const t: Speaker<Word> = say;
 
 /** An emotion's name as the reader would say it; one that no encoder of ours has stays as it is. */
 export function emotionName(emotion: string): string {
   const word = `emotion.${emotion}`;
   return word in WORDS.en ? t(word as Word) : emotion;
+}
+
+/** A whole number, or one with so many digits after the point, as the reader writes it. */
+export function count(n: number, digits = 0): string {
+  const format = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return n.toLocaleString(document.documentElement.lang, format);
+}
+
+export function percent(share: number): string {
+  return `${Math.round(share * 100)}%`;
 }
 
 export function toggleLanguage(): void {
@@ -32,14 +54,15 @@ export function toggleLanguage(): void {
 export function speak(): void {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   for (const element of document.querySelectorAll<HTMLElement>("[data-t]")) {
-    element.textContent = t(element.dataset["t"] as Word);
+    element.textContent = say(element.dataset["t"] ?? "");
   }
   for (const element of document.querySelectorAll<HTMLElement>("[data-t-label]")) {
-    element.setAttribute("aria-label", t(element.dataset["tLabel"] as Word));
-    element.title = t(element.dataset["tLabel"] as Word);
+    const label = say(element.dataset["tLabel"] ?? "");
+    element.setAttribute("aria-label", label);
+    element.title = label;
   }
   for (const element of document.querySelectorAll<HTMLInputElement>("[data-t-placeholder]")) {
-    element.placeholder = t(element.dataset["tPlaceholder"] as Word);
+    element.placeholder = say(element.dataset["tPlaceholder"] ?? "");
   }
 }
 

@@ -26,6 +26,7 @@ export interface Hit {
 }
 
 export interface Match {
+  segment: string;
   reference: string; // "seg:12", a file's name, "emotion:angry"
   reference_start_s: number | null; // null: a name or vector, which is at no time
   start_s: number;
@@ -60,12 +61,81 @@ export interface Segment {
   arousal: number | null;
   valence: number | null;
   scores: Record<string, number>;
+  text: string | null;
+  label: string | null;
+  label_score: number | null; // 1 where a person gave the label
 }
+
+export type Role = "customer" | "agent" | null; // null: not known
 
 export interface Recording {
   id: string;
   name: string;
+  uri: string;
+  recorded_at: string; // ISO 8601
   duration_s: number;
+  channels: number;
+  metadata: Record<string, string>;
+  roles: Role[] | null;
+}
+
+export interface RecordingPage {
+  recordings: Recording[];
+  next: string | null;
+  emotions: Record<string, Record<string, number>> | null; // of each: shares of its speech by the name shown
+  hint: string | null; // why there are none
+}
+
+export interface ChannelTimeline {
+  channel: number;
+  role: Role;
+  analysed: boolean;
+  speech_s: number;
+  segments: Segment[];
+}
+
+export interface Dynamics {
+  talk_share: number;
+  silence_share: number;
+  longest_silence_s: number;
+  overtalk: number | null;
+  interruptions: number | null;
+  turns: number | null;
+  by_channel: {
+    channel: number;
+    role: Role;
+    talk_share: number;
+    turns: number | null;
+    interruptions: number | null;
+    longest_turn_s: number | null;
+  }[];
+  overlaps: [number, number][];
+  silences: [number, number][];
+}
+
+export interface TurningPoint {
+  at_s: number;
+  channel: number;
+  segment: string;
+  direction: "worsening" | "improving";
+  valence_before: number;
+  valence_after: number;
+  emotion: string;
+}
+
+export interface Summary {
+  course: "worsening" | "improving" | "steady" | "mixed" | null;
+  by_role: { role: Role; segments: number; speech_s: number; shares: Record<string, number> }[];
+  strongest: string[];
+  turning_points: TurningPoint[];
+}
+
+/** One call as it is looked at. */
+export interface Timeline {
+  recording: Recording;
+  channels: ChannelTimeline[];
+  dynamics: Dynamics | null;
+  summary: Summary;
 }
 
 export interface Filters {
@@ -73,6 +143,7 @@ export interface Filters {
   metadata: Record<string, string[]>;
   emotions: string[];
   labels: string[];
+  left_out: string[]; // metadata keys that name employees
 }
 
 export interface Status {

@@ -57,7 +57,7 @@ export class Waveform {
 }
 
 /** At most `n` peaks, each the largest of its neighbours. */
-function fewer(peaks: number[], n: number): number[] {
+export function fewer(peaks: number[], n: number): number[] {
   if (n < 1 || peaks.length <= n) return peaks;
   const each = Math.ceil(peaks.length / n);
   return Array.from({ length: Math.ceil(peaks.length / each) }, (_, part) =>

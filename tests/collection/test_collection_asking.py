@@ -25,8 +25,8 @@ def test_a_cut_finds_its_call_and_moment(collection: Collection, calls: Path, tm
     assert result[0].name == "voice1"
     assert result[0].start_s < segment.end_s
     assert result[0].end_s > segment.start_s
-    assert result[0].score > 0.999
-    assert [hit.score for hit in result] == sorted((hit.score for hit in result), reverse=True)
+    assert (result[0].score or 0) > 0.999
+    assert [hit.score for hit in result] == sorted((hit.score or 0 for hit in result), reverse=True)
     assert len({hit.recording for hit in result}) == 3
     assert result.searched == result.total == collection.status().counts.segments
 
@@ -60,7 +60,7 @@ def test_every_kind_of_reference_gives_the_same(collection: Collection, tmp_path
     vectors = np.stack([moment.vector for moment in collection.embed(path).segments])
     assert len(vectors) == 1
     np.save(tmp_path / "ref.npy", vectors[0])
-    expected = [(hit.segment, round(hit.score, 5)) for hit in collection.query(path)]
+    expected = [(hit.segment, round(hit.score or 0, 5)) for hit in collection.query(path)]
     for reference in (
         str(path),
         path.as_uri(),
@@ -73,7 +73,7 @@ def test_every_kind_of_reference_gives_the_same(collection: Collection, tmp_path
         vectors[0].tolist(),
     ):
         hits = collection.query(reference)
-        assert [(hit.segment, round(hit.score, 5)) for hit in hits] == expected, type(reference)
+        assert [(hit.segment, round(hit.score or 0, 5)) for hit in hits] == expected, type(reference)
 
 
 def test_late_interaction_is_the_mean_of_best_matches(collection: Collection) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made import save, sine
-from made_maps import EVIL, START
+from made_maps import EVIL, MOODS, START
 
 from e2vsearch.analysis.maps import clips, dataset, label_placement, output, palette
 from e2vsearch.analysis.maps import html as page
+from e2vsearch.analysis.maps.types import Proportion
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AnalysisError
+from e2vsearch.palette import CATEGORIES, EMOTIONS, GREY, colour_of
 
 
 def test_parquet_holds_points_with_what_is_known(collection: Collection, tmp_path: Path) -> None:
@@ -77,7 +79,11 @@ def test_page_holds_everything_and_runs_nothing_of_the_data(html: str, collectio
     assert set(data["central_keys"].values()) <= set(data["sound_keys"]) == {16 * "0"}
     assert all(len(mode["names"]) == len(mode["colours"]) for mode in data["modes"])
     emotions = data["modes"][1]
-    assert palette.PALE not in emotions["colours"]
+    assert dict(zip(emotions["names"], emotions["colours"], strict=True)) == {
+        "none": GREY.light,
+        **{name: colour_of(name).light for name in MOODS},
+    }
+    assert "Click a point to hear it, from http://127.0.0.1:8080." in html
     item = json.loads(html.partition('id="item">')[2].partition("</script>")[0])
     assert item["target_id"] == "drawn"
     assert "media-src data: http://127.0.0.1:8080;" in html
@@ -96,8 +102,9 @@ def test_page_shows_what_is_not_named_paler_than_any_emotion(collection: Collect
     data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
     mode = next(mode for mode in data["modes"] if mode["name"] == "emotion")
     shades = dict(zip(mode["names"], mode["colours"], strict=True))
-    assert shades["unsure"] == palette.PALE
-    assert len({shades[name] for name in shades if name not in ("none", "unsure")}) == len(shades) - 2
+    assert shades["unsure"] == EMOTIONS["unsure"].light
+    assert len({*shades.values()}) == len(shades)
+    assert f"0 of {len(drawn.ids)} segments have sound in this file" in html
 
 
 @pytest.mark.parametrize(
@@ -124,13 +131,22 @@ def test_file_of_another_kind_or_place_is_refused(collection: Collection, tmp_pa
         output.write(collection.maps, drawn, tmp_path / "nowhere" / "map.png")
 
 
-def test_colours_tell_neighbours_apart(collection: Collection) -> None:
+def test_clusters_have_the_colour_of_their_main_emotion(collection: Collection) -> None:
     one = collection.maps.load().clusters[0]
-    row = tuple(replace(one, number=at, x=float(at), y=0.0) for at in range(30))
+    sad = replace(one, emotions=(Proportion("neutral", 6, 0.6, 1.0), Proportion("sad", 4, 0.4, 2.0)))
+    mixed = replace(one, emotions=(Proportion("neutral", 4, 0.4, 1.0), Proportion("unsure", 6, 0.6, 2.0)))
+    row = [replace(each, number=at) for at, each in enumerate((sad, mixed, sad, mixed))]
     colours = palette.colours(row)
-    assert len({colours[at] for at in range(12)}) == 12
-    assert all(colours[at] != colours[at + 1] for at in range(29))
-    assert colours[-1] == palette.GREY
+    assert colours[0] == EMOTIONS["sad"].light
+    assert colours[1] == CATEGORIES[0].light
+    assert len({*colours.values()}) == 5
+    assert colours[-1] == GREY.light
+
+
+def test_a_date_that_is_the_file_s_own_is_not_shown(collection: Collection) -> None:
+    (_, recording), *_ = collection.catalog.recordings()
+    assert page._date(replace(recording, recorded_at=START)) == "2024-03-01"
+    assert page._date(replace(recording, recorded_at=START, mtime_ns=int(START.timestamp() * 1e9))) == ""
 
 
 def test_names_do_not_lie_on_each_other() -> None:

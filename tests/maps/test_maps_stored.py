@@ -55,6 +55,14 @@ def test_maps_are_stored_replaced_extended_and_dropped(database_url: str, tmp_pa
     assert stored.add(catalog, "no", points(4), []) == 0
     counted = {each.map.name: (each.points, each.placed, each.none) for each in stored.listing(catalog)}
     assert counted == {"a": (10, 2, 5), "b": (4, 0, 2)}
+    found_columns = stored.segment_columns(catalog, "b")
+    assert found_columns is not None
+    _, columns, labels = found_columns
+    assert [list(columns[at]) for at in (0, 3, 4, 8)] == [[1, 2, 3, 4], [-1, 0, -1, 0], [1, 1, 1, 2], ["angry"] * 4]
+    assert labels == {}
+    assert stored.segment_columns(catalog, "no") is None
+    assert stored.recording_values(catalog, "ticket") == {number: f"T{number - 1}" for number in range(1, 5)}
+    assert stored.recording_values(catalog, None)[2] == "call1"
     assert stored.drop(catalog, "a")
     assert not stored.drop(catalog, "a")
     assert stored.load(catalog, "a") is None

@@ -47,6 +47,19 @@ def test_a_whole_recordings_sound(client: TestClient, whole: bytes) -> None:
     assert head.headers["accept-ranges"] == "bytes"
 
 
+def test_a_stretch_of_a_recording(client: TestClient, whole: bytes) -> None:
+    second = 2 * 16_000 * client.get("/recordings/3").json()["recording"]["channels"]
+    part = client.get("/recordings/call:3/audio", params={"start_s": 0.25, "end_s": 1})
+    assert part.content[44:] == whole[44 + second // 4 : 44 + second]
+    assert client.get("/recordings/call:3/audio", params={"start_s": 0.25}).content[44:] == whole[44 + second // 4 :]
+    tags = {part.headers["etag"], client.head("/recordings/call:3/audio").headers["etag"]}
+    assert len(tags) == 2
+    after = client.get("/recordings/call:3/audio", params={"start_s": 9_999, "end_s": 10_000})
+    assert (after.status_code, len(after.content)) == (200, 44)
+    for wrong in ({"start_s": -1}, {"end_s": "inf"}, {"start_s": "nan"}):
+        error_of(client.get("/recordings/call:3/audio", params=wrong), 422, "invalid")
+
+
 @pytest.mark.parametrize(
     "wanted", ["0-0", "0-43", "40-60", "44-44", "45-47", "1001-3000", "50000-", "-1", "-1000", "7-999999999"]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,12 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi.testclient import TestClient
+from pydantic import TypeAdapter
 from service_client import error_of
 from small_collection import SAID
 
 import e2vsearch
+from e2vsearch.analysis.timeline import Timeline
 from e2vsearch.catalog import recordings
 from e2vsearch.collection import Collection
 
@@ -59,6 +62,17 @@ def test_one_recording_and_one_segment(client: TestClient) -> None:
     assert [segment["text"] for segment in whole["segments"]] == [SAID] * 3
     one = client.get(f"/segments/{whole['segments'][1]['id']}").json()
     assert one == {"segment": whole["segments"][1], "recording": whole["recording"]}
+
+
+def test_the_timeline_is_the_collections(client: TestClient, collection: Collection) -> None:
+    found = client.get("/recordings/2/timeline").json()
+    timeline = collection.timeline("call:2")
+    assert found == json.loads(TypeAdapter(Timeline).dump_json(timeline))
+    assert found["channels"][0]["segments"] == client.get("/recordings/2").json()["segments"]
+    assert timeline.dynamics is not None
+    assert found["dynamics"]["talk_share"] == timeline.dynamics.talk_share > 0.4
+    assert found["dynamics"]["turns"] is None  # of one channel alone
+    assert {"overtalk", "turns", "course"} <= set(client.get("/filters").json()["fields"])
 
 
 @pytest.mark.parametrize("path", ["/map/none", "/map/none/points"])

@@ -22,6 +22,7 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.collection import Collection
 from e2vsearch.errors import MissingExtra
 from e2vsearch.ingest import recording as ingest_recording
+from e2vsearch.ingest.reports import RecordingReport
 from e2vsearch.ingest.worker import JobReport, WorkerOptions, worker_name
 
 QUICK = WorkerOptions(workers=2, drain=True, retry_after_s=0.0, poll_s=0.01)
@@ -129,7 +130,7 @@ def test_a_late_commit_stores_nothing_and_the_other_does(collection: Collection,
 
     def stalled(
         steps: ingest_recording.RecordingIngestor, loaded: ingest_recording.LoadedRecording, lease: object = None
-    ) -> ingest_recording.RecordingReport:
+    ) -> RecordingReport:
         if not other:
             with collection.catalog.writing() as connection:  # as if a minute had passed
                 connection.execute(update(JobRow).values(due_at=JobRow.enqueued_at))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +27,12 @@ from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.errors import NotStored, QueryError
 from e2vsearch.files import local_path, readable, sha256, stat_of
+from e2vsearch.pipeline import TIME_RANGE
 from e2vsearch.types import number_of, segment_id
 
 Example = str | os.PathLike[str] | bytes | NDArray[Any]
 """``seg:12``, ``call:3``, ``call:3@12.0-15.5`` (on channel 1 alone: ``call:3@12.0-15.5#1``), a file or folder, a part
 of a file (``clip.wav@1.5-4``), the bytes of an audio file, or 16 kHz samples."""
-
-_RANGE = re.compile(r"(?P<head>.+)@(?P<start>\d+(?:\.\d*)?)-(?P<end>\d+(?:\.\d*)?)(?:#(?P<channel>\d+))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ def segments_of(
     text = os.fspath(example)
     if not _is_id(text) and local_path(text).exists():
         return _of_file(context, local_path(text), time_range, speaker)
-    if time_range is None and (parts := _RANGE.fullmatch(text)):
+    if time_range is None and (parts := TIME_RANGE.fullmatch(text)):
         text = parts["head"]
         channel = None if parts["channel"] is None else int(parts["channel"])
         time_range = TimeRange(float(parts["start"]), float(parts["end"]), channel)

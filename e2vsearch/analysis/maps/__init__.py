@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.maps import build as maps
-from e2vsearch.analysis.maps import output
+from e2vsearch.analysis.maps import columns, output
 
 
 class Maps(AnalysisContext):
@@ -16,3 +16,5 @@ class Maps(AnalysisContext):
     list = maps.list_maps
     drop = maps.drop
     write = output.write
+    point_columns = columns.point_columns
+    value_column = columns.value_column

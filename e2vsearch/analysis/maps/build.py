@@ -89,11 +89,11 @@ def load(context: AnalysisContext, name: str = "map") -> Map:
     """
     run, points = _stored(context, name)
     left_out = tuple(recordings.left_out(context.catalog))
-    described = [Cluster.from_json(cluster).without(left_out) for cluster in run.clusters]
-    central = {each.segment for cluster in described for each in cluster.segments}
+    all_clusters = described(context, run)
+    central = {each.segment for cluster in all_clusters for each in cluster.segments}
     kept = {segment.id for _, segment in context.catalog.segments([number_of(each, "seg") for each in central])}
     clusters = []
-    for cluster in described:
+    for cluster in all_clusters:
         inside = points.cluster == cluster.number
         size, calls = int(inside.sum()), int(np.unique(points.recordings[inside]).size)
         segments = tuple(each for each in cluster.segments if each.segment in kept)
@@ -119,6 +119,12 @@ def load(context: AnalysisContext, name: str = "map") -> Map:
         unplaced=int(dataset.unplaced(context, by, run.where, points.ids).size),
         left_out=left_out,
     )
+
+
+def described(context: AnalysisContext, run: stored.StoredMap) -> list[Cluster]:
+    """Return the clusters of a stored map as they were described, without metadata that names employees."""
+    left_out = tuple(recordings.left_out(context.catalog))
+    return [Cluster.from_json(cluster).without(left_out) for cluster in run.clusters]
 
 
 def place(context: AnalysisContext, name: str = "map", progress: Progress | None = None) -> int:

@@ -7,17 +7,23 @@ recordings are counted: those with a point in the cluster, among those with a po
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.analysis.maps import statistics
+from e2vsearch.analysis.maps import cluster_names, statistics
 from e2vsearch.analysis.maps.dataset import MapData, Vectors
-from e2vsearch.analysis.maps.types import Association, CentralSegment, Cluster, Layout, Proportion, TrendPoint
-from e2vsearch.emotions import NAMELESS
+from e2vsearch.analysis.maps.types import (
+    NAMING_LIFT,
+    Association,
+    CentralSegment,
+    Cluster,
+    Layout,
+    Proportion,
+    TrendPoint,
+)
 
 SEGMENTS = 5
 """Number of central segments of a cluster."""
@@ -26,8 +32,6 @@ _SHORTEST_S = 1.0  # a shorter segment is central only where there is nothing lo
 _LISTED = 5  # labels and metadata values named a cluster
 _FEWEST = 3  # recordings that a metadata value must have: fewer can prove nothing
 _DAYS, _WEEKS = 35, 104  # up to so many days a trend goes by day, up to so many weeks by week, else by month
-_NAMING_SHARE, _NAMING_LIFT = 0.2, 1.2  # an emotion or label of at least that much names a cluster
-_MOST = 0.5  # or an emotion of at least that share, though it is as common elsewhere
 
 
 def describe(
@@ -45,7 +49,7 @@ def describe(
     members = [np.flatnonzero(layout.cluster == number) for number in range(count)]
     recordings = [np.unique(data.recording_ids[rows]) for rows in members]
     emotions = _proportions([point.emotion for point in data.points], layout.cluster, count)
-    labels = _proportions([point.label for point in data.points], layout.cluster, count, least_lift=_NAMING_LIFT)
+    labels = _proportions([point.label for point in data.points], layout.cluster, count, least_lift=NAMING_LIFT)
     metadata = _associations(data, recordings)
     period, trends = _trends(data, recordings)
     clusters = []
@@ -56,7 +60,7 @@ def describe(
         clusters.append(
             Cluster(
                 number=number,
-                name=_name(emotions[number], labels[number], metadata[number]),
+                name=cluster_names.name_of(emotions[number], labels[number], metadata[number]),
                 size=int(rows.size),
                 share=rows.size / len(data.ids),
                 recordings=len(recordings[number]),
@@ -70,7 +74,7 @@ def describe(
                 trend=trends[number],
             )
         )
-    return _with_distinct_names(clusters, names or {})
+    return cluster_names.distinct(clusters, data, members, names or {})
 
 
 def _proportions(
@@ -184,26 +188,3 @@ def _heart(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[float, float
     """Return the member nearest to the medians: a crescent has nothing where its medians lie."""
     at = int(np.argmin((x - np.median(x)) ** 2 + (y - np.median(y)) ** 2))
     return float(x[at]), float(y[at])
-
-
-def _name(emotions: Iterable[Proportion], labels: Iterable[Proportion], metadata: Sequence[Association]) -> str:
-    """Return a name such as ``angry · queue=billing``: what is common in it and commoner than elsewhere."""
-    listed = tuple(each for each in emotions if each.name not in NAMELESS)
-    naming = [each for each in listed if each.share >= _NAMING_SHARE and each.lift >= _NAMING_LIFT][:2]
-    naming = naming or [each for each in listed if each.share >= _MOST]
-    parts = [" + ".join(each.name for each in naming) or ("mixed" if listed else "")]
-    parts += [each.name for each in labels if each.share >= _NAMING_SHARE][:1]
-    parts += [f"{each.key}={each.value}" for each in metadata[:1]]
-    return " · ".join(part for part in parts if part) or "cluster"
-
-
-def _with_distinct_names(clusters: Sequence[Cluster], names: Mapping[int, str]) -> tuple[Cluster, ...]:
-    """Return the clusters with different names: ``neutral``, ``neutral (2)`` …, in the order of their numbers."""
-    seen: Counter[str] = Counter()
-    named = []
-    for cluster in clusters:
-        seen[cluster.name] += 1
-        nth = seen[cluster.name]
-        name = cluster.name if nth == 1 else f"{cluster.name} ({nth})"
-        named.append(replace(cluster, name=names.get(cluster.number, name)))
-    return tuple(named)

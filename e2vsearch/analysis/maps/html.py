@@ -26,13 +26,13 @@ from e2vsearch.analysis.maps.dataset import MapData
 from e2vsearch.analysis.maps.image import crown, subtitle, title
 from e2vsearch.analysis.maps.label_placement import place_labels
 from e2vsearch.analysis.maps.types import Map, sound_key
-from e2vsearch.emotions import NAMELESS
 from e2vsearch.errors import AnalysisError, missing_extra
 from e2vsearch.files import private_file, unwritable
-from e2vsearch.types import number_of
+from e2vsearch.palette import colour_of
+from e2vsearch.types import Recording, number_of
 
 _ABSENT = 255  # in an array of bytes: no emotion, no label
-_VALUES = len(palette.COLOURS)  # of a metadata key that get a colour of their own: the most frequent
+_VALUES = len(palette.CATEGORIES)  # of a metadata key that get a colour of their own: the most frequent
 _KEYS = 12  # metadata keys that can be coloured by
 _NAMED, _LONGEST_NAME = 20, 34  # clusters named on the plot, characters of a name there
 _TEXT = 240  # characters of a transcript that are shown
@@ -90,18 +90,44 @@ def render(drawn: Map, data: MapData, clips: Clips | None = None, audio_url: str
         "clusters": _clusters(drawn),
         **shared,
     }
+    numbers = [number_of(each, "seg") for each in whole["clips"]]
+    ringed = np.isin(drawn.ids, numbers) if drawn.by == "segment" and audio_url is None else np.zeros(0, np.bool_)
+    numbers = [number_of(each, "seg") for each in whole["clips"]]
+    ringed = np.isin(drawn.ids, numbers) if drawn.by == "segment" and audio_url is None else np.zeros(0, np.bool_)
     resource = Resources(mode="inline", components=["bokeh", "bokeh-gl"])
     values = {
         "@MEDIA@": origin,
         "@TITLE@": html.escape(title(drawn)),
         "@SUBTITLE@": html.escape(subtitle(drawn)),
+        "@SOUND@": html.escape(_sound(drawn, whole["clips"], audio_url)),
+        "@SOUND@": html.escape(_sound(drawn, whole["clips"], audio_url)),
         "@DATA@": _inert(whole),
-        "@ITEM@": _inert(json_item(_figure(drawn, columns, modes[0]["colours"]), "drawn")),
+        "@ITEM@": _inert(json_item(_figure(drawn, columns, modes[0]["colours"], ringed), "drawn")),
         "@BOKEH@": "\n".join(resource.js_raw),
     }
     template = resources.files("e2vsearch.analysis.maps").joinpath("page.html").read_text(encoding="utf-8")
     # in one pass: a value that holds another mark stays as it is
     return re.sub("|".join(values), lambda found: values[found.group()], template)
+
+
+def _sound(drawn: Map, sounds: Mapping[str, str], audio_url: str | None) -> str:
+    """Return which points can be heard."""
+    if audio_url is not None:
+        return f"Click a point to hear it, from {audio_url}."
+    if drawn.by == "recording":
+        return f"{len(sounds):,} segments have sound in this file, in the list; the map in e2vsearch serve plays all."
+    ringed = f"{len(sounds):,} of {len(drawn.ids):,} segments have sound in this file, those with a ring"
+    return f"{ringed}: click one to hear it. The map in e2vsearch serve plays all."
+
+
+def _sound(drawn: Map, sounds: Mapping[str, str], audio_url: str | None) -> str:
+    """Return which points can be heard."""
+    if audio_url is not None:
+        return f"Click a point to hear it, from {audio_url}."
+    if drawn.by == "recording":
+        return f"{len(sounds):,} segments have sound in this file, in the list; the map in e2vsearch serve plays all."
+    ringed = f"{len(sounds):,} of {len(drawn.ids):,} segments have sound in this file, those with a ring"
+    return f"{ringed}: click one to hear it. The map in e2vsearch serve plays all."
 
 
 def _columns(drawn: Map, data: MapData, order: NDArray[np.int64]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -129,7 +155,7 @@ def _columns(drawn: Map, data: MapData, order: NDArray[np.int64]) -> tuple[dict[
     named = [data.recordings[number] for number in numbers.tolist()]
     shared = {
         "recordings": [each.name for each in named],
-        "dates": [f"{each.recorded_at:%Y-%m-%d %H:%M}" for each in named],
+        "dates": [_date(each) for each in named],
         "emotions": emotions,
         "labels": labels,
         "texts": {
@@ -141,6 +167,12 @@ def _columns(drawn: Map, data: MapData, order: NDArray[np.int64]) -> tuple[dict[
     return {name: np.ascontiguousarray(column[order]) for name, column in columns.items()}, shared
 
 
+def _date(recording: Recording) -> str:
+    """Return when a recording was made, "" where only its file's time is known: that is when it was copied here."""
+    from_file = abs(recording.recorded_at.timestamp() - recording.mtime_ns / 1e9) < 1
+    return "" if from_file else f"{recording.recorded_at:%Y-%m-%d %H:%M}".removesuffix(" 00:00")
+
+
 def _modes(drawn: Map, data: MapData, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what points can be coloured by: each value's name and colour, the first for none or for the rest."""
     colours = palette.colours(drawn.clusters)
@@ -150,7 +182,7 @@ def _modes(drawn: Map, data: MapData, shared: Mapping[str, Any]) -> list[dict[st
             "name": "cluster",
             "column": "by_cluster",
             "names": ["in no cluster", *(cluster.name for cluster in named)],
-            "colours": [palette.GREY, *(colours[cluster.number] for cluster in named)],
+            "colours": [palette.GREY.light, *(colours[cluster.number] for cluster in named)],
         }
     ]
     modes += [
@@ -173,10 +205,9 @@ def _modes(drawn: Map, data: MapData, shared: Mapping[str, Any]) -> list[dict[st
 
 
 def _mode(name: str, values: Sequence[str], rest: str) -> dict[str, Any]:
-    shown = [value for value in values if name != "emotion" or value not in NAMELESS]
-    of = {value: palette.COLOURS[at % len(palette.COLOURS)] for at, value in enumerate(shown)}
-    shades = [of.get(value, palette.PALE) for value in values]
-    return {"name": name, "names": [rest, *values], "colours": [palette.GREY, *shades]}
+    of_categories = [palette.CATEGORIES[at % len(palette.CATEGORIES)] for at in range(len(values))]
+    found = [colour_of(value) for value in values] if name == "emotion" else of_categories
+    return {"name": name, "names": [rest, *values], "colours": [each.light for each in (palette.GREY, *found)]}
 
 
 def _clusters(drawn: Map) -> list[dict[str, Any]]:
@@ -187,7 +218,7 @@ def _clusters(drawn: Map) -> list[dict[str, Any]]:
     ]
 
 
-def _figure(drawn: Map, columns: Mapping[str, Any], colours: Sequence[str]) -> Any:
+def _figure(drawn: Map, columns: Mapping[str, Any], colours: Sequence[str], ringed: NDArray[np.bool_]) -> Any:
     """Return the plot; the page handles pointing and clicking, by events."""
     from bokeh.core.properties import value
     from bokeh.models import ColumnDataSource, CustomJS, HoverTool, LinearColorMapper, TapTool
@@ -222,6 +253,14 @@ def _figure(drawn: Map, columns: Mapping[str, Any], colours: Sequence[str]) -> A
         nonselection_fill_alpha=1.0,
         nonselection_line_color=None,
     )
+    if ringed.any():
+        with_sound = ColumnDataSource({"x": drawn.x[ringed], "y": drawn.y[ringed]}, name="with_sound")
+        size = palette.dot(len(drawn.ids), 760**2) + 4
+        plot.scatter("x", "y", source=with_sound, size=size, fill_color=None, line_color="#22262b", line_width=1.2)
+    if ringed.any():
+        with_sound = ColumnDataSource({"x": drawn.x[ringed], "y": drawn.y[ringed]}, name="with_sound")
+        size = palette.dot(len(drawn.ids), 760**2) + 4
+        plot.scatter("x", "y", source=with_sound, size=size, fill_color=None, line_color="#22262b", line_width=1.2)
     ring = ColumnDataSource({"x": [], "y": []}, name="ring")
     plot.scatter("x", "y", source=ring, size=18, fill_color=None, line_color="#111111", line_width=2.5)
     names = plot.text(

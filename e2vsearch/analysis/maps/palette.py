@@ -1,6 +1,6 @@
-"""Colours that colour-blind people can distinguish, and what each stands for.
+"""Which colour of `e2vsearch.palette` a cluster has, and how points are drawn: size and order.
 
-Colour is never alone: every cluster is named on the picture and in the list beside the page.
+A cluster has the colour of its main emotion, tinted where several share it; one without has a colour of its own.
 """
 
 from __future__ import annotations
@@ -11,50 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.analysis.maps.types import NONE, Cluster
+from e2vsearch.palette import CATEGORIES, GREY, Colour, tints
 
-COLOURS = (
-    "#4477AA",
-    "#EE6677",
-    "#228833",
-    "#CCBB44",
-    "#66CCEE",
-    "#AA3377",
-    "#EE8866",
-    "#332288",
-    "#44BB99",
-    "#BBCC33",
-    "#882255",
-    "#99DDFF",
-)
-"""Paul Tol's "bright", then from his "light" and "muted" what differs most from those (SRON technical note, 2021)."""
+__all__ = ["CATEGORIES", "GREY", "Colour", "cluster_colours", "colours", "dot", "order"]
 
-GREY = "#C9CCD1"
-"""Of points in no cluster."""
 
-PALE = "#DFE1E5"
-"""Of points of which no emotion is named."""
+def cluster_colours(clusters: Sequence[Cluster]) -> dict[int, Colour]:
+    """Return the colour of each cluster, by number, and of points in none."""
+    found = tints([cluster.main_emotion for cluster in clusters])
+    return {NONE: GREY} | {cluster.number: colour for cluster, colour in zip(clusters, found, strict=True)}
 
 
 def colours(clusters: Sequence[Cluster]) -> dict[int, str]:
-    """Return a colour for each cluster, by number; with more clusters than colours, near ones differ if possible.
-
-    The first get the colours in order; each later one the colour whose nearest other bearer is farthest from it.
-    """
-    found: dict[int, str] = {NONE: GREY}
-    for nth, cluster in enumerate(clusters):
-        if nth < len(COLOURS):
-            found[cluster.number] = COLOURS[nth]
-            continue
-        room = {
-            colour: min(
-                (cluster.x - other.x) ** 2 + (cluster.y - other.y) ** 2
-                for other in clusters[:nth]
-                if found[other.number] == colour
-            )
-            for colour in COLOURS
-        }
-        found[cluster.number] = max(room, key=lambda colour: room[colour])
-    return found
+    """Return the colour of each cluster on a light ground, by number, and of points in none."""
+    return {number: colour.light for number, colour in cluster_colours(clusters).items()}
 
 
 def dot(count: int, area: float) -> float:

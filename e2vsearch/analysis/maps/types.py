@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.emotions import NAMELESS
+from e2vsearch.palette import tints
 from e2vsearch.types import By, Recording
 
 Progress = Callable[[str, int, int], None]
@@ -82,6 +84,17 @@ class TrendPoint:
     share: float
 
 
+NAMING_SHARE, NAMING_LIFT = 0.2, 1.2  # an emotion or label of at least that much names a cluster
+_MOST = 0.5  # or an emotion of at least that share, though it is as common elsewhere
+
+
+def naming(emotions: Iterable[Proportion]) -> list[str]:
+    """Return the emotions that a cluster is called by, one or two: common in it and commoner than elsewhere."""
+    listed = [each for each in emotions if each.name not in NAMELESS]
+    found = [each for each in listed if each.share >= NAMING_SHARE and each.lift >= NAMING_LIFT][:2]
+    return [each.name for each in found or [each for each in listed if each.share >= _MOST][:1]]
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """Points that lie close together, described so that a person can act on them."""
@@ -99,6 +112,11 @@ class Cluster:
     segments: tuple[CentralSegment, ...]  # nearest to the centre first
     period: str  # "day", "week" or "month": what a step of the trend is
     trend: tuple[TrendPoint, ...]  # without periods that have no recording on the map
+
+    @property
+    def main_emotion(self) -> str | None:
+        """The emotion that it is called by first, None for a mixed one; its colour is the cluster's."""
+        return next(iter(naming(self.emotions)), None)
 
     def without(self, keys: Collection[str]) -> Cluster:
         """Return the cluster without some keys of the metadata, also in its name: of before they named employees."""
@@ -145,6 +163,16 @@ class Map:
     clusters: tuple[Cluster, ...]  # by number
     unplaced: int  # segments or recordings that the filter admits and the map lacks
     left_out: tuple[str, ...] = ()  # metadata keys that name employees, by which no emotion is analysed
+
+    def _repr_html_(self) -> str:
+        from e2vsearch.notebook.scatter import no_cluster, scatter
+
+        shades = tints([each.main_emotion for each in self.clusters])
+        of = {each.number: shade.light for each, shade in zip(self.clusters, shades, strict=True)}
+        colours = [of.get(number, no_cluster()) for number in self.cluster.tolist()]
+        names = [(each.name, each.x, each.y) for each in self.clusters]
+        about = f"{self.name}: {len(self.ids):,} {self.by}s in {len(self.clusters)} clusters"
+        return scatter(self.x, self.y, colours, names, about + (f" where {self.where}" if self.where else ""))
 
     def without_points(self) -> dict[str, Any]:
         """Return the map as plain values for JSON, without arrays; `points` is their number."""

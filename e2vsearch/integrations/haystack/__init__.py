@@ -146,8 +146,10 @@ class E2vsearchRetriever:
         where = to_where(self.filters if filters is None else filters)
         full = template(self.query_fields, changes, k=self.top_k, by=self.by, where=where)
         given = [each for each in (query, query_embedding, audio and audio.data) if each is not None]
-        if not given and not full.emotion:
-            raise QueryError("nothing to look for: give the retriever a query, a query_embedding, audio or an emotion")
+        if not given and not (full.emotion or full.where or full.text):
+            raise QueryError(
+                "nothing to look for: give the retriever a query, a query_embedding, audio or an emotion, or filters"
+            )
         found = self._source.query(given, full, min_score=self.min_score)
         space = self._source.collection.space
         documents = [

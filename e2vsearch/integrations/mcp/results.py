@@ -40,6 +40,7 @@ class Similar:
     text: str | None
     avoid: tuple[str, ...]
     trajectory: bool
+    hint: str | None  # why there are no hits, where the filter names what does not exist
     encoder: str  # whose vectors were compared
 
     @classmethod

@@ -163,12 +163,15 @@ class Tools:
     ) -> Annotated[CallToolResult, Similar]:
         """Find the recordings, and the segments in them, that feel most like a reference, whoever speaks.
 
+        Without a reference: list what meets where and text, the newest recordings first, without scores.
         Each hit has its score, emotions, the recording's metadata, the transcript where there is one, and a link to its
         sound. To refine a search, put the ids of hits that are wrong into avoid.
         """
         given = [each for each in (reference, audio_base64, trajectory) if each]
-        if len(given) > 1 or not (given or emotion):
-            raise QueryError("give a reference, audio_base64 or trajectory, one of them, or else an emotion")
+        if len(given) > 1 or not (given or emotion or where or text):
+            raise QueryError(
+                "give a reference, audio_base64 or trajectory, one of them, or else an emotion, or where or text alone"
+            )
         query = template(
             {
                 "k": k,
@@ -264,7 +267,8 @@ class Tools:
 def _content(result: QueryResult, collection: Collection) -> CallToolResult:
     """Return a text for the model and links to sounds; the same as data for programs."""
     space = collection.catalog.require_space()
-    text = "\n\n".join(describe(hit, space) for hit in result) or "Nothing found: the filters leave no segment."
+    nothing = f"Nothing found: {result.hint or 'the filters leave no segment'}."
+    text = "\n\n".join(describe(hit, space) for hit in result) or nothing
     content: list[ContentBlock] = [TextContent(type="text", text=text)]
     content += [
         ResourceLink(

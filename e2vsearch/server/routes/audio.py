@@ -17,7 +17,15 @@ from e2vsearch.server.executor import stop_requested
 from e2vsearch.server.responses import RequestError, errors_of, json_response, returns
 from e2vsearch.server.results import RecordingPeaks, SegmentPeaks
 from e2vsearch.server.routes.recordings import with_prefix
-from e2vsearch.server.schemas import ContextQuery, PeaksQuery, RecordingPath, SegmentPath, Sha256Query
+from e2vsearch.server.schemas import (
+    ContextQuery,
+    EndQuery,
+    PeaksQuery,
+    RecordingPath,
+    SegmentPath,
+    Sha256Query,
+    StartQuery,
+)
 from e2vsearch.server.state import ServerState, disconnection
 from e2vsearch.server.wav import RangeNotSatisfiable, VirtualWav, parse_range
 from e2vsearch.types import Recording
@@ -51,11 +59,15 @@ def router(state: ServerState) -> APIRouter:
     routes = APIRouter(tags=["audio"])
     collection = state.collection
 
-    def whole(identifier: str, sha256: str | None) -> tuple[VirtualWav, str]:
+    def whole(identifier: str, sha256: str | None, start_s: float, end_s: float | None) -> tuple[VirtualWav, str]:
         recording = collection.recordings(with_prefix("call", identifier))[0]
         _check(recording, sha256)
         samples = round(recording.duration_s * SAMPLING_RATE_HZ)
-        return VirtualWav(state.roots.stored(recording.uri), recording.channels, None, 0, samples), _tag(recording)
+        start = min(samples, round(start_s * SAMPLING_RATE_HZ))
+        end = samples if end_s is None else max(start, min(samples, round(end_s * SAMPLING_RATE_HZ)))
+        of = () if (start, end) == (0, samples) else (start, end)
+        wav = VirtualWav(state.roots.stored(recording.uri), recording.channels, None, start, end - start)
+        return wav, _tag(recording, *of)
 
     def stretch(identifier: str, context_s: float, sha256: str | None) -> tuple[VirtualWav, str]:
         segment = collection.segments(with_prefix("seg", identifier))[0]
@@ -124,14 +136,20 @@ def router(state: ServerState) -> APIRouter:
 
     @routes.get(
         "/recordings/{id}/audio",
-        summary="The audio of a whole recording",
+        summary="The audio of a recording",
         response_class=Response,
         responses={**errors_of(403, 404, 410, 415, 416, 422), **_RESPONSES},
     )
     @routes.head("/recordings/{id}/audio", include_in_schema=False)
-    async def get_recording_audio(id: RecordingPath, request: Request, sha256: Sha256Query = None) -> Response:
+    async def get_recording_audio(
+        id: RecordingPath,
+        request: Request,
+        start_s: StartQuery = 0.0,
+        end_s: EndQuery = None,
+        sha256: Sha256Query = None,
+    ) -> Response:
         """All channels, as a WAV file that is decoded as it is read: `Range` is honoured, and nothing is kept."""
-        return await send(request, lambda: whole(id, sha256), sha256)
+        return await send(request, lambda: whole(id, sha256, start_s, end_s), sha256)
 
     @routes.get(
         "/segments/{id}/peaks", summary="The waveform of one segment", **returns(SegmentPeaks, 403, 404, 410, 415, 422)

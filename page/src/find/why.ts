@@ -1,7 +1,8 @@
 // Why a hit is one, in words: what both feel, which segments are alike, how rare that is.
-import { clock, h, span } from "./html";
-import { emotionName, t } from "./language";
-import type { Explanation, Hit, Match } from "./types";
+import { clock, h, span } from "../html";
+import { emotionName, percent } from "../language";
+import { t } from "./words";
+import type { Explanation, Hit, Match } from "../types";
 
 const SHARED_SHOWN = 3;
 const MATCHES_SHOWN = 3; // a whole call as reference has one for each of its segments
@@ -54,8 +55,4 @@ function named({ reference, reference_start_s }: Match): string {
     return kind === "label" ? rest.join(":") : each;
   });
   return name.join(" + ") + (reference_start_s === null ? "" : ` ${clock(reference_start_s)}`);
-}
-
-function percent(share: number): string {
-  return `${Math.round(share * 100)}%`;
 }

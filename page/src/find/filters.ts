@@ -1,8 +1,9 @@
 // The search form's fields, to and from a query.
-import { byId, h } from "./html";
-import { emotionName, t } from "./language";
+import { byId, h } from "../html";
+import { emotionName } from "../language";
 import { filtersOn, type Query } from "./query";
-import type { By, Filters } from "./types";
+import type { By, Filters } from "../types";
+import { t } from "./words";
 
 const NAMELESS = ["unsure", "too short"]; // what segments are named of which no emotion is clear
 const METADATA_SHOWN = 4; // more keys stay under "Advanced"

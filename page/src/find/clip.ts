@@ -2,8 +2,8 @@
 import WaveSurfer from "wavesurfer.js";
 import RecordPlugin from "wavesurfer.js/plugins/record";
 
-import { byId, clock, h, icon } from "./html";
-import { t } from "./language";
+import { byId, clock, h, icon } from "../html";
+import { t } from "./words";
 
 const LONGEST_RECORDING_S = 120;
 

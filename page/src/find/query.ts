@@ -1,6 +1,7 @@
 // What is searched for, among what: as a request, as a filter's text, and as the page's address.
-import { request, sendJson } from "./api";
-import type { By, Filters, QueryResult } from "./types";
+import { request, sendJson } from "../api";
+import { addressOf as placeOf } from "../router";
+import type { By, Filters, QueryResult } from "../types";
 
 export interface Query {
   references: string[]; // ids, emotions, labels; empty with a clip, or before anything is searched for
@@ -102,6 +103,10 @@ export function referencesOf(typed: string, filters: Filters | null): string[] {
 
 /** `?ref=seg:12&emotion=angry`: what can be sent to a colleague. A clip stays in this page. */
 export function addressOf(query: Query): string {
+  return placeOf("find", { search: searchOf(query) });
+}
+
+export function searchOf(query: Query): URLSearchParams {
   const found = new URLSearchParams();
   for (const reference of query.references) found.append("ref", reference);
   if (query.by !== NOTHING.by) found.set("by", query.by);
@@ -109,11 +114,15 @@ export function addressOf(query: Query): string {
   if (query.explain) found.set("explain", "true");
   for (const word of WORDS) if (query[word]) found.set(word, query[word]);
   for (const [key, value] of Object.entries(query.metadata)) if (value) found.set(META + key, value);
-  const text = found.toString().replaceAll("%3A", ":");
-  return text ? `?${text}` : location.pathname;
+  return found;
 }
 
-export function queryAt(search: string, clip: number | null): Query {
+/** The numbers of the segments that were found, as an address names them: `12,7`. */
+export function segmentsFound(answer: QueryResult): string {
+  return answer.hits.map((hit) => hit.segment.replace("seg:", "")).join(",");
+}
+
+export function queryAt(search: URLSearchParams | string, clip: number | null): Query {
   const found = new URLSearchParams(search);
   const query: Query = { ...NOTHING, references: found.getAll("ref"), clip, metadata: {} };
   if (found.get("by") === "segment") query.by = "segment";

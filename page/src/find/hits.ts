@@ -1,13 +1,15 @@
 // The ranked list: one row a hit, with its waveform, its sound and its label.
-import { getJson, sendJson } from "./api";
-import { byId, h, icon, span } from "./html";
-import { emotionName, t } from "./language";
-import { fetchSound, onPlaying, seek, toggle, type Playing } from "./player";
-import type { By, Hit } from "./types";
-import { BARS, peaksOf, Waveform } from "./waveform";
+import { getJson, sendJson } from "../api";
+import { byId, h, icon, span } from "../html";
+import { emotionTag } from "../emotion";
+import { percent } from "../language";
+import { t } from "./words";
+import { fetchSound, onPlaying, seek, toggle, type Playing } from "../player";
+import { addressOf, go } from "../router";
+import type { By, Hit } from "../types";
+import { BARS, peaksOf, Waveform } from "../waveform";
 import { reasons } from "./why";
 
-const TOO_SHORT = "too short"; // said in place of an emotion, as "unsure" is
 const CONTEXT_S = 5;
 const METADATA_SHOWN = 6;
 
@@ -56,6 +58,12 @@ export function playChosen(): void {
 export function moreLikeChosen(): void {
   const row = rows[chosen];
   if (row) events.more(row.hit.segment);
+}
+
+/** Opens the call of the chosen row, if there is one. */
+export function openChosen(): void {
+  const row = rows[chosen];
+  if (row) go(callOf(row.hit));
 }
 
 function choose(index: number): void {
@@ -110,7 +118,7 @@ class Row {
         "header",
         {},
         h("span", { class: "rank" }, String(index + 1)),
-        h("h3", { id: title, title: hit.uri }, hit.name),
+        h("h3", { id: title, title: hit.uri }, h("a", { href: callOf(hit), class: "call" }, hit.name)),
         h("span", { class: "span" }, span(hit.start_s, hit.end_s)),
         h("span", { class: "quiet" }, t("hit.channel", { n: hit.channel })),
         score(hit, by),
@@ -206,7 +214,7 @@ class Row {
       { type: "button", class: "plain round", click: () => void this.unlabel(), "aria-label": t("hit.label.remove", { label: hit.label ?? "" }) },
       icon("remove"),
     );
-    const said = mine ? t("hit.yours", { label: hit.label ?? "" }) : `${hit.label} ${percent(hit.label_score)}`;
+    const said = mine ? t("hit.yours", { label: hit.label ?? "" }) : `${hit.label} ${percent(hit.label_score ?? 0)}`;
     const label = hit.label === null ? null : h("span", { class: "tag own" }, said, mine ? remove : null);
     this.tags.replaceChildren(emotionTag(hit), ...(label ? [label] : []));
   }
@@ -274,25 +282,6 @@ class Row {
   }
 }
 
-/** A swatch with its word and probability: never a colour alone. Where no emotion is named, a muted word says why. */
-export function emotionTag(of: Pick<Hit, "emotion" | "emotion_score" | "scores">): HTMLElement {
-  if (of.emotion === null) return h("span", { class: "tag" }, t("hit.unheard"));
-  if (of.emotion === TOO_SHORT) return muted(of.emotion);
-  const tag = of.emotion_score === null ? muted(of.emotion) : swatch(of.emotion, percent(of.emotion_score));
-  const ranked = Object.entries(of.scores).sort(([, a], [, b]) => b - a);
-  tag.title = ranked.map(([emotion, score]) => `${emotionName(emotion)} ${percent(score)}`).join("\n");
-  return tag;
-}
-
-function muted(said: string): HTMLElement {
-  return h("span", { class: "tag muted" }, emotionName(said));
-}
-
-export function swatch(emotion: string, after = ""): HTMLElement {
-  const dot = h("span", { class: "swatch", "aria-hidden": "true" });
-  return h("span", { class: "tag emotion", "data-emotion": emotion }, dot, `${emotionName(emotion)} ${after}`.trim());
-}
-
 /** How excited and how pleasant it is, where the encoder's classes tell. */
 function affect({ arousal, valence }: Hit): HTMLElement | null {
   if (arousal === null || valence === null) return null;
@@ -300,8 +289,9 @@ function affect({ arousal, valence }: Hit): HTMLElement | null {
   return h("span", { class: "quiet affect", title: t("hit.affect.long") }, said);
 }
 
-function percent(share: number | null): string {
-  return share === null ? "" : `${Math.round(share * 100)}%`;
+/** The call as a whole, at the segment that was found. */
+function callOf({ recording, segment }: Hit): string {
+  return addressOf("calls", { id: recording, search: { seg: segment } });
 }
 
 function score(hit: Hit, by: By): HTMLElement {

@@ -1,11 +1,11 @@
 // What is searched for where it is not a clip: a stored segment or call, an emotion, a label.
-import { getJson } from "./api";
-import { emotionTag, swatch } from "./hits";
-import { byId, clock, h, icon, span } from "./html";
-import { t } from "./language";
-import { onPlaying, seek, toggle } from "./player";
-import type { Recording, Segment } from "./types";
-import { BARS, Waveform } from "./waveform";
+import { getJson } from "../api";
+import { emotionTag, swatch } from "../emotion";
+import { byId, clock, h, icon, span } from "../html";
+import { onPlaying, seek, toggle } from "../player";
+import type { Recording, Segment } from "../types";
+import { BARS, Waveform } from "../waveform";
+import { t } from "./words";
 
 const LONGEST_PLAYED_S = 600; // a call is fetched whole before it plays; ten minutes of stereo are 38 MB
 

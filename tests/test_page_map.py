@@ -1,0 +1,252 @@
+"""The Map view, in Debian's Chromium against the real service: seen, heard, enclosed, labelled, saved."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from opened_page import Open, Visit, heard, make_index, needs_axe, needs_build, serving
+
+import e2vsearch
+from e2vsearch.analysis.maps.types import CentralSegment, Cluster, MapOptions, Proportion
+from e2vsearch.catalog import maps as stored
+
+CORNERS = ((-0.7, 0.6), (0.7, 0.6), (0.0, -0.7))  # clusters of the map, points turn by turn
+
+
+def draw_map(index: Path) -> None:
+    """Store a map of three clusters, made by hand: the layout itself takes ten seconds of compiling."""
+    with e2vsearch.open(index) as collection:
+        segments = list(collection.segments())
+        numbers = np.array([int(each.id.partition(":")[2]) for each in segments])
+        of = (np.arange(len(numbers)) % 3).astype(np.int32)
+        apart = 0.04 * np.arange(len(numbers))[:, None] / len(numbers)
+        xy = (np.array([CORNERS[at] for at in of]) + apart).astype(np.float32)
+        points = stored.Points(
+            numbers, xy[:, 0], xy[:, 1], of, np.ones(len(of), np.float32), np.zeros(len(of), np.bool_)
+        )
+        clusters = []
+        for number, name in enumerate(("angry · queue=billing", "sad", "sad · quiet")):
+            first = segments[number]
+            central = CentralSegment(
+                first.id, first.recording, "a call", first.channel, first.start_s, first.end_s, None, None, None, 0.9
+            )
+            size, emotion = int((of == number).sum()), name.split()[0]
+            clusters.append(
+                Cluster(
+                    number=number,
+                    name=name,
+                    size=size,
+                    share=size / len(of),
+                    recordings=size,
+                    x=CORNERS[number][0],
+                    y=CORNERS[number][1],
+                    emotions=(Proportion(emotion, size, 0.9, 2.0),),
+                    labels=(),
+                    metadata=(),
+                    segments=(central,),
+                    period="day",
+                    trend=(),
+                )
+            )
+        options = {"options": asdict(MapOptions(min_cluster_size=3)), "versions": {}}
+        plain = json.loads(json.dumps([asdict(each) for each in clusters]))
+        run = stored.StoredMap("map", "segment", None, options, plain, datetime(2026, 3, 1, tzinfo=UTC))
+        stored.save(collection.catalog, run, points)
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    index = make_index(tmp_path_factory.mktemp("page"))
+    draw_map(index)
+    return index
+
+
+@pytest.fixture(scope="module")
+def address(index: Path) -> Iterator[str]:
+    with serving(index) as url:
+        yield url
+
+
+def drawn(seen: Visit) -> Any:
+    """The canvas, once all points are on it."""
+    seen.page.locator(".view.map[data-ready=yes]").wait_for()
+    return seen.page.locator("canvas")
+
+
+def at(seen: Visit, corner: int) -> tuple[float, float]:
+    """Where a cluster of `CORNERS` lies on the canvas, which the whole map fills to 86 %, in pixels of the page."""
+    box = seen.page.locator("canvas").bounding_box()
+    xs, ys = ([each[axis] for each in CORNERS] for axis in (0, 1))
+    scale = 0.86 * min(box["width"] / (max(xs) - min(xs) + 0.04), box["height"] / (max(ys) - min(ys) + 0.04))
+    x, y = CORNERS[corner]
+    middle = (max(xs) + min(xs) + 0.04) / 2, (max(ys) + min(ys) + 0.04) / 2
+    return (
+        box["x"] + box["width"] / 2 + (x + 0.02 - middle[0]) * scale,
+        box["y"] + box["height"] / 2 - (y + 0.02 - middle[1]) * scale,
+    )
+
+
+def enclose(seen: Visit, corner: int, tool: str) -> None:
+    """Draw a line around a cluster."""
+    seen.page.get_by_text(tool, exact=True).click()
+    x, y = at(seen, corner)
+    line = [(-20, -20), (20, -20), (20, 20), (-20, 20)] if tool == "Lasso" else [(-20, -20), (20, 20)]
+    seen.page.mouse.move(x + line[0][0], y + line[0][1])
+    seen.page.mouse.down()
+    for dx, dy in line[1:]:
+        seen.page.mouse.move(x + dx, y + dy, steps=8)
+    seen.page.mouse.up()
+
+
+@needs_build
+@pytest.mark.parametrize("renderer", ["webgl", "canvas"])
+def test_a_lasso_selects_labels_and_saves(visit: Open, index: Path, renderer: str) -> None:
+    seen = visit()
+    if renderer == "canvas":
+        seen.page.add_init_script(
+            "const get = HTMLCanvasElement.prototype.getContext;"
+            "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
+            "  return kind === 'webgl2' ? null : get.call(this, kind, ...rest); }"
+        )
+    seen.page.goto(f"{seen.address}view/map")
+    assert drawn(seen).get_attribute("data-renderer") == renderer
+    with e2vsearch.open(index) as collection:
+        every = [each.id for each in collection.segments()]
+    enclose(seen, 1, "Lasso")
+    expected = every[1::3]
+    seen.page.get_by_role("heading", name=f"{len(expected)} selected").wait_for()
+    assert seen.page.locator(".selection .row").count() == len(expected)
+    enclose(seen, 2, "Box")
+    seen.page.get_by_role("heading", name=f"{len(every[2::3])} selected").wait_for()
+
+    with seen.page.expect_download() as downloaded:
+        seen.page.get_by_role("button", name="Save as CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(downloaded.value.path()).read_text(encoding="utf-8"))))
+    assert [row["id"] for row in rows] == every[2::3]
+    assert all(row["cluster"] == "2" and row["name"] for row in rows)
+
+    label = f"by {renderer}"
+    seen.page.get_by_label("Label for all that is selected").fill(label)
+    seen.page.get_by_role("button", name=f"Label {len(rows)}").click()
+    seen.page.get_by_text(f"{len(rows)} labelled {label}").wait_for()
+    with e2vsearch.open(index) as collection:
+        assert [each.id for each in collection.segments() if each.label == label] == every[2::3]
+
+
+@needs_build
+def test_a_point_is_described_and_heard_and_leads_to_more(visit: Open, index: Path) -> None:
+    seen = visit("view/map")
+    drawn(seen)
+    x, y = at(seen, 0)
+    seen.page.mouse.move(x, y)
+    card = seen.page.locator(".pointed")
+    card.get_by_text("angry · queue=billing").wait_for()
+    with e2vsearch.open(index) as collection:
+        names = {each.name for each in collection.recordings()}
+    seen.until(f"{json.dumps(sorted(names))}.includes(document.querySelector('.pointed strong').textContent)")
+    assert seen.page.evaluate("audio.paused")  # what is only pointed at is silent
+    seen.page.mouse.click(x, y)
+    seen.until("audio.currentTime > 0.1 && !audio.paused")
+    assert heard(seen) > 0.01
+
+    enclose(seen, 0, "Lasso")
+    more = seen.page.get_by_role("link", name="More like these")
+    answer = seen.find(more.click)
+    assert answer["references"] == [each for each in answer["references"] if each.startswith("seg:")]
+    assert len(answer["references"]) == 4
+    seen.page.get_by_role("link", name="Show on the map").click()
+    drawn(seen)
+    found = len(answer["hits"])
+    seen.page.get_by_role("heading", name=f"{found} of {found} hits are on this map").wait_for()
+    seen.page.go_back()
+    seen.page.locator(".hit").first.wait_for()
+
+
+@needs_build
+def test_the_keyboard_reaches_points_and_clusters(visit: Open) -> None:
+    seen = visit()
+    seen.page.get_by_role("heading", name="Start from a feeling").wait_for()
+    keyboard = seen.page.keyboard
+    keyboard.press("g")
+    keyboard.press("m")
+    canvas = drawn(seen)
+    assert seen.page.url == f"{seen.address}view/map"
+    canvas.focus()
+    keyboard.press("ArrowDown")
+    card = seen.page.locator(".pointed")
+    card.get_by_text("sad", exact=False).first.wait_for()
+    keyboard.press("ArrowUp")
+    keyboard.press("Enter")
+    seen.until("audio.currentTime > 0.1")
+    first = seen.page.locator(".clusters summary").first
+    first.focus()
+    keyboard.press("ArrowDown")
+    keyboard.press("Enter")
+    seen.page.locator(".clusters details[open]").get_by_text("as elsewhere").wait_for()
+    keyboard.press("?")
+    dialog = seen.page.get_by_role("dialog")
+    dialog.get_by_text("play the point").wait_for()
+    dialog.get_by_text("go to Trends").wait_for()
+    keyboard.press("Escape")
+    for key, path in (("c", "calls"), ("t", "view/trends"), ("l", "view/labels"), ("f", "")):
+        keyboard.press("g")
+        keyboard.press(key)
+        seen.page.wait_for_url(f"{seen.address}{path}")
+
+
+@needs_build
+def test_points_are_coloured_by_what_is_chosen(visit: Open) -> None:
+    seen = visit("view/map")
+    drawn(seen)
+    legend = seen.page.locator(".legend button:visible")
+    seen.page.get_by_label("Colour by").select_option("queue")
+    legend.get_by_text("billing").wait_for()
+    seen.page.get_by_label("Colour by").select_option("cluster")
+    legend.get_by_text("angry · queue=billing").wait_for()
+    assert legend.count() == 3
+    colour = "getComputedStyle(document.querySelector('.legend .swatch')).backgroundColor"
+    assert seen.page.evaluate(colour) == "rgb(179, 32, 15)"  # angry's
+    legend.first.click()
+    assert legend.first.get_attribute("aria-pressed") == "true"
+
+
+@needs_build
+def test_no_map_says_how_to_make_one(visit: Open, tmp_path_factory: pytest.TempPathFactory) -> None:
+    seen = visit("view/map?name=none")
+    seen.page.get_by_text("There is no map called none.").wait_for()
+    seen.page.get_by_text("e2vsearch map", exact=True).wait_for()
+
+
+@needs_build
+@needs_axe
+@pytest.mark.parametrize("look", ["light", "dark", "narrow", "chinese"])
+def test_every_view_can_be_used_by_everyone(visit: Open, look: str) -> None:
+    """axe-core finds nothing, and nothing is wider than the screen."""
+    contexts: dict[str, dict[str, Any]] = {
+        "light": {},
+        "dark": {"color_scheme": "dark"},
+        "narrow": {"viewport": {"width": 390, "height": 844}},
+        "chinese": {"locale": "zh-CN"},
+    }
+    seen = visit(**contexts[look])
+    for path in ("", "?ref=emotion:angry&explain=true", "calls", "view/map?hits=1,2", "view/trends", "view/labels"):
+        seen.page.goto(seen.address + path)
+        if path.startswith("view/map"):
+            drawn(seen)
+            seen.page.locator(".clusters summary").first.click()
+        elif path.startswith("?"):
+            seen.page.locator(".hit .wave path.inside").first.wait_for(state="attached")
+        else:
+            seen.page.locator("main .card:visible, #search:visible").first.wait_for()
+        assert (path, seen.violations()) == (path, [])
+        width = seen.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert (path, width[0]) == (path, width[1])
