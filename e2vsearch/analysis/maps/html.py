@@ -244,10 +244,6 @@ def _figure(drawn: Map, columns: Mapping[str, Any], colours: Sequence[str], ring
         with_sound = ColumnDataSource({"x": drawn.x[ringed], "y": drawn.y[ringed]}, name="with_sound")
         size = palette.dot(len(drawn.ids), 760**2) + 4
         plot.scatter("x", "y", source=with_sound, size=size, fill_color=None, line_color="#22262b", line_width=1.2)
-    if ringed.any():
-        with_sound = ColumnDataSource({"x": drawn.x[ringed], "y": drawn.y[ringed]}, name="with_sound")
-        size = palette.dot(len(drawn.ids), 760**2) + 4
-        plot.scatter("x", "y", source=with_sound, size=size, fill_color=None, line_color="#22262b", line_width=1.2)
     ring = ColumnDataSource({"x": [], "y": []}, name="ring")
     plot.scatter("x", "y", source=ring, size=18, fill_color=None, line_color="#111111", line_width=2.5)
     names = plot.text(
