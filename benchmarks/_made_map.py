@@ -16,7 +16,7 @@ from e2vsearch.collection import Collection
 from e2vsearch.types import Space
 
 EMOTIONS = ("angry", "disgusted", "fearful", "happy", "neutral", "sad", "surprised")
-SEGMENTS_A_CALL = 10
+SEGMENTS_A_CALL = 100  # of ten minutes: a transaction a call, so that fewer are made sooner
 QUEUES = ("billing", "sales", "support", "network", "travel")
 SPACE = Space("made", "1", 8, EMOTIONS, "raw")
 _START = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -72,18 +72,8 @@ def _call(number: int, emotions: NDArray[np.int64], rng: np.random.Generator) ->
 
 def _described(number: int, heart: NDArray[np.float64], main: int, cluster: NDArray[np.int32]) -> Cluster:
     size, emotion = int((cluster == number).sum()), EMOTIONS[main]
-    central = CentralSegment(
-        f"seg:{int(np.flatnonzero(cluster == number)[0]) + 1}",
-        "call:1",
-        "call-00000",
-        0,
-        0.0,
-        2.0,
-        emotion,
-        0.8,
-        None,
-        0.99,
-    )
+    first = int(np.flatnonzero(cluster == number)[0]) + 1
+    central = CentralSegment(f"seg:{first}", "call:1", "call-00000", 0, 0.0, 2.0, emotion, 0.8, None, 0.99)
     return Cluster(
         number=number,
         name=f"{emotion} · queue={QUEUES[number % len(QUEUES)]}",

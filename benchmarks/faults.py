@@ -103,7 +103,7 @@ def _called(function: Callable[[], list[str]], work: Path) -> list[str]:
 
 def _faults(campaign: Campaign, mode: str, count: int, rng: random.Random) -> Iterator[tuple[Scenario, Fault]]:
     """Yield so many faults, spread over all commands, at calls that are as far apart as can be."""
-    share = max(1, count // len(campaign.scenarios))
+    share = -(-count // len(campaign.scenarios))
     chosen = [(scenario, share) for scenario in campaign.scenarios][:count]
     for scenario, trials in chosen:
         calls = range(1, max(scenario.calls, 1) + 1)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from copy import copy
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from e2vsearch import audio, encoder_check, pipeline, settings
+from e2vsearch import audio, encoder_check, notebook, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
 from e2vsearch.catalog import audit, backup, calls, recordings
 from e2vsearch.catalog.database import Location, locate
@@ -149,6 +148,9 @@ class Collection:
         """Return what the collection is, how much it holds, and how its index fares."""
         return status(self.catalog, self._views)
 
+    def _repr_html_(self) -> str:
+        return notebook.status_html(self.status())
+
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""
         return Listing(self.catalog.failures(), Failure)
@@ -158,9 +160,7 @@ class Collection:
         return Listing(audit.entries(self.catalog.reading), AuditEntry)
 
     def query(self, *references: AudioQuery | Reference | Query, **fields: Any) -> QueryResult:
-        """Return the recordings, or segments, that feel most like the references: examples, or one `Query`.
-
-        Its fields say the rest, ``k=20, by="segment", where='queue = "billing"'``.
+        """Return the recordings, or segments, that feel most like the references; keywords are fields of `Query`.
 
         Raises:
             QueryError, AudioError, EncoderError: it cannot be answered, or a reference cannot be read or encoded.
@@ -241,13 +241,13 @@ class Collection:
 
     def backup(self, target: str | os.PathLike[str]) -> int:
         """Copy the database to a new file and return its size in bytes, see `e2vsearch.catalog.backup`."""
-        return backup.backup(self.catalog.url, Path(target).expanduser().absolute())
+        return backup.backup(self.catalog.url, target)
 
     def export(self, folder: str | os.PathLike[str]) -> TransferReport:
         """Write the collection to a new folder as plain files, see `e2vsearch.transfer.export`."""
         from e2vsearch.transfer.export import export
 
-        return export(self.catalog, Path(folder).expanduser().absolute())
+        return export(self.catalog, folder)
 
     def import_(self, folder: str | os.PathLike[str] | Contents) -> TransferReport:
         """Add everything from an exported folder, or nothing if it is damaged, see `e2vsearch.transfer.import_`."""
@@ -290,11 +290,10 @@ class Collection:
         from e2vsearch.ingest.queue import Queue
         from e2vsearch.retention import running
 
-        index, parts = self.index, (self.catalog, self.settings, self.speech, self.encoder)
-        owned, retention = self.location.folder is not None, partial(running, self.catalog, index)
-        return Queue(*parts, index.maintain, index.due, owned, retention)
+        index, retention = self.index, partial(running, self.catalog, self.index)
+        parts = self.catalog, self.settings, self.speech, self.encoder
+        return Queue(*parts, index.maintain, index.due, self.location.folder is not None, retention)
 
     def _context(self) -> tuple[Any, ...]:
-        """Return the attributes of an `AnalysisContext`."""
         views = self._views
         return self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PLAYED = 20  # rows of a notebook's table that have sound: 15 s of 16 kHz are 640 kB of the page
-_SHOWN = 50  # rows of a notebook's table
+PLAYED = 20  # rows of a notebook's table that have sound: 15 s of 16 kHz are 640 kB of the page
+SHOWN = 50  # rows of a notebook's table
 
 
 class Listing(Sequence[T], Generic[T]):
@@ -128,7 +128,7 @@ class Listing(Sequence[T], Generic[T]):
         return pandas.DataFrame(self.to_dicts(), columns=columns)
 
     def _repr_html_(self) -> str:
-        shown = self.rows[:_SHOWN]
+        shown = self.rows[:SHOWN]
         if not shown:
             return f"<pre>{_escaped(repr(self))}</pre>"
         names = [each.name for each in _fields(shown[0]) if any(_cell(getattr(row, each.name)) for row in shown)]
@@ -136,10 +136,10 @@ class Listing(Sequence[T], Generic[T]):
         head = "".join(f"<th>{_escaped(name)}</th>" for name in ([""] if playable else []) + names)
         lines = []
         for at, row in enumerate(shown):
-            sound = [_player(row) if at < _PLAYED else ""] if playable else []
+            sound = [player(row) if at < PLAYED else ""] if playable else []
             cells = sound + [_escaped(_cell(getattr(row, name))) for name in names]
             lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-        more = f"<p>… {len(self) - _SHOWN:,} more rows</p>" if len(self) > _SHOWN else ""
+        more = f"<p>… {len(self) - SHOWN:,} more rows</p>" if len(self) > SHOWN else ""
         return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>{more}"
 
 
@@ -203,7 +203,7 @@ def _cell(value: Any) -> str:
     return type(value).__name__ if is_dataclass(value) else str(value)
 
 
-def _player(row: Any) -> str:
+def player(row: Any) -> str:
     """Return the segment's sound as an audio element; empty where its file cannot be read."""
     from e2vsearch.audio import cut, encode
 

@@ -72,6 +72,15 @@ class Recording:
     metadata: Mapping[str, str]
     roles: tuple[Role | None, ...] | None = None  # whose voice each channel has; None where that is not known
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        named = {"call": f"{self.id} {self.name}", "recorded": f"{self.recorded_at:%Y-%m-%d %H:%M}"}
+        named |= {"length": f"{self.duration_s:.1f} s, {self.channels} channels", **self.metadata}
+        rows = (f"<tr><td><b>{escape(name)}</b></td><td>{escape(value)}</td></tr>" for name, value in named.items())
+        text = f"<table>{''.join(rows)}</table><p>collection.timeline({self.id!r}) draws it</p>"
+        return text.encode("utf-8", "replace").decode("utf-8")
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

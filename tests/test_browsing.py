@@ -73,7 +73,7 @@ def test_what_compares_is_refused_without_a_reference() -> None:
         ({"emotion": {"angry": -1.0}}, "emotion goes with a reference"),
     ):
         with pytest.raises(QueryError, match=message):
-            Query(where="queue = billing", **given)  # type: ignore[arg-type]
+            Query(where="queue = billing", **given)
     with pytest.raises(QueryError, match=r"needs a reference: .*; or else a filter or words"):
         Query()
 
@@ -273,7 +273,7 @@ def test_clip_to_stdout(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["e2vsearch", "clip", "seg:1", "-o", "-", "--index", str(place)])
     with pytest.raises(SystemExit):
         main()
-    assert written.buffer.getvalue()[:4] == b"RIFF"  # type: ignore[attr-defined]
+    assert written.buffer.getvalue()[:4] == b"RIFF"
 
 
 def test_a_clip_on_stdin_is_a_reference(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,8 @@ def test_label_says_what_became_of_each(run: Run, index: Path, calls: Path, tmp_
     )
     assert "seg:1 was hesitant, is certain" in again.err
     assert run("label", "list").rows == [
-        {"name": "certain", "examples": 1, "classified": 0},
-        {"name": "hesitant", "examples": 4, "classified": 0},
+        {"name": "certain", "examples": 1, "classified": 0, "recordings": 1},
+        {"name": "hesitant", "examples": 4, "classified": 0, "recordings": 2},
     ]
     assert str(clip) in run("label", "list", "hesitant", "-f", "json").out
     assert run("label", "remove", "hesitant", clip).rows == [{"label": "hesitant", "removed": 1}]

@@ -209,6 +209,10 @@ def test_of_the_agents_channel_only_turn_taking_is_stored(collection: Collection
         counts = [connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one() for name in tables]
     segments = collection.status().counts.segments
     assert counts == [segments, 5, segments]  # a vector for each segment, and no more
+    assert names(collection, "agent_interruptions = 1") == ["broken"]
+    assert names(collection, "customer_interruptions = 0 and customer_talk_share > 0.3") == ["broken", "calm"]
+    assert names(collection, "agent_longest_turn_s > 4 and agent_talk_share is not null") == []
+    assert names(collection, "agent_longest_turn_s is null") == ["mono"]
     alone = of_name(collection, "mono")
     assert (alone.by_channel[0].role, alone.turns) == (None, None)
 

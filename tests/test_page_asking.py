@@ -86,6 +86,37 @@ def test_more_like_this_replaces_the_query_and_back_returns_to_it(visit: Open) -
 
 
 @needs_build
+def test_a_clip_survives_a_reload(visit: Open) -> None:
+    seen = visit()
+    seen.upload()
+    before = seen.hits()
+    answer = seen.find(seen.page.reload, "query/upload")
+    assert seen.hits() == before == [hit["name"] for hit in answer["hits"]]
+    seen.page.locator("#clip").get_by_text("angry.ogg").wait_for()
+
+
+@needs_build
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("seg:99999", "Nothing is stored under seg:99999. It may have been removed."),
+        ("I am angry", "“I am angry” is no id, emotion or label here."),
+    ],
+)
+def test_a_reference_that_is_none_is_said_beside_its_field(visit: Open, typed: str, said: str) -> None:
+    seen = visit()
+    seen.expected.append("Failed to load resource")
+    field = seen.page.locator("#reference")
+    field.fill(typed)
+    field.press("Enter")
+    beside = seen.page.locator("#reference-error")
+    beside.get_by_text(said).wait_for()
+    assert field.get_attribute("aria-invalid") == "true"
+    seen.find(lambda: (field.fill("angry"), field.press("Enter")))
+    assert beside.inner_text() == ""
+
+
+@needs_build
 def test_filters_are_seen_and_a_bad_one_is_explained(visit: Open) -> None:
     seen = visit("?ref=emotion:angry")
     seen.page.locator(".hit").first.wait_for()

@@ -234,7 +234,7 @@ def test_roles_on_the_command_line(run: Run, calls: Path, tmp_path: Path) -> Non
     assert again.rows[0]["other_roles"] == 2
     assert "2 stored before with other roles" in again.err
     wrong = run("ingest", calls, "--index", index, "--channel-role", "0=boss")
-    assert (wrong.code, "customer or agent" in wrong.err) == (1, True)
+    assert (wrong.code, "customer or agent" in wrong.err) == (2, True)
 
 
 def test_roles_survive_an_export(calls: Path, tmp_path: Path) -> None:

@@ -71,6 +71,28 @@ class Timeline:
     dynamics: Dynamics | None  # None: ingested before they were computed, or from vectors alone
     summary: Summary
 
+    def _repr_html_(self) -> str:
+        from e2vsearch.notebook import markup, strip
+
+        recording, summary = self.recording, self.summary
+        rows = [
+            strip.Row(f"{each.channel} {each.role or ''}".strip(), each.analysed, each.segments)
+            for each in self.channels
+        ]
+        turning = [(each.at_s, each.direction) for each in summary.turning_points]
+        drawn = strip.strip(recording.duration_s, rows, self.dynamics, turning)
+        named = [("course", markup.text(summary.course or "too few segments to tell"))]
+        for each in summary.by_role:
+            shares = (f"{markup.emotion(name)} {share:.0%}" for name, share in each.shares.items())
+            named.append((each.role or "voices", ", ".join(shares)))
+        if (known := self.dynamics) is not None:
+            told = f"talk {known.talk_share:.0%}, silence {known.silence_share:.0%}"
+            if known.turns is not None:
+                told += f", overtalk {known.overtalk:.0%}, turns {known.turns}, interruptions {known.interruptions}"
+            named.append(("dynamics", told))
+        title = f"<p><b>{markup.text(recording.id)}</b> {markup.text(recording.name)}</p>"
+        return title + drawn + markup.facts(named)
+
 
 def stored_timeline(catalog: Catalog, name: str) -> Timeline:
     """Return the timeline of a stored recording.

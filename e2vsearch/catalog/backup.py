@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,7 @@ from e2vsearch.files import atomic_path, clear_abandoned, private_file, private_
 from e2vsearch.types import segment_id
 
 
-def backup(url: URL, target: Path) -> int:
+def backup(url: URL, target: str | os.PathLike[str]) -> int:
     """Write all that is committed at this moment to one new file, and return its size in bytes.
 
     SQLite's online backup reads one snapshot of the write-ahead log: no other connection waits, and later commits are
@@ -31,6 +32,7 @@ def backup(url: URL, target: Path) -> int:
     Raises:
         CatalogError: the file is there, or cannot be written; the database is damaged; a database in Postgres.
     """
+    target = Path(target).expanduser().absolute()
     file = sqlite_file(url)
     if file is None:
         raise CatalogError(

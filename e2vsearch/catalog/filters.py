@@ -21,6 +21,7 @@ from sqlalchemy.sql.elements import Grouping
 
 from e2vsearch.catalog.filter_language import Value, name_of, parser, value_of
 from e2vsearch.catalog.schema import (
+    ChannelDynamicsRow,
     DynamicsRow,
     LabelExampleRow,
     MapPointRow,
@@ -31,6 +32,7 @@ from e2vsearch.catalog.schema import (
     SegmentRow,
 )
 from e2vsearch.errors import BadFilter
+from e2vsearch.policy import ROLES, Role
 
 _Condition = ColumnElement[bool]
 
@@ -67,6 +69,23 @@ def _role_in_postgres(element: RoleOf, compiler: SQLCompiler, **_: Any) -> str: 
     return "(recording.roles ->> segment.channel)"
 
 
+class RoleOfDynamics(ColumnElement[str]):
+    """The same of a row of `ChannelDynamicsRow`."""
+
+    inherit_cache = True
+    type = String()
+
+
+@compiles(RoleOfDynamics, "sqlite")
+def _of_dynamics_in_sqlite(element: RoleOfDynamics, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
+    return "json_extract(recording.roles, '$[' || channel_dynamics.channel || ']')"
+
+
+@compiles(RoleOfDynamics, "postgresql")
+def _of_dynamics_in_postgres(element: RoleOfDynamics, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
+    return "(recording.roles ->> channel_dynamics.channel)"
+
+
 _ROLE = select(RoleOf()).where(RecordingRow.id == SegmentRow.recording_id).correlate(SegmentRow).scalar_subquery()
 FIELDS["role"] = (_ROLE, str)  # customer or agent
 
@@ -81,15 +100,15 @@ RECORDING_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
 }
 """Fields of a segment's recording: name → column and its Python type."""
 
-DYNAMICS_FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
-    "talk_share": (DynamicsRow.talk_share.expression, float),
-    "silence_share": (DynamicsRow.silence_share.expression, float),
-    "longest_silence_s": (DynamicsRow.longest_silence_s.expression, float),
-    "overtalk": (DynamicsRow.overtalk.expression, float),
-    "interruptions": (DynamicsRow.interruptions.expression, float),
-    "turns": (DynamicsRow.turns.expression, float),
+DYNAMICS_FIELDS: dict[str, tuple[ColumnElement[Any], Role | None]] = {
+    name: (getattr(DynamicsRow, name).expression, None)
+    for name in ("talk_share", "silence_share", "longest_silence_s", "overtalk", "interruptions", "turns")
+} | {
+    f"{role}_{name}": (getattr(ChannelDynamicsRow, name).expression, role)
+    for role in ROLES
+    for name in ("talk_share", "interruptions", "longest_turn_s")
 }
-"""Who speaks when in a segment's recording: name → column and its Python type."""
+"""Who speaks when in a segment's recording: name → column, a number, and the role of the channel that it is of."""
 
 LABEL_FIELDS: dict[str, type] = {"label": str, "label_score": float}
 """Labels of one's own, of people and classifiers. A person's label has the score 1."""
@@ -220,7 +239,7 @@ class _Compiler(Transformer[Token, Any]):
         if name in RECORDING_FIELDS:
             return _of_recording(RECORDING_FIELDS[name][0].is_not(None))
         if name in DYNAMICS_FIELDS:
-            return _of_dynamics(DYNAMICS_FIELDS[name][0].is_not(None))
+            return _of_dynamics(name, lambda column: column.is_not(None))
         if name in LABEL_FIELDS:
             return _of_labels(name, lambda column: column.is_not(None))
         if self._is_cluster(name):
@@ -235,8 +254,8 @@ class _Compiler(Transformer[Token, Any]):
             column, type_ = RECORDING_FIELDS[name]
             return _of_recording(condition(column, _typed(name, type_, value)))
         if name in DYNAMICS_FIELDS:
-            column, type_ = DYNAMICS_FIELDS[name]
-            return _of_dynamics(condition(column, _typed(name, type_, value)))
+            typed = _typed(name, float, value)
+            return _of_dynamics(name, lambda column: condition(column, typed))
         if name in LABEL_FIELDS:
             typed = _typed(name, LABEL_FIELDS[name], value)
             return _of_labels(name, lambda column: condition(column, typed))
@@ -327,8 +346,13 @@ def _of_recording(condition: _Condition) -> _Condition:
     return SegmentRow.recording_id.in_(select(RecordingRow.id).where(condition))
 
 
-def _of_dynamics(condition: _Condition) -> _Condition:
-    return SegmentRow.recording_id.in_(select(DynamicsRow.recording_id).where(condition))
+def _of_dynamics(name: str, condition: Callable[[Any], _Condition]) -> _Condition:
+    column, role = DYNAMICS_FIELDS[name]
+    if role is None:
+        return SegmentRow.recording_id.in_(select(DynamicsRow.recording_id).where(condition(column)))
+    of_role = select(ChannelDynamicsRow.recording_id)
+    of_role = of_role.join(RecordingRow, RecordingRow.id == ChannelDynamicsRow.recording_id)
+    return SegmentRow.recording_id.in_(of_role.where(RoleOfDynamics() == role, condition(column)))
 
 
 def _of_metadata(key: str, condition: _Condition) -> _Condition:

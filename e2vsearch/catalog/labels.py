@@ -150,16 +150,23 @@ def examples(catalog: Catalog, labels: Sequence[str] | None = None) -> list[Stor
     ]
 
 
-def counts(catalog: Catalog) -> dict[str, tuple[int, int]]:
-    """Return for every label how many examples it has, and how many segments have it from a classifier."""
-    given = select(LabelExampleRow.label, func.count()).group_by(LabelExampleRow.label)
+def counts(catalog: Catalog) -> dict[str, tuple[int, int, int]]:
+    """Return for every label the numbers of examples, of segments with it by a classifier, and of recordings.
+
+    Recordings are those that the examples are of.
+    """
+    of = func.count(distinct(SegmentRow.recording_id))
+    given = select(LabelExampleRow.label, func.count(), of).group_by(LabelExampleRow.label)
+    given = given.outerjoin(SegmentRow, SegmentRow.id == LabelExampleRow.segment_id)
     predicted = select(SegmentLabelRow.label, func.count(distinct(SegmentLabelRow.segment_id)))
     with catalog.reading() as connection:
-        of_people = {row[0]: row[1] for row in connection.execute(given)}
+        of_people = {row[0]: (row[1], row[2]) for row in connection.execute(given)}
         of_classifiers = {row[0]: row[1] for row in connection.execute(predicted.group_by(SegmentLabelRow.label))}
-    return {
-        name: (of_people.get(name, 0), of_classifiers.get(name, 0)) for name in sorted({*of_people, *of_classifiers})
-    }
+    found = {}
+    for name in sorted({*of_people, *of_classifiers}):
+        examples, recordings = of_people.get(name, (0, 0))
+        found[name] = (examples, of_classifiers.get(name, 0), recordings)
+    return found
 
 
 def names(catalog: Catalog) -> tuple[str, ...]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from typing import cast as as_type
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, case, delete, func, insert, select, update
 
 from e2vsearch.catalog.schema import (
     HeaderRow,
@@ -126,24 +127,16 @@ def load(catalog: Catalog, name: str) -> tuple[StoredMap, StoredPoints] | None:
         row = connection.execute(select(MapRow.__table__).where(MapRow.name == name)).one_or_none()
         if row is None:
             return None
-        columns = (
-            MapPointRow.item_id,
-            MapPointRow.x,
-            MapPointRow.y,
-            MapPointRow.cluster,
-            MapPointRow.strength,
-            MapPointRow.placed,
-            RecordingRow.id,
-            RecordingRow.recorded_at,
-        )
-        query = select(*columns).where(MapPointRow.map_id == row.id).order_by(MapPointRow.item_id)
-        if row.by == "recording":
-            query = query.join(RecordingRow, RecordingRow.id == MapPointRow.item_id)
-        else:
-            query = query.join(SegmentRow, SegmentRow.id == MapPointRow.item_id)
-            query = query.join(RecordingRow, RecordingRow.id == SegmentRow.recording_id)
-        found = connection.execute(query).all()
-    ids, x, y, cluster, strength, placed, recordings, times = zip(*found, strict=True) if found else [()] * 8
+        of_recordings = row.by == "recording"
+        recording = RecordingRow.id if of_recordings else SegmentRow.recording_id
+        query = _on_map(row.id, of_recordings, MapPointRow.item_id, recording, MapPointRow.x, MapPointRow.y)
+        query = query.add_columns(MapPointRow.cluster, MapPointRow.strength, MapPointRow.placed)
+        ids, of, x, y, cluster, strength, placed = _columns(connection, query.order_by(MapPointRow.item_id), 7)
+        times = select(RecordingRow.id, RecordingRow.recorded_at).order_by(RecordingRow.id)
+        dated = connection.execute(times.where(RecordingRow.id.in_(_on_map(row.id, of_recordings, recording)))).all()
+    numbers = np.array([each.id for each in dated], np.int64)
+    moments = [each.recorded_at.astimezone(UTC).replace(tzinfo=None) for each in dated]
+    recordings = np.array(of, np.int64)
     points = StoredPoints(
         np.array(ids, np.int64),
         np.array(x, np.float32),
@@ -151,19 +144,30 @@ def load(catalog: Catalog, name: str) -> tuple[StoredMap, StoredPoints] | None:
         np.array(cluster, np.int32),
         np.array(strength, np.float32),
         np.array(placed, np.bool_),
-        np.array(recordings, np.int64),
-        np.array([time.astimezone(UTC).replace(tzinfo=None) for time in times], "datetime64[s]"),
+        recordings,
+        np.array(moments, "datetime64[s]")[np.searchsorted(numbers, recordings)],
     )
     return _to_map(row), points
 
 
-POINT_COLUMNS = (*("id", "x", "y", "cluster", "recording", "start_s", "end_s", "channel", "emotion", "emotion_score"),)
-"""What `segment_columns` reads of each point."""
+def _on_map(number: int, of_recordings: bool, *columns: Any) -> Select[Any]:
+    """Return the statement for columns of a map's points whose segment or recording is still stored."""
+    query = select(*columns).select_from(MapPointRow).where(MapPointRow.map_id == number)
+    if of_recordings:
+        return query.join(RecordingRow, RecordingRow.id == MapPointRow.item_id)
+    return query.join(SegmentRow, SegmentRow.id == MapPointRow.item_id)
+
+
+def _columns(connection: Connection, query: Select[Any], width: int) -> list[Sequence[Any]]:
+    """Return the columns of a statement of numbers and text, in the driver's own values: twice as fast as its rows."""
+    found = as_type("Any", connection.execute(query).cursor).fetchall()
+    return list(zip(*found, strict=True)) if found else [()] * width
 
 
 def segment_columns(catalog: Catalog, name: str) -> tuple[StoredMap, list[Sequence[Any]], dict[int, str]] | None:
-    """Return a map of segments, the columns `POINT_COLUMNS` of those still stored, and labels by segment's number.
+    """Return a map of segments, columns of those still stored, and their labels by number.
 
+    The columns are number, x, y, cluster, recording, start and end in seconds, channel, emotion and its probability.
     None without a map of that name, and no columns for one of recordings. A person's label counts before a
     classifier's, and of those the surest.
     """
@@ -177,18 +181,18 @@ def segment_columns(catalog: Catalog, name: str) -> tuple[StoredMap, list[Sequen
             return None
         if row.by == "recording":
             return _to_map(row), [], {}
-        query = select(*columns).where(MapPointRow.map_id == row.id).order_by(MapPointRow.item_id)
-        found = connection.execute(query.join(SegmentRow, SegmentRow.id == MapPointRow.item_id)).all()
+        query = _on_map(row.id, False, *columns).order_by(MapPointRow.item_id)
+        found = _columns(connection, query, len(columns))
         on_map = select(MapPointRow.item_id).where(MapPointRow.map_id == row.id)
         labels: dict[int, str] = {}
         predicted = select(SegmentLabelRow.segment_id, SegmentLabelRow.label).order_by(SegmentLabelRow.score)
         given = select(LabelExampleRow.segment_id, LabelExampleRow.label)
-        for query in (
+        for each in (
             predicted.where(SegmentLabelRow.segment_id.in_(on_map)),
             given.where(LabelExampleRow.segment_id.in_(on_map)),
         ):
-            labels.update(tuple(each) for each in connection.execute(query))
-    return _to_map(row), list(zip(*found, strict=True)) if found else [()] * len(columns), labels
+            labels.update((number, label) for number, label in connection.execute(each) if number is not None)
+    return _to_map(row), found, labels
 
 
 def recording_values(catalog: Catalog, key: str | None) -> dict[int, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from lark import Token, Tree
 from sqlalchemy import Select, exists, select
@@ -18,6 +18,7 @@ from e2vsearch.catalog.filter_language import name_of, parser, value_of
 from e2vsearch.catalog.filters import CLUSTER, FIELDS, LABEL_FIELDS, RECORDING_FIELDS
 from e2vsearch.catalog.schema import MetadataRow, RecordingRow, SegmentRow, SegmentTextRow
 from e2vsearch.catalog.writer import Catalog
+from e2vsearch.course import Course
 from e2vsearch.emotions import NAMELESS
 from e2vsearch.policy import ROLES
 
@@ -74,6 +75,8 @@ def _unknown(catalog: Catalog, name: str, value: Any) -> str | None:
         return _near(name, value, () if space is None else (*space.labels, *NAMELESS))
     if name == "role":
         return _near(name, value, ROLES)
+    if name == "course":
+        return _near(name, value, get_args(Course))
     if name == "label":
         return _near(name, value, labels.names(catalog))
     if name in ("name", "format", "uri"):

@@ -19,7 +19,6 @@ OUTPUT = "Collection and output"
 """The last panel of each command's help."""
 
 _TYPES = (
-    (re.compile(r" <list\[\w+\]>"), ""),  # of arguments, which have names
     (re.compile(r"<str>"), "TEXT"),
     (re.compile(r"<int(?: range)?>"), "N"),
     (re.compile(r"<float(?: range)?>"), "NUMBER"),
@@ -138,6 +137,10 @@ class _PlainCommand(TyperCommand):
                 ctx.fail(f"No such option: {flag} - write {self.moved[flag]}")
         return super().parse_args(ctx, args)
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
+        return ["[OPTIONS]", *(_usage(each) for each in arguments)]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _write_options(self, ctx, formatter)
 
@@ -199,6 +202,8 @@ def _write_options(of: Any, ctx: Any, formatter: Any) -> None:
         if record is None:
             continue
         name, text = record
+        if param.param_type_name == "argument":  # it has a name
+            name = name.partition(" <")[0]
         for pattern, plain in _TYPES:
             name = pattern.sub(plain, name)
         panel = "Arguments" if param.param_type_name == "argument" else _panel(param) or "Options"
@@ -215,6 +220,11 @@ def _write_panels(rows: Iterable[tuple[str, tuple[str, str]]], formatter: Any) -
     for panel, of in panels.items():
         with formatter.section(panel):
             formatter.write_dl(of)
+
+
+def _usage(argument: Any) -> str:
+    name = str(argument.metavar or argument.name)
+    return name if argument.required or name.startswith("[") else f"[{name}]"
 
 
 def _panel(of: Any) -> str | None:

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from e2vsearch.cli.command import command
+from e2vsearch.cli.emotion import bar
 from e2vsearch.cli.options import EncodingOptions, MaxAudio, OutputFormat, Quiet, read_paths
-from e2vsearch.cli.output import SOME_FAILED, Results, scored
+from e2vsearch.cli.output import SOME_FAILED, Results
 
 Granularity = Literal["utterance", "frame"]
 
@@ -64,9 +65,9 @@ def embed(
         if each.error is not None:
             results.note(f"failed: {each.error}")
     rows = [asdict(each) for each in made]
-    columns = {"filepath": "file", "channel": "ch>", "status": "status", "emotion": "emotion"}
+    columns = {"filepath": "file~", "channel": "ch>", "status": "status", "emotion": "emotion"}
     columns |= {"similarity_to_sample": "similarity>"} if similar_to is not None else {}
-    results.write(rows, {**columns, "embedding": "embedding"}, table=[{**row, **_row(row)} for row in rows])
+    results.write(rows, {**columns, "embedding": "embedding~"}, table=[{**row, **_row(row)} for row in rows])
     failed = sum(each.status == "failed" for each in made)
     results.note(f"{len(made) - failed:,} embedded into {output}, {failed:,} failed")
     if failed:
@@ -77,6 +78,6 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     cosine = row["similarity_to_sample"]
     return {
         "filepath": Path(row["filepath"]).name,
-        "emotion": scored(row["emotion"], row["confidence"]),
+        "emotion": bar(row["emotion"], row["confidence"]),
         "similarity_to_sample": None if cosine is None else f"{cosine:.4f}",
     }

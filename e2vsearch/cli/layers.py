@@ -15,7 +15,7 @@ _COLUMNS = {
     "projection": "projection~",
     "map": "mAP>",
     "interval": "95 %>",
-    "words": "triplets: words>",
+    "words": "words>",
     "voice": "voice>",
     "both": "both>",
     "leak": "leak>",
@@ -34,7 +34,11 @@ def _headline(found: LayerEvaluation) -> str:
     space, chance = found.space, found.rows[0].map_chance
     emotions = ", ".join(f"{name} {n:,}" for name, n in found.emotions.items())
     of = f"{found.n:,} clips of {found.speakers:,} speakers, {found.texts:,} texts ({emotions})"
-    by_chance = "triplets .5, leak 1" if chance is None else f"mAP {chance:.3f}, triplets .5, leak 1"
+    by_chance = (
+        "triplets (words, voice, both) .5, leak 1"
+        if chance is None
+        else f"mAP {chance:.3f}, triplets (words, voice, both) .5, leak 1"
+    )
     return f"{space.encoder}@{space.revision[:12]}, {space.dim}-d: {of}; by chance {by_chance}"
 
 

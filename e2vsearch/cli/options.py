@@ -128,7 +128,8 @@ Where = Annotated[
         help="Filter, e.g. 'queue = billing and date >= 2024-03-01 and emotion in (angry, sad)'. Names: emotion (a "
         'class, unsure or "too short"), emotion_score, arousal and valence (0 to 1), level_db (dBFS), label, '
         "label_score, role, channel, start_s, end_s, duration_s, name, uri, format, date, added, call_s, "
-        "recording, segment, or a column of --meta.",
+        "recording, segment, course (worsening, improving, steady, mixed), talk_share, silence_share, "
+        "longest_silence_s, overtalk, interruptions, turns, or a column of --meta.",
         metavar="FILTER",
         rich_help_panel=FILTER,
     ),

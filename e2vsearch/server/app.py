@@ -27,7 +27,7 @@ from e2vsearch.server.options import ServiceOptions
 from e2vsearch.server.prometheus import Metrics, ObservabilityMiddleware
 from e2vsearch.server.responses import errors_of, handle_errors, json_response, returns
 from e2vsearch.server.results import Health
-from e2vsearch.server.routes import analysis, audio, maps, query, recordings
+from e2vsearch.server.routes import analysis, audio, labels, maps, query, recordings
 from e2vsearch.server.state import ServerState
 from e2vsearch.server.uploads import Uploads
 
@@ -81,7 +81,8 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     app.state.server = state
     handle_errors(app)
     secured = _KEY if options.api_key is not None else ()
-    app.state.routers = [app.router, *(room.router(state) for room in (query, recordings, audio, analysis, maps))]
+    rooms = (query, recordings, audio, analysis, labels, maps)
+    app.state.routers = [app.router, *(room.router(state) for room in rooms)]
     for router in app.state.routers[1:]:
         app.include_router(router, dependencies=secured)
 

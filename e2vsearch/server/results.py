@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from e2vsearch.analysis.labels.types import ClassifiedSegment, ClassifierReport, LabelCount
+from e2vsearch.analysis.labels.types import ClassifiedSegment, ClassifierReport, LabelCount, Suggestion
 from e2vsearch.analysis.maps.types import Cluster, MapOptions, MapSummary
 from e2vsearch.types import By, Recording, Segment
 
@@ -100,11 +100,28 @@ class Classification:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelNeeds:
+    """How many examples a label needs."""
+
+    train: int  # at least
+    measure: int  # for figures that mean something
+    recordings: int  # or speakers, that these come from
+
+
+@dataclass(frozen=True, slots=True)
 class Labels:
     """Labels, and the classifiers trained on them."""
 
     labels: list[LabelCount]
     classifiers: list[ClassifierReport]
+    needs: LabelNeeds
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """Segments to label next, the most informative first."""
+
+    suggestions: list[Suggestion]
 
 
 @dataclass(frozen=True, slots=True)

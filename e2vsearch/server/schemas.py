@@ -83,6 +83,22 @@ WhereQuery = Annotated[
     Query(min_length=1, max_length=MAX_WHERE, description="Recordings with a segment that passes this filter."),
 ]
 
+SegmentWhereQuery = Annotated[
+    str | None, Query(min_length=1, max_length=MAX_WHERE, description="Only segments that pass this filter.")
+]
+
+ClassifierQuery = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=64,
+        pattern=_NAMED,
+        description="Whose margins count; by default the one that was trained last, without one the examples.",
+    ),
+]
+
+SuggestionsQuery = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
+
 LimitQuery = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 
 AfterQuery = Annotated[
@@ -355,6 +371,31 @@ class LabelRequest(_Request):
 
     label: Label
     segments: list[SegmentId] = Field(min_length=1, max_length=1000)
+
+
+class TrainRequest(_Request):
+    """The classifier to train, and on what."""
+
+    model_config = _shown({"classifier": "labels", "speaker_keys": ["customer"]})
+
+    classifier: Label = Field("labels", description="Its name; training again makes its next version.")
+    labels: Annotated[list[Label], Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Tell only these apart; by default all that have examples."
+    )
+    speaker_keys: list[Annotated[str, Field(min_length=1, max_length=255, pattern=_NAMED)]] = Field(
+        default_factory=list, max_length=8, description="Metadata keys that name who speaks, such as `customer`."
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of folds and samples: the same gives the same classifier.")
+
+
+class ApplyRequest(_Request):
+    """The classifier that is applied, and to what."""
+
+    model_config = _shown({"classifier": "labels", "min_score": 0.6})
+
+    classifier: Label | None = Field(None, description="By default the one that was trained last.")
+    where: Where | None = Field(None, description="Only segments that pass this filter.")
+    min_score: float = Field(0.5, ge=0, le=1, description="The least probability at which a label is stored.")
 
 
 Fields = TypeVar("Fields", bound=BaseModel)

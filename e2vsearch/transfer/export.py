@@ -21,6 +21,7 @@ the vectors again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -45,13 +46,14 @@ from e2vsearch.types import Dynamics, Recording
 REFERENCE_EMBEDDING = "reference_embedding.npy"
 
 
-def export(catalog: Catalog, folder: Path) -> TransferReport:
+def export(catalog: Catalog, folder: str | os.PathLike[str]) -> TransferReport:
     """Write a collection to a folder, which must not exist yet.
 
     Raises:
         ExportError: the folder exists, or cannot be written.
         NoCollection: there is nothing to export.
     """
+    folder = Path(folder).expanduser().absolute()
     feed = catalog.feed()
     if folder.exists():
         raise ExportError(f"{folder} exists already - name a new folder")

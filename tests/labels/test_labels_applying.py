@@ -131,7 +131,7 @@ def test_classifying_a_clip_stores_nothing(heard: Collection, tmp_path: Path) ->
     assert sum(moment.probabilities.values()) == pytest.approx(1)
     assert {each.channel for each in heard.labels.classify_audio("call:1")} <= {0, 1}
     assert len(heard.labels.classify_audio("seg:1")) == 1
-    assert heard.labels.list() == (types.LabelCount("high", 3, 0), types.LabelCount("low", 3, 0))
+    assert heard.labels.list() == (types.LabelCount("high", 3, 0, 0), types.LabelCount("low", 3, 0, 0))
     with pytest.raises(QueryError, match="no speech"):
         heard.labels.classify_audio(silence(2.0))
     with pytest.raises(NotStored):
@@ -161,6 +161,7 @@ def test_suggestions_without_anything_stand_for_the_most(local: Collection) -> N
     assert len({each.segment for each in found}) == 3
     assert {feeling(int(each.segment[4:])) for each in found} == set(FEELINGS)
     assert all("stands for about" in each.why and each.label is None for each in found)
+    assert all(each.kind == "typical" and each.share and f"{each.share:.0%}" in each.why for each in found)
     assert local.labels.suggest(3) == found
     one = local.labels.suggest(5, where="recording = 3 and channel = 1")
     assert {(each.recording, each.channel) for each in one} == {("call:3", 1)}
@@ -171,9 +172,18 @@ def test_suggestions_between_labels(collection: Collection) -> None:
     alike = collection.labels.suggest(4)
     assert {feeling(int(each.segment[4:])) for each in alike} == {"hesitant"}
     assert all("like the examples of hesitant" in each.why for each in alike)
+    assert {(each.kind, each.label, each.other) for each in alike} == {("alike", "hesitant", None)}
     collection.labels.add("calm", "seg:1", "seg:4")
     between = collection.labels.suggest(4)
     assert all(each.why.startswith("between ") for each in between)
+    assert {(each.kind, *sorted((str(each.label), str(each.other)))) for each in between} == {
+        ("between", "calm", "hesitant")
+    }
+    assert all(
+        (each.emotion, each.emotion_score) == (of.emotion, of.emotion_score)
+        for each in between
+        for of in collection.segments(each.segment)
+    )
     assert not {each.segment for each in between} & {"seg:1", "seg:2", "seg:4", "seg:5"}
     assert len({each.recording for each in between}) == 4
     with pytest.raises(QueryError, match="k must be"):
@@ -186,6 +196,7 @@ def test_suggestions_by_a_classifiers_doubts(collection: Collection, trained: ty
     assert len({each.segment for each in found} - labelled) == 8
     assert len({each.recording for each in found}) == 8  # one a recording while there are others
     assert all(each.why.startswith("undecided: ") and each.label in FEELINGS for each in found)
+    assert all(each.kind == "undecided" and each.other in set(FEELINGS) - {each.label} for each in found)
     margins = [each.margin for each in found if each.margin is not None]
     everything = collection.labels.suggest(500)
     assert len(everything) == CALLS * A_CALL - 36

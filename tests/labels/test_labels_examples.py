@@ -22,7 +22,7 @@ def test_a_moment_has_one_label(collection: Collection) -> None:
     other = collection.labels.add("calm", "seg:2", "seg:1")
     assert other.added == 1
     assert other.replaced == (types.Replaced("seg:2", "hesitant"),)
-    assert collection.labels.list() == (types.LabelCount("calm", 2, 0), types.LabelCount("hesitant", 1, 0))
+    assert collection.labels.list() == (types.LabelCount("calm", 2, 0, 1), types.LabelCount("hesitant", 1, 0, 1))
     assert collection.labels.examples("calm") == (
         types.LabelledExample("calm", "seg:2", "call:1", "Kim"),  # who speaks does not change with the label
         types.LabelledExample("calm", "seg:1", "call:1", None),
@@ -79,7 +79,7 @@ def test_removing(collection: Collection) -> None:
     assert collection.labels.remove(label="calm", segments=["seg:1", "seg:2"]) == 1
     assert collection.labels.remove(segments=["seg:2"]) == 1
     assert collection.labels.remove(label="hesitant") == 1
-    assert collection.labels.list() == (types.LabelCount("calm", 1, 0),)
+    assert collection.labels.list() == (types.LabelCount("calm", 1, 0, 1),)
     with pytest.raises(NotStored, match="labels: calm"):
         collection.labels.remove(label="hesitant")
     with pytest.raises(QueryError, match="name the label"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -51,6 +52,63 @@ def test_classify_with_a_classifier_of_ones_own(client: TestClient, collection: 
     assert segment["label"] == "clear"
     (report,) = client.get("/labels").json()["classifiers"]
     assert report["name"] == "voices"
+
+
+def unlabel(collection: Collection) -> None:
+    """Remove what tests before have labelled and trained."""
+    for classifier in collection.labels.classifiers():
+        collection.labels.remove_classifier(classifier.name)
+    for label in collection.labels.list():
+        collection.labels.remove(label=label.name)
+
+
+def test_labelling_until_the_collection_is_classified(client: TestClient, collection: Collection) -> None:
+    unlabel(collection)
+    post(client, "/labels", label="deep", segments=["seg:1", "seg:2", "seg:3"])
+    suggested = client.get("/labels/suggestions", params={"k": 2, "where": "recording = 1 or channel = 0"}).json()
+    assert suggested == {"suggestions": [asdict(each) for each in collection.labels.suggest(2, where="channel = 0")]}
+    assert suggested["suggestions"][0]["kind"] == "alike"
+    error_of(client.get("/labels/suggestions", params={"k": 0}), 422, "invalid")
+    error_of(client.get("/labels/suggestions", params={"where": "loud > 1"}), 400, "bad-filter")
+    error_of(client.get("/labels/suggestions", params={"classifier": "nobody"}), 404, "not-stored")
+
+    pytest.importorskip("sklearn", reason="training needs the 'labels' extra")
+    post(client, "/labels", label="clear", segments=["seg:7", "seg:8"])
+    assert "'clear' has 2" in error_of(client.post("/labels/train", json={"classifier": "loop"}), 409, "too-few-examples")
+    post(client, "/labels", label="clear", segments=["seg:10", "seg:11"])
+    report = post(client, "/labels/train", classifier="loop", seed=7)
+    (stored,) = [each for each in collection.labels.classifiers() if each.name == "loop"]
+    assert report == {**json.loads(json.dumps(asdict(stored), default=str)), "created_at": report["created_at"]}
+    assert datetime.fromisoformat(report["created_at"]) == stored.created_at
+    assert (report["version"], report["seed"], report["labels"]) == (1, 7, ["clear", "deep"])
+    error_of(client.post("/labels/train", json={"speaker_keys": ["who"]}), 409, "analysis")
+    error_of(client.post("/labels/train", json={"labels": ["nothing"]}), 404, "not-stored")
+    error_of(client.post("/labels/train", json={"seed": -1}), 422, "invalid")
+
+    done = post(client, "/labels/classify", classifier="loop", min_score=0.0)
+    assert (done["scored"], done["stored"], done["min_score"]) == (12, 12, 0.0)
+    counted = {each["name"]: each["classified"] for each in client.get("/labels").json()["labels"]}
+    assert counted == done["labels"]
+    assert client.get("/labels").json()["needs"] == {"train": 3, "measure": 5, "recordings": 3}
+    error_of(client.post("/labels/classify", json={"classifier": "nobody"}), 404, "not-stored")
+    error_of(client.post("/labels/classify", json={"min_score": 1.1}), 422, "invalid")
+    collection.set_policy(employee_fields=("agent", "product"))
+    error_of(client.get("/labels/suggestions", params={"where": "product = anna"}), 403, "unlawful")
+    error_of(client.post("/labels/classify", json={"where": "product = anna"}), 403, "unlawful")
+    collection.set_policy(employee_fields=("agent",))
+    collection.labels.remove_classifier("loop")
+
+
+def test_training_without_scikit_learn_says_what_to_install(
+    client: TestClient, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlabel(collection)
+    for module in ("sklearn", "sklearn.cluster", "sklearn.linear_model", "sklearn.model_selection"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert "e2vsearch[labels]" in error_of(client.get("/labels/suggestions"), 409, "missing-extra")
+    post(client, "/labels", label="deep", segments=["seg:1", "seg:2", "seg:3"])
+    post(client, "/labels", label="clear", segments=["seg:7", "seg:8", "seg:9"])
+    assert "e2vsearch[labels]" in error_of(client.post("/labels/train", json={}), 409, "missing-extra")
 
 
 def test_maps(client: TestClient, collection: Collection) -> None:

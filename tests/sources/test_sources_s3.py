@@ -162,6 +162,6 @@ def test_the_command(s3: Any, run: Run, tmp_path: Path) -> None:
     assert (done.rows[0]["stored"], done.rows[0]["failures"][0]["reason"]) == (2, "not-audio")
     assert "5ecret" not in done.out + done.err
     refused = run("ingest", "https://me:5ecret@example.org/a.wav", "--index", tmp_path / "index")
-    assert refused.code == 1
+    assert refused.code == 2
     assert "user or password" in refused.err
     assert "5ecret" not in refused.err

@@ -8,7 +8,7 @@ only label's. Without examples: the segments nearest to k-means centroids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.labels.predict import batches_of, open_classifier
-from e2vsearch.analysis.labels.types import Suggestion
+from e2vsearch.analysis.labels.types import Kind, Suggestion
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import StoredExample
 from e2vsearch.errors import QueryError, missing_extra
@@ -28,6 +28,19 @@ _CANDIDATES = (4, 20)  # of smallest margin for each segment suggested, at least
 _SHARE = 0.1  # of all segments, between these two: in a small collection a tenth is uncertain enough
 _SAMPLE = 5000  # segments that k-means is fitted to
 _EXAMPLES = 500  # the latest, which suggestions differ from
+
+
+@dataclass(frozen=True, slots=True)
+class _Reason:
+    """Why a segment is suggested, and what is known of its label."""
+
+    kind: Kind
+    why: str
+    label: str | None = None
+    other: str | None = None
+    score: float | None = None
+    margin: float | None = None
+    share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +106,13 @@ def _by_classifier(
     if pool is None:
         return ()
     chosen = _varied(pool, examples, k)
-    why = [
-        f"undecided: {stored.labels[pool.first[at]]} {pool.scores[at, 0]:.2f}, "
-        f"{stored.labels[pool.second[at]]} {pool.scores[at, 1]:.2f}"
-        for at in chosen
-    ]
-    labels: list[str | None] = [stored.labels[pool.first[at]] for at in chosen]
-    scores = [(float(pool.scores[at, 0]), float(pool.margins[at])) for at in chosen]
-    return _described(context, pool.ids[chosen].tolist(), labels, scores, why)
+    reasons = []
+    for at in chosen:
+        label, other = stored.labels[pool.first[at]], stored.labels[pool.second[at]]
+        first, second = pool.scores[at].tolist()
+        why = f"undecided: {label} {first:.2f}, {other} {second:.2f}"
+        reasons.append(_Reason("undecided", why, label, other, first, float(pool.margins[at])))
+    return _described(context, pool.ids[chosen].tolist(), reasons)
 
 
 def _by_examples(
@@ -116,13 +128,15 @@ def _by_examples(
     if pool is None:
         return ()
     chosen = _varied(pool, examples, k)
-    why = [
-        f"between {names[pool.first[at]]} and {names[pool.second[at]]}: about as near to either"
-        if len(names) > 1
-        else f"like the examples of {names[0]}: a yes confirms it, a no shows where it ends"
-        for at in chosen
-    ]
-    return _described(context, pool.ids[chosen].tolist(), [names[pool.first[at]] for at in chosen], [], why)
+    reasons = []
+    for at in chosen:
+        label, other = names[pool.first[at]], names[pool.second[at]]
+        if len(names) > 1:
+            reasons.append(_Reason("between", f"between {label} and {other}: about as near to either", label, other))
+        else:
+            why = f"like the examples of {label}: a yes confirms it, a no shows where it ends"
+            reasons.append(_Reason("alike", why, label))
+    return _described(context, pool.ids[chosen].tolist(), reasons)
 
 
 def _by_centres(context: AnalysisContext, ids: NDArray[np.int64], k: int) -> tuple[Suggestion, ...]:
@@ -139,13 +153,15 @@ def _by_centres(context: AnalysisContext, ids: NDArray[np.int64], k: int) -> tup
     different = len(np.unique(units, axis=0))
     means = KMeans(min(k, different), n_init=1, random_state=0).fit(units)
     sizes = np.bincount(means.labels_)
-    chosen, why = [], []
+    chosen, reasons = [], []
     for cluster in np.argsort(-sizes, kind="stable").tolist():
         members = np.flatnonzero(means.labels_ == cluster)
         distances = np.linalg.norm(units[members] - means.cluster_centers_[cluster], axis=1)
         chosen.append(int(batch.ids[members[np.argmin(distances)]]))
-        why.append(f"stands for about {sizes[cluster] / batch.ids.size:.0%} of the segments, which are like it")
-    return _described(context, chosen, [None] * len(chosen), [], why)
+        share = float(sizes[cluster] / batch.ids.size)
+        why = f"stands for about {share:.0%} of the segments, which are like it"
+        reasons.append(_Reason("typical", why, share=share))
+    return _described(context, chosen, reasons)
 
 
 def _by_margin(batch: Batch, values: NDArray[np.float64]) -> _Pool:
@@ -195,23 +211,16 @@ def _varied(pool: _Pool, examples: list[StoredExample], k: int) -> list[int]:
     return chosen
 
 
-def _described(
-    context: AnalysisContext,
-    ids: list[int],
-    labels: Sequence[str | None],
-    scores: Sequence[tuple[float, float]],
-    why: Sequence[str],
-) -> tuple[Suggestion, ...]:
+def _described(context: AnalysisContext, ids: list[int], reasons: list[_Reason]) -> tuple[Suggestion, ...]:
     segments = dict(context.catalog.segments(ids))
     of = sorted({number_of(each.recording, "call") for each in segments.values()})
     recordings = {recording.id: recording for _, recording in context.catalog.recordings(of)}
     made = []
-    for at, number in enumerate(ids):
+    for number, reason in zip(ids, reasons, strict=True):
         segment = segments.get(number)
         if segment is None or segment.recording not in recordings:
             continue  # removed by another process meanwhile
         recording = recordings[segment.recording]
-        score, margin = scores[at] if scores else (None, None)
         made.append(
             Suggestion(
                 segment=segment.id,
@@ -221,11 +230,16 @@ def _described(
                 channel=segment.channel,
                 start_s=segment.start_s,
                 end_s=segment.end_s,
-                label=labels[at],
-                score=score,
-                margin=margin,
-                why=why[at],
+                label=reason.label,
+                score=reason.score,
+                margin=reason.margin,
+                why=reason.why,
+                kind=reason.kind,
+                other=reason.other,
+                share=reason.share,
                 text=segment.text,
+                emotion=segment.emotion,
+                emotion_score=segment.emotion_score,
             )
         )
     return tuple(made)

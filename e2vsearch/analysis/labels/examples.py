@@ -98,7 +98,7 @@ def remove_examples(context: AnalysisContext, *, label: str | None = None, segme
     chosen = list(segments)
     if label is None and not chosen:
         raise QueryError("name the label, or the segments, that examples are to be removed of")
-    if label is not None and not rows.counts(context.catalog).get(label, (0, 0))[0]:
+    if label is not None and not rows.counts(context.catalog).get(label, (0, 0, 0))[0]:
         raise NotStored(f"no example is labelled {label!r} - {_known(context)}")
     numbers = [number_of(name, "seg") for name in chosen if name.startswith("seg:")]
     files = [name for name in chosen if not name.startswith("seg:")]
@@ -107,8 +107,8 @@ def remove_examples(context: AnalysisContext, *, label: str | None = None, segme
 
 
 def list_labels(context: AnalysisContext) -> tuple[LabelCount, ...]:
-    """Return every label, by name, with its numbers of examples and of classified segments."""
-    return tuple(LabelCount(name, *both) for name, both in rows.counts(context.catalog).items())
+    """Return every label, by name, with its numbers of examples, of classified segments, and of recordings."""
+    return tuple(LabelCount(name, *numbers) for name, numbers in rows.counts(context.catalog).items())
 
 
 def list_examples(context: AnalysisContext, label: str) -> tuple[LabelledExample, ...]:
@@ -144,7 +144,7 @@ def checked_name(name: str, kind: str) -> str:
 
 
 def _known(context: AnalysisContext) -> str:
-    names = [name for name, (examples, _) in rows.counts(context.catalog).items() if examples]
+    names = [name for name, (examples, _, _) in rows.counts(context.catalog).items() if examples]
     return f"labels: {', '.join(names)}" if names else "give examples first: e2vsearch label NAME EXAMPLE..."
 
 

@@ -6,9 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 Interval = tuple[float, float]
+
+Kind = Literal["undecided", "between", "alike", "typical"]
+"""Why a segment is suggested: the classifier, or the examples of two labels, are undecided about it; it is like the
+examples of the only label; it stands for many others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class LabelCount:
     name: str
     examples: int  # labelled segments
     classified: int  # segments with the label by a classifier
+    recordings: int  # that the examples are of, without those of audio that is not stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,12 @@ class Suggestion:
     score: float | None  # the classifier's probability of it
     margin: float | None  # by which it leads over the next one: 0 is undecided
     why: str
-    text: str | None = None  # of the transcript, if there is one
+    kind: Kind  # the same as one word
+    other: str | None  # the label that comes next, of two that are near
+    share: float | None  # of the segments that a typical one stands for
+    text: str | None  # of the transcript, if there is one
+    emotion: str | None  # a class of the encoder's, "unsure" or "too short"; None where it has no classes
+    emotion_score: float | None  # its probability; None where no class is named
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.emotions import NAMELESS
+from e2vsearch.palette import tints
 from e2vsearch.types import By, Recording
 
 Progress = Callable[[str, int, int], None]
@@ -162,6 +163,16 @@ class Map:
     clusters: tuple[Cluster, ...]  # by number
     unplaced: int  # segments or recordings that the filter admits and the map lacks
     left_out: tuple[str, ...] = ()  # metadata keys that name employees, by which no emotion is analysed
+
+    def _repr_html_(self) -> str:
+        from e2vsearch.notebook.scatter import no_cluster, scatter
+
+        shades = tints([each.main_emotion for each in self.clusters])
+        of = {each.number: shade.light for each, shade in zip(self.clusters, shades, strict=True)}
+        colours = [of.get(number, no_cluster()) for number in self.cluster.tolist()]
+        names = [(each.name, each.x, each.y) for each in self.clusters]
+        about = f"{self.name}: {len(self.ids):,} {self.by}s in {len(self.clusters)} clusters"
+        return scatter(self.x, self.y, colours, names, about + (f" where {self.where}" if self.where else ""))
 
     def without_points(self) -> dict[str, Any]:
         """Return the map as plain values for JSON, without arrays; `points` is their number."""

@@ -1,4 +1,4 @@
-"""``/labels``, ``/classify`` and ``/trends`` return what people and analyses found in the collection."""
+"""``/classify`` and ``/trends`` return what analyses find in a clip and in the collection."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
-from e2vsearch.analysis.labels.types import LabelReport
 from e2vsearch.analysis.trends.types import Trends
 from e2vsearch.server.responses import json_response, returns
-from e2vsearch.server.results import Classification, Labels, Removed
+from e2vsearch.server.results import Classification
 from e2vsearch.server.schemas import (
     ClassifyRequest,
     GroupQuery,
-    LabelPath,
-    LabelRequest,
     MapQuery,
     OfQuery,
     PeriodQuery,
-    SegmentsQuery,
     UploadedClassify,
     WhereQuery,
     fields_of,
@@ -60,33 +56,6 @@ def router(state: ServerState) -> APIRouter:
             file = form.files["file"]
             made = await ticket.run(lambda: classified(file.path, file.name, classifier), disconnection(request))
             return json_response(Classification, made)
-
-    @routes.get("/labels", summary="Labels, and the classifiers trained on them", **returns(Labels))
-    async def list_labels(request: Request) -> Response:
-        """How many examples each has, and how many segments a classifier predicts it for."""
-
-        def work() -> Labels:
-            return Labels(list(collection.labels.list()), list(collection.labels.classifiers()))
-
-        return json_response(Labels, await state.read(request, work))
-
-    @routes.post("/labels", summary="Label segments", **returns(LabelReport, 400, 404, 409, 413, 422))
-    async def add_label(body: LabelRequest, request: Request) -> Response:
-        """Replace the label that a segment had, and report it: a segment has one."""
-
-        def work() -> LabelReport:
-            return collection.labels.add(body.label, *body.segments)
-
-        return json_response(LabelReport, await state.read(request, work))
-
-    @routes.delete("/labels/{label}", summary="Remove a label", **returns(Removed, 400, 404, 422))
-    async def remove_label(label: LabelPath, request: Request, segment: SegmentsQuery = None) -> Response:
-        """From these segments, or from all that have it."""
-
-        def work() -> Removed:
-            return Removed(collection.labels.remove(label=label, segments=segment or ()))
-
-        return json_response(Removed, await state.read(request, work))
 
     @routes.get(
         "/trends",

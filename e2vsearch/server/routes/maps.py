@@ -14,7 +14,7 @@ from e2vsearch.server.schemas import MapPath, MetadataPath
 from e2vsearch.server.state import ServerState
 
 _DIGITS = 4  # of a coordinate: a tenth of a pixel on a screen of 2,000; 100,000 points are 2.6 MB so
-_PACKED: dict[str, Any] = {
+_PACKED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Columns, see the description of this operation.",
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
