@@ -74,7 +74,9 @@ def test_labelling_until_the_collection_is_classified(client: TestClient, collec
 
     pytest.importorskip("sklearn", reason="training needs the 'labels' extra")
     post(client, "/labels", label="clear", segments=["seg:7", "seg:8"])
-    assert "'clear' has 2" in error_of(client.post("/labels/train", json={"classifier": "loop"}), 409, "too-few-examples")
+    assert "'clear' has 2" in error_of(
+        client.post("/labels/train", json={"classifier": "loop"}), 409, "too-few-examples"
+    )
     post(client, "/labels", label="clear", segments=["seg:10", "seg:11"])
     report = post(client, "/labels/train", classifier="loop", seed=7)
     (stored,) = [each for each in collection.labels.classifiers() if each.name == "loop"]
