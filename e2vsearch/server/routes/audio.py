@@ -63,8 +63,10 @@ def router(state: ServerState) -> APIRouter:
         recording = collection.recordings(with_prefix("call", identifier))[0]
         _check(recording, sha256)
         samples = round(recording.duration_s * SAMPLING_RATE_HZ)
-        start = min(samples, round(start_s * SAMPLING_RATE_HZ))
-        end = samples if end_s is None else max(start, min(samples, round(end_s * SAMPLING_RATE_HZ)))
+        start = min(samples, round(min(start_s, recording.duration_s) * SAMPLING_RATE_HZ))
+        end = samples
+        if end_s is not None:
+            end = max(start, min(samples, round(min(end_s, recording.duration_s) * SAMPLING_RATE_HZ)))
         of = () if (start, end) == (0, samples) else (start, end)
         wav = VirtualWav(state.roots.stored(recording.uri), recording.channels, None, start, end - start)
         return wav, _tag(recording, *of)
