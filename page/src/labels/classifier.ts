@@ -22,7 +22,9 @@ export class ClassifierPanel {
   private readonly said = h("p", { class: "note", role: "status" });
   private readonly wrong = h("p", { class: "wrong", role: "alert" });
   private readonly blocked = h("p", { class: "note" });
+  private readonly buttons = h("div", { class: "buttons" }, this.train);
   private readonly report = h("div", {});
+  private readonly application = h("div", {});
   private labels: Labels = { labels: [], classifiers: [], needs: { train: 0, measure: 0, recordings: 0 } };
   private busy = false;
   private min = MIN_SCORE;
@@ -32,10 +34,9 @@ export class ClassifierPanel {
       h("h2", { id: "classifier-title" }, t("labels.classifier")),
       h("p", { class: "quiet" }, t("labels.train.how")),
       this.blocked,
-      h("div", { class: "buttons" }, this.train),
-      this.said,
-      this.wrong,
+      this.buttons,
       this.report,
+      this.application,
     );
   }
 
@@ -46,9 +47,10 @@ export class ClassifierPanel {
     const scarce = labels.labels.filter(({ examples }) => examples > 0 && examples < needs.train);
     const few = scarce.map(({ name, examples }) => t("labels.train.few", { label: name, n: examples, of: needs.train })).join(" ");
     this.blocked.textContent = this.enough().length ? few : [t("labels.train.none", { of: needs.train }), few].filter(Boolean).join(" ");
-    this.able();
     const newest = this.newest();
-    this.report.replaceChildren(...(newest ? [reportOf(newest, needs), this.stale(newest), this.application(newest)].filter((each) => each !== null) : []));
+    this.report.replaceChildren(...(newest ? [reportOf(newest, needs), this.stale(newest)].filter((each) => each !== null) : []));
+    this.application.replaceChildren(...(newest ? [this.applied(newest)] : []));
+    this.able();
   }
 
   private enough(): string[] {
@@ -57,7 +59,7 @@ export class ClassifierPanel {
 
   private able(): void {
     this.train.disabled = this.busy || !this.enough().length;
-    for (const button of this.report.querySelectorAll<HTMLButtonElement>("button")) button.disabled = this.busy;
+    for (const button of this.application.querySelectorAll<HTMLButtonElement>("button")) button.disabled = this.busy;
   }
 
   private newest(): ClassifierReport | null {
@@ -73,7 +75,7 @@ export class ClassifierPanel {
     return same ? null : h("p", { class: "note" }, t("labels.report.stale"));
   }
 
-  private application(report: ClassifierReport): HTMLElement {
+  private applied(report: ClassifierReport): HTMLElement {
     const score = h("input", { name: "min", type: "number", min: 0, max: 100, step: 5, value: this.min, required: true, inputmode: "numeric", change: () => (this.min = Number(score.value)) });
     return h(
       "form",
@@ -119,9 +121,10 @@ export class ClassifierPanel {
   private async work(word: "labels.training" | "labels.applying", task: () => Promise<void>): Promise<void> {
     if (this.busy) return;
     const began = performance.now();
-    const say = (): void => void (this.train.title = this.said.textContent = t(word, { s: Math.round((performance.now() - began) / 1000) }));
+    const say = (): void => void (this.said.textContent = t(word, { s: Math.round((performance.now() - began) / 1000) }));
     this.busy = true;
     this.wrong.textContent = "";
+    (word === "labels.training" ? this.buttons : this.application).after(this.said, this.wrong);
     this.element.setAttribute("aria-busy", "true");
     this.able();
     say();
@@ -135,7 +138,6 @@ export class ClassifierPanel {
     } finally {
       clearInterval(timer);
       this.busy = false;
-      this.train.title = "";
       this.element.removeAttribute("aria-busy");
       this.able();
     }

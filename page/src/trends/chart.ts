@@ -3,7 +3,7 @@ import { h, svg } from "../html";
 import { count } from "../language";
 import { addressOf, go } from "../router";
 import { paint, type Line, type Panel } from "./panels";
-import { sayRow } from "./say";
+import { interval, sayRow } from "./say";
 import type { Row, Trends } from "./types";
 import { t } from "./words";
 
@@ -55,8 +55,8 @@ function drawLine(trends: Trends, line: Line, x: (row: Row) => number, y: (share
       event.preventDefault();
       go(href);
     });
-    for (const event of ["focus", "mouseenter"]) point.addEventListener(event, () => told(row));
-    for (const event of ["blur", "mouseleave"]) point.addEventListener(event, () => told(null));
+    for (const event of ["focus", "mouseenter"]) point.addEventListener(event, () => (band.classList.add("lit"), told(row)));
+    for (const event of ["blur", "mouseleave"]) point.addEventListener(event, () => (band.classList.remove("lit"), told(null)));
     return point;
   });
   const drawn = svg("g", { class: "line" }, svg("path", { class: "course", d: `M${rows.map((row) => at(row, row.share)).join("L")}` }), ...points);
@@ -143,12 +143,12 @@ export function bars(trends: Trends, lines: readonly Line[], top: number): HTMLE
     line.rows.map((row) => {
       const link = h(
         "a",
-        { href: addressOf("calls", { search: { where: row.where } }), "aria-label": sayRow(trends, row) },
+        { href: addressOf("calls", { search: { where: row.where } }), title: sayRow(trends, row) },
         h("span", { class: "swatch", "aria-hidden": "true" }),
         h("span", { class: "name" }, line.name),
         h("span", { class: "track", "aria-hidden": "true" }, part("share", 0, row.share), part("range", row.low, row.high - row.low)),
         h("span", { class: "figure" }, `${Math.round(100 * row.share)}%`),
-        h("small", { class: "quiet" }, t("trends.bar", { segments: count(row.segments), calls: count(row.recordings) })),
+        h("small", { class: "quiet" }, t("trends.bar", { segments: count(row.segments), calls: count(row.recordings) }), ` · ${interval(row)}%`),
       );
       paint(link, line);
       return h("li", {}, link);

@@ -15,11 +15,13 @@ export interface Panel {
   name: string;
   emotion: string | null;
   lines: Line[];
-  recordings: number;
+  recordings: number; // of a group, or with the value
   segments: number;
 }
 
-export const LINES = 6; // shown at first: those of the most common
+const VALUES = 4; // lines that are shown at first where each is a value: with more, their bands are a fog
+const GROUPS = 6;
+const NAMELESS = ["unsure", "too short"];
 const CATEGORIES = 12; // as in palette.css
 
 /** Whether panels are groups, as far as there are any. */
@@ -58,9 +60,11 @@ export function panelsOf(trends: Trends, facet: Facet): Panel[] {
     rows: trends.rows.filter((row) => row.value === value && row.group === group),
   });
   const panel = (name: string, emotion: string | null, lines: Line[]): Panel => {
-    const cells = new Map(lines.flatMap(({ rows }) => rows).map((row) => [`${row.period} ${row.group}`, row]));
-    const sum = (of: "of_recordings" | "of_segments"): number => [...cells.values()].reduce((all, row) => all + row[of], 0);
-    return { name, emotion, lines: lines.filter(({ rows }) => rows.length), recordings: sum("of_recordings"), segments: sum("of_segments") };
+    const rows = lines.flatMap((each) => each.rows);
+    const cells = facet === "value" ? rows : [...new Map(rows.map((row) => [row.period, row])).values()];
+    const sum = (of: keyof Row): number => cells.reduce((all, row) => all + Number(row[of]), 0);
+    const [recordings, segments] = facet === "value" ? [sum("recordings"), sum("segments")] : [sum("of_recordings"), sum("of_segments")];
+    return { name, emotion, lines: lines.filter((each) => each.rows.length), recordings, segments };
   };
   if (facet === "group") return groups.map((group) => panel(nameOfGroup(trends.group, group), null, values.map((value) => line(value, group))));
   return values.map((value) => panel(nameOfValue(trends.of, value), trends.of === "emotion" ? value : null, groups.map((group) => line(value, group))));
@@ -71,6 +75,13 @@ export function keysOf(panels: readonly Panel[]): Line[] {
   const found = new Map<string, Line>();
   for (const line of panels.flatMap(({ lines }) => lines)) if (!found.has(line.key)) found.set(line.key, line);
   return [...found.values()].sort((a, b) => a.category - b.category);
+}
+
+/** The lines that are put out until the reader asks for them: rarer ones, and where no emotion is named. */
+export function hiddenAtFirst(keys: readonly Line[], facet: Facet): string[] {
+  const named = keys.filter(({ emotion }) => emotion === null || !NAMELESS.includes(emotion));
+  const shown = (named.length ? named : keys).slice(0, facet === "group" ? VALUES : GROUPS);
+  return keys.filter((line) => !shown.includes(line)).map(({ key }) => key);
 }
 
 /** Gives an element the colour of a line. */

@@ -9,7 +9,7 @@ import { addressOf, go, type Params, type View } from "../router";
 import { empty, loading, sayError, trouble } from "../states";
 import { bars, chart, type Scale } from "./chart";
 import { controls } from "./controls";
-import { facetOf, keysOf, LINES, paint, panelsOf, type Line, type Panel } from "./panels";
+import { facetOf, hiddenAtFirst, keysOf, paint, panelsOf, type Line, type Panel } from "./panels";
 import { pathOf, placeOf, queryAt, type Query } from "./query";
 import { sayRow } from "./say";
 import { table } from "./table";
@@ -82,10 +82,12 @@ class Shown {
     private readonly trends: Trends,
     query: Query,
   ) {
-    this.panels = panelsOf(trends, facetOf(trends, query.panels));
+    const facet = facetOf(trends, query.panels);
+    this.panels = panelsOf(trends, facet);
     this.keys = keysOf(this.panels);
-    const of = `${trends.of} ${trends.group} ${trends.map} ${query.panels}`;
-    if (hidden?.of !== of) hidden = { of, keys: new Set(this.keys.slice(LINES).map(({ key }) => key)) };
+    const of = `${trends.of} ${trends.by === null} ${trends.group} ${trends.map} ${facet}`;
+    // without periods a value is a bar, and there is room for all
+    if (hidden?.of !== of) hidden = { of, keys: new Set(trends.by === null ? [] : hiddenAtFirst(this.keys, facet)) };
     this.off = hidden.keys;
     const legend = this.keys.length > 1 ? this.legend() : null;
     this.elements = [h("div", { class: "about" }, h("h3", {}, this.title()), h("p", { class: "note" }, this.sum())), ...(legend ? [legend] : []), this.grid, this.figures];
@@ -96,7 +98,7 @@ class Shown {
     const { of, by, group, where, map } = this.trends;
     const what = t(`trends.share.${of}`, { map: map ?? "" });
     const over = by === null ? "" : t(`trends.over.${by}`);
-    return t("trends.head", { what, over, group: group === null ? "" : t("trends.and", { group }), where: where === null ? "" : t("trends.among", { where }) });
+    return t("trends.head", { what, over, group: group === null ? "" : t(by === null ? "trends.over.group" : "trends.and", { group }), where: where === null ? "" : t("trends.among", { where }) });
   }
 
   private sum(): string {
@@ -147,7 +149,7 @@ class Shown {
 
   private panel(panel: Panel, scale: Scale): HTMLElement {
     const lines = this.lines(panel);
-    const held = t("trends.held", { calls: count(panel.recordings), segments: count(panel.segments) });
+    const held = t("trends.bar", { calls: count(panel.recordings), segments: count(panel.segments) });
     const readout = h("p", { class: "readout" }, held);
     const told = (row: Row | null): void => void (readout.textContent = row === null ? held : sayRow(this.trends, row));
     const title = h("h4", {}, panel.emotion === null ? null : h("span", { class: "swatch", "aria-hidden": "true" }), panel.name);
