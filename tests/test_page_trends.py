@@ -1,4 +1,4 @@
-"""The Trends view, in Debian's Chromium against the real service: the same figures as everywhere, and the way to calls."""
+"""The Trends view, in Debian's Chromium against the real service: the figures of all doors, the way to calls."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def shown(row: dict[str, Any], *, grouped: bool = True) -> list[str]:
     return [
         row["period"],
         *([row["group"] or "(none)"] if grouped else []),
-        row["value"],
+        {"too short": "too short to say"}.get(row["value"], row["value"]),
         f"{int(100 * row['share'] + 0.5)}%",
         f"{int(100 * row['low'] + 0.5)}\N{EN DASH}{int(100 * row['high'] + 0.5)}",
         f"{row['segments']} of {row['of_segments']}",
@@ -71,8 +71,6 @@ def test_page_command_line_and_python_give_the_same_figures(visit: Open, index: 
     seen.page.get_by_label("Compare").select_option("queue")
     seen.page.wait_for_url("**/view/trends?group=queue")
     drawn(seen)
-    for chip in seen.page.locator(".legend [aria-pressed=false]").all():
-        chip.click()
     while seen.page.locator(".legend [aria-pressed=false]").count():
         seen.page.locator(".legend [aria-pressed=false]").first.click()
     assert rows_of(seen) == [shown(row) for row in wanted]
@@ -124,7 +122,10 @@ def test_a_point_leads_to_its_calls_by_mouse_and_by_keys(visit: Open, index: Pat
     value = re.compile(r"(2025-W0\d) · billing · (\w+):")
     names = [value.match(each) for each in (first, left, below)]
     assert [each and each[1] for each in names] == ["2025-W03", "2025-W02", "2025-W02"]
-    assert names[0] and names[1] and names[2] and names[0][2] == names[1][2] != names[2][2]
+    assert names[0]
+    assert names[1]
+    assert names[2]
+    assert names[0][2] == names[1][2] != names[2][2]
     assert chart.locator("a[tabindex='0']").count() == 1
     seen.page.keyboard.press("Enter")
     seen.page.wait_for_url("**/calls?where=*")

@@ -37,8 +37,8 @@ export class Card {
         h("span", { class: "quiet ids" }, segment),
       ),
       h("div", { class: "heard" }, this.button, this.wave.element),
-      text ? h("p", { class: "text" }, `“${text}”`) : null,
-      h("div", { class: "line" }, emotionTag({ ...suggestion, scores: {} }), h("span", { class: "why" }, sayWhy(suggestion))),
+      text ? h("p", { class: "spoken" }, `“${text}”`) : null,
+      h("div", { class: "line" }, emotionTag({ ...suggestion, scores: {} }), h("span", { class: "reason" }, sayWhy(suggestion))),
       this.wrong,
     );
     this.say();

@@ -110,7 +110,7 @@ export class ClassifierPanel {
         h("strong", {}, label),
         h("span", { class: "quiet" }, t(n === 1 ? "labels.applied.segment" : "labels.applied.segments", { n: count(n) })),
         h("a", { href: addressOf("calls", { search: { label } }) }, t("labels.applied.calls")),
-        h("a", { href: addressOf("find", { search: { ref: `label:${label}`, by: "segment", label } }) }, t("labels.applied.find")),
+        h("a", { href: addressOf("find", { search: { ref: `label:${label}`, by: "segment" } }) }, t("labels.applied.find")),
       ),
     );
     this.said.replaceChildren(t("labels.applied", { given: count(given), of: count(done.scored + done.skipped) }), h("ul", { class: "applied" }, ...links));
