@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from e2vsearch._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from e2vsearch.analysis.timeline import Timeline as Timeline
     from e2vsearch.collection import Collection as Collection
     from e2vsearch.comparison import compare as compare
     from e2vsearch.encoders.base import Encoder as Encoder
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from e2vsearch.search.result import QueryResult as QueryResult
     from e2vsearch.speech import SpeechOptions as SpeechOptions
     from e2vsearch.types import Comparison as Comparison
+    from e2vsearch.types import Dynamics as Dynamics
     from e2vsearch.types import EmbeddedAudio as EmbeddedAudio
     from e2vsearch.types import Failure as Failure
     from e2vsearch.types import Hit as Hit
@@ -44,6 +46,7 @@ _HOMES = {
     "AudioQuery": "search.query",
     "Collection": "collection",
     "Comparison": "types",
+    "Dynamics": "types",
     "EmbeddedAudio": "types",
     "Encoder": "encoders.base",
     "EncoderOptions": "encoders.base",
@@ -59,6 +62,7 @@ _HOMES = {
     "Space": "types",
     "SpeechOptions": "speech",
     "Status": "types",
+    "Timeline": "analysis.timeline",
     "WorkerOptions": "ingest.worker",
     "compare": "comparison",
 }

@@ -105,7 +105,9 @@ def test_every_command_has_the_same_options_of_output() -> None:
             continue
         options = {spelling for param in each.params for spelling in param.opts}
         wanted = (
-            {"-q", "--quiet"} if name in ("serve", "mcp") else {"-q", "--quiet", "-f", "--format", "-o", "--output"}
+            {"-q", "--quiet"}
+            if name in ("serve", "mcp", "clip")
+            else {"-q", "--quiet", "-f", "--format", "-o", "--output"}
         )
         lacking += [(name, spelling) for spelling in wanted - options]
     assert lacking == []

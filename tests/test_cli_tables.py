@@ -36,6 +36,8 @@ TABLES = {
     "query-explain": "query seg:1 seg:5 --avoid seg:9 -k 3 --explain",
     "query-trajectory": "query --trajectory call:2 -k 2",
     "query-vectors": "query seg:1 --include-self -k 1 --named-vector *=0.5",
+    "calls": "calls -k 5",
+    "trends": "trends",
     "status": "status",
     "failures": "failures",
     "remove": "remove call:1 call:2 call:3 --dry-run",
@@ -91,8 +93,8 @@ LINES = {
 }
 """Commands that print a line as their table: what they did."""
 
-ELSEWHERE = {"doctor", "embed", "about", "compare"}
-"""Commands whose tables have a test of their own below."""
+ELSEWHERE = {"doctor", "embed", "about", "compare", "show"}
+"""Commands whose tables have a test of their own: below, and of `show` in test_cli_show.py."""
 
 
 def every_command(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

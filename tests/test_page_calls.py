@@ -70,7 +70,7 @@ def test_a_hits_call_is_opened_heard_and_stepped_through_by_keyboard(visit: Open
     wanted = seen.page.locator(".hit .ids").first.inner_text().split()[1]
     keyboard.press("o")
     opened(seen)
-    assert seen.page.url == f"{seen.address}calls/{recording.id}?seg={wanted}"
+    assert seen.page.url == f"{seen.address}calls/{recording.id}?segment={wanted}"
     assert seen.page.title() == " \N{EN DASH} ".join(("refund-shouting", "Calls", "e2vsearch"))
     assert current(seen) == wanted
     assert seen.page.locator(".row .found").count() == len(segments)  # both are hits

@@ -1,25 +1,21 @@
-"""The bodies and parameters of requests, with their bounds."""
+"""The bodies of requests, with their bounds."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from fastapi import Path, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError, model_validator
 
 from e2vsearch.search import query as search
 from e2vsearch.search.query import AudioQuery, Reference
+from e2vsearch.server.parameters import MAX_WHERE, NAMED, SegmentId
 from e2vsearch.types import By
 
 MAX_K = 1000
-MAX_WHERE = 2000
-MAX_PEAKS = 4000
-MAX_CONTEXT_S = 30.0
-_NAMED = r"^[^\x00-\x1f\x7f]+$"  # one line of text, whatever it names
-Named = Annotated[str, Field(min_length=1, max_length=1024, pattern=_NAMED)]
+Named = Annotated[str, Field(min_length=1, max_length=1024, pattern=NAMED)]
 """``seg:14``, ``call:2``, ``emotion:angry``, ``label:hesitant``, or a file's path in one of the roots."""
 
 Vector = Annotated[
@@ -35,112 +31,12 @@ Where = Annotated[str, Field(min_length=1, max_length=MAX_WHERE)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 """Words of the transcript."""
 
-Label = Annotated[str, Field(min_length=1, max_length=64, pattern=_NAMED)]
+Label = Annotated[str, Field(min_length=1, max_length=64, pattern=NAMED)]
 """A label or classifier."""
 
 Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 EmotionWeight = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 GroupSize = Annotated[int, Field(ge=1, le=MAX_K)]
-SegmentId = Annotated[str, Field(pattern=r"^seg:[0-9]{1,18}$")]
-
-RecordingPath = Annotated[
-    str, Path(pattern=r"^(call:)?[0-9]{1,18}$", description="`call:2`, or just `2`.", examples=["call:2"])
-]
-
-SegmentPath = Annotated[
-    str, Path(pattern=r"^(seg:)?[0-9]{1,18}$", description="`seg:14`, or just `14`.", examples=["seg:14"])
-]
-
-LabelPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["hesitant"])]
-MapPath = Annotated[str, Path(min_length=1, max_length=64, pattern=_NAMED, examples=["map"])]
-
-MapQuery = Annotated[
-    str | None,
-    Query(min_length=1, max_length=64, pattern=_NAMED, description="Whose clusters; `map` by default."),
-]
-
-PeriodQuery = Annotated[
-    Literal["day", "week", "month", "none"],
-    Query(description="Of when recordings were made, UTC, weeks as in ISO 8601; `none`: all times at once."),
-]
-
-OfQuery = Annotated[
-    Literal["emotion", "label", "cluster"],
-    Query(description="The emotion that is shown, labels of one's own, or the clusters of a map."),
-]
-
-GroupQuery = Annotated[
-    str | None,
-    Query(min_length=1, max_length=255, description="A metadata key, `role` or `channel`.", examples=["queue"]),
-]
-
-MetadataPath = Annotated[
-    str, Path(min_length=1, max_length=255, pattern=_NAMED, description="A metadata key.", examples=["queue"])
-]
-
-WhereQuery = Annotated[
-    str | None,
-    Query(min_length=1, max_length=MAX_WHERE, description="Recordings with a segment that passes this filter."),
-]
-
-SegmentWhereQuery = Annotated[
-    str | None, Query(min_length=1, max_length=MAX_WHERE, description="Only segments that pass this filter.")
-]
-
-ClassifierQuery = Annotated[
-    str | None,
-    Query(
-        min_length=1,
-        max_length=64,
-        pattern=_NAMED,
-        description="Whose margins count; by default the one that was trained last, without one the examples.",
-    ),
-]
-
-SuggestionsQuery = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
-
-LimitQuery = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
-
-AfterQuery = Annotated[
-    str | None, Query(pattern=r"^(call:)?[0-9]{1,18}$", description="`next` of the page before.", examples=["call:40"])
-]
-
-OrderQuery = Annotated[
-    Literal["id", "newest"],
-    Query(description="By id, or the recordings that were made last first, with the emotions in each."),
-]
-
-TextQuery = Annotated[
-    str | None,
-    Query(min_length=1, max_length=500, description="Recordings with a segment in which these words are said."),
-]
-
-PeaksQuery = Annotated[int, Query(ge=1, le=MAX_PEAKS, description="Points of the waveform.")]
-
-ContextQuery = Annotated[
-    float, Query(ge=0, le=MAX_CONTEXT_S, description="Seconds before and after it that are added.")
-]
-
-StartQuery = Annotated[
-    float, Query(ge=0, allow_inf_nan=False, description="Seconds of the recording before which nothing is sent.")
-]
-
-EndQuery = Annotated[
-    float | None,
-    Query(ge=0, allow_inf_nan=False, description="Seconds from which on nothing is sent; its end by default."),
-]
-
-Sha256Query = Annotated[
-    str | None,
-    Query(
-        pattern=r"^[0-9a-f]{16,64}$",
-        description="The beginning of the recording's SHA-256. A page from elsewhere plays nothing without it.",
-    ),
-]
-
-SegmentsQuery = Annotated[
-    list[SegmentId] | None, Query(max_length=100, description="Only these; all with the label by default.")
-]
 
 
 class _Request(BaseModel):
@@ -382,7 +278,7 @@ class TrainRequest(_Request):
     labels: Annotated[list[Label], Field(min_length=1, max_length=200)] | None = Field(
         None, description="Tell only these apart; by default all that have examples."
     )
-    speaker_keys: list[Annotated[str, Field(min_length=1, max_length=255, pattern=_NAMED)]] = Field(
+    speaker_keys: list[Annotated[str, Field(min_length=1, max_length=255, pattern=NAMED)]] = Field(
         default_factory=list, max_length=8, description="Metadata keys that name who speaks, such as `customer`."
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Of folds and samples: the same gives the same classifier.")

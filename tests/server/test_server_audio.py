@@ -56,6 +56,7 @@ def test_a_stretch_of_a_recording(client: TestClient, whole: bytes) -> None:
     assert len(tags) == 2
     after = client.get("/recordings/call:3/audio", params={"start_s": 9_999, "end_s": 10_000})
     assert (after.status_code, len(after.content)) == (200, 44)
+    assert client.get("/recordings/call:3/audio", params={"end_s": 1e308}).content == whole
     for wrong in ({"start_s": -1}, {"end_s": "inf"}, {"start_s": "nan"}):
         error_of(client.get("/recordings/call:3/audio", params=wrong), 422, "invalid")
 

@@ -92,14 +92,11 @@ def render(drawn: Map, data: MapData, clips: Clips | None = None, audio_url: str
     }
     numbers = [number_of(each, "seg") for each in whole["clips"]]
     ringed = np.isin(drawn.ids, numbers) if drawn.by == "segment" and audio_url is None else np.zeros(0, np.bool_)
-    numbers = [number_of(each, "seg") for each in whole["clips"]]
-    ringed = np.isin(drawn.ids, numbers) if drawn.by == "segment" and audio_url is None else np.zeros(0, np.bool_)
     resource = Resources(mode="inline", components=["bokeh", "bokeh-gl"])
     values = {
         "@MEDIA@": origin,
         "@TITLE@": html.escape(title(drawn)),
         "@SUBTITLE@": html.escape(subtitle(drawn)),
-        "@SOUND@": html.escape(_sound(drawn, whole["clips"], audio_url)),
         "@SOUND@": html.escape(_sound(drawn, whole["clips"], audio_url)),
         "@DATA@": _inert(whole),
         "@ITEM@": _inert(json_item(_figure(drawn, columns, modes[0]["colours"], ringed), "drawn")),
@@ -108,16 +105,6 @@ def render(drawn: Map, data: MapData, clips: Clips | None = None, audio_url: str
     template = resources.files("e2vsearch.analysis.maps").joinpath("page.html").read_text(encoding="utf-8")
     # in one pass: a value that holds another mark stays as it is
     return re.sub("|".join(values), lambda found: values[found.group()], template)
-
-
-def _sound(drawn: Map, sounds: Mapping[str, str], audio_url: str | None) -> str:
-    """Return which points can be heard."""
-    if audio_url is not None:
-        return f"Click a point to hear it, from {audio_url}."
-    if drawn.by == "recording":
-        return f"{len(sounds):,} segments have sound in this file, in the list; the map in e2vsearch serve plays all."
-    ringed = f"{len(sounds):,} of {len(drawn.ids):,} segments have sound in this file, those with a ring"
-    return f"{ringed}: click one to hear it. The map in e2vsearch serve plays all."
 
 
 def _sound(drawn: Map, sounds: Mapping[str, str], audio_url: str | None) -> str:
@@ -253,10 +240,6 @@ def _figure(drawn: Map, columns: Mapping[str, Any], colours: Sequence[str], ring
         nonselection_fill_alpha=1.0,
         nonselection_line_color=None,
     )
-    if ringed.any():
-        with_sound = ColumnDataSource({"x": drawn.x[ringed], "y": drawn.y[ringed]}, name="with_sound")
-        size = palette.dot(len(drawn.ids), 760**2) + 4
-        plot.scatter("x", "y", source=with_sound, size=size, fill_color=None, line_color="#22262b", line_width=1.2)
     if ringed.any():
         with_sound = ColumnDataSource({"x": drawn.x[ringed], "y": drawn.y[ringed]}, name="with_sound")
         size = palette.dot(len(drawn.ids), 760**2) + 4

@@ -7,19 +7,10 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 
 from e2vsearch.analysis.trends.types import Trends
+from e2vsearch.server.parameters import GroupQuery, MapQuery, OfQuery, PeriodQuery, WhereQuery
 from e2vsearch.server.responses import json_response, returns
 from e2vsearch.server.results import Classification
-from e2vsearch.server.schemas import (
-    ClassifyRequest,
-    GroupQuery,
-    MapQuery,
-    OfQuery,
-    PeriodQuery,
-    UploadedClassify,
-    WhereQuery,
-    fields_of,
-    multipart,
-)
+from e2vsearch.server.schemas import ClassifyRequest, UploadedClassify, fields_of, multipart
 from e2vsearch.server.state import ServerState, disconnection, named_in_errors
 
 

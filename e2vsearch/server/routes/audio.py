@@ -14,10 +14,7 @@ from e2vsearch import audio
 from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.errors import Cancelled
 from e2vsearch.server.executor import stop_requested
-from e2vsearch.server.responses import RequestError, errors_of, json_response, returns
-from e2vsearch.server.results import RecordingPeaks, SegmentPeaks
-from e2vsearch.server.routes.recordings import with_prefix
-from e2vsearch.server.schemas import (
+from e2vsearch.server.parameters import (
     ContextQuery,
     EndQuery,
     PeaksQuery,
@@ -26,6 +23,9 @@ from e2vsearch.server.schemas import (
     Sha256Query,
     StartQuery,
 )
+from e2vsearch.server.responses import RequestError, errors_of, json_response, returns
+from e2vsearch.server.results import RecordingPeaks, SegmentPeaks
+from e2vsearch.server.routes.recordings import with_prefix
 from e2vsearch.server.state import ServerState, disconnection
 from e2vsearch.server.wav import RangeNotSatisfiable, VirtualWav, parse_range
 from e2vsearch.types import Recording
@@ -63,8 +63,10 @@ def router(state: ServerState) -> APIRouter:
         recording = collection.recordings(with_prefix("call", identifier))[0]
         _check(recording, sha256)
         samples = round(recording.duration_s * SAMPLING_RATE_HZ)
-        start = min(samples, round(start_s * SAMPLING_RATE_HZ))
-        end = samples if end_s is None else max(start, min(samples, round(end_s * SAMPLING_RATE_HZ)))
+        start = min(samples, round(min(start_s, recording.duration_s) * SAMPLING_RATE_HZ))
+        end = samples
+        if end_s is not None:
+            end = max(start, min(samples, round(min(end_s, recording.duration_s) * SAMPLING_RATE_HZ)))
         of = () if (start, end) == (0, samples) else (start, end)
         wav = VirtualWav(state.roots.stored(recording.uri), recording.channels, None, start, end - start)
         return wav, _tag(recording, *of)

@@ -8,18 +8,10 @@ from e2vsearch.analysis.labels.train import FEW_EXAMPLES, FEW_GROUPS, LEAST_EXAM
 from e2vsearch.analysis.labels.types import Classified, ClassifierReport, LabelReport
 from e2vsearch.errors import Cancelled
 from e2vsearch.server.executor import stop_requested
+from e2vsearch.server.parameters import ClassifierQuery, LabelPath, SegmentsQuery, SegmentWhereQuery, SuggestionsQuery
 from e2vsearch.server.responses import json_response, returns
 from e2vsearch.server.results import LabelNeeds, Labels, Removed, Suggestions
-from e2vsearch.server.schemas import (
-    ApplyRequest,
-    ClassifierQuery,
-    LabelPath,
-    LabelRequest,
-    SegmentsQuery,
-    SegmentWhereQuery,
-    SuggestionsQuery,
-    TrainRequest,
-)
+from e2vsearch.server.schemas import ApplyRequest, LabelRequest, TrainRequest
 from e2vsearch.server.state import ServerState
 
 _NEEDS = LabelNeeds(LEAST_EXAMPLES, FEW_EXAMPLES, FEW_GROUPS)

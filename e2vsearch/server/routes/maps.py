@@ -8,9 +8,9 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from e2vsearch.server.columns import pack_points, pack_values
+from e2vsearch.server.parameters import MapPath, MetadataPath
 from e2vsearch.server.responses import errors_of, json_response, returns
 from e2vsearch.server.results import MapPoints, Maps, MapView
-from e2vsearch.server.schemas import MapPath, MetadataPath
 from e2vsearch.server.state import ServerState
 
 _DIGITS = 4  # of a coordinate: a tenth of a pixel on a screen of 2,000; 100,000 points are 2.6 MB so

@@ -8,9 +8,7 @@ from e2vsearch.analysis.timeline import Timeline
 from e2vsearch.catalog import recordings
 from e2vsearch.catalog.filters import DYNAMICS_FIELDS, FIELDS, LABEL_FIELDS, RECORDING_FIELDS
 from e2vsearch.catalog.near_values import why_nothing
-from e2vsearch.server.responses import json_response, returns
-from e2vsearch.server.results import Filters, RecordingPage, RecordingSegments, SegmentRecording
-from e2vsearch.server.schemas import (
+from e2vsearch.server.parameters import (
     AfterQuery,
     LimitQuery,
     OrderQuery,
@@ -19,6 +17,8 @@ from e2vsearch.server.schemas import (
     TextQuery,
     WhereQuery,
 )
+from e2vsearch.server.responses import json_response, returns
+from e2vsearch.server.results import Filters, RecordingPage, RecordingSegments, SegmentRecording
 from e2vsearch.server.state import ServerState
 from e2vsearch.types import Status, number_of
 

@@ -22,7 +22,7 @@ export async function showCall(container: HTMLElement, id: string, { search }: P
   const [timeline, { filters }] = await Promise.all([getJson<Timeline>(`recordings/${encodeURIComponent(id)}/timeline`), holdings()]);
   const call = new Call(timeline, filters.labels);
   container.append(...call.elements);
-  call.start(search.get("seg"));
+  call.start(search.get("segment"));
   return call.view;
 }
 
@@ -76,7 +76,7 @@ class Call {
 
   /** Draws what is fetched, and chooses a segment. */
   start(wanted: string | null): void {
-    const at = this.segments.findIndex(({ id }) => id === wanted || id === `seg:${wanted}`);
+    const at = this.segments.findIndex(({ id }) => id === wanted);
     this.choose(at < 0 ? Math.min(0, this.segments.length - 1) : at, at >= 0);
     this.sound.at_s = at < 0 ? 0 : this.segments[at]!.start_s;
     this.follow();

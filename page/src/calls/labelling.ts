@@ -17,7 +17,7 @@ export interface LabelEvents {
 
 export class Labelling {
   readonly element: HTMLElement;
-  private readonly about = h("p", { class: "about" });
+  private readonly about = h("p", { class: "whom" });
   private readonly numbered = h("div", { class: "tags" });
   private readonly name = h("input", { name: "label", list: "labels", required: true, maxlength: 64, placeholder: t("calls.label.example"), "aria-label": t("calls.label.name") });
   private readonly give = h("button", { class: "strong" }, t("calls.label.give"));

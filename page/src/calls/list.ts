@@ -64,7 +64,7 @@ export async function showList(container: HTMLElement, { search }: Params): Prom
 class List {
   private readonly rows = h("ol", { class: "calls-list" });
   private readonly said = h("p", { class: "note", role: "status" });
-  private readonly foot = h("div", { class: "more" });
+  private readonly foot = h("div", { class: "older" });
   readonly element = h("section", { "aria-label": t("calls.title") }, this.said, this.rows, this.foot);
   private readonly address: string;
   private readonly pages: RecordingPage[] = [];

@@ -291,7 +291,7 @@ function affect({ arousal, valence }: Hit): HTMLElement | null {
 
 /** The call as a whole, at the segment that was found. */
 function callOf({ recording, segment }: Hit): string {
-  return addressOf("calls", { id: recording, search: { seg: segment } });
+  return addressOf("calls", { id: recording, search: { segment } });
 }
 
 function score(hit: Hit, by: By): HTMLElement {

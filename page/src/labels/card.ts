@@ -31,7 +31,7 @@ export class Card {
       h(
         "header",
         { class: "line" },
-        h("h3", {}, h("a", { href: addressOf("calls", { id: recording, search: { seg: segment } }) }, name)),
+        h("h3", {}, h("a", { href: addressOf("calls", { id: recording, search: { segment } }) }, name)),
         h("span", {}, span(start_s, end_s)),
         h("span", { class: "quiet" }, t("hit.channel", { n: channel })),
         h("span", { class: "quiet ids" }, segment),
