@@ -17,6 +17,8 @@ import e2vsearch
 
 pytest.importorskip("sklearn", reason="training needs the 'labels' extra")
 
+pytestmark = pytest.mark.usefixtures("address")  # set up before the page is opened, so that it ends after it
+
 
 @pytest.fixture
 def index(tmp_path: Path) -> Path:

@@ -131,7 +131,7 @@ def test_a_collection_without_recordings_says_what_to_do(tmp_path: Path) -> None
         TestClient(create_app(collection), base_url=LOCAL) as client,
     ):
         assert "ingest" in error_of(client.post("/query", json={"references": ["seg:1"]}), 409, "no-collection")
-        assert client.get("/recordings").json() == {"recordings": [], "next": None}
+        assert client.get("/recordings").json() == {"recordings": [], "next": None, "emotions": None, "hint": None}
         assert client.get("/status").json()["space"] is None
         assert client.get("/metrics").status_code == 200
 
