@@ -71,7 +71,9 @@ def test_a_segment_is_heard_named_by_keys_and_taken_back(visit: Open) -> None:
     card = seen.page.locator(".segment")
     of = asked(seen, f"segments/{first}")
     assert card.get_by_role("link").inner_text() == of["recording"]["name"]
-    assert card.get_by_role("link").get_attribute("href") == f"{seen.address}calls/{of['recording']['id']}?seg={first}"
+    assert (
+        card.get_by_role("link").get_attribute("href") == f"{seen.address}calls/{of['recording']['id']}?segment={first}"
+    )
     assert re.search(r"Stands for about \d+% of the segments", card.inner_text())
     by_itself = seen.page.get_by_label("play each by itself")
     by_itself.uncheck()

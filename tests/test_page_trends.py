@@ -148,7 +148,7 @@ def test_what_is_counted_is_in_the_address(visit: Open) -> None:
     seen.page.wait_for_url("**/view/trends?by=none&group=queue&panels=value")
     drawn(seen)
     assert seen.page.locator(".panel h4").first.inner_text() == "angry"
-    seen.page.get_by_text("Only among").click()
+    seen.page.locator("summary", has_text="Only among").filter(visible=True).click()
     seen.page.get_by_label("Count only segments that pass this filter").fill("queue = billing")
     seen.page.get_by_role("button", name="Show", exact=True).click()
     drawn(seen)
