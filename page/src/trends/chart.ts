@@ -46,6 +46,7 @@ function drawLine(trends: Trends, line: Line, x: (row: Row) => number, y: (share
   const edge = [...rows.map((row) => at(row, row.high)), ...rows.toReversed().map((row) => at(row, row.low))];
   // a single period has no width: its interval is a stroke
   const band = rows.length > 1 ? svg("path", { class: "band", d: `M${edge.join("L")}Z` }) : svg("path", { class: "whisker", d: `M${edge.join("L")}` });
+  if (rows.every(({ segments }) => segments === 0)) band.classList.add("never");
   const points = rows.map((row) => {
     const href = addressOf("calls", { search: { where: row.where } });
     const centre = { cx: x(row).toFixed(1), cy: y(row.share).toFixed(1) };
