@@ -10,6 +10,7 @@ from e2vsearch.errors import CatalogError, SettingsError
 from e2vsearch.files import local_path
 from e2vsearch.projections.recalibrate import recalibrate
 from e2vsearch.search.compare import compare_audio, comparison_view, encoder_view
+from e2vsearch.search.query import identifier_of
 from e2vsearch.types import Comparison
 
 
@@ -37,9 +38,13 @@ def compare(
     Raises:
         AudioError, EncoderError: one of them cannot be read or encoded.
         QueryError: one of them has no speech.
+        NotStored, NoCollection: both are ids, and one of them is not there, or there is no collection.
     """
     given = os.fspath(index) if index is not None else None
     options = settings.load(index=given, encoder=encoder, device=device, precision=precision)
+    if all(identifier_of(os.fspath(each)) for each in (a, b)):  # needs no encoder, which saved vectors have none of
+        with Collection.open(options.index) as collection:
+            return collection.used_by(actor).compare(a, b)
     opened = pipeline.encoder_for(options)
     try:
         collection = Collection.open(options.index, encoder=opened)

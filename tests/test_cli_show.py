@@ -110,3 +110,14 @@ def test_letters_and_colours_tell_emotions_apart(place: Path, run: Run, monkeypa
     styles = {str(span.style) for span in strips[0].spans}
     assert f"{colour('angry')} reverse" in styles
     assert f"{colour('neutral')} reverse" in styles
+
+
+def test_a_long_name_and_much_metadata_fit_the_screen(tmp_path: Path, run: Run) -> None:
+    place, name = tmp_path / "index", "a call with a very long name " * 6
+    about = {f"key {number}": "a value of some length" for number in range(6)}
+    with e2vsearch.open(place, create=True) as collection:
+        collection.catalog.pin(SPACE, "made")
+        collection.catalog.store(replace(made_call([CALM], []), name=name, metadata=about))
+    done = run("show", "call:1", "--index", place, "-f", "table")
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert all(f"{key} {value}" in " ".join(done.out.split()) for key, value in about.items())

@@ -87,3 +87,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: plain(each) for name, each in value.items()}
     return [plain(each) for each in value] if isinstance(value, list) else value
+
+
+def test_what_is_stored_is_compared_without_an_encoder(index: Path, run: Run) -> None:
+    """These vectors were made elsewhere: there is none."""
+    with e2vsearch.open(index) as collection:
+        wanted = collection.compare("call:1", "seg:5")
+    done = run("compare", "call:1", "seg:5", "--index", index, "--format", "json")
+    assert (done.code, json.loads(done.out)["score"]) == (0, round(wanted.score, 6)), done.err
+    assert run("compare", "call:1", "call:99", "--index", index).code == 2

@@ -57,7 +57,7 @@ def show(
     if results.format == "table":
         on_terminal = results.output is None and sys.stdout.isatty()
         width = columns_of(terminal=on_terminal)
-        above = [*_header(found), *_strips(found, width), *_facts(found, width)]
+        above = [*_header(found, width), *_strips(found, width), *_facts(found, width)]
         results.write([], _COLUMNS, table=_rows(found), above=above)
     elif results.format == "csv":
         results.write([asdict(each) for line in found.channels for each in line.segments])
@@ -87,13 +87,16 @@ def _voice(channel: ChannelTimeline) -> str:
     return f"{channel.channel} {channel.role}" if channel.role else f"{channel.channel}"
 
 
-def _header(found: Timeline) -> Iterator[Text]:
+def _header(found: Timeline, width: int) -> Iterator[Text]:
+    from rich.console import Console
     from rich.text import Text
 
     recording = found.recording
     about = [clock(recording.duration_s), f"{recording.recorded_at:%Y-%m-%d}"]
     about += [f"{name} {value}" for name, value in recording.metadata.items() if name != "date"]
-    yield Text.assemble((recording.id, "bold"), "  ", (shown(recording.name), "bold"), "  ", shown(", ".join(about)))
+    name = shortened(shown(recording.name), width - len(recording.id) - 2)
+    line = Text.assemble((recording.id, "bold"), "  ", (name, "bold"), "  ", shown(", ".join(about)))
+    yield from line.wrap(Console(width=width), width)
     yield Text()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from made import silence, wav_bytes
 
 import e2vsearch
 from e2vsearch.catalog import projections
+from e2vsearch.cli import output
 from e2vsearch.collection import Collection
 from e2vsearch.errors import QueryError
 from e2vsearch.projections.linear import LinearProjection
@@ -86,14 +86,14 @@ def test_clips_are_compared_as_the_collection_at_hand_compares(run: Run, calls: 
         use(collection, turned(16))
         expected = asdict(collection.compare(*clips))
     found, said = compared("--index", index)
-    assert found == json.loads(json.dumps({name: each for name, each in expected.items() if name != "reason"}))
+    assert found == output.plain({name: each for name, each in expected.items() if name != "reason"})
     assert found["score"] != alone["score"]
     name = found["space"]["projection"]
     assert name.startswith("turned@")
     assert said == f"compared through {name}: {index} uses the projection turned"
     table = run("compare", *clips, "--index", index, "-f", "table", "-q")
     assert f"{found['score']:.4f}" in table.out
-    assert f", {name})" in table.out.splitlines()[0]
+    assert f", {name})" in table.out.splitlines()[1]
     assert table.err == ""
     with e2vsearch.open(tmp_path / "other", create=True) as other:
         other.catalog.pin(Space("fake", "another revision", 16, ("low", "high")), "fake")
