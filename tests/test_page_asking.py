@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -381,3 +383,17 @@ def luminance(colour: str) -> float:
     channels = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in channels]
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@needs_build
+def test_no_hits_lead_to_the_value_that_was_meant_and_hits_are_saved(visit: Open) -> None:
+    seen = visit("?ref=emotion:angry&by=segment&where=queue+%3D+biling")
+    seen.page.get_by_text("No queue is called “biling”.").wait_for()
+    answer = seen.find(seen.page.get_by_role("link", name="Use “billing”").click)
+    assert {hit["metadata"]["queue"] for hit in answer["hits"]} == {"billing"}
+    with seen.page.expect_download() as saved:
+        seen.page.get_by_role("button", name="Save as CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text(encoding="utf-8"))))
+    assert [(row["segment"], float(row["score"]), row["meta.queue"]) for row in rows] == [
+        (hit["segment"], hit["score"], "billing") for hit in answer["hits"]
+    ]

@@ -48,6 +48,7 @@ export interface QueryResult {
   references: string[];
   where: string | null;
   text: string | null;
+  hint: string | null; // why a filter or words leave nothing
 }
 
 export interface Segment {

@@ -15,6 +15,16 @@ const en = {
   "hit.pause": "Pause {what}",
   "hit.wave": "Waveform of {what}",
 
+  "hint.near": "No {field} is called “{value}”.",
+  "hint.there": "No {field} is called “{value}”. There is {there}.",
+  "hint.none": "No {field} is called “{value}”.",
+  "hint.unsaid": "No transcript has the word “{word}”.",
+  "hint.untranscribed": "No call has a transcript, so there are no words to look for.",
+  "hint.use": "Use “{near}”",
+  "hint.meant": "Did you mean “{near}”?",
+
+  "csv.save": "Save as CSV",
+
   "keys.title": "Keyboard",
   "keys.space": "space",
   "keys.play": "play, pause",
@@ -82,6 +92,16 @@ const zh: Record<Word, string> = {
   "hit.play": "播放 {what}",
   "hit.pause": "暂停 {what}",
   "hit.wave": "{what} 的波形",
+
+  "hint.near": "没有名为“{value}”的 {field}。",
+  "hint.there": "没有名为“{value}”的 {field}。现有：{there}。",
+  "hint.none": "没有名为“{value}”的 {field}。",
+  "hint.unsaid": "没有文字稿包含“{word}”。",
+  "hint.untranscribed": "没有通话带文字稿，因此无法按说过的话查找。",
+  "hint.use": "改用“{near}”",
+  "hint.meant": "是否指“{near}”？",
+
+  "csv.save": "保存为 CSV",
 
   "keys.title": "键盘快捷键",
   "keys.space": "空格",

@@ -3,13 +3,13 @@ import { ApiError, getJson } from "../api";
 import { holdings } from "../collection";
 import { filtersOn, queryAt, searchOf, whereOf, type Query } from "../find/query";
 import { t as find } from "../find/words";
+import { sayHint } from "../hint";
 import { h } from "../html";
 import { addressOf, go, type Params, type View } from "../router";
 import { empty, sayError, trouble } from "../states";
 import type { Recording, RecordingPage } from "../types";
 import { callFacts } from "./facts";
 import { filterForm } from "./filters";
-import { sayHint } from "./hint";
 import { sharesBar } from "./shares";
 import { t } from "./words";
 
@@ -144,7 +144,7 @@ class List {
   private nothing(): HTMLElement {
     const hint = this.pages[0]?.hint;
     const clear = h("a", { class: "button", href: addressOf("calls") }, find("filters.clear"));
-    return empty(t("calls.none"), ...(hint ? sayHint(hint, this.query) : [t("calls.none.filtered")]), filtersOn(this.query) ? clear : null);
+    return empty(t("calls.none"), ...(hint ? sayHint(hint, this.query, "calls") : [t("calls.none.filtered")]), filtersOn(this.query) ? clear : null);
   }
 
   private fail(error: unknown): void {

@@ -3,7 +3,9 @@ import "./find.css";
 
 import { ApiError } from "../api";
 import { holdings } from "../collection";
+import { saveCsv } from "../csv";
 import { keepFound } from "../found";
+import { sayHint } from "../hint";
 import { byId, h } from "../html";
 import { count, emotionName, speak } from "../language";
 import { onPlaying, pause } from "../player";
@@ -24,6 +26,9 @@ interface Entry {
 }
 
 const KEPT_ANSWERS = 20;
+
+/** What a CSV of hits has of each, as that of the command line. */
+const COLUMNS = ["score", "recording", "segment", "name", "channel", "start_s", "end_s", "emotion", "emotion_score", "label", "text"] as const;
 
 const search = byId<HTMLFormElement>("search");
 const reference = byId<HTMLInputElement>("reference");
@@ -127,8 +132,16 @@ function tell(answer: QueryResult): void {
     if (part === marks.where) return [t("results.where"), h("code", {}, answer.where ?? "")];
     return [part === marks.text ? t("results.text", { text: answer.text ?? "" }) : part];
   });
-  said.replaceChildren(n ? h("strong", {}, t(n === 1 ? one : many, { n })) : "", ...parts, ...(n ? [" ", onMap(answer)] : []));
-  if (n === 0) start.replaceChildren(nothing());
+  said.replaceChildren(n ? h("strong", {}, t(n === 1 ? one : many, { n })) : "", ...parts, ...(n ? [" ", onMap(answer), " ", asCsv(answer)] : []));
+  if (n === 0) start.replaceChildren(nothing(answer.hint));
+}
+
+/** A button that saves the hits. */
+function asCsv({ hits }: QueryResult): HTMLElement {
+  const keys = [...new Set(hits.flatMap(({ metadata }) => Object.keys(metadata)))].sort();
+  const head = ["rank", ...COLUMNS, ...keys.map((key) => `meta.${key}`)];
+  const lines = hits.map((hit, at) => [at + 1, ...COLUMNS.map((name) => hit[name]), ...keys.map((key) => hit.metadata[key])]);
+  return h("button", { type: "button", class: "plain", click: () => saveCsv("hits.csv", [head, ...lines]) }, t("csv.save"));
 }
 
 /** A link to the hits on the map. */
@@ -136,12 +149,12 @@ function onMap(answer: QueryResult): HTMLElement {
   return h("a", { href: placeOf("map", { search: { hits: segmentsFound(answer) } }) }, t("results.map"));
 }
 
-function nothing(): HTMLElement {
+function nothing(hint: string | null): HTMLElement {
   const filtered = filtersOn(query) > 0;
   return h(
     "div",
     { class: "card" },
-    h("p", {}, t(filtered ? "results.none.filtered" : "results.none")),
+    ...(hint ? sayHint(hint, query, query.clip === null ? "find" : null) : [h("p", {}, t(filtered ? "results.none.filtered" : "results.none"))]),
     filtered ? h("button", { type: "button", click: () => go(withoutFilters(query)) }, t("filters.clear")) : null,
   );
 }

@@ -122,7 +122,7 @@ export class Selection {
       { class: "buttons" },
       h("a", { class: "button more", href: more, title: t("map.more.long", { n: few.length }) }, t("map.more")),
       filter,
-      h("button", { type: "button", click: () => void this.save() }, t("map.csv")),
+      h("button", { type: "button", click: () => void this.save() }, t("csv.save")),
     );
     return this.points.by === "segment" ? h("div", {}, this.labelForm(ids), buttons) : buttons;
   }

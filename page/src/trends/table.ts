@@ -46,7 +46,7 @@ export function table(trends: Trends, rows: readonly Row[], title: string): HTML
       "header",
       { class: "line" },
       h("h2", { id: "trends-table", class: "name" }, t("trends.table")),
-      h("button", { type: "button", click: () => save(rows) }, t("trends.csv")),
+      h("button", { type: "button", click: () => save(rows) }, t("csv.save")),
     ),
     h(
       "div",
