@@ -197,26 +197,26 @@ def test_a_key_file_that_others_can_read_is_told(place: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "code", "told"),
     [
-        (("--host", "0.0.0.0"), "0.0.0.0 can be reached by others"),
-        (("--host", "192.0.2.7"), "192.0.2.7 can be reached by others"),
-        (("--api-key-file", "nothing"), "nothing cannot be read"),
-        (("--root", "nothing"), "nothing is no folder"),
-        (("--timeout-s", "0"), "timeout_s is 0"),
-        (("--index", "nothing"), "no collection in nothing"),
+        (("--host", "0.0.0.0"), 1, "0.0.0.0 can be reached by others"),
+        (("--host", "192.0.2.7"), 1, "192.0.2.7 can be reached by others"),
+        (("--api-key-file", "nothing"), 2, "nothing cannot be read"),
+        (("--root", "nothing"), 2, "nothing is no folder"),
+        (("--timeout-s", "0"), 2, "timeout_s is 0"),
+        (("--index", "nothing"), 1, "no collection in nothing"),
     ],
 )
-def test_what_it_will_not_start_with(place: Path, arguments: tuple[str, ...], told: str) -> None:
+def test_what_it_will_not_start_with(place: Path, arguments: tuple[str, ...], code: int, told: str) -> None:
     with serving(place, *arguments) as served:
-        assert served.ended() == 1
+        assert served.ended() == code
         assert len(served.said) == 1, served.said
         assert served.said[0].startswith(f"e2vsearch: {told}")
 
 
 def test_an_empty_key_is_no_key(place: Path) -> None:
     with serving(place, "--host", "0.0.0.0", E2VSEARCH_API_KEY="") as served:
-        assert served.ended() == 1
+        assert served.ended() == 2
         assert "an API key is empty" in served.said[0]
 
 
