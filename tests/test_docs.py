@@ -214,4 +214,8 @@ def test_what_is_not_as_it_is_shown_is_seen() -> None:
     assert wrong("\n".join(reversed(shown.splitlines()))) == 2
     assert wrong(shown.splitlines()[0]) == 1
     assert wrong(shown + "\nmore") == 1
+    bar = "1  ███·· angry"
+    assert len(Document().differences(bar, "1  ██▌·· angry")) == 0
+    assert len(Document().differences(bar, "1  ██··· angry")) == 1
+    assert len(Document().differences(bar, "1  ███·· sad")) == 1
     assert wrong(shown.replace("0.85", "85")) == 1

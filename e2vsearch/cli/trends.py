@@ -122,8 +122,8 @@ def trends(
         of_all = {(row.period, row.group): (row.of_segments, row.of_recordings) for row in found}
         segments, calls = (sum(each[at] for each in of_all.values()) for at in (0, 1))
         results.note(
-            f"of {counted(segments, 'segment')} in {counted(calls, 'call')}; the segments of a call are taken for "
-            "alike; --format json has the filter of the calls behind each share"
+            f"of {counted(segments, 'segment')} in {counted(calls, 'call')}, which are the sample of the 95 %; "
+            "--format json has the filter of the calls behind each share"
         )
 
 

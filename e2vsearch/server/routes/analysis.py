@@ -61,7 +61,7 @@ def router(state: ServerState) -> APIRouter:
         where: WhereQuery = None,
         map: MapQuery = None,
     ) -> Response:
-        """Each share of segments with a 95 % interval, which takes the segments of a recording for alike."""
+        """Each share of segments with a 95 % interval, which takes recordings as the sample."""
 
         def work() -> Trends:
             return collection.trends(by=None if by == "none" else by, of=of, group=group, where=where, map=map)

@@ -39,7 +39,7 @@ const en = {
   "trends.over.group": " by {group}",
   "trends.and": " and {group}",
   "trends.among": ", where {where}",
-  "trends.sum": "Of {segments} segments in {calls} calls. Bands are 95 % intervals; they take the segments of a call for alike. A point leads to its calls.",
+  "trends.sum": "Of {segments} segments in {calls} calls. Bands are 95 % intervals, with calls as the sample: the segments of one are alike. A point leads to its calls.",
   "trends.legend": "What is shown",
   "trends.off": "Nothing is chosen above.",
   "trends.chart": "{name}: a point for each period; arrow keys go from point to point",
