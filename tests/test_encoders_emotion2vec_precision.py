@@ -103,7 +103,7 @@ def test_a_precision_is_a_flag(folder: Path, tmp_path: Path, run: Run) -> None:
         "query",
         "compare",
         "embed",
-        "label",
+        "label add",
         "classify",
         "evaluate",
         "projection fit",
