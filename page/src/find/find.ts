@@ -47,6 +47,7 @@ let asked: AbortController | null = null; // what is under way
 let moving = false; // to another query, which is not asked yet
 let clipShown: File | null = null;
 let spoken = "";
+let drawn = false; // once
 
 // ------------------------------------------------------------------------------------------------------ one query
 
@@ -77,7 +78,9 @@ async function draw(): Promise<void> {
   if (number !== entry.number) return; // another entry has taken its place meanwhile
   if (clip !== clipShown) showClip(clip);
   clipShown = clip;
-  reference.value = query.references.map((each) => each.replace(/^(emotion|label):/, "")).join(", ");
+  // what is typed before the page knows the collection stays
+  if (drawn || query.references.length) reference.value = query.references.map((each) => each.replace(/^(emotion|label):/, "")).join(", ");
+  drawn = true;
   void showReferences(query.references);
   moving = false;
   const answer = answers.get(entry.number);
