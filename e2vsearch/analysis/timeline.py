@@ -31,7 +31,7 @@ class ChannelTimeline:
 
 @dataclass(frozen=True, slots=True)
 class RoleShares:
-    """What the voices of one role express."""
+    """Emotion shares of the voices of one role."""
 
     role: Role | None
     segments: int

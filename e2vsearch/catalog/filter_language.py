@@ -37,7 +37,7 @@ _GRAMMAR = r"""
 """
 
 Value = str | float | datetime
-"""What a name is compared with."""
+"""Right-hand side of a comparison."""
 
 
 @cache

@@ -117,7 +117,7 @@ EMOTION_FIELDS = frozenset({"emotion", "emotion_score", "arousal", "valence", "c
 """Fields that say what somebody's voice expresses."""
 
 CLUSTER = "cluster."
-"""What a map's name follows: ``cluster.map = 3`` is its cluster of that number, -1 no cluster."""
+"""Prefix of a map's name: ``cluster.map = 3`` is cluster 3 of the map ``map``, -1 is no cluster."""
 
 _CHAIN = 100
 _LARGEST = 2**63  # of SQL's BIGINT

@@ -24,7 +24,7 @@ from e2vsearch.catalog.schema import (
 )
 
 Of = Literal["emotion", "label", "cluster"]
-"""What is counted: the emotion that is shown, labels of one's own, or the clusters of a map."""
+"""Counted values: emotions as shown, labels of one's own, or clusters of a map."""
 
 Part = Literal["role", "channel"]
 """What splits a recording: whose voice it is, or its channel."""

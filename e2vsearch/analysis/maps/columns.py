@@ -57,7 +57,7 @@ class PointColumns:
 
 @dataclass(frozen=True, slots=True)
 class ValueColumn:
-    """What each point's recording has of one metadata key, or its name."""
+    """Values of one metadata key, or names, of each point's recording."""
 
     key: str
     values: tuple[str, ...]  # most frequent first

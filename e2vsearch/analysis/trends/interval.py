@@ -35,7 +35,7 @@ def interval(segments: Floats, of_segments: Floats, squares: Floats, recordings:
     spread = share * (1 - share)
     with np.errstate(divide="ignore", invalid="ignore"):
         effective = spread / variance
-    # a share of 0 or 1 shows no variance; a single recording tells nothing of the others
+    # a share of 0 or 1, or a single recording, gives no estimate of the variance
     unknown = (spread <= 0) | (recordings < 2)
     effective = np.where(unknown, recordings, effective)
     effective = np.clip(effective, 1, of_segments)

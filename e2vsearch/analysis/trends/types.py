@@ -1,4 +1,4 @@
-"""What `Collection.trends` returns."""
+"""Result types of `Collection.trends`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from e2vsearch.catalog.tallies import Of
 from e2vsearch.listing import Listing
 
 By = Literal["day", "week", "month"]
-"""What a period is: a day, week or month of when recordings were made, UTC; weeks as in ISO 8601."""
+"""Length of a period, by when recordings were made, UTC; weeks as in ISO 8601."""
 
 
 @dataclass(frozen=True, slots=True)
