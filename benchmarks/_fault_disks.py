@@ -63,7 +63,7 @@ def _on_disk(campaign: Campaign, scenario: Scenario, free_kb: int) -> tuple[str,
     ended = command(scenario.words, work)
     if ended.code < 0:
         return "SIGNAL", f"{ended.code} {ended.err[-200:]}"
-    if ended.code not in (0, 1, 3) or "unexpected" in ended.err or "Traceback" in ended.err:
+    if ended.code not in (0, 1, 2, 3) or "unexpected" in ended.err or "Traceback" in ended.err:
         return "UNCLEAR LINE", ended.err.strip()[-300:]
     file = work / scenario.made / "catalog.db"
     looked = campaign.folder / "looked"

@@ -68,7 +68,7 @@ def trial(campaign: Campaign, scenario: Scenario, fault: Fault) -> tuple[str, st
         problems += _called(lambda: answers(index), work)
     again = command(scenario.words, work)
     # what was done is not done twice: a target is there, and what was removed is not
-    there = again.code == 1 and ("already" in again.err or "is not in index" in again.err)
+    there = again.code in (1, 2) and ("already" in again.err or "is not in index" in again.err)
     if again.code and not there:
         problems.append(f"UNCLEAR LINE: run again it ends with {again.code}: {again.err.strip()[-300:]}")
     after = state_of(index / "catalog.db")
@@ -90,8 +90,8 @@ def _of_end(ended: Ended, fault: Fault) -> str | None:
     killed = fault.mode in ("kill", "torn")
     if ended.code < 0 and not (killed and ended.code == -9 and not ended.limit):
         return "SIGNAL"
-    unclear = any(each in ended.err for each in _UNCLEAR) or ended.code not in (-9, 0, 1, 3)
-    return "UNCLEAR LINE" if unclear or (ended.code == 1 and len(ended.err.strip().splitlines()) > 3) else None
+    unclear = any(each in ended.err for each in _UNCLEAR) or ended.code not in (-9, 0, 1, 2, 3)
+    return "UNCLEAR LINE" if unclear or (ended.code in (1, 2) and len(ended.err.strip().splitlines()) > 3) else None
 
 
 def _called(function: Callable[[], list[str]], work: Path) -> list[str]:
