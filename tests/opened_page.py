@@ -26,6 +26,14 @@ CALLS = ("billing-calm", "bereavement-sad", "booking-cheerful", "cancel-angry", 
 SAID = "I want my money back today"
 KEY = "a key of thirty-two characters..."
 TIMEOUT_MS = 15_000
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {},
+    "dark": {"color_scheme": "dark"},
+    "narrow": {"viewport": {"width": 390, "height": 844}},
+    "chinese": {"locale": "zh-CN"},
+}
+"""How a browser shows the page: by these options of its context."""
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = (
     "--no-sandbox",  # refuses to run as root otherwise, as in a container

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from opened_page import Open, Visit, heard, make_index, needs_axe, needs_build, serving
+from opened_page import LOOKS, Open, Visit, heard, make_index, needs_axe, needs_build, serving
 
 import e2vsearch
 
@@ -238,19 +238,13 @@ def test_without_scikit_learn_it_says_what_to_install(visit: Open, monkeypatch: 
 
 @needs_build
 @needs_axe
-@pytest.mark.parametrize("look", ["light", "dark", "narrow", "chinese"])
+@pytest.mark.parametrize("look", LOOKS)
 def test_labels_can_be_used_by_everyone(visit: Open, index: Path, look: str) -> None:
     with e2vsearch.open(index) as collection:
         collection.labels.add("calm", *(f"seg:{number}" for number in range(1, 5)))
         collection.labels.add("fed up", *(f"seg:{number}" for number in range(5, 9)))
         collection.labels.train()
-    contexts: dict[str, dict[str, Any]] = {
-        "light": {},
-        "dark": {"color_scheme": "dark"},
-        "narrow": {"viewport": {"width": 390, "height": 844}},
-        "chinese": {"locale": "zh-CN"},
-    }
-    seen = visit("view/labels", **contexts[look])
+    seen = visit("view/labels", **LOOKS[look])
     step(seen, "n", "a label of sixty-four letters is longer than a phone is wide, 64.", "Enter")
     assert seen.violations() == []
     assert seen.page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0

@@ -7,11 +7,10 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from opened_map import at, draw_map, drawn, enclose
-from opened_page import Open, heard, make_index, needs_axe, needs_build, serving
+from opened_page import LOOKS, Open, heard, make_index, needs_axe, needs_build, serving
 
 import e2vsearch
 
@@ -150,16 +149,10 @@ def test_no_map_says_how_to_make_one(visit: Open, tmp_path_factory: pytest.TempP
 
 @needs_build
 @needs_axe
-@pytest.mark.parametrize("look", ["light", "dark", "narrow", "chinese"])
+@pytest.mark.parametrize("look", LOOKS)
 def test_every_view_can_be_used_by_everyone(visit: Open, look: str) -> None:
     """axe-core finds nothing, and nothing is wider than the screen."""
-    contexts: dict[str, dict[str, Any]] = {
-        "light": {},
-        "dark": {"color_scheme": "dark"},
-        "narrow": {"viewport": {"width": 390, "height": 844}},
-        "chinese": {"locale": "zh-CN"},
-    }
-    seen = visit(**contexts[look])
+    seen = visit(**LOOKS[look])
     for path in ("", "?ref=emotion:angry&explain=true", "calls", "view/map?hits=1,2", "view/trends", "view/labels"):
         seen.page.goto(seen.address + path)
         if path.startswith("view/map"):

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from command import Run
 from made_weeks import fill, made_call
-from opened_page import Open, Visit, needs_axe, needs_build, serving
+from opened_page import LOOKS, Open, Visit, needs_axe, needs_build, serving
 
 import e2vsearch
 
@@ -180,15 +180,9 @@ def test_what_cannot_be_shown_says_why(visit: Open) -> None:
 
 @needs_build
 @needs_axe
-@pytest.mark.parametrize("look", ["light", "dark", "narrow", "chinese"])
+@pytest.mark.parametrize("look", LOOKS)
 def test_trends_can_be_used_by_everyone(visit: Open, look: str) -> None:
-    contexts: dict[str, dict[str, Any]] = {
-        "light": {},
-        "dark": {"color_scheme": "dark"},
-        "narrow": {"viewport": {"width": 390, "height": 844}},
-        "chinese": {"locale": "zh-CN"},
-    }
-    seen = visit(**contexts[look])
+    seen = visit(**LOOKS[look])
     for query in ("", "?group=queue", "?group=queue&by=none", "?group=agent"):
         seen.expected.append("status of 403")
         seen.page.goto(f"{seen.address}view/trends{query}")

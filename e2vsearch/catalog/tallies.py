@@ -27,7 +27,7 @@ Of = Literal["emotion", "label", "cluster"]
 """Counted values: emotions as shown, labels of one's own, or clusters of a map."""
 
 Part = Literal["role", "channel"]
-"""What splits a recording: whose voice it is, or its channel."""
+"""Keys that split a recording: the role or the channel of a segment."""
 
 
 class Tally(NamedTuple):

@@ -1,4 +1,4 @@
-"""What people want to know of an index, of a policy and of checks, a line each."""
+"""Tables of facts: an index, a policy and checks, a line each."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import typer
 
 from e2vsearch.cli.command import OUTPUT, command, group
 from e2vsearch.cli.options import By, OpenOptions, OutputFormat, Quiet, RawCsv, Where
-from e2vsearch.cli.output import SUFFIXES, Results, counted
+from e2vsearch.cli.output import Results, check_outputs, counted, split_outputs
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.cli.table import Column
 from e2vsearch.listing import clock
@@ -55,28 +55,19 @@ class MapOutput:
         """Refuse a file that cannot be written before a map is made for it."""
         from e2vsearch.analysis.maps import output
 
-        known = (*SUFFIXES, *output.SUFFIXES)
-        for path in self.outputs or ():
-            if path.suffix.lower() not in known:
-                raise typer.BadParameter(f"{path}: the suffix says what is written: {', '.join(known)}")
-            if not path.parent.is_dir():
-                raise typer.BadParameter(f"{path}: there is no folder {path.parent}")
+        check_outputs(self.outputs or (), output.SUFFIXES)
 
-    @property
-    def printed(self) -> list[Results]:
-        """What the clusters are printed by: files, or stdout."""
-        tables = [path for path in self.outputs or () if path.suffix.lower() in SUFFIXES]
-        files = [Results(None, path, self.quiet, self.raw_csv) for path in tables]
-        return files or [Results(self.format_, None, self.quiet, self.raw_csv)]
+    def split(self) -> tuple[list[Results], list[Path]]:
+        """Return what prints the clusters, and the files of pictures and pages."""
+        return split_outputs(self.outputs or (), self.format_, quiet=self.quiet, raw_csv=self.raw_csv)
 
     def show(self, collection: Collection, name: str, bar: ProgressBar) -> None:
         """Print the clusters of a stored map, and draw it."""
-        drawings = [path for path in self.outputs or () if path.suffix.lower() not in SUFFIXES]
+        printed, drawings = self.split()
         drawn = collection.maps.load(name)
         for path in drawings:
             collection.maps.write(drawn, path, self.audio_url, bar.stage)
         bar.clear()
-        printed = self.printed
         _print(drawn, printed)
         for path in drawings:
             printed[0].note(f"wrote {path}")
@@ -129,7 +120,7 @@ def place(name: _Name = "map", *, options: OpenOptions, output: MapOutput) -> No
     with options.open() as collection, ProgressBar(output.quiet) as bar:
         placed = collection.maps.place(name, bar.stage)
         bar.clear()
-        output.printed[0].note(f"placed {placed:,} new {_points(collection.maps.load(name))}")
+        output.split()[0][0].note(f"placed {placed:,} new {_points(collection.maps.load(name))}")
         output.show(collection, name, bar)
 
 

@@ -243,3 +243,27 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value
+
+
+def check_outputs(paths: Sequence[Path], drawn: Sequence[str]) -> None:
+    """Refuse files that cannot be written, before anything is done for them.
+
+    Args:
+        paths: of tables and pictures.
+        drawn: suffixes of pictures.
+    """
+    known = (*SUFFIXES, *drawn)
+    for path in paths:
+        if path.suffix.lower() not in known:
+            raise typer.BadParameter(f"{path}: the suffix says what is written: {', '.join(known)}")
+        if not path.parent.is_dir():
+            raise typer.BadParameter(f"{path}: there is no folder {path.parent}")
+
+
+def split_outputs(
+    paths: Sequence[Path], format_: Format | None, *, quiet: bool, raw_csv: bool
+) -> tuple[list[Results], list[Path]]:
+    """Return results that print into each file of a table, or to stdout where there is none, and files of pictures."""
+    tables = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    printed = [Results(None, path, quiet, raw_csv) for path in tables] or [Results(format_, None, quiet, raw_csv)]
+    return printed, [path for path in paths if path not in tables]

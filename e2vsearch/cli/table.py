@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Fit = Literal["whole", "middle", "end", "wrap"]
-"""What becomes of a cell that has no room: nothing, an ellipsis in its middle or at its end, or more lines."""
+"""How a cell is fitted: not at all, by an ellipsis in its middle or at its end, or on more lines."""
 
 WIDTH = 80
 """Columns of a pipe and of a file."""

@@ -12,7 +12,7 @@ import typer
 from e2vsearch.cli.command import OUTPUT, command
 from e2vsearch.cli.emotion import bar
 from e2vsearch.cli.options import OpenOptions, OutputFormat, Quiet, RawCsv, Where
-from e2vsearch.cli.output import SUFFIXES, Results, counted
+from e2vsearch.cli.output import Results, check_outputs, counted, split_outputs
 from e2vsearch.cli.table import Column
 
 if TYPE_CHECKING:
@@ -52,24 +52,11 @@ class TrendsOutput:
         """Refuse a file that cannot be written before anything is counted for it."""
         from e2vsearch.analysis.trends import image
 
-        known = (*SUFFIXES, *image.SUFFIXES)
-        for path in self.outputs or ():
-            if path.suffix.lower() not in known:
-                raise typer.BadParameter(f"{path}: the suffix says what is written: {', '.join(known)}")
-            if not path.parent.is_dir():
-                raise typer.BadParameter(f"{path}: there is no folder {path.parent}")
+        check_outputs(self.outputs or (), image.SUFFIXES)
 
-    @property
-    def printed(self) -> list[Results]:
-        """What the shares are printed by: files, or stdout."""
-        tables = [path for path in self.outputs or () if path.suffix.lower() in SUFFIXES]
-        files = [Results(None, path, self.quiet, self.raw_csv) for path in tables]
-        return files or [Results(self.format_, None, self.quiet, self.raw_csv)]
-
-    @property
-    def drawings(self) -> list[Path]:
-        """Files of pictures."""
-        return [path for path in self.outputs or () if path.suffix.lower() not in SUFFIXES]
+    def split(self) -> tuple[list[Results], list[Path]]:
+        """Return what prints the shares, and the files of pictures."""
+        return split_outputs(self.outputs or (), self.format_, quiet=self.quiet, raw_csv=self.raw_csv)
 
 
 @command(
@@ -107,16 +94,17 @@ def trends(
     with options.open() as collection:
         found = collection.trends(by=None if by == "none" else by, of=of, group=group, where=where, map=map_)
         hint = why_nothing(collection.catalog, where) if not found and where else None
-    for path in output.drawings if found else ():
+    printed, drawings = output.split()
+    for path in drawings if found else ():
         image.write(found, path)
     table = _table(found)
-    for results in output.printed:
+    for results in printed:
         if found or results.format != "table":
             results.write(found.to_dicts(), _COLUMNS, table=table, whole=asdict(found))
-    results = output.printed[0]
+    results = printed[0]
     if not found:
         results.note(hint or "no segment meets that")
-    for path in output.drawings if found else ():
+    for path in drawings if found else ():
         results.note(f"wrote {path}")
     if found:
         of_all = {(row.period, row.group): (row.of_segments, row.of_recordings) for row in found}
