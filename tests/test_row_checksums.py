@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -19,12 +20,14 @@ from sqlalchemy import Connection, LargeBinary, Text, select, text
 
 import e2vsearch
 from e2vsearch.catalog import integrity, labels, text_search
+from e2vsearch.catalog.columns import RowChecksum
 from e2vsearch.catalog.dynamics import dynamics_of
 from e2vsearch.catalog.labels import NewExample, Predictions
 from e2vsearch.catalog.repair import repair
-from e2vsearch.catalog.row_checksums import RowChecksum, damaged_rows
-from e2vsearch.catalog.schema import CHECKED, RecordingRow
+from e2vsearch.catalog.row_checksums import ALL, CHANNEL_DYNAMICS, DYNAMICS, METADATA, RECORDING, TEXT, damaged_rows
+from e2vsearch.catalog.schema import Base
 from e2vsearch.catalog.writer import Catalog
+from e2vsearch.collection import Collection
 from e2vsearch.errors import CatalogError, DamagedRow
 from e2vsearch.types import ChannelDynamics, Dynamics
 
@@ -52,17 +55,18 @@ def catalog(database_url: str) -> Iterator[Catalog]:
         yield opened
 
 
-def rows_of(connection: Connection, table: type[Any]) -> list[Any]:
-    return list(connection.execute(select(table.__table__).order_by(*table.__table__.primary_key)).all())
+def rows_of(connection: Connection, checksum: RowChecksum) -> list[Any]:
+    table = Base.metadata.tables[checksum.table]
+    return list(connection.execute(select(table).order_by(*table.primary_key)).all())
 
 
 def test_what_is_stored_is_sound_and_read_as_such(catalog: Catalog) -> None:
     with catalog.reading() as connection:
-        for table, checksum in CHECKED.items():
-            rows = rows_of(connection, table)
-            assert rows, table
-            assert all(checksum.is_sound(row) for row in rows), table
-        assert list(damaged_rows(connection, CHECKED)) == []
+        for checksum in ALL:
+            rows = rows_of(connection, checksum)
+            assert rows, checksum.table
+            assert all(checksum.is_sound(row) for row in rows), checksum.table
+        assert list(damaged_rows(connection)) == []
         assert dynamics_of(connection, [1])
     assert len(list(catalog.recordings())) == 3
     assert list(catalog.segments())
@@ -85,11 +89,12 @@ def other(column: Any, value: Any) -> Any:
 
 def test_every_cell_that_changes_is_noticed(catalog: Catalog) -> None:
     with catalog.reading() as connection:
-        for table, checksum in CHECKED.items():
-            (row, *_) = rows_of(connection, table)
+        for checksum in ALL:
+            (row, *_) = rows_of(connection, checksum)
             for name in checksum.columns:
-                changed = {**row._mapping, name: other(table.__table__.c[name], row._mapping[name])}
-                assert checksum.of_values(changed) != row.crc32, (table, name)
+                column = Base.metadata.tables[checksum.table].c[name]
+                changed = {**row._mapping, name: other(column, row._mapping[name])}
+                assert checksum.of_values(changed) != row.crc32, column
 
 
 @pytest.mark.parametrize(
@@ -121,36 +126,36 @@ def test_a_damaged_row_is_refused_where_it_is_read_and_found(catalog: Catalog, s
     assert named.removeprefix("what ") in found[0].found
 
 
-def flip(catalog: Catalog, table: type[Any], column: str, row: Any, bit: int) -> None:
+def flip(catalog: Catalog, checksum: RowChecksum, column: str, row: Any, bit: int) -> None:
     """Turn a bit of a text or of a float behind the catalog's back."""
     value = row._mapping[column]
     content = bytearray(value.encode() if isinstance(value, str) else np.float64(value).tobytes())
     content[bit // 8] ^= 1 << bit % 8
     changed = content.decode() if isinstance(value, str) else float(np.frombuffer(content, np.float64)[0])
-    keys = list(table.__table__.primary_key)
+    table = Base.metadata.tables[checksum.table]
+    same = [key == row._mapping[key.name] for key in table.primary_key]
     with catalog.writing() as connection:
-        connection.execute(
-            table.__table__.update().where(*(key == row._mapping[key.name] for key in keys)).values({column: changed})
-        )
+        connection.execute(table.update().where(*same).values({column: changed}))
 
 
 def test_one_bit_of_a_row_is_mended(catalog: Catalog) -> None:
-    cells: tuple[tuple[type[Any], str, int], ...] = (
-        *((table, "talk_share", 40) for table in CHECKED if "talk_share" in table.__table__.c),
-        *((table, "text", 3) for table in CHECKED if "text" in table.__table__.c),
-        (RecordingRow, "name", 1),
-        (RecordingRow, "duration_s", 51),
-    )
-    for table, column, bit in cells:
+    for checksum, column, bit in (
+        (DYNAMICS, "talk_share", 40),
+        (CHANNEL_DYNAMICS, "talk_share", 40),
+        (METADATA, "text", 3),
+        (TEXT, "text", 3),
+        (RECORDING, "name", 1),
+        (RECORDING, "duration_s", 51),
+    ):
         with catalog.reading() as connection:
-            before = rows_of(connection, table)
-        flip(catalog, table, column, before[0], bit)
+            before = rows_of(connection, checksum)
+        flip(catalog, checksum, column, before[0], bit)
         with catalog.reading() as connection:
-            assert len(list(damaged_rows(connection, CHECKED))) == 1
+            assert len(list(damaged_rows(connection))) == 1
         (line,) = repair(catalog, no_copies)
-        assert line.startswith(f"{column} of {table.__tablename__} ")
+        assert line.startswith(f"{column} of {checksum.table} ")
         with catalog.reading() as connection:
-            assert rows_of(connection, table) == before
+            assert rows_of(connection, checksum) == before
 
 
 def test_a_checksum_that_changed_is_mended(catalog: Catalog) -> None:
@@ -216,3 +221,25 @@ def test_the_command_line_refuses_removes_and_mends(tmp_path: Path, run: Run) ->
     assert run("remove", "call:2", "--yes", "--index", index).code == 0
     assert run("query", "seg:1", "--index", index).code == 0
     assert run("db", "verify", "--index", index).code == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE segment SET recording_id = x'020714' WHERE id = 5",
+        "UPDATE segment SET start_s = 'x' WHERE id = 5",
+        "UPDATE segment SET channel = 'x' WHERE id = 5",
+    ],
+)
+def test_a_number_that_is_none_is_told(tmp_path: Path, statement: str) -> None:
+    """SQLite keeps values of any type in any column, so a bit of a row's header may make one of another."""
+    index = make_collection(tmp_path)
+    with closing(sqlite3.connect(index / "catalog.db", isolation_level=None)) as connection:
+        connection.execute(statement)
+
+    def read(collection: Collection) -> None:
+        collection.query("seg:1", by="segment", k=99, include_self=True)
+        collection.index.build("flat")
+
+    with e2vsearch.open(index) as opened, pytest.raises(CatalogError, match=r"damaged|number in the database is none"):
+        read(opened)

@@ -14,7 +14,7 @@ from sqlalchemy.pool import StaticPool
 from e2vsearch.catalog.columns import checksum
 from e2vsearch.catalog.database import place, sqlite_file
 from e2vsearch.catalog.row_checksums import damaged_rows
-from e2vsearch.catalog.schema import CHECKED, NamedVectorRow, VectorRow
+from e2vsearch.catalog.schema import NamedVectorRow, VectorRow
 from e2vsearch.catalog.sqlite import explain, open_file
 from e2vsearch.errors import REPAIR, CatalogError
 from e2vsearch.files import atomic_path, clear_abandoned, private_file, private_folder, unwritable
@@ -82,7 +82,7 @@ def _check(copy: sqlite3.Connection, file: Path) -> None:
             found = "ok" if wrong is None else f"the vector of {segment_id(wrong)}"
     if found == "ok":
         with create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool).connect() as connection:
-            row = next(damaged_rows(connection, CHECKED), None)
-            found = "ok" if row is None else f"a row of {row[0].__tablename__}"
+            row = next(damaged_rows(connection), None)
+            found = "ok" if row is None else f"a row of {row[0].table}"
     if found != "ok":
         raise CatalogError(f"{file} is damaged, and was not backed up ({found}) - mend it first: {REPAIR}")

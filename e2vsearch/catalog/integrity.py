@@ -19,14 +19,12 @@ from sqlalchemy.exc import DatabaseError
 
 from e2vsearch.catalog import named_vectors, sqlite
 from e2vsearch.catalog.cells import damaged_dates, damaged_json
-from e2vsearch.catalog.columns import is_sound
+from e2vsearch.catalog.columns import RowChecksum, is_sound
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT
 from e2vsearch.catalog.dynamics import courses_of
-from e2vsearch.catalog.row_checksums import damaged_rows
+from e2vsearch.catalog.row_checksums import EXAMPLE, RECORDING, SEGMENT, damaged_rows
 from e2vsearch.catalog.schema import (
-    CHECKED,
     ChangeRow,
-    LabelExampleRow,
     NamedVectorRow,
     RecordingRow,
     SegmentRow,
@@ -169,22 +167,22 @@ def _ingest_anew(catalog: Catalog, segment: int) -> str:
 
 def _rows(catalog: Catalog) -> Iterator[_Fault]:
     with catalog.reading() as connection:
-        for at, (table, row) in enumerate(damaged_rows(connection, CHECKED)):
+        for at, (checksum, _, row) in enumerate(damaged_rows(connection)):
             if at == _SHOWN:
                 yield "and more rows", REPAIR
                 return
-            name, cure = _named_with_cure(catalog, table, row)
-            yield f"what {table.__tablename__} holds of {name} is damaged", f"{REPAIR}, or else: {cure}"
+            name, cure = _named_with_cure(catalog, checksum, row)
+            yield f"what {checksum.table} holds of {name} is damaged", f"{REPAIR}, or else: {cure}"
 
 
-def _named_with_cure(catalog: Catalog, table: type[Any], row: Any) -> tuple[str, str]:
-    of_segment = row.id if table is SegmentRow else getattr(row, "segment_id", None)
-    if table is LabelExampleRow:
+def _named_with_cure(catalog: Catalog, checksum: RowChecksum, row: Any) -> tuple[str, str]:
+    of_segment = row.id if checksum is SEGMENT else getattr(row, "segment_id", None)
+    if checksum is EXAMPLE:
         name = segment_id(of_segment) if of_segment is not None else repr(row.source)
         return name, f"label it again, or e2vsearch label remove {shlex.quote(row.label)}"
     if of_segment is not None:
         return segment_id(of_segment), _ingest_anew(catalog, of_segment)
-    number = row.id if table is RecordingRow else row.recording_id
+    number = row.id if checksum is RECORDING else row.recording_id
     return recording_id(number), f"e2vsearch remove {recording_id(number)}, and ingest its file again"
 
 

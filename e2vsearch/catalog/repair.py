@@ -24,7 +24,7 @@ from e2vsearch.catalog.integrity import (
     text_index_problem,
 )
 from e2vsearch.catalog.row_checksums import RECORDING, damaged_rows
-from e2vsearch.catalog.schema import CHECKED, AuditRow, NamedVectorRow, NamedVectorSetRow, RecordingRow, VectorRow
+from e2vsearch.catalog.schema import AuditRow, NamedVectorRow, NamedVectorSetRow, RecordingRow, VectorRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
 from e2vsearch.types import segment_id
@@ -79,18 +79,18 @@ def _update(catalog: Catalog, row: DamagedVectorRow, vector: bytes) -> None:
 
 def _rows(catalog: Catalog) -> Iterator[str]:
     with catalog.reading() as connection:
-        found = list(damaged_rows(connection, CHECKED))
-    for table, row in found:
-        values = CHECKED[table].corrected(row)
+        found = list(damaged_rows(connection))
+    for of, table, row in found:
+        values = of.corrected(row)
         if values is None:
             continue
-        keys = list(table.__table__.primary_key)
+        keys = list(table.primary_key)
         same = [key == getattr(row, key.name) for key in keys]
-        unchanged = [getattr(table, name) == getattr(row, name) for name in values]
+        unchanged = [table.c[name] == getattr(row, name) for name in values]
         with catalog.writing() as connection:
             connection.execute(update(table).where(*same, *unchanged).values(values))
         (column,) = values
-        yield f"{column} of {table.__tablename__} {', '.join(str(getattr(row, key.name)) for key in keys)}"
+        yield f"{column} of {table.name} {', '.join(str(getattr(row, key.name)) for key in keys)}"
 
 
 def _dates(catalog: Catalog) -> Iterator[str]:

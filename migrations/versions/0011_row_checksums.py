@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from e2vsearch.catalog.columns import UtcDateTime
-from e2vsearch.catalog.row_checksums import ALL, RowChecksum
+from e2vsearch.catalog.columns import RowChecksum, UtcDateTime
+from e2vsearch.catalog.row_checksums import ALL
 
 revision = "0011"
 down_revision = "0010"
