@@ -62,9 +62,9 @@ class SileroVAD:
 
     def _computed(self, quiet: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return which windows ``(windows, channels)`` come soon enough after a sound."""
-        after = np.empty(quiet.shape, int)
-        for row, silent in zip(after, quiet, strict=True):
-            row[:] = self._quiet = np.where(silent, self._quiet + 1, 0)
+        at = np.arange(len(quiet))[:, None]
+        after = at - np.maximum.accumulate(np.where(quiet, -1 - self._quiet, at))
+        self._quiet = after[-1]
         return after <= self.QUIET_WINDOWS
 
 
