@@ -33,6 +33,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 NewDatabase = Callable[..., str]
 _SHARED = pytest.StashKey[Path]()
+LAY_OUT_MAPS = ("tests/test_docs.py", "tests/test_cli_tables.py")
 _numbers = itertools.count(1)
 
 
@@ -102,7 +103,7 @@ def _together(nodeid: str) -> str:
     path = nodeid.partition("::")[0]
     if path.startswith("tests/test_vectors"):  # three of these files ask for `large`
         return "vectors"
-    return "UMAP" if path.startswith("tests/maps/") or path == "tests/test_docs.py" else path
+    return "UMAP" if path.startswith("tests/maps/") or path in LAY_OUT_MAPS else path
 
 
 def _needs(item: pytest.Item) -> Iterator[str]:
