@@ -1,6 +1,6 @@
 """Write ``sqlite.sql``: the schema that the migrations make of an empty SQLite database, to be made at once.
 
-    python migrations/snapshot.py
+python migrations/snapshot.py
 """
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ from made import speech, wav_bytes
 
 pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
 pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
-uvicorn = pytest.importorskip("uvicorn", reason="the 'serve' extra is not installed")
+pytest.importorskip("uvicorn", reason="the 'serve' extra is not installed")
+
+import uvicorn
 
 from e2vsearch.errors import ServiceError
 from e2vsearch.server.run import address_of, bind
