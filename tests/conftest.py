@@ -33,6 +33,7 @@ from e2vsearch.vectors.faiss.index import FaissEngine
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 _SHARED = pytest.StashKey[Path]()
+TAKE_LONG = ("slow", "browser")
 LAY_OUT_MAPS = ("tests/test_docs.py", "tests/test_cli_tables.py")
 _numbers = itertools.count(1)
 
@@ -78,7 +79,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for name in _needs(item):
             item.add_marker(name)
     if hasattr(config, "workerinput"):  # what takes longest comes first, else one process ends long after the others
-        slow = Counter(_together(item.nodeid) for item in items if item.get_closest_marker("slow"))
+        slow = Counter(_together(item.nodeid) for item in items if any(map(item.get_closest_marker, TAKE_LONG)))
         every = Counter(_together(item.nodeid) for item in items)
         items.sort(key=lambda item: (-slow[_together(item.nodeid)], -every[_together(item.nodeid)]))
 
