@@ -1,7 +1,7 @@
 """Makes and upgrades the database's schema, by Alembic.
 
 Opening a collection does not load Alembic: it compares the stored revision with `SCHEMA_REVISION`. Nor does a new
-SQLite file: it is made of ``migrations/sqlite.sql``, what the migrations come to, in 8 ms where they take 150.
+SQLite file: it is made of ``migrations/sqlite.sql``, what the migrations come to, in 9 ms where they take 80.
 """
 
 from __future__ import annotations
