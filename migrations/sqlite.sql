@@ -55,7 +55,7 @@ CREATE TABLE recording (
 	channels INTEGER NOT NULL,
 	sampling_rate_hz INTEGER NOT NULL,
 	format VARCHAR(64) NOT NULL,
-	note TEXT NOT NULL, roles JSON, course VARCHAR(16),
+	note TEXT NOT NULL, roles JSON, course VARCHAR(16), crc32 BIGINT DEFAULT 0 NOT NULL,
 	CONSTRAINT fk_recording_space_id FOREIGN KEY(space_id) REFERENCES space (id),
 	CONSTRAINT uq_recording_content_sha256_space_id UNIQUE (content_sha256, space_id),
 	CONSTRAINT uq_recording_uri_space_id UNIQUE (uri, space_id)
@@ -66,7 +66,7 @@ CREATE TABLE recording_metadata (
 	recording_id INTEGER NOT NULL,
 	"key" VARCHAR(255) NOT NULL,
 	text TEXT NOT NULL,
-	number FLOAT,
+	number FLOAT, crc32 BIGINT DEFAULT 0 NOT NULL,
 	CONSTRAINT pk_recording_metadata PRIMARY KEY (recording_id, "key"),
 	CONSTRAINT fk_recording_metadata_recording_id FOREIGN KEY(recording_id) REFERENCES recording (id) ON DELETE CASCADE
 );
@@ -79,7 +79,7 @@ CREATE TABLE segment (
 	end_s FLOAT NOT NULL,
 	label VARCHAR(64),
 	label_score FLOAT,
-	scores BLOB, arousal FLOAT, valence FLOAT, level_db FLOAT,
+	scores BLOB, arousal FLOAT, valence FLOAT, level_db FLOAT, crc32 BIGINT DEFAULT 0 NOT NULL,
 	CONSTRAINT fk_segment_recording_id FOREIGN KEY(recording_id) REFERENCES recording (id) ON DELETE CASCADE
 );
 CREATE INDEX ix_segment_label ON segment (label);
@@ -87,7 +87,7 @@ CREATE INDEX ix_segment_recording_id ON segment (recording_id);
 CREATE TABLE segment_text (
 	segment_id INTEGER NOT NULL,
 	text TEXT NOT NULL,
-	words TEXT NOT NULL,
+	words TEXT NOT NULL, crc32 BIGINT DEFAULT 0 NOT NULL,
 	CONSTRAINT pk_segment_text PRIMARY KEY (segment_id),
 	CONSTRAINT fk_segment_text_segment_id FOREIGN KEY(segment_id) REFERENCES segment (id) ON DELETE CASCADE
 );
@@ -98,7 +98,7 @@ CREATE TABLE label_example (
 	vector BLOB,
 	source TEXT NOT NULL,
 	speaker TEXT,
-	created_at DATETIME NOT NULL,
+	created_at DATETIME NOT NULL, crc32 BIGINT DEFAULT 0 NOT NULL,
 	CONSTRAINT ck_label_example_ck_label_example_segment_or_vector CHECK ((segment_id is null) <> (vector is null)),
 	CONSTRAINT fk_label_example_segment_id FOREIGN KEY(segment_id) REFERENCES segment (id) ON DELETE CASCADE,
 	CONSTRAINT uq_label_example_segment_id UNIQUE (segment_id)
@@ -122,7 +122,7 @@ CREATE TABLE segment_label (
 	segment_id INTEGER NOT NULL,
 	classifier_id INTEGER NOT NULL,
 	label VARCHAR(64) NOT NULL,
-	score FLOAT NOT NULL,
+	score FLOAT NOT NULL, crc32 BIGINT DEFAULT 0 NOT NULL,
 	CONSTRAINT pk_segment_label PRIMARY KEY (segment_id, classifier_id),
 	CONSTRAINT fk_segment_label_segment_id FOREIGN KEY(segment_id) REFERENCES segment (id) ON DELETE CASCADE,
 	CONSTRAINT fk_segment_label_classifier_id FOREIGN KEY(classifier_id) REFERENCES classifier (id) ON DELETE CASCADE
@@ -239,7 +239,7 @@ CREATE TABLE dynamics (
 	interruptions INTEGER,
 	turns INTEGER,
 	overlaps JSON NOT NULL,
-	silences JSON NOT NULL,
+	silences JSON NOT NULL, crc32 BIGINT DEFAULT 0 NOT NULL,
 	CONSTRAINT pk_dynamics PRIMARY KEY (recording_id),
 	CONSTRAINT fk_dynamics_recording_id FOREIGN KEY(recording_id) REFERENCES recording (id) ON DELETE CASCADE
 );
@@ -249,8 +249,8 @@ CREATE TABLE channel_dynamics (
 	talk_share FLOAT NOT NULL,
 	turns INTEGER,
 	interruptions INTEGER,
-	longest_turn_s FLOAT,
+	longest_turn_s FLOAT, crc32 BIGINT DEFAULT 0 NOT NULL,
 	CONSTRAINT pk_channel_dynamics PRIMARY KEY (recording_id, channel),
 	CONSTRAINT fk_channel_dynamics_recording_id FOREIGN KEY(recording_id) REFERENCES dynamics (recording_id) ON DELETE CASCADE
 );
-INSERT INTO alembic_version (version_num) VALUES ('0010');
+INSERT INTO alembic_version (version_num) VALUES ('0011');
