@@ -80,13 +80,13 @@ def upgrade(engine: Engine) -> None:
         raise write_error(engine.url, error) from error
 
 
-def migrate(connection: Connection, to: str = "head") -> None:
-    """Run the migrations that lead from the database's revision to another, within a transaction that writes."""
+def migrate(connection: Connection) -> None:
+    """Run the migrations that the database lacks, within a transaction that writes."""
     from alembic import command
 
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, to)
+    command.upgrade(config, "head")
 
 
 def snapshot(connection: Connection) -> str:
