@@ -114,8 +114,10 @@ def test_stored_segments_are_named_anew(empty_database_url: str) -> None:
             (RecordingRow, [recording | {"sampling_rate_hz": 8000, "format": "WAV", "note": ""}]),
             (SegmentRow, [about | _as_before(number, *each) for number, each in enumerate(made + many, start=1)]),  # type: ignore[operator]
         ]
+        metadata = MetaData()
+        metadata.reflect(connection)
         for table, values in rows:
-            connection.execute(insert(table), values)
+            connection.execute(insert(metadata.tables[table.__tablename__]), values)
         command.upgrade(config, "head")
     with closing(Catalog.open(empty_database_url)) as catalog:
         segments = [segment for _, segment in catalog.segments()]
