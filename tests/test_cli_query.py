@@ -101,8 +101,8 @@ def test_the_command_line_is_the_method(run: Run, place: Path) -> None:
     assert [{name: value for name, value in row.items() if name != "rank"} for row in done.rows] == [
         {name: value for name, value in hit.items() if name != "alignment"} for hit in expected
     ]
-    assert "percentile: " in done.err
-    assert not {"percentile", "why", "alignment"} & run("query", anna, "--index", place).rows[0].keys()
+    assert "pct: so many %" in done.err
+    assert not {"why", "alignment"} & run("query", anna, "--index", place).rows[0].keys()
 
 
 def test_one_size_is_of_every_group(run: Run, place: Path) -> None:

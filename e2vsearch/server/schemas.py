@@ -55,7 +55,7 @@ class QueryOptions(BaseModel):
     where: Where | None = Field(None, description="A filter.")
     text: Text | None = Field(None, description="Words of the transcript that the segment must have.")
     exact: bool = Field(False, description="Compare every segment, whatever index there is.")
-    explain: bool = Field(False, description="Explain each hit, and how rare such likeness is here.")
+    explain: bool = Field(False, description="Explain each hit: what is alike.")
 
 
 class NamedVector(_Request):

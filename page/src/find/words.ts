@@ -64,6 +64,9 @@ const en = {
 
   "hit.score": "likeness {score}; 1 is identical",
   "hit.segment": "this segment {score}",
+  "hit.rare": "nearer than {share}",
+  "hit.rare.all": "nearer than all",
+  "hit.beyond": "From here on: no nearer than two segments taken at random",
   "hit.affect": "arousal {arousal}, valence {valence}",
   "hit.affect.long": "Arousal: 0 calm to 1 excited. Valence: 0 unpleasant to 1 pleasant. Both by the probabilities of all emotions.",
   "hit.yours": "{label} (yours)",
@@ -156,6 +159,9 @@ const zh: Record<keyof typeof en, string> = {
 
   "hit.score": "相似度 {score}，1 为完全相同",
   "hit.segment": "此片段 {score}",
+  "hit.rare": "近于 {share}",
+  "hit.rare.all": "近于全部",
+  "hit.beyond": "以下结果并不比随机取的两个片段更接近",
   "hit.affect": "唤醒度 {arousal}，效价 {valence}",
   "hit.affect.long": "唤醒度：0 平静，1 激动。效价：0 不愉快，1 愉快。两者都由所有情绪的概率得出。",
   "hit.yours": "{label}（你标的）",
