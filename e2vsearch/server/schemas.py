@@ -284,6 +284,16 @@ class TrainRequest(_Request):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Of folds and samples: the same gives the same classifier.")
 
 
+class MapRequest(_Request):
+    """The map to make."""
+
+    model_config = _shown({"name": "map", "where": "queue = billing"})
+
+    name: Label = Field("map", description="Its name; another one of that name is replaced once this one is done.")
+    by: By = Field("segment", description="A point is a segment, or a recording.")
+    where: Where | None = Field(None, description="Only segments that pass this filter.")
+
+
 class ApplyRequest(_Request):
     """The classifier that is applied, and to what."""
 
