@@ -31,7 +31,7 @@ def router(state: ServerState) -> APIRouter:
         """Ask it to end before its next step; it leaves nothing behind."""
         return json_response(Task, tasks.stop(task))
 
-    @routes.post("/map", summary="Make a map", **returns(Task, 409, 413, 422, status=202))
+    @routes.post("/map", summary="Make a map", **returns(Task, 400, 409, 413, 422, status=202))
     async def make_map(body: MapRequest) -> Response:
         """Layout and clusters, as `e2vsearch map build` makes them; tens of seconds for 20,000 segments."""
 
@@ -40,7 +40,7 @@ def router(state: ServerState) -> APIRouter:
 
         return json_response(Task, tasks.start("map", work), status=202)
 
-    @routes.post("/train", summary="Train a classifier, in its own time", **returns(Task, 409, 413, 422, status=202))
+    @routes.post("/train", summary="Train a classifier, as a task", **returns(Task, 400, 409, 413, 422, status=202))
     async def train_in_background(body: TrainRequest) -> Response:
         """Do as `/labels/train` does, which answers once it is done; `/labels` lists the report."""
 
