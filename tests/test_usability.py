@@ -239,7 +239,7 @@ POINTS = {
     ),
     34: held(
         "a map says which points carry sound, and in the page all do",
-        "maps/maps_files:page_holds_everything_and_runs_nothing_of_the_data",
+        "maps/maps_files:page_shows_what_is_not_named_paler_than_any_emotion",
         "page_map:a_point_is_described_and_heard_and_leads_to_more",
     ),
     35: held(
