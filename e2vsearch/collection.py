@@ -19,7 +19,6 @@ from e2vsearch.named_vectors import NamedVectorSets
 from e2vsearch.policy import Policy
 from e2vsearch.projections import recalibrate
 from e2vsearch.projections.view import Views
-from e2vsearch.search.background import BackgroundCache
 from e2vsearch.search.compare import compare
 from e2vsearch.search.context import SearchContext
 from e2vsearch.search.execute import execute
@@ -74,7 +73,6 @@ class Collection:
         self.index = Index(catalog, self._views, index_options)
         self._embed = embed or (lambda source, encoder, speech: pipeline.embed_audio(source, encoder(), speech))
         self._encoder = encoder_check.CheckedEncoder(catalog, options, encoder)
-        self._background_scores = BackgroundCache(catalog, lambda: self._views.current().source)
 
     @classmethod
     def open(
@@ -167,7 +165,7 @@ class Collection:
         """
         query = Query.of(*references, **fields)
         with self._views.pinned() as view:
-            context = SearchContext(self.catalog, view, self.embed, self._background_scores, self.actor)
+            context = SearchContext(self.catalog, view, self.embed, self.actor)
             result = execute(query, context)
         if (due := view.index.newly_due()) is not None and self.catalog.read_only is None:
             self.index.builder.start(lambda: due)

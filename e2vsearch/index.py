@@ -14,6 +14,7 @@ from e2vsearch.catalog.labels import segment_ids
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import GenerationBusy
 from e2vsearch.projections import refit
+from e2vsearch.projections.background import BACKGROUND
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.view import Views, open_engine
 from e2vsearch.types import IndexStatus
@@ -102,16 +103,18 @@ class Index:
             if self._views.current().projection.name in refit.NAMES:  # the next index is built as this one was
                 wanted = open_engine(folder, self._views.current().source, self._options).requested()
             shutil.rmtree(folder, ignore_errors=True)
-        engine = self.engine
+        view = self._views.current()
+        view.background.refresh()
         try:
-            return engine.build(wanted[0], progress, target=wanted[1]) if engine.due() else None
+            return view.index.build(wanted[0], progress, target=wanted[1]) if view.index.due() else None
         except GenerationBusy:  # another process builds it
             return None
 
     def renew(self, wait_s: float = 600.0) -> None:
         """Fit the adopted projection and build the index anew, with nothing of what was removed in either.
 
-        All other generations, of any projection, are deleted, and the queries that were kept. Searches go on meanwhile.
+        All other generations, of any projection, are deleted, and the queries and cosines that were kept. Searches go
+        on meanwhile.
 
         Args:
             wait_s: how long to wait for another builder.
@@ -126,7 +129,9 @@ class Index:
         refit.refit(self._catalog, anew=True)
         view = self._views.current()
         base, used = self.folder(RAW.revision), self.folder(view.projection.revision)
-        (used / QUERIES).unlink(missing_ok=True)
+        for folder in {base, used}:
+            for name in (QUERIES, BACKGROUND):
+                (folder / name).unlink(missing_ok=True)
         if kind is not None:
             once = open_engine(used, view.source, replace(self._options, keep=1))
             once.build(kind, None, wait_s, target=target, retrain=True)
@@ -137,7 +142,6 @@ class Index:
                 shutil.rmtree(folder, ignore_errors=True)
         if base != used:
             shutil.rmtree(base / "generations", ignore_errors=True)
-            (base / QUERIES).unlink(missing_ok=True)
 
     def generations_with(self, ids: Sequence[int] | None) -> list[str]:
         """Return the generations, of any projection, that hold any of some segments; None: any that was removed."""

@@ -303,7 +303,7 @@ class Hit:
     valence: float | None = None  # 0 unpleasant to 1 pleasant, as arousal
     named_vector_scores: Mapping[str, float] = field(default_factory=dict)  # the cosine of each part of the score
     alignment: tuple[Match, ...] = ()  # of a trajectory: which segments the best path aligns, in order of time
-    percentile: float | None = None  # with `explain`: `segment_score` is nearer than that many % of random pairs here
+    percentile: float | None = None  # `segment_score` is nearer than that many % of random pairs of segments here
     why: Explanation | None = None  # with `explain`
     role: Role | None = None  # whose voice the channel has, where that is known
 

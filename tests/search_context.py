@@ -8,6 +8,4 @@ from e2vsearch.search.context import SearchContext
 
 def search_context(collection: Collection) -> SearchContext:
     """Return the context of the projection in use."""
-    return SearchContext(
-        collection.catalog, collection.projections.view(), collection.embed, collection._background_scores
-    )
+    return SearchContext(collection.catalog, collection.projections.view(), collection.embed)

@@ -12,6 +12,7 @@ _TOKEN = re.compile(
     r"(?P<fitted>shipped@[0-9a-f]{12})"
     r"|(?P<hash>@[0-9a-f]{12})"
     r"|(?P<id>(?:seg|call):\d+)"
+    r"|(?P<percentile>(?<=\.\d{4} )\d+\.\d(?= ))"  # beside the score
     r"|(?P<bar>(?=[█▌·]{5})█*▌?·*)"
     r"|(?P<time>\d+:\d\d\.\d)"
     r"|(?P<seconds>\d+\.\d+(?= s\b))"
@@ -28,6 +29,7 @@ class Tolerances:
 
     decimal: float = 0.01  # scores and probabilities: int8 kernels with VNNI differ from those without by 0.001
     percent: float = 1.0
+    percentile: float = 2.0  # of the samples' 28 segments: some hundreds of pairs
     factor: float = 0.1  # as in "1.2x"
     seconds: float = 0.1  # one window of the VAD is 0.03 s, and times are rounded to 0.1
     count: int = 0

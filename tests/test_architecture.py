@@ -28,8 +28,9 @@ TRUNK = [
     "search.rank:rank_recordings",
     "search.execute:fetch_hits",
 ]
-MOST_FILES = 20
-"""Files of the package that a query of a stored id may pass, once it was made before; there were 28."""
+MOST_FILES = 21
+"""Files of the package that a query of a stored id may pass, once it was made before; there were 28. The last one gives
+the percentiles."""
 
 
 def blocks() -> list[str]:
@@ -114,7 +115,7 @@ def test_the_contexts_hold_what_is_written() -> None:
     for context, holds in rows:
         module, _, name = context.partition(":")
         fields = getattr(importlib.import_module(f"e2vsearch.{module}"), name).__dataclass_fields__
-        assert set(re.findall(r"`(\w+)`", holds)) - {"explain"} == set(fields)
+        assert set(re.findall(r"`(\w+)`", holds)) == set(fields)
 
 
 @pytest.mark.parametrize("has_index", [False, True])

@@ -101,11 +101,16 @@ def test_telephone_copies_stand_side_by_side(run: Run, labels: Path, tmp_path: P
     assert all(0 <= float(row["value"]) <= 1 and float(row["chance"]) >= 0 for row in rows)
 
 
-def test_stored_segments_need_no_encoder(run: Run, labels: Path, tmp_path: Path) -> None:
+def test_stored_segments_need_no_encoder(
+    run: Run, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     index = tmp_path / "index"
     assert run("ingest", labels.parent, "--index", index, "--encoder", "fake", "--workers", 1).code == 0
     done = run("evaluate", labels, "--index", index, "--draws", 50)
     assert (done.code, done.rows[0]["n"], done.rows[0]["projection"]) == (0, 12, "raw")
+    monkeypatch.setenv("E2VSEARCH_INDEX", str(index))
+    assert run("evaluate", labels, "--draws", 50).rows == done.rows
+    assert run("evaluate", labels, "--encoder", "light", "--draws", 50).rows[0]["space"]["encoder"] == "light"
     heard = run("evaluate", labels, "--index", index, "--encoder", "fake", "--condition", "telephone", "--draws", 50)
     assert list(heard.rows[0]["figures"]) == ["telephone"]
     for arguments, word in (

@@ -101,8 +101,8 @@ def test_the_command_line_is_the_method(run: Run, place: Path) -> None:
     assert [{name: value for name, value in row.items() if name != "rank"} for row in done.rows] == [
         {name: value for name, value in hit.items() if name != "alignment"} for hit in expected
     ]
-    assert "percentile: " in done.err
-    assert not {"percentile", "why", "alignment"} & run("query", anna, "--index", place).rows[0].keys()
+    assert "pct: so many %" in done.err
+    assert not {"why", "alignment"} & run("query", anna, "--index", place).rows[0].keys()
 
 
 def test_one_size_is_of_every_group(run: Run, place: Path) -> None:
@@ -166,3 +166,20 @@ def test_what_cannot_be_typed(run: Run, place: Path, arguments: list[str], code:
     assert done.code == code, done.err
     assert says in " ".join(done.err.replace("│", "").split())
     assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("-k", 0), "Invalid value for '-k': write 1 or more"),
+        (("-k", -3), "Invalid value for '-k': write 1 or more"),
+        (("-k", "ten"), "Invalid value for '-k': write a whole number"),
+        (("--min-probability", 1.5), "Invalid value for '--min-probability': write 1 or less"),
+        (("--min-probability", "half"), "Invalid value for '--min-probability': write a number"),
+        (("--by", "mood"), "Invalid value for '--by': 'mood' is not one of 'recording', 'segment'"),
+    ],
+)
+def test_a_value_that_is_none_says_what_to_write(run: Run, place: Path, typed: tuple[object, ...], said: str) -> None:
+    done = run("query", "seg:1", *typed, "--index", place)
+    assert done.code == 2
+    assert said in done.err

@@ -190,7 +190,7 @@ def command_line(house: House, run: Run, question: Plain) -> Plain:
     ran = run("query", *typed, "--index", house.index, "--format", "json")
     assert ran.code == 0, ran.err
     found = json.loads(ran.out)
-    hidden: Plain = {"alignment": [], "percentile": None, "why": None}  # shown where they can be filled
+    hidden: Plain = {"alignment": [], "why": None}  # shown where they can be filled
     hits = [hidden | {name: value for name, value in row.items() if name != "rank"} for row in found["hits"]]
     assert [row["rank"] for row in found["hits"]] == list(range(1, len(hits) + 1))
     return dict(found) | {"hits": hits}

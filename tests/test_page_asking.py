@@ -157,6 +157,32 @@ def test_filters_are_seen_and_a_bad_one_is_explained(visit: Open) -> None:
 
 
 @needs_build
+def test_calls_that_get_worse_are_asked_for(visit: Open) -> None:
+    seen = visit()
+    seen.find(lambda: seen.page.goto(f"{seen.address}?ref=seg:5"))
+    answer = seen.find(lambda: seen.field("course").select_option("worsening"))
+    assert answer["where"] == 'course = "worsening"'
+    assert seen.page.url.endswith("?ref=seg:5&course=worsening")
+    seen.page.goto(f"{seen.address}calls?course=improving")
+    chosen = seen.page.locator(".filters select[name=course]")
+    chosen.wait_for()
+    assert (chosen.input_value(), chosen.locator("option").count()) == ("improving", 5)
+
+
+@needs_build
+def test_each_hit_says_what_its_score_is_worth(visit: Open) -> None:
+    seen = visit()
+    hits = seen.find(lambda: seen.page.goto(f"{seen.address}?ref=seg:5"))["hits"]
+    said = seen.page.locator(".hit .rare").all_inner_texts()
+    assert said == [f"nearer than {rounded_down(hit['percentile'])}" for hit in hits]
+    near = [hit["percentile"] >= 50 for hit in hits]
+    assert near == sorted(near, reverse=True)
+    assert 0 < sum(near) < len(hits)  # so that there is a line where likeness ends
+    beyond = seen.page.locator("#hits > li", has=seen.page.locator(".beyond"))
+    assert beyond.locator("h3").all_inner_texts() == [hits[sum(near)]["name"]]
+
+
+@needs_build
 def test_it_says_why_when_asked(visit: Open) -> None:
     seen = visit()
     seen.page.goto(f"{seen.address}?ref=call:1&ref=call:2&ref=call:3&ref=call:4&by=segment")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from opened_map import at, draw_map, drawn, enclose
-from opened_page import LOOKS, Open, heard, make_index, needs_axe, needs_build, serving
+from opened_page import LOOKS, TIMEOUT_MS, Open, heard, make_index, needs_axe, needs_build, serving
 
 import e2vsearch
 
@@ -141,10 +141,23 @@ def test_points_are_coloured_by_what_is_chosen(visit: Open) -> None:
 
 
 @needs_build
-def test_no_map_says_how_to_make_one(visit: Open, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.slow
+def test_a_map_is_made_from_the_page(visit: Open, index: Path) -> None:
+    """It goes on in the service where the page is left, and the page finds it again."""
+    pytest.importorskip("umap", reason="a map needs the 'map' extra")
     seen = visit("view/map?name=none")
+    seen.page.set_default_timeout(10 * TIMEOUT_MS)  # UMAP is compiled
     seen.page.get_by_text("There is no map called none.").wait_for()
-    seen.page.get_by_text("e2vsearch map", exact=True).wait_for()
+    with e2vsearch.open(index) as collection:
+        collection.maps.drop("map")
+    seen.page.get_by_role("button", name="Make a map").press("Enter")
+    seen.page.get_by_text("Making the map").wait_for()
+    seen.page.reload()
+    drawn(seen)
+    with e2vsearch.open(index) as collection:
+        assert [each.points for each in collection.maps.list()] == [len(collection.segments())]
+        collection.maps.drop("map")
+    draw_map(index)
 
 
 @needs_build

@@ -1,4 +1,4 @@
-"""What a query can say: weights, what is unwanted, emotions and floors, diversity, reasons, percentiles."""
+"""What a query can say: weights, what is unwanted, emotions and floors, diversity, reasons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from e2vsearch.catalog import labels
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.errors import NotStored, QueryError
-from e2vsearch.search import background, score
+from e2vsearch.search import score
 from e2vsearch.search.query import Reference
 from e2vsearch.search.result import QueryResult
 from e2vsearch.types import Hit, Space
@@ -288,7 +288,7 @@ def test_reasons_of_a_plain_query(collection: Collection, units: NDArray[np.floa
     result = collection.query("call:5", k=6, explain=True)
     plain = collection.query("call:5", k=6)
     assert [hit.segment for hit in result] == [hit.segment for hit in plain]
-    assert all(hit.why is None and hit.percentile is None for hit in plain)
+    assert [(hit.why, hit.percentile) for hit in plain] == [(None, hit.percentile) for hit in result]
     reference = np.mean([list(segment.scores.values()) for segment in collection.segments("call:5")], axis=0)
     for hit in result:
         assert hit.why is not None
@@ -343,40 +343,6 @@ def test_reasons_of_a_clip_and_of_fused_vectors(tmp_path: Path) -> None:
         (fused, *_) = collection.query("seg:1", named_vectors={"text": 0.5}, explain=True)
         assert fused.why is not None
         assert fused.why.matches[0].cosine == pytest.approx(fused.named_vector_scores["emotion"], abs=1e-5)
-
-
-# ----------------------------------------------------------------------------------------------------- percentiles
-
-
-def test_a_percentile_is_the_share_of_pairs_that_are_less_alike(
-    collection: Collection, units: NDArray[np.float64]
-) -> None:
-    calls = np.repeat(np.arange(CALLS), TURNS)
-    one, other = np.triu_indices(len(units), 1)
-    apart = calls[one] != calls[other]
-    cosines = np.sort((units @ units.T)[one, other][apart])
-    result = collection.query("seg:1", by="segment", k=200, explain=True)
-    true = [100 * np.searchsorted(cosines, hit.segment_score or 0) / cosines.size for hit in result]
-    assert [hit.percentile for hit in result] == pytest.approx(true, abs=3.0)  # 240 moments are few to sample
-    assert collection.query("seg:1", include_self=True, explain=True)[0].percentile == 100.0
-    assert collection._background_scores() is collection._background_scores()
-
-
-def test_a_sample_is_drawn_again_once_much_has_come(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    with e2vsearch.open(tmp_path / "index", create=True) as collection:
-        collection.catalog.pin(Space("saved", "made", DIM), "saved")
-        collection.catalog.store(made_recording(0, rng.standard_normal((30, DIM))))
-        (hit, *_) = collection.query("seg:1", by="segment", explain=True)
-        assert hit.percentile is None  # one recording: no pair to compare with
-        assert hit.why is not None
-        assert hit.why.shared == ()
-        first = collection._background_scores()
-        collection.catalog.store(made_recording(1, rng.standard_normal((30, DIM))))
-        assert collection._background_scores() is not first
-        assert collection._background_scores().cosines.size == 900
-        collection.catalog.remove([1])
-        assert background.background_scores(collection.catalog, collection.projections.view().source).segments == 30
 
 
 # ---------------------------------------------------------------------------------------------------------- errors

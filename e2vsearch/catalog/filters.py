@@ -53,37 +53,28 @@ FIELDS: dict[str, tuple[ColumnElement[Any], type]] = {
 
 
 class RoleOf(ColumnElement[str]):
-    """The role of a segment's channel: the element of `RecordingRow.roles` at its number, in each dialect's words."""
+    """The role of a channel: the element of `RecordingRow.roles` at its number, in each dialect's words."""
 
     inherit_cache = True
     type = String()
+    rows = "segment"  # whose channel it is
+
+
+class RoleOfDynamics(RoleOf):
+    """The same of a row of `ChannelDynamicsRow`."""
+
+    inherit_cache = True
+    rows = "channel_dynamics"
 
 
 @compiles(RoleOf, "sqlite")
 def _role_in_sqlite(element: RoleOf, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
-    return "json_extract(recording.roles, '$[' || segment.channel || ']')"
+    return f"json_extract(recording.roles, '$[' || {element.rows}.channel || ']')"
 
 
 @compiles(RoleOf, "postgresql")
 def _role_in_postgres(element: RoleOf, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
-    return "(recording.roles ->> segment.channel)"
-
-
-class RoleOfDynamics(ColumnElement[str]):
-    """The same of a row of `ChannelDynamicsRow`."""
-
-    inherit_cache = True
-    type = String()
-
-
-@compiles(RoleOfDynamics, "sqlite")
-def _of_dynamics_in_sqlite(element: RoleOfDynamics, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
-    return "json_extract(recording.roles, '$[' || channel_dynamics.channel || ']')"
-
-
-@compiles(RoleOfDynamics, "postgresql")
-def _of_dynamics_in_postgres(element: RoleOfDynamics, compiler: SQLCompiler, **_: Any) -> str:  # noqa: ARG001
-    return "(recording.roles ->> channel_dynamics.channel)"
+    return f"(recording.roles ->> {element.rows}.channel)"
 
 
 _ROLE = select(RoleOf()).where(RecordingRow.id == SegmentRow.recording_id).correlate(SegmentRow).scalar_subquery()

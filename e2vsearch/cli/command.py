@@ -26,6 +26,16 @@ _TYPES = (
 )
 
 
+_WORDS = (
+    (re.compile(r"Input should be greater than or equal to (.+)"), r"write \1 or more"),
+    (re.compile(r"Input should be less than or equal to (.+)"), r"write \1 or less"),
+    (re.compile(r"Input should be a valid integer.*"), "write a whole number"),
+    (re.compile(r"Input should be a valid number.*"), "write a number"),
+    (re.compile(r"Input should be (.+)"), r"write \1"),
+    (re.compile(r"Value error, (.+?)\.?"), r"\1"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A function as the command line runs it.
@@ -126,6 +136,14 @@ def _fields(block: Any) -> Mapping[str, tuple[Any, Any]]:
     return {each.name: (hints[each.name], each.default) for each in fields(block)}
 
 
+def _in_our_words(message: str) -> str:
+    """Return what Typer says of a value, which are pydantic's words, as what to write."""
+    for pattern, words in _WORDS:
+        if pattern.fullmatch(message):
+            return pattern.sub(words, message)
+    return message
+
+
 class _PlainCommand(TyperCommand):
     """A command with plain help in panels: it comes 0.1 s sooner than rich's, and can be piped."""
 
@@ -135,7 +153,11 @@ class _PlainCommand(TyperCommand):
         for each in args[: args.index("--")] if "--" in args else args:
             if (flag := each.partition("=")[0]) in self.moved:
                 ctx.fail(f"No such option: {flag} - write {self.moved[flag]}")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = _in_our_words(error.message)
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]

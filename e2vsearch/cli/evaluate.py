@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -52,8 +53,10 @@ def evaluate(
         str | None,
         typer.Option(
             help="A collection: its stored segments and its projection are taken. With --encoder too, files are "
-            "encoded anew, and the projection is the collection's.",
+            "encoded anew, and the projection is the collection's.  [default: what E2VSEARCH_INDEX names, unless "
+            "--encoder, --layers or --projections say what is measured]",
             metavar="COLLECTION",
+            show_default=False,
         ),
     ] = None,
     projection: Annotated[
@@ -102,6 +105,8 @@ def evaluate(
 
     if layers or projections:
         _only_alone(index=index, projection=projection, by=by == "recording", condition=condition != "clean")
+    elif encoder is None:
+        index = index or os.environ.get("E2VSEARCH_INDEX")
     table = labels_table.read(labels)  # before an encoder takes its time to open
     named = EncodingOptions(None, encoder, device, precision)
     drawn: dict[str, Any] = {"seed": seed, "draws": draws}

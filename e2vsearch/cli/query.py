@@ -181,14 +181,14 @@ def query(
         results.note(f"searched {among} segments{filtered}{how} {took}")
         if result.hint:
             results.note(result.hint)
-        if explain:
-            results.note("percentile: so many % of random pairs of segments here, of two recordings, are less alike")
+        if any(hit.percentile is not None for hit in result):
+            results.note("pct: so many % of random pairs of segments here, of two recordings, are less alike")
         if collection.index.building:
             results.note(f"rebuilding the index, since {collection.index.building}")
 
 
 def _write(result: QueryResult, results: Results, *, explain: bool) -> None:
-    left_out = (() if explain else ("percentile", "why")) + (() if result.trajectory else ("alignment",))
+    left_out = (() if explain else ("why",)) + (() if result.trajectory else ("alignment",))
     rows = [
         {"rank": rank, **{name: value for name, value in asdict(hit).items() if name not in left_out}}
         for rank, hit in enumerate(result, start=1)

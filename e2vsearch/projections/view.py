@@ -23,6 +23,7 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NotStored
 from e2vsearch.feed import Batch, Changes, Snapshot, VectorSource
 from e2vsearch.projections import network
+from e2vsearch.projections.background import Background
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.linear import unpack
 from e2vsearch.types import Space
@@ -38,6 +39,7 @@ class SearchView:
     projection: Projection
     source: VectorSource  # the stored vectors, projected
     index: Engine
+    background: Background  # of random pairs of the vectors
 
     def projected(self, space: Space) -> Space:
         """Return the encoder's space with the name of the projection."""
@@ -99,8 +101,9 @@ class Views:
             known = self._made.pop(projection.revision, None)
             if known is None or known.projection.name != name:
                 source = feed if projection is RAW else ProjectedVectors(feed, projection)
-                index = open_engine(self.folder(projection.revision), source, self._options)
-                known = SearchView(projection, source, index)
+                folder = self.folder(projection.revision)
+                index = open_engine(folder, source, self._options)
+                known = SearchView(projection, source, index, Background(self._catalog, source, folder))
             self._made[projection.revision] = known
             while len(self._made) > _KEPT:
                 del self._made[next(iter(self._made))]

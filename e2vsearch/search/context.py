@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from e2vsearch.audio import AudioSource
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.projections.view import SearchView
-from e2vsearch.search.background import BackgroundScores
 from e2vsearch.types import EmbeddedAudio
 
 
@@ -20,12 +19,10 @@ class SearchContext:
         catalog: holds recordings, segments and their vectors.
         view: the projection in use, the projected vectors, and the index over them.
         embed: embeds the audio of a reference.
-        background: returns the collection's background scores, drawn once and kept.
         actor: who asks, for the audit log.
     """
 
     catalog: Catalog
     view: SearchView
     embed: Callable[[AudioSource], EmbeddedAudio]
-    background: Callable[[], BackgroundScores]
     actor: str = "python"

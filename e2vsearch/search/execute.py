@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.catalog.writer import Catalog
+from e2vsearch.projections.background import Background
 from e2vsearch.search.context import SearchContext
 from e2vsearch.search.prototypes import canonical_name
 from e2vsearch.search.query import Query
@@ -47,7 +49,7 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
     count = context.view.index.count()
     k = min(query.k, max(count, 1))  # tables are k wide: a billion of 42 segments took 22 GB
     ranking = group.cap_groups(catalog, query.group_limits, k, rank) if query.group_by else rank(k)
-    hits = fetch_hits(catalog, ranking)
+    hits = _with_percentiles(fetch_hits(catalog, ranking), context.view.background, count)
     if query.trajectory is not None or query.explain:
         from e2vsearch.search.explain import explain
 
@@ -93,6 +95,17 @@ def _browse(query: Query, context: SearchContext) -> QueryResult:
         where=query.where,
         text=query.text,
         hint=None if hits else _hint(query, catalog),
+    )
+
+
+def _with_percentiles(hits: tuple[Hit, ...], background: Background, segments: int) -> tuple[Hit, ...]:
+    """Return hits, of a collection of so many segments, with how rare their likeness is in it."""
+    if not hits:
+        return hits
+    scores = background.scores(segments)
+    return tuple(
+        hit if hit.segment_score is None else replace(hit, percentile=scores.percentile(hit.segment_score))
+        for hit in hits
     )
 
 

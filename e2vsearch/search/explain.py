@@ -1,4 +1,4 @@
-"""Explains why a hit is one: which segments matched, which emotions both have, what was taken off, how rare that is."""
+"""Explains why a hit is one: which segments matched, which emotions both have, what was taken off."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Explainer:
         )
 
     def explained(self, hits: Sequence[Hit], candidates: CandidateFilter, *, whole: bool) -> tuple[Hit, ...]:
-        """Return hits with why each is one, and the percentile of its likeness.
+        """Return hits with why each is one.
 
         Args:
             hits: as they were found.
@@ -98,7 +98,6 @@ class Explainer:
             here = np.flatnonzero(of == number_of(hit.recording, "call")) if whole else np.array([at])
             chosen.append(here[worth[:, here].argmax(axis=1)] if here.size else here)
         times = self._times(sorted({int(ids[column]) for columns in chosen for column in columns}))
-        background = self.context.background()
         explained = []
         for number, hit, columns in zip(segments, hits, chosen, strict=True):
             matches = hit.alignment or tuple(
@@ -109,8 +108,7 @@ class Explainer:
             column = np.flatnonzero(ids == number)
             penalties = self._penalties(avoided[:, column[0]]) if column.size else ()
             why = Explanation(matches, self._shared(hit), penalties)
-            rarer = None if hit.segment_score is None else background.percentile(hit.segment_score)
-            explained.append(replace(hit, percentile=rarer, why=why))
+            explained.append(replace(hit, why=why))
         return tuple(explained)
 
     def _likeness(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

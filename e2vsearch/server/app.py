@@ -27,8 +27,9 @@ from e2vsearch.server.options import ServiceOptions
 from e2vsearch.server.prometheus import Metrics, ObservabilityMiddleware
 from e2vsearch.server.responses import errors_of, handle_errors, json_response, returns
 from e2vsearch.server.results import Health
-from e2vsearch.server.routes import analysis, audio, labels, maps, query, recordings
+from e2vsearch.server.routes import analysis, audio, labels, maps, query, recordings, tasks
 from e2vsearch.server.state import ServerState
+from e2vsearch.server.tasks import Tasks
 from e2vsearch.server.uploads import Uploads
 
 _log = logging.getLogger("e2vsearch.server")
@@ -43,6 +44,7 @@ _TAGS = {
     "recordings": "What is stored, as it is stored.",
     "audio": "To be played and drawn: always decoded here, whatever the recording's own format is.",
     "analysis": "Labels, classifiers, maps.",
+    "tasks": "Work that takes longer than a request may: started, asked about, stopped.",
     "service": "The state of the service itself.",
 }
 
@@ -81,7 +83,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     app.state.server = state
     handle_errors(app)
     secured = _KEY if options.api_key is not None else ()
-    rooms = (query, recordings, audio, analysis, labels, maps)
+    rooms = (query, recordings, audio, analysis, labels, maps, tasks)
     app.state.routers = [app.router, *(room.router(state) for room in rooms)]
     for router in app.state.routers[1:]:
         app.include_router(router, dependencies=secured)
@@ -126,7 +128,7 @@ def _state(collection: Collection, options: ServiceOptions) -> ServerState:
     uploads = Uploads()
     metrics.watch((embedding, reading), lambda: uploads.receiving, lambda: limited.index.status())
     roots = AllowedFolders(options.roots)
-    return ServerState(limited, options, roots, embedder, embedding, reading, uploads, metrics)
+    return ServerState(limited, options, roots, embedder, embedding, reading, uploads, metrics, Tasks())
 
 
 def _warm(state: ServerState) -> None:

@@ -25,6 +25,8 @@ SegmentPath = Annotated[
 LabelPath = Annotated[str, Path(min_length=1, max_length=64, pattern=NAMED, examples=["hesitant"])]
 MapPath = Annotated[str, Path(min_length=1, max_length=64, pattern=NAMED, examples=["map"])]
 
+TaskPath = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", examples=["0f4a9c2e71b3d586"])]
+
 MapQuery = Annotated[
     str | None,
     Query(min_length=1, max_length=64, pattern=NAMED, description="Whose clusters; `map` by default."),

@@ -84,9 +84,9 @@ class RequestError(HTTPException):
         self.reason = reason
 
 
-def json_response(kind: Any, value: Any, headers: dict[str, str] | None = None) -> Response:
+def json_response(kind: Any, value: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
     """Return a result as JSON."""
-    return Response(_adapter(kind).dump_json(value), media_type="application/json", headers=headers)
+    return Response(_adapter(kind).dump_json(value), status, media_type="application/json", headers=headers)
 
 
 def error_response(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> Response:
@@ -98,11 +98,11 @@ def error_response(status: int, reason: str, message: str, headers: dict[str, st
     return Response(_adapter(ErrorBody).dump_json(body), status, headers, "application/json")
 
 
-def returns(kind: Any, *statuses: int) -> dict[str, Any]:
-    """Return the arguments of a route that describe a result, with an example, and these errors."""
+def returns(kind: Any, *statuses: int, status: int = 200) -> dict[str, Any]:
+    """Return the arguments of a route that describe a result, with an example, its status, and these errors."""
     example = _adapter(kind).dump_python(example_of(kind), mode="json")
-    shown = {200: {"content": {"application/json": {"example": example}}}}
-    return {"response_model": kind, "responses": {**errors_of(*statuses), **shown}}
+    shown = {status: {"content": {"application/json": {"example": example}}}}
+    return {"response_model": kind, "status_code": status, "responses": {**errors_of(*statuses), **shown}}
 
 
 def errors_of(*statuses: int) -> dict[int | str, dict[str, Any]]:

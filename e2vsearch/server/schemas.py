@@ -55,7 +55,7 @@ class QueryOptions(BaseModel):
     where: Where | None = Field(None, description="A filter.")
     text: Text | None = Field(None, description="Words of the transcript that the segment must have.")
     exact: bool = Field(False, description="Compare every segment, whatever index there is.")
-    explain: bool = Field(False, description="Explain each hit, and how rare such likeness is here.")
+    explain: bool = Field(False, description="Explain each hit: what is alike.")
 
 
 class NamedVector(_Request):
@@ -282,6 +282,16 @@ class TrainRequest(_Request):
         default_factory=list, max_length=8, description="Metadata keys that name who speaks, such as `customer`."
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Of folds and samples: the same gives the same classifier.")
+
+
+class MapRequest(_Request):
+    """The map to make."""
+
+    model_config = _shown({"name": "map", "where": "queue = billing"})
+
+    name: Label = Field("map", description="Its name; another one of that name is replaced once this one is done.")
+    by: By = Field("segment", description="A point is a segment, or a recording.")
+    where: Where | None = Field(None, description="Only segments that pass this filter.")
 
 
 class ApplyRequest(_Request):

@@ -20,6 +20,7 @@ from e2vsearch.server.embedder import LimitedEmbedder
 from e2vsearch.server.executor import BoundedExecutor, Disconnected, Ticket
 from e2vsearch.server.options import ServiceOptions
 from e2vsearch.server.prometheus import Metrics
+from e2vsearch.server.tasks import Tasks
 from e2vsearch.server.uploads import Form, Uploads
 from e2vsearch.types import Comparison, EmbeddedAudio
 
@@ -46,6 +47,7 @@ class ServerState:
     reading: BoundedExecutor
     uploads: Uploads
     metrics: Metrics
+    tasks: Tasks
 
     async def embed(self, request: Request, function: Callable[[], T]) -> T:
         """Return what `function` returns in one of the threads that embed audio."""
@@ -118,7 +120,7 @@ class ServerState:
 
     def close(self) -> None:
         """Wait for what is in work, and remove the uploads; the catalog stays open."""
-        for part in (self.embedding, self.reading, self.embedder, self.uploads):
+        for part in (self.tasks, self.embedding, self.reading, self.embedder, self.uploads):
             part.close()
         self.collection.index.builder.join()
 

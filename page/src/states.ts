@@ -30,6 +30,7 @@ export function sayError(error: unknown): string {
   const [what] = /\b(?:seg|call):\d+/.exec(error.message) ?? [];
   switch (error.reason) {
     case "overloaded":
+    case "busy":
       return t("error.busy");
     case "too-slow":
       return t("error.slow");

@@ -21,7 +21,7 @@ export interface Hit {
   text: string | null;
   label: string | null;
   label_score: number | null; // 1 where a person gave the label
-  percentile: number | null; // with `explain`
+  percentile: number | null; // of random pairs of segments here, that are less alike; null where there are none
   why: Explanation | null; // with `explain`
 }
 

@@ -25,6 +25,21 @@ const en = {
 
   "csv.save": "Save as CSV",
 
+  "task.map": "Making the map",
+  "task.train": "Training",
+  "task.waiting": "waiting for another task",
+  "task.seconds": "{s} s",
+  "task.stop": "Stop",
+  "task.stopped": "Stopped.",
+  "task.step.reading vectors": "reading vectors",
+  "task.step.finding neighbours": "finding neighbours",
+  "task.step.grouping": "laying out again, to find groups",
+  "task.step.drawing": "drawing",
+  "task.step.clustering": "clustering",
+  "task.step.describing": "describing the clusters",
+  "task.step.measuring": "testing on calls it has not seen",
+  "task.step.training": "learning from all examples",
+
   "keys.title": "Keyboard",
   "keys.space": "space",
   "keys.play": "play, pause",
@@ -102,6 +117,21 @@ const zh: Record<Word, string> = {
   "hint.meant": "是否指“{near}”？",
 
   "csv.save": "保存为 CSV",
+
+  "task.map": "正在生成地图",
+  "task.train": "正在训练",
+  "task.waiting": "等待另一项任务",
+  "task.seconds": "{s} 秒",
+  "task.stop": "停止",
+  "task.stopped": "已停止。",
+  "task.step.reading vectors": "读取向量",
+  "task.step.finding neighbours": "查找近邻",
+  "task.step.grouping": "再次布局，以便分组",
+  "task.step.drawing": "绘制",
+  "task.step.clustering": "聚类",
+  "task.step.describing": "描述各簇",
+  "task.step.measuring": "用没见过的通话检验",
+  "task.step.training": "从全部例子学习",
 
   "keys.title": "键盘快捷键",
   "keys.space": "空格",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,8 +42,13 @@ SETTINGS = settings(
 def _schema(place: Path, key: str | None) -> Iterator[Any]:
     with e2vsearch.open(place, encoder="fake", create=True) as collection:
         app = create_app(collection, ServiceOptions(api_key=key, roots=(place.parent / "calls",), timeout_s=20))
-        yield schemathesis.openapi.from_asgi("/openapi.json", app, headers=LOCAL)
-        app.state.server.close()
+        held = threading.Event()  # tasks are started, and wait: a map would be made for half a minute
+        app.state.server.tasks.start("map", lambda _: str(held.wait()))
+        try:
+            yield schemathesis.openapi.from_asgi("/openapi.json", app, headers=LOCAL)
+        finally:
+            held.set()
+            app.state.server.close()
 
 
 def ask_everything(schema: Any, headers: dict[str, str]) -> dict[str, set[int]]:

@@ -53,13 +53,13 @@ def test_ingest_queues_and_workers_do_it(run: Run, tmp_path: Path, calls: Path) 
     assert (queued.code, queued.out) == (3, f"{index}: 6 queued, 1 failed\n")
     assert "no such file" in queued.err
     assert "e2vsearch worker" in queued.err
-    urgent = run("ingest", calls / "3.wav", "--queue", "--priority", 5, "--index", index)
+    urgent = run("ingest", calls / "3.wav", "--queue", "--priority", 5, "--encoder", "fake", "--index", index)
     assert (urgent.code, urgent.rows[0]["queued"], urgent.rows[0]["waiting"]) == (0, 0, 1)
     with closing(Catalog.open(f"sqlite:///{index}/catalog.db")) as catalog:
         (first,) = queue.take(catalog, "x", 1, lease_s=60, attempts=3)
         assert Path(first.uri).name == "3.wav"
         queue.release(catalog, [first.lease])
-    assert run("worker", "--index", index, "--encoder", "fake", "--drain").rows[0]["stored"] == 6
+    assert run("worker", "--index", index, "--drain").rows[0]["stored"] == 6  # with the encoder that was queued for
     assert run("ingest", calls, "--queue", "--index", index).rows[0]["already"] == 6
     assert run("ingest", calls, "--queue", "--transcripts", calls, "--index", index).code == 2
 

@@ -14,7 +14,7 @@ Measured on EMO-DB and on 2,400 clips of CREMA-D, with
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -88,7 +88,11 @@ def fit(
 
 
 def out_of_fold(
-    vectors: NDArray[np.float32], truth: Indices, groups: Indices, seed: int = 0
+    vectors: NDArray[np.float32],
+    truth: Indices,
+    groups: Indices,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[NDArray[np.float64], int] | None:
     """Return out-of-fold probabilities ``(n, labels)`` and the number of folds; None where groups are too few.
 
@@ -102,7 +106,9 @@ def out_of_fold(
     if not splits:
         return None
     probabilities = np.zeros((truth.size, int(truth.max()) + 1))
-    for train, test in splits:
+    for number, (train, test) in enumerate(splits):
+        if progress is not None:
+            progress("measuring", number, len(splits))
         fitted = fit(vectors[train], truth[train], groups[train], seed)
         probabilities[test] = fitted.model.probabilities(vectors[test])
     return probabilities, len(splits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -52,6 +52,7 @@ def train(
     labels: Sequence[str] | None = None,
     speaker_keys: Sequence[str] = (),
     seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> ClassifierReport:
     """Train a classifier on the examples, measure it on held-out speakers, and store it as the next version.
 
@@ -67,6 +68,7 @@ def train(
         labels: only these; by default every label that has examples.
         speaker_keys: columns of ``--meta`` that name who speaks, such as "customer".
         seed: of splits, bootstrap and contrast; the same seed and examples give the same classifier.
+        progress: called with the step, ``measuring`` or ``training``, how much of it is done, and of how much.
 
     Raises:
         TooFewExamples: a label has fewer than `LEAST_EXAMPLES`, or there is nothing to distinguish.
@@ -77,9 +79,11 @@ def train(
     name = checked_name(name, "classifier")
     space = context.catalog.require_space()
     found = _examples(context, labels, speaker_keys, seed)
-    held_out = out_of_fold(found.vectors, found.truth, found.groups, seed)
+    held_out = out_of_fold(found.vectors, found.truth, found.groups, seed, progress)
     folds = 0 if held_out is None else held_out[1]
     measured = None if held_out is None else measure(found.truth, held_out[0], found.groups, seed)
+    if progress is not None:
+        progress("training", 0, 1)
     fitted = fit(found.vectors, found.truth, found.groups, seed)
     by = " or ".join(("speaker named with the example", *speaker_keys))
     report = ClassifierReport(

@@ -157,9 +157,7 @@ class Tools:
         include_self: Annotated[
             bool, Field(description="Keep stored segments that are themselves the reference.")
         ] = False,
-        explain: Annotated[
-            bool, Field(description="Say why each hit is one, and how rare such likeness is in the collection.")
-        ] = False,
+        explain: Annotated[bool, Field(description="Say why each hit is one.")] = False,
     ) -> Annotated[CallToolResult, Similar]:
         """Find the recordings, and the segments in them, that feel most like a reference, whoever speaks.
 

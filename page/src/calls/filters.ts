@@ -1,7 +1,7 @@
 // The list's filters: those of the Find view, by the same names in the address.
 import { h } from "../html";
 import { emotionName } from "../language";
-import { filtersOn, NOTHING, type Query } from "../find/query";
+import { COURSES, filtersOn, NOTHING, type Query } from "../find/query";
 import { t as find } from "../find/words";
 import type { Filters } from "../types";
 import { t } from "./words";
@@ -9,14 +9,14 @@ import { t } from "./words";
 const NAMELESS = ["unsure", "too short"];
 const METADATA_SHOWN = 3; // more keys stay under "Advanced"
 const META = "meta.";
-const FIELDS = ["text", "call", "emotion", "label", "from", "to", "channel", "where"] as const;
+const FIELDS = ["text", "call", "emotion", "label", "course", "from", "to", "channel", "where"] as const;
 
 /**
  * @param asked called with what is filtered by, whenever the reader has changed it.
  * @param wrong stands beside the filter that is written by hand.
  */
 export function filterForm(filters: Filters, query: Query, wrong: HTMLElement, asked: (query: Query) => void): HTMLFormElement {
-  const select = (name: "emotion" | "label", values: readonly string[], say: (value: string) => string): HTMLElement => {
+  const select = (name: "emotion" | "label" | "course", values: readonly string[], say: (value: string) => string): HTMLElement => {
     const known = query[name] && !values.includes(query[name]) ? [...values, query[name]] : values;
     const options = [h("option", { value: "" }, find("filters.any")), ...known.map((value) => h("option", { value }, say(value)))];
     const field = h("select", { name }, ...options);
@@ -45,6 +45,7 @@ export function filterForm(filters: Filters, query: Query, wrong: HTMLElement, a
       field(find("filters.call"), input("call", { placeholder: find("filters.call.example") })),
       filters.emotions.length ? field(find("filters.emotion"), select("emotion", [...filters.emotions, ...NAMELESS], emotionName)) : null,
       filters.labels.length ? field(find("filters.own"), select("label", filters.labels, String)) : null,
+      field(find("filters.course"), select("course", COURSES, (name) => find(`filters.course.${name as (typeof COURSES)[number]}`))),
       field(find("filters.from"), input("from", { type: "date" })),
       field(find("filters.to"), input("to", { type: "date" })),
       ...metadata.slice(0, METADATA_SHOWN),

@@ -1,7 +1,7 @@
 // The search form's fields, to and from a query.
 import { byId, h } from "../html";
 import { emotionName } from "../language";
-import { filtersOn, type Query } from "./query";
+import { COURSES, filtersOn, type Query } from "./query";
 import type { By, Filters } from "../types";
 import { t } from "./words";
 
@@ -12,7 +12,7 @@ const form = byId<HTMLFormElement>("search");
 const metadata = byId("metadata");
 const advanced = byId("advanced");
 const explain = form.elements.namedItem("explain") as HTMLInputElement;
-const FIELDS = ["emotion", "label", "channel", "from", "to", "call", "text", "where"] as const;
+const FIELDS = ["emotion", "label", "course", "channel", "from", "to", "call", "text", "where"] as const;
 
 type Field = HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement;
 
@@ -24,6 +24,7 @@ function field(name: string): Field {
 export function offer(filters: Filters, query: Query): void {
   options("emotion", filters.emotions.length ? [...filters.emotions, ...NAMELESS] : [], emotionName);
   options("label", filters.labels, String);
+  options("course", COURSES, courseName);
   const none = filters.labels.length === 0;
   field("label").closest("label")?.toggleAttribute("hidden", none);
   field("emotion").closest("label")?.classList.toggle("wide", none);
@@ -48,6 +49,11 @@ export function offer(filters: Filters, query: Query): void {
   metadata.replaceChildren(...pickers.slice(0, METADATA_SHOWN));
   advanced.append(...pickers.slice(METADATA_SHOWN));
   write(query);
+}
+
+/** What a course is called. */
+function courseName(course: string): string {
+  return t(`filters.course.${course as (typeof COURSES)[number]}`);
 }
 
 function options(name: string, values: readonly string[], say: (value: string) => string): void {

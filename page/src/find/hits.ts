@@ -8,10 +8,11 @@ import { fetchSound, onPlaying, seek, toggle, type Playing } from "../player";
 import { addressOf, go } from "../router";
 import type { By, Hit } from "../types";
 import { BARS, peaksOf, Waveform } from "../waveform";
-import { reasons } from "./why";
+import { rare, reasons, shareOf } from "./why";
 
 const CONTEXT_S = 5;
 const METADATA_SHOWN = 6;
+const CHANCE = 50; // percentile of a pair of segments that is like any other
 
 export interface HitEvents {
   more: (segment: string) => void;
@@ -36,6 +37,8 @@ export function showHits(hits: readonly Hit[], by: By): void {
   chosen = -1;
   rows = hits.map((hit, index) => new Row(hit, index, by));
   list.replaceChildren(...rows.map((row) => row.element));
+  const beyond = hits.findLastIndex(({ percentile }) => percentile === null || percentile >= CHANCE) + 1;
+  rows[beyond]?.element.prepend(h("p", { class: "note beyond" }, t("hit.beyond")));
   rows.forEach((row) => seen.observe(row.wave.element));
   rows[0]?.article.setAttribute("tabindex", "0");
 }
@@ -298,12 +301,15 @@ function score(hit: Hit, by: By): HTMLElement {
   const fill = h("span", { class: "fill" });
   fill.style.width = `${Math.max(0, hit.score) * 100}%`;
   const apart = by === "recording" && Math.abs(hit.score - hit.segment_score) >= 0.0005;
+  const { percentile } = hit;
+  const nearer = percentile === null ? "" : percentile >= 100 ? t("hit.rare.all") : t("hit.rare", { share: shareOf(percentile) });
   return h(
     "span",
     { class: "score", title: t("hit.score", { score: hit.score.toFixed(4) }) },
     apart ? h("span", { class: "quiet" }, t("hit.segment", { score: hit.segment_score.toFixed(3) })) : null,
     h("span", { class: "bar", "aria-hidden": "true" }, fill),
     h("strong", {}, hit.score.toFixed(3)),
+    percentile === null ? null : h("span", { class: "quiet rare", title: rare(percentile) }, nearer),
   );
 }
 

@@ -11,6 +11,7 @@ export interface Query {
   explain: boolean; // say why each hit is one
   emotion: string;
   label: string;
+  course: string; // of the call: "worsening" …
   channel: string;
   from: string; // 2024-03-01
   to: string;
@@ -28,6 +29,7 @@ export const NOTHING: Query = {
   explain: false,
   emotion: "",
   label: "",
+  course: "",
   channel: "",
   from: "",
   to: "",
@@ -37,8 +39,11 @@ export const NOTHING: Query = {
   where: "",
 };
 
-const WORDS = ["emotion", "label", "channel", "from", "to", "call", "text", "where"] as const;
+const WORDS = ["emotion", "label", "course", "channel", "from", "to", "call", "text", "where"] as const;
 const META = "meta.";
+
+/** What the course of a call may be. */
+export const COURSES = ["worsening", "improving", "steady", "mixed"] as const;
 
 /** How many filters are on. */
 export function filtersOn(query: Query): number {
@@ -58,6 +63,7 @@ export function whereOf(query: Query, fields: readonly string[]): string | null 
   const parts = [
     query.emotion && `emotion = ${quoted(query.emotion)}`,
     query.label && `label = ${quoted(query.label)}`,
+    query.course && `course = ${quoted(query.course)}`,
     query.channel && `channel = ${Number(query.channel)}`,
     query.from && `date >= ${query.from}`,
     query.to && `date <= ${query.to}`,

@@ -12,7 +12,7 @@ export function reasons(hit: Hit): HTMLElement | null {
   const { why, percentile } = hit;
   if (!why) return null;
   const rows = [
-    percentile === null ? null : row("why.rare", rare(percentile)),
+    percentile === null ? null : row("why.rare", h("span", {}, rare(percentile))),
     why.shared.length ? row("why.both", ...why.shared.slice(0, SHARED_SHOWN).map(shared)) : null,
     why.matches.length ? row("why.alike", ...matches(why.matches)) : null,
   ];
@@ -23,10 +23,14 @@ function row(title: "why.rare" | "why.both" | "why.alike", ...said: HTMLElement[
   return h("div", {}, h("dt", {}, t(title)), h("dd", {}, ...said));
 }
 
+/** How rare such likeness is here, in a sentence. */
+export function rare(percentile: number): string {
+  return percentile >= 100 ? t("why.rare.all") : t("why.rare.than", { share: shareOf(percentile) });
+}
+
 /** Rounded down: nothing but a pair nearer than all others is called nearer than all. */
-function rare(percentile: number): HTMLElement {
-  const share = `${(Math.floor(percentile * 10) / 10).toFixed(1)}%`;
-  return h("span", {}, percentile >= 100 ? t("why.rare.all") : t("why.rare.than", { share }));
+export function shareOf(percentile: number): string {
+  return `${(Math.floor(percentile * 10) / 10).toFixed(1)}%`;
 }
 
 function shared({ emotion, reference, segment }: Explanation["shared"][number]): HTMLElement {

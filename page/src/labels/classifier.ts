@@ -1,9 +1,10 @@
 // Training a classifier on the labels, its report, and applying it to the collection.
-import { ApiError, sendJson } from "../api";
+import { ApiError, getJson, sendJson } from "../api";
 import { h } from "../html";
 import { count } from "../language";
 import { addressOf } from "../router";
 import { sayError } from "../states";
+import { inWork, start, TaskProgress, type Task } from "../tasks";
 import { reportOf } from "./report";
 import type { Classified, ClassifierReport, Labels } from "./types";
 import { t } from "./words";
@@ -18,7 +19,7 @@ export interface ClassifierEvents {
 
 export class ClassifierPanel {
   readonly element = h("section", { class: "card classifier", "aria-labelledby": "classifier-title" });
-  private readonly train = h("button", { type: "button", class: "strong", click: () => void this.work("labels.training", () => this.learn()) }, t("labels.train"));
+  private readonly train = h("button", { type: "button", class: "strong", click: () => void this.work("training", () => this.learn()) }, t("labels.train"));
   private readonly said = h("p", { class: "note", role: "status" });
   private readonly wrong = h("p", { class: "wrong", role: "alert" });
   private readonly blocked = h("p", { class: "note" });
@@ -26,6 +27,7 @@ export class ClassifierPanel {
   private readonly report = h("div", {});
   private readonly application = h("div", {});
   private labels: Labels = { labels: [], classifiers: [], needs: { train: 0, measure: 0, recordings: 0 } };
+  private progress: TaskProgress | null = null;
   private busy = false;
   private min = MIN_SCORE;
 
@@ -38,6 +40,14 @@ export class ClassifierPanel {
       this.report,
       this.application,
     );
+    inWork("train").then(
+      (task) => task && void this.work("training", () => this.follow(task)), // the page was loaded anew meanwhile
+      () => undefined,
+    );
+  }
+
+  leave(): void {
+    this.progress?.leave();
   }
 
   /** Says what can be trained now, and how good what was trained last is. */
@@ -95,9 +105,26 @@ export class ClassifierPanel {
   private async learn(): Promise<void> {
     const enough = this.enough();
     const all = this.labels.labels.every(({ name, examples }) => !examples || enough.includes(name));
-    const report = await sendJson<ClassifierReport>("POST", "labels/train", { classifier: NAME, labels: all ? null : enough });
-    this.said.textContent = t("labels.trained", { name: report.name, version: report.version });
-    this.events.trained();
+    await this.follow(await start("train", { classifier: NAME, labels: all ? null : enough }));
+  }
+
+  /** Shows how far training is, and what came of it. */
+  private async follow(task: Task): Promise<void> {
+    const progress = (this.progress = new TaskProgress(task));
+    this.said.after(progress.element);
+    try {
+      const made = await progress.end();
+      if (made === null) {
+        this.said.textContent = t("task.stopped");
+        return;
+      }
+      const { classifiers } = await getJson<Labels>("labels");
+      const version = classifiers.find(({ name }) => name === made)?.version ?? 1;
+      this.said.textContent = t("labels.trained", { name: made, version });
+      this.events.trained();
+    } finally {
+      progress.element.remove();
+    }
   }
 
   private async apply(classifier: string, min_score: number): Promise<void> {
@@ -118,13 +145,16 @@ export class ClassifierPanel {
   }
 
   /** Does what takes a while, and says so, second by second. */
-  private async work(word: "labels.training" | "labels.applying", task: () => Promise<void>): Promise<void> {
+  private async work(word: "training" | "labels.applying", task: () => Promise<void>): Promise<void> {
     if (this.busy) return;
     const began = performance.now();
-    const say = (): void => void (this.said.textContent = t(word, { s: Math.round((performance.now() - began) / 1000) }));
+    const say = (): void => {
+      if (word === "labels.applying") this.said.textContent = t(word, { s: Math.round((performance.now() - began) / 1000) });
+    };
     this.busy = true;
+    this.said.textContent = "";
     this.wrong.textContent = "";
-    (word === "labels.training" ? this.buttons : this.application).after(this.said, this.wrong);
+    (word === "training" ? this.buttons : this.application).after(this.said, this.wrong);
     this.element.setAttribute("aria-busy", "true");
     this.able();
     say();
@@ -134,7 +164,7 @@ export class ClassifierPanel {
     } catch (error) {
       this.said.textContent = "";
       const slow = error instanceof ApiError && error.reason === "too-slow";
-      this.wrong.textContent = slow ? t(word === "labels.training" ? "labels.train.slow" : "labels.apply.slow") : sayError(error);
+      this.wrong.textContent = slow ? t("labels.apply.slow") : sayError(error);
     } finally {
       clearInterval(timer);
       this.busy = false;

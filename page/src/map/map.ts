@@ -12,6 +12,7 @@ import { empty, loading, trouble } from "../states";
 import { clusterList } from "./clusters";
 import { channels, colouringBy, css, type Colouring } from "./colouring";
 import { detailsOf, idOf, soundOf } from "./details";
+import { MapMaker } from "./maker";
 import { Plot, type Tool } from "./plot";
 import { fetchPoints, type Points } from "./points";
 import { emotionOf, Selection } from "./selection";
@@ -32,8 +33,9 @@ export async function show(container: HTMLElement, params: Params): Promise<View
   if (!map) {
     waiting.remove();
     const unknown = params.search.has("name") ? t("map.unknown", { name: wanted ?? "" }) : null;
-    container.append(empty(t("map.nothing.title"), unknown, t("map.nothing.how"), h("pre", {}, "e2vsearch map")));
-    return { title: "" };
+    const maker = new MapMaker("map");
+    container.append(empty(t("map.nothing.title"), unknown, t("map.nothing.how"), maker.element));
+    return { title: "", leave: () => maker.leave() };
   }
   const path = `map/${encodeURIComponent(map.name)}`;
   const [view, points, { filters }] = await Promise.all([getJson<MapView>(path), fetchPoints(map.name), holdings()]);
@@ -50,6 +52,7 @@ class MapShown {
   private readonly legend = h("div", { class: "tags legend" });
   private readonly side = h("div", { class: "side" });
   private readonly failed = h("div");
+  private readonly maker: MapMaker;
   private readonly hover = h("input", { type: "checkbox", id: "map-hover" });
   private readonly withNames = h("input", { type: "checkbox", id: "map-names", checked: true, change: () => this.drawNames() });
   private readonly nameOf: Map<number, string>;
@@ -61,6 +64,7 @@ class MapShown {
   private selection: Selection | null = null;
   private timer = 0;
   private current = -1;
+  private anchor: number | null = null; // the point from which Shift with an arrow selects
 
   constructor(
     container: HTMLElement,
@@ -83,7 +87,8 @@ class MapShown {
     this.plot.element.append(this.names, this.card);
     this.keys = this.bindings();
     this.plot.canvas.addEventListener("keydown", (event) => this.onKey(event));
-    const stage = h("div", { class: "stage" }, this.toolbar(maps, keys), this.plot.element, this.legend, this.foot());
+    this.maker = new MapMaker(view.name, view);
+    const stage = h("div", { class: "stage" }, this.toolbar(maps, keys), this.plot.element, this.legend, this.foot(), this.maker.element);
     container.append(stage, h("div", { class: "beside" }, this.failed, this.side, this.clusters()));
     this.scheme.addEventListener("change", this.recolour);
     void this.colour().then(() => {
@@ -95,6 +100,7 @@ class MapShown {
   leave(): void {
     this.scheme.removeEventListener("change", this.recolour);
     clearTimeout(this.timer);
+    this.maker.leave();
     this.plot.destroy();
     pause();
   }
@@ -102,6 +108,7 @@ class MapShown {
   help(): [string[], string][] {
     return [
       [["← ↑ → ↓"], t("map.keys.step")],
+      [["⇧", "← ↑ → ↓"], t("map.keys.box")],
       [["Enter", t("keys.space")], t("map.keys.play")],
       [["1", "2", "3"], t("map.keys.tools")],
       [["+", "−", "0"], t("map.keys.zoom")],
@@ -177,7 +184,10 @@ class MapShown {
     const step = steps[event.key];
     if (!step) return;
     event.preventDefault();
+    const from = this.current;
     this.choose(this.plot.step(...step), false);
+    this.anchor = event.shiftKey ? (this.anchor ?? from) : null;
+    if (this.anchor !== null && this.anchor >= 0) this.select(this.plot.between(this.anchor, this.current));
   }
 
   // ------------------------------------------------------------------------------------------------------- colours

@@ -108,6 +108,15 @@ export class Plot {
     return next;
   }
 
+  /** The points in the box that two points span. */
+  between(one: number, other: number): number[] {
+    const [[ax, ay], [bx, by]] = [this.spot(one), this.spot(other)];
+    const least = 1 / AXIS; // so that both are inside
+    const [left, right] = [Math.min(ax, bx) - least, Math.max(ax, bx) + least];
+    const [bottom, top] = [Math.min(ay, by) - least, Math.max(ay, by) + least];
+    return inside(this.xy, [[left, bottom], [right, bottom], [right, top], [left, top]]);
+  }
+
   zoom(by: number, around: Spot = [this.camera.x, this.camera.y]): void {
     const scale = Math.min(NEAREST * this.whole, Math.max(FARTHEST * this.whole, this.camera.scale * by));
     const share = 1 - this.camera.scale / scale;
