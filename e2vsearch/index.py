@@ -18,7 +18,7 @@ from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.view import Views, open_engine
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors.background import BackgroundBuilder
-from e2vsearch.vectors.engine import BuildReport, Engine, IndexOptions, Kind, TuneReport
+from e2vsearch.vectors.engine import BuildReport, IndexOptions, Kind, TuneReport, VectorIndex
 from e2vsearch.vectors.query_log import QUERIES
 
 Progress = Callable[[str, int, int], None]
@@ -35,7 +35,7 @@ class Index:
         self.builder = BackgroundBuilder(self.maintain)
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> VectorIndex:
         """The engine, opened once.
 
         Raises:
@@ -60,11 +60,11 @@ class Index:
         recall: float | None = None,
         retrain: bool = False,
     ) -> BuildReport:
-        """Build a new generation, see `Engine.build`, where `recall` is the target."""
+        """Build a new generation, see `VectorIndex.build`, where `recall` is the target."""
         return self.engine.build(kind, progress, target=recall, retrain=retrain)
 
     def tune(self, target: float | None = None, progress: Progress | None = None) -> TuneReport:
-        """Measure recall anew, and choose how many lists a search visits, see `Engine.tune`."""
+        """Measure recall anew, and choose how many lists a search visits, see `VectorIndex.tune`."""
         return self.engine.tune(target, progress)
 
     def verify(self) -> list[str]:

