@@ -27,7 +27,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from e2vsearch.catalog.columns import Id, UtcDateTime
 from e2vsearch.types import MAX_NAME
 
-SCHEMA_REVISION = "0010"
+SCHEMA_REVISION = "0012"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
 
 
@@ -75,6 +75,7 @@ class HeaderRow(Base):
     created_at: Mapped[datetime]
     projection_id: Mapped[int | None] = mapped_column(ForeignKey("projection.id"))  # NULL: raw vectors are searched
     policy: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # how it may be used
+    engine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # see `engine_choice`
 
 
 class ProjectionRow(Base):

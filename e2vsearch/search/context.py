@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from e2vsearch.audio import AudioSource
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.projections.view import SearchView
 from e2vsearch.search.background import BackgroundScores
-from e2vsearch.types import EmbeddedAudio
+from e2vsearch.types import Consistency, EmbeddedAudio
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +29,7 @@ class SearchContext:
     embed: Callable[[AudioSource], EmbeddedAudio]
     background: Callable[[], BackgroundScores]
     actor: str = "python"
+
+    def under(self, consistency: Consistency) -> SearchContext:
+        """Return the same context, with an index whose searches take account of no more than that."""
+        return replace(self, view=replace(self.view, index=self.view.index.under(consistency)))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
-from e2vsearch.types import IndexStatus
+from e2vsearch.types import Consistency, IndexStatus
 from e2vsearch.vectors.exact import Float32s, Ints, Mask, UnitVectors
 
 Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu", "hnsw", "ivf-sq8"]
@@ -24,10 +24,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 FAISS_KINDS: tuple[Kind, ...] = ("auto", "flat", "ivf-flat", "ivf-rabitq", "gpu")
 DEFAULT_RECALL = 0.95
 """Of the exact top 20, where no other target was requested."""
-
-Consistency = Literal["fresh", "any"] | int
-"""What a search of an engine must take account of: ``fresh``, everything that was committed; a watermark of the change
-feed, everything up to it; ``any``, what the engine has read so far. FAISS is always fresh."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done, and of how much."""

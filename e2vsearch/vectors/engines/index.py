@@ -16,11 +16,10 @@ import numpy as np
 
 from e2vsearch.errors import GenerationError, SettingsError
 from e2vsearch.feed import Snapshot, VectorSource
-from e2vsearch.types import IndexStatus
+from e2vsearch.types import Consistency, IndexStatus
 from e2vsearch.vectors.engine import (
     DEFAULT_RECALL,
     CandidateEngine,
-    Consistency,
     IndexOptions,
     Kind,
     Matches,

@@ -10,6 +10,7 @@ it is not chosen.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -279,20 +280,28 @@ class MilvusEngine:
         return tuple(sorted(name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)))
 
     def _watermark(self, client: Any, *, strong: bool) -> int | None:
+        """Return the watermark; None where there is no collection, or its index is being built."""
         from pymilvus import MilvusException
 
         try:
-            rows = client.query(
-                self._name,
-                filter=f"id == {_WATERMARK}",
-                output_fields=["watermark"],
-                consistency_level="Strong" if strong else "Bounded",
-                timeout=_READ_S,
-            )
+            return self._read_watermark(client, strong=strong)
         except MilvusException as error:
-            if _is_away(error):
-                return None
-            raise
+            if not _is_away(error):
+                raise
+        try:  # milvus-lite opens no collection by itself
+            client.load_collection(self._name, timeout=_READ_S)
+            return self._read_watermark(client, strong=strong)
+        except MilvusException:
+            return None
+
+    def _read_watermark(self, client: Any, *, strong: bool) -> int | None:
+        rows = client.query(
+            self._name,
+            filter=f"id == {_WATERMARK}",
+            output_fields=["watermark"],
+            consistency_level="Strong" if strong else "Bounded",
+            timeout=_READ_S,
+        )
         return int(rows[0]["watermark"]) if rows else None
 
     @cached_property
@@ -337,6 +346,7 @@ class MilvusEngine:
             if key not in _clients:
                 if "://" not in self._url:
                     private_folder(Path(self._url))
+                logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs what it raises, with a traceback
                 _clients[key] = MilvusClient(self._url, token=token, timeout=_CONNECT_S)
             return _clients[key]
 
@@ -351,4 +361,4 @@ def disconnect(url: str) -> None:
 def _is_away(error: Any) -> bool:
     """Tell whether there is no such collection, or it is not loaded while its index is built."""
     message = str(error).lower()
-    return "not loaded" in message or "can't find collection" in message or "not found" in message
+    return any(part in message for part in ("not loaded", "released", "can't find collection", "not found"))

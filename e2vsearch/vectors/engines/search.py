@@ -17,8 +17,9 @@ import numpy as np
 
 from e2vsearch.errors import QueryError
 from e2vsearch.feed import VectorSource
+from e2vsearch.types import Consistency
 from e2vsearch.vectors import exact, verify
-from e2vsearch.vectors.engine import CandidateEngine, Consistency, Matches, VectorIndex
+from e2vsearch.vectors.engine import CandidateEngine, Matches, VectorIndex
 from e2vsearch.vectors.engines.plan import NONE, Choice, Plan, packed
 from e2vsearch.vectors.engines.report import MOST_RESULTS, TIMEOUT_S, EngineReport, width
 from e2vsearch.vectors.exact import Float32s, Float64s, Ints, Mask, UnitVectors, rows_of

@@ -17,9 +17,9 @@ import numpy as np
 
 from e2vsearch.errors import GenerationError, QueryError
 from e2vsearch.feed import VectorSource
-from e2vsearch.types import IndexStatus
+from e2vsearch.types import Consistency, IndexStatus
 from e2vsearch.vectors import exact, verify
-from e2vsearch.vectors.engine import Consistency, IndexOptions, Kind, Matches, Progress
+from e2vsearch.vectors.engine import IndexOptions, Kind, Matches, Progress
 from e2vsearch.vectors.exact import Float32s, Ints, Mask
 from e2vsearch.vectors.faiss import builder, publish, snapshot, status, storage
 from e2vsearch.vectors.faiss.nprobe import Tuned
