@@ -248,7 +248,8 @@ class CandidateEngine(Protocol):
             k: how many, at most `most`.
             where: ids, at most `filters` of them, ascending; all when None.
             breadth: how widely to search, one of `breadths`.
-            at_least: a watermark that this engine had and must not answer from before; None: it may.
+            at_least: a watermark that has to be read where the engine reached it anywhere; None: what the store's
+                nearest replica has read will do, with the watermark of that.
             timeout_s: after which it is an error.
         """
 

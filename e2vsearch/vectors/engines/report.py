@@ -206,7 +206,7 @@ def _recall(
     for start in range(0, len(group), _AT_ONCE):
         some = group[start : start + _AT_ONCE]
         proposed = engine.candidates(
-            neighbours.queries[some], asked, where=None, breadth=breadth, at_least=0, timeout_s=TIMEOUT_S
+            neighbours.queries[some], asked, where=None, breadth=breadth, at_least=None, timeout_s=TIMEOUT_S
         ).ids
         at, there = rows_of(ids, proposed)
         found[some[:, None], np.arange(proposed.shape[1])] = np.where(there, at, -1)

@@ -122,9 +122,8 @@ class EngineSearch:
         if chosen.allowed is not None and len(chosen.allowed) <= _GATHER_ROWS and not compare_all:
             return self._gathered(units, k, chosen.allowed)
         report = None if compare_all or k > MOST_RESULTS else self._report()
-        watermark = None if report is None else self._watermark()
-        if report is not None and watermark is not None:
-            found = self._proposed(units, k, chosen, report, watermark)
+        if report is not None and self._watermark() is not None:
+            found = self._proposed(units, k, chosen, report)
             if found is not None:
                 self._query_log.note(units.astype(np.float32))
                 return found
@@ -138,9 +137,7 @@ class EngineSearch:
         hits = verify.score_candidates(self._source, found, units, k, len(ids), exact=True).matches
         return cast(Matches, hits)
 
-    def _proposed(
-        self, units: Float64s, k: int, chosen: Choice, report: EngineReport, watermark: int
-    ) -> Matches | None:
+    def _proposed(self, units: Float64s, k: int, chosen: Choice, report: EngineReport) -> Matches | None:
         """Search by way of the engine; None where it holds nothing, or lags too far behind."""
         narrow = units.astype(np.float32)
         total = self.count()
@@ -153,7 +150,7 @@ class EngineSearch:
                 plan.candidates,
                 where=plan.where,
                 breadth=plan.breadth,
-                at_least=None if self._consistency == "any" else watermark,
+                at_least=self._consistency if isinstance(self._consistency, int) else None,
                 timeout_s=TIMEOUT_S,
             )
             if proposed.watermark is None:
