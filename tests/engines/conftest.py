@@ -33,7 +33,7 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusSe
     except NoServerError as error:
         pytest.skip(str(error))
     yield server
-    server.stop()
+    server.kill()
 
 
 @pytest.fixture(scope="session")
