@@ -24,6 +24,7 @@ Connect = Callable[[], AbstractContextManager["psycopg.Connection[Any]"]]
 """Opens a connection in a transaction, which is rolled back at the end unless it was committed."""
 
 _STATE = "e2vsearch_engine"
+_SCHEMA = "pgvector"  # for the extension, where it has none yet
 _LOCK = 0x6532_7665  # "e2ve": with a hash of the table's name, the advisory lock of who applies changes
 _FLAT_ROWS = 5000  # 5,000 x 1024 halfvec are compared in some 15 ms; a graph over them takes 3 s to build
 _HNSW_ROWS = 1_000_000  # 3 GB of graph: one that outgrows maintenance_work_mem builds many times more slowly
@@ -55,7 +56,7 @@ class PgvectorEngine:
         self._prefix = f"e2vsearch_{collection}_"
         self._space = space
         self._table = self._prefix + space
-        self._halfvec = 0  # its type's number in this database
+        self._schema, self._halfvec = "", 0  # of the extension, and its type's number in this database
 
     # ------------------------------------------------------------------------------------------------------ writing
 
@@ -67,7 +68,11 @@ class PgvectorEngine:
         """
         with self._transaction(write=True) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, self._table))
-            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            if not self._halfvec:
+                # not in the schema of the tables: one of these is called "vector" too, and so is the type of its rows
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA}")
+                connection.execute(f"CREATE EXTENSION IF NOT EXISTS vector SCHEMA {_SCHEMA}")
+                self._find_type(connection)
             connection.execute(
                 f"CREATE TABLE IF NOT EXISTS {_STATE} (name text PRIMARY KEY, dim integer NOT NULL, watermark bigint, "
                 "kind text NOT NULL, lists integer)"
@@ -75,7 +80,8 @@ class PgvectorEngine:
             row = connection.execute(f"SELECT dim FROM {_STATE} WHERE name = %s", (self._table,)).fetchone()
             if row is None:
                 connection.execute(
-                    f"CREATE TABLE {self._table} (id bigint PRIMARY KEY, embedding halfvec({dim:d}) NOT NULL)"
+                    f"CREATE TABLE {self._table} "
+                    f"(id bigint PRIMARY KEY, embedding {self._schema}.halfvec({dim:d}) NOT NULL)"
                 )
                 # 2 kB of 1024 numbers would go to a table aside, and be fetched from there for each comparison
                 connection.execute(f"ALTER TABLE {self._table} ALTER COLUMN embedding SET STORAGE PLAIN")
@@ -128,14 +134,13 @@ class PgvectorEngine:
                     "'maintenance_work_mem')), %s::bigint * 1024 * 1024) / 1024 || 'kB', true)",
                     (megabytes,),
                 )
-                if kind == "hnsw":
-                    options = f"USING hnsw (embedding halfvec_ip_ops) WITH (m = {_HNSW['m']}, ef_construction = "
-                    options += f"{_HNSW['ef_construction']})"
-                else:
+                method, options = "hnsw", f"m = {_HNSW['m']}, ef_construction = {_HNSW['ef_construction']}"
+                if kind != "hnsw":
                     # of pgvector's documentation: a list for a thousand rows up to a million, then their square root
                     lists = min(_MOST_LISTS, max(1, n // 1000 if n <= 1_000_000 else int(n**0.5)))
-                    options = f"USING ivfflat (embedding halfvec_ip_ops) WITH (lists = {lists})"
-                self._build(connection, f"CREATE INDEX {name}_new ON {self._table} {options}")
+                    method, options = "ivfflat", f"lists = {lists}"
+                columns = f"(embedding {self._schema}.halfvec_ip_ops) WITH ({options})"
+                self._build(connection, f"CREATE INDEX {name}_new ON {self._table} USING {method} {columns}")
             for (old,) in self._indexes(connection):
                 if old != f"{name}_new":
                     connection.execute(f"DROP INDEX {old}")
@@ -194,11 +199,7 @@ class PgvectorEngine:
         """Return the nearest k of each query."""
         from psycopg import errors
 
-        wanted = f"WHERE id = ANY(%b) ORDER BY embedding <#> %b LIMIT {k:d}"
-        if where is None:
-            wanted = f"ORDER BY embedding <#> %b LIMIT {k:d}"
         found = np.full((len(queries), k), -1, np.int64)
-        statement = f"SELECT id FROM {self._table} {wanted}"
         settings = {
             "hnsw.ef_search": min(_MOST_BREADTH, max(breadth, k)),
             "hnsw.iterative_scan": "relaxed_order",  # goes on where the filter left too few of ef_search
@@ -209,6 +210,9 @@ class PgvectorEngine:
         }
         filters = [] if where is None else [_IdArray(where)]
         with self._transaction(timeout_s=timeout_s) as connection:
+            chosen = "" if where is None else "WHERE id = ANY(%b) "
+            nearest = f"ORDER BY embedding OPERATOR({self._schema}.<#>) %b LIMIT {k:d}"
+            statement = f"SELECT id FROM {self._table} {chosen}{nearest}"
             try:
                 with connection.pipeline():
                     names = ", ".join(["set_config(%s, %s, true)"] * len(settings))
@@ -317,8 +321,7 @@ class PgvectorEngine:
         from psycopg.pq import Format
 
         if not self._halfvec:
-            row = connection.execute("SELECT to_regtype('halfvec')::oid").fetchone()
-            self._halfvec = int(row[0]) if row is not None and row[0] is not None else 0
+            self._find_type(connection)
 
         class HalfDumper(Dumper):
             format = Format.BINARY
@@ -336,6 +339,14 @@ class PgvectorEngine:
 
         connection.adapters.register_dumper(_Half, HalfDumper)
         connection.adapters.register_dumper(_IdArray, IdsDumper)
+
+    def _find_type(self, connection: psycopg.Connection[Any]) -> None:
+        row = connection.execute(
+            "SELECT quote_ident(n.nspname), t.oid FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
+            "JOIN pg_type t ON t.typnamespace = n.oid AND t.typname = 'halfvec' WHERE e.extname = 'vector'"
+        ).fetchone()
+        if row is not None:
+            self._schema, self._halfvec = str(row[0]), int(row[1])
 
 
 class _Half:
