@@ -171,11 +171,11 @@ class OpenOptions:
 
     index: Index = None
 
-    def open(self, *, create: bool = False, **more: str | None) -> Collection:
-        """Open the collection, as these options and more of `Collection.open` say."""
+    def open(self, *, create: bool = False, engine: str | None = None, engine_url: str | None = None) -> Collection:
+        """Open the collection, as these options say; see `Collection.open` for the others."""
         import e2vsearch
 
-        collection = e2vsearch.open(create=create, **asdict(self), **more)
+        collection = e2vsearch.open(create=create, **asdict(self), engine=engine, engine_url=engine_url)
         collection.actor = actor()
         return collection
 

@@ -246,7 +246,7 @@ def test_consistency_says_what_is_read(engine_side: Side, queries: np.ndarray) -
     assert opened.search(queries[:1], 1).ids[0, 0] == new[0]
     assert opened.index.under(then + 1).search(queries[:1], 1).ids[0, 0] == new[0]
     for lax in ("any", then):
-        assert not np.isin(opened.index.under(lax).search(queries[:1], 20).ids, new).any()  # type: ignore[arg-type]
+        assert not np.isin(opened.index.under(lax).search(queries[:1], 20).ids, new).any()
 
 
 def test_an_index_of_a_kind_reaches_its_recall(engine_side: Side) -> None:
