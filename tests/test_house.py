@@ -27,6 +27,7 @@ IMPORTED_AS = {
     "haystack": "haystack_ai",
     "llama_index": "llama_index_core",
     "yaml": "pyyaml",
+    "grpc": "grpcio",
 }
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
