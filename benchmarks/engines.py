@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from _synthetic import Float32s, Made, make, nearest, recall, recording_of
 from _table import Row, parser, show
-from ingest import from_tests
+from ingest import CHECKOUT, from_tests
 
 import e2vsearch
 from e2vsearch.catalog.rows import NewRecording, NewSegment
@@ -106,7 +106,8 @@ def _measured(name: str, collection: Collection, made: Made, scratch: Path, stac
     """Build in one engine, and ask."""
     url, server = "", None
     if name == "milvus":
-        server = from_tests("engines/milvus_server").MilvusServer(scratch / "milvus-server")
+        sys.path.append(str(CHECKOUT / "tests" / "engines"))
+        server = from_tests("milvus_server").MilvusServer(scratch / "milvus-server")
         server.start()
         stack.callback(server.kill)
         url = server.url
