@@ -55,6 +55,17 @@ def test_a_filter_is_pushed_down_or_applied_afterwards(
         assert still.check(queries[:2], 10, allowed=allowed) >= 0.95
 
 
+def test_where_an_engine_proposes_too_few_all_are_compared(
+    still: Opened, queries: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if still.side.engine is None:
+        pytest.skip("an index by itself")
+    monkeypatch.setattr("e2vsearch.vectors.engines.search._GATHER_ROWS", 10)
+    for name, most in (("filters", 0), ("most", 6)):
+        monkeypatch.setattr(type(still.engine), name, most)
+    assert still.check(queries[:2], 10, allowed=still.source.ids[::3]) == 1.0
+
+
 def test_a_filter_may_name_what_is_gone(still: Opened, queries: np.ndarray) -> None:
     gone = np.setdiff1d(np.arange(1, N), still.source.ids)
     assert gone.size
