@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def _milvus(server: MilvusServer, folder: Path) -> Side:
         server.start()
 
     name = f"c{abs(hash(folder)) % 10**9}"
-    return Side("milvus", folder, lambda space: MilvusEngine(server.url, name, space), restart, server.kill)
+    return Side("milvus", folder, lambda space: MilvusEngine(server.url, name, space), restart)
 
 
 def make_side(request: pytest.FixtureRequest, name: str, folder: Path) -> Side:
@@ -105,11 +105,3 @@ def side(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     yield opened
     if opened.name == "milvus-lite":
         opened.restart()
-
-
-@pytest.fixture
-def connected(postgres_url: str) -> AbstractContextManager[Any]:
-    """A connection to the tests' Postgres."""
-    import psycopg
-
-    return psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True)

@@ -36,13 +36,12 @@ class KeptReport:
 
 @dataclass
 class Side:
-    """One engine, which opens any number of indexes, each of a space of its own."""
+    """One engine, which opens any number of indexes, each of a space of its own; it can be closed or started again."""
 
     name: str
     folder: Path
     engine: Callable[[str], CandidateEngine] | None = None  # of a space
     restart: Callable[[], None] = lambda: None
-    kill: Callable[[], None] = lambda: None
 
     def open(self, source: MemorySource, options: IndexOptions | None = None) -> Opened:
         """An index over the source, built."""

@@ -33,7 +33,6 @@ class Place:
     index: str
     engine: str
     url: str
-    cache: Path
 
     @property
     def flags(self) -> list[str]:
@@ -58,13 +57,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         request.getfixturevalue("pgvector_connect")
         make: Callable[[str], str] = request.getfixturevalue("postgres_database")
         url = make(request.getfixturevalue("postgres_template"))
-        yield Place(url, "pgvector", "", tmp_path)
+        yield Place(url, "pgvector", "")
         return
     pytest.importorskip("milvus_lite", reason="the 'milvus' extra is not installed")
     from e2vsearch.vectors.engines.milvus import disconnect
 
     folder = str(tmp_path / "milvus.db")
-    yield Place(str(tmp_path / "index"), "milvus", folder, tmp_path)
+    yield Place(str(tmp_path / "index"), "milvus", folder)
     disconnect(folder)
 
 
