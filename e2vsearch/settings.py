@@ -34,6 +34,8 @@ class Settings:
     cache: str = ""  # generations of a collection that has no folder of its own; "": the user's cache folder
     max_audio_s: int = 43_200  # of a recording that is ingested or embedded: twelve hours, a recorder's whole shift
     query_log: int = 256  # last query vectors kept beside the index, to measure its recall on them too; 0: none
+    engine: str = ""  # of a new collection: faiss, pgvector or milvus; "": faiss
+    engine_url: str = ""  # of Milvus: http://host:19530, or a folder for milvus-lite
     weights_cache: str = ""  # stripped copies of emotion2vec checkpoints; "": in the user's cache folder, "off": none
 
     @property

@@ -225,9 +225,15 @@ class IndexStatus:
     trained_n: int | None = None  # segments there were when the lists were trained
     trained_at: str | None = None
     drift: str | None = None  # how the collection moved away from what was measured, and the cure
+    engine: str = "faiss"  # that holds the index
+    breadth: int | None = None  # of a search for 20 in another engine: its ef_search, ef, probes or nprobe
 
 
 By = Literal["recording", "segment"]
+
+Consistency = Literal["fresh", "any"] | int
+"""What a search of an engine must take account of: ``fresh``, everything that was committed; a watermark of the change
+feed, everything up to it; ``any``, what the engine has read so far. FAISS is always fresh."""
 
 
 @dataclass(frozen=True, slots=True)

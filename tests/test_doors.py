@@ -139,6 +139,7 @@ QUESTIONS: dict[str, Plain] = {
     "groups, a size each": {"references": ["seg:1"], "group_by": ["queue", "recording"], "group_size": [3, 1]},
     "itself": {"references": ["call:1", "seg:9"], "include_self": True, "by": "segment", "explain": True},
     "exact": {"references": ["call:3"], "exact": True, "where": "product = bela"},
+    "lax": {"references": ["seg:1"], "consistency": "any"},
     "filter alone": {"where": "queue = billing and channel = 0"},
     "filter alone, by segment": {"where": "product = bela", "by": "segment", "k": 7},
     "words alone": {"text": "refund", "k": 2, "group_by": ["queue"]},

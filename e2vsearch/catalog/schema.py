@@ -29,7 +29,7 @@ from e2vsearch.catalog.base import crc32_column
 from e2vsearch.catalog.columns import Id
 from e2vsearch.types import MAX_NAME
 
-SCHEMA_REVISION = "0011"
+SCHEMA_REVISION = "0012"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
 
 
@@ -62,6 +62,7 @@ class HeaderRow(Base):
     created_at: Mapped[datetime]
     projection_id: Mapped[int | None] = mapped_column(ForeignKey("projection.id"))  # NULL: raw vectors are searched
     policy: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # how it may be used
+    engine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # see `engine_choice`
 
 
 class ProjectionRow(Base):

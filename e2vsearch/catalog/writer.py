@@ -343,6 +343,12 @@ class Catalog(CatalogReader):
             raise write_error(self.url, error) from error
 
     @contextmanager
+    def driver_connection(self) -> Iterator[Any]:
+        """Give a connection of the driver, in a transaction that is rolled back at the end unless it was committed."""
+        with closing(self._engine.raw_connection()) as raw:
+            yield raw.driver_connection
+
+    @contextmanager
     def outside_transactions(self) -> Iterator[Callable[[str], Any]]:
         """Yield what executes a statement that no transaction may hold, such as VACUUM, and returns its cursor.
 

@@ -42,11 +42,17 @@ def index_facts(state: dict[str, Any]) -> list[tuple[str, Any]]:
     facts = [
         ("index", f"{state['kind']}, {state['n']:,} segments; {newer}" if state["generation"] else f"none; {newer}")
     ]
-    if state["nprobe"]:
+    if state["engine"] != "faiss":
+        facts.append(("engine", state["engine"]))
+        if state["sample_stored"]:
+            facts.append(("recall", f"{_recall(state)}, breadth {state['breadth']:,}"))
+    elif state["nprobe"]:
         facts.append(("recall", _recall(state)))
         facts.append(("nprobe", f"{state['nprobe']} of {state['nlist']} lists, {state['k_factor']}-fold re-rank"))
         facts.append(("lists", f"made for {state['trained_n']:,} segments, {state['trained_at']}"))
-    if state["generation"]:
+    if state["generation"] and state["engine"] != "faiss":
+        facts.append(("built", f"{state['built_at']}, {size(state['size'])}" if state["size"] else state["built_at"]))
+    elif state["generation"]:
         facts.append(("generation", f"{state['generation']}, {size(state['size'] or 0)}, built {state['built_at']}"))
     if state["tombstones"]:
         facts.append(("tombstones", f"{state['tombstones']:,}"))

@@ -9,10 +9,10 @@ import typer
 
 from e2vsearch.cli.command import command, group
 from e2vsearch.cli.facts import index_facts
-from e2vsearch.cli.options import OpenOptions, Yes
+from e2vsearch.cli.options import EngineName, EngineUrl, OpenOptions, Yes
 from e2vsearch.cli.output import Results, counted
 
-Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu"]
+Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu", "hnsw", "ivf-sq8"]
 Recall = Annotated[
     float | None,
     typer.Option(
@@ -30,7 +30,8 @@ def build(
     kind: Annotated[
         Kind | None,
         typer.Option(
-            help="auto is exact up to 20,000 segments, ivf-rabitq above; gpu needs faiss-gpu. Kept for later builds.  "
+            help="auto is exact up to 20,000 segments, ivf-rabitq above; gpu needs faiss-gpu. pgvector has flat, hnsw "
+            "and ivf-flat, Milvus these and ivf-sq8 and, from 2.6 on, ivf-rabitq. Kept for later builds.  "
             "[default: as before, auto at first]",
             show_default=False,
         ),
@@ -39,13 +40,20 @@ def build(
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train new lists, also where those of the last build would do.")
     ] = False,
+    engine: EngineName = None,
+    engine_url: EngineUrl = None,
     *,
     options: OpenOptions,
     results: Results,
 ) -> None:
-    """Build a new generation of the index. It is built in the background when due; queries go on meanwhile."""
+    """Build the index. It is built in the background when due; queries go on meanwhile.
+
+    With --engine it is built in another engine, which is used from then on; what the former one held is deleted.
+    """
     with options.open() as collection:
-        manifest = collection.index.build(kind, recall=recall, retrain=retrain)
+        manifest = collection.index.build(
+            kind, recall=recall, retrain=retrain, engine=engine, engine_url=engine_url or ""
+        )
         facts = index_facts(asdict(collection.index.status()))
     results.write_facts(asdict(manifest), facts)
 
@@ -87,7 +95,7 @@ def drop(yes: Yes = False, *, options: OpenOptions, results: Results) -> None:
 
 @command("index verify", "index verify --format json")
 def verify(*, options: OpenOptions, results: Results) -> None:
-    """Check the index on disk against the database: checksums, ids, vectors, recall. Exit 1 if something is wrong."""
+    """Check the index against the database: checksums, ids, vectors, recall. Exit 1 if something is wrong."""
     with options.open() as collection:
         problems = collection.index.verify()
     results.write_report({"intact": not problems, "problems": problems}, "\n".join(problems) or "intact")

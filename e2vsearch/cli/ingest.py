@@ -13,7 +13,7 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.logs import LogForm, log_to_stderr
-from e2vsearch.cli.options import EncodingOptions, MaxAudio, Workers, read_paths
+from e2vsearch.cli.options import EncodingOptions, EngineName, EngineUrl, MaxAudio, Workers, read_paths
 from e2vsearch.cli.output import SOME_FAILED, Results, speed
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.cli.signals import ended_by_signals, note_stopping
@@ -93,6 +93,8 @@ def ingest(
         bool, typer.Option("--queue", help="Only queue them, for e2vsearch worker to do: here, or on other machines.")
     ] = False,
     priority: Annotated[int, typer.Option(help="With --queue: those of a higher one are taken first.")] = 0,
+    engine: EngineName = None,
+    engine_url: EngineUrl = None,
     log: Annotated[
         LogForm | None,
         typer.Option(
@@ -125,7 +127,7 @@ def ingest(
     roles = None if channel_role is None else parse_roles(channel_role)
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals())
-        collection, place = _opened(stack, options, dry_run=dry_run)
+        collection, place = _opened(stack, options, engine, engine_url, dry_run=dry_run)
         if queue:
             if options.encoder not in (None, AUTO) and not collection.queue.of_vectors:
                 collection.queue.pinned_encoder()  # so that workers take the same
@@ -186,7 +188,9 @@ def _check_named(paths: Sequence[str]) -> None:
         raise typer.BadParameter(str(error)) from error
 
 
-def _opened(stack: ExitStack, options: EncodingOptions, *, dry_run: bool) -> tuple[Collection, str]:
+def _opened(
+    stack: ExitStack, options: EncodingOptions, engine: str | None, engine_url: str | None, *, dry_run: bool
+) -> tuple[Collection, str]:
     """Open the collection, and return it with its name."""
     import e2vsearch
     from e2vsearch import settings
@@ -195,7 +199,7 @@ def _opened(stack: ExitStack, options: EncodingOptions, *, dry_run: bool) -> tup
 
     named = locate(settings.load(index=options.index).index).named
     if not dry_run:
-        return stack.enter_context(options.open(create=True)), named
+        return stack.enter_context(options.open(create=True, engine=engine, engine_url=engine_url)), named
     try:
         return stack.enter_context(options.open()), named
     except NoCollection:  # nothing is there yet, and nothing may be made: rehearse with one that is thrown away

@@ -74,6 +74,27 @@ Precision = Annotated[
         show_default=False,
     ),
 ]
+EngineName = Annotated[
+    Literal["faiss", "pgvector", "milvus"] | None,
+    typer.Option(
+        "--engine",
+        help="What holds the vectors to search in: faiss (files on this machine), pgvector (the collection's own "
+        "Postgres) or milvus.  [default: the collection's; faiss for a new one]",
+        envvar="E2VSEARCH_ENGINE",
+        show_default=False,
+    ),
+]
+EngineUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--engine-url",
+        help="With milvus: http://host:19530, whose token belongs in E2VSEARCH_ENGINE_TOKEN; or a folder for "
+        "milvus-lite, which one process at a time may use.",
+        envvar="E2VSEARCH_ENGINE_URL",
+        metavar="URL",
+        show_default=False,
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -150,11 +171,11 @@ class OpenOptions:
 
     index: Index = None
 
-    def open(self, *, create: bool = False) -> Collection:
-        """Open the collection, as these options say."""
+    def open(self, *, create: bool = False, engine: str | None = None, engine_url: str | None = None) -> Collection:
+        """Open the collection, as these options say; see `Collection.open` for the others."""
         import e2vsearch
 
-        collection = e2vsearch.open(create=create, **asdict(self))
+        collection = e2vsearch.open(create=create, **asdict(self), engine=engine, engine_url=engine_url)
         collection.actor = actor()
         return collection
 

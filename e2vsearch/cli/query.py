@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from e2vsearch.search.query import NamedVectorWeight, Reference
     from e2vsearch.search.result import QueryResult
-    from e2vsearch.types import Hit
+    from e2vsearch.types import Consistency, Hit
 
 SCORE, GROUPS = "Score", "Groups"
 
@@ -139,6 +139,14 @@ def query(
     include_self: Annotated[
         bool, typer.Option("--include-self", help="Keep stored segments that are the reference itself.")
     ] = False,
+    consistency: Annotated[
+        str,
+        typer.Option(
+            help="What an engine other than faiss must take account of: fresh, everything committed; any, what it has "
+            "read so far; or a watermark.",
+            metavar="fresh|any|N",
+        ),
+    ] = "fresh",
     *,
     options: EncodingOptions,
     results: Results,
@@ -170,6 +178,7 @@ def query(
         explain=explain,
         exact=exact,
         include_self=include_self,
+        consistency=int(consistency) if consistency.isdigit() else cast("Consistency", consistency),
     )
     with options.open() as collection:
         result = collection.query(wanted)

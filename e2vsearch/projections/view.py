@@ -12,12 +12,14 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.catalog import projections
+from e2vsearch.catalog import engine_choice, projections
+from e2vsearch.catalog.engine_choice import FAISS, PGVECTOR, EngineChoice, StoredReport
 from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NotStored
@@ -27,7 +29,7 @@ from e2vsearch.projections.background import Background
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.linear import unpack
 from e2vsearch.types import Space
-from e2vsearch.vectors.engine import Engine, IndexOptions
+from e2vsearch.vectors.engine import CandidateEngine, IndexOptions, VectorIndex
 
 _KEPT = 2  # the view in use and the one before it, which queries under way may still hold
 
@@ -38,7 +40,8 @@ class SearchView:
 
     projection: Projection
     source: VectorSource  # the stored vectors, projected
-    index: Engine
+    index: VectorIndex
+    engine: EngineChoice  # that holds the index
     background: Background  # of random pairs of the vectors
 
     def projected(self, space: Space) -> Space:
@@ -62,7 +65,8 @@ class Views:
         self._options = options
         self._lock = threading.RLock()
         self._made: dict[str, SearchView] = {}
-        self._used: tuple[Hashable, tuple[str, str] | None] | None = None  # what is in use, and the state it is of
+        # what is in use, and the state it is of
+        self._used: tuple[Hashable, tuple[tuple[str, str] | None, EngineChoice]] | None = None
         self._local = threading.local()
 
     def current(self) -> SearchView:
@@ -76,15 +80,16 @@ class Views:
         if pinned is not None:
             return pinned
         while True:
-            used = self._in_use()
+            used, engine = self._in_use()
             name, revision = used or (RAW.name, RAW.revision)
             with self._lock:
-                if revision in self._made and self._made[revision].projection.name == name:
-                    return self._made[revision]
+                known = self._made.get(revision)
+                if known is not None and known.projection.name == name and known.engine == engine:
+                    return known
             try:
                 return self.named(name)
             except NotStored:  # dropped or renamed since: read again
-                if self._in_use() == used:
+                if self._in_use()[0] == used:
                     raise
 
     def named(self, name: str) -> SearchView:
@@ -97,13 +102,14 @@ class Views:
         """
         feed = self._catalog.feed()
         projection = RAW if name == RAW.name else load_projection(projections.get(self._catalog, name), feed.dim)
+        engine = self._in_use()[1]
         with self._lock:
             known = self._made.pop(projection.revision, None)
-            if known is None or known.projection.name != name:
+            if known is None or known.projection.name != name or known.engine != engine:
                 source = feed if projection is RAW else ProjectedVectors(feed, projection)
-                folder = self.folder(projection.revision)
-                index = open_engine(folder, source, self._options)
-                known = SearchView(projection, source, index, Background(self._catalog, source, folder))
+                index = self.open_index(projection.revision, source, self._options, engine)
+                background = Background(self._catalog, source, self.folder(projection.revision))
+                known = SearchView(projection, source, index, engine, background)
             self._made[projection.revision] = known
             while len(self._made) > _KEPT:
                 del self._made[next(iter(self._made))]
@@ -119,11 +125,37 @@ class Views:
         finally:
             self._local.pinned = before
 
-    def _in_use(self) -> tuple[str, str] | None:
-        """Return name and revision of the projection in use, read again after commits alone: every query calls it."""
-        read = partial(projections.used, self._catalog)
+    def _in_use(self) -> tuple[tuple[str, str] | None, EngineChoice]:
+        """Return the projection in use and the engine, read again after commits alone: every query calls it."""
+        read = partial(engine_choice.in_use, self._catalog)
         self._used = used = self._catalog.detector.cached(self._used, read)
         return used[1]
+
+    def open_index(
+        self, revision: str, source: VectorSource, options: IndexOptions, engine: EngineChoice
+    ) -> VectorIndex:
+        """Open the index of a projection's vectors in an engine; nothing is written before the first build."""
+        folder = self.folder(revision)
+        if engine.name == FAISS:
+            from e2vsearch.vectors.faiss.index import FaissEngine
+
+            return FaissEngine(folder, source, options)
+        from e2vsearch.vectors.engines.index import EngineIndex
+
+        space = space_of(revision)
+        report = StoredReport(self._catalog, engine.name, space)
+        return EngineIndex(self.open_engine(space, engine), folder, source, report, options)
+
+    def open_engine(self, space: str, engine: EngineChoice) -> CandidateEngine:
+        """Open what an engine other than FAISS holds of a space of this collection; see `space_of`."""
+        collection = "".join(filter(str.isalnum, self._catalog.collection_id))
+        if engine.name == PGVECTOR:
+            from e2vsearch.vectors.engines.pgvector import PgvectorEngine
+
+            return PgvectorEngine(self._catalog.driver_connection, collection, space)
+        from e2vsearch.vectors.engines.milvus import MilvusEngine
+
+        return MilvusEngine(engine.url, collection, space)
 
     def folder(self, revision: str) -> Path:
         """Return the folder of a projection's index, by the projection's revision."""
@@ -131,11 +163,9 @@ class Views:
         return folder if revision == RAW.revision else folder / "projections" / revision[:16]
 
 
-def open_engine(folder: Path, source: VectorSource, options: IndexOptions) -> Engine:
-    """Open the index in a folder over the vectors of `source`; nothing is written before the first build."""
-    from e2vsearch.vectors.faiss.index import FaissEngine
-
-    return FaissEngine(folder, source, options)
+def space_of(revision: str) -> str:
+    """Return how engines name the space of a projection, by its revision: letters and digits, 16 at most."""
+    return RAW.revision if revision == RAW.revision else sha256(revision.encode()).hexdigest()[:16]
 
 
 def projected_space(space: Space, projection: Projection) -> Space:

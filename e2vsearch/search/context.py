@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from e2vsearch.audio import AudioSource
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.projections.view import SearchView
-from e2vsearch.types import EmbeddedAudio
+from e2vsearch.types import Consistency, EmbeddedAudio
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +26,7 @@ class SearchContext:
     view: SearchView
     embed: Callable[[AudioSource], EmbeddedAudio]
     actor: str = "python"
+
+    def under(self, consistency: Consistency) -> SearchContext:
+        """Return the same context, with an index whose searches take account of no more than that."""
+        return replace(self, view=replace(self.view, index=self.view.index.under(consistency)))

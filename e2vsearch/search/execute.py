@@ -41,6 +41,8 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
         group.check_groups(catalog, query.group_limits)
     if query.browses:
         return _browse(query, context)
+    if query.consistency != "fresh":
+        context = context.under(query.consistency)
     resolved = resolve(query, context)
     started = time.perf_counter()
     excluded = NONE if query.include_self else resolved.stored

@@ -12,7 +12,7 @@ from typing import Any, cast
 from numpy.typing import NDArray
 
 from e2vsearch.errors import QueryError
-from e2vsearch.types import By, Hit, Recording, Segment
+from e2vsearch.types import By, Consistency, Hit, Recording, Segment
 
 AudioQuery = str | os.PathLike[str] | bytes | NDArray[Any] | Sequence[float] | Hit | Segment | Recording
 """A path or ``file://`` URI of audio or of an ``.npy`` vector; ``seg:123``, ``call:45``, ``emotion:angry`` or
@@ -36,6 +36,9 @@ def named(source: AudioQuery) -> str:
     of_numbers = not isinstance(source, str | os.PathLike | bytes | Hit | Segment | Recording)
     return identifier_of(source) or ("vector" if of_numbers else "clip")
 
+
+LEVELS = ("fresh", "any")
+"""Of consistency, beside watermarks."""
 
 AVOID_WEIGHT = 0.5
 """Weight of a reference to avoid, unless one is given: half of its likeness is taken off."""
@@ -104,6 +107,9 @@ class Query:
         explain: say of each hit why it is one (`Hit.why`), and what percentage of random pairs here are less alike.
         exact: compare every segment, whatever index there is.
         include_self: keep stored segments that are themselves the reference.
+        consistency: what an engine other than FAISS, which is always fresh, must take account of: ``fresh``, everything
+            that was committed; a number, as `Index.watermark` returned it, everything up to then; ``any``, what the
+            engine has read so far, which saves reading the change feed.
 
     Raises:
         QueryError: it makes no sense by itself.
@@ -131,6 +137,7 @@ class Query:
     explain: bool = False
     exact: bool = False
     include_self: bool = False
+    consistency: Consistency = "fresh"
 
     def __post_init__(self) -> None:
         for name in ("references", "avoid"):
@@ -193,6 +200,8 @@ class Query:
             raise QueryError(f"k must be 1 or more, not {self.k}")
         if self.by not in ("recording", "segment"):
             raise QueryError(f"hits come by recording or by segment, not by {self.by!r}")
+        if isinstance(self.consistency, bool) or not (isinstance(self.consistency, int) or self.consistency in LEVELS):
+            raise QueryError(f"consistency is fresh, any, or a watermark, a whole number, not {self.consistency!r}")
         if not isinstance(self.group_size, int) and len(self.group_size) != len(self.group_by):
             raise QueryError(f"{len(self.group_by)} groups have {len(self.group_size)} sizes: give one, or one each")
         for name, size in self.group_limits.items():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.types import By
 from e2vsearch.vectors import exact as arrays
-from e2vsearch.vectors.engine import Engine
+from e2vsearch.vectors.engine import VectorIndex
 
 _FIRST_SEARCH = 256  # segments asked for at first; a recording holds dozens, so k of them need more than k segments
 _FIRST_OF_ONE = 2  # segments a recording, when the reference is one vector: its best k are the same however many
@@ -71,7 +71,7 @@ class Ranking:
 
 
 def rank_segments(
-    index: Engine, vectors: NDArray[np.float32], k: int, candidates: CandidateFilter, *, exact: bool = False
+    index: VectorIndex, vectors: NDArray[np.float32], k: int, candidates: CandidateFilter, *, exact: bool = False
 ) -> Ranking:
     """Return the k segments nearest to any of the reference's vectors ``(q, dim)``."""
     matches = index.search(vectors, k, allowed=candidates.allowed, excluded=candidates.excluded, compare_all=exact)
@@ -85,7 +85,7 @@ def rank_segments(
 
 def rank_recordings(
     catalog: Catalog,
-    index: Engine,
+    index: VectorIndex,
     vectors: NDArray[np.float32],
     k: int,
     candidates: CandidateFilter,

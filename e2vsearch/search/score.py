@@ -32,7 +32,7 @@ from e2vsearch.search.query import NamedVectorWeight
 from e2vsearch.search.rank import CandidateFilter, Ranking, in_order, rank_blocks, segments_of
 from e2vsearch.search.reference import ResolvedReference, resolve_named_vector
 from e2vsearch.types import By, NamedVectors
-from e2vsearch.vectors.engine import Engine
+from e2vsearch.vectors.engine import VectorIndex
 from e2vsearch.vectors.exact import unit
 
 _FIRST_SEARCH = 512  # segments asked of the index for each row: penalties reorder them, so more than `rank` asks for
@@ -70,7 +70,7 @@ class WeightedScore:
         """Rows of all references to find, ``(q, dim)``."""
         return np.concatenate([part.vectors for part in self.wanted])
 
-    def likeness(self, index: Engine, ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def likeness(self, index: VectorIndex, ids: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return cosines of segments with each row to find ``(q, n)`` and each part to avoid ``(j, n)``."""
         parts = [*self.wanted, *self.avoided]
         cosines = index.scores(np.concatenate([part.vectors for part in parts]), ids).astype(np.float64)
@@ -87,7 +87,7 @@ class WeightedScore:
         return taken
 
     def rank(
-        self, catalog: Catalog, index: Engine, k: int, by: By, candidates: CandidateFilter, *, exact: bool = False
+        self, catalog: Catalog, index: VectorIndex, k: int, by: By, candidates: CandidateFilter, *, exact: bool = False
     ) -> Ranking:
         """Return the k segments or recordings of the greatest score, with their best segments.
 
@@ -135,7 +135,7 @@ class WeightedScore:
 
     def _rank(
         self,
-        index: Engine,
+        index: VectorIndex,
         ids: NDArray[np.int64],
         recordings: NDArray[np.int64],
         k: int,
@@ -206,7 +206,7 @@ class NamedVectorScore:
     def rank(
         self,
         catalog: Catalog,
-        index: Engine,
+        index: VectorIndex,
         vectors: NDArray[np.float32],
         k: int,
         by: By,
@@ -246,7 +246,7 @@ class NamedVectorScore:
         )
 
     def _cosines(
-        self, catalog: Catalog, index: Engine, vectors: NDArray[np.float32], ids: NDArray[np.int64]
+        self, catalog: Catalog, index: VectorIndex, vectors: NDArray[np.float32], ids: NDArray[np.int64]
     ) -> list[NDArray[np.float64]]:
         """Return cosines ``(q, n)`` of each part, the collection's own first; -inf there for a segment that is gone."""
         cosines = [index.scores(vectors, ids).astype(np.float64)]

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from e2vsearch.catalog.segments import SegmentColumns, segment_columns
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.search.rank import CandidateFilter, Ranking, shortlist
-from e2vsearch.vectors.engine import Engine
+from e2vsearch.vectors.engine import VectorIndex
 
 BAND = 0.3
 """How far one trajectory may run ahead of the other, as a share of its segments."""
@@ -68,7 +68,7 @@ def shares(lengths_s: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def rank_trajectories(
     catalog: Catalog,
-    index: Engine,
+    index: VectorIndex,
     reference: Sequence[SegmentSequence],
     k: int,
     candidates: CandidateFilter,
@@ -173,7 +173,7 @@ def dtw(
 
 
 def _scores(
-    index: Engine, reference: Sequence[SegmentSequence], stored: SegmentColumns, lines: NDArray[np.int64]
+    index: VectorIndex, reference: Sequence[SegmentSequence], stored: SegmentColumns, lines: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the score of each line, first and last row of `stored`, with each of the reference's: ``(r, lines)``."""
     queries = np.concatenate([line.vectors for line in reference])
@@ -205,7 +205,7 @@ def _scores(
 
 
 def _aligned(
-    index: Engine, line: SegmentSequence, stored: SegmentColumns, start: int, end: int
+    index: VectorIndex, line: SegmentSequence, stored: SegmentColumns, start: int, end: int
 ) -> list[AlignedSegment]:
     """Return what the best path between the reference's trajectory and one line aligns, in order of time."""
     rows = slice(start, end)
@@ -231,6 +231,6 @@ def _aligned(
     ]
 
 
-def _cosines(index: Engine, queries: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def _cosines(index: VectorIndex, queries: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float64]:
     # -inf is a segment that was removed meanwhile, and is as far away as can be
     return np.maximum(index.scores(queries, ids).astype(np.float64), -1.0)

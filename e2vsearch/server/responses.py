@@ -38,7 +38,7 @@ _STATUSES: tuple[tuple[type[E2vsearchError] | tuple[type[E2vsearchError], ...], 
     (errors.TooSlow, 504),
     # what this collection cannot do as it stands: nothing ingested, saved vectors only, an extra not installed
     ((errors.EncoderError, errors.SpaceMismatch, errors.NoCollection, errors.MissingExtra, errors.AnalysisError), 409),
-    ((errors.CatalogError, errors.GenerationError), 503),
+    ((errors.CatalogError, errors.GenerationError, errors.EngineError), 503),
 )
 
 _NAME_LENGTH = 100

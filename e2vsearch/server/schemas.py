@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError, model_
 from e2vsearch.search import query as search
 from e2vsearch.search.query import AudioQuery, Reference
 from e2vsearch.server.parameters import MAX_WHERE, NAMED, SegmentId
-from e2vsearch.types import By
+from e2vsearch.types import By, Consistency
 
 MAX_K = 1000
 Named = Annotated[str, Field(min_length=1, max_length=1024, pattern=NAMED)]
@@ -55,6 +55,11 @@ class QueryOptions(BaseModel):
     where: Where | None = Field(None, description="A filter.")
     text: Text | None = Field(None, description="Words of the transcript that the segment must have.")
     exact: bool = Field(False, description="Compare every segment, whatever index there is.")
+    consistency: Consistency = Field(
+        "fresh",
+        description="What an engine other than faiss must take account of: fresh, everything committed; any, what it "
+        "has read so far; or a watermark.",
+    )
     explain: bool = Field(False, description="Explain each hit: what is alike.")
 
 
@@ -159,6 +164,7 @@ class QueryRequest(_Request, QueryOptions):
             },
             explain=self.explain,
             exact=self.exact,
+            consistency=self.consistency,
             include_self=self.include_self,
         )
 
@@ -216,6 +222,7 @@ class UploadedQuery(QueryOptions):
             group_size=self.group_size,
             explain=self.explain,
             exact=self.exact,
+            consistency=self.consistency,
             include_self=self.include_self,
         )
 

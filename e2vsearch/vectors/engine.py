@@ -1,19 +1,27 @@
-"""The protocol of an index engine: what a search needs of any index, and the options it is built with."""
+"""The protocols of an index and of an engine below one, and the options that an index is built with.
+
+A `VectorIndex` is what a search needs. The embedded one, over FAISS, is an index by itself. Any other is an
+`e2vsearch.vectors.engines.index.EngineIndex`, which makes an index of a `CandidateEngine`: a store that is fed from the
+change feed and proposes candidates. What such an engine has not read yet, or should have deleted, costs recall for a
+moment and never a wrong answer: its candidates are looked up in the catalog, and scored from there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
-from e2vsearch.types import IndexStatus
-from e2vsearch.vectors.exact import Float32s, Ints, Mask
+from e2vsearch.types import Consistency, IndexStatus
+from e2vsearch.vectors.exact import Float32s, Ints, Mask, UnitVectors
 
-Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu"]
+Kind = Literal["auto", "flat", "ivf-flat", "ivf-rabitq", "gpu", "hnsw", "ivf-sq8"]
 """``auto`` is ``flat`` up to `IndexOptions.exact_below` segments and ``ivf-rabitq`` above; ``gpu`` is an ``ivf-flat``
-that is searched on a GPU where there is no filter."""
+that is searched on a GPU where there is no filter. ``hnsw`` and ``ivf-sq8`` are of engines other than FAISS, which
+choose ``auto`` in ways of their own."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+FAISS_KINDS: tuple[Kind, ...] = ("auto", "flat", "ivf-flat", "ivf-rabitq", "gpu")
 DEFAULT_RECALL = 0.95
 """Of the exact top 20, where no other target was requested."""
 
@@ -90,8 +98,11 @@ class TuneReport(Protocol):
         """Recall that was measured."""
 
 
-class Engine(Protocol):
+class VectorIndex(Protocol):
     """An index over the vectors of a collection. Any number of threads and processes may search and build."""
+
+    def under(self, consistency: Consistency) -> VectorIndex:
+        """Return the same index, whose searches take account of no more than that."""
 
     def search(
         self,
@@ -171,3 +182,100 @@ class Engine(Protocol):
 
     def verify(self) -> list[str]:
         """Return everything that is wrong with the index, one line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """The candidates of q queries, as an engine proposes them."""
+
+    ids: Ints  # (q, w), best first by the engine's own scores, -1 where there is none
+    watermark: int | None  # every change up to here was in what was searched; None: the engine holds nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The state of an engine's data of one space."""
+
+    watermark: int | None  # None: it holds nothing
+    kind: str  # of its index; ``flat`` without one
+    lists: int | None  # of an inverted file
+
+
+class CandidateEngine(Protocol):
+    """The data of one space of one collection in a store that proposes candidates.
+
+    Its methods may be called from any number of threads and processes. They raise `EngineError` where the store does
+    not answer, with the cure.
+
+    Attributes:
+        name: of the engine, as ``--engine`` takes it.
+        kinds: of index that it can build here.
+        filters: how many ids a search may be limited to; 0: none, and candidates are filtered afterwards.
+        most: candidates that one search may ask for.
+    """
+
+    name: str
+    kinds: tuple[Kind, ...]
+    filters: int
+    most: int
+
+    def open(self, dim: int) -> None:
+        """Make room for vectors of this length, unless there is; idempotent.
+
+        Raises:
+            EngineError: there is room for vectors of another length.
+        """
+
+    def filled(self) -> Filled:
+        """Return the watermark, which is kept with the data, and what kind of index there is."""
+
+    def apply(self, upserts: Iterable[UnitVectors], deletes: Ints, since: int | None, upto: int) -> None:
+        """Insert or overwrite vectors by id, delete others, and then set the watermark to `upto`.
+
+        It can be repeated with the same result. Where it is interrupted, the watermark stays as it was.
+
+        Raises:
+            GenerationBusy: the watermark is no more `since`: another process has applied changes meanwhile.
+        """
+
+    def candidates(
+        self, queries: Float32s, k: int, *, where: Ints | None, breadth: int, at_least: int | None, timeout_s: float
+    ) -> Proposals:
+        """Return the nearest k of each query, of those in `where` if that is given.
+
+        Args:
+            queries: ``(q, dim)`` unit rows.
+            k: how many, at most `most`.
+            where: ids, at most `filters` of them, ascending; all when None.
+            breadth: how widely to search, one of `breadths`.
+            at_least: a watermark that has to be read where the engine reached it anywhere; None: what the store's
+                nearest replica has read will do, with the watermark of that.
+            timeout_s: after which it is an error.
+        """
+
+    def choose(self, n: int) -> Kind:
+        """Return the kind of index that suits n vectors."""
+
+    def index(self, kind: Kind, n: int) -> None:
+        """Build an index of that kind over the n vectors, in place of the one there is; searches go on meanwhile."""
+
+    def breadths(self, filled: Filled) -> Sequence[int]:
+        """Return the breadths of search to choose from, ascending; one where there is nothing to choose."""
+
+    def count(self) -> int:
+        """Return the number of vectors."""
+
+    def ids(self, after: int, limit: int) -> Ints:
+        """Return the lowest ids above `after`, ascending, at most so many."""
+
+    def holds(self, ids: Ints) -> Ints:
+        """Return which of the ids there are, ascending."""
+
+    def size(self) -> int | None:
+        """Return the bytes that vectors and index take; None where that is not told."""
+
+    def spaces(self) -> tuple[str, ...]:
+        """Return the names of all spaces of this collection that the store has data of."""
+
+    def drop(self, space: str | None = None) -> bool:
+        """Delete all data of this space, or of the named one; whether there were any."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from e2vsearch.errors import SpaceMismatch
+from e2vsearch.errors import QueryError, SpaceMismatch
 from e2vsearch.feed import Batch
 
 Float32s = NDArray[np.float32]
@@ -32,6 +32,32 @@ def check_dim(vectors: NDArray[np.floating[Any]], dim: int, taker: str) -> None:
         raise SpaceMismatch(
             f"{taker} takes vectors of {dim} numbers, not {vectors.shape} - use the encoder whose space it was made in"
         )
+
+
+def query_units(queries: ArrayLike, dim: int) -> Float64s:
+    """Return query vectors ``(q, dim)`` scaled to length one.
+
+    Raises:
+        QueryError: of another shape or dimension, not finite or without a direction.
+    """
+    array = np.asarray(queries)
+    if array.ndim != 2 or array.shape[1] != dim:
+        raise QueryError(
+            f"queries of shape {array.shape} do not fit vectors of {dim} dimensions: "
+            "make them with the collection's own encoder"
+        )
+    if not np.isfinite(array).all():
+        raise QueryError("a query vector has NaN or infinite values: encode its audio again")
+    if not array.any(1).all():
+        raise QueryError("a query vector is all zeros and points nowhere: encode its audio again")
+    return unit(array)
+
+
+def as_ids(ids: Ints | None) -> Ints | None:
+    """Return ids ``(n,)``, the same array where it is one already; None stays None."""
+    if ids is None or (isinstance(ids, np.ndarray) and ids.dtype == np.int64 and ids.ndim == 1):
+        return ids
+    return np.asarray(ids, np.int64).reshape(-1)
 
 
 def unit(vectors: NDArray[np.floating[Any]]) -> Float64s:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,27 +51,39 @@ class ExactNeighbours:
         queries: ``(q, dim)`` unit rows.
     """
 
-    def __init__(self, vectors: Float32s, queries: Float32s, own: Ints | None, most: int) -> None:
+    def __init__(self, parts: Iterable[Float32s], n: int, queries: Float32s, own: Ints | None, most: int) -> None:
         """Compare each query with each vector.
 
         Args:
-            vectors: ``(n, dim)`` unit rows, usually mapped; read a part at a time.
+            parts: ``(n, dim)`` unit rows, a part at a time.
+            n: how many there are.
             queries: ``(q, dim)`` unit rows.
             own: ``(q,)`` the row that each query is, which is left out; None: the nearest, where it is the same vector.
             most: results that recall is measured for.
         """
         self.queries = np.ascontiguousarray(queries)
-        width = min(2 * most + 17, len(vectors))  # twice as many and some: rows that tie with the k-th count too
-        best = exact.Best(len(queries), width)
-        for start in range(0, len(vectors), _PART_ROWS):
-            scores, rows = exact.top(self.queries, vectors[start : start + _PART_ROWS], width)
+        width = min(2 * most + 17, n)  # twice as many and some: rows that tie with the k-th count too
+        best, start = exact.Best(len(queries), width), 0
+        for part in parts:
+            scores, rows = exact.top(self.queries, part, min(width, len(part)))
             best.push(scores, np.where(rows >= 0, rows + start, -1))
-            drop_page_cache(vectors)
+            start += len(part)
         self._scores, self._rows = best.result()
         if own is None:
             own = np.where(self._scores[:, 0] > 1 - _TIE, self._rows[:, 0], -1)
         self._own = own
-        self._relevant = np.zeros(len(vectors) + 1, np.bool_)  # the last one stands for -1
+        self._relevant = np.zeros(n + 1, np.bool_)  # the last one stands for -1
+
+    @classmethod
+    def mapped(cls, vectors: Float32s, queries: Float32s, own: Ints | None, most: int) -> ExactNeighbours:
+        """Compare each query with each of mapped vectors ``(n, dim)``, whose pages are given back part by part."""
+
+        def parts() -> Iterator[Float32s]:
+            for start in range(0, len(vectors), _PART_ROWS):
+                yield vectors[start : start + _PART_ROWS]
+                drop_page_cache(vectors)
+
+        return cls(parts(), len(vectors), queries, own, most)
 
     def sample(self, k: int) -> int:
         """Return the number of queries that a recall of k results is measured on."""
@@ -90,16 +102,30 @@ class ExactNeighbours:
             k: results.
             widths: numbers of candidates that are re-ranked exactly, which finds all that they hold.
         """
-        shares = np.zeros((len(candidates), len(widths)))
-        known = zip(self._own, self._scores, self._rows, candidates, strict=False)
-        for at, (own, scores, rows, some) in enumerate(known):
-            others = rows != own
-            relevant = rows[others & (scores >= scores[others][k - 1] - _TIE)]
-            self._relevant[relevant] = True
-            counted = np.cumsum(self._relevant[some[some != own]])
-            self._relevant[relevant] = False
-            shares[at] = np.minimum(counted[np.minimum(widths, counted.size) - 1], k) / k
-        return Measured.of(shares)
+        shares = [self._found(at, some, k, widths) for at, some in enumerate(candidates)]
+        return Measured.of(np.array(shares).reshape(-1, len(widths)))
+
+    def recall_of(self, queries: Ints, candidates: Ints, k: int) -> Measured:
+        """Return the recall of the exact top k of some queries, by number, among all their candidates.
+
+        Args:
+            queries: numbers of the queries ``(m,)``.
+            candidates: ``(q, w)`` rows for each of all queries, -1 for none; a query's own row is passed over.
+            k: results.
+        """
+        shares = [self._found(at, candidates[at], k, [candidates.shape[1]]) for at in queries.tolist()]
+        return Measured.of(np.array(shares).reshape(-1, 1))[0]
+
+    def _found(self, at: int, candidates: Ints, k: int, widths: Sequence[int]) -> exact.Float64s:
+        """Return the shares of a query's exact top k among the first of its candidates, one for each width."""
+        own, scores, rows = self._own[at], self._scores[at], self._rows[at]
+        others = rows != own
+        relevant = rows[others & (scores >= scores[others][k - 1] - _TIE)]
+        self._relevant[relevant] = True
+        counted = np.cumsum(self._relevant[candidates[candidates != own]])
+        self._relevant[relevant] = False
+        shares: exact.Float64s = np.minimum(counted[np.minimum(widths, counted.size) - 1], k) / k
+        return shares
 
 
 def held_out(ids: Ints, seed: int) -> tuple[Ints, Ints]:

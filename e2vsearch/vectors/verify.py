@@ -45,24 +45,49 @@ def verify_hits(source: VectorSource, found: Candidates, units: Float64s, k: int
         units: ``(q, dim)`` the queries, unit float64.
         k: width of the matches.
     """
-    wide, recordings = np.empty(found.ids.shape), np.empty(found.ids.shape, np.int64)
-    missing = [np.empty(0, np.int64)]
-    for part in _parts(*found.ids.shape):
-        wide[part], recordings[part], gone = _scored(source, found.ids[part], units[part[0]])
-        missing.append(gone)
+    wide, recordings, missing = _scored_in_parts(source, found.ids, units)
     stored = recordings >= 0
     if (np.abs(wide[stored] - found.scores[stored]) > _SAME_SCORE).any():
-        return VerifiedHits(None, missing[0])
-    ids = np.where(stored, found.ids, -1)
+        return VerifiedHits(None, missing[:0])
+    return VerifiedHits(_matches(found.ids, recordings, wide, k, found.searched, exact=found.exact), missing)
+
+
+def score_candidates(
+    source: VectorSource, ids: Ints, units: Float64s, k: int, searched: int, *, exact: bool
+) -> VerifiedHits:
+    """Return the best k of candidates, scored in float64 from the source's vectors.
+
+    Args:
+        source: of the vectors.
+        ids: ``(q, w)`` the candidates of each query, none of them twice, -1 for none.
+        units: ``(q, dim)`` the queries, unit float64.
+        k: width of the matches.
+        searched: see `Matches`.
+        exact: see `Matches`.
+    """
+    wide, recordings, missing = _scored_in_parts(source, ids, units)
+    return VerifiedHits(_matches(ids, recordings, wide, k, searched, exact=exact), missing)
+
+
+def _scored_in_parts(source: VectorSource, ids: Ints, units: Float64s) -> tuple[Float64s, Ints, Ints]:
+    wide, recordings = np.empty(ids.shape), np.empty(ids.shape, np.int64)
+    missing = [np.empty(0, np.int64)]
+    for part in _parts(*ids.shape):
+        wide[part], recordings[part], gone = _scored(source, ids[part], units[part[0]])
+        missing.append(gone)
+    return wide, recordings, np.concatenate(missing)
+
+
+def _matches(ids: Ints, recordings: Ints, wide: Float64s, k: int, searched: int, *, exact: bool) -> Matches:
+    ids = np.where(recordings >= 0, ids, -1)
     order = np.arange(len(ids))[:, None], np.lexsort((ids, -wide), axis=1)
-    matches = Matches(
-        _padded(ids[order], k, -1),
-        _padded(recordings[order], k, -1),
-        _padded(wide[order].astype(np.float32), k, -np.inf),
-        searched=found.searched,
-        exact=found.exact,
+    return Matches(
+        _padded(ids[order][:, :k], k, -1),
+        _padded(recordings[order][:, :k], k, -1),
+        _padded(wide[order][:, :k].astype(np.float32), k, -np.inf),
+        searched=searched,
+        exact=exact,
     )
-    return VerifiedHits(matches, np.concatenate(missing))
 
 
 def _parts(queries: int, width: int) -> Iterator[tuple[slice, slice]]:

@@ -14,7 +14,7 @@ from e2vsearch._version import __version__
 from e2vsearch.errors import GenerationError, SettingsError
 from e2vsearch.feed import VectorSource
 from e2vsearch.files import drop_page_cache
-from e2vsearch.vectors.engine import DEFAULT_RECALL, KINDS, IndexOptions, Kind, Progress
+from e2vsearch.vectors.engine import DEFAULT_RECALL, FAISS_KINDS, IndexOptions, Kind, Progress
 from e2vsearch.vectors.exact import Float32s, Ints
 from e2vsearch.vectors.faiss import ivf, publish, storage
 from e2vsearch.vectors.faiss.ivf import Ivf, faiss_module, limit_threads
@@ -54,8 +54,8 @@ class BuildTarget:
             target = options.target_recall
         if target is None:
             target = before[1] if before is not None else DEFAULT_RECALL
-        if kind not in KINDS:
-            raise SettingsError(f"there is no index kind {kind!r}: use one of {', '.join(KINDS)}")
+        if kind not in FAISS_KINDS:
+            raise SettingsError(f"FAISS has no index kind {kind!r}: use one of {', '.join(FAISS_KINDS)}")
         if not 0 < target <= 1:
             raise SettingsError(f"a recall is a share of the true nearest, above 0 and up to 1, not {target:g}")
         return cls(kind, target)

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from e2vsearch.errors import GenerationError, QueryError
 from e2vsearch.feed import VectorSource
-from e2vsearch.types import IndexStatus
+from e2vsearch.types import Consistency, IndexStatus
 from e2vsearch.vectors import exact, verify
 from e2vsearch.vectors.engine import IndexOptions, Kind, Matches, Progress
-from e2vsearch.vectors.exact import Float32s, Float64s, Ints, Mask
+from e2vsearch.vectors.exact import Float32s, Ints, Mask
 from e2vsearch.vectors.faiss import builder, publish, snapshot, status, storage
 from e2vsearch.vectors.faiss.nprobe import Tuned
 from e2vsearch.vectors.faiss.snapshot import Delta, IndexSnapshot, InMemoryBase
@@ -35,7 +34,7 @@ _ATTEMPTS = 8  # each is spoilt only by a segment that goes, or a generation fou
 
 
 class FaissEngine:
-    """An `Engine` over FAISS lists in files. Any number of threads and processes may search and build."""
+    """A `VectorIndex` over FAISS lists in files. Any number of threads and processes may search and build."""
 
     def __init__(self, folder: Path, source: VectorSource, options: IndexOptions | None = None) -> None:
         """Read and write nothing yet.
@@ -86,10 +85,10 @@ class FaissEngine:
         Raises:
             QueryError: queries of another shape or dimension, not finite or without a direction, or k below 1.
         """
-        units = self._units(queries)
+        units = exact.query_units(queries, self._source.dim)
         if k < 1:
             raise QueryError(f"cannot find the nearest {k}: ask for one or more")
-        allowed, excluded = _as_ids(allowed), _as_ids(excluded)
+        allowed, excluded = exact.as_ids(allowed), exact.as_ids(excluded)
         narrow = units.astype(np.float32)
         missed: Ints = np.empty(0, np.int64)
         for attempt in range(_ATTEMPTS):
@@ -113,13 +112,17 @@ class FaissEngine:
                 return verified.matches
         raise GenerationError(f"the catalog changes faster than {self._folder} can be searched: try again")
 
+    def under(self, consistency: Consistency) -> FaissEngine:  # noqa: ARG002 - it is always fresh
+        """Return this index: the changes that a generation has not are compared exactly, at next to no cost."""
+        return self
+
     def scores(self, queries: Float32s, ids: Ints) -> Float32s:
         """Return the exact cosine of each query with each stored segment, ``(q, n)``; -inf for one that is not stored.
 
         Raises:
             QueryError: as for `search`.
         """
-        units = self._units(queries).astype(np.float32)
+        units = exact.query_units(queries, self._source.dim).astype(np.float32)
         ids = np.asarray(ids, np.int64)
         now = self._current_snapshot()
         while now is not None and status.differs(self._source, now, ids):
@@ -146,19 +149,6 @@ class FaissEngine:
             return now.count
         with self._source.snapshot() as snapshot:
             return snapshot.count
-
-    def _units(self, queries: ArrayLike) -> Float64s:
-        array = np.asarray(queries)
-        if array.ndim != 2 or array.shape[1] != self._source.dim:
-            raise QueryError(
-                f"queries of shape {array.shape} do not fit vectors of {self._source.dim} dimensions: "
-                "make them with the collection's own encoder"
-            )
-        if not np.isfinite(array).all():
-            raise QueryError("a query vector has NaN or infinite values: encode its audio again")
-        if not array.any(1).all():
-            raise QueryError("a query vector is all zeros and points nowhere: encode its audio again")
-        return exact.unit(array)
 
     # ------------------------------------------------------------------------------------------------------ freshness
 
@@ -388,10 +378,3 @@ class FaissEngine:
 
 def _silent(_stage: str, _done: int, _total: int) -> None:
     """Report nothing."""
-
-
-def _as_ids(ids: Ints | None) -> Ints | None:
-    """Return the same array where it is one of ids already."""
-    if ids is None or (isinstance(ids, np.ndarray) and ids.dtype == np.int64 and ids.ndim == 1):
-        return ids
-    return np.asarray(ids, np.int64).reshape(-1)

@@ -169,7 +169,7 @@ class Trial:
         self._margin = margin
         self._list_bytes = len(vectors) / ivf.nlist * ivf.row_bytes
         self._row_bytes = vectors.shape[1] * 4
-        self.neighbours = ExactNeighbours(vectors, queries, own, most)
+        self.neighbours = ExactNeighbours.mapped(vectors, queries, own, most)
 
     @cached_property
     def ranks(self) -> Ints:

@@ -23,7 +23,7 @@ import numpy as np
 from e2vsearch.errors import GenerationError
 from e2vsearch.feed import VectorSource
 from e2vsearch.files import atomic_write, open_mapped, sha256
-from e2vsearch.vectors.engine import KINDS
+from e2vsearch.vectors.engine import FAISS_KINDS
 from e2vsearch.vectors.exact import Float32s, Ints
 from e2vsearch.vectors.faiss.ivf import Ivf
 from e2vsearch.vectors.faiss.nprobe import Tuned, Tuning
@@ -347,7 +347,7 @@ def last_requested(root: Path) -> tuple[str, float] | None:
         fields = json.loads(_manifest_bytes(root, pointer))
         tuned = fields["tuned"] if pointer.tuned_sha256 is None else json.loads(_tuned_bytes(root, pointer))
         kind = fields["requested_kind"] if fields["format"] == FORMAT else fields["asked_kind"]
-        return kind if kind in KINDS else "auto", float(tuned["target"])
+        return kind if kind in FAISS_KINDS else "auto", float(tuned["target"])
     except (OSError, GenerationError, ValueError, KeyError, TypeError):
         return None
 
