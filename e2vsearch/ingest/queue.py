@@ -13,11 +13,11 @@ from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import MetadataTable, Row
 from e2vsearch.ingest.recording import RecordingIngestor, source_path, source_uri
-from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.reports import FileFailure
 from e2vsearch.ingest.sources import sources
 from e2vsearch.ingest.worker import work
 from e2vsearch.policy import Role, roles_of
+from e2vsearch.remote.stores import Stores
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(state.uploads.open)
         await asyncio.to_thread(_warm, state)
-        with retention.running(collection.catalog, collection.index):
+        with retention.running(collection.catalog, collection.index, collection.playback):
             yield
         await asyncio.to_thread(state.close)
 
