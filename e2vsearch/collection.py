@@ -292,7 +292,7 @@ class Collection:
 
         index, retention = self.index, partial(running, self.catalog, self.index, self.playback)
         parts = self.catalog, self.settings, self.speech, self.encoder
-        return Queue(*parts, index.maintain, index.due, self.location.folder is not None, retention)
+        return Queue(*parts, index.maintain, index.due, self.location.folder is not None, retention, Collection.open)
 
     def _context(self) -> tuple[Any, ...]:
         views = self._views
