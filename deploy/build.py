@@ -3,9 +3,9 @@
     python deploy/build.py --target cpu      # some minutes; then the service answers its health check
 
 Each stage gets an empty root in which this machine's ``/usr``, ``/lib``, ``/bin`` and ``/sbin`` are seen and cannot be
-written, with a copy of ``/etc``, in place of its base image; Python and Node.js are this machine's. So it is tried that every step
-works, that what is copied is all that is needed, and that the image's user can run what it starts. It is not tried that
-the base images have what this machine has: their packages are the machine's own.
+written, with a copy of ``/etc``, in place of its base image; Python and Node.js are this machine's. So it is tried that
+every step works, that what is copied is all that is needed, and that the image's user can run what it starts. It is not
+tried that the base images have what this machine has: their packages are the machine's own.
 """
 
 from __future__ import annotations
@@ -190,10 +190,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="image-") as scratch:
         Path(scratch).chmod(0o755)
         for stage in stages:
-            if stage.base in images:
-                image = images[stage.base]
-            else:
-                image = Image(Path(scratch, stage.name))
+            image = images[stage.base] if stage.base in images else Image(Path(scratch, stage.name))
             images[stage.name] = image
             if options.extras:
                 stage.steps = [
@@ -205,8 +202,8 @@ def main() -> None:
                 break
         shutil.copy(CHECKOUT / "samples" / "angry.ogg", image.root / "data")
         serves(image)
-        size = subprocess.run(["du", "-sm", str(image.root / "opt")], capture_output=True, text=True, check=True)
-        print(f"{options.target}: every step ran, and it is healthy; {size.stdout.split()[0]} MB in /opt")
+        size = subprocess.run(["du", "-sm", str(image.root / "venv")], capture_output=True, text=True, check=True)
+        print(f"{options.target}: every step ran, and it is healthy; {size.stdout.split()[0]} MB in /venv")
 
 
 if __name__ == "__main__":
