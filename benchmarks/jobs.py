@@ -1,35 +1,39 @@
 """How many recordings a second the queue in Postgres hands out and takes back, and where it saturates.
 
-    python benchmarks/jobs.py             # 1 to 128 simulated workers of 50 ms a recording; some two minutes
+    python benchmarks/jobs.py             # 16 to 128 simulated workers of 50 ms a recording; some three minutes
     python benchmarks/jobs.py --quick     # 16 and 64 workers
 
-Each worker is the real one (`ingest.runner`, `ingest.worker`: leases, heartbeat, one recording leased ahead), with a
-recording that takes 50 ms of waiting to load, and nothing to store but the end of its lease. So the ideal rate is
-20 a second for each. Workers are threads of a few processes: 64 of them, each its own process, would be 6 GB. A real
-worker stores more with each recording, and decodes: on this machine a hundredth of these rates is real work.
+Twice. The database by itself: pgbench, in C, sends what a worker sends to lease a recording and to end its lease, 50 ms
+later, at the rate of so many workers, and then as fast as it can. And with the workers that there are
+(`ingest.runner`, `ingest.worker`: threads, heartbeat, one recording leased ahead), whose recordings take 50 ms of
+waiting, with nothing to store. Those are threads of four processes, 64 processes would be 6 GB, and share the cores of
+this machine with the server: their processor time for each recording says how many machines they would fill. The ideal
+is 20 a second for each.
 
-The server is the tests', which does not wait for its disk; clients and server share the cores of this machine. Their
-processor time for each recording says what either would cost elsewhere.
+The server is the tests', which does not wait for its disk.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from _postgres import server
+from _postgres import from_tests, server
 from _table import Row, parser, show
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 import e2vsearch
 from e2vsearch.catalog import queue
 from e2vsearch.catalog.queue import NewJob
+from e2vsearch.catalog.schema import DEAD_LETTER, LEASED, QUEUED
 from e2vsearch.ingest.recording import LoadedRecording
 from e2vsearch.ingest.reports import RecordingReport
 from e2vsearch.ingest.runner import IngestRunner
@@ -37,7 +41,66 @@ from e2vsearch.ingest.worker import LeasedJobs, WorkerOptions
 
 WORK_S = 0.05
 PROCESSES = 4
+FILL = f"""
+INSERT INTO job (uri, state, priority, attempts, enqueued_at, due_at)
+SELECT '/calls/' || n || '.wav', '{QUEUED}', 0, 0, clock_timestamp(), clock_timestamp()
+FROM generate_series(1, :count) AS n
+"""
 SECONDS = 10.0
+
+
+LEASE = f"""
+BEGIN;
+SELECT id AS job, attempts FROM job WHERE due_at <= clock_timestamp() AND state <> '{DEAD_LETTER}'
+    ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED \\gset
+UPDATE job SET state = '{LEASED}', attempts = :attempts + 1, worker = 'machine:1:0', token = cast(:client_id AS text),
+    due_at = clock_timestamp() + interval '60 s' WHERE id = :job;
+COMMIT;
+"""
+"""As `catalog.queue.take` sends it."""
+
+END = f"""
+BEGIN;
+DELETE FROM job WHERE id = :job AND token = cast(:client_id AS text) AND state = '{LEASED}'
+    AND due_at > clock_timestamp() RETURNING uri \\gset
+DELETE FROM ingest_failure WHERE uri = :uri;
+COMMIT;
+"""
+"""As `catalog.rows.end_job` sends it."""
+
+
+def database(url: str, workers: int, seconds: float) -> list[Row]:
+    """Return the rate of the database by itself, at the rate of so many workers; of none: as fast as it can."""
+    postgres = from_tests("postgres")
+    found = make_url(url)
+    with tempfile.TemporaryDirectory() as folder, e2vsearch.open(url, encoder="fake", create=True) as collection:
+        queue.clear(collection.catalog)
+        with collection.catalog.writing() as connection:
+            connection.execute(text(FILL), {"count": int((seconds + 2) * (workers / WORK_S if workers else 8_000))})
+        script = Path(folder, "script.sql")
+        wait_us = round(WORK_S * 1e6) if workers else 0
+        script.write_text(f"{LEASE}\\sleep {wait_us} us\n{END}" if workers else LEASE + END)
+        command = [
+            str(postgres._binaries() / "pgbench"), "--no-vacuum", "--client", str(2 * workers or 16), "--jobs", "2",
+            "--time", str(round(seconds)), "--file", str(script), "--protocol", "prepared",
+            "--host", str(found.query["host"]), "--username", str(found.username), str(found.database),
+        ]  # fmt: skip
+        if workers:
+            command[1:1] = ["--rate", str(round(workers / WORK_S))]
+        before = _server_seconds(collection)
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            raise SystemExit(f"pgbench failed: {ran.stderr[-500:]}")
+        done = ran.stdout
+        used = _server_seconds(collection) - before
+    (rate,) = re.findall(r"tps = ([\d.]+)", done)
+    (count,) = re.findall(r"actually processed: (\d+)", done)
+    ideal = workers / WORK_S
+    shown = Row("the database, as fast as it can", float(rate), "recordings/s")
+    if workers:
+        name = f"the database, {workers} workers' rate"
+        shown = Row(name, float(rate), "recordings/s", float(rate) / ideal, f"{ideal:,.0f}, the ideal")
+    return [shown, Row("  processor time of the server", used / int(count) * 1e3, "ms each")]
 
 
 class Simulated:
@@ -136,8 +199,12 @@ def main() -> None:
         return
     rows: list[Row] = []
     with server() as template:
-        for count in (16, 64) if arguments.quick else (1, 16, 32, 64, 96, 128):
-            rows += measured(template.format(name="postgres"), count, 4.0 if arguments.quick else SECONDS)
+        url, seconds = template.format(name="postgres"), 5.0 if arguments.quick else SECONDS
+        counts = (16, 64) if arguments.quick else (16, 32, 64, 96, 128)
+        for count in (*counts, 0):
+            rows += database(url, count, seconds)
+        for count in counts:
+            rows += measured(url, count, seconds)
     show(f"the queue alone, {WORK_S * 1e3:.0f} ms a recording", rows, arguments.json)
 
 
