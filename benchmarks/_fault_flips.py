@@ -77,10 +77,7 @@ def _collection(campaign: Campaign, file: Path, expected: list[Any], rng: random
         return name, "fine", ""
     if warned:
         return name, "told", ""
-    detail = f"{where}: {_difference(found, expected)}"
-    if [[hit[:2] for hit in hits] for hits in found[:-1]] != [[hit[:2] for hit in hits] for hits in expected[:-1]]:
-        return name, "SILENT WRONG", detail
-    return name, "told" if command(("db", "verify"), work).code == 1 else "other text", detail
+    return name, "SILENT WRONG", f"{where}: {_difference(found, expected)}"
 
 
 def _difference(found: list[Any], expected: list[Any]) -> str:

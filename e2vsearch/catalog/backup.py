@@ -7,10 +7,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from sqlalchemy import create_engine
 from sqlalchemy.engine import URL
+from sqlalchemy.pool import StaticPool
 
 from e2vsearch.catalog.columns import checksum
 from e2vsearch.catalog.database import place, sqlite_file
+from e2vsearch.catalog.row_checksums import damaged_rows
 from e2vsearch.catalog.schema import NamedVectorRow, VectorRow
 from e2vsearch.catalog.sqlite import explain, open_file
 from e2vsearch.errors import REPAIR, CatalogError
@@ -66,7 +69,7 @@ def _copy(file: Path, aside: Path) -> None:
 
 
 def _check(copy: sqlite3.Connection, file: Path) -> None:
-    """Check every page and vector of a copy.
+    """Check every page, vector and row of a copy.
 
     Raises:
         CatalogError: one of them is damaged, in the copy and so in the database.
@@ -77,5 +80,9 @@ def _check(copy: sqlite3.Connection, file: Path) -> None:
             rows = copy.execute(f"SELECT segment_id, vector, crc32 FROM {table}")
             wrong = next((segment for segment, vector, crc32 in rows if checksum(vector) != crc32), None)
             found = "ok" if wrong is None else f"the vector of {segment_id(wrong)}"
+    if found == "ok":
+        with create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool).connect() as connection:
+            row = next(damaged_rows(connection), None)
+            found = "ok" if row is None else f"a row of {row[0].table}"
     if found != "ok":
         raise CatalogError(f"{file} is damaged, and was not backed up ({found}) - mend it first: {REPAIR}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Row, bindparam, func, select, text
 
 from e2vsearch.catalog import sqlite
-from e2vsearch.catalog.columns import read_vectors
+from e2vsearch.catalog.columns import integers, read_vectors
 from e2vsearch.catalog.database import chunks, driver_errors, place
 from e2vsearch.catalog.schema import ChangeRow, SegmentRow, VectorRow
 from e2vsearch.errors import CatalogError
@@ -97,14 +97,12 @@ class Feed:
         """Return the segments that were added or removed after a watermark."""
         with self._engine.connect() as connection:
             rows = connection.execute(self._changes, {"watermark": watermark}).all()
-        removed = {row.segment_id for row in rows if row.op == "-"}
-        added = {row.segment_id: row.recording_id for row in rows if row.op == "+" and row.segment_id not in removed}
-        ids = sorted(added)
-        return Changes(
-            np.array(ids, np.int64),
-            np.array([added[number] for number in ids], np.int64),
-            np.array(sorted(removed), np.int64),
-        )
+        pairs = integers([(row.segment_id, row.recording_id) for row in rows]).reshape(-1, 2)
+        here = np.array([row.op == "+" for row in rows], bool)
+        removed = np.unique(pairs[~here, 0])
+        added, at = np.unique(pairs[here, 0], return_index=True)
+        stays = ~np.isin(added, removed)
+        return Changes(added[stays], pairs[here, 1][at][stays], removed)
 
     def changes_token(self, watermark: int) -> int:
         """Return how many changes came after a watermark; the feed is only ever added to."""
@@ -129,7 +127,7 @@ class Feed:
         if found is None or self.changes_token(found.watermark) != found.token:
             with self.snapshot() as snapshot:
                 connection, watermark = snapshot.connection, snapshot.watermark
-                pairs = np.array([tuple(row) for row in connection.execute(_RECORDINGS)], np.int64).reshape(-1, 2)
+                pairs = integers([tuple(row) for row in connection.execute(_RECORDINGS)]).reshape(-1, 2)
                 pairs.flags.writeable = False
                 # counted in the same snapshot: on Postgres some of its changes may lie after its watermark
                 found = _Recordings(watermark, self._changes_after(connection, watermark), pairs[:, 0], pairs[:, 1])
@@ -195,7 +193,7 @@ class CatalogSnapshot:
 def _batch(rows: Sequence[Row[int, int, bytes, int]], dim: int) -> Batch:
     ids = [row.id for row in rows]
     vectors = read_vectors(rows, ids, dim)
-    return Batch(np.array(ids, np.int64), np.array([row.recording_id for row in rows], np.int64), vectors)
+    return Batch(np.array(ids, np.int64), integers([row.recording_id for row in rows]), vectors)
 
 
 _T = TypeVar("_T")

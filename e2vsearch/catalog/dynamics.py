@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from e2vsearch.catalog.row_checksums import CHANNEL_DYNAMICS, DYNAMICS
 from e2vsearch.catalog.schema import ChannelDynamicsRow, DynamicsRow, RecordingRow, SegmentRow
-from e2vsearch.course import course_of, is_told, judged
-from e2vsearch.types import ChannelDynamics, Dynamics
+from e2vsearch.course import Course, course_of, is_told, judged
+from e2vsearch.types import ChannelDynamics, Dynamics, recording_id
 
 _SHARED = ("talk_share", "turns", "interruptions")
 _COLUMNS = (*_SHARED, "silence_share", "longest_silence_s", "overtalk")
@@ -58,11 +59,13 @@ def dynamics_of(connection: Connection, numbers: Sequence[int]) -> dict[int, Dyn
     query = query.join(RecordingRow, RecordingRow.id == ChannelDynamicsRow.recording_id)
     channels: defaultdict[int, list[ChannelDynamics]] = defaultdict(list)
     for row in connection.execute(query.order_by(ChannelDynamicsRow.channel)):
+        CHANNEL_DYNAMICS.check([row], lambda each: recording_id(each.recording_id))
         role = row.roles[row.channel] if row.roles else None
         of_channel = {name: getattr(row, name) for name in _OF_CHANNEL}
         channels[row.recording_id].append(ChannelDynamics(role=role, **of_channel))
     found = {}
     for row in connection.execute(select(DynamicsRow.__table__).where(DynamicsRow.recording_id.in_(numbers))):
+        DYNAMICS.check([row], lambda each: recording_id(each.recording_id))
         values: dict[str, Any] = {name: getattr(row, name) for name in _COLUMNS}
         values |= {name: _spans(getattr(row, name)) for name in _LISTS}
         found[row.recording_id] = Dynamics(by_channel=tuple(channels[row.recording_id]), **values)
@@ -71,6 +74,13 @@ def dynamics_of(connection: Connection, numbers: Sequence[int]) -> dict[int, Dyn
 
 def set_courses(connection: Connection, numbers: Sequence[int]) -> None:
     """Set the course of some hundreds of recordings at most, as the valence of their segments has it now."""
+    courses = [{"number": number, "its": course} for number, course in courses_of(connection, numbers).items()]
+    if courses:
+        connection.execute(_SET_COURSE, courses)
+
+
+def courses_of(connection: Connection, numbers: Sequence[int]) -> dict[int, Course | None]:
+    """Return the course of some hundreds of recordings at most that the valence of their segments makes."""
     row = SegmentRow
     lines: defaultdict[int, defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     query = select(row.recording_id, row.channel, row.start_s, row.end_s, row.valence, row.level_db)
@@ -79,9 +89,7 @@ def set_courses(connection: Connection, numbers: Sequence[int]) -> None:
         if is_told(each.end_s - each.start_s, each.level_db):
             lines[each.recording_id][each.channel].append(each.valence)
     recordings = select(RecordingRow.id, RecordingRow.channels, RecordingRow.roles).where(RecordingRow.id.in_(numbers))
-    courses = [
-        {"number": each.id, "its": course_of(lines[each.id][at] for at in judged(each.roles or [None] * each.channels))}
+    return {
+        each.id: course_of(lines[each.id][at] for at in judged(each.roles or [None] * each.channels))
         for each in connection.execute(recordings)
-    ]
-    if courses:
-        connection.execute(_SET_COURSE, courses)
+    }

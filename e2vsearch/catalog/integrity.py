@@ -1,8 +1,8 @@
 """Checks a database against itself, every row of it.
 
 Neither SQLite nor Postgres notices a bit that changed in a row (Postgres may, with data checksums). So what has a
-checksum, a length or a form is held to it: vectors, class probabilities, dates. What follows from other rows is held to
-those: indexes, foreign keys, the text index, the change feed.
+checksum or a form is held to it: rows, vectors, dates. What follows from other rows is held to those: indexes, foreign
+keys, the text index, the change feed, courses.
 """
 
 from __future__ import annotations
@@ -11,27 +11,26 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
-from sqlalchemy import CompoundSelect, Select, except_, func, intersect, not_, or_, select, text
+from sqlalchemy import CompoundSelect, Select, except_, intersect, select, text
 from sqlalchemy.exc import DatabaseError
 
 from e2vsearch.catalog import named_vectors, sqlite
 from e2vsearch.catalog.cells import damaged_dates, damaged_json
-from e2vsearch.catalog.columns import is_sound
+from e2vsearch.catalog.columns import RowChecksum, is_sound
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT
+from e2vsearch.catalog.dynamics import courses_of
+from e2vsearch.catalog.row_checksums import EXAMPLE, RECORDING, SEGMENT, damaged_rows
 from e2vsearch.catalog.schema import (
     ChangeRow,
-    ChannelDynamicsRow,
-    DynamicsRow,
     NamedVectorRow,
     RecordingRow,
     SegmentRow,
     VectorRow,
 )
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.course import Course
 from e2vsearch.errors import REPAIR, CatalogError, first_line
 from e2vsearch.types import NamedVectors, recording_id, segment_id
 
@@ -68,8 +67,9 @@ def verify(catalog: Catalog) -> list[IntegrityCheck]:
     checks: list[tuple[str, Callable[[Catalog], Iterator[_Fault]]]] = [
         ("change feed", _feed),
         ("segments", _segments),
+        ("rows", _rows),
         ("vectors", _vectors),
-        ("dynamics", _dynamics),
+        ("courses", _courses),
     ]
     if catalog.url.get_backend_name() == "sqlite":  # Postgres holds what it stores to its types and keys
         checks = [("file", _file), ("foreign keys", _foreign_keys), ("text index", _text_index), *checks]
@@ -142,21 +142,11 @@ def _feed(catalog: Catalog) -> Iterator[_Fault]:
 
 
 def _segments(catalog: Catalog) -> Iterator[_Fault]:
-    row = SegmentRow
-    size = 4 * len(catalog.space.labels) if catalog.space else 0
-    without = except_(select(row.id), select(VectorRow.segment_id))
-    scores = select(row.id).where(row.scores.is_not(None), func.length(row.scores) != size)
-    times = select(row.id).where((row.start_s < 0) | (row.end_s < row.start_s) | (row.channel < 0))
-    queries: list[tuple[Select[int] | CompoundSelect[int], str]] = [
-        (without, "{} has no vector"),
-        (scores, "the class probabilities of {} are damaged"),
-        (times, "channel or times of {} are damaged"),
-    ]
-    for query, found in queries:
-        yield from _listed(catalog, query, found, "")
+    without = except_(select(SegmentRow.id), select(VectorRow.segment_id))
+    yield from _listed(catalog, without, "{} has no vector", "")
 
 
-def _listed(catalog: Catalog, query: Select[int] | CompoundSelect[int], found: str, cure: str) -> Iterator[_Fault]:
+def _listed(catalog: Catalog, query: CompoundSelect[int], found: str, cure: str) -> Iterator[_Fault]:
     with catalog.reading() as connection:
         numbers = connection.execute(query.order_by(text("1"))).scalars().all()
     for number in numbers[:_SHOWN]:
@@ -173,6 +163,27 @@ def _ingest_anew(catalog: Catalog, segment: int) -> str:
     if found is None:
         return _RESTORE
     return f"e2vsearch remove {recording_id(found.id)} && e2vsearch ingest {shlex.quote(found.uri)}"
+
+
+def _rows(catalog: Catalog) -> Iterator[_Fault]:
+    with catalog.reading() as connection:
+        for at, (checksum, _, row) in enumerate(damaged_rows(connection)):
+            if at == _SHOWN:
+                yield "and more rows", REPAIR
+                return
+            name, cure = _named_with_cure(catalog, checksum, row)
+            yield f"what {checksum.table} holds of {name} is damaged", f"{REPAIR}, or else: {cure}"
+
+
+def _named_with_cure(catalog: Catalog, checksum: RowChecksum, row: Any) -> tuple[str, str]:
+    of_segment = row.id if checksum is SEGMENT else getattr(row, "segment_id", None)
+    if checksum is EXAMPLE:
+        name = segment_id(of_segment) if of_segment is not None else repr(row.source)
+        return name, f"label it again, or e2vsearch label remove {shlex.quote(row.label)}"
+    if of_segment is not None:
+        return segment_id(of_segment), _ingest_anew(catalog, of_segment)
+    number = row.id if checksum is RECORDING else row.recording_id
+    return recording_id(number), f"e2vsearch remove {recording_id(number)}, and ingest its file again"
 
 
 def _vectors(catalog: Catalog) -> Iterator[_Fault]:
@@ -207,22 +218,18 @@ def _unsound(
                     yield DamagedVectorRow(row.segment_id, row.vector, row.crc32, dim, named)
 
 
-def _dynamics(catalog: Catalog) -> Iterator[_Fault]:
-    """Hold shares to 0 and 1, channels to those of the recording, and courses to the words that there are."""
-    row, of_channel = DynamicsRow, ChannelDynamicsRow
-    shares = (row.talk_share, row.silence_share, func.coalesce(row.overtalk, 0.0))
-    damaged = [
-        select(row.recording_id).where(or_(*(not_(share.between(0.0, 1.0)) for share in shares))),
-        select(of_channel.recording_id)
-        .join(RecordingRow, RecordingRow.id == of_channel.recording_id)
-        .where(not_(of_channel.talk_share.between(0.0, 1.0)) | (of_channel.channel >= RecordingRow.channels)),
-        select(RecordingRow.id).where(RecordingRow.course.not_in(get_args(Course))),
-    ]
+def _courses(catalog: Catalog) -> Iterator[_Fault]:
+    """Compare the course of each recording with that which its segments make."""
+    query, last = select(RecordingRow.id, RecordingRow.course).order_by(RecordingRow.id).limit(ROWS_PER_STATEMENT), 0
+    damaged: list[int] = []
     with catalog.reading() as connection:
-        numbers = sorted({number for query in damaged for number in connection.execute(query).scalars()})
-    for number in numbers[:_SHOWN]:
+        while rows := connection.execute(query.where(RecordingRow.id > last)).all():
+            courses = courses_of(connection, [row.id for row in rows])
+            damaged += [row.id for row in rows if row.course != courses[row.id]]
+            last = rows[-1].id
+    for number in damaged[:_SHOWN]:
         cure = f"e2vsearch remove {recording_id(number)}, and ingest its file again"
-        yield f"who speaks when in {recording_id(number)}, or its course, is damaged", cure
+        yield f"the course of {recording_id(number)} is not that of its segments", cure
 
 
 def _documents(catalog: Catalog) -> Iterator[_Fault]:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from e2vsearch.catalog.database import chunks
 from e2vsearch.catalog.dynamics import set_courses
 from e2vsearch.catalog.reader import CatalogReader
+from e2vsearch.catalog.row_checksums import SEGMENT
 from e2vsearch.catalog.rows import score_columns
 from e2vsearch.catalog.schema import HeaderRow, ProjectionRow, SegmentRow
 from e2vsearch.catalog.writer import Catalog
@@ -167,7 +168,7 @@ def _unknown(catalog: CatalogReader, name: str) -> NotStored:
 
 
 _SET_SCORES = update(SegmentRow).where(SegmentRow.id == bindparam("number"))
-_TIMES = select(SegmentRow.id, SegmentRow.recording_id, SegmentRow.start_s, SegmentRow.end_s, SegmentRow.level_db)
+_STORED = select(SegmentRow.__table__)
 
 
 def put_scores(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.float32], by: StoredProjection) -> bool:
@@ -175,7 +176,8 @@ def put_scores(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.floa
 
     Args:
         catalog: pinned to a space.
-        ids: ``(n,)``; segments that were removed meanwhile are skipped.
+        ids: ``(n,)``; segments that were removed meanwhile are skipped, and damaged ones, which a new checksum would
+            hide.
         scores: ``(n, labels of the space)``.
         by: the projection that gave the scores.
 
@@ -188,10 +190,14 @@ def put_scores(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.floa
     with catalog.writing() as connection:
         held = connection.execute(same).scalar_one_or_none()
         for part in chunks(list(of)) if held is not None else ():
-            stored = connection.execute(_TIMES.where(SegmentRow.id.in_(part))).all()
+            rows_of_part = connection.execute(_STORED.where(SegmentRow.id.in_(part)))
+            stored = [row for row in rows_of_part if SEGMENT.is_sound(row)]
             durations_s, levels_db = [row.end_s - row.start_s for row in stored], [row.level_db for row in stored]
             columns = score_columns([of[row.id] for row in stored], catalog.space, durations_s, levels_db)
-            rows = [{"number": row.id, **each} for row, each in zip(stored, columns, strict=True)]
+            rows = [
+                {"number": row.id, **each, "crc32": SEGMENT.of_values({**row._mapping, **each})}
+                for row, each in zip(stored, columns, strict=True)
+            ]
             if rows:
                 connection.execute(_SET_SCORES, rows)
                 set_courses(connection, sorted({row.recording_id for row in stored}))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from typing import cast as as_type
 
@@ -28,8 +29,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import URL
 
+from e2vsearch.catalog import row_checksums
 from e2vsearch.catalog.cells import date_error
 from e2vsearch.catalog.changes import ChangeDetector
+from e2vsearch.catalog.columns import integers
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks, driver_errors, filtering
 from e2vsearch.catalog.filter_cache import FilterCache
 from e2vsearch.catalog.schema import (
@@ -53,26 +56,22 @@ _SOME: BindParameter[Any] = bindparam("numbers", expanding=True)
 # made once, since every query runs them: see `changes`
 _RECORDINGS = select(RecordingRow.__table__).order_by(RecordingRow.id)
 _SEGMENTS = select(SegmentRow.__table__).order_by(SegmentRow.id)
-
-_METADATA = (
-    select(MetadataRow.recording_id, MetadataRow.key, MetadataRow.text)
-    .where(MetadataRow.recording_id.in_(_SOME))
-    .order_by(MetadataRow.key)
-)
+_METADATA = select(MetadataRow.__table__).where(MetadataRow.recording_id.in_(_SOME)).order_by(MetadataRow.key)
 
 _TEXT, _BY_CLASSIFIER, _BY_PERSON = range(3)
 
 
-def _annotation(source: int, segment: Any, words: Any, score: Any) -> Select[Any]:
-    return select(literal_column(str(source)).label("source"), segment, words, score).where(segment.in_(_SOME))
+def _annotation(source: int, row: Any, words: Any, score: Any) -> Select[Any]:
+    by: Any = literal_column(str(source)).label("source")
+    return select(by, row.segment_id, words, score, row.crc32).where(row.segment_id.in_(_SOME))
 
 
 # in one statement: three take 0.2 ms more. The last row of a segment counts: a person's label before any
 # classifier's, and of those the most confident
 _ANNOTATIONS = union_all(
-    _annotation(_TEXT, SegmentTextRow.segment_id, SegmentTextRow.text, cast(null(), Float)),
-    _annotation(_BY_CLASSIFIER, SegmentLabelRow.segment_id, SegmentLabelRow.label, SegmentLabelRow.score),
-    _annotation(_BY_PERSON, LabelExampleRow.segment_id, LabelExampleRow.label, cast(literal_column("1.0"), Float)),
+    _annotation(_TEXT, SegmentTextRow, SegmentTextRow.text, cast(null(), Float)),
+    _annotation(_BY_CLASSIFIER, SegmentLabelRow, SegmentLabelRow.label, SegmentLabelRow.score),
+    _annotation(_BY_PERSON, LabelExampleRow, LabelExampleRow.label, cast(literal_column("1.0"), Float)),
 ).order_by(literal_column("1"), literal_column("4"))
 
 
@@ -89,8 +88,7 @@ class _Paged:
 
 
 _ByNumber = dict[int, dict[str, Any]]
-_Related = Callable[[Connection, Sequence[int]], _ByNumber]
-"""Columns of other tables for some rows, by number."""
+_Related = Callable[[Connection, Sequence[int]], _ByNumber]  # columns of other tables for some rows, by number
 
 _RECORDING_PAGES = _Paged.of(_RECORDINGS, RecordingRow.id)
 _SEGMENT_PAGES = _Paged.of(_SEGMENTS, SegmentRow.id)
@@ -187,21 +185,33 @@ class CatalogReader:
 
     def file_of_content(self, content_sha256: str) -> StoredFile | None:
         """Return the file of the recording with that content."""
-        query = STORED_FILE.where(RecordingRow.content_sha256 == content_sha256)
         with self.reading() as connection:
-            row = connection.execute(query).first()
+            row = connection.execute(STORED_FILE.where(RecordingRow.content_sha256 == content_sha256)).first()
         return None if row is None else StoredFile.of(row)
 
-    def recordings(self, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, Recording]]:
-        """Yield recordings by number, all of them by default, in order of their ids."""
-        for rows, metadata in self._pages(_RECORDING_PAGES, numbers, _metadata):
+    def recordings(
+        self, numbers: Sequence[int] | None = None, *, damaged: bool = False
+    ) -> Iterator[tuple[int, Recording]]:
+        """Yield recordings by number, all of them by default, in order of their ids.
+
+        Raises:
+            DamagedRow: a row of one of them is not what was stored; with `damaged` they are yielded, to be removed.
+        """
+        for rows, metadata in self._pages(_RECORDING_PAGES, numbers, partial(_metadata, damaged=damaged)):
+            if not damaged:
+                row_checksums.RECORDING.check(rows, lambda row: recording_id(row.id))
             for row in rows:
                 yield row.id, to_recording(row, metadata.get(row.id, {}))
 
     def segments(self, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, Segment]]:
-        """Yield segments by number, all of them by default, in order of their ids."""
+        """Yield segments by number, all of them by default, in order of their ids.
+
+        Raises:
+            DamagedRow: one of them, its text or a label of it is not what was stored.
+        """
         labels = self.space.labels if self.space else ()
         for rows, columns in self._pages(_SEGMENT_PAGES, numbers, _annotations):
+            row_checksums.SEGMENT.check(rows, lambda row: segment_id(row.id))
             for row in rows:
                 yield row.id, to_segment(row, labels, columns.get(row.id))
 
@@ -213,7 +223,8 @@ class CatalogReader:
             for part in chunks(list(recordings)):
                 of_part = query.where(SegmentRow.recording_id.in_(part))
                 found.extend((row.id, row.recording_id) for row in connection.execute(of_part))
-        pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
+        pairs = integers(found).reshape(-1, 2)
+        pairs = pairs[np.argsort(pairs[:, 0])]
         return pairs[:, 0], pairs[:, 1]
 
     def select(self, where: str) -> NDArray[np.int64]:
@@ -327,20 +338,31 @@ class CatalogReader:
                 last = rows[-1].id
 
 
-def _metadata(connection: Connection, recordings: Sequence[int]) -> _ByNumber:
+def _metadata(connection: Connection, recordings: Sequence[int], *, damaged: bool) -> _ByNumber:
+    rows = connection.execute(_METADATA, {"numbers": recordings}).all()
+    if not damaged:
+        row_checksums.METADATA.check(rows, lambda row: recording_id(row.recording_id))
     found: _ByNumber = {}
-    for number, key, value in connection.execute(_METADATA, {"numbers": recordings}):
-        found.setdefault(number, {})[key] = value
+    for row in rows:
+        found.setdefault(row.recording_id, {})[row.key] = row.text
     return found
 
 
 def _annotations(connection: Connection, segments: Sequence[int]) -> _ByNumber:
     """Return `text`, `label` and `label_score` of segments, from transcripts, people and classifiers."""
     found: _ByNumber = {}
-    for source, number, words, score in connection.execute(_ANNOTATIONS, {"numbers": segments}):
+    for source, number, words, score, crc32 in connection.execute(_ANNOTATIONS, {"numbers": segments}):
+        _check_annotation(source, number, words, score, crc32)
         columns = {"text": words} if source == _TEXT else {"label": words, "label_score": score}
         found.setdefault(number, {}).update(columns)
     return found
+
+
+def _check_annotation(source: int, segment: int, words: str, score: float | None, crc32: int) -> None:
+    of = (row_checksums.TEXT, row_checksums.PREDICTION, row_checksums.EXAMPLE)[source]
+    values = ((segment, words), (segment, score, words), (segment, words, None))[source]
+    if not of.matches(crc32, *values):
+        raise of.damaged(segment_id(segment))
 
 
 def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:

@@ -127,13 +127,14 @@ def below(wanted: str) -> Callable[[str], bool]:
     return is_there
 
 
-def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list[Recording]:
+def find(catalog: Catalog, recordings: Sequence[str], where: str | None, *, damaged: bool = False) -> list[Recording]:
     """Return recordings by id (``call:45``), by the file, folder or URL they are from, or by a filter, or both.
 
     Args:
         catalog: where they are stored.
         recordings: ids and paths; none with a filter alone.
         where: the filter.
+        damaged: return those too whose rows are not what was stored.
 
     Raises:
         NotStored: the collection does not hold one of them.
@@ -144,7 +145,7 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
     numbers: set[int] = set()
     for wanted in recordings:
         if wanted.startswith("call:"):
-            inside = [number for number, _ in catalog.recordings([number_of(wanted, "call")])]
+            inside = [number for number, _ in catalog.recordings([number_of(wanted, "call")], damaged=True)]
         else:
             is_there = below(wanted)
             inside = [each.id for uri, each in known.items() if is_there(uri)]
@@ -154,7 +155,7 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None) -> list
     if where is not None:
         chosen = set(catalog.recordings_where(where))
         numbers = numbers & chosen if recordings else chosen
-    return [found for _, found in catalog.recordings(sorted(numbers))]
+    return [found for _, found in catalog.recordings(sorted(numbers), damaged=damaged)]
 
 
 def by_name(catalog: CatalogReader, name: str) -> list[Recording]:
@@ -169,16 +170,16 @@ def local_place(uri: str) -> str:
     return os.fspath(local_path(uri)) if uri_scheme(uri) == "file" else uri
 
 
-def listed(catalog: Catalog, names: Sequence[str], where: str | None) -> list[Recording]:
+def listed(catalog: Catalog, names: Sequence[str], where: str | None, *, damaged: bool = False) -> list[Recording]:
     """Return recordings as `find` does, all by default."""
     if names or where is not None:
-        return find(catalog, names, where)
-    return [found for _, found in catalog.recordings()]
+        return find(catalog, names, where, damaged=damaged)
+    return [found for _, found in catalog.recordings(damaged=damaged)]
 
 
 def remove(catalog: Catalog, names: Sequence[str], where: str | None) -> int:
     """Remove recordings, named as `find` takes them, and return how many; none by default."""
-    return catalog.remove([number_of(each.id, "call") for each in find(catalog, names, where)])
+    return catalog.remove([number_of(each.id, "call") for each in find(catalog, names, where, damaged=True)])
 
 
 def find_segments(catalog: Catalog, names: Sequence[str], where: str | None) -> list[Segment]:

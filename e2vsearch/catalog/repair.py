@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from sqlalchemy import ColumnElement, and_, select, text, update
 from sqlalchemy.exc import DatabaseError
 
 from e2vsearch.catalog import sqlite
-from e2vsearch.catalog.cells import damaged_dates
+from e2vsearch.catalog.cells import StoredDate, damaged_dates
 from e2vsearch.catalog.columns import checksum
 from e2vsearch.catalog.correction import corrected
 from e2vsearch.catalog.integrity import (
@@ -21,6 +23,7 @@ from e2vsearch.catalog.integrity import (
     only_indexes,
     text_index_problem,
 )
+from e2vsearch.catalog.row_checksums import RECORDING, damaged_rows
 from e2vsearch.catalog.schema import AuditRow, NamedVectorRow, NamedVectorSetRow, RecordingRow, VectorRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
@@ -33,7 +36,8 @@ Copies = Callable[[NDArray[np.int64]], tuple[NDArray[np.float32], NDArray[np.boo
 def repair(catalog: Catalog, copies: Copies) -> list[str]:
     """Mend what can be mended without a doubt, and return what was, one line each.
 
-    A vector becomes again what its checksum is of. A date that is none becomes that of the recording's file, or now.
+    A vector becomes again what its checksum is of, and so does a row in which one bit changed. A date that is none
+    is that with one bit turned back, or that of the recording's file.
     Indexes are made again from their tables. Nothing is deleted.
 
     Args:
@@ -43,10 +47,9 @@ def repair(catalog: Catalog, copies: Copies) -> list[str]:
     Raises:
         CatalogError: the database cannot be written.
     """
-    lines = [*_vectors(catalog, copies)]
-    if catalog.url.get_backend_name() == "sqlite":
-        lines += [*_dates(catalog), *_indexes(catalog)]
-    return lines
+    sqlite_file = catalog.url.get_backend_name() == "sqlite"
+    lines = [*_vectors(catalog, copies), *(_dates(catalog) if sqlite_file else ()), *_rows(catalog)]
+    return [*lines, *(_indexes(catalog) if sqlite_file else ())]
 
 
 def _vectors(catalog: Catalog, copies: Copies) -> Iterator[str]:
@@ -74,6 +77,22 @@ def _update(catalog: Catalog, row: DamagedVectorRow, vector: bytes) -> None:
         connection.execute(update(table).where(same, unchanged).values(vector=vector, crc32=checksum(vector)))
 
 
+def _rows(catalog: Catalog) -> Iterator[str]:
+    with catalog.reading() as connection:
+        found = list(damaged_rows(connection))
+    for of, table, row in found:
+        values = of.corrected(row)
+        if values is None:
+            continue
+        keys = list(table.primary_key)
+        same = [key == getattr(row, key.name) for key in keys]
+        unchanged = [table.c[name] == getattr(row, name) for name in values]
+        with catalog.writing() as connection:
+            connection.execute(update(table).where(*same, *unchanged).values(values))
+        (column,) = values
+        yield f"{column} of {table.name} {', '.join(str(getattr(row, key.name)) for key in keys)}"
+
+
 def _dates(catalog: Catalog) -> Iterator[str]:
     with catalog.reading() as connection:
         found = list(damaged_dates(connection))
@@ -83,12 +102,27 @@ def _dates(catalog: Catalog) -> Iterator[str]:
         if table is AuditRow.__table__:  # its rows cannot be changed
             continue
         with catalog.writing() as connection:
-            date = datetime.now(UTC)
+            values: dict[str, Any] = {each.column.name: datetime.now(UTC)}
+            connection.execute(update(table).where(same).values(values))
             if table is RecordingRow.__table__:
-                mtime_ns = connection.execute(select(RecordingRow.mtime_ns).where(same)).scalar_one()
-                date = datetime.fromtimestamp(mtime_ns / 1e9, UTC)
-            connection.execute(update(table).where(same).values({each.column: date}))
-        yield f"{each}: it is {date:%Y-%m-%d %H:%M:%S} now"
+                values = _of_recording(connection.execute(select(table).where(same)).one(), each)
+                connection.execute(update(table).where(same).values(values))
+        yield f"{each}: it is {values[each.column.name]:%Y-%m-%d %H:%M:%S} now"
+
+
+def _of_recording(row: Any, damaged: StoredDate) -> dict[str, Any]:
+    """Return the date that makes the row's checksum right, else that of its file with a checksum of what is there."""
+    stored, name = dict(row._mapping), damaged.column.name
+    content = bytearray(damaged.content.encode())
+    for at in range(8 * len(content)):
+        content[at // 8] ^= 1 << at % 8
+        with suppress(ValueError):
+            date = datetime.fromisoformat(content.decode()).replace(tzinfo=UTC)
+            if RECORDING.of_values({**stored, name: date}) == row.crc32:
+                return {name: date}
+        content[at // 8] ^= 1 << at % 8
+    values = {name: datetime.fromtimestamp(row.mtime_ns / 1e9, UTC)}
+    return {**values, "crc32": RECORDING.of_values({**stored, **values})}
 
 
 def _indexes(catalog: Catalog) -> Iterator[str]:

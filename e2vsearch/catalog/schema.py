@@ -17,33 +17,20 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
-    MetaData,
     String,
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from e2vsearch.catalog.columns import Id, UtcDateTime
+from e2vsearch.catalog import row_checksums
+from e2vsearch.catalog.base import Base as Base
+from e2vsearch.catalog.base import crc32_column
+from e2vsearch.catalog.columns import Id
 from e2vsearch.types import MAX_NAME
 
-SCHEMA_REVISION = "0010"
+SCHEMA_REVISION = "0011"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
-
-
-class Base(DeclarativeBase):
-    """Base of all models. Constraint names follow one rule, since SQLite migrations need to know them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {datetime: UtcDateTime()}  # noqa: RUF012 - SQLAlchemy reads it from the class
 
 
 class SpaceRow(Base):
@@ -119,6 +106,7 @@ class RecordingRow(Base):
     note: Mapped[str] = mapped_column(Text)  # "" or why it has no segments
     roles: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # one a channel; NULL: not known
     course: Mapped[str | None] = mapped_column(String(16))  # of its segments' valence; NULL: too few of them to tell
+    crc32: Mapped[int] = crc32_column(row_checksums.RECORDING)
 
 
 class DynamicsRow(Base):
@@ -136,6 +124,7 @@ class DynamicsRow(Base):
     turns: Mapped[int | None]
     overlaps: Mapped[list[Any]] = mapped_column(JSON)  # [start, end] each, seconds
     silences: Mapped[list[Any]] = mapped_column(JSON)
+    crc32: Mapped[int] = crc32_column(row_checksums.DYNAMICS)
 
 
 class ChannelDynamicsRow(Base):
@@ -149,6 +138,7 @@ class ChannelDynamicsRow(Base):
     turns: Mapped[int | None]
     interruptions: Mapped[int | None]
     longest_turn_s: Mapped[float | None] = mapped_column(Float(53))
+    crc32: Mapped[int] = crc32_column(row_checksums.CHANNEL_DYNAMICS)
 
 
 class MetadataRow(Base):
@@ -161,6 +151,7 @@ class MetadataRow(Base):
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     text: Mapped[str] = mapped_column(Text)
     number: Mapped[float | None] = mapped_column(Float(53))
+    crc32: Mapped[int] = crc32_column(row_checksums.METADATA)
 
 
 class SegmentRow(Base):
@@ -181,6 +172,7 @@ class SegmentRow(Base):
     arousal: Mapped[float | None] = mapped_column(Float(53))  # 0 to 1, as valence; NULL where no class has any
     valence: Mapped[float | None] = mapped_column(Float(53))
     level_db: Mapped[float | None] = mapped_column(Float(53))  # dBFS at 16 kHz; NULL: stored before 0006, or no audio
+    crc32: Mapped[int] = crc32_column(row_checksums.SEGMENT)
 
 
 class VectorRow(Base):
@@ -236,6 +228,7 @@ class SegmentTextRow(Base):
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     text: Mapped[str] = mapped_column(Text)
     words: Mapped[str] = mapped_column(Text)  # the same as the full-text index takes it: one CJK character a word
+    crc32: Mapped[int] = crc32_column(row_checksums.TEXT)
 
 
 class LabelExampleRow(Base):
@@ -255,6 +248,7 @@ class LabelExampleRow(Base):
     source: Mapped[str] = mapped_column(Text)  # the file and its times, or the segment's id, as it was given
     speaker: Mapped[str | None] = mapped_column(Text)  # where that is known: a speaker is never in both folds
     created_at: Mapped[datetime]
+    crc32: Mapped[int] = crc32_column(row_checksums.EXAMPLE)
 
 
 class ClassifierRow(Base):
@@ -285,6 +279,7 @@ class SegmentLabelRow(Base):
     classifier_id: Mapped[int] = mapped_column(ForeignKey("classifier.id", ondelete="CASCADE"), primary_key=True)
     label: Mapped[str] = mapped_column(String(MAX_NAME))
     score: Mapped[float] = mapped_column(Float(53))  # its calibrated probability
+    crc32: Mapped[int] = crc32_column(row_checksums.PREDICTION)
 
 
 class MapRow(Base):

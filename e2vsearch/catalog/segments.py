@@ -15,7 +15,7 @@ from e2vsearch.catalog.database import chunks, place
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import ChangeRow, LabelExampleRow, RecordingRow, SegmentLabelRow, SegmentRow
 from e2vsearch.emotions import NAMELESS
-from e2vsearch.errors import CatalogError
+from e2vsearch.errors import REPAIR, CatalogError, DamagedRow
 from e2vsearch.types import segment_id
 
 
@@ -49,7 +49,10 @@ def segment_columns(
             found.extend(map(tuple, connection.execute(query)))
         for part in chunks(list(numbers or ())):
             found.extend(map(tuple, connection.execute(query.where(key.in_(part)))))
-    columns = np.array(found, np.float64).reshape(-1, 5)  # whole numbers below 2**53 stay what they are
+    try:
+        columns = np.array(found, np.float64).reshape(-1, 5)  # whole numbers below 2**53 stay what they are
+    except (ValueError, TypeError) as error:
+        raise DamagedRow(f"a time or number in the database is none - find it: {REPAIR}") from error
     columns = columns[np.lexsort((columns[:, 0], columns[:, 3], columns[:, 2], columns[:, 1]))]
     ids, of, channels = columns[:, :3].astype(np.int64).T
     return SegmentColumns(ids, of, channels, columns[:, 3], columns[:, 4])

@@ -30,6 +30,7 @@ _FULL = ("SQLITE_FULL", "SQLITE_IOERR")  # a full disk is an I/O error too, wher
 _FORBIDDEN = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")
 _LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
 _NO_TEXT = "Could not decode to UTF-8"  # the driver's own error, of a byte that was text when it was written
+_NO_SCHEMA = ("no such table", "no such column")  # the revision was compared before: one was there
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 
 
@@ -52,6 +53,12 @@ def open_file(file: Path, opened: Callable[..., Any], info: dict[Any, Any]) -> A
         connection = opened(str(file))
         _use_wal(connection)
         connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()
+    except UnicodeDecodeError as error:  # the driver's, of what SQLite quotes in its message of a damaged schema
+        if connection is not None:
+            connection.close()
+        damage = sqlite3.DatabaseError("the schema is malformed")
+        damage.sqlite_errorname = _DAMAGED[0]
+        raise damage from error
     except sqlite3.Error as error:
         if connection is not None:
             connection.close()
@@ -109,7 +116,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 def _cure(error: sqlite3.Error, file: Path) -> str | None:
-    if _is(error, *_DAMAGED) or str(error).startswith(_NO_TEXT):
+    if _is(error, *_DAMAGED) or str(error).startswith((_NO_TEXT, *_NO_SCHEMA)):
         return "restore it from a backup, or name another --index; e2vsearch db verify checks it"
     if _is(error, *_LOCKED):
         return f"{_holder(file)}: wait until it is done; on a network share, only where that has locks"

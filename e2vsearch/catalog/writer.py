@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
-from e2vsearch.catalog import audit
+from e2vsearch.catalog import audit, row_checksums
 from e2vsearch.catalog import upgrade as schema
 from e2vsearch.catalog.changes import Feed
 from e2vsearch.catalog.database import (
@@ -45,7 +45,7 @@ from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, Recordi
 from e2vsearch.catalog.sqlite import explain
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
 from e2vsearch.policy import Policy
-from e2vsearch.types import BF16, Space
+from e2vsearch.types import BF16, Space, recording_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,9 +296,8 @@ class Catalog(CatalogReader):
         with self.writing() as connection:
             other = select(RecordingRow.id).where(RecordingRow.uri == uri, RecordingRow.id != number)
             delete_recordings(connection, list(connection.execute(other).scalars()))
-            connection.execute(
-                update(RecordingRow).where(RecordingRow.id == number).values(uri=uri, name=name, mtime_ns=mtime_ns)
-            )
+            values = {"uri": uri, "name": name, "mtime_ns": mtime_ns}
+            row_checksums.RECORDING.update(connection, RecordingRow, number, values, recording_id(number))
             connection.execute(delete(FailureRow).where(FailureRow.uri == uri))
 
     def annotate(self, number: int, metadata: Mapping[str, str], recorded_at: datetime | None = None) -> None:
@@ -308,8 +307,8 @@ class Catalog(CatalogReader):
             connection.execute(delete(MetadataRow).where(of_keys))
             set_metadata(connection, number, metadata)
             if recorded_at is not None:
-                query = update(RecordingRow).where(RecordingRow.id == number).values(recorded_at=recorded_at)
-                connection.execute(query)
+                values = {"recorded_at": recorded_at}
+                row_checksums.RECORDING.update(connection, RecordingRow, number, values, recording_id(number))
 
     def remove(self, numbers: Sequence[int]) -> int:
         """Remove recordings with all that belongs to them, and return how many there were."""

@@ -81,7 +81,7 @@ def remove(
     if not recordings and where is None:
         raise typer.BadParameter("name recordings, or select them with --where")
     with options.open() as collection:
-        found = collection.recordings(*(recordings or []), where=where)
+        found = collection.recordings(*(recordings or []), where=where, damaged=True)
         rows = [{"recording": each.id, "name": each.name, "uri": each.uri} for each in found]
         if not dry_run and found and not yes:
             results.note_each([f"{each.id}  {each.uri}" for each in found])

@@ -18,7 +18,8 @@ from e2vsearch.errors import AudioInvalid, SettingsError
 from e2vsearch.speech import vad
 from e2vsearch.speech.dynamics import dynamics
 from e2vsearch.speech.segmentation import SegmentationRules, Segmenter
-from e2vsearch.speech.vad import FRAMES_HZ, WINDOW, SileroVAD
+from e2vsearch.speech.silero import WINDOW
+from e2vsearch.speech.vad import FRAMES_HZ, SileroVAD
 from e2vsearch.types import Dynamics
 
 __all__ = ["SpeechDetector", "SpeechOptions", "SpokenSegment", "segments"]
@@ -179,7 +180,8 @@ class _Recording:
         windows = padded.reshape(len(signal), -1, WINDOW).transpose(1, 0, 2)
         for line, samples in zip(self.lines, signal, strict=True):
             line.keep(samples)
-        probabilities, levels = self._detector.push(windows), vad.levels_db(windows)
+        levels = vad.levels_db(windows)
+        probabilities = self._detector.push(windows, levels)
         # frame by frame over all channels: the order of segments must not depend on the blocks either
         for frame, frame_levels in zip(probabilities.tolist(), levels.tolist(), strict=True):
             for line, probability, level_db in zip(self.lines, frame, frame_levels, strict=True):
