@@ -37,6 +37,7 @@ from sqlalchemy import func, select
 
 import e2vsearch
 from e2vsearch.catalog import queue
+from e2vsearch.catalog import recordings as recordings_in
 from e2vsearch.catalog.schema import ChangeRow, RecordingRow, SegmentRow
 
 LEASE_S = 5.0
@@ -259,7 +260,7 @@ def efficiency(
         for kind in ("plain", "ray") if number % 2 == 0 else ("ray", "plain"):
             with e2vsearch.open(url, encoder="light") as collection:
                 collection.queue.pinned_encoder()
-                before = collection.catalog.recording_count()
+                before = recordings_in.count(collection.catalog)
                 collection.queue.add(*calls.more(recordings))
                 with log.open("a") as output:
                     if kind == "plain":

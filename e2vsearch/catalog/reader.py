@@ -268,11 +268,6 @@ class CatalogReader:
                 for row in connection.execute(query)
             ]
 
-    def recording_count(self) -> int:
-        """Return the number of recordings."""
-        with self.reading() as connection:
-            return connection.execute(select(func.count()).select_from(RecordingRow)).scalar_one()
-
     def segment_count(self) -> int:
         """Return the number of segments."""
         with self.reading() as connection:

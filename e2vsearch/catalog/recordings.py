@@ -34,6 +34,12 @@ def recording(catalog: Catalog, identifier: str) -> Recording:
     raise NotStored(f"{identifier} is not in {catalog.name}")
 
 
+def count(catalog: CatalogReader) -> int:
+    """Return the number of recordings."""
+    with catalog.reading() as connection:
+        return connection.execute(select(func.count()).select_from(RecordingRow)).scalar_one()
+
+
 def stored_contents(catalog: CatalogReader, hashes: Sequence[str]) -> set[str]:
     """Return those of some SHA-256 of contents that a stored recording has."""
     found: set[str] = set()

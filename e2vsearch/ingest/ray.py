@@ -23,7 +23,7 @@ from typing import Any
 from sqlalchemy import URL
 
 from e2vsearch._version import __version__
-from e2vsearch.catalog import queue
+from e2vsearch.catalog import queue, recordings
 from e2vsearch.errors import E2vsearchError, ServiceError, SettingsError, first_line, missing_extra
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.worker import WorkerOptions
@@ -87,7 +87,7 @@ def work_on_ray(
     options, work, stop = options or RayOptions(), work or WorkerOptions(), stop or threading.Event()
     check_place(context.catalog.url, context.catalog.name)
     work = replace(work, drain=True, workers=work.workers or max(1, round(options.cpus)))
-    started, before, depth = time.monotonic(), context.catalog.recording_count(), queue.depth(context.catalog)
+    started, before, depth = time.monotonic(), recordings.count(context.catalog), queue.depth(context.catalog)
     with _connected(options.address) as ray:
         driver = _Driver(ray, context, options, work, stop)
         try:
@@ -100,7 +100,7 @@ def work_on_ray(
             driver.end()
     left = queue.depth(context.catalog)
     return RayReport(
-        recordings=context.catalog.recording_count() - before,
+        recordings=recordings.count(context.catalog) - before,
         dead_letters=max(0, left.dead_letters - depth.dead_letters),
         lost=driver.lost,
         left=left.queued + left.leased,

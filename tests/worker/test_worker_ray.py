@@ -17,6 +17,7 @@ import pytest
 from command import Run
 
 import e2vsearch
+from e2vsearch.catalog import recordings
 from e2vsearch.errors import MissingExtra, SettingsError
 from e2vsearch.ingest.ray import RayOptions, work_on_ray
 
@@ -92,13 +93,13 @@ def test_ctrl_c_ends_the_actors_in_order(
             assert process.stderr is not None
             next(line for line in process.stderr if "working for" in line)
             pause = threading.Event()  # it says nothing when it begins: the database does
-            while process.poll() is None and not collection.catalog.recording_count():
+            while process.poll() is None and not recordings.count(collection.catalog):
                 pause.wait(0.05)
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=120)
         assert process.returncode in (0, 130), err
         (report,) = json.loads(out) if out.startswith("[") else [json.loads(out)]
-        stored, depth = collection.catalog.recording_count(), collection.queue.state().depth
+        stored, depth = recordings.count(collection.catalog), collection.queue.state().depth
         assert report["recordings"] == stored
         assert (report["lost"], report["left"]) == (0, depth.queued + depth.leased)
         assert depth.leased == 0  # what was not begun was given back, and what was is stored
