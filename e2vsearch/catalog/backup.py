@@ -14,7 +14,7 @@ from sqlalchemy.pool import StaticPool
 from e2vsearch.catalog.columns import checksum
 from e2vsearch.catalog.database import place, sqlite_file
 from e2vsearch.catalog.row_checksums import damaged_rows
-from e2vsearch.catalog.schema import NamedVectorRow, VectorRow
+from e2vsearch.catalog.schema import NamedVectorRow, SegmentRow, VectorRow
 from e2vsearch.catalog.sqlite import explain, open_file
 from e2vsearch.errors import REPAIR, CatalogError
 from e2vsearch.files import atomic_path, clear_abandoned, private_file, private_folder, unwritable
@@ -77,8 +77,10 @@ def _check(copy: sqlite3.Connection, file: Path) -> None:
     found = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
     for table in (VectorRow.__tablename__, NamedVectorRow.__tablename__):
         if found == "ok":
-            rows = copy.execute(f"SELECT segment_id, vector, crc32 FROM {table}")
-            wrong = next((segment for segment, vector, crc32 in rows if checksum(vector) != crc32), None)
+            of = "recording_id" if table == VectorRow.__tablename__ else "NULL"
+            joined = f"{table} JOIN {SegmentRow.__tablename__} ON id = segment_id"
+            rows = copy.execute(f"SELECT segment_id, vector, {table}.crc32, {of} FROM {joined}")
+            wrong = next((segment for segment, vector, crc32, of in rows if checksum(vector, of) != crc32), None)
             found = "ok" if wrong is None else f"the vector of {segment_id(wrong)}"
     if found == "ok":
         with create_engine("sqlite://", creator=lambda: copy, poolclass=StaticPool).connect() as connection:

@@ -192,8 +192,8 @@ class CatalogSnapshot:
 
 def _batch(rows: Sequence[Row[int, int, bytes, int]], dim: int) -> Batch:
     ids = [row.id for row in rows]
-    vectors = read_vectors(rows, ids, dim)
-    return Batch(np.array(ids, np.int64), integers([row.recording_id for row in rows]), vectors)
+    recordings = integers([row.recording_id for row in rows])
+    return Batch(np.array(ids, np.int64), recordings, read_vectors(rows, ids, dim, recordings.tolist()))
 
 
 _T = TypeVar("_T")

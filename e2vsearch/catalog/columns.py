@@ -96,38 +96,48 @@ def integers(values: Sequence[Any]) -> NDArray[np.int64]:
         raise DamagedRow(f"a number in the database is none - find it: {REPAIR}") from error
 
 
-def checksum(vector: bytes) -> int:
-    """Return what is stored beside a vector."""
-    return zlib.crc32(vector)
+def checksum(vector: bytes, recording: int | None = None) -> int:
+    """Return what is stored beside a vector.
+
+    In that of a segment's own vector is the recording that the segment is of: each candidate of a search is read with
+    both, and a hit of another recording would be as wrong as one of another vector.
+    """
+    found = zlib.crc32(vector)
+    return found if recording is None else found ^ zlib.crc32(recording.to_bytes(8, "little", signed=True))
 
 
-def vector_columns(vector: NDArray[np.float32]) -> dict[str, bytes | int]:
+def vector_columns(vector: NDArray[np.float32], recording: int | None = None) -> dict[str, bytes | int]:
     """Return the columns that a vector ``(dim,)`` is stored in."""
     content = vector.astype("<f4").tobytes()
-    return {"vector": content, "crc32": checksum(content)}
+    return {"vector": content, "crc32": checksum(content, recording)}
 
 
-def read_vectors(rows: Sequence[VectorColumns], segments: Sequence[int], dim: int) -> NDArray[np.float32]:
+def read_vectors(
+    rows: Sequence[VectorColumns], segments: Sequence[int], dim: int, recordings: Sequence[int] | None = None
+) -> NDArray[np.float32]:
     """Return the vectors of n rows, ``(n, dim)``, once each was compared with its checksum.
 
     Args:
         rows: as the database has them.
         segments: ``(n,)`` numbers of the segments, for the message.
         dim: length of each vector.
+        recordings: ``(n,)`` that the segments are of; None for named vectors.
 
     Raises:
         DamagedVector: some are not what was stored.
     """
+    of: Sequence[int | None] = recordings or [None for _ in rows]
     contents = [row.vector for row in rows]
     joined = b"".join(contents)
-    if list(map(zlib.crc32, contents)) != [row.crc32 for row in rows] or len(joined) != 4 * dim * len(rows):
-        raise damaged([at for at, row in zip(segments, rows, strict=True) if not is_sound(row, dim)])
+    if list(map(checksum, contents, of)) != [row.crc32 for row in rows] or len(joined) != 4 * dim * len(rows):
+        each = zip(segments, rows, of, strict=True)
+        raise damaged([at for at, row, recording in each if not is_sound(row, dim, recording)])
     return np.frombuffer(joined, "<f4").reshape(len(rows), dim).astype(np.float32, copy=False)
 
 
-def is_sound(row: VectorColumns, dim: int) -> bool:
-    """Tell whether a row's vector is what was stored, and of that length."""
-    return len(row.vector) == 4 * dim and zlib.crc32(row.vector) == row.crc32
+def is_sound(row: VectorColumns, dim: int, recording: int | None) -> bool:
+    """Tell whether a row's vector is what was stored, of that length and of that recording."""
+    return len(row.vector) == 4 * dim and checksum(row.vector, recording) == row.crc32
 
 
 def damaged(segments: Sequence[int]) -> DamagedVector:

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from sqlalchemy import CompoundSelect, Select, except_, intersect, select, text
+from sqlalchemy import CompoundSelect, except_, intersect, select, text
 from sqlalchemy.exc import DatabaseError
 
 from e2vsearch.catalog import named_vectors, sqlite
@@ -55,6 +55,7 @@ class DamagedVectorRow:
     segment: int
     vector: bytes
     crc32: int
+    recording: int | None  # that the segment is of; None for named vectors
     dim: int
     named: NamedVectors | None  # the set that it is in; None: the segment's own vector
 
@@ -200,22 +201,26 @@ def _vectors(catalog: Catalog) -> Iterator[_Fault]:
 def damaged_vectors(catalog: Catalog) -> Iterator[DamagedVectorRow]:
     """Yield every row whose vector is not what was stored, or has NaN or infinite values."""
     if catalog.space is not None:
-        query = select(VectorRow.segment_id, VectorRow.vector, VectorRow.crc32)
+        query = select(VectorRow.segment_id, VectorRow.vector, VectorRow.crc32, SegmentRow.recording_id)
+        query = query.join(SegmentRow, SegmentRow.id == VectorRow.segment_id)
         yield from _unsound(catalog, query, VectorRow.segment_id, catalog.space.dim, None)
     for named in named_vectors.listed(catalog):
         yield from _unsound(catalog, named_vectors.vectors_of(named), NamedVectorRow.segment_id, named.dim, named)
 
 
 def _unsound(
-    catalog: Catalog, query: Select[int, bytes, int], key: Any, dim: int, named: NamedVectors | None
+    catalog: Catalog, query: Any, key: Any, dim: int, named: NamedVectors | None
 ) -> Iterator[DamagedVectorRow]:
     query, last = query.order_by(key).limit(ROWS_PER_STATEMENT), None
     with catalog.reading() as connection:
         while rows := connection.execute(query if last is None else query.where(key > last)).all():
             last = rows[-1].segment_id
             for row in rows:
-                if not is_sound(row, dim) or not np.isfinite(np.frombuffer(row.vector, "<f4")).all():
-                    yield DamagedVectorRow(row.segment_id, row.vector, row.crc32, dim, named)
+                recording = None if named else row.recording_id
+                if recording is not None and not isinstance(recording, int):
+                    continue  # `_rows` tells of it
+                if not is_sound(row, dim, recording) or not np.isfinite(np.frombuffer(row.vector, "<f4")).all():
+                    yield DamagedVectorRow(row.segment_id, row.vector, row.crc32, recording, dim, named)
 
 
 def _courses(catalog: Catalog) -> Iterator[_Fault]:

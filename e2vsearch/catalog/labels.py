@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, delete, distinct, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from e2vsearch.catalog.columns import read_vectors
+from e2vsearch.catalog.columns import integers, read_vectors
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
 from e2vsearch.catalog.schema import (
     ClassifierRow,
@@ -136,7 +136,8 @@ def examples(catalog: Catalog, labels: Sequence[str] | None = None) -> list[Stor
         rows = connection.execute(query).all()
     stored = [row for row in rows if row.own is None]
     dim = catalog.feed().dim if stored else 0
-    of_segments = iter(read_vectors(stored, [row.segment_id for row in stored], dim))
+    recordings = integers([row.recording_id for row in stored]).tolist()
+    of_segments = iter(read_vectors(stored, [row.segment_id for row in stored], dim, recordings))
     return [
         StoredExample(
             row.label,

@@ -48,8 +48,8 @@ def repair(catalog: Catalog, copies: Copies) -> list[str]:
         CatalogError: the database cannot be written.
     """
     sqlite_file = catalog.url.get_backend_name() == "sqlite"
-    lines = [*_vectors(catalog, copies), *(_dates(catalog) if sqlite_file else ()), *_rows(catalog)]
-    return [*lines, *(_indexes(catalog) if sqlite_file else ())]
+    lines = [*(_dates(catalog) if sqlite_file else ()), *_rows(catalog)]  # first: a vector's checksum has its recording
+    return [*lines, *_vectors(catalog, copies), *(_indexes(catalog) if sqlite_file else ())]
 
 
 def _vectors(catalog: Catalog, copies: Copies) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _vectors(catalog: Catalog, copies: Copies) -> Iterator[str]:
         if row.named is None:
             units, present = copies(np.array([row.segment], np.int64))
             unit = units[0] if present[0] else None
-        found = corrected(row.vector, row.crc32, unit)
+        found = corrected(row.vector, row.crc32 ^ checksum(b"", row.recording), unit)
         if found is None or len(found[0]) != 4 * row.dim or not np.isfinite(np.frombuffer(found[0], "<f4")).all():
             continue
         _update(catalog, row, found[0])
@@ -74,7 +74,9 @@ def _update(catalog: Catalog, row: DamagedVectorRow, vector: bytes) -> None:
         same = (NamedVectorRow.segment_id == row.segment) & (NamedVectorRow.set_id == of_set)
     with catalog.writing() as connection:  # unless another process stored another one meanwhile
         unchanged = (table.vector == row.vector) & (table.crc32 == row.crc32)
-        connection.execute(update(table).where(same, unchanged).values(vector=vector, crc32=checksum(vector)))
+        connection.execute(
+            update(table).where(same, unchanged).values(vector=vector, crc32=checksum(vector, row.recording))
+        )
 
 
 def _rows(catalog: Catalog) -> Iterator[str]:

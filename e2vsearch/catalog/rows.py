@@ -67,7 +67,7 @@ def insert_segments(connection: Connection, number: int, recording: NewRecording
     statement = insert(SegmentRow).returning(SegmentRow.id, sort_by_parameter_order=True)
     ids = connection.execute(statement, rows).scalars().all()
     vectors = [
-        {"segment_id": id_, **vector_columns(segment.vector)}
+        {"segment_id": id_, **vector_columns(segment.vector, number)}
         for id_, segment in zip(ids, recording.segments, strict=True)
     ]
     connection.execute(insert(VectorRow), vectors)

@@ -182,7 +182,7 @@ class VectorRow(Base):
 
     segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
     vector: Mapped[bytes] = mapped_column(LargeBinary)
-    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector`, see `columns`
+    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector` and the recording, see `columns.checksum`
 
 
 class ChangeRow(Base):
