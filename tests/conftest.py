@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from command import Ran, Run
+from databases import Copied, NewDatabase
 from filelock import FileLock
 from made_index import Large, with_tail_and_tombstones
 from memory_source import MemorySource
@@ -31,8 +32,9 @@ from e2vsearch.vectors.faiss.index import FaissEngine
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-NewDatabase = Callable[..., str]
 _SHARED = pytest.StashKey[Path]()
+TAKE_LONG = ("slow", "browser")
+LAY_OUT_MAPS = ("tests/test_docs.py", "tests/test_cli_tables.py")
 _numbers = itertools.count(1)
 
 
@@ -77,7 +79,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for name in _needs(item):
             item.add_marker(name)
     if hasattr(config, "workerinput"):  # what takes longest comes first, else one process ends long after the others
-        slow = Counter(_together(item.nodeid) for item in items if item.get_closest_marker("slow"))
+        slow = Counter(_together(item.nodeid) for item in items if any(map(item.get_closest_marker, TAKE_LONG)))
         every = Counter(_together(item.nodeid) for item in items)
         items.sort(key=lambda item: (-slow[_together(item.nodeid)], -every[_together(item.nodeid)]))
 
@@ -102,7 +104,7 @@ def _together(nodeid: str) -> str:
     path = nodeid.partition("::")[0]
     if path.startswith("tests/test_vectors"):  # three of these files ask for `large`
         return "vectors"
-    return "UMAP" if path.startswith("tests/maps/") or path == "tests/test_docs.py" else path
+    return "UMAP" if path.startswith("tests/maps/") or path in LAY_OUT_MAPS else path
 
 
 def _needs(item: pytest.Item) -> Iterator[str]:
@@ -231,6 +233,46 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     In Postgres the tables are there already; SQLite's file is made when it is opened, which takes 30 ms.
     """
     return _new_database(request, tmp_path, migrated=True)
+
+
+@pytest.fixture(scope="session")
+def made_databases() -> dict[tuple[str, str], str]:
+    """What `copied` copies: the folder of a SQLite file, or the name of a database of Postgres."""
+    return {}
+
+
+@pytest.fixture
+def copied(
+    request: pytest.FixtureRequest,
+    database_url: str,
+    made_databases: dict[tuple[str, str], str],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Copied:
+    """Gives the test's database what a function fills one with, given its URL: once for all tests of a module."""
+
+    def copied(fill: Callable[[str], object]) -> str:
+        key = (request.module.__name__, database_url.partition(":")[0])
+        if database_url.startswith("sqlite"):
+            if key not in made_databases:
+                folder = tmp_path_factory.mktemp("made")
+                fill(f"sqlite:///{folder / 'catalog.db'}")
+                made_databases[key] = str(folder)
+            shutil.copytree(made_databases[key], tmp_path, dirs_exist_ok=True)
+            return database_url
+        postgres_url: str = request.getfixturevalue("postgres_url")
+        with _asking(postgres_url) as ask:
+            if key not in made_databases:
+                made = f"made_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}_{next(_numbers)}"
+                ask(f"CREATE DATABASE {made} TEMPLATE {request.getfixturevalue('postgres_template')}")
+                fill(_named(postgres_url, made))
+                made_databases[key] = made
+            name = database_url.partition("?")[0].rpartition("/")[2]
+            ask(f"DROP DATABASE {name}")
+            ask(f"CREATE DATABASE {name} TEMPLATE {made_databases[key]}")
+        return database_url
+
+    return copied
 
 
 def _new_database(request: pytest.FixtureRequest, folder: Path, *, migrated: bool) -> str:

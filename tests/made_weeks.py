@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+import e2vsearch
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.types import Space
@@ -64,6 +65,12 @@ def made_call(
         metadata=metadata | ({} if queue is None else {"queue": queue}),
         **({} if roles is None else {"roles": roles}),  # type: ignore[arg-type]
     )
+
+
+def make(url: str) -> None:
+    """Make a collection with the nine calls, in an empty database."""
+    with e2vsearch.open(url, create=True) as collection:
+        fill(collection)
 
 
 def fill(collection: Collection) -> Collection:

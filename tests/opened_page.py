@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import json
 import math
 import shutil
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -85,9 +88,17 @@ def serving(index: Path, **options: Any) -> Iterator[str]:
 
 
 def make_index(folder: Path) -> Path:
-    """A small collection of synthetic calls, one of them with a transcript."""
+    """A small collection of synthetic calls, one of them with a transcript: a copy, for it takes 3 s to make."""
+    return Path(shutil.copytree(_made_index(), folder / "index"))
+
+
+@cache
+def _made_index() -> Path:
+    """That collection, made once in a process and removed at its end."""
     import e2vsearch
 
+    folder = Path(tempfile.mkdtemp(prefix="e2vsearch-page-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     transcripts = folder / "transcripts"
     transcripts.mkdir()
     times = ("00:00:04,900 --> 00:00:07,600", "00:00:12,400 --> 00:00:18,500")  # of her two segments

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 from command import Run
+from databases import Copied
 from made import speech, wav_bytes
-from made_weeks import AGENT_AND_CUSTOMER, START, fill, made_call
+from made_weeks import AGENT_AND_CUSTOMER, START, made_call, make
 from small_collection import SAID, make_collection
 
 import e2vsearch
@@ -26,10 +27,10 @@ from e2vsearch.types import number_of
 
 
 @pytest.fixture
-def collection(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Collection]:
+def collection(copied: Copied, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Collection]:
     monkeypatch.setenv("E2VSEARCH_CACHE", str(tmp_path / "cache"))
-    with e2vsearch.open(database_url, create=True) as collection:
-        yield fill(collection)
+    with e2vsearch.open(copied(make), create=True) as collection:
+        yield collection
 
 
 def say(collection: Collection, call: str, words: str) -> None:
@@ -185,8 +186,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def weeks(tmp_path: Path) -> Path:
-    with e2vsearch.open(tmp_path / "index", create=True) as collection:
-        fill(collection)
+    (tmp_path / "index").mkdir()
+    make(f"sqlite:///{tmp_path / 'index' / 'catalog.db'}")
     return tmp_path / "index"
 
 

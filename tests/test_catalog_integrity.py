@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -209,10 +210,16 @@ def test_feed_and_segments_are_held_against_each_other(catalog: Catalog) -> None
     ]
 
 
-@pytest.fixture
-def index(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small collection in SQLite, ingested from audio."""
-    return make_collection(tmp_path)
+    return make_collection(tmp_path_factory.mktemp("ingested"))
+
+
+@pytest.fixture
+def index(ingested: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(ingested, tmp_path / "index"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, Engine, MetaData, inspect, text
 from e2vsearch.catalog import labels, maps, named_vectors, projections, queue, recordings, upgrade
 from e2vsearch.catalog.database import connect
 from e2vsearch.catalog.rows import Lease
+from e2vsearch.catalog.schema import SCHEMA_REVISION
 from e2vsearch.catalog.text_search import search_text
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import SchemaTooOld
@@ -295,6 +297,38 @@ def test_the_upgraded_schema_is_that_of_a_new_collection(
     upgrade.upgrade(new)
     assert schema(former) == schema(new)
     new.dispose()
+
+
+def test_a_new_file_is_what_the_migrations_come_to(tmp_path: Path) -> None:
+    """``migrations/sqlite.sql`` is as it would be written now, and makes the same tables, triggers and indexes."""
+    migrated, new = (connect(f"sqlite:///{tmp_path / name}.db") for name in ("migrated", "new"))
+    alembic(migrated, "upgrade", "head")
+    upgrade.upgrade(new)
+    assert schema(new) == schema(migrated)
+    with migrated.connect() as slowly, new.connect() as at_once:
+        assert upgrade.snapshot(at_once) == upgrade.snapshot(slowly)
+        written = (upgrade._migrations() / "sqlite.sql").read_text(encoding="utf-8")
+        assert written == upgrade.snapshot(slowly), "write it anew: python migrations/snapshot.py"
+        assert upgrade._current(at_once) == SCHEMA_REVISION
+    for engine in (migrated, new):
+        engine.dispose()
+
+
+def test_a_file_made_of_a_former_snapshot_is_upgraded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration without its snapshot makes a collection slower, and no worse."""
+    former, new, expected = (connect(f"sqlite:///{tmp_path / name}.db") for name in ("former", "new", "expected"))
+    alembic(former, "upgrade", "0008")
+    with former.connect() as connection:
+        former_sql = upgrade.snapshot(connection)
+    upgrade.upgrade(expected)
+    migrations = tmp_path / "migrations"
+    shutil.copytree(upgrade._migrations(), migrations)
+    (migrations / "sqlite.sql").write_text(former_sql, encoding="utf-8")
+    monkeypatch.setattr(upgrade, "_migrations", lambda: migrations)
+    upgrade.upgrade(new)
+    assert schema(new) == schema(expected)
+    for engine in (former, new, expected):
+        engine.dispose()
 
 
 def test_an_upgraded_collection_answers_the_same(former: Engine, empty_database_url: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -33,13 +34,25 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def ingested(calls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ingested")
+    (folder / "calls.csv").write_text("file,product\none.wav,Kim\ntwo.wav,Lee\n")
+    with e2vsearch.open(folder / "index", encoder="fake", create=True) as collection:
+        assert collection.ingest(calls, meta=folder / "calls.csv").stored == 3
+    return folder / "index"
+
+
 @pytest.fixture
-def index(run: Run, calls: Path, tmp_path: Path) -> Path:
+def index(ingested: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ingested, tmp_path / "index"))
+
+
+def test_ingest_reads_a_table_of_metadata(run: Run, calls: Path, tmp_path: Path) -> None:
     (tmp_path / "calls.csv").write_text("file,product\none.wav,Kim\ntwo.wav,Lee\n")
     done = run("ingest", calls, "--index", tmp_path / "index", "--encoder", "fake", "--meta", tmp_path / "calls.csv")
-    assert done.code == 0, done.err
-    assert done.rows[0]["stored"] == 3
-    return tmp_path / "index"
+    assert (done.code, done.rows[0]["stored"]) == (0, 3), done.err
+    assert len(run("query", "--where", "product = Kim", "--index", tmp_path / "index").rows) == 1
 
 
 def test_query_in_every_format(run: Run, index: Path, calls: Path, tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import Run
 from made import save, silence, speech
+
+import e2vsearch
 
 PITCHES_HZ = (90, 95, 100, 170, 180, 190)  # three low voices, three high ones
 
@@ -22,11 +25,17 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def ingested(calls: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ingested") / "index"
+    with e2vsearch.open(folder, encoder="fake", create=True) as collection:
+        assert collection.ingest(calls, meta=calls / "calls.csv", workers=1).segments == 12
+    return folder
+
+
 @pytest.fixture
-def index(run: Run, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "index"
-    done = run("ingest", calls, "--index", place, "--encoder", "fake", "--meta", calls / "calls.csv", "--workers", 1)
-    assert (done.code, done.rows[0]["segments"]) == (0, 12), done.err
+def index(ingested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = Path(shutil.copytree(ingested, tmp_path / "index"))
     monkeypatch.setenv("E2VSEARCH_INDEX", str(place))
     return place
 

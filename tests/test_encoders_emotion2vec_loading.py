@@ -373,7 +373,7 @@ def said(process: subprocess.Popen[str]) -> str:
 
 def test_processes_that_start_together_load_the_same(model: Path, copies: Path) -> None:
     script = "print(weights.fingerprint(weights.inference_tensors(loaded(sys.argv[1])), {}))"
-    revisions = {said(process) for process in [started(script, model) for _ in range(3)]}
+    revisions = {said(process) for process in [started(script, model) for _ in range(2)]}
     assert revisions == {f"{weights.fingerprint(weights.inference_tensors(loaded(model)), {})}\n"}
     assert [path.suffix for path in copies.iterdir() if path.suffix != ".lock"] == [".safetensors"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from databases import Copied
 from numpy.typing import NDArray
 
 import e2vsearch
@@ -24,13 +25,12 @@ CALLS, SEGMENTS, DIM, SIDE_DIM = 12, 9, 8, 5
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
+    return np.random.default_rng(1)
 
 
-@pytest.fixture
-def collection(database_url: str, rng: np.random.Generator) -> Iterator[Collection]:
-    """Twelve calls of nine segments, with vectors of 8 numbers."""
-    with e2vsearch.open(database_url, create=True) as collection:
+def make(url: str) -> None:
+    rng = np.random.default_rng(0)
+    with e2vsearch.open(url, create=True) as collection:
         collection.catalog.pin(Space("saved", "made", DIM), "saved")
         for call in range(CALLS):
             made = tuple(
@@ -40,6 +40,12 @@ def collection(database_url: str, rng: np.random.Generator) -> Iterator[Collecti
             when = datetime(2024, 3, 1, tzinfo=UTC)
             row = NewRecording(f"/{call}.wav", str(call), f"{call:064x}", 1, 1, when, 9.0, 2, 8000, "WAV", made)
             collection.catalog.store(row)
+
+
+@pytest.fixture
+def collection(copied: Copied) -> Iterator[Collection]:
+    """Twelve calls of nine segments, with vectors of 8 numbers."""
+    with e2vsearch.open(copied(make)) as collection:
         yield collection
 
 

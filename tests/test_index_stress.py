@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import stress
 
-SECONDS = float(os.environ.get("E2VSEARCH_TEST_STRESS_S", "6"))
+SECONDS = float(os.environ.get("E2VSEARCH_TEST_STRESS_S", "4"))
 PROCESSES = 4 if SECONDS > 60 else 2
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command import Run
+from databases import Copied
 from made import save, speech
 
 import e2vsearch
@@ -36,10 +37,14 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def collection(database_url: str, calls: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Collection]:
+def collection(copied: Copied, calls: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Collection]:
     monkeypatch.setenv("E2VSEARCH_CACHE", str(tmp_path / "cache"))
-    with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
-        collection.ingest(calls, meta=calls / "calls.csv")
+
+    def fill(url: str) -> None:
+        with e2vsearch.open(url, encoder="fake", create=True) as collection:
+            collection.ingest(calls, meta=calls / "calls.csv")
+
+    with e2vsearch.open(copied(fill), encoder="fake") as collection:
         yield collection
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -76,9 +77,17 @@ def fill(place: str | Path, encoder: Encoder | None = None) -> e2vsearch.Collect
     return collection
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("filled") / "index"
+    fill(folder).close()
+    return folder
+
+
 @pytest.fixture
-def collection(tmp_path: Path) -> Iterator[e2vsearch.Collection]:
-    with fill(tmp_path / "index") as opened:
+def collection(filled: Path, tmp_path: Path) -> Iterator[e2vsearch.Collection]:
+    shutil.copytree(filled, tmp_path / "index")
+    with e2vsearch.open(tmp_path / "index", encoder=Planted()) as opened:
         yield opened
 
 

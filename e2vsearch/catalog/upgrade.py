@@ -1,11 +1,15 @@
 """Makes and upgrades the database's schema, by Alembic.
 
-Opening a collection does not load Alembic: it compares the stored revision with `SCHEMA_REVISION`.
+Opening a collection does not load Alembic: it compares the stored revision with `SCHEMA_REVISION`. Nor does a new
+SQLite file: it is made of ``migrations/sqlite.sql``, what the migrations come to, in 9 ms where they take 80.
 """
 
 from __future__ import annotations
 
+import re
+import sqlite3
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,9 +80,27 @@ def upgrade(engine: Engine) -> None:
         raise write_error(engine.url, error) from error
 
 
-def _upgrade(engine: Engine) -> None:
+def migrate(connection: Connection) -> None:
+    """Run the migrations that the database lacks, within a transaction that writes."""
     from alembic import command
 
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def snapshot(connection: Connection) -> str:
+    """Return the SQL that makes the SQLite database's schema anew: what ``migrations/sqlite.sql`` holds."""
+    query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite#_%' ESCAPE '#'"
+    made = {row.name: row.sql for row in connection.execute(text(f"{query} ORDER BY rowid"))}
+    virtual = [name for name, sql in made.items() if sql.startswith("CREATE VIRTUAL TABLE")]
+    # a virtual table makes its own tables, named after it
+    statements = [sql for name, sql in made.items() if not name.startswith(tuple(f"{of}_" for of in virtual))]
+    statements.append(f"INSERT INTO alembic_version (version_num) VALUES ('{_current(connection)}')")
+    return re.sub(r" +$", "", "".join(f"{statement};\n" for statement in statements), flags=re.MULTILINE)
+
+
+def _upgrade(engine: Engine) -> None:
     # Alembic's context is one for the whole process
     with _ONE_AT_A_TIME, engine.execution_options(e2vsearch_writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -88,9 +110,22 @@ def _upgrade(engine: Engine) -> None:
             return
         if revision is not None and (not revision.isdigit() or int(revision) > int(SCHEMA_REVISION)):
             raise SchemaTooNew(f"the database has schema {revision}, newer than {SCHEMA_REVISION}: upgrade e2vsearch")
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if revision is None and connection.dialect.name == "sqlite":
+            for statement in _statements((_migrations() / "sqlite.sql").read_text(encoding="utf-8")):
+                connection.exec_driver_sql(statement)
+            revision = _current(connection)
+        if revision != SCHEMA_REVISION:
+            migrate(connection)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script; those of a trigger are one with it."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def history(engine: Engine) -> list[Revision]:

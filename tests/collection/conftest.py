@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from databases import Copied
 from made_calls import ingested, make_calls
 
+import e2vsearch
 from e2vsearch.collection import Collection
 
 
@@ -17,6 +19,10 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def collection(database_url: str, tmp_path: Path, calls: Path) -> Iterator[Collection]:
-    with ingested(database_url, calls) as collection:
+def collection(copied: Copied, calls: Path) -> Iterator[Collection]:
+    def fill(url: str) -> None:
+        with ingested(url, calls):
+            pass
+
+    with e2vsearch.open(copied(fill), encoder="fake") as collection:
         yield collection

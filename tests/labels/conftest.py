@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_labels import calls_heard, fill, train_mood
+from databases import Copied
+from made_labels import calls_heard, fill, make, train_mood
 
 import e2vsearch
 from e2vsearch.analysis.labels import types
@@ -14,9 +15,9 @@ from e2vsearch.collection import Collection
 
 
 @pytest.fixture
-def collection(database_url: str) -> Iterator[Collection]:
-    with e2vsearch.open(database_url, create=True) as collection:
-        yield fill(collection)
+def collection(copied: Copied) -> Iterator[Collection]:
+    with e2vsearch.open(copied(make), create=True) as collection:
+        yield collection
 
 
 @pytest.fixture

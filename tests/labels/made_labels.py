@@ -39,6 +39,11 @@ def made_call(number: int, moments: int = A_CALL, voice: float = 1.0, feeling: f
     return NewRecording(*about, tuple(segments), meta)
 
 
+def make(url: str) -> None:
+    with e2vsearch.open(url, create=True) as collection:
+        fill(collection)
+
+
 def fill(collection: Collection, calls: int = CALLS, **how: float) -> Collection:
     collection.catalog.pin(SPACE, "saved")
     for number in range(calls):

@@ -14,7 +14,7 @@ pytest.importorskip("prometheus_client", reason="the 'serve' extra is not instal
 pytest.importorskip("httpx", reason="the test client needs httpx")
 
 from fastapi import FastAPI
-from gated_service import Made, client_of
+from gated_service import client_of
 
 import e2vsearch
 from e2vsearch.errors import MissingExtra, SettingsError
@@ -70,10 +70,10 @@ def apps(place: Path) -> Iterator[dict[str, FastAPI]]:
     ],
 )
 async def test_without_a_key_only_this_machine_may_ask(
-    served: Made, host: str, origin: str | None, status: int
+    apps: dict[str, FastAPI], host: str, origin: str | None, status: int
 ) -> None:
     headers = {"Host": host, **({"Origin": origin} if origin is not None else {})}
-    async with client_of(served()) as client:
+    async with client_of(apps[""]) as client:
         for path in ("/status", "/healthz", "/"):
             assert (await client.get(path, headers=headers)).status_code == status
 

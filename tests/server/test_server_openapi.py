@@ -29,7 +29,7 @@ LOCAL = {"Host": "127.0.0.1"}  # schemathesis asks for "testserver", which is no
 EXCLUDED = ("positive_data_acceptance",)
 
 SETTINGS = settings(
-    max_examples=20,  # of each operation and mode: half a minute for all of this file
+    max_examples=10,  # of each operation and mode
     deadline=None,
     derandomize=True,
     database=None,

@@ -16,22 +16,24 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from command import Run
 from made import speech, wav_bytes
 
 pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
 pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")
 pytest.importorskip("uvicorn", reason="the 'serve' extra is not installed")
 
+import uvicorn
 
 from e2vsearch.errors import ServiceError
-from e2vsearch.server import run
+from e2vsearch.server.run import address_of, bind
 
 BODY = (
     b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     + wav_bytes(speech(2.0))
     + b"\r\n--b--\r\n"
 )
-pytestmark = pytest.mark.slow  # each test starts one process or two
+pytestmark = pytest.mark.slow  # most start one process or two
 PATIENCE_S = 60.0  # for what must happen; nothing waits so long unless it is broken
 
 
@@ -204,46 +206,58 @@ def test_a_key_file_that_others_can_read_is_told(place: Path, tmp_path: Path) ->
         (("--api-key-file", "nothing"), 2, "nothing cannot be read"),
         (("--root", "nothing"), 2, "nothing is no folder"),
         (("--timeout-s", "0"), 2, "timeout_s is 0"),
-        (("--index", "nothing"), 1, "no collection in nothing"),
     ],
 )
-def test_what_it_will_not_start_with(place: Path, arguments: tuple[str, ...], code: int, told: str) -> None:
-    with serving(place, *arguments) as served:
-        assert served.ended() == code
+def test_what_it_will_not_start_with(
+    place: Path, run: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    """In this process, as it is refused before anything is opened."""
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_: pytest.fail("it has started"))
+    ended = run("serve", "--index", place, "--port", 0, *arguments)
+    assert (ended.code, ended.out) == (code, "")
+    assert ended.err.count("\n") == 1, ended.err
+    assert ended.err.startswith(f"e2vsearch: {told}")
+
+
+def test_it_will_not_start_without_a_collection(tmp_path: Path) -> None:
+    with serving(tmp_path / "nothing") as served:
+        assert served.ended() == 1
         assert len(served.said) == 1, served.said
-        assert served.said[0].startswith(f"e2vsearch: {told}")
+        assert served.said[0].startswith(f"e2vsearch: no collection in {tmp_path / 'nothing'}")
 
 
-def test_an_empty_key_is_no_key(place: Path) -> None:
-    with serving(place, "--host", "0.0.0.0", E2VSEARCH_API_KEY="") as served:
-        assert served.ended() == 2
-        assert "an API key is empty" in served.said[0]
+def test_an_empty_key_is_no_key(place: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_: pytest.fail("it has started"))
+    monkeypatch.setenv("E2VSEARCH_API_KEY", "")
+    ended = run("serve", "--index", place, "--port", 0, "--host", "0.0.0.0")
+    assert ended.code == 2
+    assert "an API key is empty" in ended.err
 
 
 def test_a_port_that_is_taken() -> None:
-    with run.bind("127.0.0.1", 0) as first:
+    with bind("127.0.0.1", 0) as first:
         first.listen()
         port = first.getsockname()[1]
         with pytest.raises(ServiceError, match="--auto-port"):
-            run.bind("127.0.0.1", port)
-        with run.bind("127.0.0.1", port, auto_port=True) as second:
+            bind("127.0.0.1", port)
+        with bind("127.0.0.1", port, auto_port=True) as second:
             assert second.getsockname()[1] > port
-        assert run.address_of(first) == f"http://127.0.0.1:{port}"
+        assert address_of(first) == f"http://127.0.0.1:{port}"
 
 
 def test_names_that_are_no_address() -> None:
     with pytest.raises(ServiceError, match="no address"):
-        run.bind("no such host.invalid", 8080)
+        bind("no such host.invalid", 8080)
     with pytest.raises(ServiceError):
-        run.bind("192.0.2.1", 8080)  # of nobody's machine (RFC 5737)
+        bind("192.0.2.1", 8080)  # of nobody's machine (RFC 5737)
 
 
 def test_an_ipv6_address_is_written_as_urls_do() -> None:
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
     try:
-        opened = run.bind("::1", 0)
+        opened = bind("::1", 0)
     except ServiceError:
         pytest.skip("this machine has no IPv6 loopback")
     with opened:
-        assert run.address_of(opened).startswith("http://[::1]:")
+        assert address_of(opened).startswith("http://[::1]:")
