@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from ingest import from_tests
+from _postgres import from_tests
 
 SNDFILE = {
     "pcm16.wav": "PCM_16", "pcm8.wav": "PCM_U8", "pcm24.wav": "PCM_24", "float.wav": "FLOAT", "double.wav": "DOUBLE",

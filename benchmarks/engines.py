@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _postgres import CHECKOUT, from_tests
 from _synthetic import Float32s, Made, make, nearest, recall, recording_of
 from _table import Row, parser, show
-from ingest import CHECKOUT, from_tests
 
 import e2vsearch
 from e2vsearch.catalog.rows import NewRecording, NewSegment

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _postgres import from_tests
 from _table import Row, parser, show
-from ingest import compose, from_tests
+from ingest import compose
 
 from e2vsearch import audio
 from e2vsearch.encoders import registry

@@ -32,8 +32,9 @@ from pathlib import Path
 import httpx
 from _apart import memory_mb
 from _mutations import mutated, seeds
+from _postgres import from_tests
 from _table import Row, parser, show
-from ingest import compose, from_tests
+from ingest import compose
 from serve import OURS, SAMPLES, serving
 
 import e2vsearch

@@ -31,9 +31,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
+from _postgres import from_tests, server
 from _table import Row, parser, show
 from numpy.typing import NDArray
 
@@ -96,12 +96,6 @@ def batches(signals: Iterable[NDArray[np.float32]]) -> list[list[NDArray[np.floa
         if sum(clip.size for clip in out[-1]) >= BATCH_S * audio.SAMPLING_RATE_HZ:
             out.append([])
     return [batch for batch in out if batch]
-
-
-def from_tests(name: str) -> ModuleType:
-    """Return a helper of the tests."""
-    sys.path.append(str(CHECKOUT / "tests"))
-    return importlib.import_module(name)
 
 
 def race(runs: dict[str, Callable[[], object]], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
@@ -257,7 +251,6 @@ class Takeovers:
 
 def stress(seconds: float, json_path: Path | None) -> None:
     """Four workers on one Postgres, killed one after another, and a queue that is filled until the time is up."""
-    server = from_tests("postgres").server
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as scratch, server() as template, ExitStack() as stack:
         folder = Path(scratch)

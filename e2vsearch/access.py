@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from e2vsearch.errors import PathForbidden, ServiceError, SettingsError
 from e2vsearch.files import local_path, uri_scheme
@@ -150,10 +151,18 @@ def has_key(headers: Mapping[str, str], key: str) -> bool:
 
 
 class AllowedFolders:
-    """Folders that a service may read from; none by default, so that no path is allowed at all."""
+    """Folders that a service may read from, and prefixes of URLs; none by default, so that no path is allowed at all.
+
+    Args:
+        folders: folders, and prefixes such as ``s3://bucket/calls/``, below which stored recordings may be played. A
+            client names files alone, never a URL.
+    """
 
     def __init__(self, folders: Sequence[str | os.PathLike[str]] = ()) -> None:
-        self._folders = tuple(Path(folder).expanduser() for folder in folders)
+        roots = [os.fspath(folder) for folder in folders]
+        urls = [root for root in roots if uri_scheme(root) not in (None, "file")]
+        self._prefixes = tuple(f"{url.rstrip('/')}/" for url in urls)
+        self._folders = tuple(local_path(root) for root in roots if root not in urls)
         for folder in self._folders:
             if not folder.is_dir():
                 raise SettingsError(f"{folder} is no folder to read clips from - name one that exists")
@@ -176,15 +185,20 @@ class AllowedFolders:
         raise PathForbidden(f"{os.fspath(path)} is no file that may be read here - this service reads from {where}")
 
     def stored(self, uri: str) -> str:
-        """Return the URI of a stored recording, if it may be played: where there are folders, a file in one of them.
+        """Return the URI of a stored recording, if it may be played: where there are roots, one that is in one of them.
 
-        An import brings URIs that another machine wrote. A recording in a bucket or on a web server is no file: that
-        server decides.
+        An import brings URIs that another machine wrote. So a recording on a web server needs a root in any case: its
+        address may be one that this machine alone reaches.
 
         Raises:
-            PathForbidden: a file outside the folders.
+            PathForbidden: it is outside the roots.
         """
-        if self._folders and uri_scheme(uri) in (None, "file"):
+        scheme = uri_scheme(uri)
+        if scheme not in (None, "file"):
+            under = uri.startswith(self._prefixes) and ".." not in unquote(uri).split("/")  # which a client resolves
+            if not under and (self._folders or self._prefixes or scheme in ("http", "https")):
+                raise PathForbidden(f"{uri} is below none of the URLs that this service reads from - add its --root")
+        elif self._folders or self._prefixes:
             path = local_path(uri).resolve()
             if not any(path.is_relative_to(folder) for folder in self._folders):
                 raise PathForbidden(f"{uri} lies outside the folders that this service reads from - add its --root")

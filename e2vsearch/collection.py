@@ -17,6 +17,7 @@ from e2vsearch.encoders.base import Encoder
 from e2vsearch.index import Index
 from e2vsearch.listing import Listing
 from e2vsearch.named_vectors import NamedVectorSets
+from e2vsearch.playback import Playback
 from e2vsearch.policy import Policy
 from e2vsearch.projections import recalibrate
 from e2vsearch.projections.view import Views
@@ -65,6 +66,7 @@ class Collection:
         """Join the parts of an open collection, which `open` finds; see `used_by` for the last two."""
         self.location, self.catalog, self.actor = location, catalog, actor
         self.speech, self.settings, self.named_vectors = speech or SpeechOptions(), options, NamedVectorSets(catalog)
+        self.playback = Playback(catalog, options)
         index_options = index or IndexOptions(query_log_size=options.query_log)
         self._views = Views(catalog, lambda: location.cached(options.cache, catalog.collection_id), index_options)
         self.index = Index(catalog, self._views, index_options)
@@ -214,7 +216,7 @@ class Collection:
 
     def clip(self, name: str, context_s: float = 0.0) -> Signal:
         """Return the sound of ``seg:123`` with so many seconds around it, see `e2vsearch.pipeline.stored_clip`."""
-        return pipeline.stored_clip(self.catalog, name, context_s)
+        return pipeline.stored_clip(self.catalog, self.playback, name, context_s)
 
     def remove(self, *names: str, where: str | None = None) -> int:
         """Delete recordings, `damaged` ones too, and return how many; traces stay, see `forget`."""
@@ -224,13 +226,13 @@ class Collection:
         """Erase recordings with every trace of them, see `e2vsearch.erasure.forget` for all options."""
         from e2vsearch.erasure import forget
 
-        return forget(self.catalog, self.index, names, **options)
+        return forget(self.catalog, self.index, self.playback, names, **options)
 
     def about(self, recording: str) -> dict[str, Any]:
         """Return everything that is held about ``call:45`` or a path, as plain values, see `subject_access.about`."""
         from e2vsearch.subject_access import about
 
-        return about(self.catalog, self.index, recording)
+        return about(self.catalog, self.index, self.playback, recording)
 
     def timeline(self, recording: str) -> Timeline:
         """Return the channels, dynamics and course of ``call:45``, or of a path or name, see `analysis.timeline`."""
@@ -289,9 +291,9 @@ class Collection:
         from e2vsearch.ingest.queue import Queue
         from e2vsearch.retention import running
 
-        index, retention = self.index, partial(running, self.catalog, self.index)
+        index, retention = self.index, partial(running, self.catalog, self.index, self.playback)
         parts = self.catalog, self.settings, self.speech, self.encoder
-        return Queue(*parts, index.maintain, index.due, self.location.folder is not None, retention)
+        return Queue(*parts, index.maintain, index.due, self.location.folder is not None, retention, Collection.open)
 
     def _context(self) -> tuple[Any, ...]:
         views = self._views

@@ -25,6 +25,7 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NotStored, QueryError, SettingsError
 from e2vsearch.files import local_path, private_file, private_folder, uri_scheme
 from e2vsearch.index import Index
+from e2vsearch.playback import Playback
 from e2vsearch.projections import network
 from e2vsearch.projections.base import RAW
 from e2vsearch.projections.refit import ADOPTED
@@ -81,6 +82,7 @@ def _matching(
 def forget(
     catalog: Catalog,
     index: Index,
+    playback: Playback,
     names: Sequence[str] = (),
     *,
     where: str | None = None,
@@ -95,11 +97,12 @@ def forget(
 
     Rows, vectors, words, predictions, examples of labels, points and quotations of maps, jobs and failures go. The
     adopted projection and the index are made anew without them, kept queries and all other generations are deleted, and
-    the database's files are rewritten. The audio stays where it is.
+    the database's files are rewritten. Audio that is cached on this machine goes, the recordings' own files stay.
 
     Args:
         catalog: of the collection.
         index: of the collection.
+        playback: of the collection.
         names: ids (``call:45``), and the files, folders or URLs of recordings, queued, failed or labelled ones too.
         where: only those with a segment that meets this filter.
         older_than: only those that were recorded so long ago.
@@ -112,7 +115,7 @@ def forget(
     Raises:
         NotStored, BadFilter: nothing is known by one of the names, or `where` names nothing known.
         QueryError: `check`, and something cannot be searched for.
-        SettingsError: `expired`, and the collection has no ``retention_days``.
+        SettingsError: `expired`, and the collection has no ``retention_days``; or cached audio cannot be deleted.
         CatalogError, GenerationBusy, GenerationError: a database or an index that cannot be written; run it again.
     """
     if check:
@@ -135,6 +138,7 @@ def forget(
     erased = erasure.erase(catalog, numbers, uris)
     points = erasure.prune(catalog)
     index.renew()
+    playback.clean()
     erasure.scrub(catalog, vacuum=vacuum)
     pending.unlink(missing_ok=True)
     found = _search(catalog, index, wanted) if wanted else None
@@ -214,7 +218,7 @@ def _unreached(catalog: Catalog, chosen: Sequence[Recording]) -> tuple[str, ...]
     if catalog.url.get_backend_name() == "postgresql":
         found += [
             "Postgres's write-ahead log, replicas and base backups: let them expire",
-            "indexes of this database on other machines: run e2vsearch forget there, too",
+            "indexes and cached audio of this database on other machines: run e2vsearch forget there, too",
         ]
     found += [
         f"the projection {each.name!r}, which was fitted to segments of then: fit it again"

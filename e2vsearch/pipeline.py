@@ -21,6 +21,7 @@ from e2vsearch.encoders import base as encoders
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.registry import SAVED, open_encoder
 from e2vsearch.errors import AudioTooLong, Cancelled, CatalogError, EncoderError, QueryError, SettingsError
+from e2vsearch.playback import Playback
 from e2vsearch.settings import AUTO, Settings
 from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, Space, number_of, segment_durations
 
@@ -117,7 +118,7 @@ Embed = Callable[[audio.AudioSource, Callable[[], Encoder], speech.SpeechOptions
 """Embeds audio: the source, what opens the collection's encoder, how speech is found."""
 
 
-def stored_clip(catalog: Catalog, name: str, context_s: float) -> audio.Signal:
+def stored_clip(catalog: Catalog, playback: Playback, name: str, context_s: float) -> audio.Signal:
     """Return the sound of ``seg:123``, with so many seconds before and after it: ``(1, samples)`` at 16 kHz.
 
     Of ``call:45``, or of a part of it such as ``call:45@12.3-15``, it is ``(channels, samples)``;
@@ -126,13 +127,14 @@ def stored_clip(catalog: Catalog, name: str, context_s: float) -> audio.Signal:
     Raises:
         NotStored: there is no such segment or recording.
         QueryError: a part that ends before it begins, or after the recording, or of a channel that it has not.
-        AudioError: its file is gone or damaged.
+        AudioError: its file is gone or damaged, or its store does not give it.
     """
     if not name.startswith("call:"):
         segment = recordings.segment(catalog, name)
         channel, start_s, end_s = segment.channel, segment.start_s, segment.end_s
         recording = recordings.recording(catalog, segment.recording)
-        return audio.cut(recording.uri, max(0.0, start_s - context_s), end_s + context_s, channel=channel)
+        source = playback.source(recording)
+        return audio.cut(source, max(0.0, start_s - context_s), end_s + context_s, channel=channel)
     part = TIME_RANGE.fullmatch(name)
     recording = recordings.recording(catalog, part["head"] if part else name)
     start_s, end_s = (float(part["start"]), float(part["end"])) if part else (0.0, recording.duration_s)
@@ -140,7 +142,8 @@ def stored_clip(catalog: Catalog, name: str, context_s: float) -> audio.Signal:
     if not start_s < min(end_s, recording.duration_s) or (only or 0) >= recording.channels:
         has = f"{recording.id} lasts {recording.duration_s:.1f} s and has {recording.channels} channels"
         raise QueryError(f"{name} is no part of it: {has} - write e.g. {recording.id}@0-{recording.duration_s:.1f}#0")
-    return audio.cut(recording.uri, max(0.0, start_s - context_s), end_s + context_s, channel=only)
+    source = playback.source(recording)
+    return audio.cut(source, max(0.0, start_s - context_s), end_s + context_s, channel=only)
 
 
 def stored_audio(catalog: Catalog, identifier: str) -> EmbeddedAudio:

@@ -12,6 +12,7 @@ from e2vsearch.erasure import forget, retention
 from e2vsearch.errors import E2vsearchError
 from e2vsearch.files import private_folder
 from e2vsearch.index import Index
+from e2vsearch.playback import Playback
 from e2vsearch.projections.base import RAW
 
 EVERY_S = 86_400.0
@@ -23,15 +24,16 @@ LOCK = "retention.lock"
 _log = logging.getLogger(__name__)
 
 
-def expire(catalog: Catalog, index: Index) -> int:
+def expire(catalog: Catalog, index: Index, playback: Playback) -> int:
     """Forget what is older than the policy of the collection allows, and return how many recordings that were.
 
     The database is not rewritten as a whole, which would hold up writers: deleted rows are overwritten all the same,
     and in Postgres once it reuses their place. Nothing is done while another process does it.
 
     Raises:
-        CatalogError, GenerationError: the database or the index cannot be written.
+        CatalogError, GenerationError, SettingsError: the database, the index or the cache cannot be written.
     """
+    playback.clean()  # of what was removed elsewhere: each machine has a cache of its own
     age = retention(catalog)
     if age is None:
         return 0
@@ -39,7 +41,7 @@ def expire(catalog: Catalog, index: Index) -> int:
 
     try:
         with FileLock(private_folder(index.folder(RAW.revision)) / LOCK, timeout=0, mode=0o600):
-            report = forget(catalog, index, older_than=age, vacuum=False, proof=False)
+            report = forget(catalog, index, playback, older_than=age, vacuum=False, proof=False)
             if index.generations_with(None):  # of what was removed elsewhere: each machine has an index of its own
                 index.renew()
     except Timeout:
@@ -50,14 +52,14 @@ def expire(catalog: Catalog, index: Index) -> int:
 
 
 @contextmanager
-def running(catalog: Catalog, index: Index, every_s: float = EVERY_S) -> Iterator[None]:
+def running(catalog: Catalog, index: Index, playback: Playback, every_s: float = EVERY_S) -> Iterator[None]:
     """Expire recordings in a thread: when the context begins, and again and again for as long as it lasts."""
     ended = threading.Event()
 
     def run() -> None:
         while True:
             try:
-                expire(catalog, index)
+                expire(catalog, index, playback)
             except (E2vsearchError, OSError) as error:  # a full disk must not end a service
                 _log.warning("retention: not done, %s", error)
             if ended.wait(every_s):

@@ -32,6 +32,7 @@ class Settings:
     precision: str = ""  # of emotion2vec, see EncoderOptions; "": the collection's own, and fp32 for a new collection
     workers: int = 0  # recordings in work at a time; 0: as many as suits the encoder, see `Encoder.calls_at_once`
     cache: str = ""  # generations of a collection that has no folder of its own; "": the user's cache folder
+    audio_cache_mb: int = 1000  # of what is played from buckets, kept on this machine; 0: nothing
     max_audio_s: int = 43_200  # of a recording that is ingested or embedded: twelve hours, a recorder's whole shift
     query_log: int = 256  # last query vectors kept beside the index, to measure its recall on them too; 0: none
     engine: str = ""  # of a new collection: faiss, pgvector or milvus; "": faiss

@@ -31,12 +31,13 @@ from e2vsearch.catalog.schema import (
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NotStored, QueryError
 from e2vsearch.index import Index
+from e2vsearch.playback import Playback
 from e2vsearch.types import Recording, number_of, segment_id
 
 FLOAT_BYTES = 4
 
 
-def about(catalog: Catalog, index: Index, name: str) -> dict[str, Any]:
+def about(catalog: Catalog, index: Index, playback: Playback, name: str) -> dict[str, Any]:
     """Return everything that is held about one recording, as plain values for JSON.
 
     Vectors are told by their length alone. Queries that are kept beside the index have no names, and are left out.
@@ -44,6 +45,7 @@ def about(catalog: Catalog, index: Index, name: str) -> dict[str, Any]:
     Args:
         catalog: of the collection.
         index: of the collection.
+        playback: of the collection.
         name: ``call:45``, or the path or URL that it was, or was to be, ingested from.
 
     Raises:
@@ -70,6 +72,7 @@ def about(catalog: Catalog, index: Index, name: str) -> dict[str, Any]:
             "changes": _some(connection, select(ChangeRow.__table__), ChangeRow.segment_id, ids),
         }
     held["audit"] = _audited(catalog, [*(f"call:{each}" for each in numbers), *map(segment_id, ids)], uris)
+    held["cached_audio_bytes"] = 0 if found is None else playback.cache.held(found.content_sha256)
     held["index_generations"] = index.generations_with(ids)
     plain: dict[str, Any] = _plain(held)
     return plain

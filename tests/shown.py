@@ -23,6 +23,30 @@ _TOKEN = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Something that a document says to type or to run, and what it says is printed."""
+
+    code: str
+    printed: str
+
+
+def commands(text: str) -> list[Shown]:
+    """What is typed after a ``$``, with the lines that follow it."""
+    found = []
+    for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            code, _, printed = part.partition("\n")
+            found.append(Shown(code, printed))
+    return found
+
+
+def scripts(text: str) -> list[Shown]:
+    """Every block of Python, with the block of text that may follow it."""
+    pattern = r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?"
+    return [Shown(*parts) for parts in re.findall(pattern, text, re.MULTILINE | re.DOTALL)]
+
+
 @dataclass(frozen=True, slots=True)
 class Tolerances:
     """How far a printed number may be from the one that a document shows."""

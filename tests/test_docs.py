@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from command import Run
-from shown import Document, Tolerances
+from shown import Document, Shown, Tolerances, commands, scripts
 
 from e2vsearch.errors import MissingExtra
 
@@ -36,30 +36,6 @@ TOLERANCES = {
     "e2vsearch label suggest ": Tolerances(decimal=0.05),
 }
 SEGMENT_OF_A_CLUSTER = re.compile(r"seg:\d+ +\S+ +\d\d:\d\d\.\d$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """Something that a document says to type or to run, and what it says is printed."""
-
-    code: str
-    printed: str
-
-
-def commands(text: str) -> list[Shown]:
-    """What is typed after a ``$``, with the lines that follow it."""
-    found = []
-    for block in re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            code, _, printed = part.partition("\n")
-            found.append(Shown(code, printed))
-    return found
-
-
-def scripts(text: str) -> list[Shown]:
-    """Every block of Python, with the block of text that may follow it."""
-    pattern = r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?"
-    return [Shown(*parts) for parts in re.findall(pattern, text, re.MULTILINE | re.DOTALL)]
 
 
 @dataclass(frozen=True)
@@ -135,6 +111,22 @@ def test_readme_runs_and_prints_what_it_shows(newcomer: Newcomer, run: Run, monk
     assert len(list(Path("vectors").glob("*.npy"))) >= 12
     assert Path("backup", "manifest.json").is_file()
     assert Path("board.html").read_text(encoding="utf-8").lower().startswith("<!doctype html>")
+
+
+@pytest.mark.slow
+def test_operating_runs_as_it_is_shown(
+    newcomer: Newcomer, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The page's commands in their order, on a collection of the samples."""
+    shutil.copytree(newcomer.folder / "index", tmp_path / "index")
+    monkeypatch.chdir(tmp_path)
+    operate = typed((REPOSITORY / "docs" / "operate.md").read_text(encoding="utf-8"))
+    assert len(operate) > 12
+    for each in operate:
+        typed_here(each, run)
+    assert Path("copies", "catalog.db").is_file()
+    assert Path("restored", "catalog.db").is_file()
+    assert run("status", "--index", "index").rows[0]["counts"]["recordings"] == 0  # the samples are older than a year
 
 
 @pytest.mark.slow

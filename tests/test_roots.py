@@ -49,9 +49,35 @@ def test_other_schemes_and_missing_roots_are_refused(inside: Path) -> None:
 def test_stored_files_are_played_from_inside_alone_where_there_are_roots(inside: Path) -> None:
     roots, secret = AllowedFolders([inside]), inside.parent / "secret.wav"
     (inside / "link.wav").symlink_to(secret)
-    for uri in (str(inside / "a.wav"), (inside / "gone.wav").as_uri(), "s3://bucket/a.wav"):
+    for uri in (str(inside / "a.wav"), (inside / "gone.wav").as_uri()):
         assert roots.stored(uri) == uri
     for uri in (str(secret), secret.as_uri(), str(inside / "link.wav"), f"{inside}/../secret.wav", "/dev/zero"):
         with pytest.raises(PathForbidden, match="outside the folders"):
             roots.stored(uri)
         assert AllowedFolders().stored(uri) == uri
+
+
+def test_recordings_in_stores_are_played_from_below_a_url(inside: Path) -> None:
+    roots = AllowedFolders([inside, "s3://bucket/calls", "https://host/calls/"])
+    for uri in ("s3://bucket/calls/a.wav", "https://host/calls/2026/a.wav"):
+        assert roots.stored(uri) == uri
+    for uri in (
+        "s3://bucket/calls-of-others/a.wav",
+        "s3://bucket2/calls/a.wav",
+        "gs://bucket/calls/a.wav",
+        "https://host/calls/../a.wav",
+        "https://host/calls/%2e%2e/a.wav",
+        "https://host.evil/calls/a.wav",
+    ):
+        with pytest.raises(PathForbidden, match="--root"):
+            roots.stored(uri)
+    with pytest.raises(PathForbidden, match="--root"):
+        AllowedFolders([inside]).stored("s3://bucket/a.wav")
+    with pytest.raises(QueryError, match="download it first"):
+        roots.allowed("s3://bucket/calls/a.wav")  # a client names files alone
+
+
+def test_without_roots_a_bucket_is_played_and_a_web_server_is_not() -> None:
+    assert AllowedFolders().stored("s3://bucket/a.wav") == "s3://bucket/a.wav"
+    with pytest.raises(PathForbidden, match="--root"):  # an import may name what this machine alone reaches
+        AllowedFolders().stored("http://169.254.169.254/latest/meta-data")

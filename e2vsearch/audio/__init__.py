@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.audio.decode import AudioInfo, module_for
 from e2vsearch.audio.pool import POOL, open_decoder
-from e2vsearch.audio.sources import ARRAY_NAME, BYTES_NAME, floats, opened, planes
+from e2vsearch.audio.sources import ARRAY_NAME, BYTES_NAME, RangedAudio, floats, opened, planes
 from e2vsearch.errors import AudioEmpty, AudioError, AudioInvalid, SettingsError
 from e2vsearch.files import atomic_write
 
@@ -35,6 +35,7 @@ __all__ = [
     "AudioInfo",
     "AudioSource",
     "OpenAudio",
+    "RangedAudio",
     "Signal",
     "cut",
     "encode",
@@ -59,7 +60,7 @@ AUDIO_SUFFIXES = frozenset(
 Signal = NDArray[np.float32]
 """``(channels, samples)`` at 16 kHz, full scale 1.0."""
 
-AudioSource = str | os.PathLike[str] | bytes | NDArray[Any]
+AudioSource = str | os.PathLike[str] | bytes | NDArray[Any] | RangedAudio
 MIN_RATE_HZ, MAX_RATE_HZ = 2_000, 768_000
 """A header that states less or more is damaged: telephones have 8,000, the fastest converters 768,000."""
 
@@ -135,7 +136,8 @@ def open(
 def prepare(source: AudioSource) -> None:
     """Start the process that will decode a source, unless there is one, and do not wait for it."""
     if not isinstance(source, np.ndarray):
-        POOL.prepare(module_for(Path(source).suffix.lower() if isinstance(source, str | os.PathLike) else ""))
+        path = source.name if isinstance(source, RangedAudio) else source
+        POOL.prepare(module_for(Path(path).suffix.lower() if isinstance(path, str | os.PathLike) else ""))
 
 
 def probe(source: AudioSource, *, sampling_rate_hz: int | None = None) -> AudioInfo:
@@ -164,8 +166,8 @@ def stream(
     Files and bytes are decoded by another process with limits, where the system has such, see `e2vsearch.audio.pool`.
 
     Args:
-        source: a path, encoded bytes, or an array ``(samples,)`` or ``(channels, samples)`` of float32 or float64 in
-            -1 to 1, int16, int32 or uint8.
+        source: a path, encoded bytes, a `RangedAudio`, or an array ``(samples,)`` or ``(channels, samples)`` of
+            float32 or float64 in -1 to 1, int16, int32 or uint8.
         block_s: length of each block but the last, seconds; less where 32 MB would not hold it.
         sampling_rate_hz: an array's rate, 16 kHz unless given. A file states its own, so there it is an error.
         stop: whether the rest is wanted no more, asked ten times a second.

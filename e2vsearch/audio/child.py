@@ -11,6 +11,7 @@ which a sound recording takes 0.05, and one of 32 channels at 768 kHz 0.3.
 from __future__ import annotations
 
 import ctypes
+import io
 import logging
 import math
 import os
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from e2vsearch.audio import protocol
 from e2vsearch.audio.decode import open_decoder, too_large
-from e2vsearch.audio.sources import Source
+from e2vsearch.audio.sources import RANGE_BYTES, RangedFile, Source
 from e2vsearch.errors import AudioError
 
 MEMORY_BYTES = 1 << 30
@@ -61,10 +62,11 @@ def main() -> None:
         while True:
             descriptors: list[int] = []
             message = protocol.receive(connection, descriptors)
-            if message.kind == protocol.OPEN and len(descriptors) == 1:
-                with os.fdopen(descriptors[0], "rb") as file:
-                    source = Source(message.fields["name"], file, message.fields["size"], message.fields["suffix"])
-                    _answer(connection, source)
+            if message.kind == protocol.OPEN and len(descriptors) <= 1:
+                requests, size = _Requests(connection), message.fields["size"]
+                with os.fdopen(descriptors[0], "rb") if descriptors else requests.file(size) as file:
+                    source = Source(message.fields["name"], file, size, message.fields["suffix"])
+                    _answer(connection, requests, source)
 
 
 def gathered(blocks: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
@@ -84,7 +86,31 @@ def gathered(blocks: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArr
         yield np.ascontiguousarray(np.concatenate(held), np.float32)
 
 
-def _answer(connection: socket.socket, source: Source) -> None:
+class _Requests:
+    """The requests about one source, and the bytes of it that come between them."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._held: list[protocol.Message] = []
+
+    def next(self) -> protocol.Message:
+        """Return the next request."""
+        return self._held.pop() if self._held else protocol.receive(self._connection)
+
+    def file(self, size: int) -> io.BufferedReader:
+        """Return a file whose bytes the other process has."""
+        return io.BufferedReader(RangedFile(size, self._read), RANGE_BYTES)
+
+    def _read(self, position: int, count: int) -> bytes:
+        protocol.send(self._connection, protocol.READ, {"position": position, "count": count})
+        while (message := protocol.receive(self._connection)).kind != protocol.BYTES:
+            if self._held:
+                raise protocol.ProtocolError("two requests at a time")
+            self._held.append(message)
+        return bytes(message.data)
+
+
+def _answer(connection: socket.socket, requests: _Requests, source: Source) -> None:
     """Decode one source, as far as it is asked for."""
     kind = protocol.DONE
     fields: dict[str, str | bool] = {}
@@ -93,7 +119,7 @@ def _answer(connection: socket.socket, source: Source) -> None:
         with open_decoder(source) as decoder:
             info = decoder.info
             protocol.send(connection, protocol.INFO, asdict(info))
-            request = protocol.receive(connection)
+            request = requests.next()
             if request.kind == protocol.BEGIN:
                 start = int(request.fields["start"])
                 _allow(PROCESSOR_S + math.ceil(start / info.sampling_rate_hz / _SKIPPED_S))
@@ -104,7 +130,7 @@ def _answer(connection: socket.socket, source: Source) -> None:
                     protocol.send(connection, protocol.SAMPLES, {"channels": block.shape[1]}, data)
                     _allow(PROCESSOR_S)
                     block = next(blocks, None)  # one ahead of what is asked for
-                    request = protocol.receive(connection)
+                    request = requests.next()
     except AudioError as error:
         kind, fields = protocol.ERROR, {"kind": type(error).__name__, "message": str(error)}
     except MemoryError:

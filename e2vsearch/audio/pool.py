@@ -11,7 +11,6 @@ whose executable is no Python, files are decoded in this process.
 from __future__ import annotations
 
 import atexit
-import io
 import json
 import logging
 import math
@@ -32,7 +31,7 @@ from e2vsearch import errors
 from e2vsearch.audio import decode, protocol
 from e2vsearch.audio.decode import AudioInfo
 from e2vsearch.audio.protocol import Message, ProtocolError
-from e2vsearch.audio.sources import Source
+from e2vsearch.audio.sources import RANGE_BYTES, Source, descriptor_of
 from e2vsearch.errors import AudioError, AudioUnreadable, Cancelled
 from e2vsearch.settings import cores
 
@@ -198,7 +197,13 @@ class DecoderProcess:
         return self._answered and not self._spent
 
     def ask(
-        self, name: str, kind: bytes, fields: dict[str, Any], stop: Callable[[], bool], descriptor: int | None = None
+        self,
+        name: str,
+        kind: bytes,
+        fields: dict[str, Any],
+        stop: Callable[[], bool],
+        descriptor: int | None = None,
+        read: Callable[[int, int], bytes] | None = None,
     ) -> Message:
         """Return its answer.
 
@@ -208,15 +213,16 @@ class DecoderProcess:
             fields: of the request.
             stop: whether the answer is wanted no more.
             descriptor: of the open file that the request is about.
+            read: returns bytes of that file, where there is no descriptor.
 
         Raises:
-            AudioError: what went wrong, there or with it.
+            AudioError: what went wrong, there or with it, or with `read`.
             Cancelled: `stop` returned true.
         """
         self._answered = False
         try:
             protocol.send(self._connection, kind, fields, descriptor=descriptor)
-            message = self._answer(stop)
+            message = self._answer(stop, read)
         except (ProtocolError, OSError) as error:
             raise self._lost(name) from error
         self._answered = True
@@ -241,9 +247,13 @@ class DecoderProcess:
         self._connection.close()
         self._process.returncode = 0
 
-    def _answer(self, stop: Callable[[], bool]) -> Message:
+    def _answer(self, stop: Callable[[], bool], read: Callable[[int, int], bytes] | None) -> Message:
         while True:
             message = protocol.receive(_Watched(self._connection, stop))
+            if message.kind == protocol.READ and read is not None:
+                position, count = int(message.fields["position"]), int(message.fields["count"])
+                protocol.send(self._connection, protocol.BYTES, data=read(position, min(count, RANGE_BYTES)))
+                continue
             if message.kind == protocol.WARNING:
                 logging.getLogger(str(message.fields.get("logger"))).warning("%s", message.fields.get("message"))
             elif message.kind == protocol.READY:
@@ -276,11 +286,12 @@ class ProcessDecoder:
         self._process = process
         self._name = source.name
         self._stop = stop
+        self._read = source.ranges
         self._open = True
         asked = {"name": source.name, "size": source.size, "suffix": source.suffix}
         try:
-            with _descriptor(source) as descriptor:
-                described = process.ask(source.name, protocol.OPEN, asked, stop, descriptor).fields
+            with descriptor_of(source) as descriptor:
+                described = process.ask(source.name, protocol.OPEN, asked, stop, descriptor, self._read).fields
         except AudioError:
             self._open = False
             raise
@@ -299,7 +310,7 @@ class ProcessDecoder:
             if not self._open:
                 raise AudioError(f"{self._name} is closed: read it while it is open")
             try:
-                message = self._process.ask(self._name, request, fields, self._stop)
+                message = self._process.ask(self._name, request, fields, self._stop, read=self._read)
             except AudioError:
                 self._open = False
                 raise
@@ -315,7 +326,8 @@ class ProcessDecoder:
         if asked:
             until = time.monotonic() + _CLOSE_S
             with suppress(AudioError, Cancelled):
-                self._process.ask(self._name, protocol.CLOSE, {}, lambda: time.monotonic() > until)
+                nothing = None if self._read is None else lambda _position, _count: b""  # not worth a request now
+                self._process.ask(self._name, protocol.CLOSE, {}, lambda: time.monotonic() > until, read=nothing)
 
 
 @contextmanager
@@ -369,28 +381,6 @@ class _Watched:
                 return self._connection.recv_into(buffer)
             if self._stop():
                 raise Cancelled
-
-
-@contextmanager
-def _descriptor(source: Source) -> Iterator[int]:
-    """Yield the descriptor of a source's file; of bytes, of a file that is in memory where the system has such."""
-    try:
-        yield source.file.fileno()
-        return
-    except io.UnsupportedOperation:
-        pass
-    data = source.at(0, source.size)
-    if hasattr(os, "memfd_create"):
-        file = os.fdopen(os.memfd_create("e2vsearch"), "w+b", buffering=0)
-    else:
-        import tempfile
-
-        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed below
-    with file:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[file.write(rest) :]
-        yield file.fileno()
 
 
 POOL = DecoderPool(most=max(32, 8 * cores()), kept=max(4, 2 * cores()))

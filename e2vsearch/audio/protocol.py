@@ -1,7 +1,9 @@
 """The messages between a process and the one that decodes for it: a kind, a JSON object and bytes, over a socket.
 
-One side asks (`OPEN`, with the descriptor of an open file; `BEGIN`, `NEXT` and `CLOSE`), the other answers each with
-one message, after any number of `WARNING`. Lengths are bounded, whatever the other side is up to.
+One side asks (`OPEN`, with the descriptor of an open file or without one; `BEGIN`, `NEXT` and `CLOSE`), the other
+answers each with one message, after any number of `WARNING`. Where it got no descriptor it asks back, with `READ`, for
+bytes of the file, and gets them as `BYTES`: perhaps after the next request, which was on its way. Lengths are bounded,
+whatever the other side is up to.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any, Protocol
 
 OPEN, BEGIN, NEXT, CLOSE = b"O", b"B", b"N", b"C"
 READY, INFO, SAMPLES, DONE, ERROR, WARNING = b"R", b"I", b"S", b"D", b"E", b"W"
+READ, BYTES = b"F", b"Y"
 
 BLOCK_BYTES = 4 << 20
 """The most that one message carries, and thus one block of decoded samples: 65 s of a telephone call in stereo."""

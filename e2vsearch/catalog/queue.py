@@ -17,12 +17,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, Update, case, delete, func, select, update
+from sqlalchemy import Connection, Row, Update, case, delete, func, select, type_coerce, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from e2vsearch.catalog.columns import UtcDateTime
 from e2vsearch.catalog.database import chunks
 from e2vsearch.catalog.reader import CatalogReader
-from e2vsearch.catalog.rows import Lease, database_time, end_job, note_failure
+from e2vsearch.catalog.rows import Lease, database_time, end_job, note_failure, time_there
 from e2vsearch.catalog.schema import DEAD_LETTER, LEASED, QUEUED, JobRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import LeaseLost, NotStored
@@ -180,8 +181,9 @@ def take(
     """
     jobs: list[Job] = []
     with catalog.writing() as connection:
-        now = now or database_time(connection)
-        due = select(JobRow.__table__).where(JobRow.due_at <= now, JobRow.state != DEAD_LETTER)
+        there = now or time_there(connection)
+        columns = JobRow.__table__, type_coerce(there, UtcDateTime()).label("now")
+        due = select(*columns).where(JobRow.due_at <= there, JobRow.state != DEAD_LETTER)
         due = due.order_by(JobRow.priority.desc(), JobRow.id).limit(count).with_for_update(skip_locked=True)
         for row in connection.execute(due).all():
             if row.attempts > attempts:
@@ -198,11 +200,11 @@ def take(
                     attempts=row.attempts + 1,
                     worker=worker,
                     token=lease.token,
-                    due_at=now + timedelta(seconds=lease_s),
+                    due_at=row.now + timedelta(seconds=lease_s),
                     **lost,
                 )
             )
-            waited_s = (now - row.enqueued_at).total_seconds()
+            waited_s = (row.now - row.enqueued_at).total_seconds()
             details = (row.details, row.recorded_at)
             jobs.append(Job(lease, row.uri, row.attempts + 1, max(0.0, waited_s), *details, exclusive))
             if exclusive:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import func, select
 
-from e2vsearch.catalog.database import filtering
+from e2vsearch.catalog.database import chunks, filtering
 from e2vsearch.catalog.reader import STORED_FILE, CatalogReader, StoredFile
 from e2vsearch.catalog.schema import (
     MetadataRow,
@@ -32,6 +32,22 @@ def recording(catalog: Catalog, identifier: str) -> Recording:
     for _, found in catalog.recordings([number_of(identifier, "call")]):
         return found
     raise NotStored(f"{identifier} is not in {catalog.name}")
+
+
+def count(catalog: CatalogReader) -> int:
+    """Return the number of recordings."""
+    with catalog.reading() as connection:
+        return connection.execute(select(func.count()).select_from(RecordingRow)).scalar_one()
+
+
+def stored_contents(catalog: CatalogReader, hashes: Sequence[str]) -> set[str]:
+    """Return those of some SHA-256 of contents that a stored recording has."""
+    found: set[str] = set()
+    with catalog.reading() as connection:
+        for part in chunks(hashes):
+            query = select(RecordingRow.content_sha256).where(RecordingRow.content_sha256.in_(part))
+            found |= set(connection.execute(query).scalars())
+    return found
 
 
 def segment(catalog: Catalog, identifier: str) -> Segment:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal_column, select, update
 
 from e2vsearch.catalog.columns import vector_columns
 from e2vsearch.catalog.schema import (
@@ -156,20 +156,26 @@ def database_time(connection: Connection) -> datetime:
     return datetime.now(UTC)
 
 
+def time_there(connection: Connection) -> ColumnElement[datetime] | datetime:
+    """Return the database's time for use in a statement, which spares a query for it."""
+    return func.clock_timestamp() if connection.dialect.name == "postgresql" else datetime.now(UTC)
+
+
 def end_job(connection: Connection, lease: Lease) -> None:
     """Delete a job whose recording is stored in the same transaction, and the failure noted for it.
 
-    The row is locked until the commit: no other worker can lease or end the job.
+    Until the commit no other worker can lease or end the job: the row is locked, and its token was this lease's when it
+    was deleted, whatever it waited for.
 
     Raises:
         LeaseLost: the lease has expired, is another worker's now, or was cleared.
     """
     leased = (JobRow.id == lease.job) & (JobRow.token == lease.token) & (JobRow.state == LEASED)
-    locked = connection.execute(select(JobRow.uri, JobRow.due_at).where(leased).with_for_update()).first()
-    if locked is None or locked.due_at <= database_time(connection):  # read after any wait for the lock
+    ended = delete(JobRow).where(leased, JobRow.due_at > time_there(connection)).returning(JobRow.uri)
+    uri = connection.execute(ended).scalar_one_or_none()
+    if uri is None:
         raise LeaseLost("its lease ran out before it was stored, another worker does it - take a longer --lease")
-    connection.execute(delete(JobRow).where(JobRow.id == lease.job))
-    connection.execute(delete(FailureRow).where(FailureRow.uri == locked.uri))
+    connection.execute(delete(FailureRow).where(FailureRow.uri == uri))
 
 
 @dataclass(frozen=True, slots=True)

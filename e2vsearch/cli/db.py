@@ -72,7 +72,7 @@ def verify(
 
     with options.open() as collection:
         mended = mending.repair(collection.catalog, collection.index.copies) if repair else []
-        checks = integrity.verify(collection.catalog)
+        checks = [*integrity.verify(collection.catalog), collection.playback.verify()]
     rows = [{"name": "mended", "ok": True, "found": line, "cure": ""} for line in mended] + [asdict(e) for e in checks]
     results.write(rows, CHECKED, table=checked(rows, "DAMAGED"))
     if not all(each.ok for each in checks):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
 
     from e2vsearch.collection import Collection
     from e2vsearch.ingest.queue import QueueReport
+    from e2vsearch.ingest.ray import RayOptions
     from e2vsearch.ingest.reports import IngestReport, RecordingReport
+    from e2vsearch.ingest.worker import WorkerOptions
 
 INTERRUPTED = 130
+RAY = "Ray"
 
 
 @command("ingest calls/", "ingest calls/ --meta calls.csv --transcripts transcripts/", "ingest --watch inbox/")
@@ -92,7 +96,30 @@ def ingest(
     queue: Annotated[
         bool, typer.Option("--queue", help="Only queue them, for e2vsearch worker to do: here, or on other machines.")
     ] = False,
-    priority: Annotated[int, typer.Option(help="With --queue: those of a higher one are taken first.")] = 0,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Queue them, and have a Ray cluster's CPUs or GPUs work: ray://HOST:10001, HOST:6379 or auto on a "
+            "node of it, or local. The collection is in Postgres; every node has e2vsearch, and reaches the recordings "
+            "by the same names: in a bucket, or a folder that all of them mount.",
+            metavar="ADDRESS",
+            rich_help_panel=RAY,
+        ),
+    ] = None,
+    ray_actors: Annotated[
+        int,
+        typer.Option(
+            help="Workers on the cluster.  [default: as many as it holds]",
+            min=0,
+            show_default=False,
+            rich_help_panel=RAY,
+        ),
+    ] = 0,
+    ray_cpus: Annotated[float, typer.Option(help="CPUs of each.", min=0.01, rich_help_panel=RAY)] = 1.0,
+    ray_gpus: Annotated[
+        float, typer.Option(help="GPUs of each; with 0.25 four share one.", min=0.0, rich_help_panel=RAY)
+    ] = 0.0,
+    priority: Annotated[int, typer.Option(help="With --queue or --ray: those of a higher one are taken first.")] = 0,
     engine: EngineName = None,
     engine_url: EngineUrl = None,
     log: Annotated[
@@ -114,9 +141,9 @@ def ingest(
     """
     if watch and (dry_run or results.output is not None or results.format_ == "csv" or "-" in paths):
         raise typer.BadParameter("--watch goes with folders and with --format json or jsonl: it never ends by itself")
-    if queue and (watch or dry_run or transcripts is not None):
+    if (queue or ray is not None) and (watch or dry_run or transcripts is not None):
         raise typer.BadParameter(
-            "--queue only queues: join --transcripts by another e2vsearch ingest once workers have stored them"
+            "--queue and --ray only queue: join --transcripts by another e2vsearch ingest once workers have stored them"
         )
     by_lines = watch and results.format_ in ("json", "jsonl")
     if log is not None or (watch and not by_lines):
@@ -125,15 +152,25 @@ def ingest(
     _check_named(paths)
     stopping = note_stopping(quiet=results.quiet)
     roles = None if channel_role is None else parse_roles(channel_role)
+    if ray is not None:
+        _check_place(options)
     with ExitStack() as stack:
         stack.enter_context(ended_by_signals())
         collection, place = _opened(stack, options, engine, engine_url, dry_run=dry_run)
-        if queue:
-            if options.encoder not in (None, AUTO) and not collection.queue.of_vectors:
+        if queue or ray is not None:
+            named = options.encoder not in (None, AUTO) or (ray is not None and collection.space is None)
+            if named and not collection.queue.of_vectors:
                 collection.queue.pinned_encoder()  # so that workers take the same
             queued = collection.queue.add(*paths, priority=priority, meta=meta, channel_roles=roles)
-            _report_queued(queued, place, results)
-            raise typer.Exit(SOME_FAILED if queued.failures else 0)
+            if ray is None:
+                _report_queued(queued, place, results)
+                raise typer.Exit(SOME_FAILED if queued.failures else 0)
+            from e2vsearch.ingest.ray import RayOptions
+            from e2vsearch.ingest.worker import WorkerOptions
+
+            work = WorkerOptions(workers=workers or 0, max_audio_s=max_audio_s)
+            on = RayOptions(ray, ray_actors, ray_cpus, ray_gpus)
+            _work_on_ray(collection, place, queued, on, work, results)
         if watch:
             results.note(f"watching {', '.join(paths)} for {place} - Ctrl-C ends it")
             each = {"each": _line} if by_lines else {}
@@ -188,6 +225,16 @@ def _check_named(paths: Sequence[str]) -> None:
         raise typer.BadParameter(str(error)) from error
 
 
+def _check_place(options: EncodingOptions) -> None:
+    """See that machines can share the collection, before one is made."""
+    from e2vsearch import settings
+    from e2vsearch.catalog.database import locate
+    from e2vsearch.ingest.ray import check_place
+
+    place = locate(settings.load(index=options.index).index)
+    check_place(place.url, place.named)
+
+
 def _opened(
     stack: ExitStack, options: EncodingOptions, engine: str | None, engine_url: str | None, *, dry_run: bool
 ) -> tuple[Collection, str]:
@@ -228,6 +275,33 @@ def _report(report: IngestReport, place: str, results: Results, would: str) -> N
         if count:
             results.note(f"{count:,} {what}")
     results.note_failures((each.message for each in report.failures), ": e2vsearch failures")
+
+
+def _work_on_ray(
+    collection: Collection, place: str, queued: QueueReport, options: RayOptions, work: WorkerOptions, results: Results
+) -> None:
+    """Have a cluster ingest what is queued, and print what became of it."""
+    stop = threading.Event()
+    results.note(f"working for {place} on Ray at {options.address} - Ctrl-C ends it")
+    with ProgressBar(results.quiet) as bar, ended_by_signals(lambda *_: stop.set()):
+        report = collection.queue.work_on_ray(
+            options, work, stop=stop, progress=lambda done, total: bar.stage("recordings", done, total)
+        )
+    parts = [f"{report.recordings:,} stored"]
+    parts += [f"{queued.already:,} already there"] if queued.already else []
+    parts += [f"{report.dead_letters:,} dead letters"] if report.dead_letters else []
+    parts += [f"{len(queued.failures):,} failed"] if queued.failures else []
+    results.write_report({**asdict(report), "queued": asdict(queued)}, f"{place}: {', '.join(parts)}")
+    if report.lost:
+        results.note(f"{report.lost:,} workers were lost: others took over what they had")
+    results.note_failures(each.message for each in queued.failures)
+    if report.left:
+        results.note(f"ended with {report.left:,} recordings left - run it again to go on")
+        raise typer.Exit(INTERRUPTED)
+    if report.dead_letters or queued.failures:
+        results.note("what failed for good: e2vsearch queue")
+        raise typer.Exit(SOME_FAILED)
+    raise typer.Exit
 
 
 def _report_queued(report: QueueReport, place: str, results: Results) -> None:

@@ -20,8 +20,12 @@ def mcp(
         Transport, typer.Option(help="Started by its client and used over stdin and stdout, or listening.")
     ] = "stdio",
     root: Annotated[
-        list[Path] | None,
-        typer.Option(help="A folder from which clients may name clips; repeatable.  [default: none]", metavar="DIR"),
+        list[str] | None,
+        typer.Option(
+            help="A folder from which clients may name clips, or a URL such as s3://bucket/calls/; stored recordings "
+            "are played from these alone. Repeatable.  [default: none, and what is stored is played]",
+            metavar="DIR|URL",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; other machines can reach it only with a key.")] = (
         "127.0.0.1"

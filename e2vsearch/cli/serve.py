@@ -30,10 +30,11 @@ def serve(
         ),
     ] = None,
     root: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            help="A folder whose files clients may name; outside these no stored file is played. Repeatable.",
-            metavar="DIR",
+            help="A folder whose files clients may name, or a URL such as s3://bucket/calls/; outside these no stored "
+            "recording is played, and one on a web server in none but these. Repeatable.",
+            metavar="DIR|URL",
         ),
     ] = None,
     max_upload_mb: Annotated[float, typer.Option(help="Largest upload, MB.")] = 50.0,

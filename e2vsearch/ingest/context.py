@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoder_check import pin_encoder
@@ -28,6 +29,7 @@ class IngestContext:
         owns_index: whether the index lies with the collection, so that a worker may rebuild it; of a database by URL,
             each machine that searches it has an index of its own.
         retention: returns a context in which recordings are forgotten once they are older than the policy allows.
+        reopen: opens a collection in another process, as `Collection.open` does.
     """
 
     catalog: Catalog
@@ -38,6 +40,7 @@ class IngestContext:
     due: Callable[[], str | None]
     owns_index: bool
     retention: Callable[[], AbstractContextManager[None]]
+    reopen: Callable[..., AbstractContextManager[Any]]
 
     @property
     def of_vectors(self) -> bool:

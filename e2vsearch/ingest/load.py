@@ -20,8 +20,8 @@ from e2vsearch.policy import Policy
 from e2vsearch.types import EmbeddedAudio, Space
 
 if TYPE_CHECKING:
-    from e2vsearch.ingest.remote.stores import Fetched
-    from e2vsearch.ingest.remote.uris import Remote, State
+    from e2vsearch.remote.stores import Fetched
+    from e2vsearch.remote.uris import Remote, State
 
 
 Embed = Callable[[Path, Callable[[int], Sequence[int]]], EmbeddedAudio]

@@ -52,7 +52,7 @@ class WorkerMetrics:
             "e2vsearch_worker_real_time_factor", "Seconds of work a second of audio, of all so far.", registry=registry
         )
         self._audio_s = self._work_s = 0.0
-        registry.register(_Queue(catalog))
+        registry.register(QueueMetrics(catalog))
 
     def __call__(self, report: JobReport) -> None:
         """Count one recording."""
@@ -95,8 +95,8 @@ class WorkerMetrics:
             thread.join()
 
 
-class _Queue:
-    """The state of the queue when it is scraped."""
+class QueueMetrics:
+    """The state of the queue when it is scraped: a collector of prometheus-client."""
 
     def __init__(self, catalog: CatalogReader) -> None:
         self._catalog = catalog

@@ -12,12 +12,13 @@ from e2vsearch.catalog.queue import NewJob
 from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import MetadataTable, Row
+from e2vsearch.ingest.ray import work_on_ray
 from e2vsearch.ingest.recording import RecordingIngestor, source_path, source_uri
-from e2vsearch.ingest.remote.stores import Stores
 from e2vsearch.ingest.reports import FileFailure
 from e2vsearch.ingest.sources import sources
 from e2vsearch.ingest.worker import work
 from e2vsearch.policy import Role, roles_of
+from e2vsearch.remote.stores import Stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Queue(IngestContext):
 
     add = enqueue
     work = work
+    work_on_ray = work_on_ray
 
     def state(self) -> jobs.QueueState:
         """Return what is queued, what is leased, and the dead letters."""

@@ -31,12 +31,12 @@ from e2vsearch.ingest.activity import ActivityTracker
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.load import Embed, read_audio, read_remote, read_saved
 from e2vsearch.ingest.metadata import MetadataTable, Row
-from e2vsearch.ingest.remote.stores import Stores
-from e2vsearch.ingest.remote.uris import Remote, State
 from e2vsearch.ingest.reports import FileFailure, RecordingReport
 from e2vsearch.ingest.throttle import ThrottledEncoder
 from e2vsearch.pipeline import embed_audio
 from e2vsearch.policy import Policy, Role, roles_of
+from e2vsearch.remote.stores import Stores
+from e2vsearch.remote.uris import Remote, State
 from e2vsearch.settings import cores
 from e2vsearch.types import EmbeddedAudio, Space
 

@@ -26,11 +26,11 @@ from e2vsearch.ingest.activity import Activity, ActivityTracker
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import MetadataTable
 from e2vsearch.ingest.recording import LoadedRecording, RecordingIngestor, source_path, source_uri, worker_count
-from e2vsearch.ingest.remote.stores import Stores
-from e2vsearch.ingest.remote.uris import Remote
 from e2vsearch.ingest.reports import IngestCounts, IngestReport, Progress
 from e2vsearch.ingest.sources import check_named, sources
 from e2vsearch.policy import Role
+from e2vsearch.remote.stores import Stores
+from e2vsearch.remote.uris import Remote
 
 if TYPE_CHECKING:
     from e2vsearch.ingest.transcripts.alignment import TranscriptFolder
@@ -210,7 +210,7 @@ def ingest(
     Args:
         context: of the collection.
         paths: files, folders and globs, see `e2vsearch.audio.paths.expand`; and ``s3://``, ``gs://`` and ``http(s)://``
-            URLs, prefixes that end with ``/`` and globs, see `e2vsearch.ingest.remote.stores`.
+            URLs, prefixes that end with ``/`` and globs, see `e2vsearch.remote.stores`.
         workers: recordings in work at a time, by default as many as keep the encoder busy: one a core, and four a
             core with emotion2vec, which joins their segments.
         meta: a CSV whose columns are joined by file name, see `MetadataTable`.

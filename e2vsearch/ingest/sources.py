@@ -10,8 +10,8 @@ from e2vsearch.audio.paths import audio_files, expand, expand_globs
 from e2vsearch.encoders import embedding_files
 from e2vsearch.errors import AudioNotFound, SettingsError
 from e2vsearch.files import local_path, uri_scheme
-from e2vsearch.ingest.remote.stores import Stores
-from e2vsearch.ingest.remote.uris import Remote, remote
+from e2vsearch.remote.stores import Stores
+from e2vsearch.remote.uris import Remote, remote
 
 
 def sources(

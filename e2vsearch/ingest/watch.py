@@ -27,10 +27,10 @@ from e2vsearch.errors import SettingsError
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import ReloadedMetadata
 from e2vsearch.ingest.recording import LoadedRecording, RecordingIngestor, worker_count
-from e2vsearch.ingest.remote.uris import Remote
 from e2vsearch.ingest.reports import IngestCounts, IngestReport, RecordingReport
 from e2vsearch.ingest.runner import MANY, FileList, IngestRunner, transcript_folder
 from e2vsearch.policy import Role
+from e2vsearch.remote.uris import Remote
 from e2vsearch.vectors.background import BackgroundBuilder
 
 STABLE_S = 10.0

@@ -18,6 +18,7 @@ from e2vsearch.access import AllowedFolders
 from e2vsearch.audio import prepare
 from e2vsearch.collection import Collection
 from e2vsearch.errors import EncoderError, MissingExtra, NoCollection
+from e2vsearch.ingest.prometheus import QueueMetrics
 from e2vsearch.server import page
 from e2vsearch.server.auth import AuthMiddleware
 from e2vsearch.server.bodies import BodyMiddleware
@@ -66,7 +67,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(state.uploads.open)
         await asyncio.to_thread(_warm, state)
-        with retention.running(collection.catalog, collection.index):
+        with retention.running(collection.catalog, collection.index, collection.playback):
             yield
         await asyncio.to_thread(state.close)
 
@@ -102,7 +103,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
         dependencies=secured,
     )
     async def get_metrics() -> Response:
-        """Return requests, latencies, queues, batches, encoder time, searches, and the state of the index."""
+        """Return requests, latencies, queues, batches, encoder time, searches, and the index's and the jobs' state."""
         return Response(await asyncio.to_thread(state.metrics.text), media_type=CONTENT_TYPE_LATEST)
 
     open_paths = page.add(app) | {"/healthz", "/openapi.json"}
@@ -127,6 +128,7 @@ def _state(collection: Collection, options: ServiceOptions) -> ServerState:
     reading = BoundedExecutor("reading", options.thread_count, options.queue)
     uploads = Uploads()
     metrics.watch((embedding, reading), lambda: uploads.receiving, lambda: limited.index.status())
+    metrics.add(QueueMetrics(collection.catalog))
     roots = AllowedFolders(options.roots)
     return ServerState(limited, options, roots, embedder, embedding, reading, uploads, metrics, Tasks())
 

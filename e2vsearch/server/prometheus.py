@@ -64,6 +64,10 @@ class Metrics:
         """Show executors, the number of uploads on their way in, and an index as they are at every scrape."""
         self._registry.register(_Gauges(tuple(executors), receiving, index_status))
 
+    def add(self, collector: Collector) -> None:
+        """Show what a further collector has, at every scrape."""
+        self._registry.register(collector)
+
     def batch(self, batch: Batch) -> None:
         """Count a batch of the encoder."""
         self._clips.observe(batch.clips)

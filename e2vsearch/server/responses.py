@@ -28,6 +28,7 @@ RETRY_AFTER_S = 2
 _STATUSES: tuple[tuple[type[E2vsearchError] | tuple[type[E2vsearchError], ...], int], ...] = (
     # the first that fits counts, so that a kind stands before the kind it belongs to
     (errors.AudioTooLong, 413),
+    (errors.AudioUnreachable, 503),
     (errors.AudioUnreadable, 415),
     ((errors.AudioNotFound, errors.AudioNotAFile, errors.AudioForbidden), 410),  # of a stored recording: its file
     ((errors.AudioError, errors.VectorFileError, errors.BadSignal, errors.TranscriptError), 422),
@@ -56,7 +57,7 @@ _MEANINGS = {
     415: "Not audio, or not a form.",
     416: "The recording has no such bytes.",
     422: "A field is missing, unknown or out of range; or audio that is empty, cut off or damaged.",
-    503: "Too much is in work: come again after Retry-After seconds.",
+    503: "Too much is in work, or a store of recordings does not answer: come again after Retry-After seconds.",
     504: "It took longer than a request may.",
 }
 

@@ -26,7 +26,7 @@ _LARGEST = 2**32 - 1  # what a WAV header can say; players read on to the end of
 class VirtualWav:
     """A stretch of a recording as a 16 kHz 16-bit WAV file."""
 
-    uri: str
+    source: audio.AudioSource
     channels: int  # of the WAV file
     channel: int | None  # of the recording; None: all of them
     start: int  # first sample, at 16 kHz
@@ -74,7 +74,7 @@ class VirtualWav:
     def _data(self, begin: int, until: int) -> bytes:
         rate = audio.SAMPLING_RATE_HZ
         start_s, end_s = (self.start + begin) / rate, (self.start + until) / rate
-        signal = audio.cut(self.uri, start_s, end_s, channel=self.channel, stop=stop_requested())
+        signal = audio.cut(self.source, start_s, end_s, channel=self.channel, stop=stop_requested())
         missing = until - begin - signal.shape[1]
         if missing > 0:  # the file has become shorter since its size was sent
             signal = np.pad(signal, ((0, 0), (0, missing)))

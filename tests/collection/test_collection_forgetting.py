@@ -27,6 +27,7 @@ from e2vsearch.catalog import erasure, labels, maps, projections, queue, sqlite
 from e2vsearch.catalog.named_vectors import attach
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.catalog.text_search import put
+from e2vsearch.catalog.writer import Catalog
 from e2vsearch.cli.output import plain
 from e2vsearch.collection import Collection
 from e2vsearch.encoder_check import pin_encoder
@@ -34,6 +35,8 @@ from e2vsearch.encoders import registry as encoders
 from e2vsearch.erasure import ForgetReport
 from e2vsearch.errors import CatalogError, NotStored, QueryError, SettingsError
 from e2vsearch.files import private_folder
+from e2vsearch.index import Index
+from e2vsearch.playback import Playback
 from e2vsearch.types import number_of
 from e2vsearch.vectors.engine import IndexOptions
 from e2vsearch.vectors.exact import unit32
@@ -308,6 +311,10 @@ def left(collection: Collection) -> Iterator[tuple[int, tuple[NewSegment, ...]]]
 # --- retention
 
 
+def parts(collection: Collection) -> tuple[Catalog, Index, Playback]:
+    return collection.catalog, collection.index, collection.playback
+
+
 def test_retention_forgets_what_is_older_and_says_how_many(
     collection: Collection, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -319,11 +326,11 @@ def test_retention_forgets_what_is_older_and_says_how_many(
     with pytest.raises(SettingsError, match="retention_days"):
         collection.forget(expired=True)
     with caplog.at_level(logging.INFO, "e2vsearch"):
-        assert retention.expire(collection.catalog, collection.index) == 0
+        assert retention.expire(*parts(collection)) == 0
         collection.set_policy(retention_days=90)
-        with retention.running(collection.catalog, collection.index):
+        with retention.running(*parts(collection)):
             pass  # once at least
-        assert retention.expire(collection.catalog, collection.index) == 0
+        assert retention.expire(*parts(collection)) == 0
     assert [each.getMessage() for each in caplog.records if each.name == "e2vsearch.retention"] == [
         "retention: forgot 2 recordings older than 90 days"
     ]
@@ -337,7 +344,7 @@ def test_retention_renews_an_index_of_what_was_removed_elsewhere(collection: Col
     collection.index.build()
     collection.catalog.remove([1])
     assert len(collection.index.generations_with(None)) == 1
-    retention.expire(collection.catalog, collection.index)
+    retention.expire(*parts(collection))
     assert collection.index.generations_with(None) == []
     assert collection.index.status().kind == "flat"
 
@@ -348,8 +355,8 @@ def test_one_process_at_a_time_does(collection: Collection) -> None:
     folder = collection.index.folder("raw")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / retention.LOCK):
-        assert retention.expire(collection.catalog, collection.index) == 0
-    assert retention.expire(collection.catalog, collection.index) == 1
+        assert retention.expire(*parts(collection)) == 0
+    assert retention.expire(*parts(collection)) == 1
 
 
 def test_what_fails_is_logged_and_ends_nothing(
@@ -359,7 +366,7 @@ def test_what_fails_is_logged_and_ends_nothing(
         raise CatalogError("the disk is full - free some")
 
     monkeypatch.setattr(retention, "expire", full)
-    with retention.running(collection.catalog, collection.index):
+    with retention.running(*parts(collection)):
         pass
     assert "retention: not done, the disk is full - free some" in caplog.text
 

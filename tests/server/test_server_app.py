@@ -35,6 +35,7 @@ def test_health_and_metrics(client: TestClient) -> None:
     assert float(counted["e2vsearch_encoder_seconds_total"]) > 0
     assert float(counted['e2vsearch_waiting{lane="embedding"}']) == 0
     assert float(counted["e2vsearch_index_tail_segments"]) == 12
+    assert float(counted['e2vsearch_queue_recordings{state="queued"}']) == 0  # by which workers are scaled
     assert "seg:" not in text
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from e2vsearch.audio.paths import expand
 from e2vsearch.errors import MissingExtra, QueryError, SettingsError
-from e2vsearch.ingest.remote import stores as remote_room
-from e2vsearch.ingest.remote.stores import Stores
-from e2vsearch.ingest.remote.uris import Remote, remote
 from e2vsearch.ingest.sources import source_of, sources
+from e2vsearch.remote import stores as remote_room
+from e2vsearch.remote.stores import Stores
+from e2vsearch.remote.uris import Remote, remote
 
 # --- addresses
 

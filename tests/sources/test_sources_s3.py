@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,48 +9,10 @@ import pytest
 from command import Run
 from opened_source import opened
 
-from e2vsearch.ingest.remote.stores import Stores
-from e2vsearch.ingest.remote.uris import Remote
+from e2vsearch.remote.stores import Stores
+from e2vsearch.remote.uris import Remote
 
 pytestmark = pytest.mark.slow  # a server is started, and answers every test
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    """The endpoint of an S3 server on this machine."""
-    pytest.importorskip("s3fs")
-    moto = pytest.importorskip("moto.server")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3(s3_server: str, calls: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """An S3 filesystem with a bucket of calls; what the environment says is all that anybody knows of it."""
-    import s3fs
-
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "5ecret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": str(tmp_path / "none"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()  # made with another environment
-    store = s3fs.S3FileSystem(use_listings_cache=False)
-    store.mkdir("bucket")
-    for name in ("a.wav", "sub/b c.wav", "sub/bad.wav", "notes.txt", ".hidden.wav"):
-        store.pipe(f"bucket/calls/{name}", (calls / name).read_bytes())
-    store.pipe("bucket/calls/.trash/c [2].wav", b"RIFF")
-    yield store
-    store.rm("bucket", recursive=True)
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 WHOLE = ["s3://bucket/calls/a.wav", "s3://bucket/calls/sub/b c.wav", "s3://bucket/calls/sub/bad.wav"]

@@ -59,6 +59,10 @@ def router(state: ServerState) -> APIRouter:
     routes = APIRouter(tags=["audio"])
     collection = state.collection
 
+    def source_of(recording: Recording) -> str | audio.RangedAudio:
+        state.roots.stored(recording.uri)
+        return collection.playback.source(recording)
+
     def whole(identifier: str, sha256: str | None, start_s: float, end_s: float | None) -> tuple[VirtualWav, str]:
         recording = collection.recordings(with_prefix("call", identifier))[0]
         _check(recording, sha256)
@@ -68,8 +72,7 @@ def router(state: ServerState) -> APIRouter:
         if end_s is not None:
             end = max(start, min(samples, round(min(end_s, recording.duration_s) * SAMPLING_RATE_HZ)))
         of = () if (start, end) == (0, samples) else (start, end)
-        wav = VirtualWav(state.roots.stored(recording.uri), recording.channels, None, start, end - start)
-        return wav, _tag(recording, *of)
+        return VirtualWav(source_of(recording), recording.channels, None, start, end - start), _tag(recording, *of)
 
     def stretch(identifier: str, context_s: float, sha256: str | None) -> tuple[VirtualWav, str]:
         segment = collection.segments(with_prefix("seg", identifier))[0]
@@ -77,7 +80,7 @@ def router(state: ServerState) -> APIRouter:
         _check(recording, sha256)
         start = max(0, round((segment.start_s - context_s) * SAMPLING_RATE_HZ))
         end = min(round(recording.duration_s * SAMPLING_RATE_HZ), round((segment.end_s + context_s) * SAMPLING_RATE_HZ))
-        wav = VirtualWav(state.roots.stored(recording.uri), 1, segment.channel, start, end - start)
+        wav = VirtualWav(source_of(recording), 1, segment.channel, start, end - start)
         return wav, _tag(recording, segment.channel, start, end)
 
     async def send(request: Request, find: Callable[[], tuple[VirtualWav, str]], sha256: str | None) -> Response:
@@ -99,7 +102,7 @@ def router(state: ServerState) -> APIRouter:
                 headers["Content-Range"] = f"bytes {first}-{end - 1}/{wav.size}"
             status = 200 if part is None else 206
             if request.method == "HEAD":
-                await ticket.run(lambda: audio.probe(wav.uri), disconnection(request))  # whether there is a file at all
+                await ticket.run(lambda: audio.probe(wav.source), disconnection(request))  # whether it is there at all
                 return Response(status_code=status, headers=headers, media_type="audio/wav")
             pieces = wav.pieces(first, end)
             # decoded before the first header goes out, so that a missing file is an error and not half a WAV
@@ -110,7 +113,7 @@ def router(state: ServerState) -> APIRouter:
         recording = collection.recordings(with_prefix("call", identifier))[0]
         stop = stop_requested()
         steps: list[audio.Signal] = []
-        for block in audio.stream(state.roots.stored(recording.uri), stop=stop):
+        for block in audio.stream(source_of(recording), stop=stop):
             if stop():
                 raise Cancelled
             steps.append(audio.peaks(block, -(-block.shape[1] // _PEAK_STEP)))

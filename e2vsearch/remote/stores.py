@@ -34,14 +34,15 @@ from e2vsearch.errors import (
     AudioTooLong,
     AudioTruncated,
     AudioUnreachable,
+    AudioUnreadable,
     Cancelled,
     E2vsearchError,
     SettingsError,
     missing_extra,
 )
 from e2vsearch.files import uri_scheme
-from e2vsearch.ingest.remote.errors import translated
-from e2vsearch.ingest.remote.uris import WEB, Remote, State, remote
+from e2vsearch.remote.errors import translated
+from e2vsearch.remote.uris import WEB, Remote, State, remote
 
 _PIECE_BYTES = 1 << 20
 _AHEAD_BYTES = 5 << 20  # read of an object store in one request: what a thread holds of a recording at most
@@ -148,6 +149,20 @@ class Stores:
             if not size:
                 raise AudioEmpty(f"{source.uri} is empty (0 bytes): copy or export it again")
             yield Fetched(path, digest, size)
+
+    def read(self, source: Remote, position: int, count: int) -> bytes:
+        """Return so many bytes of a recording from a position on, by one request.
+
+        Raises:
+            AudioNotFound, AudioForbidden, AudioUnreachable: its store does not give them.
+            AudioUnreadable: its store gives whole recordings only.
+        """
+        data: bytes = self._ask(
+            source, lambda store: store.cat_file(_named(source), start=position, end=position + count)
+        )
+        if len(data) > count:
+            raise AudioUnreadable(f"{source.uri}: its server sends no part of it - download it to listen to it")
+        return data
 
     # -- inside ------------------------------------------------------------------------------------------------
 
