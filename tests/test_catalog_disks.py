@@ -167,7 +167,7 @@ def test_a_row_that_is_lost(index: Path, damage: str) -> None:
             connection.execute(damage)
             connection.commit()
         with pytest.raises(
-            CatalogError, match=r"it is damaged - restore it from a backup|segment holds of seg:5 is damaged"
+            CatalogError, match=r"it is damaged - restore it from a backup|the stored vector of seg:5 is damaged"
         ):
             collection.query("seg:1", by="segment", k=99, include_self=True)
 

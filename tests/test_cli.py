@@ -59,8 +59,9 @@ def test_query_in_every_format(run: Run, index: Path, calls: Path, tmp_path: Pat
     table = run("query", calls / "one.wav", "--index", index, "--format", "table", "-k", 2)
     assert table.code == 0
     header, first, second = table.out.splitlines()
-    assert header.split() == ["#", "score", "recording", "ch", "at", "emotion", "id"]
-    assert first.split()[:4] == ["1", "1.0000", "one", "0"]
+    assert header.split() == ["#", "score", "pct", "recording", "ch", "at", "emotion", "id"]
+    assert first.split()[:2] == ["1", "1.0000"]
+    assert first.split()[3:5] == ["one", "0"]
     assert second.split()[0] == "2"
     assert "searched 3 segments in" in table.err
     assert str(index) in table.err
@@ -217,7 +218,7 @@ def test_transcripts_and_text(run: Run, calls: Path, index: Path, tmp_path: Path
 
     table = run("query", calls / "one.wav", "--text", "refund", "--index", index, "-f", "table")
     header, _, below = table.out.splitlines()
-    assert header.split() == ["#", "score", "recording", "ch", "at", "emotion", "id"]
+    assert header.split() == ["#", "score", "pct", "recording", "ch", "at", "emotion", "id"]
     assert below == "   I want a refund, and I want it now, not next week"
     assert "searched 1 of 3 segments with the text refund" in table.err
     both = run("query", calls / "one.wav", "--text", "退款", "--where", "product = Lee", "--index", index)

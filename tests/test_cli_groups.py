@@ -122,7 +122,7 @@ def test_a_suffix_that_says_nothing_is_refused_before_anything_is_done(index: Pa
     assert run("query", "seg:1", "--index", index, "-o", tmp_path / "out", "-f", "csv").code == 0
     assert (tmp_path / "out").read_text().startswith("rank,score")
     assert run("query", "seg:1", "--index", index, "-o", tmp_path / "out.txt").code == 0
-    assert (tmp_path / "out.txt").read_text().split()[:3] == ["#", "score", "recording"]
+    assert (tmp_path / "out.txt").read_text().split()[:4] == ["#", "score", "pct", "recording"]
     assert run("index", "build", "--index", index, "-o", tmp_path / "built.json", "-q") == (0, "", "")
     assert json.loads((tmp_path / "built.json").read_text())["kind"] == "flat"
 

@@ -31,11 +31,11 @@ def test_a_backup_is_a_collection(run: Run, tmp_path: Path) -> None:
     done = run("backup", tmp_path / "copies" / "catalog.db", "--index", index)
     copy = tmp_path / "copies" / "catalog.db"
     assert (done.code, done.rows) == (0, [{"file": str(copy), "size_bytes": copy.stat().st_size}])
+    assert [path.name for path in (tmp_path / "copies").iterdir() if path.is_file()] == ["catalog.db"]
     with e2vsearch.open(index, create=True) as one, e2vsearch.open(tmp_path / "copies", create=False) as two:
         asked = one.query("seg:1", k=3, by="segment")
         assert two.query("seg:1", k=3, by="segment").hits == asked.hits
         assert two.catalog.counts() == one.catalog.counts()
-    assert [path.name for path in (tmp_path / "copies").iterdir() if path.is_file()] == ["catalog.db"]
 
 
 def test_nothing_is_written_over(run: Run, tmp_path: Path) -> None:

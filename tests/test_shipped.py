@@ -188,7 +188,7 @@ def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Pat
         collection.ingest(calls(tmp_path / "calls", 3))
         assert catalog_projections.used(collection.catalog) == ("shipped", made().revision)  # too few to be centred on
         folder = collection.index.folder(made().revision)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         collection.ingest(calls(tmp_path / "calls", 12, start=3))
         used = catalog_projections.used(collection.catalog)
         assert used is not None
