@@ -89,7 +89,8 @@ def machine(side: Side) -> type[RuleBasedStateMachine]:
             rng = np.random.default_rng(seed)
             allowed = np.sort(rng.choice(ids, int(share * len(ids)), replace=False)) if share < 0.9 else None
             recall = self.opened.check(clustered(2, DIM, seed), k, allowed, rng.choice(ids, out) if out else None)
-            assert recall >= 0.95
+            # of a few neighbours; HNSW's levels are random, and its recall on planted data is the contract's to hold
+            assert recall >= (0.8 if side.engine is not None else 0.95)
 
         @invariant()
         def the_watermark_is_never_ahead_of_its_data(self) -> None:
