@@ -29,13 +29,14 @@ def fill(made: Made, folder: Path) -> float:
         for start, part in made.chunks(16_000):
             rows = np.arange(start, start + len(part))
             for number in np.unique(recording_of(rows)).tolist():
-                collection.catalog.store(_recording(number, part[recording_of(rows) == number]))
+                collection.catalog.store(recording(number, part[recording_of(rows) == number]))
         stored_s = time.perf_counter() - started
         collection.index.build()
     return stored_s
 
 
-def _recording(number: int, part: Float32s) -> NewRecording:
+def recording(number: int, part: Float32s) -> NewRecording:
+    """Return a made recording of some vectors ``(n, dim)``, with metadata for each of the filters."""
     segments = tuple(NewSegment(0, 5.0 * at, 5.0 * at + 4.0, vector) for at, vector in enumerate(part))
     return NewRecording(
         uri=f"/made/{number}.wav",

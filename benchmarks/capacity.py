@@ -1,4 +1,4 @@
-"""What a stored segment takes on a disk, in SQLite and in Postgres, by the length of its vector.
+"""Bytes of a stored segment on a disk, in SQLite and in Postgres, by the length of its vector.
 
     python benchmarks/capacity.py
 

@@ -1,4 +1,4 @@
-"""What a Ray cluster on this machine stands when its nodes and the driver are killed, and what it costs.
+"""Kills nodes and the driver of a Ray cluster on this machine, and measures its rate beside plain workers.
 
     python benchmarks/cluster.py             # four nodes, a thousand recordings, five minutes of kills; some 12 minutes
     python benchmarks/cluster.py --quick     # two nodes, 16 recordings; a node and the driver are killed

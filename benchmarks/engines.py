@@ -17,22 +17,21 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _postgres import CHECKOUT, from_tests
-from _synthetic import Float32s, Made, make, nearest, recall, recording_of
+from _synthetic import Made, make, nearest, recall, recording_of
 from _table import Row, parser, show
+from _whole import recording
 
 import e2vsearch
-from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.types import Space
 
 ENGINES = ("exact", "faiss", "pgvector", "milvus", "milvus-lite")
-FILTERS = {"50 %": 2, "10 %": 10, "1 %": 100, "0.1 %": 1000}  # one in so many recordings
+FILTERS = {"50 %": 2, "10 %": 10, "1 %": 100, "0.1 %": 1000}  # one in so many recordings, as `recording` marks them
 LITE_ROWS = 5000
 NEW = 100  # segments of a recording that is added
 
@@ -77,29 +76,11 @@ def _collection(made: Made, scratch: Path) -> Iterator[Collection]:
             for start, part in made.chunks(16_000):
                 rows = np.arange(start, start + len(part))
                 for number in np.unique(recording_of(rows)).tolist():
-                    collection.catalog.store(_recording(number, part[recording_of(rows) == number]))
+                    collection.catalog.store(recording(number, part[recording_of(rows) == number]))
             yield collection
     finally:
         postgres.stop(folder)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _recording(number: int, part: Float32s) -> NewRecording:
-    segments = tuple(NewSegment(0, 5.0 * at, 5.0 * at + 4.0, vector) for at, vector in enumerate(part))
-    return NewRecording(
-        uri=f"/made/{number}.wav",
-        name=str(number),
-        content_sha256=f"{number:064x}",
-        size_bytes=0,
-        mtime_ns=0,
-        recorded_at=datetime(2024, 1, 1, tzinfo=UTC),
-        duration_s=5.0 * len(part),
-        channels=1,
-        sampling_rate_hz=8000,
-        format="made up",
-        segments=segments,
-        metadata={f"of{parts}": str(number % parts) for parts in FILTERS.values()},
-    )
 
 
 def _measured(name: str, collection: Collection, made: Made, scratch: Path, stack: ExitStack) -> list[Row]:
@@ -156,7 +137,7 @@ def _freshness(name: str, collection: Collection, made: Made) -> list[Row]:
     """How long until a recording that was just stored is found, by the exact tail, and until the engine has it."""
     part = made.queries[:NEW] + np.float32(0.001)
     started = time.perf_counter()
-    stored: Any = collection.catalog.store(_recording(10**6, part))
+    stored: Any = collection.catalog.store(recording(10**6, part))
     found = collection.query(part[:1], k=1, by="segment").hits[0]
     lag = time.perf_counter() - started
     assert found.recording == f"call:{stored.id}", "what was just stored is found"

@@ -232,8 +232,8 @@ class IndexStatus:
 By = Literal["recording", "segment"]
 
 Consistency = Literal["fresh", "any"] | int
-"""What a search of an engine must take account of: ``fresh``, everything that was committed; a watermark of the change
-feed, everything up to it; ``any``, what the engine has read so far. FAISS is always fresh."""
+"""The changes that a search of an engine must take into account: ``fresh``, everything that was committed; a watermark
+of the change feed, everything up to it; ``any``, what the engine has read so far. FAISS is always fresh."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What all models of tables have in common."""
+"""The base class of all models, and the column of a row's checksum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray starts workers on the machines of a cluster; the queue in Postgres says what is done.
+"""Starts workers on the machines of a Ray cluster; the queue in Postgres holds the state of the work.
 
 Ray's own checkpoints are for files, and let work be done twice (ray-project/ray 59409, 61047). Here an actor runs the
 loop of `e2vsearch worker`, and each recording is stored together with the end of its lease: an actor, a node, a spot
@@ -52,7 +52,7 @@ class RayOptions:
 
 @dataclass(frozen=True, slots=True)
 class RayReport:
-    """What a cluster did, as the database has it."""
+    """The outcome of work on a cluster, as counted in the database."""
 
     recordings: int  # more than before
     dead_letters: int

@@ -33,7 +33,7 @@ _WIDER = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tail:
-    """What came and went since a watermark."""
+    """The segments that were added and removed since a watermark."""
 
     watermark: int
     token: Hashable  # of the change feed, as it was before it was read
