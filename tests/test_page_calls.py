@@ -93,6 +93,11 @@ def test_a_hits_call_is_opened_heard_and_stepped_through_by_keyboard(visit: Open
     keyboard.press("Space")
     seen.until("!audio.paused && audio.currentTime > 0")
     assert at_s(seen) >= where - 0.1
+    for key in ("ArrowLeft", "Space", "Space"):  # pressed while the jump is under way
+        keyboard.press(key)
+    seen.until("!audio.paused && audio.currentTime > 0")
+    keyboard.press("Space")
+    seen.until("audio.paused")
 
     keyboard.press("?")
     assert seen.page.get_by_role("dialog").get_by_text("previous, next segment").is_visible()

@@ -100,9 +100,15 @@ async function start(): Promise<void> {
   }
 }
 
-function tell(): void {
+/** What is played now: listeners are told a moment later. */
+export function state(): Playing {
   const duration_s = Number.isFinite(audio.duration) ? audio.duration : 0;
-  for (const listener of listeners) listener({ path, at_s: audio.currentTime, duration_s, on: !audio.paused });
+  return { path, at_s: audio.currentTime, duration_s, on: !audio.paused };
+}
+
+function tell(): void {
+  const now = state();
+  for (const listener of listeners) listener(now);
 }
 
 function follow(): void {

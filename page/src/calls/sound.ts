@@ -1,5 +1,5 @@
 // The sound of a whole call, fetched a minute at a time: an hour of two channels would be 230 MB.
-import { fetchSound, onPlaying, pause, seek, type Playing } from "../player";
+import { fetchSound, onPlaying, pause, seek, state, type Playing } from "../player";
 
 const PIECE_S = 60;
 const AHEAD_S = 20; // before its end, the next piece is fetched
@@ -29,13 +29,14 @@ export class CallSound {
   }
 
   toggle(): void {
-    if (this.on || this.seeking) this.pause();
+    if (this.going) this.pause();
     else void this.play();
   }
 
   pause(): void {
     this.wanted = false;
     pause();
+    this.follow(state()); // a second press may come before the element's event
   }
 
   /** Goes on from there; the whole call from its beginning once it is at its end. */
@@ -54,12 +55,13 @@ export class CallSound {
       this.failed(error);
     } finally {
       this.seeking--;
+      if (current === this) this.follow(state()); // what came about while it was fetched
     }
   }
 
   /** Moves to a time; what plays goes on from there. */
   move(to_s: number): void {
-    if (this.on) void this.play(to_s);
+    if (this.going) void this.play(to_s);
     else {
       this.at_s = to_s;
       this.told();
@@ -88,6 +90,11 @@ export class CallSound {
     }
     if (on || this.on) this.at_s = Math.min(this.piece * PIECE_S + at_s, this.duration_s);
     this.say(on);
+  }
+
+  /** Whether it plays, or will as soon as it is fetched. */
+  private get going(): boolean {
+    return this.seeking ? this.wanted : this.on;
   }
 
   private say(on: boolean): void {
