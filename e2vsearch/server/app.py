@@ -19,6 +19,8 @@ from e2vsearch.audio import prepare
 from e2vsearch.collection import Collection
 from e2vsearch.errors import EncoderError, MissingExtra, NoCollection
 from e2vsearch.ingest.prometheus import QueueMetrics
+from e2vsearch.projections.base import RAW
+from e2vsearch.scrub import Scrub
 from e2vsearch.server import page
 from e2vsearch.server.auth import AuthMiddleware
 from e2vsearch.server.bodies import BodyMiddleware
@@ -67,7 +69,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(state.uploads.open)
         await asyncio.to_thread(_warm, state)
-        with retention.running(collection.catalog, collection.index, collection.playback):
+        with retention.running(collection.catalog, collection.index, collection.playback), state.scrub.running():
             yield
         await asyncio.to_thread(state.close)
 
@@ -127,10 +129,11 @@ def _state(collection: Collection, options: ServiceOptions) -> ServerState:
     embedding = BoundedExecutor("embedding", options.thread_count, options.queue)
     reading = BoundedExecutor("reading", options.thread_count, options.queue)
     uploads = Uploads()
-    metrics.watch((embedding, reading), lambda: uploads.receiving, lambda: limited.index.status())
+    scrub = Scrub(collection.location, collection.index.folder(RAW.revision))
+    metrics.watch((embedding, reading), lambda: uploads.receiving, lambda: limited.index.status(), lambda: scrub.faults)
     metrics.add(QueueMetrics(collection.catalog))
     roots = AllowedFolders(options.roots)
-    return ServerState(limited, options, roots, embedder, embedding, reading, uploads, metrics, Tasks())
+    return ServerState(limited, options, roots, embedder, embedding, reading, uploads, metrics, Tasks(), scrub)
 
 
 def _warm(state: ServerState) -> None:

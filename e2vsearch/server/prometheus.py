@@ -60,9 +60,10 @@ class Metrics:
         executors: Iterable[BoundedExecutor],
         receiving: Callable[[], int],
         index_status: Callable[[], IndexStatus],
+        faults: Callable[[], list[str] | None],
     ) -> None:
-        """Show executors, the number of uploads on their way in, and an index as they are at every scrape."""
-        self._registry.register(_Gauges(tuple(executors), receiving, index_status))
+        """Show executors, uploads on their way in, an index and what is damaged as they are at every scrape."""
+        self._registry.register(_Gauges(tuple(executors), receiving, index_status, faults))
 
     def add(self, collector: Collector) -> None:
         """Show what a further collector has, at every scrape."""
@@ -86,10 +87,12 @@ class _Gauges(Collector):
         executors: tuple[BoundedExecutor, ...],
         receiving: Callable[[], int],
         index_status: Callable[[], IndexStatus],
+        faults: Callable[[], list[str] | None],
     ) -> None:
         self._executors = executors
         self._receiving = receiving
         self._index_status = index_status
+        self._faults = faults
         self._index: list[Metric] = []
         self._read_at = -_INDEX_FRESH_S
 
@@ -106,6 +109,10 @@ class _Gauges(Collector):
             working.add_metric([executor.name], executor.working)
         receiving = GaugeMetricFamily("e2vsearch_receiving", "Uploads on their way in.", value=self._receiving())
         yield from (waiting, working, receiving)
+        faults = self._faults()
+        if faults is not None:
+            meaning = "What the daily check of the database found damaged."
+            yield GaugeMetricFamily("e2vsearch_database_faults", meaning, value=len(faults))
         if time.monotonic() - self._read_at > _INDEX_FRESH_S:
             self._index, self._read_at = list(self._of_index()), time.monotonic()
         yield from self._index

@@ -16,6 +16,7 @@ from e2vsearch.access import AllowedFolders
 from e2vsearch.collection import Collection
 from e2vsearch.errors import E2vsearchError, NotStored, PathForbidden, QueryError
 from e2vsearch.pipeline import stored_audio
+from e2vsearch.scrub import Scrub
 from e2vsearch.server.embedder import LimitedEmbedder
 from e2vsearch.server.executor import BoundedExecutor, Disconnected, Ticket
 from e2vsearch.server.options import ServiceOptions
@@ -48,6 +49,7 @@ class ServerState:
     uploads: Uploads
     metrics: Metrics
     tasks: Tasks
+    scrub: Scrub
 
     async def embed(self, request: Request, function: Callable[[], T]) -> T:
         """Return what `function` returns in one of the threads that embed audio."""

@@ -37,6 +37,12 @@ def test_health_and_metrics(client: TestClient) -> None:
     assert float(counted["e2vsearch_index_tail_segments"]) == 12
     assert float(counted['e2vsearch_queue_recordings{state="queued"}']) == 0  # by which workers are scaled
     assert "seg:" not in text
+    assert "e2vsearch_database_faults" not in text  # not looked at yet
+
+
+def test_what_the_daily_check_found_is_counted(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client.app.state.server.scrub, "faults", ["file: row 1 missing - db verify --repair"])  # type: ignore[attr-defined]
+    assert "e2vsearch_database_faults 1.0" in client.get("/metrics").text
 
 
 def test_the_log_tells_routes_and_nothing_of_anybody(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
