@@ -157,6 +157,12 @@ def test_a_table_is_as_it_was(name: str, place: Path, run: Run) -> None:
     layout = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=@)[0-9a-f]{12}", lambda found: "0" * len(found[0]), done.out)
     layout = re.sub(r"(?<=Z-)[0-9a-f]{8}|\d", lambda found: "0" * len(found[0]), layout)
     layout = re.sub(r"[▁▂▃▄▅▆▇█]{6,}", lambda found: "▁" * len(found[0]), layout)
+    if name in (
+        "map-build",
+        "map-show",
+        "map-place",
+    ):  # which segment is in a cluster's middle depends on the processor
+        layout = re.sub(r"(listen to|seg:)0* .*", r"\1", layout)
     if os.environ.get("WRITE_SNAPSHOTS"):
         (SNAPSHOTS / f"{name}.txt").write_text(layout, encoding="utf-8")
     assert layout == (SNAPSHOTS / f"{name}.txt").read_text(encoding="utf-8")

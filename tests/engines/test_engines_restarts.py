@@ -56,13 +56,15 @@ class Load:
             for query in queries:
                 if self._end.is_set():
                     return
+                there = len(self.opened.source.ids)
                 try:
                     self.opened.check(query[None], 10)
                 except EngineError as error:
                     self.errors.add(str(error))
                     self._end.wait(0.05)
                 except AssertionError as error:
-                    self.wrong.append(str(error))
+                    if len(self.opened.source.ids) == there:  # else what was found has been removed since
+                        self.wrong.append(str(error))
                 else:
                     self.answered += 1
                     self._first.set()

@@ -173,3 +173,13 @@ def test_neighbours_are_exact_and_begin_with_the_point_itself() -> None:
 @pytest.mark.parametrize(("count", "size"), [(12, 3), (42, 10), (60, 15), (1247, 15), (20_000, 200)])
 def test_least_cluster_size_follows_the_number_of_points(count: int, size: int) -> None:
     assert layout.resolve(MapOptions(), count).min_cluster_size == size
+
+
+def test_equally_large_clusters_are_numbered_as_their_first_points_come() -> None:
+    pytest.importorskip("sklearn", reason="the 'map' extra is not installed")
+    rng = np.random.default_rng(1)
+    place = np.tile([2, 0, 1], 8)  # which of three is found first is HDBSCAN's own affair
+    points = (np.eye(3)[place] * 10 + 0.1 * rng.standard_normal((24, 3))).astype(np.float32)
+    for turned in (points, points[:, ::-1], -points):
+        cluster, _ = layout._clusters(turned, MapOptions(min_cluster_size=4), lambda *_: None)
+        assert cluster[:6].tolist() == [0, 1, 2, 0, 1, 2]

@@ -162,9 +162,9 @@ def _clusters(
         samples = min(options.min_samples, len(points))
         model = HDBSCAN(min_cluster_size=options.min_cluster_size, min_samples=samples, copy=True).fit(points)
     found, strength = model.labels_, model.probabilities_
-    sizes = np.bincount(found[found >= 0], minlength=1)
-    rank = np.empty(sizes.size, np.int32)
-    rank[np.argsort(-sizes, kind="stable")] = np.arange(sizes.size)
+    _, first, sizes = np.unique(found[found >= 0], return_index=True, return_counts=True)
+    rank = np.empty(max(sizes.size, 1), np.int32)
+    rank[np.lexsort((first, -sizes))] = np.arange(sizes.size)  # equally large ones as their first points come
     cluster = np.where(found >= 0, rank[np.maximum(found, 0)], NONE).astype(np.int32)
     progress("clustering", 1, 1)
     return cluster, np.where(found >= 0, strength, 0.0).astype(np.float32)
