@@ -104,6 +104,10 @@ def _together(nodeid: str) -> str:
     path = nodeid.partition("::")[0]
     if path.startswith("tests/test_vectors"):  # three of these files ask for `large`
         return "vectors"
+    if path.startswith(
+        "tests/engines/"
+    ):  # and of these for a Milvus server, which is busy when nobody asks it anything
+        return "engines"
     return "UMAP" if path.startswith("tests/maps/") or path in LAY_OUT_MAPS else path
 
 

@@ -40,7 +40,7 @@ class MilvusServer:
         config = milvus.MilvusServerConfig(data_dir=str(folder), **dict(zip(PORTS, ports, strict=False)))
         # milliseconds, of 200 and more: nobody else is on this server, and its tests wait for its ticks
         for name in ("proxy.timeTickInterval", "queryCoord.distPullInterval", "queryCoord.checkInterval"):
-            config.set(name, 50)
+            config.set(name, 10)
         milvus.MilvusServer(config, wait_for_started=False)
         config.resolve()
         milvus._initialize_data_files(str(folder))
