@@ -30,6 +30,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,69 @@ def service(encoder: Encoder, reference: Any, folder: Path, rounds: int) -> list
     ]
 
 
+def of_the_peak(encoder: Any, precision: str, limit: float, rounds: int) -> list[Row]:
+    """Set the network's arithmetic on a clip of 10 s beside what the products of its own shapes do alone, in turns.
+
+    CPU seconds of one thread, so that others at work here take from both alike.
+    """
+    import torch
+
+    from e2vsearch.encoders.emotion2vec import onednn
+
+    network = encoder._network
+    module, dtype = network.module, torch.float32 if precision == "fp32" else torch.bfloat16
+    audio_part = module.modality_encoders["AUDIO"]
+    blocks = [*audio_part.context_encoder.blocks, *module.blocks]
+    signal = np.resize(made(1)[0], 10 * audio.SAMPLING_RATE_HZ)
+    samples, shapes = signal.size, []  # rows, inner, outer
+    for layer in audio_part.local_encoder.conv_layers:
+        (kernel,), (stride,) = layer[0].kernel_size, layer[0].stride
+        samples = (samples - kernel) // stride + 1
+        shapes.append((samples, kernel * layer[0].in_channels, layer[0].out_channels))
+    frames, dim = samples, int(module.cfg.embed_dim)
+    tokens = frames + int(audio_part.modality_cfg.num_extra_tokens)
+    linears = ((dim, 3 * dim), (dim, dim), (dim, 4 * dim), (4 * dim, dim))
+    shapes += [(tokens, inner, outer) for inner, outer in linears] * len(blocks)
+    flop = sum(2.0 * prod(shape) for shape in shapes)
+    others = 4.0 * tokens * tokens * dim * len(blocks)  # attention
+    for each in (*audio_part.relative_positional_encoder.modules(), *audio_part.project_features.modules()):
+        if isinstance(each, torch.nn.Conv1d | torch.nn.Linear):
+            others += 2.0 * frames * each.weight.numel()
+    kinds = {
+        (rows, inner, outer): (
+            torch.randn(rows, inner).to(dtype),
+            onednn._product(torch.randn(outer, inner), None, dtype)[1],
+        )
+        for rows, inner, outer in set(shapes)
+    }
+
+    def products() -> None:
+        for shape in shapes:
+            given, run = kinds[shape]
+            run(given)
+
+    best = {"network": float("inf"), "products": float("inf")}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(rounds + 1):
+                for name, call in (("network", lambda: network.run([signal])), ("products", products)):
+                    before = time.thread_time()
+                    call()
+                    best[name] = min(best[name], time.thread_time() - before)
+    finally:
+        torch.set_num_threads(threads)
+    rate = flop / best["products"]
+    share = (flop + others) / best["network"] / rate
+    return [
+        Row(f"{precision}: products of the network's shapes alone", rate / 1e9, "GFLOP/s"),
+        Row(
+            f"{precision}: the network, of that rate", 100 * share, "%", share / limit, f"the aim: {100 * limit:.0f} %"
+        ),
+    ]
+
+
 def resident_mb() -> float:
     """Return what this process holds now."""
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
@@ -285,6 +349,9 @@ def main() -> None:
             if signals:
                 rows += speeds(title, signals, sides, rounds)
         rows += equality(made(4 if chosen.quick else 12), reference, fp32, bf16)
+        if chosen.device == "cpu":
+            rows += of_the_peak(fp32, "fp32", 0.80, rounds)
+            rows += of_the_peak(bf16, "bf16", 0.55, rounds)
         rows += service(fp32, reference, Path(scratch), 9)
     held = f"load {os.getloadavg()[0]:.1f}" if chosen.device == "cpu" else chosen.device
     show(f"emotion2vec, large shape, random weights, {rounds} rounds, {held}", rows, chosen.json)

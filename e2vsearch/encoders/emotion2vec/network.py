@@ -82,6 +82,8 @@ class Network:
         for each in audio.relative_positional_encoder.modules():
             if isinstance(each, torch.nn.Conv1d):
                 each.register_forward_pre_hook(self._hide_padding)
+                if half and not self._together:
+                    each.forward = faster.convolution(each, dtype)
         for number, block in enumerate(blocks):
             block.attn.forward = partial(self._attention, block.attn, number)
             block.register_forward_hook(self._keep_mean)
