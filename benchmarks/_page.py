@@ -135,7 +135,11 @@ def main() -> int:
         if not chosen.name or not chosen.command or not re.fullmatch(r"[a-z0-9-]+", chosen.name):
             parser.error("--record needs --as NAME (small letters, digits, hyphens) and --command")
         quick = "--quick" in chosen.command.split()
-        print(_results.record(chosen.record, chosen.name, chosen.command, quick=quick, note=chosen.note).name)
+        try:
+            print(_results.record(chosen.record, chosen.name, chosen.command, quick=quick, note=chosen.note).name)
+        except (OSError, ValueError, TypeError) as error:
+            print(f"{chosen.record} holds no rows ({error}): write it with --json of a benchmark", file=sys.stderr)
+            return 1
         return 0
     results = _results.read()
     try:
@@ -157,7 +161,7 @@ def main() -> int:
         PAGE.write_text(page(results), encoding="utf-8")
         for plot in _plots.PLOTS:
             plot_file(plot).write_text(_plots.draw(plot, results), encoding="utf-8")
-    except UnknownResult as error:
+    except (UnknownResult, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"written: docs/{PAGE.name} and {len(_plots.PLOTS)} plots")

@@ -101,6 +101,23 @@ def test_rows_are_recorded_with_machine_and_date(tmp_path: Path) -> None:
         result.row("dark")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--readme", "nowhere.md"), "nowhere.md"),
+        (("--record", "nowhere.json", "--as", "x", "--command", "python benchmarks/x.py"), "write it with --json"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(
+    words: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["_page.py", *words])
+    assert _page.main() == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.slow  # imports Matplotlib
 def test_plots_are_drawn_in_both_schemes() -> None:
     pytest.importorskip("matplotlib", reason="plots need the extra 'map'")
