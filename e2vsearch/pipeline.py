@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from e2vsearch import audio, speech
 from e2vsearch.catalog import recordings
@@ -198,3 +199,24 @@ def emotion_of(space: Space, segments: Sequence[EmbeddedSegment]) -> Emotion | N
         return None
     levels_db = [each.level_db for each in segments]
     return named_as_one(np.stack(scores), space.labels, segment_durations(segments).tolist(), levels_db)
+
+
+def mean_of(rows: Sequence[NDArray[np.float32]], segments: Iterable[EmbeddedSegment]) -> NDArray[np.float32]:
+    """Return the mean of a row for each segment, weighted by their length; of one row, that row bit for bit."""
+    if len(rows) == 1:
+        return rows[0]
+    return np.average(np.stack(rows).astype(np.float64), axis=0, weights=segment_durations(segments)).astype(np.float32)
+
+
+def clip_vector(clip: EmbeddedAudio, name: str) -> NDArray[np.float32]:
+    """Return the one vector ``(dim,)`` of a clip of one voice, the mean of its segments' weighted by their length.
+
+    Raises:
+        QueryError: nobody speaks in it, or on several channels somebody does.
+    """
+    channels = {segment.channel for segment in clip.segments}
+    if not channels:
+        raise QueryError(f"no speech found in {name} - there is nothing to embed")
+    if len(channels) > 1:
+        raise QueryError(f"{name} has {len(channels)} channels with a voice and no one vector - send each by itself")
+    return mean_of([segment.vector for segment in clip.segments], clip.segments)
