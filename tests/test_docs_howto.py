@@ -1,0 +1,72 @@
+"""What the how-to pages on programs around e2vsearch show runs, against a service and a collection of made calls."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from shown import commands, scripts
+from small_collection import make_collection
+
+import e2vsearch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = REPOSITORY / "docs" / "howto"
+SHOWN_ADDRESS = "http://127.0.0.1:8080"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with samples and a collection, and the address that it is served at."""
+
+    folder: Path
+    address: str
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    for package in ("fastapi", "prometheus_client", "uvicorn"):
+        pytest.importorskip(package, reason="the 'serve' extra is not installed")
+    from socket_service import serving
+
+    folder = tmp_path_factory.mktemp("howto")
+    shutil.copytree(REPOSITORY / "samples", folder / "samples")
+    index = make_collection(folder)
+    with e2vsearch.open(index, encoder="fake") as collection, serving(collection) as address:
+        yield Place(folder, address)
+
+
+def ran(page: str, place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What each Python block of a page prints."""
+    monkeypatch.chdir(place.folder)
+    printed = []
+    for each in scripts((PAGES / page).read_text(encoding="utf-8")):
+        code = each.code.replace(SHOWN_ADDRESS, place.address)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            exec(compile(code, page, "exec"), {"__name__": "__main__"})
+        printed.append(said.getvalue())
+    return printed
+
+
+def test_the_embeddings_page(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openai", reason="openai is not installed")
+    assert ran("embeddings-api.md", place, monkeypatch) == ["16 dimensions\n"]
+    (command,) = commands((PAGES / "embeddings-api.md").read_text(encoding="utf-8"))
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    words = shlex.split(command.code.replace(SHOWN_ADDRESS, place.address))
+    assert '"id":"fake"' in subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_client_page(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("httpx", reason="the 'client' extra is not installed")
+    printed = ran("client.md", place, monkeypatch)
+    assert len(printed) == 4
+    assert all(printed)
