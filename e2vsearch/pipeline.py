@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch import audio, speech
+from e2vsearch import audio, speech, telemetry
 from e2vsearch.catalog import recordings
 from e2vsearch.catalog.database import locate
 from e2vsearch.catalog.writer import Catalog
@@ -61,9 +61,27 @@ def embed_audio(
         EncoderError: it cannot be encoded.
         Cancelled: `stop` returned true.
     """
-    if not isinstance(source, audio.OpenAudio):
-        with audio.open(source, stop=stop) as opened:
-            return embed_audio(opened, encoder, options, stop, longest_s, analysed, heard)
+    given = encoder, options, stop, longest_s, analysed, heard
+    with telemetry.span("embed") as span:
+        if isinstance(source, audio.OpenAudio):
+            embedded = _embedded(source, *given)
+        else:
+            with audio.open(source, stop=stop) as opened:
+                embedded = _embedded(opened, *given)
+        span.note(audio_s=embedded.duration_s, channels=embedded.channels, segments=len(embedded.segments))
+    return embedded
+
+
+def _embedded(
+    source: audio.OpenAudio,
+    encoder: Encoder,
+    options: speech.SpeechOptions | None,
+    stop: Callable[[], bool],
+    longest_s: float,
+    analysed: Callable[[int], Sequence[int]],
+    heard: Callable[[float, float | None], None],
+) -> EmbeddedAudio:
+    """Return every segment of an open recording."""
     info = source.info
     if info.duration_s is not None and info.duration_s > longest_s:
         raise AudioTooLong(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,3 +72,14 @@ def test_the_client_page(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     printed = ran("client.md", place, monkeypatch)
     assert len(printed) == 4
     assert all(printed)
+
+
+def test_the_telemetry_page(place: Place) -> None:
+    """In a process of its own: a provider of traces is set for good."""
+    pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not installed")
+    (script,) = scripts((PAGES / "telemetry.md").read_text(encoding="utf-8"))
+    code = script.code.replace('open("index")', 'open("index", encoder="fake")')
+    done = subprocess.run([sys.executable, "-c", code], cwd=place.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = re.findall(r'^    "name": "(.*)",$', done.stdout, re.MULTILINE)
+    assert (names[0], set(names[1:-1]), names[-1]) == ("embed", {"candidates", "re-score"}, "query")
