@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command import Run
 from shown import commands, scripts
 from small_collection import make_collection
 
@@ -83,3 +84,19 @@ def test_the_telemetry_page(place: Place) -> None:
     assert done.returncode == 0, done.stderr
     names = re.findall(r'^    "name": "(.*)",$', done.stdout, re.MULTILINE)
     assert (names[0], set(names[1:-1]), names[-1]) == ("embed", {"candidates", "re-score"}, "query")
+
+
+def test_the_parquet_page(place: Place, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("pandas", "pyarrow", "polars", "duckdb", "datasets"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    monkeypatch.chdir(place.folder)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(place.folder / "cache"))
+    typed = commands((PAGES / "parquet.md").read_text(encoding="utf-8"))
+    exports = [shlex.split(each.code)[1:] for each in typed if each.code.startswith("e2vsearch export")]
+    assert [run(*words).code for words in exports] == [0, 0]
+    printed = ran("parquet.md", place, monkeypatch)
+    assert "billing" in printed[0]
+    assert "Array(Float32, shape=(16,))" in printed[1]
+    assert "seg:2" in printed[2] or "seg:3" in printed[2]
+    assert "length=16" in printed[3]
+    assert "score" in printed[4]
