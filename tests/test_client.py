@@ -110,7 +110,7 @@ async def test_a_query_is_the_collections(
         ((), {"trajectory": ["emotion:low", "seg:5"]}),
         ((), {"emotion": "low", "min_probability": 0.1}),
         ((), {"where": "queue = billing", "text": "refund"}),
-        ((Query(("seg:2",), exact=True),), {}),
+        ((Query((Reference("seg:2"),), exact=True),), {}),
     ]
     for references, fields in asked:
         wanted = collection.query(*references, **fields)
@@ -263,7 +263,8 @@ def test_fields_of_another_version_are_passed_over(collection: Collection) -> No
     assert rebuild(Status, status | {"new": 1}) == collection.status()
     del status["named_vectors"]
     assert rebuild(Status, status).named_vectors == ()
-    for wrong in ([], "text", {"place": 1}, status | {"counts": []}):
+    others: list[Any] = [[], "text", {"place": 1}, status | {"counts": []}]
+    for wrong in others:
         with pytest.raises(ServiceError, match="no Status"):
             rebuild(Status, wrong)
 

@@ -19,6 +19,7 @@ from shown import commands, scripts
 from small_collection import make_collection
 
 import e2vsearch
+from e2vsearch.integrations.documents import describe, perceive
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = REPOSITORY / "docs" / "howto"
@@ -100,3 +101,15 @@ def test_the_parquet_page(place: Place, run: Run, monkeypatch: pytest.MonkeyPatc
     assert "seg:2" in printed[2] or "seg:3" in printed[2]
     assert "length=16" in printed[3]
     assert "score" in printed[4]
+
+
+def test_the_page_on_documents(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The texts that it shows are those of the docstrings' examples, which run."""
+    page = (PAGES / "documents.md").read_text(encoding="utf-8")
+    lines, rcs = (each.strip() for each in re.findall(r"```text\n(.*?)```", page, re.DOTALL))
+    examples = f"{describe.__doc__}{perceive.__doc__}"
+    for line in [*lines.replace(" (by light)", "").splitlines(), rcs]:
+        assert line in examples
+    pytest.importorskip("langchain_core", reason="the 'langchain' extra is not installed")
+    (printed,) = ran("documents.md", place, monkeypatch)
+    assert len(re.findall(r"^seg:\d+ ", printed, re.MULTILINE)) == 2

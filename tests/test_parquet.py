@@ -34,8 +34,9 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
         rng = np.random.default_rng(0)
         parts = rng.random(16, np.float32), rng.standard_normal((16, 3)).astype("f4"), np.empty((16, 0), np.float32)
         turned = LinearProjection("fitted", "turned", *parts, 0.0)
-        packed = turned.revision, turned.pack(), {}, datetime.now(UTC)
-        projections.put(collection.catalog, projections.StoredProjection("turned", "fitted", *packed))
+        at = datetime.now(UTC)
+        stored = projections.StoredProjection("turned", "fitted", turned.revision, turned.pack(), {}, at)
+        projections.put(collection.catalog, stored)
         projections.use(collection.catalog, "turned")
         yield collection
 

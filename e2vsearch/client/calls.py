@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
@@ -65,7 +65,7 @@ class Call(Generic[T]):
         if not response.is_success or body is None:
             raise _renamed(error_of(response.status_code, body), names)
         found = rebuild(self.returns, body)
-        return found.with_reference_names(names) if isinstance(found, QueryResult) else found
+        return cast(T, found.with_reference_names(names)) if isinstance(found, QueryResult) else found
 
 
 def query(asked: Query) -> Call[QueryResult]:
