@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict
@@ -291,3 +292,15 @@ def test_without_httpx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(MissingExtra, match=r"e2vsearch\[client\]"):
         importlib.import_module("e2vsearch.client")
+
+
+def test_it_needs_nothing_of_the_service_s() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules |= dict.fromkeys(('fastapi', 'starlette', 'pydantic', 'uvicorn', 'prometheus_client'))\n"
+        "from e2vsearch.client import calls\n"
+        "made = calls.embed('seg:1'), calls.labels(), calls.timeline('call:1'), calls.recording('call:1')\n"
+        "print(*(call.returns.__name__ for call in made))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["Embedding", "Labels", "Timeline", "RecordingSegments"], done.stderr

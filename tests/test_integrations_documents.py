@@ -192,6 +192,7 @@ def test_words_cannot_be_read_as_a_head(hostile: str) -> None:
     assert len(perceive(replace(HIT, text="a" * 10_000, emotion="unsure"))) == MAX_QUOTED
 
 
+@pytest.mark.slow  # imports them all
 def test_every_framework_takes_the_format(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="lines or rcs"):
         Retriever(index=tmp_path, document_format="xml")  # type: ignore[arg-type]
