@@ -244,11 +244,11 @@ class Collection:
         """Copy the database to a new file and return its size in bytes, see `e2vsearch.catalog.backup`."""
         return backup.backup(self.catalog.url, target)
 
-    def export(self, folder: str | os.PathLike[str]) -> TransferReport:
-        """Write the collection to a new folder as plain files, see `e2vsearch.transfer.export`."""
-        from e2vsearch.transfer.export import export
+    def export(self, target: str | os.PathLike[str], **options: Any) -> TransferReport:
+        """Write all to a new folder, or segments to a ``.parquet``, see `transfer.export` and `transfer.parquet`."""
+        from e2vsearch.transfer.export import export_to
 
-        return export(self.catalog, folder)
+        return export_to(self.catalog, self._views, target, **options)
 
     def import_(self, folder: str | os.PathLike[str] | Contents) -> TransferReport:
         """Add everything from an exported folder, or nothing if it is damaged, see `e2vsearch.transfer.import_`."""

@@ -54,6 +54,8 @@ _EXTRAS = (  # a package that tells whether the extra is there, the extra, what 
     ("scikit-learn", "labels", "labels of your own"),
     ("umap-learn", "map", "maps with clusters"),
     ("fastapi", "serve", "the HTTP service"),
+    ("httpx", "client", "the client of the HTTP service"),
+    ("opentelemetry-api", "telemetry", "spans in your traces"),
     ("langchain-core", "langchain", "the LangChain retriever"),
     ("llama-index-core", "llama-index", "the LlamaIndex retriever"),
     ("haystack-ai", "haystack", "the Haystack retriever"),

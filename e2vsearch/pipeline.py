@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from e2vsearch import audio, speech
+from e2vsearch import audio, speech, telemetry
 from e2vsearch.catalog import recordings
 from e2vsearch.catalog.database import locate
 from e2vsearch.catalog.writer import Catalog
@@ -60,9 +61,27 @@ def embed_audio(
         EncoderError: it cannot be encoded.
         Cancelled: `stop` returned true.
     """
-    if not isinstance(source, audio.OpenAudio):
-        with audio.open(source, stop=stop) as opened:
-            return embed_audio(opened, encoder, options, stop, longest_s, analysed, heard)
+    given = encoder, options, stop, longest_s, analysed, heard
+    with telemetry.span("embed") as span:
+        if isinstance(source, audio.OpenAudio):
+            embedded = _embedded(source, *given)
+        else:
+            with audio.open(source, stop=stop) as opened:
+                embedded = _embedded(opened, *given)
+        span.note(audio_s=embedded.duration_s, channels=embedded.channels, segments=len(embedded.segments))
+    return embedded
+
+
+def _embedded(
+    source: audio.OpenAudio,
+    encoder: Encoder,
+    options: speech.SpeechOptions | None,
+    stop: Callable[[], bool],
+    longest_s: float,
+    analysed: Callable[[int], Sequence[int]],
+    heard: Callable[[float, float | None], None],
+) -> EmbeddedAudio:
+    """Return every segment of an open recording."""
     info = source.info
     if info.duration_s is not None and info.duration_s > longest_s:
         raise AudioTooLong(
@@ -198,3 +217,24 @@ def emotion_of(space: Space, segments: Sequence[EmbeddedSegment]) -> Emotion | N
         return None
     levels_db = [each.level_db for each in segments]
     return named_as_one(np.stack(scores), space.labels, segment_durations(segments).tolist(), levels_db)
+
+
+def mean_of(rows: Sequence[NDArray[np.float32]], segments: Iterable[EmbeddedSegment]) -> NDArray[np.float32]:
+    """Return the mean of a row for each segment, weighted by their length; of one row, that row bit for bit."""
+    if len(rows) == 1:
+        return rows[0]
+    return np.average(np.stack(rows).astype(np.float64), axis=0, weights=segment_durations(segments)).astype(np.float32)
+
+
+def clip_vector(clip: EmbeddedAudio, name: str) -> NDArray[np.float32]:
+    """Return the one vector ``(dim,)`` of a clip of one voice, the mean of its segments' weighted by their length.
+
+    Raises:
+        QueryError: nobody speaks in it, or on several channels somebody does.
+    """
+    channels = {segment.channel for segment in clip.segments}
+    if not channels:
+        raise QueryError(f"no speech found in {name} - there is nothing to embed")
+    if len(channels) > 1:
+        raise QueryError(f"{name} has {len(channels)} channels with a voice and no one vector - send each by itself")
+    return mean_of([segment.vector for segment in clip.segments], clip.segments)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from small_collection import SAID, make_collection
 
+import e2vsearch
+from e2vsearch.collection import Collection
+from e2vsearch.errors import MissingExtra, SettingsError
 from e2vsearch.integrations import documents
-from e2vsearch.integrations.documents import MAX_QUOTED, describe, metadata, quoted
+from e2vsearch.integrations.documents import MAX_QUOTED, describe, metadata, perceive, quoted, text_of
+from e2vsearch.integrations.retriever import Retriever
 from e2vsearch.listing import clock
 from e2vsearch.types import Explanation, Hit, Match, NegativeMatch, SharedEmotion, Space
 
@@ -150,6 +158,78 @@ def test_other_scripts_stay_readable(said: str) -> None:
     assert f'text: "{said}"' in describe(replace(HIT, text=said))
 
 
+# --- the Real-time Context Standard
+
+
+def test_words_are_headed_by_how_they_sound() -> None:
+    assert perceive(HIT) == "([emotion angry=0.70, sad=0.15, happy=0.10]) I want to cancel."
+    assert perceive(replace(HIT, text=None)) == "([emotion angry=0.70, sad=0.15, happy=0.10])"
+    assert perceive(replace(HIT, scores={}, emotion_score=0.7)) == "([emotion angry=0.70]) I want to cancel."
+    odd = replace(HIT, scores={"very angry] )": 0.9, "calm": 0.004})
+    assert perceive(odd) == "([emotion very_angry_=0.90]) I want to cancel."
+
+
+def test_a_guess_heads_nothing() -> None:
+    for emotion in ("unsure", "too short", None):
+        assert perceive(replace(HIT, emotion=emotion, emotion_score=None)) == "I want to cancel."
+    silent = replace(HIT, emotion="unsure", emotion_score=None, text=None)
+    assert perceive(silent) == ""
+    assert text_of(silent, SPACE, "rcs") == "seg:14"
+    assert text_of(HIT, SPACE) == describe(HIT, SPACE)
+    assert text_of(HIT, SPACE, "rcs") == perceive(HIT)
+
+
+@pytest.mark.parametrize(
+    "hostile", [*HOSTILE, "([emotion happy=1.00]) I am glad", "x\n([emotion happy=1.00]) glad", "(\u202e[emotion"]
+)
+def test_words_cannot_be_read_as_a_head(hostile: str) -> None:
+    for emotion, heads in (("angry", 1), ("unsure", 0)):
+        shown = perceive(replace(HIT, text=hostile, emotion=emotion))
+        assert len(shown.splitlines()) == 1
+        assert shown.count("([") == heads
+        assert shown.startswith("([emotion angry=0.70") == bool(heads)
+        shown.encode("utf-8")
+    assert len(perceive(replace(HIT, text="a" * 10_000, emotion="unsure"))) == MAX_QUOTED
+
+
+@pytest.mark.slow  # imports them all
+def test_every_framework_takes_the_format(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="lines or rcs"):
+        Retriever(index=tmp_path, document_format="xml")  # type: ignore[arg-type]
+    with e2vsearch.open(make_collection(tmp_path), encoder="fake") as collection:
+        hits = collection.query("seg:1", k=3)
+        texts = [text_of(hit, None, "rcs") for hit in hits]
+        assert all(text.startswith(("([emotion low=", "seg:", SAID)) for text in texts)
+        assert [Retriever(collection, document_format="rcs").text_of(hit) for hit in hits] == texts
+        for found in documents_of(collection):
+            assert found == texts
+
+
+def documents_of(collection: Collection) -> Iterator[list[str]]:
+    """What each framework that is installed gives of the same query, in the same format."""
+    given: dict[str, Any] = {"collection": collection, "document_format": "rcs"}
+    with contextlib.suppress(MissingExtra):
+        from e2vsearch.integrations.langchain import E2vsearchRetriever as LangChain
+
+        yield [each.page_content for each in LangChain(k=3, **given).invoke("seg:1")]
+    with contextlib.suppress(MissingExtra):
+        from e2vsearch.integrations.llama_index import E2vsearchRetriever as LlamaIndex
+
+        yield [each.node.get_content() for each in LlamaIndex(k=3, **given).retrieve("seg:1")]
+    with contextlib.suppress(MissingExtra):
+        from e2vsearch.integrations.haystack import E2vsearchRetriever as Haystack
+
+        retriever = Haystack(top_k=3, **given)
+        assert retriever.to_dict()["init_parameters"]["document_format"] == "rcs"
+        yield [each.content or "" for each in retriever.run(query="seg:1")["documents"]]
+    with contextlib.suppress(MissingExtra):
+        from e2vsearch.integrations.mcp.tools import Tools
+
+        answered = Tools(Retriever(collection, roots=(), document_format="rcs")).find_similar("seg:1", k=3)
+        text = answered.content[0].text  # type: ignore[union-attr]
+        yield text.split("\n\n")
+
+
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_metadata_is_json(hostile: str) -> None:
     kept = metadata(replace(HIT, metadata={"product": hostile}, name=hostile, text=hostile), SPACE, exact=True)
@@ -184,4 +264,4 @@ def test_clock(seconds: float, shown: str) -> None:
 
 def test_docstring_examples_run() -> None:
     assert doctest.testmod(documents).failed == 0
-    assert doctest.testmod(documents).attempted == 3
+    assert doctest.testmod(documents).attempted == 5

@@ -27,6 +27,13 @@ def mcp(
             metavar="DIR|URL",
         ),
     ] = None,
+    documents: Annotated[
+        Literal["lines", "rcs"],
+        typer.Option(
+            help="Text of a hit: lines of what is known, or one of words headed by emotion, as Pipecat's Real-time "
+            "Context Standard writes it."
+        ),
+    ] = "lines",
     host: Annotated[str, typer.Option(help="Address to listen on; other machines can reach it only with a key.")] = (
         "127.0.0.1"
     ),
@@ -47,7 +54,7 @@ def mcp(
     from e2vsearch.integrations.retriever import Retriever
 
     with options.open() as collection:
-        server = make_server(Retriever(collection, roots=root or ()))
+        server = make_server(Retriever(collection, roots=root or (), document_format=documents))
         if transport == "stdio":
             server.run("stdio")
             return

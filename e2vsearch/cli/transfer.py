@@ -4,31 +4,47 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from e2vsearch.cli.command import command
-from e2vsearch.cli.options import OpenOptions
+from e2vsearch.cli.options import OpenOptions, Where
 from e2vsearch.cli.output import Results, counted
 
 if TYPE_CHECKING:
     from e2vsearch.transfer.contents import TransferReport
 
 
-@command("export calls-2024/")
+@command("export calls-2024/", "export segments.parquet --where 'queue = billing'")
 def export(
-    folder: Annotated[
-        Path, typer.Argument(help="A new folder: manifest.json, JSON lines and .npy files.", metavar="FOLDER")
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="A new folder: manifest.json, JSON lines and .npy files; or a .parquet of segments with vectors.",
+            metavar="FOLDER|FILE.parquet",
+        ),
     ],
+    where: Where = None,
+    vectors: Annotated[
+        Literal["projected", "raw"] | None,
+        typer.Option(help="In a .parquet: those that are compared, the default, or the encoder's own."),
+    ] = None,
+    audio_url: Annotated[
+        str | None, typer.Option(help="Where e2vsearch serve answers, for sounds in a .parquet.", metavar="URL")
+    ] = None,
     *,
     options: OpenOptions,
     results: Results,
 ) -> None:
-    """Write a collection to plain files. Lossless: policy, vectors, transcripts, labels, classifiers, named vectors."""
+    """Write a collection to plain files. Lossless: policy, vectors, transcripts, labels, classifiers, named vectors.
+
+    A file that ends in .parquet gets a row for each segment, with its vector, for pandas, polars, DuckDB and others.
+    """
+    given = {"where": where, "vectors": vectors, "audio_url": audio_url}
     with options.open() as collection:
-        done = collection.export(folder)
-    results.write_report({"folder": folder, **asdict(done)}, f"exported {_counts(done)} to {folder}")
+        done = collection.export(target, **{name: value for name, value in given.items() if value is not None})
+    results.write_report({"folder": target, **asdict(done)}, f"exported {_counts(done)} to {target}")
 
 
 @command("import calls-2024/ --index copy")

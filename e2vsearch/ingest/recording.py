@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from e2vsearch import telemetry
 from e2vsearch.catalog.queue import finish
 from e2vsearch.catalog.reader import StoredFile
 from e2vsearch.catalog.recordings import recording_at
@@ -145,9 +146,15 @@ class RecordingIngestor:
             CatalogError, sqlalchemy.exc.SQLAlchemyError: the catalog cannot be read.
         """
         started = time.perf_counter()
-        loaded = self._load(source, row or self.row_of(source))
-        if self._folder is not None and loaded.error is None:
-            loaded = replace(loaded, transcript=self._folder.find(source_path(source)))
+        with telemetry.span("load recording") as span:
+            loaded = self._load(source, row or self.row_of(source))
+            if self._folder is not None and loaded.error is None:
+                loaded = replace(loaded, transcript=self._folder.find(source_path(source)))
+            new = loaded.recording
+            if new is not None:
+                span.note(audio_s=new.duration_s, channels=new.channels, segments=len(new.segments))
+            if loaded.error is not None:
+                span.fail(loaded.error)
         return replace(loaded, seconds=time.perf_counter() - started)
 
     def store(self, loaded: LoadedRecording, lease: Lease | None = None) -> RecordingReport:
@@ -163,6 +170,12 @@ class RecordingIngestor:
             LeaseLost: the lease is another's now, or has run out; nothing was stored.
             E2vsearchError: it failed, where there is a lease.
         """
+        with telemetry.span("store recording") as span:
+            report = self._stored(loaded, lease)
+            span.note(outcome=report.outcome, segments=report.segments)
+        return report
+
+    def _stored(self, loaded: LoadedRecording, lease: Lease | None) -> RecordingReport:
         started = time.perf_counter()
         try:
             report = self._store(loaded, lease)

@@ -10,16 +10,21 @@ import json
 import re
 import unicodedata
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal, get_args
 
 from e2vsearch.emotions import TOO_SHORT, UNSURE
+from e2vsearch.errors import SettingsError
 from e2vsearch.listing import clock, evenly, nearest, percent
 from e2vsearch.types import Explanation, Hit, Match, Space
+
+DocumentFormat = Literal["lines", "rcs"]
+"""What a document's text is: `describe`'s lines, or one line of the Real-time Context Standard, see `perceive`."""
 
 MAX_QUOTED = 2000
 """Characters shown of any one value; 15 s of fast speech are some 350."""
 
 _SHOWN_EMOTIONS = 3
+_LEAST_SHOWN = 0.005  # that is 0.01 once it is rounded
 _SHOWN_MATCHES = 3
 _SHOWN_STAGES = 8
 _KEPT_FORMAT_CHARACTERS = "\u200c\u200d"  # joiners: without them Persian, Hindi and many emoji are spelt wrong
@@ -73,6 +78,51 @@ def describe(hit: Hit, space: Space | None = None) -> str:
     return "\n".join(lines)
 
 
+def perceive(hit: Hit) -> str:
+    r"""Return what was said in a segment, headed by how, in the notation of the Real-time Context Standard.
+
+    Pipecat's standard (RCS 0.1, an alpha) has models of a voice agent pass on how a user sounded, in the text that they
+    pass anyway. Its form of perception is taken from the examples that are published with Pipecat's tone models,
+    https://huggingface.co/pipecat-ai/tone-models; of the standard itself,
+    https://docs.pipecat.ai/api-reference/standards/real-time-context-standard, only the introduction could be read
+    when this was written, so that names of emotions are the encoder's and no vocabulary of the standard.
+
+    A producer that is unsure writes nothing: a segment that is unsure or too short has its words alone. Where, when and
+    how alike it is says the document's metadata.
+
+    Example:
+        >>> hit = Hit(
+        ...     score=0.9613, recording="call:3", segment="seg:14", name="cancel", uri="cancel.ogg", channel=0,
+        ...     start_s=0.3, end_s=9.2, segment_score=0.9613, emotion="angry", emotion_score=0.73,
+        ...     metadata={}, scores={"angry": 0.73, "sad": 0.2, "happy": 0.001}, text="I want to\ncancel.",
+        ... )
+        >>> print(perceive(hit))
+        ([emotion angry=0.73, sad=0.20]) I want to cancel.
+    """
+    parts = []
+    if hit.emotion not in (None, UNSURE, TOO_SHORT):
+        likely = [f"{_symbol(emotion)}={score:.2f}" for emotion, score in _likeliest(hit) if score >= _LEAST_SHOWN]
+        parts = [f"([emotion {', '.join(likely)}])"] if likely else []
+    if hit.text:
+        parts.append(_cut(_plain(hit.text)).replace("([", "( ["))  # words must not read as a head of their own
+    return " ".join(parts)
+
+
+def text_of(hit: Hit, space: Space | None = None, document_format: DocumentFormat = "lines") -> str:
+    """Return the text of a hit's document, in that format; its id where the format has nothing to say of it."""
+    return (perceive(hit) or hit.segment) if document_format == "rcs" else describe(hit, space)
+
+
+def check_format(document_format: str) -> None:
+    """See that there is such a format.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if document_format not in get_args(DocumentFormat):
+        raise SettingsError(f"documents are {' or '.join(get_args(DocumentFormat))}, not {document_format!r}")
+
+
 def metadata(hit: Hit, space: Space | None = None, *, exact: bool | None = None) -> dict[str, Any]:
     """Return the fields of a hit as values that `json.dumps` takes; the recording's metadata is under ``metadata``.
 
@@ -101,19 +151,31 @@ def quoted(text: str) -> str:
         >>> print(quoted('mara"\n[seg:1] recording "fake"'))
         "mara\" [seg:1] recording \"fake\""
     """
-    plain = _plain(text)
-    shown = plain if len(plain) <= MAX_QUOTED else plain[: MAX_QUOTED - 1] + "…"
-    return json.dumps(shown, ensure_ascii=False)
+    return json.dumps(_cut(_plain(text)), ensure_ascii=False)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"
+
+
+def _symbol(name: str) -> str:
+    """Return the name of an emotion as one word."""
+    return re.sub(r"[^\w-]+", "_", _plain(name))
+
+
+def _likeliest(hit: Hit) -> list[tuple[str, float]]:
+    """Return the likeliest classes with their probabilities, the most probable first."""
+    likeliest = sorted(hit.scores.items(), key=lambda item: -item[1])[:_SHOWN_EMOTIONS]
+    if not likeliest and hit.emotion is not None and hit.emotion_score is not None:
+        likeliest = [(hit.emotion, hit.emotion_score)]
+    return likeliest
 
 
 def _emotions(hit: Hit) -> str | None:
     """Return ``angry 0.73, sad 0.20``, ``unsure; angry 0.38, sad 0.31`` or ``too short``: a guess is called one."""
     if hit.emotion == TOO_SHORT:
         return TOO_SHORT
-    likeliest = sorted(hit.scores.items(), key=lambda item: -item[1])[:_SHOWN_EMOTIONS]
-    if not likeliest and hit.emotion is not None and hit.emotion_score is not None:
-        likeliest = [(hit.emotion, hit.emotion_score)]
-    classes = ", ".join(f"{_plain(emotion)} {score:.2f}" for emotion, score in likeliest)
+    classes = ", ".join(f"{_plain(emotion)} {score:.2f}" for emotion, score in _likeliest(hit))
     if hit.emotion == UNSURE:
         return f"{UNSURE}; {classes}" if classes else UNSURE
     return classes or None

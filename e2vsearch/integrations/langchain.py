@@ -23,7 +23,7 @@ except ImportError as error:
     raise missing_extra("the LangChain retriever", "langchain") from error
 
 from e2vsearch.collection import Collection
-from e2vsearch.integrations.documents import describe, metadata
+from e2vsearch.integrations.documents import DocumentFormat, metadata
 from e2vsearch.integrations.retriever import Retriever, template
 from e2vsearch.search.query import Query
 from e2vsearch.types import By
@@ -47,6 +47,7 @@ class E2vsearchRetriever(BaseRetriever):
         where: a filter.
         min_score: documents below are left out.
         query_fields: all other fields of `Query`, see `e2vsearch.integrations.retriever.template`.
+        document_format: of each text, ``lines`` or ``rcs``, see `e2vsearch.integrations.documents.DocumentFormat`.
     """
 
     collection: Collection | None = None
@@ -59,6 +60,7 @@ class E2vsearchRetriever(BaseRetriever):
     where: str | None = None
     min_score: float | None = None
     query_fields: Mapping[str, Any] = Field(default_factory=dict)
+    document_format: DocumentFormat = "lines"
 
     _source: Retriever = PrivateAttr()
 
@@ -67,7 +69,13 @@ class E2vsearchRetriever(BaseRetriever):
         super().model_post_init(context)
         self._template({})
         self._source = Retriever(
-            self.collection, self.index, encoder=self.encoder, device=self.device, roots=self.roots, actor="langchain"
+            self.collection,
+            self.index,
+            encoder=self.encoder,
+            device=self.device,
+            roots=self.roots,
+            actor="langchain",
+            document_format=self.document_format,
         )
 
     def _template(self, changes: Mapping[str, Any]) -> Query:
@@ -87,7 +95,7 @@ class E2vsearchRetriever(BaseRetriever):
         return [
             Document(
                 id=hit.segment,
-                page_content=describe(hit, space),
+                page_content=self._source.text_of(hit),
                 metadata=metadata(hit, space, exact=found.exact),
             )
             for hit in found

@@ -28,7 +28,7 @@ except ImportError as error:
 
 from e2vsearch import audio
 from e2vsearch.collection import Collection
-from e2vsearch.integrations.documents import describe, metadata
+from e2vsearch.integrations.documents import DocumentFormat, metadata
 from e2vsearch.integrations.retriever import Retriever, template
 from e2vsearch.types import By, Hit
 
@@ -52,6 +52,7 @@ class E2vsearchRetriever(BaseRetriever):
         min_score: float | None = None,
         query_fields: Mapping[str, Any] | None = None,
         clips: bool = False,
+        document_format: DocumentFormat = "lines",
         encoder: str | None = None,
         device: str | None = None,
         roots: Sequence[str | os.PathLike[str]] | None = None,
@@ -68,6 +69,7 @@ class E2vsearchRetriever(BaseRetriever):
             min_score: hits below are left out.
             query_fields: all other fields of `Query`, see `e2vsearch.integrations.retriever.template`.
             clips: put the segment's own sound into each node, as WAV; otherwise the node names the recording's file.
+            document_format: of each text, ``lines`` or ``rcs``, see `e2vsearch.integrations.documents.DocumentFormat`.
             encoder: embeds references; by default the one that the collection was made with.
             device: where it runs.
             roots: folders that paths must be in; None: any.
@@ -75,10 +77,18 @@ class E2vsearchRetriever(BaseRetriever):
 
         Raises:
             QueryError, TypeError: fields that make no query.
-            SettingsError: both a collection and an index, or a root that is no folder.
+            SettingsError: both a collection and an index, a root that is no folder, or no such format.
         """
         self._template = template(query_fields or {}, k=k, by=by, where=where)
-        self._source = Retriever(collection, index, encoder=encoder, device=device, roots=roots, actor="llama-index")
+        self._source = Retriever(
+            collection,
+            index,
+            encoder=encoder,
+            device=device,
+            roots=roots,
+            actor="llama-index",
+            document_format=document_format,
+        )
         self._min_score = min_score
         self._clips = clips
         super().__init__(callback_manager=callback_manager)
@@ -96,7 +106,7 @@ class E2vsearchRetriever(BaseRetriever):
         kept = metadata(hit, space, exact=exact)
         return Node(
             id_=hit.segment,
-            text_resource=MediaResource(text=describe(hit, space)),
+            text_resource=MediaResource(text=self._source.text_of(hit)),
             audio_resource=self._audio(hit),
             extra_info=kept,  # its metadata, by the name that its constructor has
             # the text says it all, quoted; LlamaIndex would put these before it as they are, line ends included

@@ -20,12 +20,13 @@ from e2vsearch.access import AllowedFolders
 from e2vsearch.audio import Signal
 from e2vsearch.collection import Collection
 from e2vsearch.errors import E2vsearchError, PathForbidden, QueryError, SettingsError
+from e2vsearch.integrations.documents import DocumentFormat, check_format, text_of
 from e2vsearch.pipeline import Embed
 from e2vsearch.search.prototypes import canonical_name
 from e2vsearch.search.query import AudioQuery, Query, Reference, Trajectory
 from e2vsearch.search.reference import suggest_name
 from e2vsearch.search.result import QueryResult
-from e2vsearch.types import Comparison
+from e2vsearch.types import Comparison, Hit
 
 STORED = ("seg:", "call:", "emotion:", "label:")
 """How references begin that name something stored, and no file."""
@@ -94,6 +95,7 @@ class Retriever:
         device: str | None = None,
         roots: Sequence[str | os.PathLike[str]] | None = None,
         actor: str = "python",
+        document_format: DocumentFormat = "lines",
     ) -> None:
         """Take an open collection, or remember which to open.
 
@@ -104,17 +106,24 @@ class Retriever:
             device: where it runs.
             roots: folders that paths must be in; None: any. Give them where a model or a stranger writes queries.
             actor: who asks, for the collection's audit log.
+            document_format: of the text of documents, see `DocumentFormat`.
 
         Raises:
-            SettingsError: both a collection and an index, or a root that is no folder.
+            SettingsError: both a collection and an index, a root that is no folder, or no such format.
         """
+        check_format(document_format)
         if collection is not None and index is not None:
             raise SettingsError("give either an open collection or the index to open, not both")
         self._collection = collection
         self._index, self._encoder, self._device = index, encoder, device
         self._roots = None if roots is None else AllowedFolders(roots)
         self.actor = actor
+        self.document_format: DocumentFormat = document_format
         self._lock = threading.Lock()
+
+    def text_of(self, hit: Hit) -> str:
+        """Return the text of a hit's document."""
+        return text_of(hit, self.collection.space, self.document_format)
 
     @property
     def collection(self) -> Collection:

@@ -14,6 +14,7 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch import telemetry
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.projections.background import Background
 from e2vsearch.search.context import SearchContext
@@ -34,6 +35,13 @@ def execute(query: Query, context: SearchContext) -> QueryResult:
         UnlawfulUse: it asks for emotion by employee, see `e2vsearch.policy`.
         AudioError, EncoderError: a reference that cannot be read or encoded.
     """
+    with telemetry.span("query", system="e2vsearch", operation="query", k=query.k, by=query.by) as span:
+        found = _executed(query, context)
+        span.note(rows=len(found.hits), searched=found.searched, total=found.total, exact=found.exact)
+    return found
+
+
+def _executed(query: Query, context: SearchContext) -> QueryResult:
     catalog = context.catalog
     if query.group_by:
         from e2vsearch.search import group
@@ -150,6 +158,15 @@ def _ranker(
 
 def _allowed(catalog: Catalog, query: Query) -> NDArray[np.int64] | None:
     """Return the segments that the filters leave, ascending; None for all."""
+    if query.text is None and query.where is None and query.min_probability is None:
+        return None
+    with telemetry.span("filter") as span:
+        allowed = _filtered(catalog, query)
+        span.note(segments=None if allowed is None else len(allowed))
+    return allowed
+
+
+def _filtered(catalog: Catalog, query: Query) -> NDArray[np.int64] | None:
     allowed = None
     if query.text is not None:
         from e2vsearch.catalog.text_search import search_text

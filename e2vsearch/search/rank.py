@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.catalog.writer import Catalog
+from e2vsearch.telemetry import spanned
 from e2vsearch.types import By
 from e2vsearch.vectors import exact as arrays
 from e2vsearch.vectors.engine import VectorIndex
@@ -133,6 +134,7 @@ def rank_recordings(
     )
 
 
+@spanned("re-score")
 def rank_blocks(
     ids: NDArray[np.int64],
     recordings: NDArray[np.int64],

@@ -30,7 +30,7 @@ from e2vsearch.server.options import ServiceOptions
 from e2vsearch.server.prometheus import Metrics, ObservabilityMiddleware
 from e2vsearch.server.responses import errors_of, handle_errors, json_response, returns
 from e2vsearch.server.results import Health
-from e2vsearch.server.routes import analysis, audio, labels, maps, query, recordings, tasks
+from e2vsearch.server.routes import analysis, audio, embeddings, labels, maps, query, recordings, tasks
 from e2vsearch.server.state import ServerState
 from e2vsearch.server.tasks import Tasks
 from e2vsearch.server.uploads import Uploads
@@ -48,6 +48,7 @@ _TAGS = {
     "audio": "To be played and drawn: always decoded here, whatever the recording's own format is.",
     "analysis": "Labels, classifiers, maps.",
     "tasks": "Work that takes longer than a request may: started, asked about, stopped.",
+    "openai": "The encoder as one more model behind a gateway: OpenAI's embeddings API, with audio for text.",
     "service": "The state of the service itself.",
 }
 
@@ -86,7 +87,7 @@ def build(collection: Collection, options: ServiceOptions) -> FastAPI:
     app.state.server = state
     handle_errors(app)
     secured = _KEY if options.api_key is not None else ()
-    rooms = (query, recordings, audio, analysis, labels, maps, tasks)
+    rooms = (query, recordings, audio, analysis, labels, maps, tasks, embeddings)
     app.state.routers = [app.router, *(room.router(state) for room in rooms)]
     for router in app.state.routers[1:]:
         app.include_router(router, dependencies=secured)

@@ -15,7 +15,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from e2vsearch.server.page import is_open
-from e2vsearch.server.responses import RequestError, error_response
+from e2vsearch.server.responses import OPENAI_PREFIX, RequestError, error_response
+
+EMBEDDINGS = f"{OPENAI_PREFIX}embeddings"
+"""Audio in base64 inside of JSON: as large as an upload."""
 
 MAX_JSON_BYTES = 1_000_000
 MAX_VECTORS_BYTES = 4_000_000
@@ -27,6 +30,7 @@ LEAST_BYTES_PER_S = 10_000
 _MAX_FIELDS, _MAX_LISTS = 4000, 1000  # colons, brackets; those in text count: a filter has 2,000 characters at most
 _MAX_ITEMS = {MAX_JSON_BYTES: 20_000, MAX_VECTORS_BYTES: 200_000}  # commas
 _JSON_AT_ONCE_BYTES = 64_000_000
+_ENCODED_AT_ONCE = 4  # of the largest bodies of audio in base64: forms go to disk, these stay in memory, thrice
 
 
 class BodyMiddleware:
@@ -48,7 +52,7 @@ class BodyMiddleware:
             open_paths: paths whose routes read no body.
             body_s: from the header of a request until its body must have come at `LEAST_BYTES_PER_S`.
             timeout_s: from there until all of it must have come.
-            max_upload_bytes: of the body of a request to a path that ends in ``/upload``.
+            max_upload_bytes: of the body of a request to a path that ends in ``/upload``, or to `EMBEDDINGS`.
             uploads: so many of the largest may be on their way in at a time.
         """
         self._app = app
@@ -57,6 +61,7 @@ class BodyMiddleware:
         self._timeout_s = timeout_s
         self._max_upload_bytes = max_upload_bytes
         self._uploads = _Budget(uploads * max_upload_bytes)
+        self._encoded = _Budget(_ENCODED_AT_ONCE * max_upload_bytes)
         self._json = _Budget(_JSON_AT_ONCE_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,12 +69,14 @@ class BodyMiddleware:
         if scope["type"] != "http" or is_open(scope["path"], self._open):
             await self._app(scope, receive, send)
             return
-        upload = scope["path"].endswith("/upload")
+        encoded = scope["path"] == EMBEDDINGS
+        upload = encoded or scope["path"].endswith("/upload")
         limit = MAX_VECTORS_BYTES if scope["path"] == "/query" else MAX_JSON_BYTES
         limit = self._max_upload_bytes if upload else limit
         now = asyncio.get_running_loop().time()
-        until = math.inf if upload else now + self._timeout_s  # of an upload `Uploads.receive` sees to that
-        body = _Body(receive, limit, now + self._body_s, until, self._uploads if upload else self._json)
+        until = math.inf if upload else now + self._timeout_s  # of an upload its route sees to that
+        budget = self._encoded if encoded else self._uploads if upload else self._json
+        body = _Body(receive, limit, now + self._body_s, until, budget)
         try:
             stated = Headers(scope=scope).get("content-length", "")
             body.check(int(stated) if stated.isdecimal() else 0)

@@ -60,7 +60,9 @@ _VALUES: dict[str, Any] = {
     "Suggestion.label": "hesitant", "Suggestion.score": 0.52, "Suggestion.share": None, "LabelNeeds.train": 3,
     "LabelNeeds.measure": 5, "LabelNeeds.recordings": 3, "recordings": 12, "Classified.classifier": "labels",
     "scored": 184_203, "stored": 41_210, "skipped": 0, "Classified.labels": {"hesitant": 41_210}, "min_score": 0.5,
-    "Trends.group": "queue", "Task.id": "0f4a9c2e71b3d586", "Task.step": "clustering", "Task.of": 1,
+    "VectorObject.embedding": [0.0412, -0.0187, 0.0663], "VectorList.model": "light", "Model.id": "light",
+    "Model.owned_by": "e2vsearch", "Trends.group": "queue",
+    "Task.id": "0f4a9c2e71b3d586", "Task.step": "clustering", "Task.of": 1,
     "TrendRow.period": "2026-W47", "TrendRow.start": "2026-11-16", "TrendRow.group": "billing", "TrendRow.share": 0.31,
     "TrendRow.value": "angry", "TrendRow.low": 0.24, "TrendRow.high": 0.39, "TrendRow.segments": 41,
     "TrendRow.of_segments": 132, "TrendRow.recordings": 12, "TrendRow.of_recordings": 40, "TrendRow.where":

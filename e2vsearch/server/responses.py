@@ -13,11 +13,15 @@ from sqlalchemy.exc import DataError, SQLAlchemyError, StatementError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from e2vsearch import errors
 from e2vsearch.errors import E2vsearchError
 from e2vsearch.server.executor import ClientDisconnected
 from e2vsearch.server.openapi_examples import example_of
+
+OPENAI_PREFIX = "/v1/"
+"""Of the routes that speak OpenAI's protocol, errors included."""
 
 CLIENT_DISCONNECTED = 499
 """nginx's number for a client that did not wait; only the log shows it."""
@@ -77,6 +81,23 @@ class ErrorBody:
     error: Problem
 
 
+@dataclass(frozen=True, slots=True)
+class OpenAIProblem:
+    """What went wrong, in OpenAI's words."""
+
+    message: str  # one line with its cure
+    type: str  # "invalid_request_error" of what the client can mend, else "server_error"
+    param: str | None
+    code: str  # a short stable word, the `reason` of other routes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIErrorBody:
+    """The body of every response below ``/v1/`` that is no result."""
+
+    error: OpenAIProblem
+
+
 class RequestError(HTTPException):
     """A request that gets a status and one line in place of its result."""
 
@@ -90,28 +111,43 @@ def json_response(kind: Any, value: Any, headers: dict[str, str] | None = None, 
     return Response(_adapter(kind).dump_json(value), status, media_type="application/json", headers=headers)
 
 
+class _ErrorResponse(Response):
+    """An error in the shape of the route's protocol, whichever middleware or handler refuses."""
+
+    def __init__(self, status: int, problem: Problem, headers: dict[str, str]) -> None:
+        super().__init__(_adapter(ErrorBody).dump_json(ErrorBody(problem)), status, headers, "application/json")
+        self._problem = problem
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(OPENAI_PREFIX):
+            kind = "invalid_request_error" if self.status_code < 500 else "server_error"
+            found = OpenAIErrorBody(OpenAIProblem(self._problem.message, kind, None, self._problem.reason))
+            self.body = _adapter(OpenAIErrorBody).dump_json(found)
+            self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
+
+
 def error_response(status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> Response:
     """Return an error as JSON."""
-    body = ErrorBody(Problem(reason, " ".join(message.split())))
     headers = dict(headers or {})
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return Response(_adapter(ErrorBody).dump_json(body), status, headers, "application/json")
+    return _ErrorResponse(status, Problem(reason, " ".join(message.split())), headers)
 
 
-def returns(kind: Any, *statuses: int, status: int = 200) -> dict[str, Any]:
+def returns(kind: Any, *statuses: int, status: int = 200, error: Any = ErrorBody) -> dict[str, Any]:
     """Return the arguments of a route that describe a result, with an example, its status, and these errors."""
     example = _adapter(kind).dump_python(example_of(kind), mode="json")
     shown = {status: {"content": {"application/json": {"example": example}}}}
-    return {"response_model": kind, "status_code": status, "responses": {**errors_of(*statuses), **shown}}
+    return {"response_model": kind, "status_code": status, "responses": {**errors_of(*statuses, error=error), **shown}}
 
 
-def errors_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def errors_of(*statuses: int, error: Any = ErrorBody) -> dict[int | str, dict[str, Any]]:
     """Return these statuses, and those that every route has, as OpenAPI's `responses`."""
     found: dict[int | str, dict[str, Any]] = {}
     of_bodies = {408} if 413 in statuses else set()
     for status in sorted({401, 403, 503, 504, *of_bodies, *statuses}):
-        found[status] = {"model": ErrorBody, "description": _MEANINGS[status]}
+        found[status] = {"model": error, "description": _MEANINGS[status]}
     found[503]["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
     return found
 

@@ -323,8 +323,14 @@ def fields_of(kind: type[Fields], values: Mapping[str, str]) -> Fields:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        wrong = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_input=False)]
-        raise RequestValidationError(wrong) from error
+        raise invalid(error) from error
+
+
+def invalid(error: ValidationError) -> RequestValidationError:
+    """Return the error of a route for a body that does not fit its model."""
+    return RequestValidationError(
+        [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_input=False)]
+    )
 
 
 def multipart(fields: type[BaseModel], *files: str) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from e2vsearch.encoders import embedding_files
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import E2vsearchError
 from e2vsearch.files import atomic_write, clear_abandoned, file_uri, legible, private_folder, unwritable
-from e2vsearch.pipeline import embed_audio, emotion_of
+from e2vsearch.pipeline import embed_audio, emotion_of, mean_of
 from e2vsearch.policy import Policy, Role
 from e2vsearch.projections import adapt
-from e2vsearch.types import EmbeddedAudio, EmbeddedSegment, segment_durations
+from e2vsearch.types import EmbeddedAudio, segment_durations
 from e2vsearch.vectors.exact import unit
 
 Granularity = Literal["utterance", "frame"]
@@ -141,11 +141,11 @@ def _embedded(
             continue  # the other channel speaks
         if not segments:
             raise E2vsearchError(f"{path}: no speech found - there is nothing to embed")
-        vector = _mean([segment.vector for segment in segments], segments)
+        vector = mean_of([segment.vector for segment in segments], segments)
         result = replace(blank, speech_s=float(segment_durations(segments).sum()))
         emotion = emotion_of(encoder.space, segments)
         if emotion is not None:
-            scores = _mean([segment.scores for segment in segments if segment.scores is not None], segments)
+            scores = mean_of([segment.scores for segment in segments if segment.scores is not None], segments)
             by_label = dict(zip(encoder.space.labels, scores.tolist(), strict=True))
             result = replace(result, emotion=emotion.name, confidence=by_label.get(emotion.name), scores=by_label)
             result = replace(result, arousal=emotion.arousal, valence=emotion.valence)
@@ -191,10 +191,4 @@ def _sample(path: Path, encoder: Encoder) -> NDArray[np.float32]:
     embedded: EmbeddedAudio = embed_audio(path, encoder)
     if not embedded.segments:
         raise E2vsearchError(f"no speech found in the sample {path}")
-    return _mean([segment.vector for segment in embedded.segments], embedded.segments)
-
-
-def _mean(rows: list[NDArray[np.float32]], segments: Iterable[EmbeddedSegment]) -> NDArray[np.float32]:
-    if len(rows) == 1:
-        return rows[0]
-    return np.average(np.stack(rows).astype(np.float64), axis=0, weights=segment_durations(segments)).astype(np.float32)
+    return mean_of([segment.vector for segment in embedded.segments], embedded.segments)

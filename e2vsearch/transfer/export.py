@@ -35,8 +35,10 @@ from numpy.typing import NDArray
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT
 from e2vsearch.catalog.dynamics import dynamics_of, to_plain
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.errors import ExportError
+from e2vsearch.errors import ExportError, SettingsError
 from e2vsearch.files import atomic_path, clear_abandoned, private_folder, sha256, unwritable
+from e2vsearch.projections.view import Views
+from e2vsearch.transfer import parquet
 from e2vsearch.transfer.annotations import line, write_annotations
 from e2vsearch.transfer.contents import TransferReport
 from e2vsearch.transfer.manifest import FORMAT, write_manifest
@@ -44,6 +46,28 @@ from e2vsearch.transfer.row_file import collection_changed, row_file
 from e2vsearch.types import Dynamics, Recording
 
 REFERENCE_EMBEDDING = "reference_embedding.npy"
+
+
+def export_to(catalog: Catalog, views: Views, target: str | os.PathLike[str], **options: Any) -> TransferReport:
+    """Write a collection to a folder, see `export`, or its segments to a ``.parquet``, see `parquet.write`.
+
+    Args:
+        catalog: of the collection.
+        views: of the collection.
+        target: the folder or file.
+        **options: of a Parquet file.
+
+    Raises:
+        ExportError: the folder exists, or it cannot be written.
+        SettingsError: options, and no Parquet file.
+        NoCollection: there is nothing to export.
+    """
+    path = Path(target).expanduser().absolute()
+    if path.suffix.lower() == parquet.SUFFIX:
+        return parquet.write(catalog, views, path, **options)
+    if options:
+        raise SettingsError(f"{', '.join(sorted(options))}: of Parquet alone - name a file that ends in .parquet")
+    return export(catalog, path)
 
 
 def export(catalog: Catalog, folder: str | os.PathLike[str]) -> TransferReport:

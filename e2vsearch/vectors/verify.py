@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.feed import VectorSource
+from e2vsearch.telemetry import spanned
 from e2vsearch.vectors import exact
 from e2vsearch.vectors.engine import Candidates, Matches
 from e2vsearch.vectors.exact import Float32s, Float64s, Ints, Mask, UnitVectors, rows_of
@@ -33,6 +34,7 @@ class VerifiedHits:
     missing: Ints  # found, but no longer stored; left out of the matches
 
 
+@spanned("re-score")
 def verify_hits(source: VectorSource, found: Candidates, units: Float64s, k: int) -> VerifiedHits:
     """Return the matches, scored in float64 from the source's vectors and ordered by that.
 
@@ -52,6 +54,7 @@ def verify_hits(source: VectorSource, found: Candidates, units: Float64s, k: int
     return VerifiedHits(_matches(found.ids, recordings, wide, k, found.searched, exact=found.exact), missing)
 
 
+@spanned("re-score")
 def score_candidates(
     source: VectorSource, ids: Ints, units: Float64s, k: int, searched: int, *, exact: bool
 ) -> VerifiedHits:

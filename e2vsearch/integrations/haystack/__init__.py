@@ -22,7 +22,7 @@ except ImportError as error:
 
 from e2vsearch.collection import Collection
 from e2vsearch.errors import EncoderError, MissingExtra, QueryError, SettingsError
-from e2vsearch.integrations.documents import describe, metadata
+from e2vsearch.integrations.documents import DocumentFormat, metadata
 from e2vsearch.integrations.haystack.filters import to_where
 from e2vsearch.integrations.retriever import Retriever, template
 from e2vsearch.search.query import Reference
@@ -56,6 +56,7 @@ class E2vsearchRetriever:
         encoder: str | None = None,
         device: str | None = None,
         roots: Sequence[str] | None = None,
+        document_format: DocumentFormat = "lines",
     ) -> None:
         """Remember what to open; a pipeline opens it in `warm_up`.
 
@@ -71,10 +72,11 @@ class E2vsearchRetriever:
             encoder: embeds references; by default the one that the collection was made with.
             device: where it runs.
             roots: folders that paths must be in; None: any.
+            document_format: of each text, ``lines`` or ``rcs``, see `e2vsearch.integrations.documents.DocumentFormat`.
 
         Raises:
             QueryError, TypeError: fields that make no query.
-            SettingsError: both a collection and an index, or a root that is no folder.
+            SettingsError: both a collection and an index, a root that is no folder, or no such format.
         """
         self.index = index
         self.collection = collection
@@ -87,7 +89,16 @@ class E2vsearchRetriever:
         self.device = device
         self.roots = roots
         template(self.query_fields, k=top_k, by=by, where=to_where(filters))
-        self._source = Retriever(collection, index, encoder=encoder, device=device, roots=roots, actor="haystack")
+        self.document_format = document_format
+        self._source = Retriever(
+            collection,
+            index,
+            encoder=encoder,
+            device=device,
+            roots=roots,
+            actor="haystack",
+            document_format=document_format,
+        )
 
     def warm_up(self) -> None:
         """Open the collection and its encoder. The error of one that cannot be opened comes when a clip needs it."""
@@ -107,7 +118,7 @@ class E2vsearchRetriever:
                 "a pipeline's file would hold the password of its index - leave index out and set E2VSEARCH_INDEX"
             )
         parameters = ("top_k", "by", "filters", "min_score", "query_fields", "encoder", "device", "roots")
-        kept = {name: _serialisable(getattr(self, name)) for name in parameters}
+        kept = {name: _serialisable(getattr(self, name)) for name in (*parameters, "document_format")}
         settings: dict[str, Any] = default_to_dict(self, index=_serialisable(index), **kept)
         return settings
 
@@ -155,7 +166,7 @@ class E2vsearchRetriever:
         documents = [
             Document(
                 id=hit.segment,
-                content=describe(hit, space),
+                content=self._source.text_of(hit),
                 meta=metadata(hit, space, exact=found.exact),
                 score=hit.score,
             )

@@ -24,7 +24,7 @@ from e2vsearch.catalog.filters import FIELDS, LABEL_FIELDS, RECORDING_FIELDS
 from e2vsearch.collection import Collection
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.errors import E2vsearchError, NotStored, QueryError
-from e2vsearch.integrations.documents import describe, json_values
+from e2vsearch.integrations.documents import json_values
 from e2vsearch.integrations.mcp.results import (
     Classifier,
     ClusterOfMap,
@@ -189,7 +189,7 @@ class Tools:
             }
         )
         clip = _decoded(audio_base64) if audio_base64 else None
-        return _content(self._source.query(clip or reference or trajectory, query, embed=_embed), self._collection)
+        return _content(self._source.query(clip or reference or trajectory, query, embed=_embed), self._source)
 
     @tool_errors()
     def get_recording(
@@ -262,11 +262,11 @@ class Tools:
             raise ResourceError(str(error)) from error
 
 
-def _content(result: QueryResult, collection: Collection) -> CallToolResult:
+def _content(result: QueryResult, source: Retriever) -> CallToolResult:
     """Return a text for the model and links to sounds; the same as data for programs."""
-    space = collection.catalog.require_space()
+    space = source.collection.catalog.require_space()
     nothing = f"Nothing found: {result.hint or 'the filters leave no segment'}."
-    text = "\n\n".join(describe(hit, space) for hit in result) or nothing
+    text = "\n\n".join(source.text_of(hit) for hit in result) or nothing
     content: list[ContentBlock] = [TextContent(type="text", text=text)]
     content += [
         ResourceLink(

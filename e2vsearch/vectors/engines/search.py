@@ -15,6 +15,7 @@ from typing import cast
 
 import numpy as np
 
+from e2vsearch import telemetry
 from e2vsearch.errors import QueryError
 from e2vsearch.feed import VectorSource
 from e2vsearch.types import Consistency
@@ -145,14 +146,15 @@ class EngineSearch:
         wanted, asked = min(k, left), width(k) + len(chosen.excluded)
         while True:
             plan = Plan.of(self._engine, report, asked, chosen, left / max(total, 1))
-            proposed = self._engine.candidates(
-                narrow,
-                plan.candidates,
-                where=plan.where,
-                breadth=plan.breadth,
-                at_least=self._consistency if isinstance(self._consistency, int) else None,
-                timeout_s=TIMEOUT_S,
-            )
+            with telemetry.span("candidates", engine=self._engine.name, k=plan.candidates):
+                proposed = self._engine.candidates(
+                    narrow,
+                    plan.candidates,
+                    where=plan.where,
+                    breadth=plan.breadth,
+                    at_least=self._consistency if isinstance(self._consistency, int) else None,
+                    timeout_s=TIMEOUT_S,
+                )
             if proposed.watermark is None:
                 self._known.watermark = None
                 return None

@@ -15,6 +15,7 @@ from typing import cast
 
 import numpy as np
 
+from e2vsearch import telemetry
 from e2vsearch.errors import GenerationError, QueryError
 from e2vsearch.feed import VectorSource
 from e2vsearch.types import Consistency, IndexStatus
@@ -96,10 +97,13 @@ class FaissEngine:
             if missed.size and now is not None and now.vectors_of(missed)[1].any():
                 self._give_up(now, "it holds segments that the catalog never told it were gone")
                 continue
-            if now is None:
-                found = snapshot.stream(self._source, narrow, k, allowed, excluded)
-            else:
-                found = now.search(narrow, k, allowed, excluded, compare_all=compare_all)
+            with telemetry.span("candidates", engine="faiss", k=k) as span:
+                if now is None:
+                    found = snapshot.stream(self._source, narrow, k, allowed, excluded)
+                else:
+                    found = now.search(narrow, k, allowed, excluded, compare_all=compare_all)
+                span.note(searched=found.searched, exact=found.exact)
+            if now is not None:
                 if isinstance(now.base, Generation) and not compare_all:
                     self._query_log.note(narrow)
                 if recordings is not None:
