@@ -125,7 +125,9 @@ def stage(folder: Path) -> None:
 
 def title(text: str) -> str:
     """Return the heading of a page."""
-    return re.findall(r"^# (.+)$", text, re.MULTILINE)[0].replace("`", "")
+    found = re.search(r"^# (.+)$", text, re.MULTILINE)
+    assert found, "a page has a heading"
+    return found[1].replace("`", "")
 
 
 def opening(text: str) -> str:
