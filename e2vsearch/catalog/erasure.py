@@ -8,16 +8,18 @@ parts are merged, the write-ahead log, and free space in pages that an earlier v
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from e2vsearch.catalog.database import chunks, place
+from e2vsearch.catalog.maps import period_start
 from e2vsearch.catalog.recordings import below
 from e2vsearch.catalog.rows import delete_recordings
 from e2vsearch.catalog.schema import (
@@ -104,7 +106,8 @@ def erase(catalog: Catalog, numbers: Sequence[int], uris: Sequence[str] = ()) ->
 def prune(catalog: Catalog) -> int:
     """Delete from maps what was removed, and classifiers that a newer version replaced; return the number of points.
 
-    Clusters quote segments, and values of metadata, which go if no recording has them any more.
+    Clusters quote segments, and values of metadata, which go if no recording has them any more. Their trends are
+    counted anew.
     """
     newest = select(func.max(ClassifierRow.id)).group_by(ClassifierRow.name)
     with catalog.writing() as connection:
@@ -197,7 +200,8 @@ def _prune_map(connection: Connection, number: int, by: str, clusters: list[dict
     if connection.execute(select(MapPointRow.item_id).where(of_map).limit(1)).first() is None:
         connection.execute(delete(MapRow).where(MapRow.id == number))
         return gone
-    pruned = [_prune_cluster(connection, each) for each in clusters]
+    dated = _dated(connection, number, by)
+    pruned = [_prune_trend(_prune_cluster(connection, each), dated) for each in clusters]
     if pruned != clusters:
         connection.execute(update(MapRow).where(MapRow.id == number).values(clusters=pruned))
     return gone
@@ -216,3 +220,28 @@ def _prune_cluster(connection: Connection, cluster: dict[str, Any]) -> dict[str,
             name = name.replace(f" · {quoted}", "").replace(quoted, "cluster")
     segments = [each for at, each in zip(central, cluster["segments"], strict=True) if at in there]
     return {**cluster, "name": name, "segments": segments, "metadata": metadata}
+
+
+def _dated(connection: Connection, number: int, by: str) -> list[tuple[int, int, date]]:
+    """Return the recordings on a map, once for each cluster they are in: the cluster, the recording, its day."""
+    query = select(MapPointRow.cluster, RecordingRow.id, RecordingRow.recorded_at).where(MapPointRow.map_id == number)
+    if by == "recording":
+        query = query.join(RecordingRow, RecordingRow.id == MapPointRow.item_id)
+    else:
+        query = query.join(SegmentRow, SegmentRow.id == MapPointRow.item_id)
+        query = query.join(RecordingRow, RecordingRow.id == SegmentRow.recording_id)
+    return [(cluster, recording, at.date()) for cluster, recording, at in connection.execute(query.distinct())]
+
+
+def _prune_trend(cluster: dict[str, Any], dated: Sequence[tuple[int, int, date]]) -> dict[str, Any]:
+    """Return a cluster whose trend counts what is left: a day on which the only call was erased told of that call."""
+    if not cluster.get("trend"):
+        return cluster
+    starts = {recording: period_start(day, cluster["period"]).isoformat() for _, recording, day in dated}
+    of = Counter(starts.values())
+    inside = Counter(starts[recording] for number, recording, _ in dated if number == cluster["number"])
+    trend = [
+        {"start": start, "recordings": inside[start], "of": count, "share": inside[start] / count}
+        for start, count in sorted(of.items())
+    ]
+    return {**cluster, "trend": trend}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from typing import cast as as_type
 
@@ -26,6 +26,13 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
 
 _ROWS_PER_INSERT = 5000
+
+
+def period_start(day: date, period: str) -> date:
+    """Return the first day of the day, week (from Monday) or month that a day is in, as trends of clusters count."""
+    if period == "day":
+        return day
+    return day - timedelta(days=day.weekday()) if period == "week" else day.replace(day=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,35 @@ def test_no_byte_is_left(
             after.forget(f"call:{call}")
 
 
+def test_the_trend_of_a_map_forgets_the_day_of_a_call(database_url: str, tmp_path: Path, calls: Path) -> None:
+    """A day of which one call is known, and that is erased, is in no trend; the proof finds no date of it."""
+    meta = tmp_path / "meta.csv"
+    dates = {
+        "voice0.wav": "2024-03-01",
+        "voice1.wav": "2024-03-06",
+        "voice2.wav": "2024-03-01",
+        "pair.flac": "2024-03-08",
+    }
+    meta.write_text("file,date\n" + "".join(f"{name},{day}\n" for name, day in dates.items()))
+    with e2vsearch.open(database_url, encoder="fake", create=True) as collection:
+        assert collection.ingest(calls, meta=meta, workers=1).failures == ()
+        meta.unlink()  # it would hold the date
+        ids = collection.catalog.ids(text("SELECT id FROM segment"))  # type: ignore[arg-type]
+        one = {"recordings": 1, "of": 1, "share": 1.0}
+        trend = [{"start": start, **one} for start in sorted(set(dates.values()))]
+        cluster = {"number": 0, "name": "calm", "segments": [], "metadata": [], "period": "day", "trend": trend}
+        maps.save(
+            collection.catalog, maps.StoredMap("all", "segment", None, {}, [cluster], datetime.now(UTC)), points(ids)
+        )
+        report = collection.forget(where="name = voice1")
+        assert report.proof is not None
+        assert report.proof.left == ()
+        (kept,) = maps.listing(collection.catalog)[0].map.clusters
+        assert kept["trend"] == [
+            {"start": "2024-03-01", "recordings": 2, "of": 2, "share": 1.0}, {"start": "2024-03-08", **one}
+        ]  # fmt: skip
+
+
 def test_what_is_left_is_found(collection: Collection, calls: Path) -> None:
     folder, (_, segments) = collection.index.folder("raw"), voice1(collection)
     vectors = collection.catalog.feed().fetch(np.array(segments)).vectors

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from e2vsearch.analysis.maps.types import (
     Proportion,
     TrendPoint,
 )
+from e2vsearch.catalog.maps import period_start
 
 SEGMENTS = 5
 """Number of central segments of a cluster."""
@@ -169,19 +169,13 @@ def _trends(data: MapData, recordings: Sequence[NDArray[np.int64]]) -> tuple[str
     days = {number: recording.recorded_at.date() for number, recording in data.recordings.items()}
     span = (max(days.values()) - min(days.values())).days if days else 0
     period = "day" if span <= _DAYS else "week" if span <= 7 * _WEEKS else "month"
-    starts = {number: _start(day, period) for number, day in days.items()}
+    starts = {number: period_start(day, period) for number, day in days.items()}
     totals = sorted(Counter(starts.values()).items())
     trends = []
     for numbers in recordings:
         inside = Counter(starts[number] for number in numbers.tolist())
         trends.append(tuple(TrendPoint(start.isoformat(), inside[start], n, inside[start] / n) for start, n in totals))
     return period, trends
-
-
-def _start(day: date, period: str) -> date:
-    if period == "day":
-        return day
-    return day - timedelta(days=day.weekday()) if period == "week" else day.replace(day=1)
 
 
 def _heart(x: NDArray[np.float32], y: NDArray[np.float32]) -> tuple[float, float]:
