@@ -235,7 +235,7 @@ def test_what_is_served_is_as_shown(copied: Path) -> None:
 def figures(text: str) -> list[list[str]]:
     """Numbers of each row of the last table, which has the figures."""
     table = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)[-1]
-    return [re.findall(r"\d[\d.,]*\d|\d", row) for row in table.splitlines()[2:]]
+    return [sorted(re.findall(r"\d[\d.,]*\d|\d", row)) for row in table.splitlines()[2:]]
 
 
 def targets(text: str) -> set[str]:
