@@ -34,7 +34,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 _SHARED = pytest.StashKey[Path]()
 TAKE_LONG = ("slow", "browser")
-LAY_OUT_MAPS = ("tests/test_docs.py", "tests/test_cli_tables.py")
+LAY_OUT_MAPS = ("tests/test_docs.py", "tests/test_tutorial.py", "tests/test_cli_tables.py")
 _numbers = itertools.count(1)
 
 
