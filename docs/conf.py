@@ -11,10 +11,11 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4
 
+highlight_language = "text"  # of literal blocks in docstrings, which draw folders and files
 default_role = "py:obj"  # a name in backticks in a docstring is a link where there is such an object, else code
 autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"  # collections and facets are opened, results returned: none is constructed
-autodoc_default_options = {"exclude-members": "__init__"}
+autodoc_default_options = {"exclude-members": "__init__, __new__"}
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False

@@ -44,7 +44,7 @@ NOT_RUN = {
     "curl ": "test_what_is_served_is_as_shown",
     "e2vsearch evaluate labels.csv": "labels.csv is the reader's: tests/test_cli_evaluating.py",
     "e2vsearch mcp": "runs until it is stopped: tests/test_examples.py starts it",
-    "make ": "tests/test_house.py: demo_finds_the_agitated_calls_first",
+    "make ": "makes environments of its own: tests/test_house.py knows the targets",
     "pip ": "installs packages",
     "uvx ": "installs packages",
     "docker ": "needs a container engine: deploy/build.py and deploy/compose.py run what it would run",
