@@ -22,7 +22,7 @@ LOWEST := .venv-lowest/.installed
 PAGE := e2vsearch/server/static/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-core test-lowest coverage lint format page screenshots wheel bench clean
+.PHONY: help demo test test-fast test-core test-lowest coverage lint format docs page screenshots wheel bench clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ format: $(ALL) ## put the code in shape
 	.venv-all/bin/ruff check --fix
 	.venv-all/bin/ruff format
 
+docs: $(ALL) ## build the documentation's site in build/docs; a link that leads nowhere is an error
+	.venv-all/bin/python docs/build_site.py
+
 page: $(PAGE) ## build the page that the service shows (page/, with npm)
 
 screenshots: $(ALL) $(PAGE) ## take the documents' pictures of the page (docs/images, with a Chromium)
@@ -94,7 +97,7 @@ $(ALL): pyproject.toml constraints.txt
 	@$(NEW_ENOUGH)
 	$(PYTHON) -m venv .venv-all
 	.venv-all/bin/python -m pip install --quiet 'pip>=25.1'
-	.venv-all/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group test --group test-all --group lint
+	.venv-all/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group test --group test-all --group lint --group docs
 	@touch $@
 
 # uv knows how to resolve to the lowest versions, and pip does not; what runs the tests is as new as elsewhere

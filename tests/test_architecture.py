@@ -1,4 +1,4 @@
-"""`docs/architecture.md` is true: its tree names what there is, and traced runs take the hops of its walks."""
+"""`docs/explanation/architecture.md` is true: its tree names what there is, traced runs take the hops of its walks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import e2vsearch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "e2vsearch"
-DOCUMENT = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+DOCUMENT = (REPOSITORY / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
 HOP = r"`((?!module:)[a-z_0-9.]+:[A-Za-z_0-9.]+)`"
 TRUNK = [
     "collection:Collection.query",

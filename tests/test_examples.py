@@ -20,22 +20,23 @@ from shown import Document
 
 pytestmark = pytest.mark.slow  # four frameworks are imported
 REPOSITORY = Path(__file__).resolve().parent.parent
+PAGE = (REPOSITORY / "docs" / "howto" / "rag.md").read_text(encoding="utf-8")
 README = (REPOSITORY / "examples" / "README.md").read_text(encoding="utf-8")
 CHAIN = "examples/rag_over_calls.py"
 NEEDS = {"langchain": "langchain_core", "llama_index": "llama_index.core", "haystack": "haystack", "mcp": "mcp"}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = PAGE) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with samples, examples, and the collection that the README makes first."""
+    """A folder with samples, examples, and the collection that the folder's README makes first."""
     folder = tmp_path_factory.mktemp("examples")
     for name in ("samples", "examples"):
         shutil.copytree(REPOSITORY / name, folder / name)
-    first = shlex.split(blocks("console")[0])
+    first = shlex.split(blocks("console", README)[0].splitlines()[0])
     command = [sys.executable, "-m", *first[1:]]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr
@@ -58,7 +59,7 @@ def python(newcomer: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
     return run
 
 
-def test_the_readme_shows_what_a_model_is_given(newcomer: Path) -> None:
+def test_the_page_shows_what_a_model_is_given(newcomer: Path) -> None:
     from e2vsearch.collection import Collection
     from e2vsearch.integrations.documents import describe
 
@@ -70,7 +71,7 @@ def test_the_readme_shows_what_a_model_is_given(newcomer: Path) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_python_of_the_readme_runs(newcomer: Path, number: int, python: Callable[..., str]) -> None:
+def test_python_of_the_page_runs(newcomer: Path, number: int, python: Callable[..., str]) -> None:
     code = blocks("python")[number]
     [room] = re.findall(r"^from e2vsearch\.integrations\.(langchain|llama_index|haystack|mcp) ", code, re.MULTILINE)
     pytest.importorskip(NEEDS[room], reason=f"the {room!r} extra is not installed")

@@ -217,9 +217,15 @@ def fault(line: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "index/README.md", "samples/README.md", "examples/README.md"]
-)
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "index/README.md", "samples/README.md", "examples/README.md"]
+PAGES = [
+    path.relative_to(REPOSITORY).as_posix()
+    for path in sorted((REPOSITORY / "docs").rglob("*.md"))
+    if "```console" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *PAGES])
 def test_documented_commands_exist(document: str) -> None:
     lines = console_lines((REPOSITORY / document).read_text(encoding="utf-8"))
     assert lines

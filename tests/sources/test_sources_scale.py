@@ -1,4 +1,4 @@
-"""What `docs/scale.md` shows runs: from one machine to Postgres, and from a bucket through the queue."""
+"""What `docs/howto/scale.md` shows runs: from one machine to Postgres, and from a bucket through the queue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_steps_run(
     shutil.copytree(repository / "samples", tmp_path / "samples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("E2VSEARCH_ENCODER", "light")  # where no encoder is named, and no weights are downloaded
-    typed = [each.code for each in commands((repository / "docs" / "scale.md").read_text(encoding="utf-8"))]
+    typed = [each.code for each in commands((repository / "docs" / "howto" / "scale.md").read_text(encoding="utf-8"))]
     assert len(typed) > 6
     assert sum(URL in code for code in typed) > 3
     for code in typed:
