@@ -30,8 +30,7 @@ help: ## list what can be made
 
 demo: $(CORE) ## ingest the sample calls and find those like an angry one, in two minutes from nothing
 	@rm -rf demo
-	.venv/bin/e2vsearch ingest samples/calls --index demo --encoder light --meta samples/calls.csv --format table
-	.venv/bin/e2vsearch query samples/angry.ogg --index demo -k 5 --format table
+	.venv/bin/e2vsearch demo demo
 
 test: $(ALL) ## run every test, with all extras and a real Postgres
 	-@$(MAKE) --no-print-directory page  # without the page its tests skip, with the reason
