@@ -22,7 +22,7 @@ LOWEST := .venv-lowest/.installed
 PAGE := e2vsearch/server/static/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-core test-lowest coverage lint format page screenshots wheel bench clean
+.PHONY: help demo test test-fast test-core test-lowest coverage lint format page screenshots wheel dist sbom bench clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,8 +63,14 @@ page: $(PAGE) ## build the page that the service shows (page/, with npm)
 screenshots: $(ALL) $(PAGE) ## take the documents' pictures of the page (docs/images, with a Chromium)
 	.venv-all/bin/python docs/screenshots.py
 
-wheel: $(ALL) $(PAGE) ## build dist/*.whl, with the page
+wheel: $(ALL) $(PAGE) sbom ## build dist/*.whl, with the page and its bill of materials
 	.venv-all/bin/python -m hatchling build -t wheel
+
+dist: $(ALL) $(PAGE) sbom ## build what is released: the wheel, and the source distribution
+	.venv-all/bin/python -m hatchling build -t sdist -t wheel
+
+sbom: ## write the bill of materials that the wheel holds, deploy/e2vsearch.cdx.json
+	$(PYTHON) deploy/sbom.py
 
 # a benchmark that exits with 77 cannot run here, and has said why
 bench: $(ALL) ## a quick run of every benchmark, each printing its table

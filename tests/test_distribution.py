@@ -1,10 +1,12 @@
-"""What is released: the wheel, with all that it needs outside a checkout, and the source distribution that it is built from.
+"""What is released: the wheel, with all that it needs outside a checkout, and the source distribution it comes from.
 
 Both are built by hatchling itself: an isolated build would ask the network.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -16,6 +18,10 @@ from typing import Any
 import pytest
 
 import e2vsearch
+
+sys.path.append(str(Path(__file__).parents[1] / "deploy"))
+
+import sbom
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DIST_INFO = f"e2vsearch-{e2vsearch.__version__}.dist-info"
@@ -111,3 +117,38 @@ def test_the_source_distribution_builds_the_same_wheel(packed: Path, tmp_path: P
     with zipfile.ZipFile(packed) as ours, zipfile.ZipFile(again) as theirs:
         assert theirs.namelist() == ours.namelist()
         assert [name for name in ours.namelist() if ours.read(name) != theirs.read(name)] == []
+
+
+# --- the bill of materials
+
+
+def test_the_bill_of_materials_is_of_this_checkout(wheel: Path) -> None:
+    (packed,) = (wheel / DIST_INFO / "sboms").iterdir()
+    assert packed.name == "e2vsearch.cdx.json"
+    assert json.loads(packed.read_text(encoding="utf-8")) == sbom.bill(), "write it anew: make sbom"
+
+
+def test_the_bill_of_materials_names_all_that_is_shipped(wheel: Path) -> None:
+    components = {each["name"]: each for each in sbom.bill()["components"]}
+    weights = {name for name, each in components.items() if each["type"] == "machine-learning-model"}
+    assert weights == {f"e2vsearch/encoders/data/light.{kind}" for kind in ("onnx", "npz")}
+    for name in weights:
+        assert components[name]["hashes"][0]["content"] == hashlib.sha256((wheel / name).read_bytes()).hexdigest()
+    required = {name for name, each in components.items() if each.get("scope") == "required"}
+    assert {"numpy", "faiss-cpu", "onnxruntime"} <= required
+    assert components["torch"]["scope"] == "optional"
+    licences = wheel / "e2vsearch" / "server" / "static" / "third-party-licences.md"
+    if not licences.exists():
+        pytest.skip("the page is not built: make page")
+    bundled = re.findall(r"^## (\S+) - (\S+) \(", licences.read_text(encoding="utf-8"), re.MULTILINE)
+    listed = {(name, each["version"]) for name, each in components.items() if "npm" in each.get("purl", "")}
+    assert set(bundled) == listed != set()
+
+
+def test_the_bill_of_materials_is_as_cyclonedx_says() -> None:
+    validation = pytest.importorskip("cyclonedx.validation.json", reason="the 'test-all' group is not installed")
+    schema = pytest.importorskip("cyclonedx.schema")
+    validator = validation.JsonStrictValidator(schema.SchemaVersion.V1_6)
+    text = sbom.WRITTEN.read_text(encoding="utf-8")
+    assert validator.validate_str(text) is None
+    assert validator.validate_str(text.replace('"machine-learning-model"', '"machine"')) is not None
