@@ -15,6 +15,9 @@ test test-fast test-core test-lowest coverage: export PYTHONDONTWRITEBYTECODE =
 
 NEW_ENOUGH = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "e2vsearch needs Python 3.11 or later: make PYTHON=python3.11")'
 
+# where a virtual environment has its programs
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+
 CORE := .venv/.core-installed
 CORE_TEST := .venv/.test-installed
 ALL := .venv-all/.installed
@@ -22,7 +25,7 @@ LOWEST := .venv-lowest/.installed
 PAGE := e2vsearch/server/static/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-core test-lowest coverage lint format page screenshots wheel dist sbom bench clean
+.PHONY: help demo test test-fast test-core test-lowest coverage lint format page screenshots wheel dist release sbom bench faults clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +33,7 @@ help: ## list what can be made
 
 demo: $(CORE) ## ingest the sample calls and find those like an angry one, in two minutes from nothing
 	@rm -rf demo
-	.venv/bin/e2vsearch demo demo
+	.venv/$(BIN)/e2vsearch demo demo
 
 test: $(ALL) ## run every test, with all extras and a real Postgres
 	-@$(MAKE) --no-print-directory page  # without the page its tests skip, with the reason
@@ -40,7 +43,7 @@ test-fast: $(ALL) ## run what takes 90 seconds on two cores: no Postgres, no tor
 	.venv-all/bin/python -m pytest $(PARALLEL) -m "not slow and not postgres and not torch and not browser" $(ARGS)
 
 test-core: $(CORE_TEST) ## run the tests with the core install alone; what needs an extra skips with its reason
-	.venv/bin/python -m pytest $(PARALLEL) $(ARGS)
+	.venv/$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-lowest: $(LOWEST) ## run the tests with the lowest versions allowed of what the core, serve and postgres need
 	.venv-lowest/bin/python -m pytest $(PARALLEL) -W ignore::DeprecationWarning $(ARGS)  # old libraries on newer ones
@@ -53,6 +56,7 @@ lint: $(ALL) ## ruff, mypy --strict and the import contracts
 	.venv-all/bin/ruff format --check
 	.venv-all/bin/mypy --strict
 	.venv-all/bin/lint-imports
+	.venv-all/bin/zizmor --quiet --offline --pedantic .github
 
 format: $(ALL) ## put the code in shape
 	.venv-all/bin/ruff check --fix
@@ -69,6 +73,13 @@ wheel: $(ALL) $(PAGE) sbom ## build dist/*.whl, with the page and its bill of ma
 dist: $(ALL) $(PAGE) sbom ## build what is released: the wheel, and the source distribution
 	.venv-all/bin/python -m hatchling build -t sdist -t wheel
 
+release: export TAG ?=
+release: dist ## build what is released as TAG=v0.1.0, see that this is the version here, and try the wheel alone
+	@test "$$TAG" = "v$$(.venv-all/bin/python -m hatchling version)" || { echo "the tag '$$TAG' is not the version of this checkout"; exit 1; }
+	$(PYTHON) -m venv --clear .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet dist/*.whl
+	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-wheel/bin/e2vsearch" demo
+
 sbom: ## write the bill of materials that the wheel holds, deploy/e2vsearch.cdx.json
 	$(PYTHON) deploy/sbom.py
 
@@ -78,21 +89,25 @@ bench: $(ALL) ## a quick run of every benchmark, each printing its table
 		.venv-all/bin/python "$$script" --quick || [ $$? -eq 77 ] || failed="$$failed $$script"; done; \
 		if [ -n "$$failed" ]; then echo "did not finish:$$failed"; exit 1; fi
 
+faults: $(ALL) ## kill, tear, fill up, flip and feed hostile files for some hours, and count what is lost
+	.venv-all/bin/python benchmarks/faults.py $(ARGS)
+	.venv-all/bin/python benchmarks/hostile.py --files 2000
+
 clean: ## remove what the commands above made; collections in index/ stay
-	rm -rf .venv .venv-all .venv-lowest demo dist build page/node_modules e2vsearch/server/static
+	rm -rf .venv .venv-all .venv-lowest .venv-wheel demo dist build page/node_modules e2vsearch/server/static
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CORE): pyproject.toml
 	@$(NEW_ENOUGH)
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --editable .
+	.venv/$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 # --group needs pip 25.1, newer than what Python 3.11 and 3.12 bring
 $(CORE_TEST): $(CORE)
-	.venv/bin/python -m pip install --quiet 'pip>=25.1'
-	.venv/bin/python -m pip install --quiet --group test
+	.venv/$(BIN)/python -m pip install --quiet 'pip>=25.1'
+	.venv/$(BIN)/python -m pip install --quiet --group test
 	@touch $@
 
 $(ALL): pyproject.toml constraints.txt
