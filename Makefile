@@ -51,7 +51,7 @@ test-lowest: $(LOWEST) ## run the tests with the lowest versions allowed of what
 coverage: $(ALL) ## run every test and say which lines none of them reaches
 	.venv-all/bin/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered $(ARGS)
 
-lint: $(ALL) ## ruff, mypy --strict and the import contracts
+lint: $(ALL) ## ruff, mypy --strict, the import contracts, and zizmor for the workflows
 	.venv-all/bin/ruff check
 	.venv-all/bin/ruff format --check
 	.venv-all/bin/mypy --strict
