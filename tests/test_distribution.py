@@ -29,7 +29,9 @@ DIST_INFO = f"e2vsearch-{e2vsearch.__version__}.dist-info"
 
 def python(*arguments: str, **options: Any) -> str:
     """Run this interpreter in a process of its own; its failure is the test's, with what it said."""
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, **options)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, **options
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
