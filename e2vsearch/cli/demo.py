@@ -5,10 +5,8 @@ It types the commands that a user would type in that folder, prints each as it d
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
@@ -55,7 +53,7 @@ def demo(
     context: typer.Context,
     quiet: Quiet = False,
 ) -> None:
-    """Find the angry one of twelve sample calls. It needs a few seconds, no checkout and no network.
+    """Find those like an angry one among twelve sample calls. It needs a few seconds, no checkout and no network.
 
     It can be stopped and run again at any time: what is done is kept.
     """
@@ -91,6 +89,8 @@ def _lay(folder: Path) -> None:
         typer.BadParameter: it is there, and neither a demo's nor empty.
         SettingsError: it cannot be written.
     """
+    import shutil
+
     from e2vsearch.files import TEMPORARY, unwritable
 
     if folder.exists() and not _is_ours(folder) and not (folder.is_dir() and not any(folder.iterdir())):
@@ -121,7 +121,13 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Remove what a demo made, and the folder if nothing else is in it."""
+    """Remove what a demo made, and the folder if nothing else is in it.
+
+    Raises:
+        typer.BadParameter: it is no demo's.
+    """
+    import shutil
+
     if not _is_ours(folder):
         raise typer.BadParameter(f"{folder} is no demo's: nothing is removed")
     for name in _PARTS:
@@ -171,6 +177,8 @@ def _named(folder: Path) -> str:
 
 def _next(folder: Path) -> str:
     """Return what to type next; with what to install for the page, where that is not there."""
+    import importlib.util
+
     page = "e2vsearch serve --open"
     if importlib.util.find_spec("fastapi") is None:
         page = f"pip install 'e2vsearch[serve]' && {page}\n  uvx --from 'e2vsearch[serve]' {page}   # the same with uv"
