@@ -109,6 +109,13 @@ def test_it_holds_no_secret_and_has_limits(tmp_path: Path, alone: DecoderPool, m
     assert int(soft["Max open files"]) <= 64
 
 
+def test_ctrl_c_of_a_terminal_does_not_reach_it(tmp_path: Path, alone: DecoderPool) -> None:
+    """It goes to a whole group: a process that has only just started would end, and its recording fail."""
+    audio.read(save(tmp_path / "a.wav", speech(1.0)))
+    (pid,) = pids(alone)
+    assert os.getpgid(pid) == pid != os.getpgrp()
+
+
 @IN_PROC
 def test_it_reaches_no_network(tmp_path: Path, alone: DecoderPool) -> None:
     allowed = subprocess.run(

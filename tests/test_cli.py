@@ -394,7 +394,7 @@ METHODS = {
 MAIN = {"map build", "label add", "queue show", "policy show"}
 """Commands that their group's name alone stands for."""
 
-ABOVE = {"worker", "doctor", "serve", "mcp", "db"}
+ABOVE = {"worker", "doctor", "serve", "mcp", "db", "demo"}
 """Of the command line alone: a worker that a signal ends, and what is no verb of an open collection."""
 
 

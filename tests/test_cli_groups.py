@@ -34,7 +34,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, An
 def test_help_is_in_panels_and_names_every_command(run: Run) -> None:
     text = run("--help").out
     panels = [line[:-1] for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert panels == ["Search", "Fill", "Understand", "Serve", "Keep", "Advanced", "Options"]
+    assert panels == ["Start", "Search", "Fill", "Understand", "Serve", "Keep", "Advanced", "Options"]
     rows = {line.split()[0]: line for line in text.partition("Options:")[0].splitlines() if line.startswith("  ")}
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         assert " ".join(command.help.split()).startswith(rows[name].split(maxsplit=1)[1]), name
@@ -106,7 +106,7 @@ def test_every_command_has_the_same_options_of_output() -> None:
         options = {spelling for param in each.params for spelling in param.opts}
         wanted = (
             {"-q", "--quiet"}
-            if name in ("serve", "mcp", "clip")
+            if name in ("serve", "mcp", "clip", "demo")
             else {"-q", "--quiet", "-f", "--format", "-o", "--output"}
         )
         lacking += [(name, spelling) for spelling in wanted - options]

@@ -1,4 +1,4 @@
-"""The house around the code: the wheel, the import contract, start-up time, the Makefile, the README's commands."""
+"""The house around the code: the import contract, start-up time, the Makefile, the README's commands."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Run
 
 HEAVY = {"torch", "funasr", "faiss", "onnxruntime", "sqlalchemy", "alembic", "soundfile", "soxr", "av", "scipy"}
 IMPORTED_AS = {
@@ -46,62 +44,6 @@ def python(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 def modules_after(code: str) -> set[str]:
     """Top-level names that are imported once `code` has run."""
     return set(python("-c", f"{code}\nimport sys\nprint(*sys.modules)").stdout.splitlines()[-1].split())
-
-
-# --- the wheel
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built wheel, unpacked. Built by hatchling itself: an isolated build would ask the network."""
-    pytest.importorskip("hatchling")
-    folder = tmp_path_factory.mktemp("wheel")
-    python("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=REPOSITORY)
-    (built,) = folder.glob("*.whl")
-    with zipfile.ZipFile(built) as archive:
-        archive.extractall(folder / "unpacked")
-    return folder / "unpacked"
-
-
-def test_wheel_holds_one_package(wheel: Path) -> None:
-    import e2vsearch
-
-    assert {path.name for path in wheel.iterdir()} == {"e2vsearch", f"e2vsearch-{e2vsearch.__version__}.dist-info"}
-
-
-def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
-    def files(root: Path, below: str) -> set[str]:
-        kept = (path for path in (root / below).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-        return {path.relative_to(root).as_posix() for path in kept}
-
-    tracked = files(REPOSITORY, "e2vsearch") | {f"e2vsearch/{name}" for name in files(REPOSITORY, "migrations")}
-    assert files(wheel, "e2vsearch") == tracked | {"e2vsearch/RESPONSIBLE-USE.md"}
-    assert "e2vsearch/py.typed" in tracked
-    assert any(re.fullmatch(r"e2vsearch/migrations/versions/\d+_\w+\.py", name) for name in tracked)
-
-
-@pytest.mark.parametrize("name", ["LICENSE", "NOTICE"])
-def test_wheel_holds_licences(wheel: Path, name: str) -> None:
-    (packed,) = wheel.glob(f"*.dist-info/**/{name}")
-    assert packed.read_bytes() == (REPOSITORY / name).read_bytes()
-    assert len(packed.read_bytes()) > 500
-
-
-@pytest.mark.slow
-def test_migrations_run_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
-    pytest.importorskip("sqlalchemy")
-    code = """
-import sqlalchemy, e2vsearch
-from e2vsearch.catalog.upgrade import current, upgrade
-engine = sqlalchemy.create_engine("sqlite:///catalog.db")
-upgrade(engine)
-print(e2vsearch.__file__, current(engine), *sqlalchemy.inspect(engine).get_table_names(), sep="\\n")
-"""
-    origin, revision, *tables = python("-c", code, cwd=tmp_path, env={"PYTHONPATH": str(wheel)}).stdout.splitlines()
-    assert Path(origin).is_relative_to(wheel)
-    newest = max(path.name for path in (REPOSITORY / "migrations" / "versions").glob("*.py"))
-    assert revision == newest.partition("_")[0]
-    assert {"recording", "segment", "vector"} <= set(tables)
 
 
 # --- start-up
@@ -412,27 +354,6 @@ def test_samples_are_whole_and_small() -> None:
     for path in [*(folder / "calls").iterdir(), folder / "angry.ogg"]:
         assert 5 < soundfile.info(path).duration < 30
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1.5e6
-
-
-@pytest.mark.slow
-def test_demo_finds_the_agitated_calls_first(run: Run) -> None:
-    """What `make demo` shows: by arousal, which is all that synthetic speech can carry; no agent is analysed."""
-    import e2vsearch
-
-    samples = REPOSITORY / "samples"
-    options = ("--index", "demo", "--encoder", "light", "--meta", samples / "calls.csv")
-    ingested = run("ingest", samples / "calls", *options)
-    assert (ingested.code, "whose voice" in ingested.err) == (0, False)
-    with e2vsearch.open("demo") as collection:
-        roles = {recording.id: recording.roles for recording in collection.recordings()}
-        analysed = {(roles[segment.recording] or ())[segment.channel] for segment in collection.segments()}
-    assert analysed == {"customer"}
-    names = [row["name"] for row in run("query", samples / "angry.ogg", "--index", "demo", "-k", 12).rows]
-    agitated = ("refund-shouting", "cancel-angry", "repair-escalating", "parcel-tense", "outage-angry")
-    quiet = [name for name in names if name.endswith(("-calm", "-sad"))]
-    assert max(map(names.index, agitated)) < min(map(names.index, quiet))
-    assert names[0].endswith(("-angry", "-shouting", "-escalating"))
-    assert len(names) == len(list((samples / "calls").iterdir()))
 
 
 def test_tests_need_no_extra_to_be_collected() -> None:

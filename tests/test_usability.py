@@ -234,7 +234,7 @@ POINTS = {
         "docs:readme_runs_and_prints_what_it_shows",
         "docs:page_runs_and_prints_what_it_shows",
         "examples:python_of_the_page_runs",
-        "house:demo_finds_the_agitated_calls_first",
+        "demo:it_finds_the_agitated_calls_first",
     ),
     34: held(
         "a map says which points carry sound, and in the page all do",
@@ -309,8 +309,8 @@ POINTS = {
     49: held("a killed worker's recordings are taken over", "worker/worker:a_killed_workers_recordings_are_taken_over"),
     50: held(
         "the wheel holds everything",
-        "house:wheel_holds_every_file_of_the_package",
-        "house:migrations_run_from_the_wheel",
+        "distribution:the_wheel_holds_every_file_of_the_package",
+        "distribution:migrations_run_from_the_wheel",
     ),
 }
 

@@ -168,6 +168,7 @@ class DecoderProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # and not ours: some decoders print warnings
                 stderr=None if os.environ.get("E2VSEARCH_DEBUG") else subprocess.DEVNULL,
+                process_group=0,  # Ctrl-C goes to a whole group, and would end it before it can ignore that
             )  # fmt: skip
         except OSError as error:
             ours.close()

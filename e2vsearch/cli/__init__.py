@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import typer
 
@@ -19,6 +20,7 @@ from e2vsearch.cli import (
     collection,
     compare,
     db,
+    demo,
     embed,
     erasure,
     evaluate,
@@ -45,6 +47,7 @@ from e2vsearch.errors import AudioNotAFile, AudioNotFound, E2vsearchError, Query
 __all__ = ["app", "main"]
 
 _PANELS: Mapping[str, Sequence[Command | Group]] = {
+    "Start": (demo.demo,),
     "Search": (query.query, calls.calls, show.show, calls.clip, compare.compare),
     "Fill": (ingest.ingest, worker.worker, worker.queue, collection.failures, collection.remove, erasure.forget),
     "Understand": (
@@ -121,16 +124,26 @@ def main() -> None:
     except E2vsearchError as error:
         _fail(str(error), WRONG_USAGE if isinstance(error, _USAGE) else 1)
     except KeyboardInterrupt:
-        typer.echo("interrupted - it is safe to run it again", err=True)
-        sys.exit(130)
+        _end_interrupted()
+    except SystemExit as end:
+        if isinstance(end.__context__, Exception) and isinstance(end.__context__.__cause__, KeyboardInterrupt):
+            _end_interrupted()  # Typer ends without a word
+        raise
     except OSError as error:
         if error.filename is None:
             _fail(f"{error.strerror or error} - check the disk, its space and its permissions")
         _fail(f"{os.fsdecode(error.filename)}: {error.strerror} - check the path, its permissions and the space there")
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # extension modules turn it into an ImportError of theirs
+            _end_interrupted()
         if type(error).__module__.startswith("sqlalchemy"):
             _fail(f"the database: {str(error).partition(chr(10))[0]} - e2vsearch doctor checks it")
         _fail(f"unexpected {type(error).__name__}: {error} - E2VSEARCH_DEBUG=1 shows where; please report it")
+
+
+def _end_interrupted() -> NoReturn:
+    typer.echo("interrupted - it is safe to run it again", err=True)
+    sys.exit(130)
 
 
 def _fail(message: str, code: int = 1) -> None:

@@ -15,7 +15,7 @@ import typer
 from e2vsearch.cli.command import command
 from e2vsearch.cli.logs import LogForm, log_to_stderr
 from e2vsearch.cli.options import EncodingOptions, EngineName, EngineUrl, MaxAudio, Workers, read_paths
-from e2vsearch.cli.output import SOME_FAILED, Results, speed
+from e2vsearch.cli.output import INTERRUPTED, SOME_FAILED, Results, speed
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.cli.signals import ended_by_signals, note_stopping
 from e2vsearch.cli.text import json_shown
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from e2vsearch.ingest.reports import IngestReport, RecordingReport
     from e2vsearch.ingest.worker import WorkerOptions
 
-INTERRUPTED = 130
 RAY = "Ray"
 
 

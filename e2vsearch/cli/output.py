@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SOME_FAILED = 3
 """Exit code of a run that finished, but for some files."""
 
+INTERRUPTED = 130
+"""Exit code of a run that Ctrl-C or SIGTERM ended; the next one goes on."""
+
 Rows = Sequence[Mapping[str, Any]]
 _LISTED = 20
 """Messages of one kind after a run; the json format has them all."""

@@ -191,7 +191,7 @@ def query(
         if result.hint:
             results.note(result.hint)
         if any(hit.percentile is not None for hit in result):
-            results.note("pct: so many % of random pairs of segments here, of two recordings, are less alike")
+            results.note("pct: so many % of random pairs of segments, of two recordings, are less alike")
         if collection.index.building:
             results.note(f"rebuilding the index, since {collection.index.building}")
 
