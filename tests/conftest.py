@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import os
 import shutil
 import signal
@@ -323,7 +324,7 @@ def shared_audio() -> Path:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """Types ``e2vsearch ARGUMENTS...``, with `stdin` to read."""
     from e2vsearch.cli import main
 
@@ -336,7 +337,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         said = capsys.readouterr()
         return Ran(int(ended.value.code or 0), said.out, said.err)
 
-    return run
+    yield run
+    logger = logging.getLogger("e2vsearch")  # a process of its own would have ended, and its log with it
+    logger.handlers.clear()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

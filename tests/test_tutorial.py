@@ -119,4 +119,4 @@ def test_what_the_filter_and_the_table_say_is_what_is_quoted(
     meta = ("--meta", REPOSITORY / "samples" / "calls.csv")
     assert run("ingest", calls / "billing-calm.ogg", "--encoder", "light", *meta).code == 0
     (hint,) = re.findall(r"prints on stderr `(.*)`", TUTORIAL)
-    assert hint in run("query", "emotion:angry", "--where", "queue = biling").err
+    assert hint in run("query", "seg:1", "--where", "queue = biling").err
