@@ -259,7 +259,7 @@ class FaissEngine:
 
         Raises:
             GenerationBusy: another process is building.
-            GenerationError: the folder cannot be written, or a GPU is wanted and there is none.
+            GenerationError: the folder cannot be written.
             SettingsError: no such kind, or no such recall.
         """
         return builder.build(
