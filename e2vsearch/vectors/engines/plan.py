@@ -13,7 +13,7 @@ from e2vsearch.vectors.exact import Ints, rows_of
 
 NONE = np.empty(0, np.int64)
 _LISTED = 2_000  # ids that are sent to the catalog's own database; of more, what selects them
-_WORTH = 2  # ids that a candidate costs: Milvus takes 6 us for one, and 11 for a candidate, which is read besides
+_WORTH = 2  # ids that a candidate costs: Milvus takes 3 to 6 us for one, and 11 for a candidate, which is read besides
 _MORE = 1.5  # candidates where they are filtered afterwards: a filter is not spread evenly
 
 
