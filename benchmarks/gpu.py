@@ -86,12 +86,13 @@ def _measured(kind: str, n: int, dim: int, folder: Path) -> list[tuple[str, floa
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         index = FaissEngine(Path(scratch), source, IndexOptions(query_log_size=0))
         stages: dict[str, float] = {}
-        last = ["read", time.perf_counter()]
+        at, since = "read", time.perf_counter()
 
         def progress(stage: str, _done: int, _total: int) -> None:
+            nonlocal at, since
             now = time.perf_counter()
-            stages[str(last[0])] = stages.get(str(last[0]), 0.0) + now - float(last[1])
-            last[:] = [stage, now]
+            stages[at] = stages.get(at, 0.0) + now - since
+            at, since = stage, now
 
         index.build(kind, progress)  # type: ignore[arg-type]
         index.search(queries[:1], K)
@@ -101,8 +102,8 @@ def _measured(kind: str, n: int, dim: int, folder: Path) -> list[tuple[str, floa
             found.append(index.search(query[None], K).ids[0])
             seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
-        for at in range(0, len(queries), BATCH):
-            index.search(queries[at : at + BATCH], K)
+        for start in range(0, len(queries), BATCH):
+            index.search(queries[start : start + BATCH], K)
         rate = len(queries) / (time.perf_counter() - started)
     p50, p95 = np.percentile(np.array(seconds) * 1000, [50, 95])
     rows = [(f"{stage} of the build", stages[stage], "s") for stage in ("train", "assign", "add") if stage in stages]

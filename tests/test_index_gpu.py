@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_doctor_tells_of_two_in_one_folder(
     check = next(each for each in doctor._packages() if each.name == "faiss")
     assert check.ok == (not others)
     if others:
-        assert says.format(doctor.metadata.version("faiss-cpu")) in check.found
+        assert says.format(version("faiss-cpu")) in check.found
         assert "the one without GPUs is imported" in check.found
         assert check.cure.startswith("pip uninstall -y faiss-cpu faiss-gpu")
         assert check.cure.endswith("&& pip install 'faiss-gpu==1.15.1'")

@@ -237,6 +237,7 @@ def test_db_verify_compares_what_the_engine_holds(collection: Collection, place:
     assert row() == (0, found)
     (space,) = held(collection)
     engine = collection._views.open_engine(space, engine_choice.chosen(collection.catalog))
+    assert watermark is not None
     engine.apply([], collection.catalog.segments_of([2])[0][:1], watermark, watermark)
     code, found = row()
     assert code == 1
