@@ -75,7 +75,7 @@ def received(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     from e2vsearch.vectors.engines.pgvector import PgvectorEngine
 
     monkeypatch.setattr("e2vsearch.vectors.engines.search._GATHER_ROWS", 0)
-    monkeypatch.setattr("e2vsearch.vectors.engines.plan._LISTED", 0)
+    monkeypatch.setattr("e2vsearch.vectors.engines.plan._STEP", 0)
     found: list[Any] = []
     for kind in (MilvusEngine, PgvectorEngine):
         candidates = kind.candidates
