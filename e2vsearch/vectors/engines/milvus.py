@@ -51,7 +51,7 @@ class MilvusEngine:
     """A `CandidateEngine` in Milvus."""
 
     name = "milvus"
-    filters = 10_000  # which take 60 ms of each query, of 2.3.5 on two cores; 100,000 take 1.6 s, a million 16 s
+    filters = 10_000  # which take 40 ms of each query, of 2.3.5 on two busy cores; 100,000 take 0.5 s, a million 4.7 s
     joins = False  # it has no column of the catalog's
     most = 16_000  # of its 16,384
 

@@ -12,8 +12,8 @@ from e2vsearch.vectors.engines.report import MOST_RESULTS, EngineReport
 from e2vsearch.vectors.exact import Ints, rows_of
 
 NONE = np.empty(0, np.int64)
-_STEP = 16  # vectors that are looked up by ids and compared, 3 us each, in the time of a step along an index, 50 us
-_WORTH = 2  # ids that a candidate costs: Milvus takes 3 to 6 us for one, and 11 for a candidate, which is read besides
+_STEP = 40  # ids that are sent and hashed in the time that the condition takes at a step along the index, some 20 us
+_WORTH = 2  # ids that a candidate costs: Milvus takes 4 us for one, and 3 for a candidate, to be read and scored in 4 to 12
 _MORE = 1.5  # candidates where they are filtered afterwards: a filter is not spread evenly
 
 
@@ -65,7 +65,7 @@ class Plan:
         """
         where: Ints | SqlFilter | None = None
         if chosen.allowed is not None and share < 1:
-            # steps for each candidate: one in `share` is kept. The planner's own estimates are far off on new tables
+            # a step in so many is kept, by `share`, which the planner's estimates miss by far on new tables
             if engine.joins and condition is not None and len(chosen.allowed) * share >= _STEP * asked:
                 where = condition()
             more = int(asked * _MORE / share) + 1
