@@ -13,7 +13,7 @@ from e2vsearch.vectors.exact import Ints, rows_of
 
 NONE = np.empty(0, np.int64)
 _STEP = 40  # ids that are sent and hashed in the time that the condition takes at a step along the index, some 20 us
-_WORTH = 2  # ids that a candidate costs: Milvus takes 4 us for one, and 3 for a candidate, to be read and scored in 4 to 12
+_WORTH = 2  # ids that a candidate costs: Milvus takes 4 us for one, and 3 for a candidate, which is read in 4 to 12
 _MORE = 1.5  # candidates where they are filtered afterwards: a filter is not spread evenly
 
 
