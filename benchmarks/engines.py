@@ -106,7 +106,7 @@ def _measured(name: str, collection: Collection, made: Made, scratch: Path, stac
         if status.size:
             rows.append(Row(f"{name}: bytes", status.size / 1e6, "MB"))
     if server is not None:
-        pages = int(Path(f"/proc/{server._process.pid}/statm").read_text(encoding="ascii").split()[1])
+        pages = int(Path(f"/proc/{server.pid}/statm").read_text(encoding="ascii").split()[1])
         rows.append(Row(f"{name}: memory of the server", pages * 4096 / 1e6, "MB"))
     rows += _asked(f"{name}: ", collection, made, None, exact)
     for share, parts in FILTERS.items():

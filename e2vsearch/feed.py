@@ -5,10 +5,10 @@ The catalog implements `VectorSource`, the vectors room reads it, and neither im
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,14 @@ class Changes:
     added: NDArray[np.int64]  # segments that came and are still there; may overlap what the snapshot already had
     added_recordings: NDArray[np.int64]  # the recording of each of them
     removed: NDArray[np.int64]  # segments that are gone
+
+
+@dataclass(frozen=True, slots=True)
+class SqlFilter:
+    """A filter as a statement of the catalog's own Postgres, which selects the ids of the segments that meet it."""
+
+    statement: str  # with ``%(name)s`` for each value
+    values: Mapping[str, Any]
 
 
 class Snapshot(Protocol):

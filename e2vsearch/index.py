@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from e2vsearch.catalog import engine_choice
 from e2vsearch.catalog.engine_choice import FAISS, EngineChoice, StoredReport
+from e2vsearch.catalog.integrity import IntegrityCheck
 from e2vsearch.catalog.labels import segment_ids
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.errors import GenerationBusy
+from e2vsearch.errors import CatalogError, EngineError, GenerationBusy, first_line
 from e2vsearch.projections import refit
 from e2vsearch.projections.background import BACKGROUND
 from e2vsearch.projections.base import RAW, Projection
@@ -98,6 +99,25 @@ class Index:
     def verify(self) -> list[str]:
         """Return what is wrong with the generation on disk, held against the catalog; nothing where it is sound."""
         return self.engine.verify()
+
+    def check(self) -> IntegrityCheck | None:
+        """Return whether what an engine beside FAISS holds agrees with the database as far as the engine has read it.
+
+        None where there is no such engine: `verify` reads FAISS's files whole, which are no part of a database.
+        """
+        engine = engine_choice.chosen(self._catalog).name
+        if engine == FAISS or self._catalog.space is None:
+            return None
+        name = f"index in {engine}"
+        try:
+            problems, status = self.verify(), self.status()
+        except (CatalogError, EngineError) as error:
+            return IntegrityCheck(name, False, f"not compared: {first_line(error)}", "e2vsearch index verify")
+        if problems:
+            return IntegrityCheck(name, False, "; ".join(problems), "e2vsearch index drop && e2vsearch index build")
+        if status.kind == "none":
+            return IntegrityCheck(name, True, "none: searches compare all segments")
+        return IntegrityCheck(name, True, f"intact: {status.n:,} segments, up to change {status.watermark}")
 
     def copies(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return stored vectors of segments ``(n,)``, scaled to length one, as an index of them holds them.

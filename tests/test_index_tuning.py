@@ -222,18 +222,6 @@ def test_dropping_loses_nothing(tmp_path: Path) -> None:
     assert index.build().n == 1500
 
 
-def test_a_gpu_is_not_pretended(tmp_path: Path) -> None:
-    faiss = pytest.importorskip("faiss")
-    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus():
-        pytest.skip("there is a GPU here")
-    index = FaissEngine(tmp_path, made(1500)[0])
-    index.build("flat")
-    with pytest.raises(GenerationError, match="no GPU to use: pip install faiss-gpu") as caught:
-        index.build("gpu")
-    assert "\n" not in str(caught.value)
-    assert index.status().kind == "flat"
-
-
 # ------------------------------------------------------------------------------------------------------- the query log
 
 

@@ -66,13 +66,17 @@ def verify(
     options: OpenOptions,
     results: Results,
 ) -> None:
-    """Check every row of the database: pages, keys, change feed, dates, vectors. Exit 1 if something is damaged."""
+    """Check every row of the database: pages, keys, change feed, dates, vectors. Exit 1 if something is damaged.
+
+    What pgvector or Milvus hold is compared with it as well. Of FAISS's files, which are no part of it: index verify.
+    """
     from e2vsearch.catalog import integrity
     from e2vsearch.catalog import repair as mending
 
     with options.open() as collection:
         mended = mending.repair(collection.catalog, collection.index.copies) if repair else []
         checks = [*integrity.verify(collection.catalog), collection.playback.verify()]
+        checks += filter(None, [collection.index.check()])
     rows = [{"name": "mended", "ok": True, "found": line, "cure": ""} for line in mended] + [asdict(e) for e in checks]
     results.write(rows, CHECKED, table=checked(rows, "DAMAGED"))
     if not all(each.ok for each in checks):

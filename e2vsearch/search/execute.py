@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from e2vsearch import telemetry
 from e2vsearch.catalog.writer import Catalog
+from e2vsearch.feed import SqlFilter
 from e2vsearch.projections.background import Background
 from e2vsearch.search.context import SearchContext
 from e2vsearch.search.prototypes import canonical_name
@@ -25,6 +26,7 @@ from e2vsearch.search.reference import NONE
 from e2vsearch.search.resolve import ResolvedQuery, resolve
 from e2vsearch.search.result import QueryResult
 from e2vsearch.types import Hit, number_of, segment_id
+from e2vsearch.vectors.engine import Condition
 
 
 def execute(query: Query, context: SearchContext) -> QueryResult:
@@ -54,7 +56,7 @@ def _executed(query: Query, context: SearchContext) -> QueryResult:
     resolved = resolve(query, context)
     started = time.perf_counter()
     excluded = NONE if query.include_self else resolved.stored
-    candidates = CandidateFilter(_allowed(catalog, query), excluded)
+    candidates = CandidateFilter(_allowed(catalog, query), excluded, _condition(catalog, query))
     rank = _ranker(query, resolved, candidates, context)
     count = context.view.index.count()
     k = min(query.k, max(count, 1))  # tables are k wide: a billion of 42 segments took 22 GB
@@ -189,6 +191,20 @@ def _filtered(catalog: Catalog, query: Query) -> NDArray[np.int64] | None:
             found = segments_with_emotion(catalog, labels.index(word), query.min_probability)
         allowed = found if allowed is None else np.intersect1d(allowed, found)
     return allowed
+
+
+def _condition(catalog: Catalog, query: Query) -> Condition | None:
+    """Return what gives the statement of a filter, None where words or probabilities choose as well."""
+    where = query.where
+    if where is None or query.text is not None or query.min_probability is not None:
+        return None
+
+    def statement() -> SqlFilter | None:
+        from e2vsearch.catalog.filter_statement import filter_statement
+
+        return filter_statement(catalog, where)
+
+    return statement
 
 
 def fetch_hits(catalog: Catalog, ranking: Ranking) -> tuple[Hit, ...]:

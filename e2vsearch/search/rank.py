@@ -17,7 +17,7 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.telemetry import spanned
 from e2vsearch.types import By
 from e2vsearch.vectors import exact as arrays
-from e2vsearch.vectors.engine import VectorIndex
+from e2vsearch.vectors.engine import Condition, VectorIndex
 
 _FIRST_SEARCH = 256  # segments asked for at first; a recording holds dozens, so k of them need more than k segments
 _FIRST_OF_ONE = 2  # segments a recording, when the reference is one vector: its best k are the same however many
@@ -37,10 +37,12 @@ class CandidateFilter:
     Attributes:
         allowed: the only ones, ascending; all when None.
         excluded: ones that may not.
+        condition: returns what selects `allowed` in the catalog's database, where that is one statement.
     """
 
     allowed: NDArray[np.int64] | None = None
     excluded: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    condition: Condition | None = None
 
     def mask(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of the segments ``(n,)`` may be answered."""
@@ -75,7 +77,14 @@ def rank_segments(
     index: VectorIndex, vectors: NDArray[np.float32], k: int, candidates: CandidateFilter, *, exact: bool = False
 ) -> Ranking:
     """Return the k segments nearest to any of the reference's vectors ``(q, dim)``."""
-    matches = index.search(vectors, k, allowed=candidates.allowed, excluded=candidates.excluded, compare_all=exact)
+    matches = index.search(
+        vectors,
+        k,
+        allowed=candidates.allowed,
+        excluded=candidates.excluded,
+        compare_all=exact,
+        condition=candidates.condition,
+    )
     order = np.argsort(-matches.scores, axis=None, kind="stable")
     ids, recordings = matches.ids.ravel()[order], matches.recordings.ravel()[order]
     scores = matches.scores.ravel()[order]
@@ -105,6 +114,7 @@ def rank_recordings(
             excluded=candidates.excluded,
             compare_all=exact,
             recordings=most,
+            condition=candidates.condition,
         )
         found = np.unique(matches.recordings[matches.recordings >= 0])
         if found.size >= k or search >= matches.searched:

@@ -102,7 +102,13 @@ class WeightedScore:
         allowed, excluded = candidates.allowed, candidates.excluded
         total = index.count() if allowed is None else allowed.size
         if not exact and total * len(self.vectors) > _ALL_CELLS:
-            matches = index.search(self.vectors, max(_FIRST_SEARCH, 8 * k), allowed=allowed, excluded=excluded)
+            matches = index.search(
+                self.vectors,
+                max(_FIRST_SEARCH, 8 * k),
+                allowed=allowed,
+                excluded=excluded,
+                condition=candidates.condition,
+            )
             found, first = np.unique(matches.ids, return_index=True)
             recordings = matches.recordings.ravel()[first][found >= 0]
             found = found[found >= 0]

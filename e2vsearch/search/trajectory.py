@@ -92,7 +92,9 @@ def rank_trajectories(
         stored = segment_columns(catalog)
     else:
         allowed, excluded = candidates.allowed, candidates.excluded
-        matches = index.search(queries, max(_LOOK, 8 * k), allowed=allowed, excluded=excluded)
+        matches = index.search(
+            queries, max(_LOOK, 8 * k), allowed=allowed, excluded=excluded, condition=candidates.condition
+        )
         listed = shortlist(matches.recordings, matches.scores, max(_CANDIDATES, 8 * k))
         stored = segment_columns(catalog, recordings=listed.tolist())
     stored = stored.where(candidates.mask(stored.ids))

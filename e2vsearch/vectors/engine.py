@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
+from e2vsearch.feed import SqlFilter
 from e2vsearch.types import Consistency, IndexStatus
 from e2vsearch.vectors.exact import Float32s, Ints, Mask, UnitVectors
 
@@ -27,6 +28,10 @@ DEFAULT_RECALL = 0.95
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage, how much of it is done, and of how much."""
+
+
+Condition = Callable[[], SqlFilter | None]
+"""Returns a filter as a statement of the catalog's database; None where that is not Postgres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ class VectorIndex(Protocol):
         excluded: Ints | None = None,
         compare_all: bool = False,
         recordings: int | None = None,
+        condition: Condition | None = None,
     ) -> Matches:
         """Return the k segments nearest to each query, or of them what `recordings` leaves.
 
@@ -124,6 +130,7 @@ class VectorIndex(Protocol):
             compare_all: compare every segment, whatever index there is.
             recordings: how many of a query's recordings are wanted, each with its nearest segment; more of the k may
                 be returned.
+            condition: returns what selects `allowed` again, for an engine that evaluates it itself.
 
         Raises:
             QueryError: queries of another shape or dimension, not finite or without a direction, or k below 1.
@@ -211,12 +218,14 @@ class CandidateEngine(Protocol):
         name: of the engine, as ``--engine`` takes it.
         kinds: of index that it can build here.
         filters: how many ids a search may be limited to; 0: none, and candidates are filtered afterwards.
+        joins: a search may be limited by a statement, since the engine lies in the catalog's own database.
         most: candidates that one search may ask for.
     """
 
     name: str
     kinds: tuple[Kind, ...]
     filters: int
+    joins: bool
     most: int
 
     def open(self, dim: int) -> None:
@@ -239,14 +248,21 @@ class CandidateEngine(Protocol):
         """
 
     def candidates(
-        self, queries: Float32s, k: int, *, where: Ints | None, breadth: int, at_least: int | None, timeout_s: float
+        self,
+        queries: Float32s,
+        k: int,
+        *,
+        where: Ints | SqlFilter | None,
+        breadth: int,
+        at_least: int | None,
+        timeout_s: float,
     ) -> Proposals:
         """Return the nearest k of each query, of those in `where` if that is given.
 
         Args:
             queries: ``(q, dim)`` unit rows.
             k: how many, at most `most`.
-            where: ids, at most `filters` of them, ascending; all when None.
+            where: ids, at most `filters` of them, ascending, or with `joins` a statement; all when None.
             breadth: how widely to search, one of `breadths`.
             at_least: a watermark that has to be read where the engine reached it anywhere; None: what the store's
                 nearest replica has read will do, with the watermark of that.

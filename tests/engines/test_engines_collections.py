@@ -224,6 +224,30 @@ def test_doctor_looks_at_the_engine(collection: Collection, place: Place) -> Non
     assert place.engine in checks["index"].found
 
 
+def test_db_verify_compares_what_the_engine_holds(collection: Collection, place: Place, run: Run) -> None:
+    def row() -> tuple[int, dict[str, Any]]:
+        done = run("db", "verify", "--index", place.index, "-f", "json")
+        (found,) = [each for each in json.loads(done.out) if each["name"] == f"index in {place.engine}"]
+        return done.code, found
+
+    code, found = row()
+    watermark = collection.index.status().watermark
+    assert (code, found["found"]) == (0, f"intact: {CALLS * TURNS} segments, up to change {watermark}")
+    collection.remove("call:1")  # which the engine has not read
+    assert row() == (0, found)
+    (space,) = held(collection)
+    engine = collection._views.open_engine(space, engine_choice.chosen(collection.catalog))
+    assert watermark is not None
+    engine.apply([], collection.catalog.segments_of([2])[0][:1], watermark, watermark)
+    code, found = row()
+    assert code == 1
+    assert "not all the same" in found["found"]
+    assert found["cure"] == "e2vsearch index drop && e2vsearch index build"
+    assert not {each.name: each for each in examine(place.index)}["index"].ok
+    collection.index.drop()
+    assert row()[1]["found"].startswith("none")
+
+
 @pytest.mark.parametrize(
     ("engine", "message"),
     [("pgvector", "is in SQLite"), ("milvus", "--engine-url"), ("elastic", "use one of faiss, pgvector, milvus")],

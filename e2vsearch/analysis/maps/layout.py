@@ -176,7 +176,7 @@ def versions() -> dict[str, str]:
 
     from e2vsearch._version import __version__
 
-    named = ("umap-learn", "scikit-learn", "numba", "numpy", "faiss-cpu")
+    named = ("umap-learn", "scikit-learn", "numba", "numpy", "faiss-cpu", "faiss-gpu")
     return {"e2vsearch": __version__} | {name: version(name) for name in named if _has(name)}
 
 

@@ -20,6 +20,7 @@ from e2vsearch.types import Consistency, IndexStatus
 from e2vsearch.vectors.engine import (
     DEFAULT_RECALL,
     CandidateEngine,
+    Condition,
     IndexOptions,
     Kind,
     Matches,
@@ -98,6 +99,7 @@ class EngineIndex:
         excluded: Ints | None = None,
         compare_all: bool = False,
         recordings: int | None = None,
+        condition: Condition | None = None,
     ) -> Matches:
         """Return the k segments nearest to each query, see `VectorIndex.search`.
 
@@ -106,7 +108,13 @@ class EngineIndex:
             EngineError: the engine does not answer.
         """
         return self._search.search(
-            queries, k, allowed=allowed, excluded=excluded, compare_all=compare_all, recordings=recordings
+            queries,
+            k,
+            allowed=allowed,
+            excluded=excluded,
+            compare_all=compare_all,
+            recordings=recordings,
+            condition=condition,
         )
 
     def scores(self, queries: Float32s, ids: Ints) -> Float32s:

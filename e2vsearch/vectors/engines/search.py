@@ -20,13 +20,15 @@ from e2vsearch.errors import QueryError
 from e2vsearch.feed import VectorSource
 from e2vsearch.types import Consistency
 from e2vsearch.vectors import exact, verify
-from e2vsearch.vectors.engine import CandidateEngine, Matches, VectorIndex
+from e2vsearch.vectors.engine import CandidateEngine, Condition, Matches, VectorIndex
 from e2vsearch.vectors.engines.plan import NONE, Choice, Plan, packed
 from e2vsearch.vectors.engines.report import MOST_RESULTS, TIMEOUT_S, EngineReport, width
 from e2vsearch.vectors.exact import Float32s, Float64s, Ints, Mask, UnitVectors, rows_of
 from e2vsearch.vectors.query_log import QueryLog
 
 _GATHER_ROWS = 2000  # that a filter leaves: their vectors are read from the catalog in 7-25 ms, and nothing is missed
+_HELD_BYTES = 512 << 20  # of vectors that are held in memory once all were compared; more are read for each search
+_SPARSE = 4  # times fewer are read by their ids, which takes twice as long for each, and not from the first to the last
 _TAIL_BYTES = 64 << 20  # of vectors that came since the watermark; with more, everything is compared
 _FETCH_ROWS = 4096
 _WIDER = 4
@@ -108,6 +110,7 @@ class EngineSearch:
         excluded: Ints | None = None,
         compare_all: bool = False,
         recordings: int | None = None,
+        condition: Condition | None = None,
     ) -> Matches:
         """Return the k segments nearest to each query, see `VectorIndex.search`.
 
@@ -124,7 +127,7 @@ class EngineSearch:
             return self._gathered(units, k, chosen.allowed)
         report = None if compare_all or k > MOST_RESULTS else self._report()
         if report is not None and self._watermark() is not None:
-            found = self._proposed(units, k, chosen, report)
+            found = self._proposed(units, k, chosen, report, condition)
             if found is not None:
                 self._query_log.note(units.astype(np.float32))
                 return found
@@ -138,14 +141,16 @@ class EngineSearch:
         hits = verify.score_candidates(self._source, found, units, k, len(ids), exact=True).matches
         return cast(Matches, hits)
 
-    def _proposed(self, units: Float64s, k: int, chosen: Choice, report: EngineReport) -> Matches | None:
+    def _proposed(
+        self, units: Float64s, k: int, chosen: Choice, report: EngineReport, condition: Condition | None
+    ) -> Matches | None:
         """Search by way of the engine; None where it holds nothing, or lags too far behind."""
         narrow = units.astype(np.float32)
         total = self.count()
         left = len(chosen.allowed) if chosen.allowed is not None else max(total - len(chosen.excluded), 0)
         wanted, asked = min(k, left), width(k) + len(chosen.excluded)
         while True:
-            plan = Plan.of(self._engine, report, asked, chosen, left / max(total, 1))
+            plan = Plan.of(self._engine, report, asked, chosen, left / max(total, 1), condition)
             with telemetry.span("candidates", engine=self._engine.name, k=plan.candidates):
                 proposed = self._engine.candidates(
                     narrow,
@@ -178,9 +183,13 @@ class EngineSearch:
 
     def _completed(self, matches: Matches, short: Mask, units: Float64s, k: int, chosen: Choice) -> Matches:
         """Return the matches, with all segments compared for the queries that found too few."""
-        whole = self._exact.search(
-            units[short].astype(np.float32), k, allowed=chosen.allowed, excluded=chosen.excluded, compare_all=True
-        )
+        ids, total = chosen.allowed, self.count()
+        if ids is not None and len(ids) * _SPARSE < total and total * self._source.dim * 4 > _HELD_BYTES:
+            whole = self._gathered(units[short], k, ids)
+        else:
+            whole = self._exact.search(
+                units[short].astype(np.float32), k, allowed=ids, excluded=chosen.excluded, compare_all=True
+            )
         for mine, theirs in (
             (matches.ids, whole.ids),
             (matches.recordings, whole.recordings),

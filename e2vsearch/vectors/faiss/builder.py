@@ -16,14 +16,14 @@ from e2vsearch.feed import VectorSource
 from e2vsearch.files import drop_page_cache
 from e2vsearch.vectors.engine import DEFAULT_RECALL, FAISS_KINDS, IndexOptions, Kind, Progress
 from e2vsearch.vectors.exact import Float32s, Ints
-from e2vsearch.vectors.faiss import ivf, publish, storage
+from e2vsearch.vectors.faiss import gpu, ivf, publish, storage
 from e2vsearch.vectors.faiss.ivf import Ivf, faiss_module, limit_threads
 from e2vsearch.vectors.faiss.ivf_writer import fill
 from e2vsearch.vectors.faiss.nprobe import Trial, Tuned, TuningData, most_candidates, tune
 from e2vsearch.vectors.faiss.storage import FileSum, Generation, Manifest, Trained
 from e2vsearch.vectors.recall import held_out
 
-_GPU_KIND = "ivf-flat"  # what is cloned: FAISS's GPU code has no RaBitQ codes, and its memory holds 4 KiB a vector
+_GPU_KIND = "ivf-flat"  # what is copied to a GPU, which takes no RaBitQ codes, and 2 KiB a vector of 1024
 MIN_ROWS = 1000  # fewer leave too little to train on beside the vectors held out, and are compared in a millisecond
 RICHER = {"ivf-rabitq": "ivf-flat", "ivf-flat": "flat"}  # what to try where a target is missed
 GROWN = 4  # times as many segments as lists were trained on: as many again would be due, by `lists_for`
@@ -121,10 +121,10 @@ def build(
 
     Raises:
         GenerationBusy: another process is building.
-        GenerationError: the folder cannot be written, or a GPU is requested and there is none.
+        GenerationError: the folder cannot be written.
     """
-    if goal.kind == "gpu":
-        ivf.require_gpu()
+    if goal.kind == "gpu" and (why := gpu.missing(faiss_module())):
+        gpu.tell(f"the index is built on the CPU, and searched on a GPU where there is one: {why}")
     with publish.building(folder, wait_s) as aside:
         with source.snapshot() as snapshot:
             n = publish.copy(snapshot, aside, source.dim, lambda done, of: progress("read", done, of))
@@ -278,6 +278,7 @@ def _centroids(sample: Float32s, nlist: int, seed: int) -> Float32s:
         seed=seed + 1,  # FAISS keeps its own default for some zeros
         min_points_per_centroid=1,
         max_points_per_centroid=_TRAIN_PER_LIST,
+        gpu=gpu.count(faiss) > 0,
     )
     kmeans.train(sample)
     return np.asarray(kmeans.centroids, np.float32)

@@ -20,7 +20,7 @@ from e2vsearch.errors import GenerationError, QueryError
 from e2vsearch.feed import VectorSource
 from e2vsearch.types import Consistency, IndexStatus
 from e2vsearch.vectors import exact, verify
-from e2vsearch.vectors.engine import IndexOptions, Kind, Matches, Progress
+from e2vsearch.vectors.engine import Condition, IndexOptions, Kind, Matches, Progress
 from e2vsearch.vectors.exact import Float32s, Ints, Mask
 from e2vsearch.vectors.faiss import builder, publish, snapshot, status, storage
 from e2vsearch.vectors.faiss.nprobe import Tuned
@@ -70,6 +70,7 @@ class FaissEngine:
         excluded: Ints | None = None,
         compare_all: bool = False,
         recordings: int | None = None,
+        condition: Condition | None = None,  # noqa: ARG002 - it takes ids
     ) -> Matches:
         """Return the k segments nearest to each query, or of them what `recordings` leaves.
 
@@ -82,6 +83,7 @@ class FaissEngine:
             compare_all: compare every segment, whatever index there is.
             recordings: how many of a query's recordings are wanted, each with its nearest segment; more of the k may
                 be returned. What is cut off need not be verified: 80 of 1024-d take 2.7 ms, 20 take 1.1.
+            condition: of no use here, where ids are looked up.
 
         Raises:
             QueryError: queries of another shape or dimension, not finite or without a direction, or k below 1.
@@ -263,7 +265,7 @@ class FaissEngine:
 
         Raises:
             GenerationBusy: another process is building.
-            GenerationError: the folder cannot be written, or a GPU is wanted and there is none.
+            GenerationError: the folder cannot be written.
             SettingsError: no such kind, or no such recall.
         """
         return builder.build(

@@ -20,8 +20,6 @@ What was measured on FAISS 1.15.1 and is not in its manual:
 from __future__ import annotations
 
 import functools
-import logging
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +30,9 @@ from numpy.typing import NDArray
 from e2vsearch.errors import GenerationError
 from e2vsearch.files import drop_page_cache, open_mapped
 from e2vsearch.vectors.exact import Float32s, Ints, Mask
+from e2vsearch.vectors.faiss import gpu
+from e2vsearch.vectors.faiss.gpu import GpuLists
 
-logger = logging.getLogger(__name__)
 _QUERY_BITS = 8
 _CENTROIDS_COMPARED = ((0.025, 4.0), (0.05, 2.0), (0.15, 1.5))
 """Up to a share of all centroids, how many times as many as are searched for are compared. Of 4,096 x 1024 four times
@@ -43,7 +42,6 @@ compared."""
 
 _OMP_QUERIES = 8
 COUNTED_ROWS = 65_536  # 0.3 ms; counting all of a million takes tens
-_GPU_MOST = 2048  # results and lists a query that FAISS's GPU code takes
 
 
 @functools.cache
@@ -69,24 +67,6 @@ def _threads() -> int:
     return int(faiss_module().omp_get_max_threads())  # OMP_NUM_THREADS, or the cores
 
 
-def gpus() -> int:
-    """Return the number of GPUs that this FAISS can use; 0 for faiss-cpu."""
-    faiss = faiss_module()
-    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
-
-
-def require_gpu() -> None:
-    """Check that there is a GPU to search on.
-
-    Raises:
-        GenerationError: there is none, or FAISS is the one without.
-    """
-    if not gpus():
-        raise GenerationError(
-            "this FAISS has no GPU to use: pip install faiss-gpu in place of faiss-cpu, or use --kind ivf-rabitq"
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Near:
     """Lists near q queries, nearest first."""
@@ -105,9 +85,7 @@ class Ivf:
         self._file = file
         faiss = faiss_module()
         self._inner = faiss.downcast_index(faiss.extract_index_ivf(index))  # seen through a rotation as a bare IVF
-        self._gpu: Any = None
-        self._gpu_memory: Any = None
-        self._gpu_lock = threading.Lock()  # FAISS's GPU indexes take one caller at a time
+        self._gpu: GpuLists | None = None
         self._unfiltered: dict[int, Any] = {}  # parameters by nprobe: 6 us to make, and a search only reads them
 
     @classmethod
@@ -135,15 +113,8 @@ class Ivf:
         drop_page_cache(self._file)
 
     def use_gpu(self) -> None:
-        """Search without a filter in a copy on the GPU, if there is one and it fits."""
-        faiss = faiss_module()
-        if not gpus():
-            return
-        try:
-            self._gpu_memory = faiss.StandardGpuResources()  # the copy lives in it, and does not keep it alive
-            self._gpu = faiss.index_cpu_to_gpu(self._gpu_memory, 0, self._index)
-        except RuntimeError as error:
-            logger.warning("the index stays on the CPU: %s", str(error).splitlines()[0])
+        """Search without a filter in a copy on the GPU; where there is none, or it does not fit, that is said once."""
+        self._gpu = gpu.copied(faiss_module(), self._inner, self._centroid_index)
 
     @property
     def nlist(self) -> int:
@@ -223,15 +194,9 @@ class Ivf:
             nprobe: lists to visit; more than there are is all of them.
             bits: a bit for each row that may be returned, the first row's the lowest; all when None.
         """
-        faiss = faiss_module()
         nprobe = min(nprobe, self.nlist)
-        if self._gpu is not None and bits is None and max(k, nprobe) <= _GPU_MOST:
-            # never with a filter: the GPU's IVF takes a selector and does not look at it (faiss/gpu/impl/IVFFlat.cu)
-            with self._gpu_lock:
-                _, rows = self._gpu.search(
-                    np.ascontiguousarray(queries), k, params=faiss.SearchParametersIVF(nprobe=nprobe)
-                )
-            return np.asarray(rows, np.int64)
+        if self._gpu is not None and bits is None and self._gpu.takes(k, nprobe):
+            return self._gpu.search(queries, k, nprobe)
         params = self._params(nprobe, bits)
         limit_threads(len(queries))
         _, rows = self._index.search(np.ascontiguousarray(queries), k, params=params)

@@ -20,6 +20,7 @@ from e2vsearch.errors import GenerationError
 from e2vsearch.files import drop_page_cache
 from e2vsearch.vectors.engine import Progress
 from e2vsearch.vectors.exact import Float32s, Ints
+from e2vsearch.vectors.faiss.gpu import GpuCentroids
 from e2vsearch.vectors.faiss.ivf import faiss_module, limit_threads
 
 _CENTROID_BYTES = 2 << 20  # so few are all compared in the time that their codes would take
@@ -65,8 +66,9 @@ def fill(
         progress(stage, n, n)
 
     lists = np.empty(len(vectors), np.int64)
+    of_rows = GpuCentroids(faiss_module(), inner.quantizer)
     for at, rows in parts("assign"):
-        lists[at] = inner.quantizer.search(rows, 1)[1][:, 0]
+        lists[at] = of_rows.nearest(rows)
     if centroids.nbytes > _CENTROID_BYTES:
         # not before: many vectors find their lists sooner without codes
         exact = inner.quantizer
