@@ -23,6 +23,7 @@ E2vsearchError
 │   ├── DamagedVector         a stored vector is not what was stored
 │   ├── DamagedRow            a stored recording, segment, text or label is not what was stored
 │   ├── DamagedDate           a stored date is none
+│   ├── SpaceChanged          the collection was re-embedded while something was made in its former space
 │   ├── LeaseLost             a worker was away for too long: the recording it had is another's now
 │   ├── SchemaTooOld          `e2vsearch db upgrade` first
 │   └── SchemaTooNew          made by a newer e2vsearch
@@ -160,6 +161,9 @@ class SpaceMismatch(E2vsearchError):
     reason = "space-mismatch"
 
 
+REEMBED = "e2vsearch reembed"
+"""What moves a collection to another space; messages name it as the cure."""
+
 REPAIR = "e2vsearch db verify --repair"
 """The cure of what is damaged in a catalog."""
 
@@ -200,6 +204,10 @@ class DamagedDate(CatalogError):
     """A cell that should hold a date, and holds none."""
 
     reason = "damaged-date"
+
+
+class SpaceChanged(CatalogError):
+    """The collection was re-embedded while something was made in its former space."""
 
 
 class LeaseLost(CatalogError):

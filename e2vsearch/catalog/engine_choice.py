@@ -26,21 +26,30 @@ class EngineChoice:
     url: str = ""  # of Milvus, or the folder of milvus-lite
 
 
-_ROW = select(HeaderRow.engine, ProjectionRow.name, ProjectionRow.revision).outerjoin(
+_ROW = select(HeaderRow.engine, HeaderRow.space_id, ProjectionRow.name, ProjectionRow.revision).outerjoin(
     ProjectionRow, HeaderRow.projection_id == ProjectionRow.id
 )
 
 
-def in_use(catalog: CatalogReader) -> tuple[tuple[str, str] | None, EngineChoice]:
-    """Return name and revision of the projection in use, None for raw vectors, and the engine, in one statement."""
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """What searches go by."""
+
+    space: int | None  # its number
+    projection: tuple[str, str] | None  # name and revision; None: raw vectors
+    engine: EngineChoice
+
+
+def in_use(catalog: CatalogReader) -> InUse:
+    """Return the space, projection and engine in use, in one statement."""
     with catalog.reading() as connection:
         row = connection.execute(_ROW).one()
-    return None if row.name is None else (row.name, row.revision), _choice(row.engine)
+    return InUse(row.space_id, None if row.name is None else (row.name, row.revision), _choice(row.engine))
 
 
 def chosen(catalog: CatalogReader) -> EngineChoice:
     """Return the engine of a collection."""
-    return in_use(catalog)[1]
+    return in_use(catalog).engine
 
 
 def choose(catalog: Catalog, choice: EngineChoice) -> None:
