@@ -17,6 +17,7 @@ E2vsearchError
 │   ├── EncoderUnavailable    weights neither cached nor downloadable
 │   ├── BadWeights            a checkpoint that does not fill its network
 │   └── BadSignal             a signal the encoder cannot take
+├── PluginRefused             a plug-in was written for another version of the interface, or cannot be imported
 ├── SpaceMismatch             another encoder or revision than the collection is pinned to
 ├── CatalogError
 │   ├── NoCollection          nothing there yet
@@ -153,6 +154,12 @@ class BadSignal(EncoderError):
     """A signal of a shape, dtype, length or content that the encoder cannot take."""
 
     reason = "bad-signal"
+
+
+class PluginRefused(E2vsearchError):
+    """A plug-in was written for another version of the interface, or cannot be imported."""
+
+    reason = "plugin-refused"
 
 
 class SpaceMismatch(E2vsearchError):

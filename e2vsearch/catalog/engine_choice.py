@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from e2vsearch import plugins
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import HeaderRow, ProjectionRow
 from e2vsearch.catalog.writer import Catalog
@@ -69,9 +70,11 @@ def checked(catalog: CatalogReader, name: str, url: str) -> EngineChoice:
 
     Raises:
         SettingsError: there is no such engine, or not for this catalog, or its address is missing.
+        PluginRefused: it is of a plug-in that cannot be used.
     """
-    if name not in ENGINES:
-        raise SettingsError(f"there is no engine {name!r} - use one of {', '.join(ENGINES)}")
+    if name not in ENGINES and plugins.load("engine", name) is None:
+        known = ", ".join((*ENGINES, *plugins.names("engine")))
+        raise SettingsError(f"there is no engine {name!r} - use one of {known}")
     if name == PGVECTOR and catalog.url.get_backend_name() != "postgresql":
         raise SettingsError(
             "pgvector works in the catalog's own Postgres, and this collection is in SQLite - start one in Postgres "
@@ -81,7 +84,7 @@ def checked(catalog: CatalogReader, name: str, url: str) -> EngineChoice:
         raise SettingsError(
             "milvus needs its address - add --engine-url http://host:19530, or a folder for milvus-lite"
         )
-    return EngineChoice(name, url if name == MILVUS else "")
+    return EngineChoice(name, "" if name in (FAISS, PGVECTOR) else url)
 
 
 def settle(catalog: Catalog, name: str | None, url: str | None, settings: Settings) -> None:

@@ -28,6 +28,7 @@ from e2vsearch.cli import (
     maps,
     mcp,
     named_vectors,
+    plugins,
     policy,
     projections,
     query,
@@ -60,6 +61,8 @@ _PANELS: Mapping[str, Sequence[Command | Group]] = {
     "Keep": (
         collection.status,
         collection.doctor,
+        plugins.encoders,
+        plugins.plugins,
         policy.policy,
         policy.audit,
         erasure.about,

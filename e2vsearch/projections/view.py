@@ -20,12 +20,13 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch import plugins
 from e2vsearch.catalog import engine_choice, projections
 from e2vsearch.catalog.beside import BesideVectorRow
-from e2vsearch.catalog.engine_choice import FAISS, PGVECTOR, EngineChoice, InUse, StoredReport
+from e2vsearch.catalog.engine_choice import FAISS, MILVUS, PGVECTOR, EngineChoice, InUse, StoredReport
 from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.errors import NotStored
+from e2vsearch.errors import AnalysisError, EngineError, NotStored
 from e2vsearch.feed import Batch, Changes, Snapshot, VectorSource
 from e2vsearch.projections import network
 from e2vsearch.projections.background import Background
@@ -38,6 +39,9 @@ T = TypeVar("T")
 
 BESIDE = "beside"
 """Folder, in that of the index of one space, of the index of another: as vectors lie in one of two tables."""
+
+BUILT_IN = (RAW.kind, network.KIND, "head", "fitted")
+"""Kinds of projections; others are of plug-ins."""
 
 _KEPT = 2  # the view in use and the one before it, which queries under way may still hold
 
@@ -189,9 +193,18 @@ class Views:
             from e2vsearch.vectors.engines.pgvector import PgvectorEngine
 
             return PgvectorEngine(self._catalog.driver_connection, collection, space)
-        from e2vsearch.vectors.engines.milvus import MilvusEngine
+        if engine.name == MILVUS:
+            from e2vsearch.vectors.engines.milvus import MilvusEngine
 
-        return MilvusEngine(engine.url, collection, space)
+            return MilvusEngine(engine.url, collection, space)
+        make = plugins.load("engine", engine.name)
+        if make is None:
+            raise EngineError(
+                f"{self._catalog.name} is searched in the engine {engine.name!r} of a plug-in that is not installed "
+                "here - install it, or move the collection: e2vsearch index build --engine faiss"
+            )
+        made: CandidateEngine = make(engine.url, collection, space)
+        return made
 
     def folder(self, revision: str) -> Path:
         """Return the folder of a projection's index, by the projection's revision."""
@@ -231,11 +244,21 @@ def load_projection(stored: StoredProjection, dim: int) -> Projection:
         dim: length of the vectors it must take.
 
     Raises:
-        AnalysisError: it is damaged.
+        AnalysisError: it is damaged, or of a plug-in that is not installed.
+        PluginRefused: it is of a plug-in that cannot be used.
     """
     if stored.kind == network.KIND:
         return network.unpack(stored.parameters)
-    return unpack(stored.parameters, stored.kind, stored.name, dim)
+    if stored.kind in BUILT_IN:
+        return unpack(stored.parameters, stored.kind, stored.name, dim)
+    plugin = plugins.load("projection", stored.kind)
+    if plugin is None:
+        raise AnalysisError(
+            f"projection {stored.name!r} is of the plug-in {stored.kind!r}, which is not installed here - install it, "
+            "or search raw vectors: e2vsearch projection use raw"
+        )
+    made: Projection = plugin.unpack(stored.parameters, stored.name, dim)
+    return made
 
 
 class ProjectedVectors:
