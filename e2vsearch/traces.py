@@ -117,8 +117,8 @@ def _of_segments(connection: Connection, numbers: Sequence[int]) -> Iterator[Tra
             yield from of_vectors(unit32(vector), vector)  # as generations hold them
     scores = select(SegmentRow.scores).where(SegmentRow.id.in_(numbers))
     beside = select(BesideSegmentRow.scores).where(BesideSegmentRow.segment_id.in_(numbers))
-    for query in (scores, beside):
-        for probabilities in filter(None, connection.execute(query).scalars()):
+    for of_space in (scores, beside):
+        for probabilities in filter(None, connection.execute(of_space).scalars()):
             yield from (Trace("probabilities", piece, piece) for piece in _pieces(probabilities, _VECTOR_STEP))
     texts = select(SegmentTextRow.text, SegmentTextRow.words).where(SegmentTextRow.segment_id.in_(numbers))
     for text, words in connection.execute(texts):

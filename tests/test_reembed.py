@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,7 @@ def test_what_comes_and_goes_meanwhile_is_caught_up_with(database_url: str, call
 def test_an_ingest_with_the_former_encoder_ends_in_one_line(database_url: str, calls: Path, tmp_path: Path) -> None:
     late = save(tmp_path / "late.wav", speech(3.0, seed=77))
     with filled(database_url, calls) as collection, e2vsearch.open(database_url, encoder=FakeEncoder()) as stale:
-        done = []
+        done: list[bool] = []
 
         def switch(activity: Activity) -> None:
             if activity.at_work and not done:  # it is being read, with the former encoder
@@ -318,13 +318,6 @@ def test_stopped_it_goes_on(calls: Path, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=r"is being re-embedded to loudness.*--encoder loudness.*--discard"):
             collection.spaces.reembed(Loudness("loud-2"))
         assert collection.spaces.reembed(Loudness()).already == report.recordings
-
-
-@pytest.fixture(scope="module")
-def ingested(calls: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    place = tmp_path_factory.mktemp("ingested") / "index"
-    filled(place, calls).close()
-    return place
 
 
 def test_command_line(run: Run, calls: Path, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from e2vsearch.catalog.schema import (
     VectorRow,
 )
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.errors import REPAIR, CatalogError, first_line
+from e2vsearch.errors import REEMBED, REPAIR, CatalogError, first_line
 from e2vsearch.types import NamedVectors, recording_id, segment_id
 
 _RESTORE = "restore a backup, or save what can be read: e2vsearch export FOLDER && e2vsearch import FOLDER --index NEW"
@@ -195,6 +195,8 @@ def _vectors(catalog: Catalog) -> Iterator[_Fault]:
     for row in damaged_vectors(catalog):
         cure = f"e2vsearch vectors attach {row.named.name} FILE" if row.named else _ingest_anew(catalog, row.segment)
         of = f" in {row.named.name}" if row.named else ""
+        if row.named is None and row.table is not catalog.vectors:
+            of, cure = " in the space that is not in use", f"{REEMBED} --discard"
         found.setdefault((of, cure), []).append(segment_id(row.segment))
     for (of, cure), segments in found.items():
         more = f" and {len(segments) - _SHOWN:,} more" if len(segments) > _SHOWN else ""
@@ -204,8 +206,10 @@ def _vectors(catalog: Catalog) -> Iterator[_Fault]:
 def damaged_vectors(catalog: Catalog) -> Iterator[DamagedVectorRow]:
     """Yield every row whose vector is not what was stored, or has NaN or infinite values."""
     with catalog.reading() as connection:
-        held = connection.execute(select(SpaceRow.vectors, SpaceRow.dim).where(SpaceRow.vectors.is_not(None))).all()
-    for name, dim in held if catalog.space is not None else ():
+        held = connection.execute(select(SpaceRow.vectors, SpaceRow.dim)).all()
+    for name, dim in held:
+        if name is None:  # a former space, whose vectors are deleted
+            continue
         table = VECTOR_TABLES[name]
         query = select(table.segment_id, table.vector, table.crc32, SegmentRow.recording_id)
         query = query.join(SegmentRow, SegmentRow.id == table.segment_id)

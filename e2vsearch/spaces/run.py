@@ -24,7 +24,14 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoder_check import check_encoder, pin_reference
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.registry import SAVED, open_encoder
-from e2vsearch.errors import AudioNotFound, CatalogError, E2vsearchError, SettingsError
+from e2vsearch.errors import (
+    AudioForbidden,
+    AudioNotFound,
+    AudioUnreachable,
+    CatalogError,
+    E2vsearchError,
+    SettingsError,
+)
 from e2vsearch.files import legible, local_path, stat_of, uri_scheme
 from e2vsearch.index import Index
 from e2vsearch.ingest.reports import FileFailure
@@ -42,6 +49,9 @@ from e2vsearch.types import Space, recording_id
 _log = logging.getLogger(__name__)
 
 _WAIT_S = 600.0  # for another builder of the new index
+
+_FOR_NOW = {AudioUnreachable.reason, AudioForbidden.reason}
+"""Reasons for which no recording is removed: the audio may be read again when a store, or a person, lets us."""
 
 
 def reembed(
@@ -76,8 +86,8 @@ def reembed(
         precision: of emotion2vec.
         workers: recordings in work at a time.
         keep_old: keep vectors and index of the former space: switching back then embeds nothing again.
-        allow_missing: remove recordings, and examples of labels, whose audio cannot be embedded any more. Without it,
-            there is no switch while there are any.
+        allow_missing: remove recordings, and examples of labels, whose audio is gone, damaged or another now. Without
+            it there is no switch while there are any; nor with it while a store does not give some.
         progress: called with ``(stage, done, total)``; stages are ``recordings`` and those of an index build.
         stopping: called once when it is told to end, with the number of recordings that are waited for.
         stop: set it from another thread to end early, as Ctrl-C does.
@@ -239,14 +249,17 @@ class _Run:
         self._embed_examples()
         if self.stop.is_set():
             return False
-        if not self.failures and not self.example_failures:
-            return True
-        if len(self.failures) == spaces.spoken(self.catalog):
+        if self.failures and len(self.failures) == spaces.spoken(self.catalog):
             raise SettingsError(
                 f"no recording of {self.catalog.name} can be read again (the first: "
                 f"{next(iter(self.failures.values())).message}) - is a disk or share missing? Nothing was changed"
             )
-        return self.allow_missing
+        return self._may_switch()
+
+    def _may_switch(self) -> bool:
+        """Whether all has vectors, or what has none may be removed: not what a store did not give for the moment."""
+        failures = (*self.failures.values(), *self.example_failures)
+        return not failures or (self.allow_missing and not {each.reason for each in failures} & _FOR_NOW)
 
     def _embed(self, target: Catalog, *, note: bool) -> None:
         """Embed what lacks vectors until nothing new does."""
@@ -294,7 +307,7 @@ class _Run:
         while not self.stop.is_set():
             self._embed(target, note=True)
             self._embed_examples()
-            if self.stop.is_set() or ((self.failures or self.example_failures) and not self.allow_missing):
+            if self.stop.is_set() or not self._may_switch():
                 return False
             assert target.space_number is not None
             if space_switch.switch(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from e2vsearch.catalog import spaces
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
-from e2vsearch.errors import Cancelled, CatalogError, DamagedRow, E2vsearchError
+from e2vsearch.errors import Cancelled, CatalogError, DamagedRow, E2vsearchError, MissingExtra
 from e2vsearch.ingest.reports import FileFailure
 from e2vsearch.remote.stores import Stores
 from e2vsearch.spaces.spans import Span, embed_spans, opened_source
@@ -85,7 +85,7 @@ class StoredRecordings:
             spans = [Span(row.channel, row.start_s, row.end_s) for row in rows]
             with opened_source(recording, self._stores, self._stop.is_set) as path:
                 made = embed_spans(path, spans, self._encoder, self._stop.is_set)
-        except Cancelled:
+        except (Cancelled, MissingExtra):
             raise
         except E2vsearchError as error:
             if isinstance(error, CatalogError) and not isinstance(error, DamagedRow):
