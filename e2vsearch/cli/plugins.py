@@ -24,14 +24,14 @@ _COLUMNS: dict[str, str | Column] = {
 
 @command("encoders", "encoders --format json")
 def encoders(*, results: Results) -> None:
-    """List the encoders that --encoder takes by name: built-in ones and those of plug-ins, with their origin."""
+    """List the encoders, and where they come from. A plug-in that cannot be used is listed with the reason."""
     rows = [asdict(each) for each in _listed("encoder")]
     results.write_rows(rows, {name: each for name, each in _COLUMNS.items() if name != "kind"}, none="none")
 
 
 @command("plugins", "plugins --format json")
 def plugins(*, results: Results) -> None:
-    """List encoders, engines and projections: built-in ones and those of plug-ins, with their origin.
+    """List encoders, engines and projections with their origin.
 
     A plug-in that cannot be used is listed with the reason.
     """

@@ -60,9 +60,9 @@ def reembed(
     options: OpenOptions,
     results: Results,
 ) -> None:
-    """Move a collection to another encoder's space, while it is searched. Run it again to go on after a stop.
+    """Move a collection to another encoder's space. Run it again to go on after a stop.
 
-    The audio of what is stored is read again. Segments keep their ids, so labels, transcripts and the audit log stay.
+    It is searched all the while. The audio of what is stored is read again. Segments keep their ids, so labels, transcripts and the audit log stay.
     Queries are answered in the former space until all is embedded and indexed, then in the new one, by a running serve
     too; the former space is deleted then.
     """
