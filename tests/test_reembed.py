@@ -263,6 +263,22 @@ def test_what_is_kept_is_gone_back_to_at_once(database_url: str, calls: Path) ->
         assert collection.spaces.discard() is None
 
 
+@pytest.mark.usefixtures("cache")
+def test_what_is_forgotten_is_gone_from_both_spaces(calls: Path, tmp_path: Path) -> None:
+    with filled(tmp_path / "index", calls) as collection:
+        collection.index.build()
+        collection.spaces.reembed(Loudness(), keep_old=True)
+        gone = collection.catalog.segments_of([1])[0].tolist()
+        assert len(collection.index.generations_with(gone)) == 2
+        proof = collection.forget("call:1").proof
+        assert proof is not None
+        assert (proof.traces > 0, proof.left) == (True, ())
+        assert collection.index.generations_with(gone) == []
+        stored = collection.catalog.segment_count()
+        assert rows_of(collection, VectorRow) == rows_of(collection, BesideVectorRow) == stored
+        assert collection.spaces.reembed(FakeEncoder()).switched  # its index is built again
+
+
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})

@@ -62,9 +62,9 @@ def reembed(
 ) -> None:
     """Move a collection to another encoder's space. Run it again to go on after a stop.
 
-    It is searched all the while. The audio of what is stored is read again. Segments keep their ids, so labels, transcripts and the audit log stay.
-    Queries are answered in the former space until all is embedded and indexed, then in the new one, by a running serve
-    too; the former space is deleted then.
+    The audio of what is stored is read again. Segments keep their ids, so labels, transcripts and the audit log stay.
+    It is searched all the while: in the former space until all is embedded and indexed, then in the new one, by a
+    running serve too. The former space is deleted then.
     """
     if discard == (encoder is not None):
         raise typer.BadParameter("name the space to move to with --encoder, or give up the other one with --discard")
@@ -98,7 +98,7 @@ def reembed(
     if not report.switched:
         results.note(
             f"not switched: {counted(len(report.missing), 'source')} cannot be embedded - bring the audio back and run "
-            "it again, or have them removed with --allow-missing"
+            "it again, or have those that are gone or damaged removed with --allow-missing"
         )
         raise typer.Exit(SOME_FAILED)
 
