@@ -284,7 +284,7 @@ class Collection(AbstractContextManager["Collection"]):
         """The space of its vectors, and the way to another encoder's: `Spaces.reembed`."""
         from e2vsearch.spaces import Spaces
 
-        return Spaces(self.catalog, self._views, self.index, self.settings)
+        return Spaces(self.catalog, self._views, self.index, self.settings, self._encoder.adopt)
 
     @property
     def queue(self) -> Queue:

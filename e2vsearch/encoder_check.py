@@ -159,6 +159,11 @@ class CheckedEncoder:
                 self._checked = self._encoder
             return self._encoder
 
+    def adopt(self, encoder: Encoder) -> None:
+        """Take an open encoder in place of the one before; `open` holds it against the collection."""
+        with self._lock:
+            self._encoder, self._checked = encoder, None
+
     def _moved(self) -> bool:
         checked, space = self._checked, self._catalog.space
         return checked is not None and checked is self._encoder and space is not None and checked.space != space

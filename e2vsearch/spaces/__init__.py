@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,16 +25,21 @@ class Spaces:
         views: of the collection.
         index: of the collection.
         settings: of which device, precision and number of workers are used.
+        adopt: takes an open encoder for the collection's own, once it is of its space.
     """
 
     catalog: Catalog
     views: Views
     index: Index
     settings: Settings
+    adopt: Callable[[Encoder], None]
 
     def reembed(self, encoder: str | Encoder, **options: Any) -> ReembedReport:
         """Embed what is stored with another encoder, and switch to its space, see `e2vsearch.spaces.run.reembed`."""
-        return run.reembed(self.catalog, self.views, self.index, self.settings, encoder, **options)
+        report = run.reembed(self.catalog, self.views, self.index, self.settings, encoder, **options)
+        if report.switched and isinstance(encoder, Encoder):  # which no name may open
+            self.adopt(encoder)
+        return report
 
     def plan(self, encoder: str | Encoder, **options: Any) -> ReembedPlan:
         """Return what `reembed` would do, see `e2vsearch.spaces.run.plan`; nothing is read or written."""
