@@ -269,6 +269,6 @@ CREATE TABLE projection (
 	report JSON NOT NULL,
 	created_at DATETIME NOT NULL,
 	CONSTRAINT fk_projection_space_id FOREIGN KEY(space_id) REFERENCES space (id),
-	CONSTRAINT uq_projection_space_id UNIQUE (space_id, name)
+	CONSTRAINT uq_projection_space_id_name UNIQUE (space_id, name)
 );
 INSERT INTO alembic_version (version_num) VALUES ('0013');

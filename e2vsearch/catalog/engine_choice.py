@@ -74,7 +74,7 @@ def checked(catalog: CatalogReader, name: str, url: str) -> EngineChoice:
     """
     if name not in ENGINES and plugins.load("engine", name) is None:
         known = ", ".join((*ENGINES, *plugins.names("engine")))
-        raise SettingsError(f"there is no engine {name!r} - use one of {known}")
+        raise SettingsError(f"there is no engine {name!r} - use one of {known} with --engine")
     if name == PGVECTOR and catalog.url.get_backend_name() != "postgresql":
         raise SettingsError(
             "pgvector works in the catalog's own Postgres, and this collection is in SQLite - start one in Postgres "

@@ -35,7 +35,7 @@ def upgrade() -> None:
         sa.Column("crc32", sa.BigInteger(), nullable=False),
         *_keys("segment_beside"),
     )
-    _unique_projections(["space_id", "name"], "uq_projection_name", "uq_projection_space_id")
+    _unique_projections(["space_id", "name"], "uq_projection_name", "uq_projection_space_id_name")
 
 
 def downgrade() -> None:
@@ -49,7 +49,7 @@ def downgrade() -> None:
     if connection.execute(sa.text(used)).scalar() == "vector_beside":
         raise RuntimeError("re-embed the collection once more first: its vectors are in a table that 0012 has not")
     op.execute("DELETE FROM projection WHERE space_id NOT IN (SELECT space_id FROM collection)")
-    _unique_projections(["name"], "uq_projection_space_id", "uq_projection_name")
+    _unique_projections(["name"], "uq_projection_space_id_name", "uq_projection_name")
     op.drop_table("segment_beside")
     op.drop_table("vector_beside")
     op.drop_column("space", "state")
