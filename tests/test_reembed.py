@@ -27,6 +27,7 @@ from e2vsearch.encoders.base import Embeddings, Encoder
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import SettingsError, SpaceChanged, SpaceMismatch
 from e2vsearch.ingest.activity import Activity
+from e2vsearch.ingest.worker import JobReport, WorkerOptions
 from e2vsearch.types import Space
 
 
@@ -206,6 +207,30 @@ def test_an_ingest_with_the_former_encoder_ends_in_one_line(database_url: str, c
             pytest.raises(SpaceMismatch, match=r"not of fake@.*e2vsearch reembed --encoder fake"),
         ):
             again.ingest(late)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_worker_gives_back_what_it_has_read_with_the_former_encoder(
+    database_url: str, calls: Path, tmp_path: Path
+) -> None:
+    late = [save(tmp_path / f"late-{number}.wav", speech(3.0, seed=70 + number)) for number in range(2)]
+    with filled(database_url, calls) as collection, e2vsearch.open(database_url, encoder=FakeEncoder()) as stale:
+        stale.queue.add(*late)
+        done: list[str] = []
+
+        def switch(report: JobReport) -> None:
+            if not done:
+                done.append(report.outcome)
+                collection.spaces.reembed(Loudness())
+
+        with pytest.raises(SpaceChanged, match="was re-embedded meanwhile"):
+            stale.queue.work(WorkerOptions(workers=1, drain=True), done=switch)
+        assert done == ["stored"]
+        depth = collection.queue.state().depth
+        assert (depth.queued, depth.leased, depth.dead_letters) == (1, 0, 0)
+        assert len(collection.recordings()) == 5
+        assert collection.queue.work(WorkerOptions(workers=1, drain=True)).stored == 1
+        assert all(check.ok for check in integrity.verify(collection.catalog))
 
 
 @pytest.mark.usefixtures("cache")
