@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -22,8 +23,7 @@ from e2vsearch.policy import Policy
 from e2vsearch.projections import recalibrate
 from e2vsearch.projections.view import Views
 from e2vsearch.search.compare import compare
-from e2vsearch.search.context import SearchContext
-from e2vsearch.search.execute import execute
+from e2vsearch.search.execute import answer
 from e2vsearch.search.query import AudioQuery, Query, Reference
 from e2vsearch.search.result import QueryResult
 from e2vsearch.speech import SpeechOptions
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.reports import IngestReport
+    from e2vsearch.spaces import Spaces
     from e2vsearch.transfer.contents import Contents, TransferReport
 
 
-class Collection:
-    """Recordings and their segments, to add to and to search. Open it with `e2vsearch.open`.
+class Collection(AbstractContextManager["Collection"]):
+    """Recordings and their segments, to add to and to search, from several threads. Open it with `e2vsearch.open`.
 
-    It may be queried from several threads. Facets hold the verbs that the command line has as groups: `index`,
-    `named_vectors`, and `labels`, `maps`, `projections`, `queue`, which are imported when first used.
+    Facets hold the verbs of groups of commands; `labels`, `maps`, `projections`, `queue` and `spaces` load when used.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Collection:
         actor: str = "python",
     ) -> None:
         """Join the parts of an open collection, which `open` finds; see `used_by` for the last two."""
-        self.location, self.catalog, self.actor = location, catalog, actor
+        self.location, self._catalog, self.actor = location, catalog, actor
         self.speech, self.settings, self.named_vectors = speech or SpeechOptions(), options, NamedVectorSets(catalog)
         self.playback = Playback(catalog, options)
         index_options = index or IndexOptions(query_log_size=options.query_log)
@@ -115,9 +115,6 @@ class Collection:
         """Wait for an index build that is under way, and close the database."""
         self.index.close()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -126,6 +123,12 @@ class Collection:
         other = copy(self)
         other.actor, other._embed = actor or self.actor, embed or self._embed
         return other
+
+    @property
+    def catalog(self) -> Catalog:
+        """Its database, in the space in use: any process may switch to another, see `spaces`."""
+        self._views.follow()
+        return self._catalog
 
     @property
     def space(self) -> Space | None:
@@ -149,8 +152,7 @@ class Collection:
         """Return what the collection is, how much it holds, and how its index fares."""
         return status(self.catalog, self._views)
 
-    def _repr_html_(self) -> str:
-        return notebook.status_html(self.status())
+    _repr_html_ = notebook.collection_html
 
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""
@@ -161,16 +163,10 @@ class Collection:
         return Listing(audit.entries(self.catalog.reading), AuditEntry)
 
     def query(self, *references: AudioQuery | Reference | Query, **fields: Any) -> QueryResult:
-        """Return the recordings, or segments, that feel most like the references; keywords are fields of `Query`.
-
-        Raises:
-            QueryError, AudioError, EncoderError: it cannot be answered, or a reference cannot be read or encoded.
-        """
+        """Return what feels most like the references; keywords are fields of `Query`, errors those of `answer`."""
         query = Query.of(*references, **fields)
-        with self._views.pinned() as view:
-            context = SearchContext(self.catalog, view, self.embed, self.actor)
-            result = execute(query, context)
-        if (due := view.index.newly_due()) is not None and self.catalog.read_only is None:
+        result, view = answer(query, self._catalog, self._views, self.embed, self.actor)
+        if (due := view.index.newly_due()) is not None and self._catalog.read_only is None:
             self.index.builder.start(lambda: due)
         return result
 
@@ -254,9 +250,7 @@ class Collection:
         """Add everything from an exported folder, or nothing if it is damaged, see `e2vsearch.transfer.import_`."""
         from e2vsearch.transfer.import_ import load
 
-        done = load(self.catalog, folder)
-        self.index.maintain()
-        return done
+        return load(self.catalog, folder, self.index.maintain)
 
     def evaluate(self, labels: str | os.PathLike[str], projection: str | None = None, **options: Any) -> Evaluation:
         """Measure how well labelled emotions are found in other voices, see `analysis.evaluation.evaluate`."""
@@ -286,6 +280,13 @@ class Collection:
         return Projections(*self._context())
 
     @property
+    def spaces(self) -> Spaces:
+        """The space of its vectors, and the way to another encoder's: `Spaces.reembed`."""
+        from e2vsearch.spaces import Spaces
+
+        return Spaces(self.catalog, self._views, self.index, self.settings, self._encoder.adopt)
+
+    @property
     def queue(self) -> Queue:
         """Recordings that wait for workers."""
         from e2vsearch.ingest.queue import Queue
@@ -296,5 +297,4 @@ class Collection:
         return Queue(*parts, index.maintain, index.due, self.location.folder is not None, retention, Collection.open)
 
     def _context(self) -> tuple[Any, ...]:
-        views = self._views
-        return self.catalog, views.current, views.named, self.index.drop_index, self.embed, self.encoder, self.clip
+        return self.catalog, *self._views.doors, self.index.drop_index, self.embed, self.encoder, self.clip

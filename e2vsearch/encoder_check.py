@@ -60,7 +60,12 @@ def pin_encoder(catalog: Catalog, encoder: Encoder) -> None:
         if before is None:  # another process has pinned it since the encoder was opened
             check_encoder(catalog, encoder)
         return
-    vector = _embedding(encoder)
+    pin_reference(catalog, encoder)
+
+
+def pin_reference(catalog: Catalog, encoder: Encoder) -> None:
+    """Store the encoder's vector of the reference clip with the catalog's space, unless there is one."""
+    vector = _embedding(encoder) if catalog.reference_embedding() is None else None
     if vector is not None:
         catalog.store_reference_embedding(vector)
 
@@ -135,17 +140,30 @@ class CheckedEncoder:
             SpaceMismatch: it makes vectors of another space, or not those that it made before.
         """
         with self._lock:
+            if self._moved():  # the collection was re-embedded since: what was right before gives way
+                self._encoder = None
             if self._encoder is None:
-                name = self._options.named_encoder or self._catalog.encoder_source or AUTO
+                named, space = self._options.named_encoder if self._checked is None else "", self._catalog.space
+                name = named or self._catalog.encoder_source or AUTO
                 if name == SAVED:
                     raise EncoderError(
                         f"{self._catalog.name} holds saved vectors, which no encoder here makes - "
                         "query it with an .npy file or a stored id such as seg:1"
                     )
-                precision = self._options.precision or precision_of(self._catalog.space)
+                precision = (self._options.precision if self._checked is None else "") or precision_of(space)
                 self._encoder = open_encoder(name, self._options.device, precision)
-            self._catalog.check_space(self._encoder.space)
+            source = self._encoder.opened_by or self._options.named_encoder
+            self._catalog.check_space(self._encoder.space, source)
             if self._checked is not self._encoder:
                 check_encoder(self._catalog, self._encoder)
                 self._checked = self._encoder
             return self._encoder
+
+    def adopt(self, encoder: Encoder) -> None:
+        """Take an open encoder in place of the one before; `open` holds it against the collection."""
+        with self._lock:
+            self._encoder, self._checked = encoder, None
+
+    def _moved(self) -> bool:
+        checked, space = self._checked, self._catalog.space
+        return checked is not None and checked is self._encoder and space is not None and checked.space != space

@@ -17,12 +17,14 @@ E2vsearchError
 │   ├── EncoderUnavailable    weights neither cached nor downloadable
 │   ├── BadWeights            a checkpoint that does not fill its network
 │   └── BadSignal             a signal the encoder cannot take
+├── PluginRefused             a plug-in was written for another version of the interface, or cannot be imported
 ├── SpaceMismatch             another encoder or revision than the collection is pinned to
 ├── CatalogError
 │   ├── NoCollection          nothing there yet
 │   ├── DamagedVector         a stored vector is not what was stored
 │   ├── DamagedRow            a stored recording, segment, text or label is not what was stored
 │   ├── DamagedDate           a stored date is none
+│   ├── SpaceChanged          the collection was re-embedded while something was made in its former space
 │   ├── LeaseLost             a worker was away for too long: the recording it had is another's now
 │   ├── SchemaTooOld          `e2vsearch db upgrade` first
 │   └── SchemaTooNew          made by a newer e2vsearch
@@ -154,11 +156,20 @@ class BadSignal(EncoderError):
     reason = "bad-signal"
 
 
+class PluginRefused(E2vsearchError):
+    """A plug-in was written for another version of the interface, or cannot be imported."""
+
+    reason = "plugin-refused"
+
+
 class SpaceMismatch(E2vsearchError):
     """Vectors of another encoder or revision than the collection is pinned to."""
 
     reason = "space-mismatch"
 
+
+REEMBED = "e2vsearch reembed"
+"""What moves a collection to another space; messages name it as the cure."""
 
 REPAIR = "e2vsearch db verify --repair"
 """The cure of what is damaged in a catalog."""
@@ -200,6 +211,10 @@ class DamagedDate(CatalogError):
     """A cell that should hold a date, and holds none."""
 
     reason = "damaged-date"
+
+
+class SpaceChanged(CatalogError):
+    """The collection was re-embedded while something was made in its former space."""
 
 
 class LeaseLost(CatalogError):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.catalog import engine_choice
+from e2vsearch.catalog import engine_choice, projections
 from e2vsearch.catalog.engine_choice import FAISS, EngineChoice, StoredReport
 from e2vsearch.catalog.integrity import IntegrityCheck
 from e2vsearch.catalog.labels import segment_ids
@@ -19,7 +19,7 @@ from e2vsearch.errors import CatalogError, EngineError, GenerationBusy, first_li
 from e2vsearch.projections import refit
 from e2vsearch.projections.background import BACKGROUND
 from e2vsearch.projections.base import RAW, Projection
-from e2vsearch.projections.view import Views, space_of
+from e2vsearch.projections.view import BESIDE, Views
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors.background import BackgroundBuilder
 from e2vsearch.vectors.engine import BuildReport, IndexOptions, Kind, TuneReport, VectorIndex
@@ -139,6 +139,7 @@ class Index:
 
     def due(self) -> str | None:
         """Return why `maintain` has something to do; None if it has not."""
+        self._views.follow()
         return refit.refit_due(self._catalog) or self.engine.due()
 
     def maintain(self, progress: Progress | None = None) -> BuildReport | None:
@@ -147,6 +148,7 @@ class Index:
         A generation is due after many changes since the last, or if that is damaged; for the projection see
         `e2vsearch.projections.refit`.
         """
+        self._views.follow()
         wanted: tuple[Kind | None, float | None] = (None, None)
         replaced = refit.refit(self._catalog)
         if replaced is not None:
@@ -174,6 +176,7 @@ class Index:
             GenerationBusy: another process is still building.
             GenerationError: the index cannot be written.
         """
+        self._views.follow()
         if self._catalog.space is None:
             return
         kind, target = self.engine.requested() if self._catalog.segment_count() else (None, None)
@@ -195,6 +198,26 @@ class Index:
                 shutil.rmtree(folder, ignore_errors=True)
         if base != used:
             shutil.rmtree(base / "generations", ignore_errors=True)
+        self.drop_other_spaces()
+
+    def drop_other_spaces(self) -> None:
+        """Delete indexes in another space than the one in use, with their queries and cosines, files and engines'."""
+        choice = engine_choice.chosen(self._catalog)
+        if choice.name != FAISS:
+            used = [RAW.revision, *(each.revision for each in projections.listed(self._catalog))]
+            kept = {self._views.engine_space(revision) for revision in used}
+            engine = self._views.open_engine(RAW.revision, choice)
+            for space in set(engine.spaces()) - kept:
+                engine.drop(space)
+                StoredReport(self._catalog, choice.name, space).write(None)
+        base, root = self.folder(RAW.revision), self._views.root()
+        if base == root:
+            shutil.rmtree(root / BESIDE, ignore_errors=True)
+            return
+        for name in (QUERIES, BACKGROUND):
+            (root / name).unlink(missing_ok=True)
+        for name in ("generations", "projections"):
+            shutil.rmtree(root / name, ignore_errors=True)
 
     def generations_with(self, ids: Sequence[int] | None) -> list[str]:
         """Return the generations, of any projection, that hold any of some segments; None: any that was removed.
@@ -206,7 +229,7 @@ class Index:
         wanted = np.asarray(segment_ids(self._catalog) if ids is None else ids, np.int64)
         return [
             path.parent.name
-            for path in sorted(self.folder(RAW.revision).rglob(f"generations/*/{IDS}"))
+            for path in sorted(self._views.root().rglob(f"generations/*/{IDS}"))
             if np.isin(np.fromfile(path, "<i8"), wanted, invert=ids is None).any()
         ] + self._engine_spaces_with(wanted, others=ids is None)
 
@@ -231,7 +254,7 @@ class Index:
         """
         choice = engine_choice.chosen(self._catalog)
         if choice.name != FAISS:
-            space = space_of(revision)
+            space = self._views.engine_space(revision)
             self._views.open_engine(space, choice).drop()
             StoredReport(self._catalog, choice.name, space).write(None)
         shutil.rmtree(self.folder(revision), ignore_errors=True)
@@ -244,7 +267,7 @@ class Index:
                 engine.drop(space)
                 StoredReport(self._catalog, choice.name, space).write(None)
         elif engine_choice.chosen(self._catalog).name != FAISS:
-            for folder in self.folder(RAW.revision).rglob("generations"):
+            for folder in self._views.root().rglob("generations"):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def folder(self, revision: str) -> Path:

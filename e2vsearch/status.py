@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from e2vsearch.catalog import spaces
 from e2vsearch.catalog.named_vectors import listed
 from e2vsearch.catalog.text_search import transcribed
 from e2vsearch.catalog.writer import Catalog
@@ -20,4 +21,4 @@ def status(catalog: Catalog, views: Views) -> Status:
         except AnalysisError as error:  # damaged, or of an earlier format
             problem = str(error)
     held = catalog.counts(), index, transcribed(catalog), tuple(listed(catalog)), problem, catalog.policy
-    return Status(catalog.name, catalog.collection_id, space, *held)
+    return Status(catalog.name, catalog.collection_id, space, *held, beside=spaces.progress(catalog))

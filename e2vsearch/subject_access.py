@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from e2vsearch.catalog import audit, erasure, recordings
+from e2vsearch.catalog.beside import VECTOR_TABLES
 from e2vsearch.catalog.database import chunks
 from e2vsearch.catalog.dynamics import dynamics_of, to_plain
 from e2vsearch.catalog.schema import (
@@ -26,7 +27,6 @@ from e2vsearch.catalog.schema import (
     ProjectionRow,
     RecordingRow,
     SegmentLabelRow,
-    VectorRow,
 )
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NotStored, QueryError
@@ -108,10 +108,11 @@ def _segments(catalog: Catalog, connection: Connection, ids: Sequence[int]) -> l
     by = (ClassifierRow.name, ClassifierRow.version, SegmentLabelRow.label, SegmentLabelRow.score)
     labels = select(SegmentLabelRow.segment_id, *by).join(ClassifierRow)
     for part in chunks(ids):
-        for number, vector in connection.execute(
-            select(VectorRow.segment_id, VectorRow.vector).where(VectorRow.segment_id.in_(part))
-        ):
-            lengths[number]["vector"] = len(vector) // FLOAT_BYTES
+        for table in VECTOR_TABLES.values():  # of two where the collection is being re-embedded
+            query = select(table.segment_id, table.vector).where(table.segment_id.in_(part))
+            for number, vector in connection.execute(query):
+                key = "vector" if table is catalog.vectors else "vector of another space"
+                lengths[number][key] = len(vector) // FLOAT_BYTES
         for number, name, vector in connection.execute(named.where(NamedVectorRow.segment_id.in_(part))):
             lengths[number][name] = len(vector) // FLOAT_BYTES
         for row in connection.execute(labels.where(SegmentLabelRow.segment_id.in_(part))).mappings():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
 from e2vsearch.byte_search import LEAST_BYTES, Needles
+from e2vsearch.catalog.beside import BesideSegmentRow, BesideVectorRow
 from e2vsearch.catalog.database import chunks
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import (
@@ -46,7 +47,10 @@ _TEXTS = (
     SegmentTextRow.words,
     AuditRow.request,  # which is only ever added to, and never erased
 )
-_NUMBERS = (VectorRow.vector, NamedVectorRow.vector, LabelExampleRow.vector, SegmentRow.scores)
+_NUMBERS = (
+    *(VectorRow.vector, BesideVectorRow.vector, NamedVectorRow.vector, LabelExampleRow.vector),
+    *(SegmentRow.scores, BesideSegmentRow.scores),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +109,17 @@ def elsewhere(catalog: CatalogReader, traces: Sequence[Trace]) -> set[int]:
 
 
 def _of_segments(connection: Connection, numbers: Sequence[int]) -> Iterator[Trace]:
-    for column in (VectorRow.vector, NamedVectorRow.vector):
+    for column in (VectorRow.vector, BesideVectorRow.vector, NamedVectorRow.vector):
         query = select(column).where(column.class_.segment_id.in_(numbers))
         for data in connection.execute(query).scalars():
             yield from (Trace("vector", piece, piece) for piece in _pieces(data, _VECTOR_STEP))
             vector = np.frombuffer(data, "<f4")[None]
             yield from of_vectors(unit32(vector), vector)  # as generations hold them
     scores = select(SegmentRow.scores).where(SegmentRow.id.in_(numbers))
-    for probabilities in filter(None, connection.execute(scores).scalars()):
-        yield from (Trace("probabilities", piece, piece) for piece in _pieces(probabilities, _VECTOR_STEP))
+    beside = select(BesideSegmentRow.scores).where(BesideSegmentRow.segment_id.in_(numbers))
+    for of_space in (scores, beside):
+        for probabilities in filter(None, connection.execute(of_space).scalars()):
+            yield from (Trace("probabilities", piece, piece) for piece in _pieces(probabilities, _VECTOR_STEP))
     texts = select(SegmentTextRow.text, SegmentTextRow.words).where(SegmentTextRow.segment_id.in_(numbers))
     for text, words in connection.execute(texts):
         plain = text.encode()

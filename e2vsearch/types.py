@@ -379,6 +379,7 @@ class Status:
     named_vectors: tuple[NamedVectors, ...] = ()
     problem: str | None = None  # why the projection in use cannot be read; `space` is the encoder's then
     policy: Policy = field(default_factory=Policy)
+    beside: str = ""  # another space that is being built, is kept or is leaving, and how far that is
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+from e2vsearch.catalog import beside  # noqa: F401 - two more tables
 from e2vsearch.catalog.schema import Base
 
 connection = context.config.attributes["connection"]

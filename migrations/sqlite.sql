@@ -29,7 +29,7 @@ CREATE TABLE space (
 	labels JSON NOT NULL,
 	projection VARCHAR(64) NOT NULL,
 	source TEXT NOT NULL,
-	created_at DATETIME NOT NULL, reference_embedding BLOB,
+	created_at DATETIME NOT NULL, reference_embedding BLOB, vectors VARCHAR(16), state VARCHAR(16),
 	CONSTRAINT uq_space_encoder_revision_projection UNIQUE (encoder, revision, projection)
 );
 CREATE TABLE collection (
@@ -163,18 +163,6 @@ CREATE TRIGGER segment_text_changed AFTER UPDATE ON segment_text BEGIN
         INSERT INTO segment_words (segment_words, rowid, words) VALUES ('delete', old.segment_id, old.words);
         INSERT INTO segment_words (rowid, words) VALUES (new.segment_id, new.words);
     END;
-CREATE TABLE projection (
-	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-	name VARCHAR(64) NOT NULL,
-	kind VARCHAR(16) NOT NULL,
-	revision VARCHAR(64) NOT NULL,
-	space_id INTEGER NOT NULL,
-	parameters BLOB NOT NULL,
-	report JSON NOT NULL,
-	created_at DATETIME NOT NULL,
-	CONSTRAINT fk_projection_space_id FOREIGN KEY(space_id) REFERENCES space (id),
-	CONSTRAINT uq_projection_name UNIQUE (name)
-);
 CREATE TABLE named_vector_set (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
 	name VARCHAR(64) NOT NULL,
@@ -253,4 +241,34 @@ CREATE TABLE channel_dynamics (
 	CONSTRAINT pk_channel_dynamics PRIMARY KEY (recording_id, channel),
 	CONSTRAINT fk_channel_dynamics_recording_id FOREIGN KEY(recording_id) REFERENCES dynamics (recording_id) ON DELETE CASCADE
 );
-INSERT INTO alembic_version (version_num) VALUES ('0012');
+CREATE TABLE vector_beside (
+	segment_id INTEGER NOT NULL,
+	vector BLOB NOT NULL,
+	crc32 BIGINT NOT NULL,
+	CONSTRAINT pk_vector_beside PRIMARY KEY (segment_id),
+	CONSTRAINT fk_vector_beside_segment_id FOREIGN KEY(segment_id) REFERENCES segment (id) ON DELETE CASCADE
+);
+CREATE TABLE segment_beside (
+	segment_id INTEGER NOT NULL,
+	label VARCHAR(64),
+	label_score FLOAT,
+	scores BLOB,
+	arousal FLOAT,
+	valence FLOAT,
+	crc32 BIGINT NOT NULL,
+	CONSTRAINT pk_segment_beside PRIMARY KEY (segment_id),
+	CONSTRAINT fk_segment_beside_segment_id FOREIGN KEY(segment_id) REFERENCES segment (id) ON DELETE CASCADE
+);
+CREATE TABLE projection (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+	name VARCHAR(64) NOT NULL,
+	kind VARCHAR(16) NOT NULL,
+	revision VARCHAR(64) NOT NULL,
+	space_id INTEGER NOT NULL,
+	parameters BLOB NOT NULL,
+	report JSON NOT NULL,
+	created_at DATETIME NOT NULL,
+	CONSTRAINT fk_projection_space_id FOREIGN KEY(space_id) REFERENCES space (id),
+	CONSTRAINT uq_projection_space_id_name UNIQUE (space_id, name)
+);
+INSERT INTO alembic_version (version_num) VALUES ('0013');

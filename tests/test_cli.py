@@ -390,11 +390,12 @@ METHODS = {
     "policy set": "set_policy",
     "policy show": "policy.plain",
     "show": "timeline",
+    "reembed": "spaces.reembed",
 }
 MAIN = {"map build", "label add", "queue show", "policy show"}
 """Commands that their group's name alone stands for."""
 
-ABOVE = {"worker", "doctor", "serve", "mcp", "db", "demo"}
+ABOVE = {"worker", "doctor", "serve", "mcp", "db", "demo", "encoders", "plugins"}
 """Of the command line alone: a worker that a signal ends, and what is no verb of an open collection."""
 
 

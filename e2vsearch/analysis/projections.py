@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch import plugins
 from e2vsearch.analysis.context import AnalysisContext
 from e2vsearch.analysis.evaluation import metrics
 from e2vsearch.analysis.evaluation.dataset import ProgressCallback
@@ -33,6 +34,8 @@ from e2vsearch.types import MAX_NAME, Head
 from e2vsearch.vectors.engine import BuildReport
 
 Vectors = NDArray[np.float32]
+
+_MAX_KIND = 16  # characters that the catalog keeps of a kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +192,42 @@ def fit_head(
     projection = adapt.adapt_head(head, vectors, speakers, name=name, share=share)
     report = {"segments": len(ids), "speakers": int(np.unique(speakers).size), "head": source, "share": share}
     return _store(context, projection, report)
+
+
+def fit_plugin(
+    context: AnalysisContext,
+    kind: str,
+    labels: str | os.PathLike[str] | None = None,
+    *,
+    name: str | None = None,
+    progress: ProgressCallback | None = None,
+) -> ProjectionReport:
+    """Fit a projection of a plug-in to labelled segments, and store it; `compare` measures it.
+
+    Args:
+        context: the collection's.
+        kind: the plug-in's name.
+        labels: a CSV file, see `labels_table.read`; None: the collection's own labels.
+        name: of the projection, the plug-in's by default; one of that name is replaced.
+        progress: called after every file that is embedded.
+
+    Raises:
+        QueryError: there is no such plug-in, or a name that cannot be.
+        PluginRefused: it cannot be used.
+    """
+    plugin = plugins.load("projection", kind)
+    if plugin is None or len(kind) > _MAX_KIND:
+        known = ", ".join(plugins.names("projection")) or "none are installed"
+        raise QueryError(f"there is no plug-in {kind[:80]!r} for projections - known: {known}")
+    name = _checked(name or kind, None)
+    found = from_labels(context) if labels is None else from_table(context, labels, progress)
+    parameters = plugin.fit(found.vectors, found.emotions, found.speakers)
+    projection = plugin.unpack(parameters, name, context.catalog.require_space().dim)
+    report = {"plugin": plugins.origin("projection", kind), "examples": len(found.emotions)}
+    now = datetime.now(UTC)
+    made = StoredProjection(name, kind, projection.revision, parameters, report, now)
+    stored.put(context.catalog, made)
+    return _report(context, made)
 
 
 def compare(
@@ -354,6 +393,7 @@ class Projections(AnalysisContext):
     list = list_projections
     fit = fit
     fit_head = fit_head
+    fit_plugin = fit_plugin
     compare = compare
     use = use
     drop = drop

@@ -11,10 +11,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import StaticPool
 
+from e2vsearch.catalog.beside import VECTOR_TABLES
 from e2vsearch.catalog.columns import checksum
 from e2vsearch.catalog.database import place, sqlite_file
 from e2vsearch.catalog.row_checksums import damaged_rows
-from e2vsearch.catalog.schema import NamedVectorRow, SegmentRow, VectorRow
+from e2vsearch.catalog.schema import NamedVectorRow, SegmentRow
 from e2vsearch.catalog.sqlite import explain, open_file
 from e2vsearch.errors import REPAIR, CatalogError
 from e2vsearch.files import atomic_path, clear_abandoned, private_file, private_folder, unwritable
@@ -75,9 +76,9 @@ def _check(copy: sqlite3.Connection, file: Path) -> None:
         CatalogError: one of them is damaged, in the copy and so in the database.
     """
     found = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
-    for table in (VectorRow.__tablename__, NamedVectorRow.__tablename__):
+    for table in (*VECTOR_TABLES, NamedVectorRow.__tablename__):
         if found == "ok":
-            of = "recording_id" if table == VectorRow.__tablename__ else "NULL"
+            of = "recording_id" if table in VECTOR_TABLES else "NULL"
             joined = f"{table} JOIN {SegmentRow.__tablename__} ON id = segment_id"
             rows = copy.execute(f"SELECT segment_id, vector, {table}.crc32, {of} FROM {joined}")
             wrong = next((segment for segment, vector, crc32, of in rows if checksum(vector, of) != crc32), None)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, Row, bindparam, func, select, text
 
 from e2vsearch.catalog import sqlite
+from e2vsearch.catalog.beside import VECTOR_TABLES, VectorTable
 from e2vsearch.catalog.columns import integers, read_vectors
 from e2vsearch.catalog.database import chunks, driver_errors, place
 from e2vsearch.catalog.schema import ChangeRow, SegmentRow, VectorRow
@@ -26,14 +27,21 @@ _BATCH_ROWS = 4096  # 16 MB of 1024-d vectors
 
 # Statements that every query runs are made once: making one takes SQLAlchemy longer than SQLite takes to answer it
 # (20 vectors by id: 0.44 ms, of which 0.31 went into the statement)
-_VECTORS = (
-    select(SegmentRow.id, SegmentRow.recording_id, VectorRow.vector, VectorRow.crc32)
-    .join(VectorRow, VectorRow.segment_id == SegmentRow.id)
-    .order_by(SegmentRow.id)
-)
 
-_SOME_VECTORS = _VECTORS.where(SegmentRow.id.in_(bindparam("ids", expanding=True)))
-_NEXT_VECTORS = _VECTORS.where(SegmentRow.id > bindparam("last")).limit(_BATCH_ROWS)
+
+class _Vectors:
+    """The statements that read one table of vectors."""
+
+    def __init__(self, table: VectorTable) -> None:
+        query = select(SegmentRow.id, SegmentRow.recording_id, table.vector, table.crc32)
+        query = query.join(table, table.segment_id == SegmentRow.id).order_by(SegmentRow.id)
+        self.some = query.where(SegmentRow.id.in_(bindparam("ids", expanding=True)))
+        self.next = query.where(SegmentRow.id > bindparam("last")).limit(_BATCH_ROWS)
+        self.count = select(func.count()).select_from(table)
+        self.ids = select(table.segment_id)
+
+
+_VECTORS = {table: _Vectors(table) for table in VECTOR_TABLES.values()}
 _RECORDINGS = select(SegmentRow.id, SegmentRow.recording_id).order_by(SegmentRow.recording_id, SegmentRow.id)
 _WATERMARKS = 8  # whose changes are counted: of the index, of a former one, of `Feed.recordings_of_segments`
 
@@ -49,8 +57,29 @@ class _Recordings:
 class Feed:
     """A collection's vectors, as a `e2vsearch.feed.VectorSource`."""
 
-    def __init__(self, engine: Engine, collection_id: str, space: Space, detector: ChangeDetector) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        collection_id: str,
+        space: Space,
+        detector: ChangeDetector,
+        table: VectorTable = VectorRow,
+        *,
+        partial: bool = False,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            engine: of the database.
+            collection_id: the collection's UUID.
+            space: of the vectors.
+            detector: of commits.
+            table: that holds them.
+            partial: whether some segments may have no vector there yet: they are left out, as if they were to come.
+        """
         self._engine = engine
+        self._vectors = _VECTORS[table]
+        self._partial = partial
         self._detector = detector
         self._lock = threading.Lock()
         self._counts: dict[int, tuple[Hashable, int]] = {}  # changes after a watermark, with the state they are of
@@ -92,7 +121,7 @@ class Feed:
                 watermark = int(connection.execute(horizon).scalar_one()) - 1
             else:
                 watermark = connection.execute(select(func.coalesce(func.max(ChangeRow.seq), 0))).scalar_one()
-            yield CatalogSnapshot(connection, watermark, self.dim)
+            yield CatalogSnapshot(connection, watermark, self.dim, self._vectors, partial=self._partial)
 
     def latest(self) -> int:
         """Return the position of the last change that is committed, 0 before the first."""
@@ -153,13 +182,14 @@ class Feed:
         rows: list[Row[int, int, bytes, int]] = []
         with self._engine.connect() as connection:
             for part in chunks(wanted):
-                rows.extend(connection.execute(_SOME_VECTORS, {"ids": part}).all())
+                rows.extend(connection.execute(self._vectors.some, {"ids": part}).all())
         return _batch(rows, self.dim)
 
     def fingerprint(self) -> tuple[int, int, int, int]:
         """Return count, least, greatest and exclusive-or of all segment ids; zeros when there are none."""
         with self._engine.connect() as connection:
-            ids = np.array(connection.execute(select(SegmentRow.id)).scalars().all(), np.int64)
+            query = self._vectors.ids if self._partial else select(SegmentRow.id)
+            ids = np.array(connection.execute(query).scalars().all(), np.int64)
         if not ids.size:
             return 0, 0, 0, 0
         return ids.size, int(ids.min()), int(ids.max()), int(np.bitwise_xor.reduce(ids))
@@ -168,15 +198,20 @@ class Feed:
 class CatalogSnapshot:
     """All segments at one moment; valid inside its `Feed.snapshot` context."""
 
-    def __init__(self, connection: Connection, watermark: int, dim: int) -> None:
+    def __init__(
+        self, connection: Connection, watermark: int, dim: int, vectors: _Vectors, *, partial: bool = False
+    ) -> None:
         self.connection = connection
+        self._vectors = vectors
+        self._partial = partial
         self._dim = dim
         self.watermark = watermark
 
     @cached_property
     def count(self) -> int:
         """Number of segments, counted when first read: tens of milliseconds for a million."""
-        return self.connection.execute(select(func.count()).select_from(SegmentRow)).scalar_one()
+        query = self._vectors.count if self._partial else select(func.count()).select_from(SegmentRow)
+        return self.connection.execute(query).scalar_one()
 
     def batches(self) -> Iterator[Batch]:
         """Yield all segments, ids ascending, some thousands at a time.
@@ -186,7 +221,7 @@ class CatalogSnapshot:
             CatalogError: some have none, once all others are read.
         """
         last = read = 0
-        while rows := self.connection.execute(_NEXT_VECTORS, {"last": last}).all():
+        while rows := self.connection.execute(self._vectors.next, {"last": last}).all():
             yield _batch(rows, self._dim)
             last, read = rows[-1].id, read + len(rows)
         if read != self.count:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
+from e2vsearch import plugins
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import HeaderRow, ProjectionRow
 from e2vsearch.catalog.writer import Catalog
@@ -26,21 +27,30 @@ class EngineChoice:
     url: str = ""  # of Milvus, or the folder of milvus-lite
 
 
-_ROW = select(HeaderRow.engine, ProjectionRow.name, ProjectionRow.revision).outerjoin(
+_ROW = select(HeaderRow.engine, HeaderRow.space_id, ProjectionRow.name, ProjectionRow.revision).outerjoin(
     ProjectionRow, HeaderRow.projection_id == ProjectionRow.id
 )
 
 
-def in_use(catalog: CatalogReader) -> tuple[tuple[str, str] | None, EngineChoice]:
-    """Return name and revision of the projection in use, None for raw vectors, and the engine, in one statement."""
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """What searches go by."""
+
+    space: int | None  # its number
+    projection: tuple[str, str] | None  # name and revision; None: raw vectors
+    engine: EngineChoice
+
+
+def in_use(catalog: CatalogReader) -> InUse:
+    """Return the space, projection and engine in use, in one statement."""
     with catalog.reading() as connection:
         row = connection.execute(_ROW).one()
-    return None if row.name is None else (row.name, row.revision), _choice(row.engine)
+    return InUse(row.space_id, None if row.name is None else (row.name, row.revision), _choice(row.engine))
 
 
 def chosen(catalog: CatalogReader) -> EngineChoice:
     """Return the engine of a collection."""
-    return in_use(catalog)[1]
+    return in_use(catalog).engine
 
 
 def choose(catalog: Catalog, choice: EngineChoice) -> None:
@@ -60,9 +70,11 @@ def checked(catalog: CatalogReader, name: str, url: str) -> EngineChoice:
 
     Raises:
         SettingsError: there is no such engine, or not for this catalog, or its address is missing.
+        PluginRefused: it is of a plug-in that cannot be used.
     """
-    if name not in ENGINES:
-        raise SettingsError(f"there is no engine {name!r} - use one of {', '.join(ENGINES)}")
+    if name not in ENGINES and plugins.load("engine", name) is None:
+        known = ", ".join((*ENGINES, *plugins.names("engine")))
+        raise SettingsError(f"there is no engine {name!r} - use one of {known} with --engine")
     if name == PGVECTOR and catalog.url.get_backend_name() != "postgresql":
         raise SettingsError(
             "pgvector works in the catalog's own Postgres, and this collection is in SQLite - start one in Postgres "
@@ -72,7 +84,7 @@ def checked(catalog: CatalogReader, name: str, url: str) -> EngineChoice:
         raise SettingsError(
             "milvus needs its address - add --engine-url http://host:19530, or a folder for milvus-lite"
         )
-    return EngineChoice(name, url if name == MILVUS else "")
+    return EngineChoice(name, "" if name in (FAISS, PGVECTOR) else url)
 
 
 def settle(catalog: Catalog, name: str | None, url: str | None, settings: Settings) -> None:

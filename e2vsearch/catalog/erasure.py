@@ -33,7 +33,6 @@ from e2vsearch.catalog.schema import (
     MetadataRow,
     RecordingRow,
     SegmentRow,
-    VectorRow,
 )
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
@@ -91,7 +90,7 @@ def erase(catalog: Catalog, numbers: Sequence[int], uris: Sequence[str] = ()) ->
         with catalog.writing() as connection:
             of_part = select(SegmentRow.id).where(SegmentRow.recording_id.in_(part))
             stored = connection.execute(select(func.count()).select_from(of_part.subquery())).scalar_one()
-            vectors = select(VectorRow.vector).where(VectorRow.segment_id.in_(of_part))
+            vectors = select(catalog.vectors.vector).where(catalog.vectors.segment_id.in_(of_part))
             same = LabelExampleRow.segment_id.in_(of_part) | LabelExampleRow.vector.in_(vectors)
             examples = connection.execute(delete(LabelExampleRow).where(same)).rowcount
             known = connection.execute(select(RecordingRow.uri).where(RecordingRow.id.in_(part))).scalars().all()

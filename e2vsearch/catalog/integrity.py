@@ -18,6 +18,7 @@ from sqlalchemy import CompoundSelect, except_, intersect, select, text
 from sqlalchemy.exc import DatabaseError
 
 from e2vsearch.catalog import named_vectors, sqlite
+from e2vsearch.catalog.beside import VECTOR_TABLES, VectorTable
 from e2vsearch.catalog.cells import damaged_dates, damaged_json
 from e2vsearch.catalog.columns import RowChecksum, is_sound
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT
@@ -28,10 +29,11 @@ from e2vsearch.catalog.schema import (
     NamedVectorRow,
     RecordingRow,
     SegmentRow,
+    SpaceRow,
     VectorRow,
 )
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.errors import REPAIR, CatalogError, first_line
+from e2vsearch.errors import REEMBED, REPAIR, CatalogError, first_line
 from e2vsearch.types import NamedVectors, recording_id, segment_id
 
 _RESTORE = "restore a backup, or save what can be read: e2vsearch export FOLDER && e2vsearch import FOLDER --index NEW"
@@ -58,6 +60,7 @@ class DamagedVectorRow:
     recording: int | None  # that the segment is of; None for named vectors
     dim: int
     named: NamedVectors | None  # the set that it is in; None: the segment's own vector
+    table: VectorTable = VectorRow  # that a segment's own vector is in
 
 
 _Fault = tuple[str, str]  # what was found, and the cure
@@ -143,7 +146,7 @@ def _feed(catalog: Catalog) -> Iterator[_Fault]:
 
 
 def _segments(catalog: Catalog) -> Iterator[_Fault]:
-    without = except_(select(SegmentRow.id), select(VectorRow.segment_id))
+    without = except_(select(SegmentRow.id), select(catalog.vectors.segment_id))
     yield from _listed(catalog, without, "{} has no vector", "")
 
 
@@ -192,6 +195,8 @@ def _vectors(catalog: Catalog) -> Iterator[_Fault]:
     for row in damaged_vectors(catalog):
         cure = f"e2vsearch vectors attach {row.named.name} FILE" if row.named else _ingest_anew(catalog, row.segment)
         of = f" in {row.named.name}" if row.named else ""
+        if row.named is None and row.table is not catalog.vectors:
+            of, cure = " in the space that is not in use", f"{REEMBED} --discard"
         found.setdefault((of, cure), []).append(segment_id(row.segment))
     for (of, cure), segments in found.items():
         more = f" and {len(segments) - _SHOWN:,} more" if len(segments) > _SHOWN else ""
@@ -200,16 +205,21 @@ def _vectors(catalog: Catalog) -> Iterator[_Fault]:
 
 def damaged_vectors(catalog: Catalog) -> Iterator[DamagedVectorRow]:
     """Yield every row whose vector is not what was stored, or has NaN or infinite values."""
-    if catalog.space is not None:
-        query = select(VectorRow.segment_id, VectorRow.vector, VectorRow.crc32, SegmentRow.recording_id)
-        query = query.join(SegmentRow, SegmentRow.id == VectorRow.segment_id)
-        yield from _unsound(catalog, query, VectorRow.segment_id, catalog.space.dim, None)
+    with catalog.reading() as connection:
+        held = connection.execute(select(SpaceRow.vectors, SpaceRow.dim)).all()
+    for name, dim in held:
+        if name is None:  # a former space, whose vectors are deleted
+            continue
+        table = VECTOR_TABLES[name]
+        query = select(table.segment_id, table.vector, table.crc32, SegmentRow.recording_id)
+        query = query.join(SegmentRow, SegmentRow.id == table.segment_id)
+        yield from _unsound(catalog, query, table.segment_id, dim, None, table)
     for named in named_vectors.listed(catalog):
         yield from _unsound(catalog, named_vectors.vectors_of(named), NamedVectorRow.segment_id, named.dim, named)
 
 
 def _unsound(
-    catalog: Catalog, query: Any, key: Any, dim: int, named: NamedVectors | None
+    catalog: Catalog, query: Any, key: Any, dim: int, named: NamedVectors | None, table: VectorTable = VectorRow
 ) -> Iterator[DamagedVectorRow]:
     query, last = query.order_by(key).limit(ROWS_PER_STATEMENT), None
     with catalog.reading() as connection:
@@ -220,7 +230,7 @@ def _unsound(
                 if recording is not None and not isinstance(recording, int):
                     continue  # `_rows` tells of it
                 if not is_sound(row, dim, recording) or not np.isfinite(np.frombuffer(row.vector, "<f4")).all():
-                    yield DamagedVectorRow(row.segment_id, row.vector, row.crc32, recording, dim, named)
+                    yield DamagedVectorRow(row.segment_id, row.vector, row.crc32, recording, dim, named, table)
 
 
 def _courses(catalog: Catalog) -> Iterator[_Fault]:

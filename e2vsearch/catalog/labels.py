@@ -19,7 +19,6 @@ from e2vsearch.catalog.schema import (
     LabelExampleRow,
     SegmentLabelRow,
     SegmentRow,
-    VectorRow,
 )
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.emotions import NAMELESS
@@ -123,11 +122,12 @@ def remove_examples(catalog: Catalog, label: str | None, segments: Sequence[int]
 
 def examples(catalog: Catalog, labels: Sequence[str] | None = None) -> list[StoredExample]:
     """Return examples with their vectors, of all labels by default, the first given first."""
+    table = catalog.vectors
     query = (
         select(LabelExampleRow.label, LabelExampleRow.source, LabelExampleRow.segment_id, SegmentRow.recording_id)
-        .add_columns(LabelExampleRow.speaker, LabelExampleRow.vector.label("own"), VectorRow.vector, VectorRow.crc32)
+        .add_columns(LabelExampleRow.speaker, LabelExampleRow.vector.label("own"), table.vector, table.crc32)
         .outerjoin(SegmentRow, SegmentRow.id == LabelExampleRow.segment_id)
-        .outerjoin(VectorRow, VectorRow.segment_id == LabelExampleRow.segment_id)
+        .outerjoin(table, table.segment_id == LabelExampleRow.segment_id)
         .order_by(LabelExampleRow.id)
     )
     if labels is not None:

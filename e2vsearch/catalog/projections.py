@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from e2vsearch.catalog.beside import BesideSegmentRow
 from e2vsearch.catalog.database import chunks
 from e2vsearch.catalog.dynamics import set_courses
 from e2vsearch.catalog.reader import CatalogReader
@@ -40,13 +41,13 @@ class StoredProjection:
 def listed(catalog: CatalogReader) -> list[StoredProjection]:
     """Return all projections, by name."""
     with catalog.reading() as connection:
-        return [StoredProjection(*row) for row in connection.execute(_all().order_by(ProjectionRow.name))]
+        return [StoredProjection(*row) for row in connection.execute(_all(catalog).order_by(ProjectionRow.name))]
 
 
 def find(catalog: CatalogReader, name: str) -> StoredProjection | None:
     """Return the projection of that name, None if there is none."""
     with catalog.reading() as connection:
-        row = connection.execute(_all().where(ProjectionRow.name == name)).one_or_none()
+        row = connection.execute(_all(catalog).where(ProjectionRow.name == name)).one_or_none()
     return None if row is None else StoredProjection(*row)
 
 
@@ -68,7 +69,7 @@ _USED = select(ProjectionRow.name, ProjectionRow.revision).join(HeaderRow, Heade
 def used(catalog: CatalogReader) -> tuple[str, str] | None:
     """Return name and revision of the projection in use, None for raw vectors."""
     with catalog.reading() as connection:
-        row = connection.execute(_USED).one_or_none()
+        row = connection.execute(_USED.where(ProjectionRow.space_id == catalog.space_number)).one_or_none()
     return None if row is None else (row.name, row.revision)
 
 
@@ -100,7 +101,7 @@ def _put(catalog: Catalog, projection: StoredProjection, *, replace: bool) -> bo
         "created_at": projection.created_at,
     }
     with catalog.writing() as connection:
-        same = ProjectionRow.name == projection.name
+        same = _named(catalog, projection.name)
         found = connection.execute(select(ProjectionRow.id).where(same).with_for_update()).scalar_one_or_none()
         if found is None:
             connection.execute(insert(ProjectionRow), [values])
@@ -111,18 +112,18 @@ def _put(catalog: Catalog, projection: StoredProjection, *, replace: bool) -> bo
 
 def report(catalog: Catalog, projection: StoredProjection) -> bool:
     """Replace the report of a projection, and return whether that revision of it was still stored."""
-    query = update(ProjectionRow).where(is_still(projection)).values(report=dict(projection.report))
+    query = update(ProjectionRow).where(is_still(catalog, projection)).values(report=dict(projection.report))
     with catalog.writing() as connection:
         return connection.execute(query).rowcount > 0
 
 
-def is_still(projection: StoredProjection) -> ColumnElement[bool]:
+def is_still(catalog: CatalogReader, projection: StoredProjection) -> ColumnElement[bool]:
     """Return the SQL condition that a row is that projection, of that revision."""
-    return and_(ProjectionRow.name == projection.name, ProjectionRow.revision == projection.revision)
+    return and_(_named(catalog, projection.name), ProjectionRow.revision == projection.revision)
 
 
 def use(catalog: Catalog, name: str | None) -> None:
-    """Put a projection to use for searches; None: the encoder's own vectors.
+    """Put a projection to use for searches; None: the encoder's own vectors. Of a space that is not in use: nothing.
 
     Raises:
         NotStored: there is none of that name.
@@ -130,10 +131,11 @@ def use(catalog: Catalog, name: str | None) -> None:
     with catalog.writing() as connection:
         number = None
         if name is not None:
-            wanted = select(ProjectionRow.id).where(ProjectionRow.name == name).with_for_update(read=True)
+            wanted = select(ProjectionRow.id).where(_named(catalog, name)).with_for_update(read=True)
             number = connection.execute(wanted).scalar_one_or_none()
         if name is None or number is not None:
-            connection.execute(update(HeaderRow).values(projection_id=number))
+            of_space = HeaderRow.space_id == catalog.space_number
+            connection.execute(update(HeaderRow).where(of_space).values(projection_id=number))
             return
     raise _unknown(catalog, name)
 
@@ -146,7 +148,7 @@ def drop(catalog: Catalog, name: str) -> None:
     """
     with catalog.writing() as connection:
         # the collection's row first: `use` locks it last, and in another order the two could deadlock
-        number = connection.execute(select(ProjectionRow.id).where(ProjectionRow.name == name)).scalar_one_or_none()
+        number = connection.execute(select(ProjectionRow.id).where(_named(catalog, name))).scalar_one_or_none()
         if number is not None:
             in_use = HeaderRow.projection_id == number
             connection.execute(update(HeaderRow).where(in_use).values(projection_id=None))
@@ -155,9 +157,14 @@ def drop(catalog: Catalog, name: str) -> None:
     raise _unknown(catalog, name)
 
 
-def _all() -> Select[Any]:
+def _all(catalog: CatalogReader) -> Select[Any]:
     row = ProjectionRow
-    return select(row.name, row.kind, row.revision, row.parameters, row.report, row.created_at)
+    query = select(row.name, row.kind, row.revision, row.parameters, row.report, row.created_at)
+    return query.where(row.space_id == catalog.space_number)
+
+
+def _named(catalog: CatalogReader, name: str) -> ColumnElement[bool]:
+    return and_(ProjectionRow.name == name, ProjectionRow.space_id == catalog.space_number)
 
 
 def _unknown(catalog: CatalogReader, name: str) -> NotStored:
@@ -168,6 +175,7 @@ def _unknown(catalog: CatalogReader, name: str) -> NotStored:
 
 
 _SET_SCORES = update(SegmentRow).where(SegmentRow.id == bindparam("number"))
+_SET_SCORES_BESIDE = update(BesideSegmentRow).where(BesideSegmentRow.segment_id == bindparam("number"))
 _STORED = select(SegmentRow.__table__)
 
 
@@ -186,9 +194,11 @@ def put_scores(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.floa
     """
     assert catalog.space is not None
     of = dict(zip(ids.tolist(), scores, strict=True))
-    same = select(ProjectionRow.id).where(is_still(by)).with_for_update(read=True)
+    same = select(ProjectionRow.id).where(is_still(catalog, by)).with_for_update(read=True)
+    used = select(HeaderRow.space_id)
     with catalog.writing() as connection:
         held = connection.execute(same).scalar_one_or_none()
+        in_use = connection.execute(used).scalar_one() == catalog.space_number
         for part in chunks(list(of)) if held is not None else ():
             rows_of_part = connection.execute(_STORED.where(SegmentRow.id.in_(part)))
             stored = [row for row in rows_of_part if SEGMENT.is_sound(row)]
@@ -198,7 +208,9 @@ def put_scores(catalog: Catalog, ids: NDArray[np.int64], scores: NDArray[np.floa
                 {"number": row.id, **each, "crc32": SEGMENT.of_values({**row._mapping, **each})}
                 for row, each in zip(stored, columns, strict=True)
             ]
-            if rows:
+            if rows and not in_use:
+                connection.execute(_SET_SCORES_BESIDE, rows)
+            elif rows:
                 connection.execute(_SET_SCORES, rows)
                 set_courses(connection, sorted({row.recording_id for row in stored}))
     return held is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL
 
 from e2vsearch.catalog import row_checksums
+from e2vsearch.catalog.beside import VECTOR_TABLES, VectorTable
 from e2vsearch.catalog.cells import date_error
 from e2vsearch.catalog.changes import ChangeDetector
 from e2vsearch.catalog.columns import integers
@@ -45,10 +45,12 @@ from e2vsearch.catalog.schema import (
     SegmentRow,
     SegmentTextRow,
     SpaceRow,
+    VectorRow,
 )
 from e2vsearch.catalog.sqlite import READ_ONLY
+from e2vsearch.catalog.stored_file import STORED_FILE, StoredFile
 from e2vsearch.errors import DamagedDate
-from e2vsearch.policy import Policy, Role
+from e2vsearch.policy import Policy
 from e2vsearch.types import Counts, Failure, Recording, Segment, Space, recording_id, segment_id
 
 _SOME: BindParameter[Any] = bindparam("numbers", expanding=True)
@@ -94,35 +96,6 @@ _RECORDING_PAGES = _Paged.of(_RECORDINGS, RecordingRow.id)
 _SEGMENT_PAGES = _Paged.of(_SEGMENTS, SegmentRow.id)
 
 
-STORED_FILE = select(
-    *(RecordingRow.id, RecordingRow.uri, RecordingRow.size_bytes, RecordingRow.mtime_ns, RecordingRow.channels),
-    RecordingRow.roles,
-)
-"""The columns of a `StoredFile`, of all recordings."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """The size and time of a recording's file, which tell without reading it whether it is stored already."""
-
-    id: int
-    uri: str
-    size_bytes: int
-    mtime_ns: int
-    channels: int
-    roles: tuple[Role | None, ...] | None
-
-    @classmethod
-    def of(cls, row: Row[Any]) -> StoredFile:
-        """Convert a row of `STORED_FILE`."""
-        roles = None if row.roles is None else tuple(row.roles)
-        return cls(row.id, row.uri, row.size_bytes, row.mtime_ns, row.channels, roles)
-
-    def matches(self, stat: os.stat_result) -> bool:
-        """Return whether a file has the stored size and time."""
-        return (self.size_bytes, self.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-
-
 class CatalogReader:
     """One collection's database, to be read.
 
@@ -130,6 +103,7 @@ class CatalogReader:
         url: where the database is.
         collection_id: the UUID it was given when it was made.
         space: the space it is pinned to, None before its first ingest.
+        vectors: the table of that space's vectors.
         encoder_source: what `encoders.open` takes to make more vectors of that space.
         detector: of commits.
         filter_cache: segments that met recent filters.
@@ -141,6 +115,8 @@ class CatalogReader:
         self.space: Space | None = None
         self.encoder_source = ""
         self.space_number: int | None = None  # of `space`, as rows of other tables name it
+        self.vectors: VectorTable = VectorRow
+        self._only: int | None = None  # the space that this catalog is a view of; None: the one in use
         self.detector = ChangeDetector(engine)
         self.filter_cache = FilterCache(self.detector)
         self._policy: tuple[Hashable, Policy] | None = None  # with the state that it is of
@@ -310,9 +286,11 @@ class CatalogReader:
         return found.condition
 
     def _load_space(self, connection: Connection) -> None:
-        pinned = select(SpaceRow.__table__).join(HeaderRow, HeaderRow.space_id == SpaceRow.id)
-        row = connection.execute(pinned).one_or_none()
+        query = select(SpaceRow.__table__)
+        used = query.join(HeaderRow, HeaderRow.space_id == SpaceRow.id)
+        row = connection.execute(used if self._only is None else query.where(SpaceRow.id == self._only)).one_or_none()
         if row is not None:
+            self.vectors = VECTOR_TABLES[row.vectors]
             self.space = Space(row.encoder, row.revision, row.dim, tuple(row.labels), row.projection)
             self.encoder_source = row.source
             self.space_number = row.id

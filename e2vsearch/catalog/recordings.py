@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import func, select
 
 from e2vsearch.catalog.database import chunks, filtering
-from e2vsearch.catalog.reader import STORED_FILE, CatalogReader, StoredFile
+from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import (
     MetadataRow,
     RecordingRow,
     SegmentRow,
 )
+from e2vsearch.catalog.stored_file import STORED_FILE, StoredFile
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import NotStored
 from e2vsearch.files import local_path, uri_scheme

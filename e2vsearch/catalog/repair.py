@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, and_, select, text, update
 from sqlalchemy.exc import DatabaseError
 
 from e2vsearch.catalog import sqlite
+from e2vsearch.catalog.beside import VectorTable
 from e2vsearch.catalog.cells import StoredDate, damaged_dates
 from e2vsearch.catalog.columns import checksum
 from e2vsearch.catalog.correction import corrected
@@ -24,7 +25,7 @@ from e2vsearch.catalog.integrity import (
     text_index_problem,
 )
 from e2vsearch.catalog.row_checksums import RECORDING, damaged_rows
-from e2vsearch.catalog.schema import AuditRow, NamedVectorRow, NamedVectorSetRow, RecordingRow, VectorRow
+from e2vsearch.catalog.schema import AuditRow, NamedVectorRow, NamedVectorSetRow, RecordingRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError
 from e2vsearch.types import segment_id
@@ -55,7 +56,7 @@ def repair(catalog: Catalog, copies: Copies) -> list[str]:
 def _vectors(catalog: Catalog, copies: Copies) -> Iterator[str]:
     for row in list(damaged_vectors(catalog)):
         unit = None
-        if row.named is None:
+        if row.named is None and row.table is catalog.vectors:  # an index holds the space in use
             units, present = copies(np.array([row.segment], np.int64))
             unit = units[0] if present[0] else None
         found = corrected(row.vector, row.crc32 ^ checksum(b"", row.recording), unit)
@@ -66,8 +67,8 @@ def _vectors(catalog: Catalog, copies: Copies) -> Iterator[str]:
 
 
 def _update(catalog: Catalog, row: DamagedVectorRow, vector: bytes) -> None:
-    table: type[VectorRow | NamedVectorRow] = VectorRow
-    same: ColumnElement[bool] = VectorRow.segment_id == row.segment
+    table: VectorTable | type[NamedVectorRow] = row.table
+    same: ColumnElement[bool] = row.table.segment_id == row.segment
     if row.named is not None:
         table = NamedVectorRow
         of_set = select(NamedVectorSetRow.id).where(NamedVectorSetRow.name == row.named.name).scalar_subquery()

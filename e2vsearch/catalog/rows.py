@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal_column, select, update
 
+from e2vsearch.catalog.beside import VectorTable
 from e2vsearch.catalog.columns import vector_columns
 from e2vsearch.catalog.schema import (
     LEASED,
@@ -21,7 +22,6 @@ from e2vsearch.catalog.schema import (
     MetadataRow,
     RecordingRow,
     SegmentRow,
-    VectorRow,
 )
 from e2vsearch.emotions import named
 from e2vsearch.errors import LeaseLost
@@ -35,11 +35,12 @@ def delete_recordings(connection: Connection, numbers: list[int]) -> int:
     if not numbers:
         return 0
     removed = select(SegmentRow.id, SegmentRow.recording_id).where(SegmentRow.recording_id.in_(numbers))
-    _note_changes(connection, "-", [(row.id, row.recording_id) for row in connection.execute(removed)])
+    note_changes(connection, "-", [(row.id, row.recording_id) for row in connection.execute(removed)])
     return connection.execute(delete(RecordingRow).where(RecordingRow.id.in_(numbers))).rowcount
 
 
-def _note_changes(connection: Connection, op: str, segments: Sequence[tuple[int, int]]) -> None:
+def note_changes(connection: Connection, op: str, segments: Sequence[tuple[int, int]]) -> None:
+    """Note in the change feed that segments, each with its recording, were added (``+``) or removed (``-``)."""
     if not segments:
         return
     xid: int | None = None
@@ -49,7 +50,9 @@ def _note_changes(connection: Connection, op: str, segments: Sequence[tuple[int,
     connection.execute(insert(ChangeRow), rows)
 
 
-def insert_segments(connection: Connection, number: int, recording: NewRecording, space: Space) -> None:
+def insert_segments(
+    connection: Connection, number: int, recording: NewRecording, space: Space, table: VectorTable
+) -> None:
     """Insert the segments of a stored recording with their vectors, and note it in the change feed."""
     if not recording.segments:
         return
@@ -70,8 +73,8 @@ def insert_segments(connection: Connection, number: int, recording: NewRecording
         {"segment_id": id_, **vector_columns(segment.vector, number)}
         for id_, segment in zip(ids, recording.segments, strict=True)
     ]
-    connection.execute(insert(VectorRow), vectors)
-    _note_changes(connection, "+", [(id_, number) for id_ in ids])
+    connection.execute(insert(table), vectors)
+    note_changes(connection, "+", [(id_, number) for id_ in ids])
 
 
 def score_columns(

@@ -29,7 +29,7 @@ from e2vsearch.catalog.base import crc32_column
 from e2vsearch.catalog.columns import Id
 from e2vsearch.types import MAX_NAME
 
-SCHEMA_REVISION = "0012"
+SCHEMA_REVISION = "0013"
 """The newest migration. Revisions are numbered, so that "older" and "newer" can be told without loading Alembic."""
 
 
@@ -48,6 +48,8 @@ class SpaceRow(Base):
     source: Mapped[str] = mapped_column(Text)  # what `encoders.open` was given: a name, or a model folder's path
     created_at: Mapped[datetime]
     reference_embedding: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32: of one fixed clip
+    vectors: Mapped[str | None] = mapped_column(String(16))  # the table of its vectors; NULL: they were deleted
+    state: Mapped[str | None] = mapped_column(String(16))  # of one that is not in use, see `catalog.spaces`
 
 
 class HeaderRow(Base):
@@ -66,10 +68,10 @@ class HeaderRow(Base):
 
 
 class ProjectionRow(Base):
-    """A projection of the space's vectors; `HeaderRow` names the one in use."""
+    """A projection of a space's vectors; `HeaderRow` names the one in use."""
 
     __tablename__ = "projection"
-    __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
+    __table_args__ = (UniqueConstraint("space_id", "name"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(MAX_NAME))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import uuid4
 
 import numpy as np
@@ -41,11 +42,12 @@ from e2vsearch.catalog.rows import (
     note_failure,
     set_metadata,
 )
-from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow
+from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow, VectorRow
+from e2vsearch.catalog.space_check import check_space_in_use, mismatch
 from e2vsearch.catalog.sqlite import explain
 from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
 from e2vsearch.policy import Policy
-from e2vsearch.types import BF16, Space, recording_id
+from e2vsearch.types import Space, recording_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Catalog(CatalogReader):
     def __init__(self, engine: Engine, name: str) -> None:
         super().__init__(engine)
         self.name = name
-        self._feed: Feed | None = None
+        self._feed: tuple[int | None, Feed] | None = None  # with the space that it is of
 
     @classmethod
     def open(cls, url: str | URL, *, create: bool = False, name: str | None = None) -> Catalog:
@@ -116,6 +118,20 @@ class Catalog(CatalogReader):
 
     # -- the space ---------------------------------------------------------------------------------------------
 
+    def follow(self, number: int | None) -> None:
+        """Take the space in use, which is that of this number, for the collection's: another process may switch it."""
+        if number != self.space_number and self._only is None:
+            with self.reading() as connection:
+                self._load_space(connection)
+
+    def in_space(self, number: int) -> Self:
+        """Return this catalog as it is in another space that it has vectors of, though not of all segments, perhaps."""
+        other = copy(self)
+        other._feed, other._only = None, number
+        with self.reading() as connection:
+            other._load_space(connection)
+        return other
+
     def require_space(self) -> Space:
         """Return the space that the collection is pinned to.
 
@@ -145,29 +161,21 @@ class Catalog(CatalogReader):
                     "projection": space.projection,
                     "source": source,
                     "created_at": datetime.now(UTC),
+                    "vectors": VectorRow.__tablename__,
                 }
                 number = connection.execute(insert(SpaceRow).returning(SpaceRow.id), [row]).scalar_one()
                 connection.execute(update(HeaderRow).values(space_id=number))
                 self._load_space(connection)
         self.check_space(space)
 
-    def check_space(self, space: Space) -> None:
-        """Check that vectors of a space may be stored here.
+    def check_space(self, space: Space, source: str = "") -> None:
+        """Check that vectors of a space may be stored here; `source` is what its encoder was opened by.
 
         Raises:
             SpaceMismatch: they may not; the message has both cures.
         """
         if self.space is not None and space != self.space:
-            go_on = f"--encoder {self.encoder_source}"
-            if self.encoder_source == self.space.encoder == space.encoder:  # by name: its weights have changed since
-                go_on = f"the version of e2vsearch whose {space.encoder} made them"
-            if self.space.differs_in_precision(space):
-                here = self.space.revision.startswith(BF16)
-                go_on = "--precision bf16" if here else "--precision fp32, or bf16-as-fp32 to mix them all the same"
-            raise SpaceMismatch(
-                f"this collection holds vectors of {self.space}, not of {space} - "
-                f"go on with {go_on}, or start another collection with --index ANOTHER"
-            )
+            raise mismatch(self.space, self.encoder_source, space, source or space.encoder)
 
     def reference_embedding(self) -> NDArray[np.float32] | None:
         """Return the encoder's vector ``(dim,)`` of the reference clip, None where none is stored yet."""
@@ -194,9 +202,12 @@ class Catalog(CatalogReader):
                 self._load_space(connection)  # another process may have pinned it since
         if self.space is None:
             raise NoCollection(f"{place(self.url)} holds no recordings yet - add some with: e2vsearch ingest FOLDER")
-        if self._feed is None:
-            self._feed = Feed(self._engine, self.collection_id, self.space, self.detector)
-        return self._feed
+        number, feed = self._feed or (None, None)
+        if feed is None or number != self.space_number:
+            parts = self._engine, self.collection_id, self.space, self.detector, self.vectors
+            feed = Feed(*parts, partial=self._only is not None)
+            self._feed = (self.space_number, feed)
+        return feed
 
     # -- the policy --------------------------------------------------------------------------------------------
 
@@ -246,6 +257,7 @@ class Catalog(CatalogReader):
             CatalogError: the collection has no space yet.
             SpaceMismatch: vectors or scores of another size than the space's.
             LeaseLost: the lease is another's now, or has run out.
+            SpaceChanged: the collection was re-embedded since this catalog was opened.
         """
         try:
             return self._store(recording, lease)
@@ -255,6 +267,7 @@ class Catalog(CatalogReader):
     def _store(self, recording: NewRecording, lease: Lease | None) -> Stored:
         space = self._checked(recording)
         with self.writing() as connection:
+            check_space_in_use(connection, self.space_number, self.name)
             if lease is not None:
                 end_job(connection, lease)
             connection.execute(delete(FailureRow).where(FailureRow.uri == recording.uri))
@@ -285,7 +298,7 @@ class Catalog(CatalogReader):
             }
             number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [values]).scalar_one()
             set_metadata(connection, number, recording.metadata)
-            insert_segments(connection, number, recording, space)
+            insert_segments(connection, number, recording, space, self.vectors)
             set_courses(connection, [number])
             if recording.dynamics is not None:
                 insert_dynamics(connection, number, recording.dynamics)

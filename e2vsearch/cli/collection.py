@@ -25,6 +25,7 @@ def status(*, options: OpenOptions, results: Results) -> None:
         ("collection", state.place),
         ("id", state.collection),
         ("space", state.space),
+        *([("other space", state.beside)] if state.beside else []),
         ("recordings", f"{counts.recordings:,}, {clock(counts.audio_s)} of audio"),
         ("without speech", f"{counts.silent:,}"),
         ("segments", f"{counts.segments:,}, {clock(counts.speech_s)} of speech"),

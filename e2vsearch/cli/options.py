@@ -75,11 +75,11 @@ Precision = Annotated[
     ),
 ]
 EngineName = Annotated[
-    Literal["faiss", "pgvector", "milvus"] | None,
+    str | None,
     typer.Option(
         "--engine",
         help="What holds the vectors to search in: faiss (files on this machine), pgvector (the collection's own "
-        "Postgres) or milvus.  [default: the collection's; faiss for a new one]",
+        "Postgres), milvus, or a plug-in's name.  [default: the collection's; faiss for a new one]",
         envvar="E2VSEARCH_ENGINE",
         show_default=False,
     ),

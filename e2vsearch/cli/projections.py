@@ -68,6 +68,10 @@ def fit(
         list[str] | None,
         typer.Option(help="With --head: a column of --meta that names who speaks; repeatable.", metavar="KEY"),
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="A plug-in that fits it, see e2vsearch plugins.", metavar="PLUGIN", show_default=False),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a better one.")] = False,
     seed: Annotated[int, typer.Option(help="Of the folds: the same gives the same projection.", min=0)] = 0,
     *,
@@ -79,8 +83,12 @@ def fit(
         raise typer.BadParameter("--head takes no labels")
     if speaker_key and not head:
         raise typer.BadParameter("--speaker-key goes with --head: labels name speakers in a column of their own")
+    if kind is not None and (head or share is not None):
+        raise typer.BadParameter("--kind names a plug-in, which has neither --head nor --share")
     with options.open() as collection:
-        if head:
+        if kind is not None:
+            made = collection.projections.fit_plugin(kind, labels, name=name)
+        elif head:
             of_head = {} if share is None else {"share": share}
             made = collection.projections.fit_head(
                 name=name or "head", speaker_keys=speaker_key or (), seed=seed, **of_head

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from e2vsearch import plugins
 from e2vsearch.encoders import base
 from e2vsearch.encoders.base import EMOTION2VEC_NAMES, LIGHT_CARD, PRECISIONS, Encoder, EncoderOptions
 from e2vsearch.errors import (
+    EncoderError,
     EncoderUnavailable,
     MissingExtra,
     SettingsError,
@@ -37,6 +39,7 @@ def open(name: str, options: EncoderOptions | None = None) -> Encoder:
         EncoderUnavailable: its weights are neither cached nor downloadable.
         BadWeights: its weights do not fill its network.
         SettingsError: there is no such precision, or not with that encoder.
+        PluginRefused: it is of a plug-in that cannot be used.
     """
     options = options or EncoderOptions()
     if options.precision not in PRECISIONS:
@@ -50,8 +53,24 @@ def open(name: str, options: EncoderOptions | None = None) -> Encoder:
         if options.device != "cpu" and factory is _light:
             _log.warning("encoder %s runs on the CPU alone: device %s is not used", name, options.device)
         return factory(name, options)
-    known = ", ".join((AUTO, *(each for each in names() if each != "fake"), SAVED))
+    found = _plugin(name, options)
+    if found is not None:
+        return found
+    known = ", ".join((AUTO, *(each for each in names() if each != "fake"), SAVED, *plugins.names("encoder")))
     raise UnknownEncoder(f"no encoder called {name!r} - use one of {known}, or the path of a model folder")
+
+
+def _plugin(name: str, options: EncoderOptions) -> Encoder | None:
+    """Return the encoder of a plug-in, None where none has that name; `plugins` tells how it is found."""
+    make = plugins.load("encoder", name)
+    if make is None:
+        return None
+    encoder = make(options)
+    if not isinstance(encoder, Encoder):
+        kind, origin = type(encoder).__name__, plugins.origin("encoder", name)
+        raise EncoderError(f"encoder {name} of {origin} gives a {kind} and no Encoder - report it to its authors")
+    encoder.opened_by = encoder.opened_by or name
+    return encoder
 
 
 def _emotion2vec(name: str, options: EncoderOptions) -> Encoder:

@@ -20,9 +20,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from e2vsearch import telemetry
 from e2vsearch.catalog.queue import finish
-from e2vsearch.catalog.reader import StoredFile
 from e2vsearch.catalog.recordings import recording_at
 from e2vsearch.catalog.rows import Lease, NewRecording
+from e2vsearch.catalog.stored_file import StoredFile
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.encoders.embedding_files import content_of, uri_of
 from e2vsearch.encoders.registry import SAVED

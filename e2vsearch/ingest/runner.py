@@ -39,11 +39,12 @@ if TYPE_CHECKING:
 MANY = 64  # recordings from which on one query for all that is stored costs less than one for each
 
 T = TypeVar("T")
+L = TypeVar("L")
 
 _log = logging.getLogger(__name__)
 
 
-class WorkSource(Protocol[T]):
+class WorkSource(Protocol[T, L]):
     """What a runner works on; all but `load` is called in the thread that runs it.
 
     Attributes:
@@ -64,17 +65,17 @@ class WorkSource(Protocol[T]):
             in_work: how many are in work; None ends the run once they are stored.
         """
 
-    def load(self, item: T) -> LoadedRecording:
+    def load(self, item: T) -> L:
         """Load one item, in any thread."""
 
-    def store(self, item: T, loaded: Future[LoadedRecording]) -> bool:
+    def store(self, item: T, loaded: Future[L]) -> bool:
         """Store what was loaded, or record the failure; False: it could not be stored now and stays in work."""
 
     def idle(self) -> None:
         """Wait a while: there is nothing in work and nothing to take."""
 
 
-class IngestRunner(Generic[T]):
+class IngestRunner(Generic[T, L]):
     """One pool of threads, and one loop, for every source of work.
 
     Args:
@@ -86,7 +87,7 @@ class IngestRunner(Generic[T]):
 
     def __init__(
         self,
-        source: WorkSource[T],
+        source: WorkSource[T, L],
         workers: int,
         stop: threading.Event,
         stopping: Callable[[int], None] = lambda _: None,
@@ -95,7 +96,7 @@ class IngestRunner(Generic[T]):
         self._workers = workers
         self._stop = stop
         self._stopping = stopping
-        self._in_work: dict[Future[LoadedRecording], T] = {}
+        self._in_work: dict[Future[L], T] = {}
 
     def run(self) -> None:
         """Work until the source has no more, or `stop` is set.
@@ -137,7 +138,7 @@ class IngestRunner(Generic[T]):
             self._source.idle()
         return True
 
-    def _store(self, future: Future[LoadedRecording]) -> None:
+    def _store(self, future: Future[L]) -> None:
         stored = True
         try:
             stored = self._source.store(self._in_work[future], future)

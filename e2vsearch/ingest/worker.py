@@ -32,6 +32,7 @@ from e2vsearch.errors import (
     LeaseLost,
     MissingExtra,
     SettingsError,
+    SpaceChanged,
     SpaceMismatch,
     VectorFileError,
 )
@@ -143,6 +144,7 @@ def work(
 
     Raises:
         EncoderError, MissingExtra, SpaceMismatch: nothing can be encoded at all.
+        SpaceChanged: the collection was re-embedded: started again, the worker takes the new encoder.
         CatalogError: the database was unavailable for longer than a lease.
     """
     options, stop = options or WorkerOptions(), stop or threading.Event()
@@ -237,7 +239,7 @@ class LeasedJobs:
         """Store the recording of a job, or record its failure; False while the database is unavailable."""
         try:
             self._store(item, loaded)
-        except MissingExtra:  # what this worker lacks another may have
+        except (MissingExtra, SpaceChanged):  # what this worker lacks another may have, or it after a restart
             self._give_back(item)
             del self._leased[item.lease]
             raise

@@ -6,14 +6,19 @@ Everything that a collection holds is escaped, whatever it is. Nothing here need
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from e2vsearch.types import Status
 
 
-def status_html(status: Status) -> str:
-    """Return what a collection holds, as a table."""
+class _Collection(Protocol):
+    def status(self) -> Status:
+        """Return what it holds."""
+
+
+def collection_html(collection: _Collection) -> str:
+    """Return what a collection holds, as a table: its ``_repr_html_``."""
     from e2vsearch.notebook.facts import status_table
 
-    return status_table(status)
+    return status_table(collection.status())

@@ -1,8 +1,9 @@
 """Search views: a projection of a collection, the projected vectors, and their index.
 
-Any process may put another projection to use at any time: the catalog is read again before every query, and
-`Views.pinned` holds one view for as long as a query takes. Each projection has an index of its own, in a folder of its
-own: one that was used before is not built again, and no query waits while another is built.
+Any process may put another projection to use at any time, or switch the collection to another space: the catalog is
+read again before every query, and `Views.answer` holds one view for as long as a query takes. Each projection has an
+index of its own, in a folder of its own: one that was used before is not built again, and no query waits while another
+is built.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch import plugins
 from e2vsearch.catalog import engine_choice, projections
-from e2vsearch.catalog.engine_choice import FAISS, PGVECTOR, EngineChoice, StoredReport
+from e2vsearch.catalog.beside import BesideVectorRow
+from e2vsearch.catalog.engine_choice import FAISS, MILVUS, PGVECTOR, EngineChoice, InUse, StoredReport
 from e2vsearch.catalog.projections import StoredProjection
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.errors import NotStored
+from e2vsearch.errors import AnalysisError, EngineError, NotStored
 from e2vsearch.feed import Batch, Changes, Snapshot, VectorSource
 from e2vsearch.projections import network
 from e2vsearch.projections.background import Background
@@ -30,6 +34,14 @@ from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.linear import unpack
 from e2vsearch.types import Space
 from e2vsearch.vectors.engine import CandidateEngine, IndexOptions, VectorIndex
+
+T = TypeVar("T")
+
+BESIDE = "beside"
+"""Folder, in that of the index of one space, of the index of another: as vectors lie in one of two tables."""
+
+BUILT_IN = (RAW.kind, network.KIND, "head", "fitted")
+"""Kinds of projections; others are of plug-ins."""
 
 _KEPT = 2  # the view in use and the one before it, which queries under way may still hold
 
@@ -43,6 +55,7 @@ class SearchView:
     index: VectorIndex
     engine: EngineChoice  # that holds the index
     background: Background  # of random pairs of the vectors
+    space: int | None  # the number of its space
 
     def projected(self, space: Space) -> Space:
         """Return the encoder's space with the name of the projection."""
@@ -64,9 +77,8 @@ class Views:
         self._folder = folder
         self._options = options
         self._lock = threading.RLock()
-        self._made: dict[str, SearchView] = {}
-        # what is in use, and the state it is of
-        self._used: tuple[Hashable, tuple[tuple[str, str] | None, EngineChoice]] | None = None
+        self._made: dict[tuple[int | None, str], SearchView] = {}
+        self._used: tuple[Hashable, InUse] | None = None  # what is in use, and the state it is of
         self._local = threading.local()
 
     def current(self) -> SearchView:
@@ -80,16 +92,16 @@ class Views:
         if pinned is not None:
             return pinned
         while True:
-            used, engine = self._in_use()
-            name, revision = used or (RAW.name, RAW.revision)
+            used = self.follow()
+            name, revision = used.projection or (RAW.name, RAW.revision)
             with self._lock:
-                known = self._made.get(revision)
-                if known is not None and known.projection.name == name and known.engine == engine:
+                known = self._made.get((used.space, revision))
+                if known is not None and known.projection.name == name and known.engine == used.engine:
                     return known
             try:
                 return self.named(name)
             except NotStored:  # dropped or renamed since: read again
-                if self._in_use()[0] == used:
+                if self._in_use() == used:
                     raise
 
     def named(self, name: str) -> SearchView:
@@ -100,20 +112,25 @@ class Views:
             NoCollection: nothing has been ingested yet.
             AnalysisError: the projection is damaged.
         """
-        feed = self._catalog.feed()
+        feed, number = self._catalog.feed(), self._catalog.space_number
         projection = RAW if name == RAW.name else load_projection(projections.get(self._catalog, name), feed.dim)
-        engine = self._in_use()[1]
+        engine = self._in_use().engine
         with self._lock:
-            known = self._made.pop(projection.revision, None)
+            known = self._made.pop((number, projection.revision), None)
             if known is None or known.projection.name != name or known.engine != engine:
                 source = feed if projection is RAW else ProjectedVectors(feed, projection)
                 index = self.open_index(projection.revision, source, self._options, engine)
                 background = Background(self._catalog, source, self.folder(projection.revision))
-                known = SearchView(projection, source, index, engine, background)
-            self._made[projection.revision] = known
+                known = SearchView(projection, source, index, engine, background, number)
+            self._made[(number, projection.revision)] = known
             while len(self._made) > _KEPT:
                 del self._made[next(iter(self._made))]
             return known
+
+    @property
+    def doors(self) -> tuple[Callable[[], SearchView], Callable[[str], SearchView]]:
+        """What returns the view in use, and what returns one by the name of its projection."""
+        return self.current, self.named
 
     @contextmanager
     def pinned(self) -> Iterator[SearchView]:
@@ -125,8 +142,31 @@ class Views:
         finally:
             self._local.pinned = before
 
-    def _in_use(self) -> tuple[tuple[str, str] | None, EngineChoice]:
-        """Return the projection in use and the engine, read again after commits alone: every query calls it."""
+    def answer(self, question: Callable[[SearchView], T]) -> T:
+        """Return what a question about the view in use is answered; asked again where the space was switched meanwhile.
+
+        The former space's vectors may be gone then, and what was read of both spaces fits neither.
+        """
+        while True:
+            with self.pinned() as view:
+                try:
+                    found = question(view)
+                except Exception:  # of whatever fitted neither space
+                    if self._in_use().space == view.space:
+                        raise
+                    continue
+            if self._in_use().space == view.space:
+                return found
+
+    def follow(self) -> InUse:
+        """Have the catalog follow a switch of spaces, by any process, and return what is in use."""
+        used = self._in_use()
+        if used.space != self._catalog.space_number:
+            self._catalog.follow(used.space)
+        return used
+
+    def _in_use(self) -> InUse:
+        """Return the space, projection and engine in use, read again after commits alone: every query calls it."""
         read = partial(engine_choice.in_use, self._catalog)
         self._used = used = self._catalog.detector.cached(self._used, read)
         return used[1]
@@ -142,7 +182,7 @@ class Views:
             return FaissEngine(folder, source, options)
         from e2vsearch.vectors.engines.index import EngineIndex
 
-        space = space_of(revision)
+        space = self.engine_space(revision)
         report = StoredReport(self._catalog, engine.name, space)
         return EngineIndex(self.open_engine(space, engine), folder, source, report, options)
 
@@ -153,14 +193,35 @@ class Views:
             from e2vsearch.vectors.engines.pgvector import PgvectorEngine
 
             return PgvectorEngine(self._catalog.driver_connection, collection, space)
-        from e2vsearch.vectors.engines.milvus import MilvusEngine
+        if engine.name == MILVUS:
+            from e2vsearch.vectors.engines.milvus import MilvusEngine
 
-        return MilvusEngine(engine.url, collection, space)
+            return MilvusEngine(engine.url, collection, space)
+        make = plugins.load("engine", engine.name)
+        if make is None:
+            raise EngineError(
+                f"{self._catalog.name} is searched in the engine {engine.name!r} of a plug-in that is not installed "
+                "here - install it, or move the collection: e2vsearch index build --engine faiss"
+            )
+        made: CandidateEngine = make(engine.url, collection, space)
+        return made
 
     def folder(self, revision: str) -> Path:
         """Return the folder of a projection's index, by the projection's revision."""
-        folder = self._folder()
+        folder = self.root() / BESIDE if self._catalog.vectors is BesideVectorRow else self.root()
         return folder if revision == RAW.revision else folder / "projections" / revision[:16]
+
+    def in_space(self, target: Catalog) -> Views:
+        """Return views of the collection in another space, which is not in use."""
+        return Views(target, self._folder, self._options)
+
+    def root(self) -> Path:
+        """Return the folder that the indexes of all spaces and projections are in."""
+        return self._folder()
+
+    def engine_space(self, revision: str) -> str:
+        """Return how an engine names what it holds of a projection in the catalog's space, by its revision."""
+        return space_of(f"{BESIDE} {revision}" if self._catalog.vectors is BesideVectorRow else revision)
 
 
 def space_of(revision: str) -> str:
@@ -183,11 +244,21 @@ def load_projection(stored: StoredProjection, dim: int) -> Projection:
         dim: length of the vectors it must take.
 
     Raises:
-        AnalysisError: it is damaged.
+        AnalysisError: it is damaged, or of a plug-in that is not installed.
+        PluginRefused: it is of a plug-in that cannot be used.
     """
     if stored.kind == network.KIND:
         return network.unpack(stored.parameters)
-    return unpack(stored.parameters, stored.kind, stored.name, dim)
+    if stored.kind in BUILT_IN:
+        return unpack(stored.parameters, stored.kind, stored.name, dim)
+    plugin = plugins.load("projection", stored.kind)
+    if plugin is None:
+        raise AnalysisError(
+            f"projection {stored.name!r} is of the plug-in {stored.kind!r}, which is not installed here - install it, "
+            "or search raw vectors: e2vsearch projection use raw"
+        )
+    made: Projection = plugin.unpack(stored.parameters, stored.name, dim)
+    return made
 
 
 class ProjectedVectors:

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch import telemetry
+from e2vsearch.audio import AudioSource
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.feed import SqlFilter
 from e2vsearch.projections.background import Background
+from e2vsearch.projections.view import SearchView, Views
 from e2vsearch.search.context import SearchContext
 from e2vsearch.search.prototypes import canonical_name
 from e2vsearch.search.query import Query
@@ -25,8 +27,28 @@ from e2vsearch.search.rank import CandidateFilter, Ranking, rank_recordings, ran
 from e2vsearch.search.reference import NONE
 from e2vsearch.search.resolve import ResolvedQuery, resolve
 from e2vsearch.search.result import QueryResult
-from e2vsearch.types import Hit, number_of, segment_id
+from e2vsearch.types import EmbeddedAudio, Hit, number_of, segment_id
 from e2vsearch.vectors.engine import Condition
+
+
+def answer(
+    query: Query, catalog: Catalog, views: Views, embed: Callable[[AudioSource], EmbeddedAudio], actor: str
+) -> tuple[QueryResult, SearchView]:
+    """Return what a query finds in the space and through the projection in use, and the view that it was found in.
+
+    Where another process switches the space meanwhile, the query is executed again, in the new one.
+
+    Args:
+        query: what is asked.
+        catalog: of the collection.
+        views: of the collection.
+        embed: embeds audio in the space in use.
+        actor: who asks, for the audit log.
+
+    Raises:
+        QueryError, AudioError, EncoderError: it cannot be answered, or a reference cannot be read or encoded.
+    """
+    return views.answer(lambda view: (execute(query, SearchContext(catalog, view, embed, actor)), view))
 
 
 def execute(query: Query, context: SearchContext) -> QueryResult:

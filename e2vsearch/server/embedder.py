@@ -34,13 +34,18 @@ class LimitedEmbedder:
         self._max_audio_s = max_audio_s
         self._watch = watch
         self._batched: BatchedEncoder | None = None
+        self._opened: Encoder | None = None  # that `_batched` stands for
+        self._former: list[BatchedEncoder] = []  # of spaces that were in use before: requests may still hold them
         self._opening = threading.Lock()
 
     def encoder(self) -> BatchedEncoder:
-        """Return the encoder behind one queue for all requests, opened once."""
+        """Return the encoder behind one queue for all requests, opened once for each space that is in use."""
         with self._opening:
-            if self._batched is None:
-                self._batched = BatchedEncoder(self._open_encoder(), None, stop_requested, self._watch)
+            opened = self._open_encoder()
+            if self._batched is None or opened is not self._opened:
+                if self._batched is not None:
+                    self._former.append(self._batched)
+                self._opened, self._batched = opened, BatchedEncoder(opened, None, stop_requested, self._watch)
             return self._batched
 
     def __call__(self, source: AudioSource, _: Callable[[], Encoder], speech: SpeechOptions) -> EmbeddedAudio:
@@ -59,5 +64,6 @@ class LimitedEmbedder:
 
     def close(self) -> None:
         """Encode what is waiting."""
-        if self._batched is not None:
-            self._batched.close()
+        for each in (*self._former, self._batched):
+            if each is not None:
+                each.close()

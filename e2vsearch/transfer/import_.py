@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from e2vsearch.transfer.annotations import NOT_STORED, load_annotations
 from e2vsearch.transfer.contents import Contents, TransferReport, read_contents
 
 
-def load(catalog: Catalog, export: str | os.PathLike[str] | Contents) -> TransferReport:
+def load(
+    catalog: Catalog, export: str | os.PathLike[str] | Contents, then: Callable[[], object] = lambda: None
+) -> TransferReport:
     """Add everything from an export; what the collection has already stays as it is, its policy too.
 
     All of the export is checked, and held against the collection, before anything is stored.
@@ -29,6 +32,7 @@ def load(catalog: Catalog, export: str | os.PathLike[str] | Contents) -> Transfe
     Args:
         catalog: of the collection.
         export: its folder, or what `read_contents` returned.
+        then: called once all of it is stored.
 
     Raises:
         ExportError: it is no export, or is damaged.
@@ -63,6 +67,7 @@ def load(catalog: Catalog, export: str | os.PathLike[str] | Contents) -> Transfe
             segments += len(made)
         _match_segments(catalog, done.id, own, ids)
     added = load_annotations(catalog, manifest.path, ids, contents.stem, fresh=fresh)
+    then()
     return TransferReport(stored, segments, already, other_policy, added)
 
 

@@ -255,3 +255,16 @@ def test_db_verify_compares_what_the_engine_holds(collection: Collection, place:
 def test_an_engine_that_does_not_suit_is_refused(engine: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=message):
         e2vsearch.open(tmp_path / "index", create=True, encoder="fake", engine=engine)
+
+
+def test_re_embedding_fills_a_space_of_its_own_and_empties_the_former(collection: Collection) -> None:
+    assert held(collection) == {"raw": CALLS * TURNS}
+    report = collection.spaces.reembed("light")
+    assert report.switched
+    assert collection.space is not None
+    assert collection.space.encoder == "light"
+    ((space, count),) = held(collection).items()
+    assert (space != "raw", count) == (True, CALLS * TURNS)
+    assert hits(collection) == hits(collection, exact=True)
+    assert collection.index.status().damage is None
+    assert collection.index.verify() == []
