@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy models.
+"""The tables, as classes whose attributes are columns.
 
 SQLite and Postgres share one definition. A segment's vector has a table of its own, so that filters and listings
 read rows of tens of bytes and not of four thousand.
@@ -13,6 +13,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Column,
     Float,
     ForeignKey,
     Index,
@@ -21,7 +22,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.orm import Mapped, mapped_column
 
 from e2vsearch.catalog import row_checksums
 from e2vsearch.catalog.base import Base as Base
@@ -39,15 +39,15 @@ class SpaceRow(Base):
     __tablename__ = "space"
     __table_args__ = (UniqueConstraint("encoder", "revision", "projection"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    encoder: Mapped[str] = mapped_column(String(255))
-    revision: Mapped[str] = mapped_column(String(64))
-    dim: Mapped[int]
-    labels: Mapped[list[Any]] = mapped_column(JSON)
-    projection: Mapped[str] = mapped_column(String(64))
-    source: Mapped[str] = mapped_column(Text)  # what `encoders.open` was given: a name, or a model folder's path
-    created_at: Mapped[datetime]
-    reference_embedding: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32: of one fixed clip
+    id: Column[int] = Column(Id, primary_key=True)
+    encoder: Column[str] = Column(String(255))
+    revision: Column[str] = Column(String(64))
+    dim: Column[int]
+    labels: Column[list[Any]] = Column(JSON)
+    projection: Column[str] = Column(String(64))
+    source: Column[str] = Column(Text)  # what `encoders.open` was given: a name, or a model folder's path
+    created_at: Column[datetime]
+    reference_embedding: Column[bytes | None] = Column(LargeBinary)  # little-endian float32: of one fixed clip
 
 
 class HeaderRow(Base):
@@ -56,13 +56,13 @@ class HeaderRow(Base):
     __tablename__ = "collection"
     __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    uuid: Mapped[str] = mapped_column(String(36))
-    space_id: Mapped[int | None] = mapped_column(ForeignKey("space.id"))
-    created_at: Mapped[datetime]
-    projection_id: Mapped[int | None] = mapped_column(ForeignKey("projection.id"))  # NULL: raw vectors are searched
-    policy: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # how it may be used
-    engine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # see `engine_choice`
+    id: Column[int] = Column(primary_key=True, autoincrement=False)
+    uuid: Column[str] = Column(String(36))
+    space_id: Column[int | None] = Column(ForeignKey("space.id"))
+    created_at: Column[datetime]
+    projection_id: Column[int | None] = Column(ForeignKey("projection.id"))  # NULL: raw vectors are searched
+    policy: Column[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # how it may be used
+    engine: Column[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # see `engine_choice`
 
 
 class ProjectionRow(Base):
@@ -71,14 +71,14 @@ class ProjectionRow(Base):
     __tablename__ = "projection"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(MAX_NAME))
-    kind: Mapped[str] = mapped_column(String(16))
-    revision: Mapped[str] = mapped_column(String(64))  # a hash of its parameters
-    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
-    parameters: Mapped[bytes] = mapped_column(LargeBinary)  # plain arrays in .npz, read without pickle
-    report: Mapped[dict[str, Any]] = mapped_column(JSON)  # how it was made, and how well it does
-    created_at: Mapped[datetime]
+    id: Column[int] = Column(Id, primary_key=True)
+    name: Column[str] = Column(String(MAX_NAME))
+    kind: Column[str] = Column(String(16))
+    revision: Column[str] = Column(String(64))  # a hash of its parameters
+    space_id: Column[int] = Column(ForeignKey("space.id"))
+    parameters: Column[bytes] = Column(LargeBinary)  # plain arrays in .npz, read without pickle
+    report: Column[dict[str, Any]] = Column(JSON)  # how it was made, and how well it does
+    created_at: Column[datetime]
 
 
 class RecordingRow(Base):
@@ -91,23 +91,23 @@ class RecordingRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
-    content_sha256: Mapped[str] = mapped_column(String(64))
-    uri: Mapped[str] = mapped_column(Text)
-    name: Mapped[str] = mapped_column(Text, index=True)
-    size_bytes: Mapped[int] = mapped_column(BigInteger)
-    mtime_ns: Mapped[int] = mapped_column(BigInteger)
-    recorded_at: Mapped[datetime] = mapped_column(index=True)
-    added_at: Mapped[datetime]
-    duration_s: Mapped[float] = mapped_column(Float(53))
-    channels: Mapped[int]
-    sampling_rate_hz: Mapped[int]
-    format: Mapped[str] = mapped_column(String(64))
-    note: Mapped[str] = mapped_column(Text)  # "" or why it has no segments
-    roles: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # one a channel; NULL: not known
-    course: Mapped[str | None] = mapped_column(String(16))  # of its segments' valence; NULL: too few of them to tell
-    crc32: Mapped[int] = crc32_column(row_checksums.RECORDING)
+    id: Column[int] = Column(Id, primary_key=True)
+    space_id: Column[int] = Column(ForeignKey("space.id"))
+    content_sha256: Column[str] = Column(String(64))
+    uri: Column[str] = Column(Text)
+    name: Column[str] = Column(Text, index=True)
+    size_bytes: Column[int] = Column(BigInteger)
+    mtime_ns: Column[int] = Column(BigInteger)
+    recorded_at: Column[datetime] = Column(index=True)
+    added_at: Column[datetime]
+    duration_s: Column[float] = Column(Float(53))
+    channels: Column[int]
+    sampling_rate_hz: Column[int]
+    format: Column[str] = Column(String(64))
+    note: Column[str] = Column(Text)  # "" or why it has no segments
+    roles: Column[list[Any] | None] = Column(JSON(none_as_null=True))  # one a channel; NULL: not known
+    course: Column[str | None] = Column(String(16))  # of its segments' valence; NULL: too few of them to tell
+    crc32: Column[int] = crc32_column(row_checksums.RECORDING)
 
 
 class DynamicsRow(Base):
@@ -115,17 +115,17 @@ class DynamicsRow(Base):
 
     __tablename__ = "dynamics"
 
-    recording_id: Mapped[int] = mapped_column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
-    talk_share: Mapped[float] = mapped_column(Float(53))
-    silence_share: Mapped[float] = mapped_column(Float(53))
-    longest_silence_s: Mapped[float] = mapped_column(Float(53))
+    recording_id: Column[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
+    talk_share: Column[float] = Column(Float(53))
+    silence_share: Column[float] = Column(Float(53))
+    longest_silence_s: Column[float] = Column(Float(53))
     # NULL where channels are not of different voices
-    overtalk: Mapped[float | None] = mapped_column(Float(53))
-    interruptions: Mapped[int | None]
-    turns: Mapped[int | None]
-    overlaps: Mapped[list[Any]] = mapped_column(JSON)  # [start, end] each, seconds
-    silences: Mapped[list[Any]] = mapped_column(JSON)
-    crc32: Mapped[int] = crc32_column(row_checksums.DYNAMICS)
+    overtalk: Column[float | None] = Column(Float(53))
+    interruptions: Column[int | None]
+    turns: Column[int | None]
+    overlaps: Column[list[Any]] = Column(JSON)  # [start, end] each, seconds
+    silences: Column[list[Any]] = Column(JSON)
+    crc32: Column[int] = crc32_column(row_checksums.DYNAMICS)
 
 
 class ChannelDynamicsRow(Base):
@@ -133,13 +133,13 @@ class ChannelDynamicsRow(Base):
 
     __tablename__ = "channel_dynamics"
 
-    recording_id: Mapped[int] = mapped_column(ForeignKey("dynamics.recording_id", ondelete="CASCADE"), primary_key=True)
-    channel: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    talk_share: Mapped[float] = mapped_column(Float(53))
-    turns: Mapped[int | None]
-    interruptions: Mapped[int | None]
-    longest_turn_s: Mapped[float | None] = mapped_column(Float(53))
-    crc32: Mapped[int] = crc32_column(row_checksums.CHANNEL_DYNAMICS)
+    recording_id: Column[int] = Column(ForeignKey("dynamics.recording_id", ondelete="CASCADE"), primary_key=True)
+    channel: Column[int] = Column(primary_key=True, autoincrement=False)
+    talk_share: Column[float] = Column(Float(53))
+    turns: Column[int | None]
+    interruptions: Column[int | None]
+    longest_turn_s: Column[float | None] = Column(Float(53))
+    crc32: Column[int] = crc32_column(row_checksums.CHANNEL_DYNAMICS)
 
 
 class MetadataRow(Base):
@@ -148,11 +148,11 @@ class MetadataRow(Base):
     __tablename__ = "recording_metadata"
     __table_args__ = (Index(None, "key", "number"),)  # none on text: Postgres indexes no value over 2.7 kB
 
-    recording_id: Mapped[int] = mapped_column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
-    key: Mapped[str] = mapped_column(String(255), primary_key=True)
-    text: Mapped[str] = mapped_column(Text)
-    number: Mapped[float | None] = mapped_column(Float(53))
-    crc32: Mapped[int] = crc32_column(row_checksums.METADATA)
+    recording_id: Column[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
+    key: Column[str] = Column(String(255), primary_key=True)
+    text: Column[str] = Column(Text)
+    number: Column[float | None] = Column(Float(53))
+    crc32: Column[int] = crc32_column(row_checksums.METADATA)
 
 
 class SegmentRow(Base):
@@ -161,19 +161,19 @@ class SegmentRow(Base):
     __tablename__ = "segment"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    recording_id: Mapped[int] = mapped_column(ForeignKey("recording.id", ondelete="CASCADE"), index=True)
-    channel: Mapped[int]
-    start_s: Mapped[float] = mapped_column(Float(53))
-    end_s: Mapped[float] = mapped_column(Float(53))
+    id: Column[int] = Column(Id, primary_key=True)
+    recording_id: Column[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), index=True)
+    channel: Column[int]
+    start_s: Column[float] = Column(Float(53))
+    end_s: Column[float] = Column(Float(53))
     # what `emotions.named` makes of `scores`, duration and level: a class, "unsure" or "too short"
-    label: Mapped[str | None] = mapped_column(String(MAX_NAME), index=True)
-    label_score: Mapped[float | None] = mapped_column(Float(53))  # NULL where no class is named
-    scores: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32, one a label of the space
-    arousal: Mapped[float | None] = mapped_column(Float(53))  # 0 to 1, as valence; NULL where no class has any
-    valence: Mapped[float | None] = mapped_column(Float(53))
-    level_db: Mapped[float | None] = mapped_column(Float(53))  # dBFS at 16 kHz; NULL: stored before 0006, or no audio
-    crc32: Mapped[int] = crc32_column(row_checksums.SEGMENT)
+    label: Column[str | None] = Column(String(MAX_NAME), index=True)
+    label_score: Column[float | None] = Column(Float(53))  # NULL where no class is named
+    scores: Column[bytes | None] = Column(LargeBinary)  # little-endian float32, one a label of the space
+    arousal: Column[float | None] = Column(Float(53))  # 0 to 1, as valence; NULL where no class has any
+    valence: Column[float | None] = Column(Float(53))
+    level_db: Column[float | None] = Column(Float(53))  # dBFS at 16 kHz; NULL: stored before 0006, or no audio
+    crc32: Column[int] = crc32_column(row_checksums.SEGMENT)
 
 
 class VectorRow(Base):
@@ -181,9 +181,9 @@ class VectorRow(Base):
 
     __tablename__ = "vector"
 
-    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    vector: Mapped[bytes] = mapped_column(LargeBinary)
-    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector` and the recording, see `columns.checksum`
+    segment_id: Column[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    vector: Column[bytes] = Column(LargeBinary)
+    crc32: Column[int] = Column(BigInteger)  # of `vector` and the recording, see `columns.checksum`
 
 
 class ChangeRow(Base):
@@ -196,11 +196,11 @@ class ChangeRow(Base):
     __tablename__ = "change"
     __table_args__ = (CheckConstraint("op in ('+', '-')", name="op"), {"sqlite_autoincrement": True})
 
-    seq: Mapped[int] = mapped_column(Id, primary_key=True)
-    xid: Mapped[int | None] = mapped_column(BigInteger, index=True)
-    op: Mapped[str] = mapped_column(String(1))
-    segment_id: Mapped[int] = mapped_column(BigInteger)
-    recording_id: Mapped[int] = mapped_column(BigInteger)
+    seq: Column[int] = Column(Id, primary_key=True)
+    xid: Column[int | None] = Column(BigInteger, index=True)
+    op: Column[str] = Column(String(1))
+    segment_id: Column[int] = Column(BigInteger)
+    recording_id: Column[int] = Column(BigInteger)
 
 
 class FailureRow(Base):
@@ -209,12 +209,12 @@ class FailureRow(Base):
     __tablename__ = "ingest_failure"
     __table_args__ = (UniqueConstraint("uri"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    uri: Mapped[str] = mapped_column(Text)
-    reason: Mapped[str] = mapped_column(String(64), index=True)
-    message: Mapped[str] = mapped_column(Text)
-    attempts: Mapped[int]
-    failed_at: Mapped[datetime]
+    id: Column[int] = Column(Id, primary_key=True)
+    uri: Column[str] = Column(Text)
+    reason: Column[str] = Column(String(64), index=True)
+    message: Column[str] = Column(Text)
+    attempts: Column[int]
+    failed_at: Column[datetime]
 
 
 class SegmentTextRow(Base):
@@ -226,10 +226,10 @@ class SegmentTextRow(Base):
 
     __tablename__ = "segment_text"
 
-    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    text: Mapped[str] = mapped_column(Text)
-    words: Mapped[str] = mapped_column(Text)  # the same as the full-text index takes it: one CJK character a word
-    crc32: Mapped[int] = crc32_column(row_checksums.TEXT)
+    segment_id: Column[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    text: Column[str] = Column(Text)
+    words: Column[str] = Column(Text)  # the same as the full-text index takes it: one CJK character a word
+    crc32: Column[int] = crc32_column(row_checksums.TEXT)
 
 
 class LabelExampleRow(Base):
@@ -242,14 +242,14 @@ class LabelExampleRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    label: Mapped[str] = mapped_column(String(MAX_NAME), index=True)
-    segment_id: Mapped[int | None] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"))
-    vector: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32, as the encoder made it
-    source: Mapped[str] = mapped_column(Text)  # the file and its times, or the segment's id, as it was given
-    speaker: Mapped[str | None] = mapped_column(Text)  # where that is known: a speaker is never in both folds
-    created_at: Mapped[datetime]
-    crc32: Mapped[int] = crc32_column(row_checksums.EXAMPLE)
+    id: Column[int] = Column(Id, primary_key=True)
+    label: Column[str] = Column(String(MAX_NAME), index=True)
+    segment_id: Column[int | None] = Column(ForeignKey("segment.id", ondelete="CASCADE"))
+    vector: Column[bytes | None] = Column(LargeBinary)  # little-endian float32, as the encoder made it
+    source: Column[str] = Column(Text)  # the file and its times, or the segment's id, as it was given
+    speaker: Column[str | None] = Column(Text)  # where that is known: a speaker is never in both folds
+    created_at: Column[datetime]
+    crc32: Column[int] = crc32_column(row_checksums.EXAMPLE)
 
 
 class ClassifierRow(Base):
@@ -258,16 +258,16 @@ class ClassifierRow(Base):
     __tablename__ = "classifier"
     __table_args__ = (UniqueConstraint("name", "version"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(MAX_NAME))
-    version: Mapped[int]
-    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
-    labels: Mapped[list[Any]] = mapped_column(JSON)  # in the order of its probabilities
-    parameters: Mapped[bytes] = mapped_column(LargeBinary)  # plain arrays in .npz, read without pickle
-    report: Mapped[dict[str, Any]] = mapped_column(JSON)  # how it was trained, and how well it does
-    created_at: Mapped[datetime]
-    watermark: Mapped[int | None] = mapped_column(BigInteger)  # of the change feed, up to which segments are classified
-    min_score: Mapped[float | None] = mapped_column(Float(53))  # predictions with a lower probability were not stored
+    id: Column[int] = Column(Id, primary_key=True)
+    name: Column[str] = Column(String(MAX_NAME))
+    version: Column[int]
+    space_id: Column[int] = Column(ForeignKey("space.id"))
+    labels: Column[list[Any]] = Column(JSON)  # in the order of its probabilities
+    parameters: Column[bytes] = Column(LargeBinary)  # plain arrays in .npz, read without pickle
+    report: Column[dict[str, Any]] = Column(JSON)  # how it was trained, and how well it does
+    created_at: Column[datetime]
+    watermark: Column[int | None] = Column(BigInteger)  # of the change feed, up to which segments are classified
+    min_score: Column[float | None] = Column(Float(53))  # predictions with a lower probability were not stored
 
 
 class SegmentLabelRow(Base):
@@ -276,11 +276,11 @@ class SegmentLabelRow(Base):
     __tablename__ = "segment_label"
     __table_args__ = (Index(None, "label", "score"),)
 
-    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    classifier_id: Mapped[int] = mapped_column(ForeignKey("classifier.id", ondelete="CASCADE"), primary_key=True)
-    label: Mapped[str] = mapped_column(String(MAX_NAME))
-    score: Mapped[float] = mapped_column(Float(53))  # its calibrated probability
-    crc32: Mapped[int] = crc32_column(row_checksums.PREDICTION)
+    segment_id: Column[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    classifier_id: Column[int] = Column(ForeignKey("classifier.id", ondelete="CASCADE"), primary_key=True)
+    label: Column[str] = Column(String(MAX_NAME))
+    score: Column[float] = Column(Float(53))  # its calibrated probability
+    crc32: Column[int] = crc32_column(row_checksums.PREDICTION)
 
 
 class MapRow(Base):
@@ -289,14 +289,14 @@ class MapRow(Base):
     __tablename__ = "map"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(MAX_NAME))
-    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
-    by: Mapped[str] = mapped_column(String(16))  # what a point is: "segment" or "recording"
-    filter: Mapped[str | None] = mapped_column(Text)  # the --where in force
-    options: Mapped[dict[str, Any]] = mapped_column(JSON)
-    clusters: Mapped[list[Any]] = mapped_column(JSON)
-    created_at: Mapped[datetime]
+    id: Column[int] = Column(Id, primary_key=True)
+    name: Column[str] = Column(String(MAX_NAME))
+    space_id: Column[int] = Column(ForeignKey("space.id"))
+    by: Column[str] = Column(String(16))  # what a point is: "segment" or "recording"
+    filter: Column[str | None] = Column(Text)  # the --where in force
+    options: Column[dict[str, Any]] = Column(JSON)
+    clusters: Column[list[Any]] = Column(JSON)
+    created_at: Column[datetime]
 
 
 class MapPointRow(Base):
@@ -305,13 +305,13 @@ class MapPointRow(Base):
     __tablename__ = "map_point"
     __table_args__ = (Index(None, "map_id", "cluster"),)
 
-    map_id: Mapped[int] = mapped_column(ForeignKey("map.id", ondelete="CASCADE"), primary_key=True)
-    item_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)  # of a segment or of a recording: map.by says
-    x: Mapped[float] = mapped_column(Float(53))
-    y: Mapped[float] = mapped_column(Float(53))
-    cluster: Mapped[int]  # -1: none
-    strength: Mapped[float] = mapped_column(Float(53))  # of its membership, 0 to 1
-    placed: Mapped[bool]  # added after the map was made
+    map_id: Column[int] = Column(ForeignKey("map.id", ondelete="CASCADE"), primary_key=True)
+    item_id: Column[int] = Column(BigInteger, primary_key=True)  # of a segment or of a recording: map.by says
+    x: Column[float] = Column(Float(53))
+    y: Column[float] = Column(Float(53))
+    cluster: Column[int]  # -1: none
+    strength: Column[float] = Column(Float(53))  # of its membership, 0 to 1
+    placed: Column[bool]  # added after the map was made
 
 
 class NamedVectorSetRow(Base):
@@ -320,10 +320,10 @@ class NamedVectorSetRow(Base):
     __tablename__ = "named_vector_set"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(MAX_NAME))
-    dim: Mapped[int]
-    created_at: Mapped[datetime]
+    id: Column[int] = Column(Id, primary_key=True)
+    name: Column[str] = Column(String(MAX_NAME))
+    dim: Column[int]
+    created_at: Column[datetime]
 
 
 class NamedVectorRow(Base):
@@ -331,10 +331,10 @@ class NamedVectorRow(Base):
 
     __tablename__ = "named_vector"
 
-    set_id: Mapped[int] = mapped_column(ForeignKey("named_vector_set.id", ondelete="CASCADE"), primary_key=True)
-    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    vector: Mapped[bytes] = mapped_column(LargeBinary)
-    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector`, see `columns`
+    set_id: Column[int] = Column(ForeignKey("named_vector_set.id", ondelete="CASCADE"), primary_key=True)
+    segment_id: Column[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    vector: Column[bytes] = Column(LargeBinary)
+    crc32: Column[int] = Column(BigInteger)  # of `vector`, see `columns`
 
 
 class AuditRow(Base):
@@ -343,12 +343,12 @@ class AuditRow(Base):
     __tablename__ = "audit"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    at: Mapped[datetime]
-    actor: Mapped[str] = mapped_column(Text)
-    action: Mapped[str] = mapped_column(String(32))
-    request: Mapped[dict[str, Any]] = mapped_column(JSON)
-    results: Mapped[list[Any]] = mapped_column(JSON)  # ids, best first
+    id: Column[int] = Column(Id, primary_key=True)
+    at: Column[datetime]
+    actor: Column[str] = Column(Text)
+    action: Column[str] = Column(String(32))
+    request: Column[dict[str, Any]] = Column(JSON)
+    results: Column[list[Any]] = Column(JSON)  # ids, best first
 
 
 QUEUED, LEASED, DEAD_LETTER = "queued", "leased", "dead_letter"
@@ -365,21 +365,21 @@ class JobRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    uri: Mapped[str] = mapped_column(Text)
-    state: Mapped[str] = mapped_column(String(16))
-    priority: Mapped[int]  # higher first
-    attempts: Mapped[int]  # a lease that was released does not count
-    enqueued_at: Mapped[datetime]
+    id: Column[int] = Column(Id, primary_key=True)
+    uri: Column[str] = Column(Text)
+    state: Column[str] = Column(String(16))
+    priority: Column[int]  # higher first
+    attempts: Column[int]  # a lease that was released does not count
+    enqueued_at: Column[datetime]
     # when it may be leased: a queued job at once or after its back-off, a leased one at its lease's end, a dead letter
     # never
-    due_at: Mapped[datetime | None]
-    worker: Mapped[str | None] = mapped_column(String(255))  # machine:process:nonce of the one with the lease
-    token: Mapped[str | None] = mapped_column(String(32))  # of the lease, another one at every attempt
-    reason: Mapped[str | None] = mapped_column(String(64))  # of its last failure
-    message: Mapped[str | None] = mapped_column(Text)
-    details: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # its columns of --meta
-    recorded_at: Mapped[datetime | None]
+    due_at: Column[datetime | None]
+    worker: Column[str | None] = Column(String(255))  # machine:process:nonce of the one with the lease
+    token: Column[str | None] = Column(String(32))  # of the lease, another one at every attempt
+    reason: Column[str | None] = Column(String(64))  # of its last failure
+    message: Column[str | None] = Column(Text)
+    details: Column[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # its columns of --meta
+    recorded_at: Column[datetime | None]
 
 
 # in the order of leasing; without dead letters, which would be read again at every lease
