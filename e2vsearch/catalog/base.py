@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, Table, text
+from sqlalchemy import BigInteger, Boolean, Column, ColumnClause, Integer, MetaData, Table, text
 from sqlalchemy.types import TypeEngine
 
 from e2vsearch.catalog.columns import RowChecksum, UtcDateTime
@@ -26,8 +26,8 @@ _TYPES: dict[str, type[TypeEngine[Any]]] = {
 class Base:
     """Base of all tables. Constraint names follow one rule, since SQLite migrations need to know them.
 
-    A column is ``name: Column[int] = Column(...)``, or ``name: Column[int]`` where nothing is to be added. It is
-    nullable if it is ``Column[... | None]``.
+    A column is ``name: ColumnClause[int] = Column(...)``, or ``name: ColumnClause[int]`` alone where that says all. It
+    is nullable if it is ``ColumnClause[... | None]``.
     """
 
     metadata: ClassVar[MetaData] = MetaData(
@@ -47,7 +47,7 @@ class Base:
         """Make the table."""
         columns = []
         for name, annotation in cls.__annotations__.items():
-            read, _, null = annotation.removeprefix("Column[").removesuffix("]").partition(" | ")
+            read, _, null = annotation.removeprefix("ColumnClause[").removesuffix("]").partition(" | ")
             column = vars(cls).get(name, Column())
             column.name = column.key = name
             column.nullable = null == "None"
@@ -55,9 +55,9 @@ class Base:
                 column.type = _TYPES[read]()
             setattr(cls, name, column)
             columns.append(column)
-        options = [each for each in cls.__table_args__ if isinstance(each, dict)]
-        constraints = [each for each in cls.__table_args__ if not isinstance(each, dict)]
-        cls.__table__ = Table(cls.__tablename__, cls.metadata, *columns, *constraints, **(options[0] if options else {}))
+        constraints = list(cls.__table_args__)
+        options = constraints.pop() if constraints and isinstance(constraints[-1], dict) else {}
+        cls.__table__ = Table(cls.__tablename__, cls.metadata, *columns, *constraints, **options)
 
     @classmethod
     def __clause_element__(cls) -> Table:
@@ -65,6 +65,6 @@ class Base:
         return cls.__table__
 
 
-def crc32_column(of: RowChecksum) -> Column[int]:
+def crc32_column(of: RowChecksum) -> ColumnClause[int]:
     """Make the column of a row's checksum, which every insertion fills; for updates see `RowChecksum.update`."""
     return Column(BigInteger, default=of.default, server_default=text("0"))

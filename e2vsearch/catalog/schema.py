@@ -14,6 +14,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnClause,
     Float,
     ForeignKey,
     Index,
@@ -39,15 +40,15 @@ class SpaceRow(Base):
     __tablename__ = "space"
     __table_args__ = (UniqueConstraint("encoder", "revision", "projection"), {"sqlite_autoincrement": True})
 
-    id: Column[int] = Column(Id, primary_key=True)
-    encoder: Column[str] = Column(String(255))
-    revision: Column[str] = Column(String(64))
-    dim: Column[int]
-    labels: Column[list[Any]] = Column(JSON)
-    projection: Column[str] = Column(String(64))
-    source: Column[str] = Column(Text)  # what `encoders.open` was given: a name, or a model folder's path
-    created_at: Column[datetime]
-    reference_embedding: Column[bytes | None] = Column(LargeBinary)  # little-endian float32: of one fixed clip
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    encoder: ColumnClause[str] = Column(String(255))
+    revision: ColumnClause[str] = Column(String(64))
+    dim: ColumnClause[int]
+    labels: ColumnClause[list[Any]] = Column(JSON)
+    projection: ColumnClause[str] = Column(String(64))
+    source: ColumnClause[str] = Column(Text)  # what `encoders.open` was given: a name, or a model folder's path
+    created_at: ColumnClause[datetime]
+    reference_embedding: ColumnClause[bytes | None] = Column(LargeBinary)  # little-endian float32: of one fixed clip
 
 
 class HeaderRow(Base):
@@ -56,13 +57,13 @@ class HeaderRow(Base):
     __tablename__ = "collection"
     __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
 
-    id: Column[int] = Column(primary_key=True, autoincrement=False)
-    uuid: Column[str] = Column(String(36))
-    space_id: Column[int | None] = Column(ForeignKey("space.id"))
-    created_at: Column[datetime]
-    projection_id: Column[int | None] = Column(ForeignKey("projection.id"))  # NULL: raw vectors are searched
-    policy: Column[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # how it may be used
-    engine: Column[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # see `engine_choice`
+    id: ColumnClause[int] = Column(primary_key=True, autoincrement=False)
+    uuid: ColumnClause[str] = Column(String(36))
+    space_id: ColumnClause[int | None] = Column(ForeignKey("space.id"))
+    created_at: ColumnClause[datetime]
+    projection_id: ColumnClause[int | None] = Column(ForeignKey("projection.id"))  # NULL: raw vectors are searched
+    policy: ColumnClause[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # how it may be used
+    engine: ColumnClause[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # see `engine_choice`
 
 
 class ProjectionRow(Base):
@@ -71,14 +72,14 @@ class ProjectionRow(Base):
     __tablename__ = "projection"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
-    id: Column[int] = Column(Id, primary_key=True)
-    name: Column[str] = Column(String(MAX_NAME))
-    kind: Column[str] = Column(String(16))
-    revision: Column[str] = Column(String(64))  # a hash of its parameters
-    space_id: Column[int] = Column(ForeignKey("space.id"))
-    parameters: Column[bytes] = Column(LargeBinary)  # plain arrays in .npz, read without pickle
-    report: Column[dict[str, Any]] = Column(JSON)  # how it was made, and how well it does
-    created_at: Column[datetime]
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    name: ColumnClause[str] = Column(String(MAX_NAME))
+    kind: ColumnClause[str] = Column(String(16))
+    revision: ColumnClause[str] = Column(String(64))  # a hash of its parameters
+    space_id: ColumnClause[int] = Column(ForeignKey("space.id"))
+    parameters: ColumnClause[bytes] = Column(LargeBinary)  # plain arrays in .npz, read without pickle
+    report: ColumnClause[dict[str, Any]] = Column(JSON)  # how it was made, and how well it does
+    created_at: ColumnClause[datetime]
 
 
 class RecordingRow(Base):
@@ -91,23 +92,23 @@ class RecordingRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Column[int] = Column(Id, primary_key=True)
-    space_id: Column[int] = Column(ForeignKey("space.id"))
-    content_sha256: Column[str] = Column(String(64))
-    uri: Column[str] = Column(Text)
-    name: Column[str] = Column(Text, index=True)
-    size_bytes: Column[int] = Column(BigInteger)
-    mtime_ns: Column[int] = Column(BigInteger)
-    recorded_at: Column[datetime] = Column(index=True)
-    added_at: Column[datetime]
-    duration_s: Column[float] = Column(Float(53))
-    channels: Column[int]
-    sampling_rate_hz: Column[int]
-    format: Column[str] = Column(String(64))
-    note: Column[str] = Column(Text)  # "" or why it has no segments
-    roles: Column[list[Any] | None] = Column(JSON(none_as_null=True))  # one a channel; NULL: not known
-    course: Column[str | None] = Column(String(16))  # of its segments' valence; NULL: too few of them to tell
-    crc32: Column[int] = crc32_column(row_checksums.RECORDING)
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    space_id: ColumnClause[int] = Column(ForeignKey("space.id"))
+    content_sha256: ColumnClause[str] = Column(String(64))
+    uri: ColumnClause[str] = Column(Text)
+    name: ColumnClause[str] = Column(Text, index=True)
+    size_bytes: ColumnClause[int] = Column(BigInteger)
+    mtime_ns: ColumnClause[int] = Column(BigInteger)
+    recorded_at: ColumnClause[datetime] = Column(index=True)
+    added_at: ColumnClause[datetime]
+    duration_s: ColumnClause[float] = Column(Float(53))
+    channels: ColumnClause[int]
+    sampling_rate_hz: ColumnClause[int]
+    format: ColumnClause[str] = Column(String(64))
+    note: ColumnClause[str] = Column(Text)  # "" or why it has no segments
+    roles: ColumnClause[list[Any] | None] = Column(JSON(none_as_null=True))  # one a channel; NULL: not known
+    course: ColumnClause[str | None] = Column(String(16))  # of its segments' valence; NULL: too few of them to tell
+    crc32: ColumnClause[int] = crc32_column(row_checksums.RECORDING)
 
 
 class DynamicsRow(Base):
@@ -115,17 +116,17 @@ class DynamicsRow(Base):
 
     __tablename__ = "dynamics"
 
-    recording_id: Column[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
-    talk_share: Column[float] = Column(Float(53))
-    silence_share: Column[float] = Column(Float(53))
-    longest_silence_s: Column[float] = Column(Float(53))
+    recording_id: ColumnClause[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
+    talk_share: ColumnClause[float] = Column(Float(53))
+    silence_share: ColumnClause[float] = Column(Float(53))
+    longest_silence_s: ColumnClause[float] = Column(Float(53))
     # NULL where channels are not of different voices
-    overtalk: Column[float | None] = Column(Float(53))
-    interruptions: Column[int | None]
-    turns: Column[int | None]
-    overlaps: Column[list[Any]] = Column(JSON)  # [start, end] each, seconds
-    silences: Column[list[Any]] = Column(JSON)
-    crc32: Column[int] = crc32_column(row_checksums.DYNAMICS)
+    overtalk: ColumnClause[float | None] = Column(Float(53))
+    interruptions: ColumnClause[int | None]
+    turns: ColumnClause[int | None]
+    overlaps: ColumnClause[list[Any]] = Column(JSON)  # [start, end] each, seconds
+    silences: ColumnClause[list[Any]] = Column(JSON)
+    crc32: ColumnClause[int] = crc32_column(row_checksums.DYNAMICS)
 
 
 class ChannelDynamicsRow(Base):
@@ -133,13 +134,13 @@ class ChannelDynamicsRow(Base):
 
     __tablename__ = "channel_dynamics"
 
-    recording_id: Column[int] = Column(ForeignKey("dynamics.recording_id", ondelete="CASCADE"), primary_key=True)
-    channel: Column[int] = Column(primary_key=True, autoincrement=False)
-    talk_share: Column[float] = Column(Float(53))
-    turns: Column[int | None]
-    interruptions: Column[int | None]
-    longest_turn_s: Column[float | None] = Column(Float(53))
-    crc32: Column[int] = crc32_column(row_checksums.CHANNEL_DYNAMICS)
+    recording_id: ColumnClause[int] = Column(ForeignKey("dynamics.recording_id", ondelete="CASCADE"), primary_key=True)
+    channel: ColumnClause[int] = Column(primary_key=True, autoincrement=False)
+    talk_share: ColumnClause[float] = Column(Float(53))
+    turns: ColumnClause[int | None]
+    interruptions: ColumnClause[int | None]
+    longest_turn_s: ColumnClause[float | None] = Column(Float(53))
+    crc32: ColumnClause[int] = crc32_column(row_checksums.CHANNEL_DYNAMICS)
 
 
 class MetadataRow(Base):
@@ -148,11 +149,11 @@ class MetadataRow(Base):
     __tablename__ = "recording_metadata"
     __table_args__ = (Index(None, "key", "number"),)  # none on text: Postgres indexes no value over 2.7 kB
 
-    recording_id: Column[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
-    key: Column[str] = Column(String(255), primary_key=True)
-    text: Column[str] = Column(Text)
-    number: Column[float | None] = Column(Float(53))
-    crc32: Column[int] = crc32_column(row_checksums.METADATA)
+    recording_id: ColumnClause[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
+    key: ColumnClause[str] = Column(String(255), primary_key=True)
+    text: ColumnClause[str] = Column(Text)
+    number: ColumnClause[float | None] = Column(Float(53))
+    crc32: ColumnClause[int] = crc32_column(row_checksums.METADATA)
 
 
 class SegmentRow(Base):
@@ -161,19 +162,19 @@ class SegmentRow(Base):
     __tablename__ = "segment"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: Column[int] = Column(Id, primary_key=True)
-    recording_id: Column[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), index=True)
-    channel: Column[int]
-    start_s: Column[float] = Column(Float(53))
-    end_s: Column[float] = Column(Float(53))
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    recording_id: ColumnClause[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), index=True)
+    channel: ColumnClause[int]
+    start_s: ColumnClause[float] = Column(Float(53))
+    end_s: ColumnClause[float] = Column(Float(53))
     # what `emotions.named` makes of `scores`, duration and level: a class, "unsure" or "too short"
-    label: Column[str | None] = Column(String(MAX_NAME), index=True)
-    label_score: Column[float | None] = Column(Float(53))  # NULL where no class is named
-    scores: Column[bytes | None] = Column(LargeBinary)  # little-endian float32, one a label of the space
-    arousal: Column[float | None] = Column(Float(53))  # 0 to 1, as valence; NULL where no class has any
-    valence: Column[float | None] = Column(Float(53))
-    level_db: Column[float | None] = Column(Float(53))  # dBFS at 16 kHz; NULL: stored before 0006, or no audio
-    crc32: Column[int] = crc32_column(row_checksums.SEGMENT)
+    label: ColumnClause[str | None] = Column(String(MAX_NAME), index=True)
+    label_score: ColumnClause[float | None] = Column(Float(53))  # NULL where no class is named
+    scores: ColumnClause[bytes | None] = Column(LargeBinary)  # little-endian float32, one a label of the space
+    arousal: ColumnClause[float | None] = Column(Float(53))  # 0 to 1, as valence; NULL where no class has any
+    valence: ColumnClause[float | None] = Column(Float(53))
+    level_db: ColumnClause[float | None] = Column(Float(53))  # dBFS at 16 kHz; NULL: stored before 0006, or no audio
+    crc32: ColumnClause[int] = crc32_column(row_checksums.SEGMENT)
 
 
 class VectorRow(Base):
@@ -181,9 +182,9 @@ class VectorRow(Base):
 
     __tablename__ = "vector"
 
-    segment_id: Column[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    vector: Column[bytes] = Column(LargeBinary)
-    crc32: Column[int] = Column(BigInteger)  # of `vector` and the recording, see `columns.checksum`
+    segment_id: ColumnClause[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    vector: ColumnClause[bytes] = Column(LargeBinary)
+    crc32: ColumnClause[int] = Column(BigInteger)  # of `vector` and the recording, see `columns.checksum`
 
 
 class ChangeRow(Base):
@@ -196,11 +197,11 @@ class ChangeRow(Base):
     __tablename__ = "change"
     __table_args__ = (CheckConstraint("op in ('+', '-')", name="op"), {"sqlite_autoincrement": True})
 
-    seq: Column[int] = Column(Id, primary_key=True)
-    xid: Column[int | None] = Column(BigInteger, index=True)
-    op: Column[str] = Column(String(1))
-    segment_id: Column[int] = Column(BigInteger)
-    recording_id: Column[int] = Column(BigInteger)
+    seq: ColumnClause[int] = Column(Id, primary_key=True)
+    xid: ColumnClause[int | None] = Column(BigInteger, index=True)
+    op: ColumnClause[str] = Column(String(1))
+    segment_id: ColumnClause[int] = Column(BigInteger)
+    recording_id: ColumnClause[int] = Column(BigInteger)
 
 
 class FailureRow(Base):
@@ -209,12 +210,12 @@ class FailureRow(Base):
     __tablename__ = "ingest_failure"
     __table_args__ = (UniqueConstraint("uri"), {"sqlite_autoincrement": True})
 
-    id: Column[int] = Column(Id, primary_key=True)
-    uri: Column[str] = Column(Text)
-    reason: Column[str] = Column(String(64), index=True)
-    message: Column[str] = Column(Text)
-    attempts: Column[int]
-    failed_at: Column[datetime]
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    uri: ColumnClause[str] = Column(Text)
+    reason: ColumnClause[str] = Column(String(64), index=True)
+    message: ColumnClause[str] = Column(Text)
+    attempts: ColumnClause[int]
+    failed_at: ColumnClause[datetime]
 
 
 class SegmentTextRow(Base):
@@ -226,10 +227,10 @@ class SegmentTextRow(Base):
 
     __tablename__ = "segment_text"
 
-    segment_id: Column[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    text: Column[str] = Column(Text)
-    words: Column[str] = Column(Text)  # the same as the full-text index takes it: one CJK character a word
-    crc32: Column[int] = crc32_column(row_checksums.TEXT)
+    segment_id: ColumnClause[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    text: ColumnClause[str] = Column(Text)
+    words: ColumnClause[str] = Column(Text)  # the same as the full-text index takes it: one CJK character a word
+    crc32: ColumnClause[int] = crc32_column(row_checksums.TEXT)
 
 
 class LabelExampleRow(Base):
@@ -242,14 +243,14 @@ class LabelExampleRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Column[int] = Column(Id, primary_key=True)
-    label: Column[str] = Column(String(MAX_NAME), index=True)
-    segment_id: Column[int | None] = Column(ForeignKey("segment.id", ondelete="CASCADE"))
-    vector: Column[bytes | None] = Column(LargeBinary)  # little-endian float32, as the encoder made it
-    source: Column[str] = Column(Text)  # the file and its times, or the segment's id, as it was given
-    speaker: Column[str | None] = Column(Text)  # where that is known: a speaker is never in both folds
-    created_at: Column[datetime]
-    crc32: Column[int] = crc32_column(row_checksums.EXAMPLE)
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    label: ColumnClause[str] = Column(String(MAX_NAME), index=True)
+    segment_id: ColumnClause[int | None] = Column(ForeignKey("segment.id", ondelete="CASCADE"))
+    vector: ColumnClause[bytes | None] = Column(LargeBinary)  # little-endian float32, as the encoder made it
+    source: ColumnClause[str] = Column(Text)  # the file and its times, or the segment's id, as it was given
+    speaker: ColumnClause[str | None] = Column(Text)  # where that is known: a speaker is never in both folds
+    created_at: ColumnClause[datetime]
+    crc32: ColumnClause[int] = crc32_column(row_checksums.EXAMPLE)
 
 
 class ClassifierRow(Base):
@@ -258,16 +259,16 @@ class ClassifierRow(Base):
     __tablename__ = "classifier"
     __table_args__ = (UniqueConstraint("name", "version"), {"sqlite_autoincrement": True})
 
-    id: Column[int] = Column(Id, primary_key=True)
-    name: Column[str] = Column(String(MAX_NAME))
-    version: Column[int]
-    space_id: Column[int] = Column(ForeignKey("space.id"))
-    labels: Column[list[Any]] = Column(JSON)  # in the order of its probabilities
-    parameters: Column[bytes] = Column(LargeBinary)  # plain arrays in .npz, read without pickle
-    report: Column[dict[str, Any]] = Column(JSON)  # how it was trained, and how well it does
-    created_at: Column[datetime]
-    watermark: Column[int | None] = Column(BigInteger)  # of the change feed, up to which segments are classified
-    min_score: Column[float | None] = Column(Float(53))  # predictions with a lower probability were not stored
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    name: ColumnClause[str] = Column(String(MAX_NAME))
+    version: ColumnClause[int]
+    space_id: ColumnClause[int] = Column(ForeignKey("space.id"))
+    labels: ColumnClause[list[Any]] = Column(JSON)  # in the order of its probabilities
+    parameters: ColumnClause[bytes] = Column(LargeBinary)  # plain arrays in .npz, read without pickle
+    report: ColumnClause[dict[str, Any]] = Column(JSON)  # how it was trained, and how well it does
+    created_at: ColumnClause[datetime]
+    watermark: ColumnClause[int | None] = Column(BigInteger)  # of the change feed, up to which segments are classified
+    min_score: ColumnClause[float | None] = Column(Float(53))  # predictions with a lower probability were not stored
 
 
 class SegmentLabelRow(Base):
@@ -276,11 +277,11 @@ class SegmentLabelRow(Base):
     __tablename__ = "segment_label"
     __table_args__ = (Index(None, "label", "score"),)
 
-    segment_id: Column[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    classifier_id: Column[int] = Column(ForeignKey("classifier.id", ondelete="CASCADE"), primary_key=True)
-    label: Column[str] = Column(String(MAX_NAME))
-    score: Column[float] = Column(Float(53))  # its calibrated probability
-    crc32: Column[int] = crc32_column(row_checksums.PREDICTION)
+    segment_id: ColumnClause[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    classifier_id: ColumnClause[int] = Column(ForeignKey("classifier.id", ondelete="CASCADE"), primary_key=True)
+    label: ColumnClause[str] = Column(String(MAX_NAME))
+    score: ColumnClause[float] = Column(Float(53))  # its calibrated probability
+    crc32: ColumnClause[int] = crc32_column(row_checksums.PREDICTION)
 
 
 class MapRow(Base):
@@ -289,14 +290,14 @@ class MapRow(Base):
     __tablename__ = "map"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
-    id: Column[int] = Column(Id, primary_key=True)
-    name: Column[str] = Column(String(MAX_NAME))
-    space_id: Column[int] = Column(ForeignKey("space.id"))
-    by: Column[str] = Column(String(16))  # what a point is: "segment" or "recording"
-    filter: Column[str | None] = Column(Text)  # the --where in force
-    options: Column[dict[str, Any]] = Column(JSON)
-    clusters: Column[list[Any]] = Column(JSON)
-    created_at: Column[datetime]
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    name: ColumnClause[str] = Column(String(MAX_NAME))
+    space_id: ColumnClause[int] = Column(ForeignKey("space.id"))
+    by: ColumnClause[str] = Column(String(16))  # what a point is: "segment" or "recording"
+    filter: ColumnClause[str | None] = Column(Text)  # the --where in force
+    options: ColumnClause[dict[str, Any]] = Column(JSON)
+    clusters: ColumnClause[list[Any]] = Column(JSON)
+    created_at: ColumnClause[datetime]
 
 
 class MapPointRow(Base):
@@ -305,13 +306,13 @@ class MapPointRow(Base):
     __tablename__ = "map_point"
     __table_args__ = (Index(None, "map_id", "cluster"),)
 
-    map_id: Column[int] = Column(ForeignKey("map.id", ondelete="CASCADE"), primary_key=True)
-    item_id: Column[int] = Column(BigInteger, primary_key=True)  # of a segment or of a recording: map.by says
-    x: Column[float] = Column(Float(53))
-    y: Column[float] = Column(Float(53))
-    cluster: Column[int]  # -1: none
-    strength: Column[float] = Column(Float(53))  # of its membership, 0 to 1
-    placed: Column[bool]  # added after the map was made
+    map_id: ColumnClause[int] = Column(ForeignKey("map.id", ondelete="CASCADE"), primary_key=True)
+    item_id: ColumnClause[int] = Column(BigInteger, primary_key=True)  # of a segment or of a recording: map.by says
+    x: ColumnClause[float] = Column(Float(53))
+    y: ColumnClause[float] = Column(Float(53))
+    cluster: ColumnClause[int]  # -1: none
+    strength: ColumnClause[float] = Column(Float(53))  # of its membership, 0 to 1
+    placed: ColumnClause[bool]  # added after the map was made
 
 
 class NamedVectorSetRow(Base):
@@ -320,10 +321,10 @@ class NamedVectorSetRow(Base):
     __tablename__ = "named_vector_set"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
-    id: Column[int] = Column(Id, primary_key=True)
-    name: Column[str] = Column(String(MAX_NAME))
-    dim: Column[int]
-    created_at: Column[datetime]
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    name: ColumnClause[str] = Column(String(MAX_NAME))
+    dim: ColumnClause[int]
+    created_at: ColumnClause[datetime]
 
 
 class NamedVectorRow(Base):
@@ -331,10 +332,10 @@ class NamedVectorRow(Base):
 
     __tablename__ = "named_vector"
 
-    set_id: Column[int] = Column(ForeignKey("named_vector_set.id", ondelete="CASCADE"), primary_key=True)
-    segment_id: Column[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    vector: Column[bytes] = Column(LargeBinary)
-    crc32: Column[int] = Column(BigInteger)  # of `vector`, see `columns`
+    set_id: ColumnClause[int] = Column(ForeignKey("named_vector_set.id", ondelete="CASCADE"), primary_key=True)
+    segment_id: ColumnClause[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    vector: ColumnClause[bytes] = Column(LargeBinary)
+    crc32: ColumnClause[int] = Column(BigInteger)  # of `vector`, see `columns`
 
 
 class AuditRow(Base):
@@ -343,12 +344,12 @@ class AuditRow(Base):
     __tablename__ = "audit"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: Column[int] = Column(Id, primary_key=True)
-    at: Column[datetime]
-    actor: Column[str] = Column(Text)
-    action: Column[str] = Column(String(32))
-    request: Column[dict[str, Any]] = Column(JSON)
-    results: Column[list[Any]] = Column(JSON)  # ids, best first
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    at: ColumnClause[datetime]
+    actor: ColumnClause[str] = Column(Text)
+    action: ColumnClause[str] = Column(String(32))
+    request: ColumnClause[dict[str, Any]] = Column(JSON)
+    results: ColumnClause[list[Any]] = Column(JSON)  # ids, best first
 
 
 QUEUED, LEASED, DEAD_LETTER = "queued", "leased", "dead_letter"
@@ -365,21 +366,21 @@ class JobRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Column[int] = Column(Id, primary_key=True)
-    uri: Column[str] = Column(Text)
-    state: Column[str] = Column(String(16))
-    priority: Column[int]  # higher first
-    attempts: Column[int]  # a lease that was released does not count
-    enqueued_at: Column[datetime]
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    uri: ColumnClause[str] = Column(Text)
+    state: ColumnClause[str] = Column(String(16))
+    priority: ColumnClause[int]  # higher first
+    attempts: ColumnClause[int]  # a lease that was released does not count
+    enqueued_at: ColumnClause[datetime]
     # when it may be leased: a queued job at once or after its back-off, a leased one at its lease's end, a dead letter
     # never
-    due_at: Column[datetime | None]
-    worker: Column[str | None] = Column(String(255))  # machine:process:nonce of the one with the lease
-    token: Column[str | None] = Column(String(32))  # of the lease, another one at every attempt
-    reason: Column[str | None] = Column(String(64))  # of its last failure
-    message: Column[str | None] = Column(Text)
-    details: Column[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # its columns of --meta
-    recorded_at: Column[datetime | None]
+    due_at: ColumnClause[datetime | None]
+    worker: ColumnClause[str | None] = Column(String(255))  # machine:process:nonce of the one with the lease
+    token: ColumnClause[str | None] = Column(String(32))  # of the lease, another one at every attempt
+    reason: ColumnClause[str | None] = Column(String(64))  # of its last failure
+    message: ColumnClause[str | None] = Column(Text)
+    details: ColumnClause[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # its columns of --meta
+    recorded_at: ColumnClause[datetime | None]
 
 
 # in the order of leasing; without dead letters, which would be read again at every lease
