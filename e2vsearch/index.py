@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from e2vsearch.catalog import engine_choice
 from e2vsearch.catalog.engine_choice import FAISS, EngineChoice, StoredReport
-from e2vsearch.catalog.labels import segment_ids
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import GenerationBusy
-from e2vsearch.projections import refit
 from e2vsearch.projections.background import BACKGROUND
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.view import Views, space_of
@@ -119,6 +117,8 @@ class Index:
 
     def due(self) -> str | None:
         """Return why `maintain` has something to do; None if it has not."""
+        from e2vsearch.projections import refit
+
         return refit.refit_due(self._catalog) or self.engine.due()
 
     def maintain(self, progress: Progress | None = None) -> BuildReport | None:
@@ -127,6 +127,8 @@ class Index:
         A generation is due after many changes since the last, or if that is damaged; for the projection see
         `e2vsearch.projections.refit`.
         """
+        from e2vsearch.projections import refit
+
         wanted: tuple[Kind | None, float | None] = (None, None)
         replaced = refit.refit(self._catalog)
         if replaced is not None:
@@ -154,6 +156,8 @@ class Index:
             GenerationBusy: another process is still building.
             GenerationError: the index cannot be written.
         """
+        from e2vsearch.projections import refit
+
         if self._catalog.space is None:
             return
         kind, target = self.engine.requested() if self._catalog.segment_count() else (None, None)
@@ -181,6 +185,7 @@ class Index:
 
         What an engine other than FAISS holds of a projection is named after both, such as ``milvus raw``.
         """
+        from e2vsearch.catalog.labels import segment_ids
         from e2vsearch.vectors.faiss.storage import IDS
 
         wanted = np.asarray(segment_ids(self._catalog) if ids is None else ids, np.int64)

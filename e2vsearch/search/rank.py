@@ -105,7 +105,7 @@ def rank_recordings(
             compare_all=exact,
             recordings=most,
         )
-        found = np.unique(matches.recordings[matches.recordings >= 0])
+        found = arrays.distinct(matches.recordings[matches.recordings >= 0])
         if found.size >= k or search >= matches.searched:
             break
         search *= 4  # one long recording filled the list
