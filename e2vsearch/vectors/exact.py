@@ -154,8 +154,9 @@ def _ordered(scores: Float32s, keys: Ints) -> tuple[Float32s, Ints]:
 
 def distinct(values: Ints) -> Ints:
     """Return values ``(n,)`` ascending, each once. `np.unique` loads numpy.ma: 10 ms of a process with one query."""
-    ordered = np.sort(values, axis=None)
-    return ordered[np.r_[True, ordered[1:] != ordered[:-1]][: ordered.size]]
+    ordered: Ints = np.sort(values, axis=None)
+    first: Mask = np.r_[True, ordered[1:] != ordered[:-1]][: ordered.size]
+    return ordered[first]
 
 
 def first_of_each(values: Ints) -> NDArray[np.intp]:
