@@ -18,7 +18,6 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder, precision_of
 from e2vsearch.encoders.registry import SAVED, open_encoder
 from e2vsearch.errors import EncoderError, SpaceMismatch
-from e2vsearch.projections import refit
 from e2vsearch.settings import AUTO, Settings
 from e2vsearch.types import Space
 
@@ -55,6 +54,8 @@ def pin_encoder(catalog: Catalog, encoder: Encoder) -> None:
     """
     before = catalog.space
     catalog.pin(encoder.space, encoder.opened_by or encoder.space.encoder)
+    from e2vsearch.projections import refit
+
     refit.install(catalog, encoder)
     if catalog.reference_embedding() is not None:
         if before is None:  # another process has pinned it since the encoder was opened

@@ -6,17 +6,15 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.catalog import engine_choice, projections
 from e2vsearch.catalog.engine_choice import FAISS, EngineChoice, StoredReport
-from e2vsearch.catalog.integrity import IntegrityCheck
-from e2vsearch.catalog.labels import segment_ids
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import CatalogError, EngineError, GenerationBusy, first_line
-from e2vsearch.projections import refit
 from e2vsearch.projections.background import BACKGROUND
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.view import BESIDE, Views
@@ -24,6 +22,9 @@ from e2vsearch.types import IndexStatus
 from e2vsearch.vectors.background import BackgroundBuilder
 from e2vsearch.vectors.engine import BuildReport, IndexOptions, Kind, TuneReport, VectorIndex
 from e2vsearch.vectors.query_log import QUERIES
+
+if TYPE_CHECKING:
+    from e2vsearch.catalog.integrity import IntegrityCheck
 
 Progress = Callable[[str, int, int], None]
 """Called with the step, how much of it is done, and of how much."""
@@ -105,6 +106,8 @@ class Index:
 
         None where there is no such engine: `verify` reads FAISS's files whole, which are no part of a database.
         """
+        from e2vsearch.catalog.integrity import IntegrityCheck
+
         engine = engine_choice.chosen(self._catalog).name
         if engine == FAISS or self._catalog.space is None:
             return None
@@ -139,6 +142,8 @@ class Index:
 
     def due(self) -> str | None:
         """Return why `maintain` has something to do; None if it has not."""
+        from e2vsearch.projections import refit
+
         self._views.follow()
         return refit.refit_due(self._catalog) or self.engine.due()
 
@@ -148,6 +153,8 @@ class Index:
         A generation is due after many changes since the last, or if that is damaged; for the projection see
         `e2vsearch.projections.refit`.
         """
+        from e2vsearch.projections import refit
+
         self._views.follow()
         wanted: tuple[Kind | None, float | None] = (None, None)
         replaced = refit.refit(self._catalog)
@@ -176,6 +183,8 @@ class Index:
             GenerationBusy: another process is still building.
             GenerationError: the index cannot be written.
         """
+        from e2vsearch.projections import refit
+
         self._views.follow()
         if self._catalog.space is None:
             return
@@ -224,6 +233,7 @@ class Index:
 
         What an engine other than FAISS holds of a projection is named after both, such as ``milvus raw``.
         """
+        from e2vsearch.catalog.labels import segment_ids
         from e2vsearch.vectors.faiss.storage import IDS
 
         wanted = np.asarray(segment_ids(self._catalog) if ids is None else ids, np.int64)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from e2vsearch.audio.sources import RangedAudio
-from e2vsearch.catalog.integrity import IntegrityCheck
 from e2vsearch.catalog.recordings import stored_contents
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import AudioEmpty, AudioTruncated, AudioUnreadable, SettingsError
@@ -21,6 +21,9 @@ from e2vsearch.remote.stores import Stores
 from e2vsearch.remote.uris import Remote, State, remote
 from e2vsearch.settings import Settings, user_cache
 from e2vsearch.types import Recording
+
+if TYPE_CHECKING:
+    from e2vsearch.catalog.integrity import IntegrityCheck
 
 BLOCK_BYTES = 1 << 20
 """Read of a store in one request: 30 s of a telephone call in stereo, more than a segment and its surroundings."""
@@ -75,6 +78,8 @@ class Playback:
 
     def verify(self) -> IntegrityCheck:
         """Return whether blocks are cached of recordings that are no longer stored, and of how many."""
+        from e2vsearch.catalog.integrity import IntegrityCheck
+
         owners = self.cache.owners()
         left = set(owners) - stored_contents(self._catalog, owners)
         if left:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from e2vsearch.catalog import spaces
 from e2vsearch.catalog.named_vectors import listed
-from e2vsearch.catalog.text_search import transcribed
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import AnalysisError
 from e2vsearch.projections.view import Views
@@ -13,6 +12,8 @@ from e2vsearch.types import Status
 
 def status(catalog: Catalog, views: Views) -> Status:
     """Return the status of a collection, also where its projection cannot be read."""
+    from e2vsearch.catalog.text_search import transcribed
+
     space, index, problem = catalog.space, None, None
     if space is not None:
         try:

@@ -412,5 +412,5 @@ def test_growth_makes_a_build_due(tmp_path: Path) -> None:
     source, _ = made(1200)
     index = FaissEngine(tmp_path, source)
     index.build("ivf-flat")
-    source.add(clustered(builder.GROWN * 1200 - 1200, DIM, seed=4))
+    source.add(clustered(storage.GROWN * 1200 - 1200, DIM, seed=4))
     assert "lists were made for 1200 segments, 4800 are there now" in str(index.due())

@@ -6,8 +6,7 @@ of them and a search joins what it joined before: a key of space and segment in 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Float, ForeignKey, LargeBinary, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, Column, ColumnClause, Float, ForeignKey, LargeBinary, String
 
 from e2vsearch.catalog.base import Base
 from e2vsearch.catalog.schema import VectorRow
@@ -19,9 +18,9 @@ class BesideVectorRow(Base):
 
     __tablename__ = "vector_beside"
 
-    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    vector: Mapped[bytes] = mapped_column(LargeBinary)
-    crc32: Mapped[int] = mapped_column(BigInteger)
+    segment_id: ColumnClause[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    vector: ColumnClause[bytes] = Column(LargeBinary)
+    crc32: ColumnClause[int] = Column(BigInteger)
 
 
 class BesideSegmentRow(Base):
@@ -29,13 +28,13 @@ class BesideSegmentRow(Base):
 
     __tablename__ = "segment_beside"
 
-    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    label: Mapped[str | None] = mapped_column(String(MAX_NAME))
-    label_score: Mapped[float | None] = mapped_column(Float(53))
-    scores: Mapped[bytes | None] = mapped_column(LargeBinary)
-    arousal: Mapped[float | None] = mapped_column(Float(53))
-    valence: Mapped[float | None] = mapped_column(Float(53))
-    crc32: Mapped[int] = mapped_column(BigInteger)  # of the segment's row with these columns in it
+    segment_id: ColumnClause[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    label: ColumnClause[str | None] = Column(String(MAX_NAME))
+    label_score: ColumnClause[float | None] = Column(Float(53))
+    scores: ColumnClause[bytes | None] = Column(LargeBinary)
+    arousal: ColumnClause[float | None] = Column(Float(53))
+    valence: ColumnClause[float | None] = Column(Float(53))
+    crc32: ColumnClause[int] = Column(BigInteger)  # of the segment's row with these columns in it
 
 
 SPACE_COLUMNS = ("label", "label_score", "scores", "arousal", "valence", "crc32")

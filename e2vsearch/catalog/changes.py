@@ -134,7 +134,7 @@ class Feed:
             rows = connection.execute(self._changes, {"watermark": watermark}).all()
         pairs = integers([(row.segment_id, row.recording_id) for row in rows]).reshape(-1, 2)
         here = np.array([row.op == "+" for row in rows], bool)
-        removed = np.unique(pairs[~here, 0])
+        removed = np.array(_distinct(pairs[~here, 0]), np.int64)
         added, at = np.unique(pairs[here, 0], return_index=True)
         stays = ~np.isin(added, removed)
         return Changes(added[stays], pairs[here, 1][at][stays], removed)
@@ -178,7 +178,7 @@ class Feed:
         Raises:
             DamagedVector: some of their vectors are not what was stored.
         """
-        wanted = np.unique(ids).tolist()
+        wanted = _distinct(ids)
         rows: list[Row[int, int, bytes, int]] = []
         with self._engine.connect() as connection:
             for part in chunks(wanted):
@@ -229,6 +229,11 @@ class CatalogSnapshot:
                 f"{place(self.connection.engine.url)} has {self.count:,} segments and {read:,} vectors: it is "
                 "damaged - restore it from a backup; e2vsearch db verify says what else"
             )
+
+
+def _distinct(ids: NDArray[np.int64]) -> list[int]:
+    """Return ids ascending, each once. `np.unique` loads numpy.ma: 10 ms of a process with one query."""
+    return sorted(set(ids.tolist()))
 
 
 def _batch(rows: Sequence[Row[int, int, bytes, int]], dim: int) -> Batch:

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy models.
+"""The tables, as classes whose attributes are columns.
 
 SQLite and Postgres share one definition. A segment's vector has a table of its own, so that filters and listings
 read rows of tens of bytes and not of four thousand.
@@ -13,6 +13,8 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Column,
+    ColumnClause,
     Float,
     ForeignKey,
     Index,
@@ -21,7 +23,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.orm import Mapped, mapped_column
 
 from e2vsearch.catalog import row_checksums
 from e2vsearch.catalog.base import Base as Base
@@ -39,17 +40,17 @@ class SpaceRow(Base):
     __tablename__ = "space"
     __table_args__ = (UniqueConstraint("encoder", "revision", "projection"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    encoder: Mapped[str] = mapped_column(String(255))
-    revision: Mapped[str] = mapped_column(String(64))
-    dim: Mapped[int]
-    labels: Mapped[list[Any]] = mapped_column(JSON)
-    projection: Mapped[str] = mapped_column(String(64))
-    source: Mapped[str] = mapped_column(Text)  # what `encoders.open` was given: a name, or a model folder's path
-    created_at: Mapped[datetime]
-    reference_embedding: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32: of one fixed clip
-    vectors: Mapped[str | None] = mapped_column(String(16))  # the table of its vectors; NULL: they were deleted
-    state: Mapped[str | None] = mapped_column(String(16))  # of one that is not in use, see `catalog.spaces`
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    encoder: ColumnClause[str] = Column(String(255))
+    revision: ColumnClause[str] = Column(String(64))
+    dim: ColumnClause[int]
+    labels: ColumnClause[list[Any]] = Column(JSON)
+    projection: ColumnClause[str] = Column(String(64))
+    source: ColumnClause[str] = Column(Text)  # what `encoders.open` was given: a name, or a model folder's path
+    created_at: ColumnClause[datetime]
+    reference_embedding: ColumnClause[bytes | None] = Column(LargeBinary)  # little-endian float32: of one fixed clip
+    vectors: ColumnClause[str | None] = Column(String(16))  # the table of its vectors; NULL: they were deleted
+    state: ColumnClause[str | None] = Column(String(16))  # of one that is not in use, see `catalog.spaces`
 
 
 class HeaderRow(Base):
@@ -58,13 +59,13 @@ class HeaderRow(Base):
     __tablename__ = "collection"
     __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    uuid: Mapped[str] = mapped_column(String(36))
-    space_id: Mapped[int | None] = mapped_column(ForeignKey("space.id"))
-    created_at: Mapped[datetime]
-    projection_id: Mapped[int | None] = mapped_column(ForeignKey("projection.id"))  # NULL: raw vectors are searched
-    policy: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # how it may be used
-    engine: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # see `engine_choice`
+    id: ColumnClause[int] = Column(primary_key=True, autoincrement=False)
+    uuid: ColumnClause[str] = Column(String(36))
+    space_id: ColumnClause[int | None] = Column(ForeignKey("space.id"))
+    created_at: ColumnClause[datetime]
+    projection_id: ColumnClause[int | None] = Column(ForeignKey("projection.id"))  # NULL: raw vectors are searched
+    policy: ColumnClause[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # how it may be used
+    engine: ColumnClause[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # see `engine_choice`
 
 
 class ProjectionRow(Base):
@@ -73,14 +74,14 @@ class ProjectionRow(Base):
     __tablename__ = "projection"
     __table_args__ = (UniqueConstraint("space_id", "name"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(MAX_NAME))
-    kind: Mapped[str] = mapped_column(String(16))
-    revision: Mapped[str] = mapped_column(String(64))  # a hash of its parameters
-    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
-    parameters: Mapped[bytes] = mapped_column(LargeBinary)  # plain arrays in .npz, read without pickle
-    report: Mapped[dict[str, Any]] = mapped_column(JSON)  # how it was made, and how well it does
-    created_at: Mapped[datetime]
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    name: ColumnClause[str] = Column(String(MAX_NAME))
+    kind: ColumnClause[str] = Column(String(16))
+    revision: ColumnClause[str] = Column(String(64))  # a hash of its parameters
+    space_id: ColumnClause[int] = Column(ForeignKey("space.id"))
+    parameters: ColumnClause[bytes] = Column(LargeBinary)  # plain arrays in .npz, read without pickle
+    report: ColumnClause[dict[str, Any]] = Column(JSON)  # how it was made, and how well it does
+    created_at: ColumnClause[datetime]
 
 
 class RecordingRow(Base):
@@ -93,23 +94,23 @@ class RecordingRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
-    content_sha256: Mapped[str] = mapped_column(String(64))
-    uri: Mapped[str] = mapped_column(Text)
-    name: Mapped[str] = mapped_column(Text, index=True)
-    size_bytes: Mapped[int] = mapped_column(BigInteger)
-    mtime_ns: Mapped[int] = mapped_column(BigInteger)
-    recorded_at: Mapped[datetime] = mapped_column(index=True)
-    added_at: Mapped[datetime]
-    duration_s: Mapped[float] = mapped_column(Float(53))
-    channels: Mapped[int]
-    sampling_rate_hz: Mapped[int]
-    format: Mapped[str] = mapped_column(String(64))
-    note: Mapped[str] = mapped_column(Text)  # "" or why it has no segments
-    roles: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))  # one a channel; NULL: not known
-    course: Mapped[str | None] = mapped_column(String(16))  # of its segments' valence; NULL: too few of them to tell
-    crc32: Mapped[int] = crc32_column(row_checksums.RECORDING)
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    space_id: ColumnClause[int] = Column(ForeignKey("space.id"))
+    content_sha256: ColumnClause[str] = Column(String(64))
+    uri: ColumnClause[str] = Column(Text)
+    name: ColumnClause[str] = Column(Text, index=True)
+    size_bytes: ColumnClause[int] = Column(BigInteger)
+    mtime_ns: ColumnClause[int] = Column(BigInteger)
+    recorded_at: ColumnClause[datetime] = Column(index=True)
+    added_at: ColumnClause[datetime]
+    duration_s: ColumnClause[float] = Column(Float(53))
+    channels: ColumnClause[int]
+    sampling_rate_hz: ColumnClause[int]
+    format: ColumnClause[str] = Column(String(64))
+    note: ColumnClause[str] = Column(Text)  # "" or why it has no segments
+    roles: ColumnClause[list[Any] | None] = Column(JSON(none_as_null=True))  # one a channel; NULL: not known
+    course: ColumnClause[str | None] = Column(String(16))  # of its segments' valence; NULL: too few of them to tell
+    crc32: ColumnClause[int] = crc32_column(row_checksums.RECORDING)
 
 
 class DynamicsRow(Base):
@@ -117,17 +118,17 @@ class DynamicsRow(Base):
 
     __tablename__ = "dynamics"
 
-    recording_id: Mapped[int] = mapped_column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
-    talk_share: Mapped[float] = mapped_column(Float(53))
-    silence_share: Mapped[float] = mapped_column(Float(53))
-    longest_silence_s: Mapped[float] = mapped_column(Float(53))
+    recording_id: ColumnClause[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
+    talk_share: ColumnClause[float] = Column(Float(53))
+    silence_share: ColumnClause[float] = Column(Float(53))
+    longest_silence_s: ColumnClause[float] = Column(Float(53))
     # NULL where channels are not of different voices
-    overtalk: Mapped[float | None] = mapped_column(Float(53))
-    interruptions: Mapped[int | None]
-    turns: Mapped[int | None]
-    overlaps: Mapped[list[Any]] = mapped_column(JSON)  # [start, end] each, seconds
-    silences: Mapped[list[Any]] = mapped_column(JSON)
-    crc32: Mapped[int] = crc32_column(row_checksums.DYNAMICS)
+    overtalk: ColumnClause[float | None] = Column(Float(53))
+    interruptions: ColumnClause[int | None]
+    turns: ColumnClause[int | None]
+    overlaps: ColumnClause[list[Any]] = Column(JSON)  # [start, end] each, seconds
+    silences: ColumnClause[list[Any]] = Column(JSON)
+    crc32: ColumnClause[int] = crc32_column(row_checksums.DYNAMICS)
 
 
 class ChannelDynamicsRow(Base):
@@ -135,13 +136,13 @@ class ChannelDynamicsRow(Base):
 
     __tablename__ = "channel_dynamics"
 
-    recording_id: Mapped[int] = mapped_column(ForeignKey("dynamics.recording_id", ondelete="CASCADE"), primary_key=True)
-    channel: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    talk_share: Mapped[float] = mapped_column(Float(53))
-    turns: Mapped[int | None]
-    interruptions: Mapped[int | None]
-    longest_turn_s: Mapped[float | None] = mapped_column(Float(53))
-    crc32: Mapped[int] = crc32_column(row_checksums.CHANNEL_DYNAMICS)
+    recording_id: ColumnClause[int] = Column(ForeignKey("dynamics.recording_id", ondelete="CASCADE"), primary_key=True)
+    channel: ColumnClause[int] = Column(primary_key=True, autoincrement=False)
+    talk_share: ColumnClause[float] = Column(Float(53))
+    turns: ColumnClause[int | None]
+    interruptions: ColumnClause[int | None]
+    longest_turn_s: ColumnClause[float | None] = Column(Float(53))
+    crc32: ColumnClause[int] = crc32_column(row_checksums.CHANNEL_DYNAMICS)
 
 
 class MetadataRow(Base):
@@ -150,11 +151,11 @@ class MetadataRow(Base):
     __tablename__ = "recording_metadata"
     __table_args__ = (Index(None, "key", "number"),)  # none on text: Postgres indexes no value over 2.7 kB
 
-    recording_id: Mapped[int] = mapped_column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
-    key: Mapped[str] = mapped_column(String(255), primary_key=True)
-    text: Mapped[str] = mapped_column(Text)
-    number: Mapped[float | None] = mapped_column(Float(53))
-    crc32: Mapped[int] = crc32_column(row_checksums.METADATA)
+    recording_id: ColumnClause[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), primary_key=True)
+    key: ColumnClause[str] = Column(String(255), primary_key=True)
+    text: ColumnClause[str] = Column(Text)
+    number: ColumnClause[float | None] = Column(Float(53))
+    crc32: ColumnClause[int] = crc32_column(row_checksums.METADATA)
 
 
 class SegmentRow(Base):
@@ -163,19 +164,19 @@ class SegmentRow(Base):
     __tablename__ = "segment"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    recording_id: Mapped[int] = mapped_column(ForeignKey("recording.id", ondelete="CASCADE"), index=True)
-    channel: Mapped[int]
-    start_s: Mapped[float] = mapped_column(Float(53))
-    end_s: Mapped[float] = mapped_column(Float(53))
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    recording_id: ColumnClause[int] = Column(ForeignKey("recording.id", ondelete="CASCADE"), index=True)
+    channel: ColumnClause[int]
+    start_s: ColumnClause[float] = Column(Float(53))
+    end_s: ColumnClause[float] = Column(Float(53))
     # what `emotions.named` makes of `scores`, duration and level: a class, "unsure" or "too short"
-    label: Mapped[str | None] = mapped_column(String(MAX_NAME), index=True)
-    label_score: Mapped[float | None] = mapped_column(Float(53))  # NULL where no class is named
-    scores: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32, one a label of the space
-    arousal: Mapped[float | None] = mapped_column(Float(53))  # 0 to 1, as valence; NULL where no class has any
-    valence: Mapped[float | None] = mapped_column(Float(53))
-    level_db: Mapped[float | None] = mapped_column(Float(53))  # dBFS at 16 kHz; NULL: stored before 0006, or no audio
-    crc32: Mapped[int] = crc32_column(row_checksums.SEGMENT)
+    label: ColumnClause[str | None] = Column(String(MAX_NAME), index=True)
+    label_score: ColumnClause[float | None] = Column(Float(53))  # NULL where no class is named
+    scores: ColumnClause[bytes | None] = Column(LargeBinary)  # little-endian float32, one a label of the space
+    arousal: ColumnClause[float | None] = Column(Float(53))  # 0 to 1, as valence; NULL where no class has any
+    valence: ColumnClause[float | None] = Column(Float(53))
+    level_db: ColumnClause[float | None] = Column(Float(53))  # dBFS at 16 kHz; NULL: stored before 0006, or no audio
+    crc32: ColumnClause[int] = crc32_column(row_checksums.SEGMENT)
 
 
 class VectorRow(Base):
@@ -183,9 +184,9 @@ class VectorRow(Base):
 
     __tablename__ = "vector"
 
-    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    vector: Mapped[bytes] = mapped_column(LargeBinary)
-    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector` and the recording, see `columns.checksum`
+    segment_id: ColumnClause[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    vector: ColumnClause[bytes] = Column(LargeBinary)
+    crc32: ColumnClause[int] = Column(BigInteger)  # of `vector` and the recording, see `columns.checksum`
 
 
 class ChangeRow(Base):
@@ -198,11 +199,11 @@ class ChangeRow(Base):
     __tablename__ = "change"
     __table_args__ = (CheckConstraint("op in ('+', '-')", name="op"), {"sqlite_autoincrement": True})
 
-    seq: Mapped[int] = mapped_column(Id, primary_key=True)
-    xid: Mapped[int | None] = mapped_column(BigInteger, index=True)
-    op: Mapped[str] = mapped_column(String(1))
-    segment_id: Mapped[int] = mapped_column(BigInteger)
-    recording_id: Mapped[int] = mapped_column(BigInteger)
+    seq: ColumnClause[int] = Column(Id, primary_key=True)
+    xid: ColumnClause[int | None] = Column(BigInteger, index=True)
+    op: ColumnClause[str] = Column(String(1))
+    segment_id: ColumnClause[int] = Column(BigInteger)
+    recording_id: ColumnClause[int] = Column(BigInteger)
 
 
 class FailureRow(Base):
@@ -211,12 +212,12 @@ class FailureRow(Base):
     __tablename__ = "ingest_failure"
     __table_args__ = (UniqueConstraint("uri"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    uri: Mapped[str] = mapped_column(Text)
-    reason: Mapped[str] = mapped_column(String(64), index=True)
-    message: Mapped[str] = mapped_column(Text)
-    attempts: Mapped[int]
-    failed_at: Mapped[datetime]
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    uri: ColumnClause[str] = Column(Text)
+    reason: ColumnClause[str] = Column(String(64), index=True)
+    message: ColumnClause[str] = Column(Text)
+    attempts: ColumnClause[int]
+    failed_at: ColumnClause[datetime]
 
 
 class SegmentTextRow(Base):
@@ -228,10 +229,10 @@ class SegmentTextRow(Base):
 
     __tablename__ = "segment_text"
 
-    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    text: Mapped[str] = mapped_column(Text)
-    words: Mapped[str] = mapped_column(Text)  # the same as the full-text index takes it: one CJK character a word
-    crc32: Mapped[int] = crc32_column(row_checksums.TEXT)
+    segment_id: ColumnClause[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    text: ColumnClause[str] = Column(Text)
+    words: ColumnClause[str] = Column(Text)  # the same as the full-text index takes it: one CJK character a word
+    crc32: ColumnClause[int] = crc32_column(row_checksums.TEXT)
 
 
 class LabelExampleRow(Base):
@@ -244,14 +245,14 @@ class LabelExampleRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    label: Mapped[str] = mapped_column(String(MAX_NAME), index=True)
-    segment_id: Mapped[int | None] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"))
-    vector: Mapped[bytes | None] = mapped_column(LargeBinary)  # little-endian float32, as the encoder made it
-    source: Mapped[str] = mapped_column(Text)  # the file and its times, or the segment's id, as it was given
-    speaker: Mapped[str | None] = mapped_column(Text)  # where that is known: a speaker is never in both folds
-    created_at: Mapped[datetime]
-    crc32: Mapped[int] = crc32_column(row_checksums.EXAMPLE)
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    label: ColumnClause[str] = Column(String(MAX_NAME), index=True)
+    segment_id: ColumnClause[int | None] = Column(ForeignKey("segment.id", ondelete="CASCADE"))
+    vector: ColumnClause[bytes | None] = Column(LargeBinary)  # little-endian float32, as the encoder made it
+    source: ColumnClause[str] = Column(Text)  # the file and its times, or the segment's id, as it was given
+    speaker: ColumnClause[str | None] = Column(Text)  # where that is known: a speaker is never in both folds
+    created_at: ColumnClause[datetime]
+    crc32: ColumnClause[int] = crc32_column(row_checksums.EXAMPLE)
 
 
 class ClassifierRow(Base):
@@ -260,16 +261,16 @@ class ClassifierRow(Base):
     __tablename__ = "classifier"
     __table_args__ = (UniqueConstraint("name", "version"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(MAX_NAME))
-    version: Mapped[int]
-    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
-    labels: Mapped[list[Any]] = mapped_column(JSON)  # in the order of its probabilities
-    parameters: Mapped[bytes] = mapped_column(LargeBinary)  # plain arrays in .npz, read without pickle
-    report: Mapped[dict[str, Any]] = mapped_column(JSON)  # how it was trained, and how well it does
-    created_at: Mapped[datetime]
-    watermark: Mapped[int | None] = mapped_column(BigInteger)  # of the change feed, up to which segments are classified
-    min_score: Mapped[float | None] = mapped_column(Float(53))  # predictions with a lower probability were not stored
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    name: ColumnClause[str] = Column(String(MAX_NAME))
+    version: ColumnClause[int]
+    space_id: ColumnClause[int] = Column(ForeignKey("space.id"))
+    labels: ColumnClause[list[Any]] = Column(JSON)  # in the order of its probabilities
+    parameters: ColumnClause[bytes] = Column(LargeBinary)  # plain arrays in .npz, read without pickle
+    report: ColumnClause[dict[str, Any]] = Column(JSON)  # how it was trained, and how well it does
+    created_at: ColumnClause[datetime]
+    watermark: ColumnClause[int | None] = Column(BigInteger)  # of the change feed, up to which segments are classified
+    min_score: ColumnClause[float | None] = Column(Float(53))  # predictions with a lower probability were not stored
 
 
 class SegmentLabelRow(Base):
@@ -278,11 +279,11 @@ class SegmentLabelRow(Base):
     __tablename__ = "segment_label"
     __table_args__ = (Index(None, "label", "score"),)
 
-    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    classifier_id: Mapped[int] = mapped_column(ForeignKey("classifier.id", ondelete="CASCADE"), primary_key=True)
-    label: Mapped[str] = mapped_column(String(MAX_NAME))
-    score: Mapped[float] = mapped_column(Float(53))  # its calibrated probability
-    crc32: Mapped[int] = crc32_column(row_checksums.PREDICTION)
+    segment_id: ColumnClause[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    classifier_id: ColumnClause[int] = Column(ForeignKey("classifier.id", ondelete="CASCADE"), primary_key=True)
+    label: ColumnClause[str] = Column(String(MAX_NAME))
+    score: ColumnClause[float] = Column(Float(53))  # its calibrated probability
+    crc32: ColumnClause[int] = crc32_column(row_checksums.PREDICTION)
 
 
 class MapRow(Base):
@@ -291,14 +292,14 @@ class MapRow(Base):
     __tablename__ = "map"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(MAX_NAME))
-    space_id: Mapped[int] = mapped_column(ForeignKey("space.id"))
-    by: Mapped[str] = mapped_column(String(16))  # what a point is: "segment" or "recording"
-    filter: Mapped[str | None] = mapped_column(Text)  # the --where in force
-    options: Mapped[dict[str, Any]] = mapped_column(JSON)
-    clusters: Mapped[list[Any]] = mapped_column(JSON)
-    created_at: Mapped[datetime]
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    name: ColumnClause[str] = Column(String(MAX_NAME))
+    space_id: ColumnClause[int] = Column(ForeignKey("space.id"))
+    by: ColumnClause[str] = Column(String(16))  # what a point is: "segment" or "recording"
+    filter: ColumnClause[str | None] = Column(Text)  # the --where in force
+    options: ColumnClause[dict[str, Any]] = Column(JSON)
+    clusters: ColumnClause[list[Any]] = Column(JSON)
+    created_at: ColumnClause[datetime]
 
 
 class MapPointRow(Base):
@@ -307,13 +308,13 @@ class MapPointRow(Base):
     __tablename__ = "map_point"
     __table_args__ = (Index(None, "map_id", "cluster"),)
 
-    map_id: Mapped[int] = mapped_column(ForeignKey("map.id", ondelete="CASCADE"), primary_key=True)
-    item_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)  # of a segment or of a recording: map.by says
-    x: Mapped[float] = mapped_column(Float(53))
-    y: Mapped[float] = mapped_column(Float(53))
-    cluster: Mapped[int]  # -1: none
-    strength: Mapped[float] = mapped_column(Float(53))  # of its membership, 0 to 1
-    placed: Mapped[bool]  # added after the map was made
+    map_id: ColumnClause[int] = Column(ForeignKey("map.id", ondelete="CASCADE"), primary_key=True)
+    item_id: ColumnClause[int] = Column(BigInteger, primary_key=True)  # of a segment or of a recording: map.by says
+    x: ColumnClause[float] = Column(Float(53))
+    y: ColumnClause[float] = Column(Float(53))
+    cluster: ColumnClause[int]  # -1: none
+    strength: ColumnClause[float] = Column(Float(53))  # of its membership, 0 to 1
+    placed: ColumnClause[bool]  # added after the map was made
 
 
 class NamedVectorSetRow(Base):
@@ -322,10 +323,10 @@ class NamedVectorSetRow(Base):
     __tablename__ = "named_vector_set"
     __table_args__ = (UniqueConstraint("name"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    name: Mapped[str] = mapped_column(String(MAX_NAME))
-    dim: Mapped[int]
-    created_at: Mapped[datetime]
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    name: ColumnClause[str] = Column(String(MAX_NAME))
+    dim: ColumnClause[int]
+    created_at: ColumnClause[datetime]
 
 
 class NamedVectorRow(Base):
@@ -333,10 +334,10 @@ class NamedVectorRow(Base):
 
     __tablename__ = "named_vector"
 
-    set_id: Mapped[int] = mapped_column(ForeignKey("named_vector_set.id", ondelete="CASCADE"), primary_key=True)
-    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
-    vector: Mapped[bytes] = mapped_column(LargeBinary)
-    crc32: Mapped[int] = mapped_column(BigInteger)  # of `vector`, see `columns`
+    set_id: ColumnClause[int] = Column(ForeignKey("named_vector_set.id", ondelete="CASCADE"), primary_key=True)
+    segment_id: ColumnClause[int] = Column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    vector: ColumnClause[bytes] = Column(LargeBinary)
+    crc32: ColumnClause[int] = Column(BigInteger)  # of `vector`, see `columns`
 
 
 class AuditRow(Base):
@@ -345,12 +346,12 @@ class AuditRow(Base):
     __tablename__ = "audit"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    at: Mapped[datetime]
-    actor: Mapped[str] = mapped_column(Text)
-    action: Mapped[str] = mapped_column(String(32))
-    request: Mapped[dict[str, Any]] = mapped_column(JSON)
-    results: Mapped[list[Any]] = mapped_column(JSON)  # ids, best first
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    at: ColumnClause[datetime]
+    actor: ColumnClause[str] = Column(Text)
+    action: ColumnClause[str] = Column(String(32))
+    request: ColumnClause[dict[str, Any]] = Column(JSON)
+    results: ColumnClause[list[Any]] = Column(JSON)  # ids, best first
 
 
 QUEUED, LEASED, DEAD_LETTER = "queued", "leased", "dead_letter"
@@ -367,21 +368,21 @@ class JobRow(Base):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    uri: Mapped[str] = mapped_column(Text)
-    state: Mapped[str] = mapped_column(String(16))
-    priority: Mapped[int]  # higher first
-    attempts: Mapped[int]  # a lease that was released does not count
-    enqueued_at: Mapped[datetime]
+    id: ColumnClause[int] = Column(Id, primary_key=True)
+    uri: ColumnClause[str] = Column(Text)
+    state: ColumnClause[str] = Column(String(16))
+    priority: ColumnClause[int]  # higher first
+    attempts: ColumnClause[int]  # a lease that was released does not count
+    enqueued_at: ColumnClause[datetime]
     # when it may be leased: a queued job at once or after its back-off, a leased one at its lease's end, a dead letter
     # never
-    due_at: Mapped[datetime | None]
-    worker: Mapped[str | None] = mapped_column(String(255))  # machine:process:nonce of the one with the lease
-    token: Mapped[str | None] = mapped_column(String(32))  # of the lease, another one at every attempt
-    reason: Mapped[str | None] = mapped_column(String(64))  # of its last failure
-    message: Mapped[str | None] = mapped_column(Text)
-    details: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # its columns of --meta
-    recorded_at: Mapped[datetime | None]
+    due_at: ColumnClause[datetime | None]
+    worker: ColumnClause[str | None] = Column(String(255))  # machine:process:nonce of the one with the lease
+    token: ColumnClause[str | None] = Column(String(32))  # of the lease, another one at every attempt
+    reason: ColumnClause[str | None] = Column(String(64))  # of its last failure
+    message: ColumnClause[str | None] = Column(Text)
+    details: ColumnClause[dict[str, Any] | None] = Column(JSON(none_as_null=True))  # its columns of --meta
+    recorded_at: ColumnClause[datetime | None]
 
 
 # in the order of leasing; without dead letters, which would be read again at every lease

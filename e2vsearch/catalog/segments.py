@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import exists, func, select
-from sqlalchemy.orm import aliased
 
 from e2vsearch.catalog.database import chunks, place
 from e2vsearch.catalog.reader import CatalogReader
@@ -143,7 +142,7 @@ def check_removed(catalog: CatalogReader, numbers: Sequence[int]) -> None:
     Raises:
         CatalogError: the change feed has one as added alone, or its recording is gone without it.
     """
-    removal = aliased(ChangeRow)
+    removal = ChangeRow.__table__.alias().c
     removed = exists().where(removal.segment_id == ChangeRow.segment_id, removal.op == "-")
     stored = exists().where(SegmentRow.id == ChangeRow.segment_id)
     lost = select(ChangeRow.segment_id).where(ChangeRow.op == "+", ~removed, ~stored)

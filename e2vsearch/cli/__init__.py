@@ -10,83 +10,70 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import NoReturn
 
 import typer
 
-from e2vsearch.cli import (
-    calls,
-    classifiers,
-    collection,
-    compare,
-    db,
-    demo,
-    embed,
-    erasure,
-    evaluate,
-    index,
-    ingest,
-    labels,
-    maps,
-    mcp,
-    named_vectors,
-    plugins,
-    policy,
-    projections,
-    query,
-    serve,
-    show,
-    spaces,
-    transfer,
-    trends,
-    worker,
-)
 from e2vsearch.cli.command import Command, Group, PlainGroup
 from e2vsearch.cli.logs import use_text_of_logs
 from e2vsearch.cli.text import shown
 from e2vsearch.errors import AudioNotAFile, AudioNotFound, E2vsearchError, QueryError, SettingsError, UnknownEncoder
 
-__all__ = ["app", "main"]
+__all__ = ["app", "app_of", "main"]
 
-_PANELS: Mapping[str, Sequence[Command | Group]] = {
-    "Start": (demo.demo,),
-    "Search": (query.query, calls.calls, show.show, calls.clip, compare.compare),
-    "Fill": (ingest.ingest, worker.worker, worker.queue, collection.failures, collection.remove, erasure.forget),
-    "Understand": (
-        trends.trends,
-        maps.map_,
-        labels.label,
-        classifiers.train,
-        classifiers.classify,
-        classifiers.classifier,
+_PANELS: Mapping[str, Sequence[str]] = {
+    "Start": ("demo.demo",),
+    "Search": ("query.query", "calls.calls", "show.show", "calls.clip", "compare.compare"),
+    "Fill": (
+        "ingest.ingest",
+        "worker.worker",
+        "worker.queue",
+        "collection.failures",
+        "collection.remove",
+        "erasure.forget",
     ),
-    "Serve": (serve.serve, mcp.mcp),
+    "Understand": (
+        "trends.trends",
+        "maps.map_",
+        "labels.label",
+        "classifiers.train",
+        "classifiers.classify",
+        "classifiers.classifier",
+    ),
+    "Serve": ("serve.serve", "mcp.mcp"),
     "Keep": (
-        collection.status,
-        collection.doctor,
-        plugins.encoders,
-        plugins.plugins,
-        policy.policy,
-        policy.audit,
-        erasure.about,
-        spaces.reembed,
-        db.backup,
-        transfer.export,
-        transfer.import_,
+        "collection.status",
+        "collection.doctor",
+        "plugins.encoders",
+        "plugins.plugins",
+        "policy.policy",
+        "policy.audit",
+        "erasure.about",
+        "spaces.reembed",
+        "db.backup",
+        "transfer.export",
+        "transfer.import_",
     ),
     "Advanced": (
-        index.index,
-        db.db,
-        projections.projection,
-        named_vectors.vectors,
-        embed.embed,
-        evaluate.evaluate,
+        "index.index",
+        "db.db",
+        "projections.projection",
+        "named_vectors.vectors",
+        "embed.embed",
+        "evaluate.evaluate",
     ),
 }
+"""Commands and groups, as modules of this room and names in them, in panels of the help."""
+
+
+def _typed(where: str) -> str:
+    """Return the word that is typed for a command: ``import`` for ``transfer.import_``."""
+    return where.partition(".")[2].rstrip("_")
 
 
 class _Commands(PlainGroup):
-    order = tuple(each.name for commands in _PANELS.values() for each in commands)
+    order = tuple(_typed(each) for commands in _PANELS.values() for each in commands)
 
 
 WRONG_USAGE = 2
@@ -94,22 +81,40 @@ WRONG_USAGE = 2
 
 _USAGE = (QueryError, SettingsError, UnknownEncoder, AudioNotFound, AudioNotAFile)
 
-app = typer.Typer(
-    name="e2vsearch",
-    help="Find the recordings, and the segments in them, that feel like a reference clip.",
-    cls=_Commands,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help comes 0.1 s sooner, and can be piped
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="\b\nExamples:\n  e2vsearch ingest calls/\n  e2vsearch query angry.wav -k 20",
-)
-for _panel, _commands in _PANELS.items():
-    for _each in _commands:
-        _each.add_to(app, _panel)
+
+def app_of(word: str | None = None) -> typer.Typer:
+    """Return the command line, or as much of it as the first word typed needs.
+
+    A command that is named needs itself alone; help, completion and what is mistyped need all. Declaring all 59 takes
+    as long as `import numpy`.
+    """
+    app = typer.Typer(
+        name="e2vsearch",
+        help="Find the recordings, and the segments in them, that feel like a reference clip.",
+        cls=_Commands,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help comes 0.1 s sooner, and can be piped
+        context_settings={"help_option_names": ["-h", "--help"]},
+        epilog="\b\nExamples:\n  e2vsearch ingest calls/\n  e2vsearch query angry.wav -k 20",
+    )
+    for panel, commands in _PANELS.items():
+        for each in commands:
+            if word not in _Commands.order or word == _typed(each):
+                module, _, name = each.partition(".")
+                command: Command | Group = getattr(import_module(f"{__name__}.{module}"), name)
+                command.add_to(app, panel)
+    app.callback(invoke_without_command=True)(_version)
+    return app
 
 
-@app.callback(invoke_without_command=True)
+def __getattr__(name: str) -> typer.Typer:
+    if name != "app":
+        raise AttributeError(name)
+    globals()[name] = app = app_of()
+    return app
+
+
 def _version(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
     if version:
         from e2vsearch._version import __version__
@@ -125,7 +130,7 @@ def main() -> None:
     use_text_of_logs()
     gc.set_threshold(100_000)  # imports make objects that stay: collecting among them took a tenth of a query
     try:
-        app()
+        app_of(sys.argv[1] if len(sys.argv) > 1 else None)()
     except E2vsearchError as error:
         _fail(str(error), WRONG_USAGE if isinstance(error, _USAGE) else 1)
     except KeyboardInterrupt:

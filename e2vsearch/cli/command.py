@@ -6,6 +6,7 @@ one: ``map -o map.html`` is ``map build -o map.html``, and ``queue`` is ``queue 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -144,10 +145,47 @@ def _in_our_words(message: str) -> str:
     return message
 
 
+def _taking_plain_values(param: Any) -> Any:
+    """Return a parameter that takes values which need no conversion as they are.
+
+    Typer converts all of them with pydantic, those that are not given as well; to load it and to make a converter for
+    each of a command's thirty options takes longer than `import numpy`. Whatever else is typed, and all that is wrong,
+    still goes through Typer.
+    """
+    convert, of = param.process_value, getattr(param, "type_descriptor", None)
+    if of is None or "process_value" in vars(param):  # another Typer; or this is done
+        return param
+    several = param.multiple or param.nargs == -1
+
+    def process_value(ctx: Any, value: Any) -> Any:
+        if value is None and not param.required and not several:
+            return param.callback(ctx, param, None) if param.callback else None
+        if param.callback:
+            return convert(ctx, value)
+        if value is None and not param.required:
+            return ()
+        text = type(value) is str
+        if text and (of.annotation is str or (of.is_choice and not of.is_list and value in of.choices)):
+            return value
+        if of.annotation == list[str] and several and value and all(type(each) is str for each in value):
+            return list(value)
+        if of.annotation is int and (type(value) is int or (text and re.fullmatch(r"[0-9]{1,15}", value))):
+            limits = of.parameter_info
+            if not limits.clamp and (limits.min or -math.inf) <= int(value) <= (limits.max or math.inf):
+                return int(value)
+        return convert(ctx, value)
+
+    param.process_value = process_value
+    return param
+
+
 class _PlainCommand(TyperCommand):
     """A command with plain help in panels: it comes 0.1 s sooner than rich's, and can be piped."""
 
     moved: ClassVar[Mapping[str, str]] = {}
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [_taking_plain_values(each) for each in super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         for each in args[: args.index("--")] if "--" in args else args:
@@ -177,6 +215,10 @@ class PlainGroup(TyperGroup):
 
     main_verb: ClassVar[str | None] = None
     order: ClassVar[Sequence[str]] = ()
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return its own options."""
+        return [_taking_plain_values(each) for each in super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the main command before what is no command of the group's."""

@@ -203,7 +203,9 @@ def _write(result: QueryResult, results: Results, *, explain: bool) -> None:
         for rank, hit in enumerate(result, start=1)
     ]
     several = len(result.references) > 1
-    table = [{"rank": rank, **_row(hit, several)} for rank, hit in enumerate(result, start=1)]
+    table = None
+    if results.format == "table":  # which loads rich
+        table = [{"rank": rank, **_row(hit, several)} for rank, hit in enumerate(result, start=1)]
     whole = {**{name: value for name, value in asdict(result).items() if name != "hits"}, "hits": rows}
     columns = {name: column for name, column in _COLUMNS.items() if name != "score" or result.references}
     results.write(rows, columns, table=table, whole=whole)

@@ -111,10 +111,15 @@ class RecordingIngestor:
         self._stores = Stores(self._stop)
         self._known: dict[str, StoredFile] | None = None
         self._failed_before: set[str] | None = None
+        self._policy_before: Policy | None = None
 
     def prefetch(self) -> None:
-        """Fetch what is stored and what failed, once for many recordings, rather than query for each."""
+        """Fetch what is stored, what failed and the policy, once for many recordings, rather than query for each.
+
+        Only recordings that are stored already are compared with that policy; any other is read by the one in force.
+        """
         self._known = self._catalog.stored_files()
+        self._policy_before = self._catalog.policy
         self._failed_before = {failure.uri for failure in self._catalog.failures()}
 
     def plan(self, source: Path | Remote) -> RecordingReport:
@@ -207,7 +212,10 @@ class RecordingIngestor:
 
     def policy_of(self, row: Row | None) -> Policy:
         """Return the policy for a recording; the roles that were given count first, then its metadata's."""
-        return self._catalog.policy.with_roles(self._roles or (row.roles if row is not None else None))
+        return self._with_given_roles(self._catalog.policy, row)
+
+    def _with_given_roles(self, policy: Policy, row: Row | None) -> Policy:
+        return policy.with_roles(self._roles or (row.roles if row is not None else None))
 
     def _load(self, source: Path | Remote, row: Row | None) -> LoadedRecording:
         loaded = LoadedRecording(source, source_uri(source), row)
@@ -291,7 +299,7 @@ class RecordingIngestor:
             self._catalog.annotate(known.id, loaded.row.metadata, loaded.row.recorded_at)
         if lease is not None:
             finish(self._catalog, lease)
-        roles = self.policy_of(loaded.row).roles(known.channels)
+        roles = self._with_given_roles(self._policy_before or self._catalog.policy, loaded.row).roles(known.channels)
         report = RecordingReport(loaded.uri, "moved" if loaded.moved else "already", known.id)
         report = replace(report, other_roles=roles is not None and roles != known.roles)
         return self._attach_transcript(loaded, known.id, report)

@@ -14,6 +14,7 @@ import json
 import os
 import threading
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +46,17 @@ class BackgroundScores:
     segments: int  # in the collection, when they were drawn
     cosines: NDArray[np.float32]  # of pairs of different recordings, ascending
 
-    def percentile(self, cosine: float) -> float | None:
-        """Return what percentage of the pairs are less alike; None where there are no two recordings to compare."""
-        if not self.cosines.size:
-            return None
-        return 100.0 * float(np.searchsorted(self.cosines, cosine)) / self.cosines.size
+    def percentiles(self, cosines: Sequence[float | None]) -> list[float | None]:
+        """Return what percentage of the pairs are less alike than each cosine; None where there is nothing to compare.
+
+        All at once: each call compares in float64, to which all of the pairs' cosines are converted, 12 us of 40,000.
+        """
+        pairs = self.cosines.size
+        if not pairs:
+            return [None] * len(cosines)
+        known = [each for each in cosines if each is not None]
+        less = iter(np.searchsorted(self.cosines, known).tolist() if known else ())
+        return [None if each is None else 100.0 * next(less) / pairs for each in cosines]
 
     def is_of(self, segments: int) -> bool:
         """Tell whether a collection of so many segments is about as large as when they were drawn."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from itertools import zip_longest
 
 import numpy as np
@@ -18,7 +18,7 @@ from e2vsearch import telemetry
 from e2vsearch.audio import AudioSource
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.feed import SqlFilter
-from e2vsearch.projections.background import Background
+from e2vsearch.projections.background import BackgroundScores
 from e2vsearch.projections.view import SearchView, Views
 from e2vsearch.search.context import SearchContext
 from e2vsearch.search.prototypes import canonical_name
@@ -83,7 +83,7 @@ def _executed(query: Query, context: SearchContext) -> QueryResult:
     count = context.view.index.count()
     k = min(query.k, max(count, 1))  # tables are k wide: a billion of 42 segments took 22 GB
     ranking = group.cap_groups(catalog, query.group_limits, k, rank) if query.group_by else rank(k)
-    hits = _with_percentiles(fetch_hits(catalog, ranking), context.view.background, count)
+    hits = fetch_hits(catalog, ranking, partial(context.view.background.scores, count))
     if query.trajectory is not None or query.explain:
         from e2vsearch.search.explain import explain
 
@@ -129,17 +129,6 @@ def _browse(query: Query, context: SearchContext) -> QueryResult:
         where=query.where,
         text=query.text,
         hint=None if hits else _hint(query, catalog),
-    )
-
-
-def _with_percentiles(hits: tuple[Hit, ...], background: Background, segments: int) -> tuple[Hit, ...]:
-    """Return hits, of a collection of so many segments, with how rare their likeness is in it."""
-    if not hits:
-        return hits
-    scores = background.scores(segments)
-    return tuple(
-        hit if hit.segment_score is None else replace(hit, percentile=scores.percentile(hit.segment_score))
-        for hit in hits
     )
 
 
@@ -229,8 +218,15 @@ def _condition(catalog: Catalog, query: Query) -> Condition | None:
     return statement
 
 
-def fetch_hits(catalog: Catalog, ranking: Ranking) -> tuple[Hit, ...]:
+def fetch_hits(
+    catalog: Catalog, ranking: Ranking, background: Callable[[], BackgroundScores] | None = None
+) -> tuple[Hit, ...]:
     """Return the ranked segments as hits, in order; what another process removed since the search is left out.
+
+    Args:
+        catalog: of the collection.
+        ranking: which segments, and their scores.
+        background: returns cosines of random pairs, for percentiles.
 
     Raises:
         CatalogError: one is missing that nobody removed.
@@ -244,8 +240,9 @@ def fetch_hits(catalog: Catalog, ranking: Ranking) -> tuple[Hit, ...]:
         from e2vsearch.catalog.segments import check_removed
 
         check_removed(catalog, missing)
-    rows = zip_longest(ranking.segments, ranking.scores, ranking.segment_scores, ranking.named_vector_scores)
-    for number, score, segment_score, named_vector_scores in rows:
+    rare = background().percentiles(ranking.segment_scores) if background and segments else ()
+    rows = zip_longest(ranking.segments, ranking.scores, ranking.segment_scores, ranking.named_vector_scores, rare)
+    for number, score, segment_score, named_vector_scores, percentile in rows:
         segment = segments.get(number)
         if segment is None or segment.recording not in recordings:
             continue
@@ -271,6 +268,7 @@ def fetch_hits(catalog: Catalog, ranking: Ranking) -> tuple[Hit, ...]:
                 arousal=segment.arousal,
                 valence=segment.valence,
                 named_vector_scores=named_vector_scores or {},
+                percentile=percentile,
                 role=recording.roles[segment.channel] if recording.roles else None,
             )
         )

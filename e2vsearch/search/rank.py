@@ -116,7 +116,7 @@ def rank_recordings(
             recordings=most,
             condition=candidates.condition,
         )
-        found = np.unique(matches.recordings[matches.recordings >= 0])
+        found = arrays.distinct(matches.recordings[matches.recordings >= 0])
         if found.size >= k or search >= matches.searched:
             break
         search *= 4  # one long recording filled the list

@@ -152,6 +152,13 @@ def _ordered(scores: Float32s, keys: Ints) -> tuple[Float32s, Ints]:
     return scores[row, order], keys[row, order]
 
 
+def distinct(values: Ints) -> Ints:
+    """Return values ``(n,)`` ascending, each once. `np.unique` loads numpy.ma: 10 ms of a process with one query."""
+    ordered: Ints = np.sort(values, axis=None)
+    first: Mask = np.r_[True, ordered[1:] != ordered[:-1]][: ordered.size]
+    return ordered[first]
+
+
 def first_of_each(values: Ints) -> NDArray[np.intp]:
     """Return the positions at which a value that is not -1 appears for the first time, in order."""
     unique, first = np.unique(values, return_index=True)

@@ -104,7 +104,7 @@ def _parts(queries: int, width: int) -> Iterator[tuple[slice, slice]]:
 
 def _scored(source: VectorSource, ids: Ints, units: Float64s) -> tuple[Float64s, Ints, Ints]:
     """Return scores and recordings ``(q, w)`` of found ids, -inf and -1 where not stored; and ids not stored."""
-    unique = np.unique(ids[ids >= 0])  # -1 is none
+    unique = exact.distinct(ids[ids >= 0])  # -1 is none
     batch = source.fetch(unique) if unique.size else None
     if batch is None or not batch.ids.size:
         return np.full(ids.shape, -np.inf), np.full(ids.shape, -1, np.int64), unique

@@ -26,7 +26,6 @@ from e2vsearch.vectors.recall import held_out
 _GPU_KIND = "ivf-flat"  # what is copied to a GPU, which takes no RaBitQ codes, and 2 KiB a vector of 1024
 MIN_ROWS = 1000  # fewer leave too little to train on beside the vectors held out, and are compared in a millisecond
 RICHER = {"ivf-rabitq": "ivf-flat", "ivf-flat": "flat"}  # what to try where a target is missed
-GROWN = 4  # times as many segments as lists were trained on: as many again would be due, by `lists_for`
 DROPPED = 0.02  # recall that lists lost, at what was enough when they were trained, for which they are trained anew
 _CROWDED = 2.0  # times the imbalance that they had then, for which they are as well
 _TRAIN_PER_LIST = 64  # FAISS warns below 39; 1 M x 1024-d then trains on 1 GiB, which is all that a build holds
@@ -70,7 +69,10 @@ class EarlierLists:
 
     def suits(self, n: int) -> bool:
         """Tell whether n segments may still be put in these lists."""
-        return self.trained.n / GROWN < n < self.trained.n * GROWN and len(self.centroids) * _MIN_PER_LIST <= n
+        return (
+            self.trained.n / storage.GROWN < n < self.trained.n * storage.GROWN
+            and len(self.centroids) * _MIN_PER_LIST <= n
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -22,12 +22,14 @@ from e2vsearch.types import Consistency, IndexStatus
 from e2vsearch.vectors import exact, verify
 from e2vsearch.vectors.engine import Condition, IndexOptions, Kind, Matches, Progress
 from e2vsearch.vectors.exact import Float32s, Ints, Mask
-from e2vsearch.vectors.faiss import builder, publish, snapshot, status, storage
-from e2vsearch.vectors.faiss.nprobe import Tuned
+from e2vsearch.vectors.faiss import snapshot, status, storage
 from e2vsearch.vectors.faiss.snapshot import Delta, IndexSnapshot, InMemoryBase
 from e2vsearch.vectors.faiss.status import IndexLag
 from e2vsearch.vectors.faiss.storage import FileState, Generation, Manifest, Pointer
 from e2vsearch.vectors.query_log import QueryLog
+
+if TYPE_CHECKING:
+    from e2vsearch.vectors.faiss.nprobe import Tuned
 
 logger = logging.getLogger(__name__)
 _MEMORY_BYTES = 512 << 20  # vectors held where no generation stands for them; beyond that every search streams them
@@ -268,6 +270,8 @@ class FaissEngine:
             GenerationError: the folder cannot be written.
             SettingsError: no such kind, or no such recall.
         """
+        from e2vsearch.vectors.faiss import builder
+
         return builder.build(
             self._folder,
             self._source,
@@ -292,6 +296,8 @@ class FaissEngine:
             GenerationError: there is no sound index, it cannot reach the target, or the folder cannot be written.
             SettingsError: no such recall.
         """
+        from e2vsearch.vectors.faiss import builder, publish
+
         with publish.locked(self._folder, wait_s) as root:
             base = self._current()
             if base is None:
@@ -313,6 +319,8 @@ class FaissEngine:
             GenerationBusy: another process is building.
             GenerationError: the folder cannot be written.
         """
+        from e2vsearch.vectors.faiss import publish
+
         with publish.locked(self._folder, wait_s) as root:
             self._query_log.clear()
             dropped = publish.drop(root)
@@ -345,6 +353,8 @@ class FaissEngine:
         Args:
             measure: measure recall again, which reads every vector of the generation; see `IndexStatus.drift`.
         """
+        from e2vsearch.vectors.faiss import builder
+
         lag = self._lag()
         drift = status.drift(lag.base, self._query_log.read()) if measure else None
         return lag.status(builder.BuildTarget.of(self._root, self._options, None, None), drift)

@@ -46,8 +46,8 @@ class Delta:
     @classmethod
     def since(cls, ids: Ints, changes: Changes) -> Delta:
         """Return the difference that changes make to a base of these ascending ids."""
-        added = np.unique(changes.added)
-        removed = np.setdiff1d(changes.removed, added)
+        added = exact.distinct(changes.added)
+        removed = np.setdiff1d(exact.distinct(changes.removed), added, assume_unique=True)
         rows, there = rows_of(ids, removed)
         return cls(added[~rows_of(ids, added)[1]], rows[there])
 
@@ -77,7 +77,7 @@ class IndexSnapshot:
             alive[delta.tombstones] = False
         known = before.tail if before is not None else UnitVectors.joined([], source.dim)
         known = known.where(np.isin(known.ids, delta.added))
-        new = np.setdiff1d(delta.added, known.ids)
+        new = np.setdiff1d(delta.added, known.ids, assume_unique=True)
         tail = known
         if new.size:
             tail = UnitVectors.joined([known, UnitVectors.of(source.fetch(new))], source.dim)

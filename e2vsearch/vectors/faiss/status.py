@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from e2vsearch.feed import Batch, VectorSource
 from e2vsearch.types import IndexStatus
 from e2vsearch.vectors import exact
 from e2vsearch.vectors.exact import Float32s, Ints, UnitVectors, rows_of
-from e2vsearch.vectors.faiss.builder import GROWN, BuildTarget
 from e2vsearch.vectors.faiss.nprobe import measure_recall
 from e2vsearch.vectors.faiss.snapshot import Delta, IndexSnapshot
-from e2vsearch.vectors.faiss.storage import Generation
+from e2vsearch.vectors.faiss.storage import GROWN, Generation
 from e2vsearch.vectors.verify import SAME
+
+if TYPE_CHECKING:
+    from e2vsearch.vectors.faiss.builder import BuildTarget
 
 _SMALL = 1000  # SQLite reads 60,000 vectors a second and more: no generation is worth its files
 _TAIL_ROWS, _TAIL_SHARE = 5000, 0.05  # a tail longer than both is due to be built in

@@ -29,6 +29,7 @@ from e2vsearch.vectors.faiss.ivf import Ivf
 from e2vsearch.vectors.faiss.nprobe import Tuned, Tuning
 
 STAMP = ".verified"
+GROWN = 4  # times as many segments as lists were trained on: as many again would be due, by `builder.lists_for`
 _READ_ROWS = 1024  # more at once are quicker mapped
 _CLOCK_STEP_NS = 50_000_000  # file times step by up to 10 ms; what changed this soon before a stamp may hide a change
 
