@@ -109,8 +109,8 @@ def elsewhere(catalog: CatalogReader, traces: Sequence[Trace]) -> set[int]:
 
 
 def _of_segments(connection: Connection, numbers: Sequence[int]) -> Iterator[Trace]:
-    for column in (VectorRow.vector, BesideVectorRow.vector, NamedVectorRow.vector):
-        query = select(column).where(column.class_.segment_id.in_(numbers))
+    for of in (VectorRow.__table__.c, BesideVectorRow.__table__.c, NamedVectorRow.__table__.c):
+        query = select(of.vector).where(of.segment_id.in_(numbers))
         for data in connection.execute(query).scalars():
             yield from (Trace("vector", piece, piece) for piece in _pieces(data, _VECTOR_STEP))
             vector = np.frombuffer(data, "<f4")[None]

@@ -143,11 +143,11 @@ def test_a_damaged_classifier_is_named(local: Collection) -> None:
     give_all(local)
     local.labels.train("mood")
     with local.catalog.writing() as connection:
-        connection.execute(ClassifierRow.__table__.update().values(parameters=b"PK nonsense"))  # type: ignore[attr-defined]
+        connection.execute(ClassifierRow.__table__.update().values(parameters=b"PK nonsense"))
     with pytest.raises(AnalysisError, match=r"'mood' is damaged .* train it again"):
         local.labels.classify()
     with local.catalog.writing() as connection:
-        connection.execute(ClassifierRow.__table__.update().values(report={"space": 3}))  # type: ignore[attr-defined]
+        connection.execute(ClassifierRow.__table__.update().values(report={"space": 3}))
     with pytest.raises(AnalysisError, match="'mood' is damaged"):
         local.labels.classifiers()
 
