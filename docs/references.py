@@ -201,9 +201,10 @@ def database() -> str:
     """Return the page of the database's tables."""
     from sqlalchemy.dialects import postgresql, sqlite
 
+    import e2vsearch.catalog.beside  # noqa: F401 - it declares two tables that a query does without
     from e2vsearch.catalog.schema import SCHEMA_REVISION, Base
 
-    classes = {each.local_table.name: each.class_ for each in Base.registry.mappers}  # type: ignore[attr-defined]
+    classes = {each.__tablename__: each for each in Base.__subclasses__()}
     lines = [
         "# SQL schema",
         "",

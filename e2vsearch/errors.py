@@ -216,6 +216,8 @@ class DamagedDate(CatalogError):
 class SpaceChanged(CatalogError):
     """The collection was re-embedded while something was made in its former space."""
 
+    reason = "space-changed"
+
 
 class LeaseLost(CatalogError):
     """A worker was away for too long: the recording it had is another's now, and its own result is thrown away."""

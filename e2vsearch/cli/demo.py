@@ -50,7 +50,6 @@ def demo(
         bool, typer.Option("--remove", help="Remove a demo's samples and collection; other files in the folder stay.")
     ] = False,
     *,
-    context: typer.Context,
     quiet: Quiet = False,
 ) -> None:
     """Find those like an angry one among twelve sample calls. It needs a few seconds, no checkout and no network.
@@ -65,7 +64,7 @@ def demo(
     note(f"all is kept in {folder}, until e2vsearch demo{_named(folder)} --remove", quiet=quiet)
     with chdir(folder), _without_settings(quiet=quiet):
         for words in (_INGEST, _QUERY):
-            _type(context, words, quiet=quiet)
+            _type(words, quiet=quiet)
     note(_next(folder), quiet=quiet)
 
 
@@ -154,17 +153,19 @@ def _without_settings(*, quiet: bool) -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def _type(context: typer.Context, words: Sequence[str], *, quiet: bool) -> None:
+def _type(words: Sequence[str], *, quiet: bool) -> None:
     """Print a command, and run it in this process.
 
     Raises:
         typer.Exit: it ended with another code than 0.
     """
+    from e2vsearch.cli import app_of
+
     if not quiet:
         echo(f"\n$ e2vsearch {shlex.join(words)}")
         sys.stdout.flush()
     how = ["--format", "table", *(["--quiet"] if quiet else [])]
-    code = context.find_root().command.main([*words, *how], "e2vsearch", standalone_mode=False)
+    code = typer.main.get_command(app_of(words[0])).main([*words, *how], "e2vsearch", standalone_mode=False)
     if code == INTERRUPTED:
         note("interrupted - run it again to go on")
     if code:
