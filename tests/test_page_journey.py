@@ -64,6 +64,8 @@ def test_from_a_clip_to_trends_by_keyboard(visit: Open, tmp_path: Path, look: st
     pytest.importorskip("sklearn", reason="training needs the 'labels' extra")
     seen = visit(**LOOKS[look])
     keyboard, wrong = seen.page.keyboard, {}
+    # Playwright tells the browser that choosers are its own without waiting, so that a quick key would come first
+    seen.page.on("filechooser", lambda _: None)
 
     def choose_clip() -> None:
         with seen.page.expect_file_chooser() as chooser:
