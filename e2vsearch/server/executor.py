@@ -11,11 +11,13 @@ of threads would then be encoding at a time. Here the place is given back when t
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
@@ -39,15 +41,23 @@ def stop_requested() -> Callable[[], bool]:
 
 
 class BoundedExecutor:
-    """A fixed number of threads, and a bounded number of requests that wait for one of them."""
+    """A fixed number of threads, and a bounded number of requests that wait for one of them.
 
-    def __init__(self, name: str, threads: int, queue: int) -> None:
+    Args:
+        name: of its threads, and in metrics.
+        threads: how many.
+        queue: requests that may wait.
+        nice: how far its threads step back for all others of the machine, 0 to 19, where threads have priorities of
+            their own (Linux).
+    """
+
+    def __init__(self, name: str, threads: int, queue: int, nice: int = 0) -> None:
         self.name = name
         self._places = threads + queue
         self._held = 0
         self._running = 0
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"e2vsearch-{name}")
+        self._pool = ThreadPoolExecutor(threads, f"e2vsearch-{name}", _step_back, (nice,))
 
     @property
     def working(self) -> int:
@@ -108,6 +118,14 @@ class BoundedExecutor:
     def _leave(self, _: object = None) -> None:
         with self._lock:
             self._held -= 1
+
+
+def _step_back(nice: int) -> None:
+    """Lower the priority of this thread; elsewhere than on Linux that would be the whole process's."""
+    if nice and sys.platform == "linux":
+        with suppress(OSError):
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class Ticket:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -192,3 +194,16 @@ async def test_work_learns_that_it_should_stop() -> None:
     lane.close()
     assert lane._held == 0
     assert not stop_requested()()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
+def test_threads_step_back_and_no_others() -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    own = priority()
+    for nice in (0, own + 1):
+        lane = BoundedExecutor("test", 2, 1, nice)
+        assert {each.result(PATIENCE_S) for each in [lane.submit(priority) for _ in range(4)]} == {max(own, nice)}
+        lane.close()
+    assert priority() == own
