@@ -32,7 +32,7 @@ from e2vsearch.ingest.activity import ActivityTracker
 from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.load import Embed, read_audio, read_remote, read_saved
 from e2vsearch.ingest.metadata import MetadataTable, Row
-from e2vsearch.ingest.reports import FileFailure, RecordingReport
+from e2vsearch.ingest.reports import FileFailure, Outcome, RecordingReport
 from e2vsearch.ingest.throttle import ThrottledEncoder
 from e2vsearch.pipeline import embed_audio
 from e2vsearch.policy import Policy, Role, roles_of
@@ -300,8 +300,9 @@ class RecordingIngestor:
         if lease is not None:
             finish(self._catalog, lease)
         roles = self._with_given_roles(self._policy_before or self._catalog.policy, loaded.row).roles(known.channels)
-        report = RecordingReport(loaded.uri, "moved" if loaded.moved else "already", known.id)
-        report = replace(report, other_roles=roles is not None and roles != known.roles)
+        outcome: Outcome = "moved" if loaded.moved else "already"
+        other = roles is not None and roles != known.roles
+        report = RecordingReport(loaded.uri, outcome, known.id, other_roles=other)
         return self._attach_transcript(loaded, known.id, report)
 
     def _attach_transcript(self, loaded: LoadedRecording, number: int, report: RecordingReport) -> RecordingReport:
