@@ -22,7 +22,7 @@ _COLOURS = {
     "#040404": ("first", "#2f6fb3", "#79b8ff"),
     "#050505": ("second", "#c4432b", "#ff8a70"),
 }
-"""What is drawn with, and what it is called, in light and in dark."""
+"""Colours of the plots by role, for light and for dark pages."""
 
 INK, FAINT, PAPER, FIRST, SECOND = _COLOURS
 

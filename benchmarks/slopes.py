@@ -1,4 +1,4 @@
-"""What each engine takes for a segment at two sizes: bytes, time to fill and to index, time of a query.
+"""Measure what a segment takes in each engine at two sizes: bytes, time to fill and to index, time of a query.
 
     python benchmarks/slopes.py                                    # 10,000 and 40,000 x 256
     python benchmarks/slopes.py --sizes 10000,100000 --dim 1024    # 4 kB a segment held here besides

@@ -40,7 +40,7 @@ EMO_DB = {
     "licenses": [{"license": {"id": "CC0-1.0"}}],
     "externalReferences": [{"type": "website", "url": "http://emodb.bilderbar.info"}],
 }
-"""What the weights come from, as NOTICE has it. No recording is contained."""
+"""Sources of the weights, as in NOTICE. No recording is contained."""
 
 
 def bill() -> dict[str, Any]:

@@ -43,7 +43,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 
 class _Options:
-    """What a command writes its options to: definition lists of Markdown, in panels."""
+    """Formats the options of a command as definition lists of Markdown, in panels."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
