@@ -34,6 +34,11 @@ _WORDS = (
     (re.compile(r"Input should be a valid number.*"), "write a number"),
     (re.compile(r"Input should be (.+)"), r"write \1"),
     (re.compile(r"Value error, (.+?)\.?"), r"\1"),
+    # of Typer before it converted with pydantic
+    (re.compile(r".+ is not in the range x>=(.+)\."), r"write \1 or more"),
+    (re.compile(r".+ is not in the range (.+)<=x<=(.+)\."), r"write \1 to \2"),
+    (re.compile(r".+ is not a valid integer.*"), "write a whole number"),
+    (re.compile(r".+ is not a valid float.*"), "write a number"),
 )
 
 
@@ -138,7 +143,7 @@ def _fields(block: Any) -> Mapping[str, tuple[Any, Any]]:
 
 
 def _in_our_words(message: str) -> str:
-    """Return what Typer says of a value, which are pydantic's words, as what to write."""
+    """Return what Typer says of a value, in pydantic's words or Click's, as what to write."""
     for pattern, words in _WORDS:
         if pattern.fullmatch(message):
             return pattern.sub(words, message)
