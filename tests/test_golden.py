@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def test_an_encoder_is_looked_at_once(index: Path) -> None:
 
 
 def _forget(index: Path) -> None:
-    with sqlite3.connect(index / "catalog.db") as connection:
+    with closing(sqlite3.connect(index / "catalog.db")) as connection, connection:
         connection.execute("update space set reference_embedding = NULL")
 
 
@@ -176,7 +177,7 @@ def test_doctor_shows_it(index: Path, run: Run, monkeypatch: pytest.MonkeyPatch)
     assert "0.0e+00 off" in done.out
     _forget(index)
     assert "none yet" in run("doctor", "--index", index, "-f", "table").out
-    with sqlite3.connect(index / "catalog.db") as connection:
+    with closing(sqlite3.connect(index / "catalog.db")) as connection, connection:
         connection.execute("update space set reference_embedding = ?", (np.ones(16, "<f4").tobytes(),))
     broken: Any = run("doctor", "--index", index, "-f", "jsonl")
     assert broken.code == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -231,7 +232,7 @@ def test_what_a_query_is_noted_as() -> None:
 
 def test_nothing_is_shown_that_cannot_be_noted(index: Path, run: Run) -> None:
     run("policy", "set", "--index", index, "--audit")
-    with sqlite3.connect(index / "catalog.db") as connection:
+    with closing(sqlite3.connect(index / "catalog.db")) as connection, connection:
         connection.execute(
             "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
         )

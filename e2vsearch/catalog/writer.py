@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ from e2vsearch.catalog.rows import (
 from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow, VectorRow
 from e2vsearch.catalog.space_check import check_space_in_use, mismatch
 from e2vsearch.catalog.sqlite import explain
-from e2vsearch.errors import CatalogError, E2vsearchError, NoCollection, SpaceMismatch, first_line
+from e2vsearch.errors import CatalogError, NoCollection, SpaceMismatch, first_line
 from e2vsearch.policy import Policy
 from e2vsearch.types import Space, recording_id
 
@@ -87,29 +87,27 @@ class Catalog(CatalogReader):
         if file is not None and create and file.name:
             make_folder(file.parent)
         engine = connect(url)
-        try:
+        with ExitStack() as failed:
+            failed.callback(engine.dispose)
             reachable(engine)
             if create and schema.current(engine) is None:
                 schema.upgrade(engine)
             schema.check(engine, name)
-        except E2vsearchError:
-            engine.dispose()
-            raise
-        with engine.connect() as connection:
-            made = connection.execute(select(HeaderRow.id)).first() is not None
-        if not made and not create:
-            engine.dispose()
-            raise NoCollection(f"{name} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
-        if not made:
-            row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": datetime.now(UTC)}
-            try:
-                # another process that makes the collection at the same moment has written its row first
-                with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as connection:
-                    connection.execute(insert(HeaderRow), [row])
-            except OperationalError as error:
-                engine.dispose()
-                raise write_error(engine.url, error) from error
-        return cls(engine, name)
+            with engine.connect() as connection:
+                made = connection.execute(select(HeaderRow.id)).first() is not None
+            if not made and not create:
+                raise NoCollection(f"{name} has tables and no collection yet - make one with: e2vsearch ingest FOLDER")
+            if not made:
+                row = {"id": 1, "uuid": str(uuid4()), "space_id": None, "created_at": datetime.now(UTC)}
+                try:
+                    # another process that makes the collection at the same moment has written its row first
+                    with suppress(IntegrityError), engine.execution_options(e2vsearch_writes=True).begin() as writing:
+                        writing.execute(insert(HeaderRow), [row])
+                except OperationalError as error:
+                    raise write_error(engine.url, error) from error
+            catalog = cls(engine, name)
+            failed.pop_all()
+        return catalog
 
     def close(self) -> None:
         """Close all connections."""
