@@ -169,7 +169,7 @@ class SpaceMismatch(E2vsearchError):
 
 
 REEMBED = "e2vsearch reembed"
-"""What moves a collection to another space; messages name it as the cure."""
+"""The command that moves a collection to another space; messages name it as the cure."""
 
 REPAIR = "e2vsearch db verify --repair"
 """The cure of what is damaged in a catalog."""

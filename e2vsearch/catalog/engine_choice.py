@@ -34,7 +34,7 @@ _ROW = select(HeaderRow.engine, HeaderRow.space_id, ProjectionRow.name, Projecti
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """What searches go by."""
+    """The space, projection and engine that searches use."""
 
     space: int | None  # its number
     projection: tuple[str, str] | None  # name and revision; None: raw vectors

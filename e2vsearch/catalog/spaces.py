@@ -255,7 +255,7 @@ def file_examples(catalog: CatalogReader) -> Sequence[Row[int, str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class LeftBehind:
-    """What was made of vectors of the former space, by name."""
+    """Names of classifiers, maps and projections that were made from vectors of the former space."""
 
     classifiers: tuple[str, ...] = ()  # they classify nothing more until trained again; their predictions stay
     maps: tuple[str, ...] = ()  # they show where segments lay in the former space

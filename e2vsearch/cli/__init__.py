@@ -152,8 +152,10 @@ def main() -> None:
 
 
 def _end_interrupted() -> NoReturn:
+    from e2vsearch.cli.output import INTERRUPTED
+
     typer.echo("interrupted - it is safe to run it again", err=True)
-    sys.exit(130)
+    sys.exit(INTERRUPTED)
 
 
 def _fail(message: str, code: int = 1) -> None:

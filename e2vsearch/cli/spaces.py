@@ -10,14 +10,12 @@ import typer
 
 from e2vsearch.cli.command import command
 from e2vsearch.cli.options import Device, OpenOptions, Precision, Workers
-from e2vsearch.cli.output import SOME_FAILED, Results, counted
+from e2vsearch.cli.output import INTERRUPTED, SOME_FAILED, Results, counted
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.cli.signals import ended_by_signals, note_stopping
 
 if TYPE_CHECKING:
     from e2vsearch.spaces.report import ReembedPlan, ReembedReport
-
-INTERRUPTED = 130
 
 
 @command("reembed --encoder light", "reembed --encoder light --dry-run", "reembed --discard")

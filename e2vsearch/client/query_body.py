@@ -33,7 +33,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a query is sent as: JSON, or the fields of a form with a clip."""
+    """The body of a query's request: JSON, or the fields of a form with a clip."""
 
     json: dict[str, Any]
     clip: Clip | None = None

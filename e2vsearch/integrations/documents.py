@@ -18,7 +18,7 @@ from e2vsearch.listing import clock, evenly, nearest, percent
 from e2vsearch.types import Explanation, Hit, Match, Space
 
 DocumentFormat = Literal["lines", "rcs"]
-"""What a document's text is: `describe`'s lines, or one line of the Real-time Context Standard, see `perceive`."""
+"""The form of a document's text: `describe`'s lines, or one line of the Real-time Context Standard, see `perceive`."""
 
 MAX_QUOTED = 2000
 """Characters shown of any one value; 15 s of fast speech are some 350."""
