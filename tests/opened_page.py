@@ -184,6 +184,9 @@ class Visit:
     def violations(self) -> list[str]:
         """What axe-core finds against WCAG 2.2 AA and its own good practice, each with where it is."""
         self.page.evaluate(AXE.read_text(encoding="utf-8"))
+        self.until(  # half faded in, a text has half its contrast
+            "document.getAnimations().every(each => each.effect.getComputedTiming().iterations === Infinity)"
+        )
         found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
         return [
             f"{each['id']}: {node['html'][:120]} {node['failureSummary'][:160]}"

@@ -119,6 +119,20 @@ def test_a_reference_that_is_none_is_said_beside_its_field(visit: Open, typed: s
 
 
 @needs_build
+def test_what_is_asked_before_the_page_knows_the_collection_is_answered(visit: Open) -> None:
+    seen = visit()
+    held: list[Any] = []
+    seen.page.route("**/status", lambda route: held.append(route))
+    with seen.page.expect_request("**/status"):
+        seen.page.reload()
+    field = seen.page.locator("#reference")
+    field.fill("emotion:angry")
+    field.press("Enter")
+    seen.page.wait_for_url("**/?ref=emotion:angry")
+    assert seen.find(lambda: held[0].continue_())["hits"]
+
+
+@needs_build
 def test_filters_are_seen_and_a_bad_one_is_explained(visit: Open) -> None:
     seen = visit("?ref=emotion:angry")
     seen.page.locator(".hit").first.wait_for()

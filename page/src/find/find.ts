@@ -48,6 +48,7 @@ let moving = false; // to another query, which is not asked yet
 let clipShown: File | null = null;
 let spoken = "";
 let drawn = false; // once
+let turn = 0; // counts what was shown: what is late to come may neither draw nor stop what came after it
 
 // ------------------------------------------------------------------------------------------------------ one query
 
@@ -299,10 +300,10 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
   sayRecording();
   if (spoken !== document.documentElement.lang) clipShown = null; // its buttons speak the reader's language too
   spoken = document.documentElement.lang;
-  const { number } = entry;
+  const mine = ++turn;
   if (filters) offer(filters, query);
   else await know();
-  if (number === entry.number) void draw(); // else a clip was dropped meanwhile, say
+  if (mine === turn) void draw(); // else a clip was dropped meanwhile, say
   return {
     title: query.references.join(", "),
     keys: {
@@ -324,6 +325,7 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
       [["/"], t("find.keys.filter")],
     ],
     leave: () => {
+      if (mine !== turn) return;
       asked?.abort();
       asked = null;
       pauseClip();
