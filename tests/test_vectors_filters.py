@@ -126,11 +126,11 @@ def test_what_faiss_only_points_to_lives_as_long_as_the_parameters(large: Large)
 @given(
     seed=st.integers(0, 1000),
     allowed=st.none() | st.floats(0, 1),
-    excluded=st.none() | st.floats(0, 1),
+    excluded=st.none() | st.floats(0, 1) | st.integers(1, 40),
     k=st.integers(1, 60),
 )
 def test_no_answer_ever_breaks_a_filter(
-    any_index: tuple[FaissEngine, MemorySource], seed: int, allowed: float | None, excluded: float | None, k: int
+    any_index: tuple[FaissEngine, MemorySource], seed: int, allowed: float | None, excluded: float | int | None, k: int
 ) -> None:
     index, source = any_index
     rng = np.random.default_rng(seed)
@@ -139,13 +139,18 @@ def test_no_answer_ever_breaks_a_filter(
     def some(share: float | None) -> NDArray[np.int64] | None:
         return None if share is None else rng.permutation(known[rng.random(known.size) < share])
 
-    yes, no = some(allowed), some(excluded)
+    query = clustered(2, DIM, seed)
+    if isinstance(excluded, int):  # so many of the nearest, of which few are not masked but dropped
+        no = rng.permutation(np.r_[source.nearest(query[0], excluded)[0], known[:3], source.ids[-1:]])
+    else:
+        no = some(excluded)
+    yes = some(allowed)
     if yes is not None:
         yes.flags.writeable = bool(seed % 2)  # what one leaves that cannot be written to is remembered
     may = source.ids if yes is None else np.intersect1d(source.ids, yes)
     may = may if no is None else np.setdiff1d(may, no)
-    index.search(clustered(2, DIM, seed), k, allowed=yes)
-    matches = index.search(clustered(2, DIM, seed), k, allowed=yes, excluded=no)
+    index.search(query, k, allowed=yes)
+    matches = index.search(query, k, allowed=yes, excluded=no)
     assert matches.searched == may.size
     for ids in matches.ids:
         answered = ids[ids >= 0]

@@ -59,7 +59,7 @@ class RowMasks:
             tail: ``(m,)`` ids that came since, ascending.
         """
         self._ids, self._tail = ids, tail
-        self._alive = None if alive is None else RowMask(alive)
+        self.alive = None if alive is None else RowMask(alive)
         self._known: dict[int, tuple[Ints, MaskPair]] = {}  # by the array's identity, which lasts as long as the array
 
     def left(self, allowed: Ints | None, excluded: Ints | None) -> MaskPair:
@@ -69,7 +69,7 @@ class RowMasks:
             allowed: ids that may be; all when None. The rows of an array that cannot be written to are kept.
             excluded: ids that may not, where there are any.
         """
-        left: MaskPair = (self._alive, None)
+        left: MaskPair = (self.alive, None)
         if allowed is not None:
             left = self._of(allowed)
         if excluded is None or not excluded.size:
@@ -81,8 +81,8 @@ class RowMasks:
         _, left = self._known.get(id(allowed), (None, None))
         if left is None:
             mask = _are_in(self._ids, allowed)
-            if self._alive is not None:
-                mask &= self._alive.mask
+            if self.alive is not None:
+                mask &= self.alive.mask
             left = RowMask(mask), RowMask(_are_in(self._tail, allowed))
             if not allowed.flags.writeable:
                 while len(self._known) >= _MOST:

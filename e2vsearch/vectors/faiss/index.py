@@ -98,7 +98,7 @@ class FaissEngine:
         missed: Ints = np.empty(0, np.int64)
         for attempt in range(_ATTEMPTS):
             now = self._current_snapshot()
-            if missed.size and now is not None and now.vectors_of(missed)[1].any():
+            if missed.size and now is not None and now.has(missed).any():
                 self._give_up(now, "it holds segments that the catalog never told it were gone")
                 continue
             with telemetry.span("candidates", engine="faiss", k=k) as span:
