@@ -17,7 +17,7 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, E2vsearchError, NotStored, QueryError
 from e2vsearch.search import prototypes
-from e2vsearch.search.reference import from_name, resolve_reference
+from e2vsearch.search.resolve import from_name, resolve_reference
 from e2vsearch.types import Space
 
 DIM = 8

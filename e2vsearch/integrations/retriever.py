@@ -24,7 +24,7 @@ from e2vsearch.integrations.documents import DocumentFormat, check_format, text_
 from e2vsearch.pipeline import Embed
 from e2vsearch.search.prototypes import canonical_name
 from e2vsearch.search.query import AudioQuery, Query, Reference, Trajectory
-from e2vsearch.search.reference import suggest_name
+from e2vsearch.search.resolve import suggest_name
 from e2vsearch.search.result import QueryResult
 from e2vsearch.types import Comparison, Hit
 

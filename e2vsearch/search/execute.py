@@ -24,8 +24,7 @@ from e2vsearch.search.context import SearchContext
 from e2vsearch.search.prototypes import canonical_name
 from e2vsearch.search.query import Query
 from e2vsearch.search.rank import CandidateFilter, Ranking, rank_recordings, rank_segments
-from e2vsearch.search.reference import NONE
-from e2vsearch.search.resolve import ResolvedQuery, resolve
+from e2vsearch.search.resolve import NONE, ResolvedQuery, resolve
 from e2vsearch.search.result import QueryResult
 from e2vsearch.types import EmbeddedAudio, Hit, number_of, segment_id
 from e2vsearch.vectors.engine import Condition
@@ -157,11 +156,8 @@ def _ranker(
             return rank_trajectories(catalog, index, resolved.trajectory, n, candidates, exact=exact)
         if resolved.weighted is not None:
             return resolved.weighted.rank(catalog, index, n, query.by, candidates, exact=exact)
-        if query.named_vectors:
-            from e2vsearch.search.score import NamedVectorScore
-
-            score = NamedVectorScore.of(catalog, query.named_vectors, resolved.wanted)
-            return score.rank(catalog, index, resolved.vectors, n, query.by, candidates)
+        if resolved.named_vectors is not None:
+            return resolved.named_vectors.rank(catalog, index, resolved.vectors, n, query.by, candidates)
         if query.by == "segment":
             return rank_segments(index, resolved.vectors, n, candidates, exact=exact)
         return rank_recordings(catalog, index, resolved.vectors, n, candidates, exact=exact)

@@ -13,8 +13,7 @@ from e2vsearch.catalog.writer import Catalog
 from e2vsearch.search.context import SearchContext
 from e2vsearch.search.query import Query
 from e2vsearch.search.rank import CandidateFilter, Ranking
-from e2vsearch.search.reference import ReferenceSegment, ResolvedReference, reference_segments
-from e2vsearch.search.resolve import ResolvedQuery
+from e2vsearch.search.resolve import ReferenceSegment, ResolvedQuery, ResolvedReference, reference_segments
 from e2vsearch.search.score import WeightedScore
 from e2vsearch.search.trajectory import AlignedSegment
 from e2vsearch.types import Explanation, Hit, Match, NegativeMatch, SharedEmotion, number_of, segment_id

@@ -9,7 +9,6 @@ stands out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,6 @@ from e2vsearch.emotions import NAMELESS
 from e2vsearch.errors import NotStored, QueryError
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.vectors.exact import unit
-
-if TYPE_CHECKING:
-    pass
-
 
 SUREST = 100
 """Segments that stand for an emotion, at most."""

@@ -18,19 +18,15 @@ collections at once, every segment that the filter leaves is scored: 20,000 of 3
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.catalog.named_vectors import EMOTION, fetch, get
+from e2vsearch.catalog.named_vectors import EMOTION, fetch
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.errors import QueryError
-from e2vsearch.search.query import NamedVectorWeight
 from e2vsearch.search.rank import CandidateFilter, Ranking, in_order, rank_blocks, segments_of
-from e2vsearch.search.reference import ResolvedReference, resolve_named_vector
 from e2vsearch.types import By, NamedVectors
 from e2vsearch.vectors.engine import VectorIndex
 from e2vsearch.vectors.exact import unit
@@ -166,7 +162,9 @@ class WeightedScore:
 
 
 @dataclass(frozen=True, slots=True)
-class _NamedPart:
+class NamedVectorPart:
+    """A set of named vectors with its weight."""
+
     of: NamedVectors
     weight: float
     units: NDArray[np.float32]  # (1 or q, dim): of the given vector, or of each segment of the query's references
@@ -177,37 +175,7 @@ class NamedVectorScore:
     """A weighted mean of cosines: the collection's own, and those of other models' vectors."""
 
     weight: float  # of the collection's own
-    parts: tuple[_NamedPart, ...]
-
-    @classmethod
-    def of(
-        cls,
-        catalog: Catalog,
-        weights: Mapping[str, NamedVectorWeight],
-        references: Sequence[ResolvedReference],
-    ) -> NamedVectorScore:
-        """Resolve the weights and vectors of a query.
-
-        Raises:
-            QueryError: a weight or vector that cannot be used, or no reference for a set of named vectors.
-            NotStored: a set of named vectors or a segment that is not there.
-        """
-        weight = 1.0
-        parts = []
-        for name, value in weights.items():
-            given, source = value if isinstance(value, tuple) else (value, None)
-            if not isfinite(given) or given < 0:
-                raise QueryError(f"the weight of {name} must be 0 or more, not {given}")
-            if name == EMOTION:
-                if source is not None:
-                    raise QueryError(f"{EMOTION} takes a weight alone: its reference is the query's own")
-                weight = float(given)
-                continue
-            found = get(catalog, name)
-            parts.append(_NamedPart(found, float(given), resolve_named_vector(catalog, found, source, references)))
-        if not weight + sum(part.weight for part in parts):
-            raise QueryError("all weights are 0 - give at least one part a weight, such as text=0.5")
-        return cls(weight, tuple(parts))
+    parts: tuple[NamedVectorPart, ...]
 
     def rank(
         self,
