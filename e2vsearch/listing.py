@@ -1,7 +1,4 @@
-"""Listings: sequences of results that turn into data frames, Arrow tables and, in a notebook, a table with sound.
-
-And how times, percentiles and matches are written for people.
-"""
+"""Listings: sequences of results that turn into data frames, Arrow tables and, in a notebook, a table with sound."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, asdict, fields, is_dataclass
 from datetime import datetime
-from math import floor
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -30,8 +26,6 @@ from e2vsearch.errors import E2vsearchError, missing_extra
 if TYPE_CHECKING:
     import pandas
     import pyarrow
-
-    from e2vsearch.types import Match
 
 T = TypeVar("T")
 
@@ -212,27 +206,3 @@ def player(row: Any) -> str:
     except E2vsearchError:
         return ""
     return f'<audio controls preload="none" src="data:audio/wav;base64,{base64.b64encode(sound).decode()}"></audio>'
-
-
-def clock(seconds: float) -> str:
-    """Return a time in a recording as people read it: ``761.2`` → ``12:41.2``; from an hour on ``1:02:03.4``."""
-    minutes, tenths = divmod(round(seconds * 10), 600)
-    hours, minutes = divmod(minutes, 60)
-    return f"{f'{hours}:' if hours else ''}{minutes:02d}:{tenths / 10:04.1f}"
-
-
-def percent(percentile: float) -> str:
-    """Return a percentile to a tenth, rounded down: it is 100.0 only where no pair that was drawn is as near."""
-    return f"{floor(percentile * 10) / 10:.1f}"
-
-
-def evenly(matches: Sequence[Match], most: int) -> Sequence[Match]:
-    """Return `most` matches of an alignment at most, evenly spaced, the first and the last among them."""
-    if len(matches) <= most:
-        return matches
-    return [matches[round(at * (len(matches) - 1) / (most - 1))] for at in range(most)]
-
-
-def nearest(matches: Sequence[Match], most: int) -> Sequence[Match]:
-    """Return `most` matches at most, those of the highest cosine first."""
-    return sorted(matches, key=lambda match: -match.cosine)[:most]

@@ -20,7 +20,7 @@ from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.errors import AnalysisError, EncoderError, QueryError
 from e2vsearch.projections import adapt, refit
 from e2vsearch.projections.base import softmax
-from e2vsearch.projections.sampling import speakers_of
+from e2vsearch.projections.sample import speakers_of
 from e2vsearch.search.compare import comparison_view
 from e2vsearch.transfer import export, import_
 from e2vsearch.types import Head

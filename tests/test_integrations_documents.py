@@ -16,11 +16,11 @@ from small_collection import SAID, make_collection
 
 import e2vsearch
 from e2vsearch.collection import Collection
+from e2vsearch.display import clock
 from e2vsearch.errors import MissingExtra, SettingsError
 from e2vsearch.integrations import documents
 from e2vsearch.integrations.documents import MAX_QUOTED, describe, metadata, perceive, quoted, text_of
 from e2vsearch.integrations.retriever import Retriever
-from e2vsearch.listing import clock
 from e2vsearch.types import Explanation, Hit, Match, NegativeMatch, SharedEmotion, Space
 
 SPACE = Space("light", "abcdef0123456789", 384, ("angry", "calm", "happy", "sad"))

@@ -28,7 +28,7 @@ from e2vsearch.projections import adapt, discriminant, network, refit
 from e2vsearch.projections import head as heads
 from e2vsearch.projections.base import RAW, Projection
 from e2vsearch.projections.linear import LinearProjection
-from e2vsearch.projections.sampling import sample_segments, speakers_of
+from e2vsearch.projections.sample import sample_segments, speakers_of
 from e2vsearch.projections.view import load_projection
 from e2vsearch.types import MAX_NAME, Head
 from e2vsearch.vectors.engine import BuildReport

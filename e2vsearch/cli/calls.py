@@ -14,7 +14,7 @@ from e2vsearch.cli.command import command
 from e2vsearch.cli.options import OpenOptions, Quiet, Text, Where
 from e2vsearch.cli.output import Results, note
 from e2vsearch.cli.table import Column
-from e2vsearch.listing import clock
+from e2vsearch.display import clock
 
 if TYPE_CHECKING:
     from e2vsearch.types import Call

@@ -12,7 +12,7 @@ from e2vsearch.cli.facts import CHECKED, checked, index_facts, policy_facts
 from e2vsearch.cli.options import OpenOptions, Where, Yes
 from e2vsearch.cli.output import Results, counted
 from e2vsearch.cli.table import Column
-from e2vsearch.listing import clock
+from e2vsearch.display import clock
 
 
 @command("status", "status --index postgresql://user@host/calls --format json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from e2vsearch.listing import clock, evenly, nearest
+from e2vsearch.display import clock, evenly, nearest
 
 if TYPE_CHECKING:
     from e2vsearch.types import Hit, Match

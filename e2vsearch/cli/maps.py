@@ -14,7 +14,7 @@ from e2vsearch.cli.options import By, OpenOptions, OutputFormat, Quiet, RawCsv, 
 from e2vsearch.cli.output import Results, check_outputs, counted, split_outputs
 from e2vsearch.cli.progress import ProgressBar
 from e2vsearch.cli.table import Column
-from e2vsearch.listing import clock
+from e2vsearch.display import clock
 
 if TYPE_CHECKING:
     from e2vsearch.analysis.maps.types import Cluster, Map, TrendPoint

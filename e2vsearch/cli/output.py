@@ -18,8 +18,8 @@ import typer
 from e2vsearch.cli.options import Format, Output, OutputFormat, Quiet, RawCsv
 from e2vsearch.cli.table import Column, draw, wrapped
 from e2vsearch.cli.text import cell, json_shown, shown
+from e2vsearch.display import clock
 from e2vsearch.errors import E2vsearchError
-from e2vsearch.listing import clock
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -15,7 +15,7 @@ from e2vsearch.cli.explanation import alignment, why
 from e2vsearch.cli.options import FILTER, By, EncodingOptions, Text, Where
 from e2vsearch.cli.output import Results, scored, span
 from e2vsearch.cli.table import Column
-from e2vsearch.listing import percent
+from e2vsearch.display import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

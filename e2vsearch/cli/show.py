@@ -16,7 +16,7 @@ from e2vsearch.cli.options import OpenOptions
 from e2vsearch.cli.output import Results, counted, span
 from e2vsearch.cli.table import Column, columns_of, shortened
 from e2vsearch.cli.text import shown
-from e2vsearch.listing import clock
+from e2vsearch.display import clock
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -14,7 +14,7 @@ from e2vsearch.cli.logs import LogForm, log_to_stderr
 from e2vsearch.cli.options import EncodingOptions, MaxAudio, OpenOptions, Workers, Yes
 from e2vsearch.cli.output import SOME_FAILED, Results, counted, speed
 from e2vsearch.cli.signals import ended_by_signals, note_stopping
-from e2vsearch.listing import clock
+from e2vsearch.display import clock
 
 if TYPE_CHECKING:
     from e2vsearch.catalog.queue import QueueState

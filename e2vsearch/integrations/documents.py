@@ -12,9 +12,9 @@ import unicodedata
 from dataclasses import asdict
 from typing import Any, Literal, get_args
 
+from e2vsearch.display import clock, evenly, nearest, percent
 from e2vsearch.emotions import TOO_SHORT, UNSURE
 from e2vsearch.errors import SettingsError
-from e2vsearch.listing import clock, evenly, nearest, percent
 from e2vsearch.types import Explanation, Hit, Match, Space
 
 DocumentFormat = Literal["lines", "rcs"]

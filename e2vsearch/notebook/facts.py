@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from e2vsearch.listing import clock
+from e2vsearch.display import clock
 from e2vsearch.notebook import markup
 from e2vsearch.types import IndexStatus, Status
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from e2vsearch.listing import PLAYED, SHOWN, clock, percent, player
+from e2vsearch.display import clock, percent
+from e2vsearch.listing import PLAYED, SHOWN, player
 from e2vsearch.notebook import markup
 from e2vsearch.types import Hit
 

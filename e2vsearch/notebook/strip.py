@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from e2vsearch.listing import clock
+from e2vsearch.display import clock
 from e2vsearch.notebook import markup
 from e2vsearch.palette import colour_of
 from e2vsearch.types import Dynamics, Segment

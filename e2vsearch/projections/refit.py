@@ -25,7 +25,7 @@ from e2vsearch.errors import AnalysisError, EncoderError
 from e2vsearch.feed import Batch
 from e2vsearch.projections import adapt, head, linear, network, recalibrate
 from e2vsearch.projections.recalibrate import fitted_to
-from e2vsearch.projections.sampling import sample_segments, speakers_of
+from e2vsearch.projections.sample import sample_segments, speakers_of
 from e2vsearch.types import Head, Space
 
 NAMES = (network.NAME, adapt.NAME)

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from e2vsearch.analysis.labels.types import ClassifierReport, LabelCount
 from e2vsearch.analysis.maps.types import Cluster, MapSummary
-from e2vsearch.listing import evenly, nearest
+from e2vsearch.display import evenly, nearest
 from e2vsearch.search.result import QueryResult
 from e2vsearch.types import ComparedAudio, Hit, Recording, Segment
 
