@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, Dialect, ExceptionContext, make_url
@@ -19,6 +20,7 @@ from sqlalchemy.exc import (
     DataError,
     DBAPIError,
     DisconnectionError,
+    IntegrityError,
     ProgrammingError,
     StatementError,
 )
@@ -28,6 +30,9 @@ from e2vsearch.catalog import sqlite
 from e2vsearch.errors import BadFilter, CatalogError, SettingsError, first_line, missing_extra
 from e2vsearch.files import private_file, private_folder, unwritable
 from e2vsearch.settings import user_cache
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 def connect(url: str | URL) -> Engine:
@@ -255,10 +260,23 @@ def locate(index: str | os.PathLike[str]) -> Location:
     return Location(text, URL.create("sqlite", database=str((folder / "catalog.db").absolute())), folder)
 
 
+def retried_on_conflict(write: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Decorate a function that looks and then writes in one transaction: it is called again after a conflict.
+
+    On Postgres another process may store the same between our look and our write. The second look sees it.
+    """
+
+    @wraps(write)
+    def written(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with suppress(IntegrityError):
+            return write(*args, **kwargs)
+        return write(*args, **kwargs)
+
+    return written
+
+
 ROWS_PER_STATEMENT = 1000
 """Ids in one IN list, or rows in one INSERT: SQLite takes at most 32,766 values a statement."""
-
-_T = TypeVar("_T")
 
 
 def chunks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

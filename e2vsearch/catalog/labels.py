@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Row, delete, distinct, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from e2vsearch.catalog.columns import integers, read_vectors
-from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks
+from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks, retried_on_conflict
 from e2vsearch.catalog.schema import (
     ClassifierRow,
     LabelExampleRow,
@@ -63,19 +62,13 @@ class StoredClassifier:
     min_score: float | None  # predictions with a lower probability were not stored
 
 
+@retried_on_conflict
 def add_examples(catalog: Catalog, label: str, examples: Sequence[NewExample]) -> list[str | None]:
     """Give segments a label, and return the label that each had before, which is replaced.
 
     A segment that is not stored is identified by its source. The speaker of a replaced example stays where the new one
     has none.
     """
-    try:
-        return _add_examples(catalog, label, examples)
-    except IntegrityError:  # on Postgres another process may label the same segment between our look and write
-        return _add_examples(catalog, label, examples)
-
-
-def _add_examples(catalog: Catalog, label: str, examples: Sequence[NewExample]) -> list[str | None]:
     before: list[str | None] = []
     now = datetime.now(UTC)
     with catalog.writing() as connection:
@@ -253,19 +246,11 @@ def _confident(catalog: Catalog, query: Any) -> Confident:
 # -- classifiers -----------------------------------------------------------------------------------------------
 
 
+@retried_on_conflict
 def store_classifier(
     catalog: Catalog, name: str, labels: Sequence[str], parameters: bytes, report: Mapping[str, Any]
 ) -> StoredClassifier:
     """Store a classifier as the next version of its name, pinned to the collection's space."""
-    try:
-        return _store_classifier(catalog, name, labels, parameters, report)
-    except IntegrityError:  # another process stored that version since we looked
-        return _store_classifier(catalog, name, labels, parameters, report)
-
-
-def _store_classifier(
-    catalog: Catalog, name: str, labels: Sequence[str], parameters: bytes, report: Mapping[str, Any]
-) -> StoredClassifier:
     with catalog.writing() as connection:
         newest = select(func.coalesce(func.max(ClassifierRow.version), 0)).where(ClassifierRow.name == name)
         row = {

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from e2vsearch.catalog.beside import BesideSegmentRow
-from e2vsearch.catalog.database import chunks
+from e2vsearch.catalog.database import chunks, retried_on_conflict
 from e2vsearch.catalog.dynamics import set_courses
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.row_checksums import SEGMENT
@@ -73,6 +72,7 @@ def used(catalog: CatalogReader) -> tuple[str, str] | None:
     return None if row is None else (row.name, row.revision)
 
 
+@retried_on_conflict
 def put(catalog: Catalog, projection: StoredProjection, *, replace: bool = True) -> bool:
     """Store a projection; one of that name is replaced, in use or not, if `replace` is set.
 
@@ -84,13 +84,6 @@ def put(catalog: Catalog, projection: StoredProjection, *, replace: bool = True)
     """
     if catalog.space_number is None:
         raise NoCollection(f"{catalog.url.database} holds no recordings yet - add some with: e2vsearch ingest FOLDER")
-    try:
-        return _put(catalog, projection, replace=replace)
-    except IntegrityError:  # on Postgres another process may store one of that name between our look and write
-        return _put(catalog, projection, replace=replace)
-
-
-def _put(catalog: Catalog, projection: StoredProjection, *, replace: bool) -> bool:
     values = {
         "name": projection.name,
         "kind": projection.kind,

@@ -13,7 +13,6 @@ goes on where it was, whoever starts it again:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from e2vsearch.catalog.beside import VECTOR_TABLES, BesideSegmentRow, VectorTable
 from e2vsearch.catalog.columns import vector_columns
+from e2vsearch.catalog.database import retried_on_conflict
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.row_checksums import SEGMENT
 from e2vsearch.catalog.rows import note_changes, score_columns
@@ -180,6 +179,7 @@ def segments_without_vector(target: Catalog, recording: int) -> Sequence[Row[Any
     return rows
 
 
+@retried_on_conflict
 def store(
     target: Catalog,
     recording: int,
@@ -200,19 +200,6 @@ def store(
     Raises:
         SpaceChanged: another process has given the re-embedding up, or finished it.
     """
-    with suppress(IntegrityError):  # on Postgres another process may have stored the same, or removed the recording
-        return _store(target, recording, vectors, scores, note=note)
-    return _store(target, recording, vectors, scores, note=note)
-
-
-def _store(
-    target: Catalog,
-    recording: int,
-    vectors: Mapping[int, NDArray[np.float32]],
-    scores: Mapping[int, NDArray[np.float32] | None],
-    *,
-    note: bool,
-) -> int:
     assert target.space is not None
     table = target.vectors
     here = (SegmentRow.recording_id == recording) & lacking(table)

@@ -28,6 +28,7 @@ from e2vsearch.catalog.database import (
     parse_url,
     place,
     reachable,
+    retried_on_conflict,
     sqlite_file,
     write_error,
 )
@@ -240,6 +241,7 @@ class Catalog(CatalogReader):
 
     # -- writing -----------------------------------------------------------------------------------------------
 
+    @retried_on_conflict
     def store(self, recording: NewRecording, lease: Lease | None = None) -> Stored:
         """Store one recording with its segments, vectors and metadata.
 
@@ -257,12 +259,6 @@ class Catalog(CatalogReader):
             LeaseLost: the lease is another's now, or has run out.
             SpaceChanged: the collection was re-embedded since this catalog was opened.
         """
-        try:
-            return self._store(recording, lease)
-        except IntegrityError:  # on Postgres another process may store the same content between our look and write
-            return self._store(recording, lease)
-
-    def _store(self, recording: NewRecording, lease: Lease | None) -> Stored:
         space = self._checked(recording)
         with self.writing() as connection:
             check_space_in_use(connection, self.space_number, self.name)
