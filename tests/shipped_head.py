@@ -1,12 +1,15 @@
-"""Small heads, as an encoder ships them, for tests."""
+"""Small heads, as an encoder ships them, an encoder that ships one, and calls for it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from made import save, silence, speech
 from numpy.typing import NDArray
 
+from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.projections.network import NetworkProjection
 from e2vsearch.projections.speakers import no_speakers
 
@@ -47,3 +50,23 @@ def knowing(means: NDArray[np.float32] | None = None, sharpness: float = 30.0) -
         classes=np.stack([apart, -apart], axis=2).astype(np.float32),
         classes_bias=np.stack([-middles, middles], axis=1).astype(np.float32),
     )
+
+
+class Ships(FakeEncoder):
+    """The fake encoder, with a projection that rests far from what it makes of anything here."""
+
+    def projection(self) -> bytes:
+        return made().pack()
+
+
+def vectors(n: int, seed: int = 1) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
+
+
+def calls(folder: Path, count: int, start: int = 0) -> Path:
+    """Calls of two turns each, with a pause between them that splits them."""
+    folder.mkdir(exist_ok=True)
+    for number in range(start, start + count):
+        turns = [speech(1.5, seed=2 * number + turn, pitch_hz=90.0 + 7 * number) for turn in range(2)]
+        save(folder / f"{number}.wav", np.concatenate([turns[0], silence(1.5), turns[1]]))
+    return folder

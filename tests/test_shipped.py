@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,13 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command import Run
-from made import save, silence, speech
 from numpy.typing import NDArray
-from shipped_head import DIM, knowing, made
+from shipped_head import DIM, Ships, calls, knowing, made, vectors
 
 import e2vsearch
-from e2vsearch.analysis.evaluation import adaptation, dataset, evaluate
 from e2vsearch.catalog import projections as catalog_projections
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.emotions import named
@@ -28,18 +24,6 @@ from e2vsearch.projections import network, refit
 from e2vsearch.projections.npz import pack
 from e2vsearch.projections.speakers import Speakers, no_speakers
 from e2vsearch.transfer import export, import_
-
-
-class Ships(FakeEncoder):
-    """The fake encoder, with a projection that rests far from what it makes of anything here."""
-
-    def projection(self) -> bytes:
-        return made().pack()
-
-
-def vectors(n: int, seed: int = 1) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
-
 
 # -- the algebra ---------------------------------------------------------------------------------------------------
 
@@ -172,15 +156,6 @@ def test_a_centre_takes_what_the_encoder_mistakes_back_to_its_class() -> None:
 
 
 # -- in a collection -----------------------------------------------------------------------------------------------
-
-
-def calls(folder: Path, count: int, start: int = 0) -> Path:
-    """Calls of two turns each, with a pause between them that splits them."""
-    folder.mkdir(exist_ok=True)
-    for number in range(start, start + count):
-        turns = [speech(1.5, seed=2 * number + turn, pitch_hz=90.0 + 7 * number) for turn in range(2)]
-        save(folder / f"{number}.wav", np.concatenate([turns[0], silence(1.5), turns[1]]))
-    return folder
 
 
 def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Path) -> None:
@@ -380,59 +355,6 @@ def test_an_encoder_that_ships_none_is_searched_raw(tmp_path: Path) -> None:
 
 
 # -- evaluation and clips alone ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def labels(tmp_path: Path) -> Path:
-    calls(tmp_path / "calls", 12)
-    with (tmp_path / "labels.csv").open("w", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(["path", "emotion", "speaker", "text"])
-        for n in range(12):
-            out.writerow([f"calls/{n}.wav", ("calm", "cross")[n % 2], f"s{n // 4}", f"t{n % 3}"])
-    return tmp_path / "labels.csv"
-
-
-def test_an_evaluation_looks_through_what_ships_centred_on_each_condition(labels: Path) -> None:
-    heard = dataset.embed_table(labels, Ships(), ("clean", "telephone"))
-    found = evaluate.evaluate(heard, condition="all", draws=50)
-    assert found.projection == "shipped"
-    assert list(found.figures) == ["clean", "telephone", "telephone_in_clean", "raw"]
-    by_hand = {name: made().centred(heard.vectors[name]).apply(heard.vectors[name]) for name in ("clean", "telephone")}
-    plain = evaluate.evaluate(replace(heard, vectors=by_hand), projection="raw", condition="all", draws=50)
-    assert found.figures["clean"] == plain.figures["clean"]
-    assert found.figures["telephone"] == plain.figures["telephone"]
-    raw = evaluate.evaluate(heard, projection="raw", draws=50)
-    assert (raw.projection, list(raw.figures)) == ("raw", ["clean"])
-    assert found.figures["raw"] == raw.figures["clean"]
-
-
-def test_an_evaluation_names_emotions_as_a_centred_collection_would(labels: Path) -> None:
-    labels.write_text(labels.read_text().replace("calm", "low").replace("cross", "high"))
-    heard = dataset.embed_table(labels, Ships(), ("clean",))
-    truth = np.array([("low", "high").index(row.emotion) for row in heard.rows])
-    told = (knowing().means[truth] + 0.1 * vectors(len(truth))).astype(np.float32)
-    wrong = np.eye(2, dtype=np.float32)[1 - truth]  # what the encoder would say by itself
-    heard = replace(heard, vectors={"clean": told}, scores={"clean": wrong}, adapt=adaptation.of(knowing()))
-    assert evaluate.evaluate(heard, draws=50).uar == 1.0
-    assert evaluate.evaluate(heard, projection="raw", draws=50).uar == 0.0
-
-
-def test_evaluate_prints_raw_vectors_beside(labels: Path, run: Run) -> None:
-    done = run("evaluate", labels, "--encoder", "light", "--draws", 50, "--format", "table")
-    assert done.code == 0
-    assert "projection shipped" in done.out
-    head = next(line for line in done.out.splitlines() if line.startswith("figure"))
-    assert head.split()[:3] == ["figure", "clean", "raw"]
-
-
-def test_clips_without_a_collection_are_compared_through_what_ships(tmp_path: Path, run: Run) -> None:
-    calls(tmp_path / "calls", 2)
-    clips = [tmp_path / "calls" / f"{n}.wav" for n in range(2)]
-    done = run("compare", *clips, "--encoder", "light", "--index", tmp_path / "none", "--format", "jsonl")
-    assert done.code == 0
-    assert done.rows[0]["space"]["projection"].startswith("shipped@")
-    assert "it ships with light" in done.err
 
 
 def stored(collection: e2vsearch.Collection, count: int, start: int) -> None:

@@ -13,6 +13,7 @@ from made import call, save, silence, speech
 
 import e2vsearch
 from e2vsearch.catalog import text_search
+from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.transfer import annotations as notes
 
@@ -61,3 +62,11 @@ def annotate(collection: Collection) -> None:
     notes.add_predictions(catalog, number, [notes.Prediction(2, "calm", 0.75), notes.Prediction(4, "hesitant", 0.5)])
     collection.named_vectors.attach("text", [1, 2, 5], np.arange(9).reshape(3, 3))
     collection.named_vectors.attach("screen", [4], np.ones((1, 2)))
+
+
+def new_recording(number: int, segments: tuple[NewSegment, ...], day: datetime | None = None) -> NewRecording:
+    return NewRecording(
+        uri=f"/calls/{number}.wav", name=str(number), content_sha256=f"{number:064d}", size_bytes=1, mtime_ns=1,
+        recorded_at=day or datetime.now(UTC), duration_s=9.0, channels=1, sampling_rate_hz=16_000, format="WAV PCM_16",
+        segments=segments,
+    )  # fmt: skip
