@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import hashlib
 import io
@@ -17,7 +16,6 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
@@ -25,13 +23,12 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, Cancelled, QueryError, SettingsError
+from e2vsearch.errors import AudioForbidden, AudioNotAFile, AudioNotFound, Cancelled, QueryError
 
 TEMPORARY = ".tmp"
 """How the name of a file ends that is not whole yet; after a crash it may be removed."""
 
 _log = logging.getLogger(__name__)
-
 
 _HASHED_BYTES = 1 << 20  # between two looks at whether to stop
 
@@ -341,55 +338,6 @@ def readable(path: Path) -> Iterator[None]:
         raise AudioNotAFile(f"{path}: is a folder - name the files in it, or a folder above") from error
     except OSError as error:
         raise AudioNotFound(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A CSV or TSV file; names and cells without spaces around them."""
-
-    columns: list[str]  # as its first line names them
-    rows: list[tuple[int, list[str]]]  # each with the number of its last line; those without any text are left out
-    unreadable: tuple[tuple[int, str], ...] = ()  # lines that are no row, with the reason
-
-
-def read_table(path: Path, name: str, *, lenient: bool = False) -> Table:
-    """Read a table; its first line tells whether tabs, semicolons or commas are between its cells.
-
-    Args:
-        path: of the file.
-        name: what an error calls it, such as ``--meta``.
-        lenient: leave lines out that are no CSV, but for the first.
-
-    Raises:
-        SettingsError: it cannot be read, or a line is no CSV.
-    """
-    try:
-        text = read_regular(path).decode("utf-8-sig")
-    except AudioNotAFile as error:
-        raise SettingsError(f"{name} {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SettingsError(f"{name} {path} cannot be read: {cause} - name a CSV or TSV file") from error
-    head = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in head else ";" if ";" in head else ",")
-    rows: list[tuple[int, list[str]]] = []
-    unreadable: list[tuple[int, str]] = []
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            if not rows or not lenient:
-                raise SettingsError(f"{name} {path} line {reader.line_num}: {error} - mend that line") from error
-            unreadable.append((reader.line_num, str(error)))
-            continue
-        if cells is None:
-            break
-        rows.append((reader.line_num, [cell.strip() for cell in cells]))
-    left = [(line, cells) for line, cells in rows[1:] if any(cells)]
-    return Table(rows[0][1] if rows else [], left, tuple(unreadable))
-
-
-FILE_COLUMNS = ("file", "filename", "file_name", "path", "uri", "recording", "name")
 
 
 def responsible_use() -> Path | None:

@@ -19,7 +19,8 @@ from made import DAMAGED, PLAYLIST, damaged, likeness, save, save_av, silence, s
 from e2vsearch import audio, errors
 from e2vsearch.audio import containers, decode
 from e2vsearch.audio.sources import Source
-from e2vsearch.files import read_table, sha256, stat_of
+from e2vsearch.csv_table import read_table
+from e2vsearch.files import sha256, stat_of
 
 
 @pytest.mark.parametrize("kind", DAMAGED)

@@ -52,7 +52,7 @@ class ProjectionReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class ProjectionFigures:
     """How well one projection finds the same emotion in other speakers, beside the raw vectors."""
 
     name: str
@@ -237,7 +237,7 @@ def compare(
     seed: int = 0,
     draws: int = 6_000,
     progress: ProgressCallback | None = None,
-) -> tuple[Compared, ...]:
+) -> tuple[ProjectionFigures, ...]:
     """Return the figures of every projection on labelled files, raw vectors first.
 
     One that was fitted to these very files looks better than it is; its report has the figures on held-out speakers.
@@ -298,7 +298,7 @@ def drop(context: AnalysisContext, name: str) -> None:
     stored.drop(context.catalog, name)
 
 
-def _compared(found: TrainingData, projection: Projection, used: bool, seed: int, draws: int) -> Compared:
+def _compared(found: TrainingData, projection: Projection, used: bool, seed: int, draws: int) -> ProjectionFigures:
     vectors = projection.apply(found.vectors)
     speakers = found.speakers if found.named else None
     figures = metrics.measure(vectors, found.emotions, speakers, found.texts, seed, recordings=found.files, draws=draws)
@@ -307,7 +307,7 @@ def _compared(found: TrainingData, projection: Projection, used: bool, seed: int
     if projection.kind != RAW.kind:
         args = (found.emotions, found.speakers, seed)
         gain = metrics.gain(vectors, found.vectors, *args, recordings=found.files)
-    return Compared(
+    return ProjectionFigures(
         name=projection.name,
         kind=projection.kind,
         used=used,

@@ -16,7 +16,7 @@ from e2vsearch.cli.table import Column
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from e2vsearch.analysis.projections import Compared, ProjectionReport
+    from e2vsearch.analysis.projections import ProjectionFigures, ProjectionReport
 
 _LIST = {"on": "", "name": "projection~", "kind": "kind", "dim": "dim>", "map": "mAP>", "raw": "raw>", "made": "made"}
 _COMPARE: dict[str, str | Column] = {
@@ -180,7 +180,7 @@ def _rows(found: Iterable[ProjectionReport]) -> list[dict[str, Any]]:
     ]
 
 
-def _compared(each: Compared) -> dict[str, Any]:
+def _compared(each: ProjectionFigures) -> dict[str, Any]:
     low, high = each.gain_interval or (None, None)
     return {
         "on": "*" if each.used else "",

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 
+from e2vsearch.csv_table import FILE_COLUMNS, read_table
 from e2vsearch.errors import SettingsError
-from e2vsearch.files import FILE_COLUMNS, read_table
 from e2vsearch.policy import Role, roles_of
 
 _log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2vsearch.analysis.evaluation.types import LabelFailure
+from e2vsearch.csv_table import FILE_COLUMNS, read_table
 from e2vsearch.errors import SettingsError
-from e2vsearch.files import FILE_COLUMNS, read_table
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", *FILE_COLUMNS),

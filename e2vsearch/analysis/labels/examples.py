@@ -13,8 +13,8 @@ from e2vsearch.analysis.labels.example_sources import Example, TimeRange, expand
 from e2vsearch.analysis.labels.types import ExampleFailure, LabelCount, LabelledExample, LabelReport, Replaced
 from e2vsearch.catalog import labels as rows
 from e2vsearch.catalog.labels import NewExample
+from e2vsearch.csv_table import read_table
 from e2vsearch.errors import E2vsearchError, NotStored, QueryError, SettingsError
-from e2vsearch.files import read_table
 from e2vsearch.types import MAX_NAME, number_of, recording_id
 
 _ALIKE = 0.8  # of difflib's ratio: "hesitent" and "hesitant" have .875
