@@ -272,7 +272,7 @@ def test_named_vectors(run: Run, index: Path, calls: Path, tmp_path: Path) -> No
 
 
 def test_labels_of_ones_own_are_shown(run: Run, index: Path) -> None:
-    from e2vsearch.transfer import annotations as notes
+    from e2vsearch.transfer import label_rows as notes
 
     when = datetime(2024, 3, 1, tzinfo=UTC)
     with e2vsearch.open(index, create=True) as collection:

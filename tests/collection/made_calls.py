@@ -15,7 +15,7 @@ import e2vsearch
 from e2vsearch.catalog import text_search
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
-from e2vsearch.transfer import annotations as notes
+from e2vsearch.transfer import label_rows as notes
 
 PITCHES_HZ = (90.0, 130.0, 180.0)
 

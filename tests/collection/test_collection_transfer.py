@@ -19,8 +19,8 @@ from e2vsearch.catalog import named_vectors, text_search
 from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.collection import Collection
 from e2vsearch.errors import ExportError
-from e2vsearch.transfer import annotations as notes
 from e2vsearch.transfer import export, import_
+from e2vsearch.transfer import label_rows as notes
 from e2vsearch.transfer.annotations import Annotations
 from e2vsearch.transfer.manifest import read_manifest
 from e2vsearch.types import Segment

@@ -255,7 +255,8 @@ class PgvectorEngine:
 
     def count(self) -> int:
         """Return the number of rows."""
-        return int(self._ask(f"SELECT count(*) FROM {self._table}")[0][0])
+        rows = self._ask(f"SELECT count(*) FROM {self._table}")
+        return int(rows[0][0]) if rows else 0
 
     def ids(self, after: int, limit: int) -> Ints:
         """Return the lowest ids above `after`."""
@@ -283,13 +284,14 @@ class PgvectorEngine:
         return tuple(row[0].removeprefix(self._prefix) for row in rows)
 
     def _ask(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement; none where there is no such table."""
         from psycopg import errors
 
         with self._transaction() as connection:
             try:
                 return connection.execute(statement, values).fetchall()
             except errors.UndefinedTable:
-                return [(0,)] if "count(*)" in statement else []
+                return []
 
     def _has_state(self, connection: psycopg.Connection[Any]) -> bool:
         row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (_STATE,)).fetchone()
