@@ -31,7 +31,7 @@ class Space:
     projection: str = "raw"  # "raw": the encoder's own vectors, compared by cosine
 
     def differs_in_precision(self, other: Space) -> bool:
-        """Whether one is of bfloat16 and the other is not, of the same weights."""
+        """Return whether one is of bfloat16 and the other is not, of the same weights."""
         half, whole = sorted((self, other), key=lambda each: not each.revision.startswith(BF16))
         return half != whole and half == replace(whole, revision=bf16(whole.revision))
 
@@ -163,17 +163,17 @@ class Counts:
 
 
 def recording_id(number: int) -> str:
-    """``45`` → ``"call:45"``, the form that queries, filters and `remove` take."""
+    """Return ``"call:45"`` for 45, the form that queries, filters and `remove` take."""
     return f"call:{number}"
 
 
 def segment_id(number: int) -> str:
-    """``123`` → ``"seg:123"``, the form that queries take."""
+    """Return ``"seg:123"`` for 123, the form that queries take."""
     return f"seg:{number}"
 
 
 def number_of(identifier: str, kind: Literal["call", "seg"]) -> int:
-    """``"call:45"`` → 45.
+    """Return 45 for ``"call:45"``.
 
     Raises:
         NotStored: it is not an id of that kind.
@@ -272,9 +272,8 @@ class NegativeMatch:
 class Explanation:
     """Why a hit is one."""
 
-    matches: tuple[
-        Match, ...
-    ]  # one a segment of the reference: its best match in the recording, or in the hit's segment
+    # one a segment of the reference: its best match in the recording, or in the hit's segment
+    matches: tuple[Match, ...]
     shared: tuple[SharedEmotion, ...] = ()  # most in common first; empty where the encoder or reference has no classes
     avoided: tuple[NegativeMatch, ...] = ()
 

@@ -7,18 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from e2vsearch.analysis.figure import FAINT, INK, new_figure, save_figure
 from e2vsearch.analysis.maps import palette
 from e2vsearch.analysis.maps.label_placement import place_labels
 from e2vsearch.analysis.maps.types import Cluster, Map
-from e2vsearch.errors import AnalysisError, missing_extra
-from e2vsearch.files import private_file, unwritable
 
 _SIZE_IN, _EDGE_IN, _HEAD_IN = 10.0, 0.35, 0.95
 _ROOM_IN, _LEAST_IN = 0.5, 2.5  # for names above and below the points; height of the points themselves
-_DPI = 160
-_INK, _FAINT = "#22262B", "#6B7280"
-_LARGE: dict[str, Any] = {"fontsize": 15, "color": _INK, "weight": "bold"}
-_SMALL: dict[str, Any] = {"fontsize": 10, "color": _FAINT}
+_LARGE: dict[str, Any] = {"fontsize": 15, "color": INK, "weight": "bold"}
+_SMALL: dict[str, Any] = {"fontsize": 10, "color": FAINT}
 _NAMED = 24  # clusters with a name on the picture: the largest; more names would hide the points
 _UPPER = 0.97  # share of a cluster's points below its name
 _VECTOR_POINTS = 5000  # more points than that are one embedded bitmap in an SVG: 100,000 circles are 15 MB
@@ -31,18 +28,11 @@ def write(drawn: Map, path: Path) -> None:
         AnalysisError: the file cannot be written.
         MissingExtra: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise missing_extra("a picture of the map", "map") from error
     half_in = (_SIZE_IN - 2 * _EDGE_IN) / 2  # of the picture's width: what 1.0 of the map's coordinates is
     low, high = float(drawn.y.min()), float(drawn.y.max())
     tall_in = max((high - low) * half_in, _LEAST_IN) + 2 * _ROOM_IN
     height_in = tall_in + _HEAD_IN + _EDGE_IN
-    figure = Figure(figsize=(_SIZE_IN, height_in), facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure("the map", _SIZE_IN, height_in)
     axes = figure.add_axes((0, _EDGE_IN / height_in, 1, tall_in / height_in))
     middle, reach = (low + high) / 2, tall_in / 2 / half_in
     axes.set(xlim=(-_SIZE_IN / 2 / half_in, _SIZE_IN / 2 / half_in), ylim=(middle - reach, middle + reach))
@@ -61,14 +51,8 @@ def write(drawn: Map, path: Path) -> None:
     left = _EDGE_IN / _SIZE_IN
     for text, down_in, style in ((title(drawn), 0.4, _LARGE), (subtitle(drawn), 0.7, _SMALL)):
         figure.text(left, 1 - down_in / height_in, text, va="center", parse_math=False, **style)
-    _names(axes, canvas, drawn, colours)
-    try:
-        # text stays text in an SVG, so that it can be searched; no date, so that the same map gives the same file
-        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "e2vsearch"}):
-            metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
-            figure.savefig(private_file(path), dpi=_DPI, metadata=metadata)
-    except OSError as error:
-        raise AnalysisError(unwritable(path, error)) from error
+    _names(axes, figure.canvas, drawn, colours)
+    save_figure(figure, path)
 
 
 def _names(axes: Any, canvas: Any, drawn: Map, colours: dict[int, str]) -> None:
@@ -84,7 +68,7 @@ def _names(axes: Any, canvas: Any, drawn: Map, colours: dict[int, str]) -> None:
                 va="center",
                 fontsize=10,
                 linespacing=1.25,
-                color=_INK,
+                color=INK,
                 parse_math=False,
                 bbox={"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": edge, "alpha": 0.88},
             )

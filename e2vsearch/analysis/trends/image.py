@@ -12,10 +12,10 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from e2vsearch.analysis.figure import FAINT, INK, new_figure, save_figure
 from e2vsearch.analysis.trends.types import TrendRow, Trends
 from e2vsearch.emotions import NAMELESS
-from e2vsearch.errors import AnalysisError, missing_extra
-from e2vsearch.files import private_file, unwritable
+from e2vsearch.errors import AnalysisError
 from e2vsearch.palette import CATEGORIES, GREY, colour_of
 
 SUFFIXES = (".png", ".svg")
@@ -25,8 +25,6 @@ PANELS = 12
 LINES = 4
 """Of a panel at most: the most common values, but for those that name no emotion."""
 
-_DPI = 160
-_INK, _FAINT = "#22262B", "#6B7280"
 _PANEL_IN = (3.4, 2.3)
 _TICKS = 4  # periods that are named below a panel
 _APART = 0.07  # of a panel's height, between the names of lines
@@ -40,20 +38,13 @@ def write(trends: Trends, path: Path) -> None:
         AnalysisError: there is nothing to draw, or the file cannot be written.
         MissingExtra: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise missing_extra("a picture of trends", "map") from error
     if not trends.rows:
         raise AnalysisError(f"{path}: no segment meets the filter, so that there is nothing to draw - ask for others")
     panels = _panels(trends)
     across = min(3, len(panels))
     down = ceil(len(panels) / across)
     width, height = _PANEL_IN[0] * across + 0.3, _PANEL_IN[1] * down + 0.9
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure("trends", width, height, layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharey=trends.by is not None)
     colours = _colours(trends)
     top = max(row.high for _, rows in panels for row in rows)
@@ -66,15 +57,9 @@ def write(trends: Trends, path: Path) -> None:
             _bars(axes, rows, colours, top)
         else:
             _lines(axes, trends, rows, colours, top)
-        axes.set_title(title, loc="left", fontsize=9, color=_INK, parse_math=False)
-    figure.suptitle(_title(trends), x=0.02, ha="left", fontsize=11, color=_INK, weight="bold", parse_math=False)
-    try:
-        # text stays text in an SVG, so that it can be searched; no date, so that the same trends give the same file
-        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "e2vsearch"}):
-            metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
-            figure.savefig(private_file(path), dpi=_DPI, metadata=metadata)
-    except OSError as error:
-        raise AnalysisError(unwritable(path, error)) from error
+        axes.set_title(title, loc="left", fontsize=9, color=INK, parse_math=False)
+    figure.suptitle(_title(trends), x=0.02, ha="left", fontsize=11, color=INK, weight="bold", parse_math=False)
+    save_figure(figure, path)
 
 
 def _panels(trends: Trends) -> list[tuple[str, list[TrendRow]]]:
@@ -129,7 +114,7 @@ def _lines(axes: Any, trends: Trends, rows: Sequence[TrendRow], colours: dict[st
     if len(values) > 1:  # the word beside the colour
         for value, height in _spread(ends, 100 * top * _APART).items():
             axes.text(
-                len(periods) - 0.5, height, value, fontsize=7, va="center", color=_INK, parse_math=False, clip_on=False
+                len(periods) - 0.5, height, value, fontsize=7, va="center", color=INK, parse_math=False, clip_on=False
             )
     shown = range(0, len(periods), ceil(len(periods) / _TICKS))
     calls = {row.period: row.of_recordings for row in rows}
@@ -153,7 +138,7 @@ def _bars(axes: Any, rows: Sequence[TrendRow], colours: dict[str, str], top: flo
     shares = [100 * row.share for row in rows]
     apart = [[100 * (row.share - row.low) for row in rows], [100 * (row.high - row.share) for row in rows]]
     axes.barh(y, shares, color=[colours[row.value] for row in rows], height=0.6)
-    axes.errorbar(shares, y, xerr=apart, fmt="none", ecolor=_INK, elinewidth=0.8, capsize=2)
+    axes.errorbar(shares, y, xerr=apart, fmt="none", ecolor=INK, elinewidth=0.8, capsize=2)
     axes.set_yticks(y, [f"{row.value}  {row.segments:,}" for row in rows], fontsize=7)
     axes.set(xlim=(0, 100 * top * 1.05), ylim=(len(rows) - 0.5, -0.5))
     _plain(axes, axes.xaxis)
@@ -162,11 +147,11 @@ def _bars(axes: Any, rows: Sequence[TrendRow], colours: dict[str, str], top: flo
 def _plain(axes: Any, shares: Any) -> None:
     shares.get_major_locator().set_params(nbins=5, steps=[1, 2, 5, 10])
     shares.set_major_formatter("{x:g} %")
-    axes.tick_params(labelsize=7, colors=_FAINT, length=2)
+    axes.tick_params(labelsize=7, colors=FAINT, length=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axes.spines[side].set_color(_FAINT)
+        axes.spines[side].set_color(FAINT)
 
 
 def _title(trends: Trends) -> str:
