@@ -112,7 +112,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def _together(nodeid: str) -> str:
     """What runs in one process, one after another."""
     path = nodeid.partition("::")[0]
-    if path.startswith("tests/test_vectors"):  # four of these files ask for `large`
+    if path.startswith("tests/test_vectors"):  # several of these files ask for `large`
         return "vectors"
     if path.startswith("tests/engines/"):  # these ask for a Milvus server, which is busy when nobody asks it anything
         return "engines"

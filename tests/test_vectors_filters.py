@@ -140,11 +140,10 @@ def test_no_answer_ever_breaks_a_filter(
         return None if share is None else rng.permutation(known[rng.random(known.size) < share])
 
     query = clustered(2, DIM, seed)
+    yes = some(allowed)
+    no = None if isinstance(excluded, int) else some(excluded)
     if isinstance(excluded, int):  # so many of the nearest, of which few are not masked but dropped
         no = rng.permutation(np.r_[source.nearest(query[0], excluded)[0], known[:3], source.ids[-1:]])
-    else:
-        no = some(excluded)
-    yes = some(allowed)
     if yes is not None:
         yes.flags.writeable = bool(seed % 2)  # what one leaves that cannot be written to is remembered
     may = source.ids if yes is None else np.intersect1d(source.ids, yes)
