@@ -87,7 +87,13 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        except Exception as error:  # Ray has no type of its own for it
+            raise SystemExit(
+                f"Ray's head did not start ({error}): what runs beside it has 15 s, whatever else the machine does "
+                "(Ray's issue 65983) - run this while it does less"
+            ) from error
         self._nodes: list[Any] = []
         self.lost = 0
         for _ in range(count):

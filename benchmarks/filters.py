@@ -20,7 +20,7 @@ import numpy as np
 from _postgres import CHECKOUT, from_tests
 from _synthetic import Made, make
 from _table import Row, parser, show
-from engines import FILTERS, _asked, _collection
+from engines import FILTERS, Task, _asked, _collection
 
 from e2vsearch.vectors.engines import plan
 
@@ -109,14 +109,15 @@ def _milvus(made: Made, folder: Path) -> list[Row]:
 def _pgvector(made: Made, folder: Path) -> list[Row]:
     rows = []
     before = plan._STEP
-    with _collection(made, folder) as collection:
+    task = Task.of(made, {}, 60.0)
+    with _collection(made, folder) as (collection, _):
         collection.index.build(engine="pgvector")
         try:
-            for share, parts in FILTERS.items():
+            for share in FILTERS:
                 for turn in (1, 2):
                     for way, step in (("ids", 10**9), ("the condition", 0)):
                         plan._STEP = step
-                        p50, _, found = _asked("", collection, made, parts, exact=False)
+                        p50, _, found = _asked("", collection, task, share, exact=False)
                         rows.append(Row(f"pgvector: {share} left, {way}, p50, turn {turn}", p50.value, "ms"))
                         rows.append(Row(f"pgvector: {share} left, {way}, recall, turn {turn}", found.value))
         finally:

@@ -29,6 +29,15 @@ def clustered(n: int, dim: int, seed: int = 0, clusters: int = 200) -> NDArray[n
     return np.asarray(vectors * rng.uniform(0.5, 20, (n, 1)), np.float32)
 
 
+def tight(n: int, dim: int, clusters: int, seed: int = 0) -> NDArray[np.float32]:
+    """Vectors in clusters of equal size, narrow beside their distances: the i-th is of cluster ``i % clusters``."""
+    scale = (np.arange(1, dim + 1) ** -0.5).astype(np.float32)
+    centres = np.random.default_rng(7).standard_normal((clusters, dim), np.float32) * scale  # of any seed
+    rng = np.random.default_rng(seed)
+    spread: NDArray[np.float32] = rng.standard_normal((n, dim), np.float32) * scale * np.float32(0.3)
+    return centres[np.arange(n) % clusters] + spread
+
+
 @dataclass
 class MemorySnapshot:
     """All rows at one moment."""

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_index import DIM, Large, N, made, recall
-from memory_source import MemorySource, clustered
+from memory_source import MemorySource, clustered, tight
 from numpy.typing import NDArray
 
 from e2vsearch.vectors import exact
+from e2vsearch.vectors.engine import IndexOptions
 from e2vsearch.vectors.faiss import filter
 from e2vsearch.vectors.faiss.index import FaissEngine
 
@@ -61,6 +62,39 @@ def test_a_filter_that_has_to_do_with_the_query_keeps_it_too(large: Large, sort:
         shares.append(np.isin(real, found).mean())
     assert np.mean(shares) >= 0.95
     assert min(shares) >= 0.6  # 0.15 by the share that is kept alone
+
+
+TIGHT, PER_CLUSTER = 9000, 30
+
+
+@pytest.fixture(scope="module")
+def in_tight_clusters(tmp_path_factory: pytest.TempPathFactory) -> tuple[FaissEngine, MemorySource]:
+    """An index over clusters that are hardly larger than a result: without a filter, one list or two find it."""
+    source = MemorySource(tight(TIGHT, DIM, TIGHT // PER_CLUSTER))
+    index = FaissEngine(tmp_path_factory.mktemp("tight"), source, IndexOptions(kind="ivf-rabitq"))
+    index.build()
+    return index, source
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25])
+@pytest.mark.parametrize("sort", ["at random", "by cluster", "most of a cluster or few"])
+def test_a_filter_of_tight_clusters_keeps_the_promise(
+    in_tight_clusters: tuple[FaissEngine, MemorySource], sort: str, share: float
+) -> None:
+    """What is left of a query's own cluster is too little, and the others are about as far as one another."""
+    index, source = in_tight_clusters
+    rng = np.random.default_rng(2)
+    clusters = TIGHT // PER_CLUSTER
+    left, kept = rng.random(TIGHT), rng.random(clusters)[np.arange(TIGHT) % clusters] < share
+    allowed = {
+        "at random": source.ids[left < share],
+        "by cluster": source.ids[kept],
+        "most of a cluster or few": source.ids[left < np.where(kept, 0.9, 0.1 * share)],
+    }[sort]
+    queries = tight(200, DIM, clusters, seed=1)
+    assert len(allowed) > 2000, "fewer are all compared"
+    assert recall(index, queries) >= 0.95
+    assert recall(index, queries, 20, allowed) >= 0.95
 
 
 def test_a_filter_on_the_far_side_still_fills_the_answer(large: Large) -> None:

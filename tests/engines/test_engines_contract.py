@@ -269,3 +269,22 @@ def test_an_index_of_a_kind_reaches_its_recall(engine_side: Side) -> None:
     assert opened.index.status(measure=True).drift is None
     assert opened.index.due() is None
     assert opened.index.verify() == []
+
+
+@pytest.mark.slow
+def test_a_graph_keeps_its_recall_for_queries_that_are_none_of_its_nodes(engine_side: Side) -> None:
+    """Of vectors without structure, a breadth that finds .99 of nodes' neighbours found .91 of new queries'."""
+    if engine_side.name == "milvus-lite":
+        pytest.skip("its graph is searched in Python, a second for each query")
+    rng = np.random.default_rng(4)
+    opened = engine_side.open(MemorySource(rng.standard_normal((3000, 64), np.float32)))
+    opened.index.build("hnsw")
+    new = rng.standard_normal((60, 64), np.float32)
+    assert opened.check(new, 20) >= 0.95
+    assert opened.index.tune().recall >= 0.95
+    assert opened.check(new, 20) >= 0.95
+    assert opened.index.verify() == []
+    kept = dict(opened.report.read() or {})  # as if rows had come and gone until the graph led nowhere
+    opened.report.write(kept | {"recall": 0.99, "target": 0.99, "breadths": ((1000, 40),)})
+    (problem,) = opened.index.verify()
+    assert "index tune" in problem

@@ -155,6 +155,35 @@ def test_milvus_is_killed_under_load(milvus_server: Any, tmp_path: Path) -> None
     assert opened.index.verify() == []
 
 
+@pytest.mark.postgres
+def test_pgvector_has_nothing_of_a_process_that_was_killed_before_it_committed(
+    pgvector_connect: Any, postgres_url: str
+) -> None:
+    from e2vsearch.vectors.engines.pgvector import PgvectorEngine
+
+    code = """
+import os, sys, numpy as np, psycopg
+from e2vsearch.vectors.engines.pgvector import PgvectorEngine
+from e2vsearch.vectors.exact import UnitVectors
+engine = PgvectorEngine(lambda: psycopg.connect(sys.argv[1]), "killed", "raw")
+engine.open(4)
+vectors = np.eye(4, dtype=np.float32)
+engine.apply([UnitVectors(np.arange(1, 5), np.zeros(4, np.int64), vectors)], np.empty(0, np.int64), None, 4)
+def half():
+    yield UnitVectors(np.array([5]), np.array([0]), vectors[:1])
+    os.kill(os.getpid(), 9)  # between apply and commit
+engine.apply(half(), np.array([1]), 4, 6)
+"""
+    url = postgres_url.replace("+psycopg", "")
+    done = subprocess.run([sys.executable, "-c", code, url], check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    engine = PgvectorEngine(pgvector_connect, "killed", "raw")
+    assert engine.filled().watermark == 4
+    assert engine.ids(0, 10).tolist() == [1, 2, 3, 4]
+    engine.apply([], np.array([1, 5]), 4, 6)
+    assert (engine.filled().watermark, engine.ids(0, 10).tolist()) == (6, [2, 3, 4])
+
+
 def test_milvus_lite_takes_up_what_a_killed_process_wrote(tmp_path: Path) -> None:
     pytest.importorskip("milvus_lite", reason="the 'milvus' extra is not installed")
     from e2vsearch.vectors.engines.milvus import MilvusEngine, disconnect

@@ -1,4 +1,4 @@
-"""A state machine over each engine, against brute force: add, delete, filter, build, restart, be killed half-way."""
+"""A state machine over each engine, against brute force: add, delete, upsert, filter, build, restart, be killed."""
 
 from __future__ import annotations
 
@@ -63,6 +63,21 @@ def machine(side: Side) -> type[RuleBasedStateMachine]:
         def drop(self) -> None:
             self.opened.index.drop()
             self.seen = 0
+
+        @precondition(lambda self: side.engine is not None)
+        @rule(share=st.floats(0, 1), seed=st.integers(0, 99))
+        def upsert_again(self, share: float, seed: int) -> None:
+            """As a builder does that was killed after its data and before its watermark: nothing is there twice."""
+            engine, source = self.opened.engine, self.opened.source
+            watermark = engine.filled().watermark
+            if watermark is None:
+                return
+            held = engine.ids(0, 10_000)
+            there = held[np.isin(held, source.ids)]
+            some = np.random.default_rng(seed).choice(there, int(share * len(there)), replace=False)
+            engine.apply([UnitVectors.of(source.fetch(some))], np.empty(0, np.int64), watermark, watermark)
+            assert engine.count() == len(held)
+            assert engine.ids(0, 10_000).tolist() == held.tolist()
 
         @precondition(lambda self: side.engine is not None)
         @rule(after=st.integers(0, 2))

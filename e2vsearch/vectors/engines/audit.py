@@ -17,9 +17,9 @@ _DRIFTED = 0.01  # of recall, which the same queries of the same index never los
 
 
 def problems(
-    engine: CandidateEngine, source: VectorSource, report: EngineReport, watermark: int, seed: int
+    engine: CandidateEngine, source: VectorSource, report: EngineReport, watermark: int, seed: int, queries: Float32s
 ) -> list[str]:
-    """Return everything that is wrong with what an engine holds, one line each.
+    """Return everything that is wrong with what an engine holds, one line each; its recall where nothing else is.
 
     Args:
         engine: that is filled.
@@ -27,9 +27,12 @@ def problems(
         report: of its index.
         watermark: up to which it has read the change feed.
         seed: of the sample of vectors.
+        queries: ``(q, dim)`` the last real queries, unit rows.
     """
     ids = all_ids(engine)
     found = [_ids(engine, source, ids, watermark), _vectors(engine, source, report, ids, seed)]
+    if not any(found):
+        found.append(drift(engine, source, report, seed, queries))
     return [line for line in found if line]
 
 

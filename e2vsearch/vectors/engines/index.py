@@ -339,7 +339,8 @@ class EngineIndex:
             return []
         if self._search.is_ahead(watermark):
             return [str(self._lag().damage)]
-        return audit.problems(self._engine, self._source, report, watermark, self._options.seed)
+        queries = self._query_log.read()
+        return audit.problems(self._engine, self._source, report, watermark, self._options.seed, queries)
 
 
 def _units(snapshot: Snapshot, progress: Callable[[str, int, int], None]) -> Iterator[UnitVectors]:

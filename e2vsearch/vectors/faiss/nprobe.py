@@ -30,7 +30,7 @@ from e2vsearch.vectors.recall import PROVEN, ExactNeighbours, Measured, held_out
 
 MIN_QUERIES = 32  # fewer say too little about recall
 _FACTORS = {"ivf-rabitq": (2, 3, 5, 8, 12, 20), "ivf-flat": (1,)}
-_MOST_CANDIDATES = 5000  # re-ranked a query
+MOST_CANDIDATES = 5000  # re-ranked a query
 _QUERY_LISTS = 8  # times the lists that stored vectors need, which queries unlike anything stored may cost at most
 _PART_BYTES = 1 << 26  # of lists, read for some queries at a time: a million rows of 1024-d have 4 GB as ivf-flat
 _SCATTERED = 3  # times: 20 vectors of 4 KiB here and there take 0.07 ms, 240 KB of codes as much
@@ -241,7 +241,7 @@ def tune(ivf: Ivf, kind: str, data: TuningData) -> Tuned | None:
     tunings: list[Tuning] = []
     for done, k in enumerate(ks):
         data.progress("tune", done, len(ks))
-        factors = [factor for factor in _FACTORS[kind] if factor * k <= max(_MOST_CANDIDATES, k)]
+        factors = [factor for factor in _FACTORS[kind] if factor * k <= max(MOST_CANDIDATES, k)]
         chosen = _cheapest(stored, k, factors, target, ivf.nlist)
         if chosen is None:
             break
