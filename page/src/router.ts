@@ -8,6 +8,7 @@ export interface Params {
   id: string | null; // of /calls/ID
   search: URLSearchParams;
   state: unknown; // of the entry in the browser's history
+  signal: AbortSignal; // aborted once another view, or the same one anew, takes its place
 }
 
 /** What a view gives the shell to hold while it is shown. */

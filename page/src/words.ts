@@ -4,7 +4,7 @@ const en = {
   skip: "Skip to the content",
   close: "Close",
   cancel: "Cancel",
-  holds: "{calls} calls · {segments} segments · {speech} of speech",
+  holds: "{calls:call|calls} · {segments:segment|segments} · {speech} of speech",
   "holds.nothing": "nothing ingested yet: e2vsearch ingest FOLDER",
   "use.expression": "Emotions are what a voice expresses, often wrong, and never of employees.",
   "use.link": "Responsible use",

@@ -18,8 +18,9 @@ import { t } from "./words";
 const PEAKS_EACH_S = 50; // as fine as the eye can tell when zoomed in
 const MOST_PEAKS = 4000; // that the service gives
 
-export async function showCall(container: HTMLElement, id: string, { search }: Params): Promise<View> {
-  const [timeline, { filters }] = await Promise.all([getJson<Timeline>(`recordings/${encodeURIComponent(id)}/timeline`), holdings()]);
+export async function showCall(container: HTMLElement, id: string, { search, signal }: Params): Promise<View> {
+  const [timeline, { filters }] = await Promise.all([getJson<Timeline>(`recordings/${encodeURIComponent(id)}/timeline`, signal), holdings()]);
+  signal.throwIfAborted();
   const call = new Call(timeline, filters.labels);
   container.append(...call.elements);
   call.start(search.get("segment"));

@@ -25,9 +25,10 @@ export function lastList(): string {
   return kept?.address ?? addressOf("calls");
 }
 
-export async function showList(container: HTMLElement, { search }: Params): Promise<View> {
+export async function showList(container: HTMLElement, { search, signal }: Params): Promise<View> {
   const query = queryAt(search, null);
   const { filters, status } = await holdings();
+  signal.throwIfAborted();
   if (status.counts.recordings === 0) {
     container.append(empty(t("calls.title"), t("calls.none.yet"), h("code", {}, "e2vsearch ingest FOLDER")));
     return { title: "" };
@@ -37,11 +38,12 @@ export async function showList(container: HTMLElement, { search }: Params): Prom
     const address = addressOf("calls", { search: searchOf(next) });
     if (address !== location.href) go(address);
   });
-  const list = new List(query, filters.fields, wrong);
+  const list = new List(query, filters.fields, wrong, signal);
   const narrow = !matchMedia("(min-width: 60rem)").matches;
   const panel = h("details", { class: "panel", open: !narrow }, h("summary", {}, h("h3", {}, find("filters.title")), h("span", { class: "count" }, filtersOn(query) ? find("filters.on", { n: filtersOn(query) }) : "")), form);
   container.append(h("h2", {}, t("calls.title")), panel, list.element);
   await list.start();
+  signal.throwIfAborted();
   return {
     title: "",
     keys: {
@@ -74,6 +76,7 @@ class List {
     private readonly query: Query,
     private readonly fields: readonly string[],
     private readonly wrong: HTMLElement,
+    private readonly signal: AbortSignal,
   ) {
     this.address = addressOf("calls", { search: searchOf(query) });
   }
@@ -103,6 +106,7 @@ class List {
   }
 
   private async next(): Promise<void> {
+    if (this.element.hasAttribute("aria-busy")) return; // its button was clicked twice
     const after = this.pages.at(-1)?.next;
     const asked = new URLSearchParams({ order: "newest", limit: String(PAGE) });
     const where = whereOf(this.query, this.fields);
@@ -111,10 +115,10 @@ class List {
     if (after) asked.set("after", after);
     this.element.setAttribute("aria-busy", "true");
     try {
-      this.add(await getJson<RecordingPage>(`recordings?${asked}`));
+      this.add(await getJson<RecordingPage>(`recordings?${asked}`, this.signal));
       this.finish();
     } catch (error) {
-      this.fail(error);
+      if (!this.signal.aborted) this.fail(error);
     } finally {
       this.element.removeAttribute("aria-busy");
     }
@@ -138,7 +142,7 @@ class List {
 
   private async further(n: number): Promise<void> {
     await this.next();
-    this.choose(n); // the first of those that came
+    if (!this.signal.aborted) this.choose(n); // the first of those that came
   }
 
   private nothing(): HTMLElement {

@@ -48,7 +48,6 @@ let moving = false; // to another query, which is not asked yet
 let clipShown: File | null = null;
 let spoken = "";
 let drawn = false; // once
-let turn = 0; // counts what was shown: what is late to come may neither draw nor stop what came after it
 
 // ------------------------------------------------------------------------------------------------------ one query
 
@@ -291,7 +290,7 @@ async function know(): Promise<void> {
 }
 
 /** Shows the query of an address. The form stands in index.html, since its fields are the same for every query. */
-export async function show(_: HTMLElement, { search: at, state }: Params): Promise<View> {
+export async function show(_: HTMLElement, { search: at, state, signal }: Params): Promise<View> {
   entry = (state as Entry | null) ?? { number: newest(), clip: null };
   if (state === null) history.replaceState(entry, "");
   query = queryAt(at, entry.clip);
@@ -300,10 +299,10 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
   sayRecording();
   if (spoken !== document.documentElement.lang) clipShown = null; // its buttons speak the reader's language too
   spoken = document.documentElement.lang;
-  const mine = ++turn;
   if (filters) offer(filters, query);
   else await know();
-  if (mine === turn) void draw(); // else a clip was dropped meanwhile, say
+  signal.throwIfAborted(); // a clip was dropped meanwhile, say
+  void draw();
   return {
     title: query.references.join(", "),
     keys: {
@@ -325,7 +324,6 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
       [["/"], t("find.keys.filter")],
     ],
     leave: () => {
-      if (mine !== turn) return;
       asked?.abort();
       asked = null;
       pauseClip();
