@@ -99,7 +99,7 @@ def _from_stored(identifier: str, context: SearchContext) -> ResolvedReference:
             raise QueryError(f"{identifier} has no speech to compare with")
     batch = context.view.source.fetch(ids)
     if not batch.ids.size:
-        raise NotStored(f"{identifier} is not in {catalog.name} - e2vsearch query shows ids in its json format")
+        raise NotStored(f"{identifier} is not in {catalog.name} - e2vsearch query and show print ids")
     return ResolvedReference(identifier, batch.vectors, batch.ids)
 
 
