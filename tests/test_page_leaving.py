@@ -231,3 +231,17 @@ def test_a_view_that_cannot_be_fetched_says_so_and_is_tried_again(visit: Open) -
     seen.page.unroute("**/assets/trends-*.js")
     trouble.get_by_role("button", name="Try again").click()
     seen.page.locator(".view.trends .panel").first.wait_for()
+
+
+@needs_build
+@pytest.mark.parametrize(("key", "view"), [("m", "map"), ("l", "labels")])
+def test_what_failed_is_not_loading_any_more(visit: Open, key: str, view: str) -> None:
+    seen = visit("?ref=emotion:angry")
+    seen.expected.append("Failed to load resource")
+    seen.page.route(f"**/{view}", lambda route: route.abort())
+    go(seen, key, f"view/{view}")
+    seen.page.get_by_role("alert").get_by_text("The service does not answer").wait_for()
+    assert not seen.page.get_by_text("Loading").is_visible()
+    seen.page.unroute(f"**/{view}")
+    seen.page.get_by_role("button", name="Try again").click()
+    seen.page.locator(f".view.{view} .stage").wait_for()

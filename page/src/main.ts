@@ -59,8 +59,10 @@ async function show(): Promise<void> {
     shown = { name: place.view, view };
     document.title = [view.title, place.view === "find" ? "" : t(`nav.${place.view}`), "e2vsearch"].filter(Boolean).join(" – ");
   } catch (error) {
+    if (signal.aborted) return;
     const again = error instanceof NotFetched ? reload : show;
-    if (!signal.aborted) byId("failed").replaceChildren(trouble(error, () => void again()));
+    if (place.view !== "find") container.remove(); // it may still say that it is loading
+    byId("failed").replaceChildren(trouble(error, () => void again()));
   }
 }
 
