@@ -214,8 +214,10 @@ function fail(error: unknown, again: (() => void) | null = null): void {
     byId("advanced").setAttribute("open", "");
     mark(where, sayError(error));
   } else if (["not-stored", "path-forbidden", "query"].includes(reason) && reference.value.trim()) {
-    const unknown = query.references.find((each) => !/^(seg|call|emotion|label):/.test(each));
-    mark(reference, reason === "path-forbidden" ? t("error.reference", { what: unknown ?? reference.value }) : sayError(error));
+    const path = query.references.find((each) => !/^(seg|call|emotion|label):/.test(each)) ?? reference.value;
+    const [, , name] = /^there is no (?:emotion|label) (["'])(.*?)\1 /.exec((error as ApiError).message) ?? [];
+    const what = reason === "path-forbidden" ? path : name;
+    mark(reference, what === undefined ? sayError(error) : t("error.reference", { what }));
   } else trouble.replaceChildren(card(error, again));
 }
 
