@@ -141,6 +141,13 @@ def test_filters_keep_the_focus_when_they_are_drawn_anew(visit: Open) -> None:
     late.go()
     seen.page.locator(".calls-list > li").first.wait_for()
     assert seen.page.evaluate("document.activeElement.name") == "call"
+    field = seen.page.locator(".filters input[name=text]")
+    field.fill("mone")
+    field.press("Enter")
+    seen.page.wait_for_url("**/calls?text=mone")
+    seen.until("document.activeElement?.name === 'text'")
+    seen.page.keyboard.type("y")
+    assert field.input_value() == "money"
     go_on = seen.page.locator(".view.trends select").first
     seen.page.evaluate("document.activeElement.blur()")
     go(seen, "t", "view/trends")
@@ -149,6 +156,24 @@ def test_filters_keep_the_focus_when_they_are_drawn_anew(visit: Open) -> None:
     go_on.select_option(index=1)
     seen.until("document.querySelector('.view.trends .results')?.dataset.ready === 'yes'")
     assert seen.page.evaluate("document.activeElement.tagName") == "SELECT"
+
+
+@needs_build
+def test_filters_that_were_opened_stay_open_on_a_telephone(visit: Open) -> None:
+    seen = visit("calls", viewport={"width": 360, "height": 800})
+    seen.page.locator(".calls-list > li").first.wait_for()
+    emotion = seen.page.locator(".filters select[name=emotion]")
+    assert not emotion.is_visible()
+    seen.page.locator(".view.calls").get_by_text("Only among").click()
+    seen.page.locator(".view.calls").get_by_text("Advanced").click()
+    emotion.select_option("angry")
+    seen.page.wait_for_url("**/calls?emotion=angry")
+    seen.page.locator(".filters textarea[name=where]").wait_for()
+    labels = [each.bounding_box() for each in seen.page.locator("#nav a").all()]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 360 for box in labels)
+    assert seen.page.evaluate(
+        "document.getElementById('nav').scrollWidth <= document.getElementById('nav').clientWidth"
+    )
 
 
 @needs_build

@@ -8,10 +8,14 @@ export function keepFocus(root: HTMLElement): void {
   if (name === null) return;
   const of = `${had.localName}[name="${CSS.escape(name)}"]`;
   const selector = had instanceof HTMLInputElement && had.type === "radio" ? `${of}[value="${CSS.escape(had.value)}"]` : of;
+  const caret = had instanceof HTMLInputElement || had instanceof HTMLTextAreaElement ? had.selectionEnd : null; // null of a date, say
   const observer = new MutationObserver(() => {
     const here = root.querySelector<HTMLElement>(selector);
     if (here === had) return;
-    if (document.activeElement === document.body) here?.focus({ preventScroll: true });
+    if (here && document.activeElement === document.body) {
+      here.focus({ preventScroll: true });
+      if (caret !== null) (here as HTMLInputElement).setSelectionRange(caret, caret);
+    }
     if (here || document.activeElement !== document.body) observer.disconnect();
   });
   observer.observe(root, { childList: true, subtree: true });

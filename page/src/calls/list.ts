@@ -20,6 +20,8 @@ const SHARES_NAMED = 3;
 /** What was shown last: coming back to it from a call that it opened, it is there at once, at the same call. */
 let kept: { address: string; pages: RecordingPage[]; opened: string | null } | null = null;
 
+let panelOpen: boolean | null = null; // as the reader left the filters; null: not touched yet
+
 /** The address of the list that was shown last, with its filters. */
 export function lastList(): string {
   return kept?.address ?? addressOf("calls");
@@ -40,7 +42,7 @@ export async function showList(container: HTMLElement, { search, signal }: Param
   });
   const list = new List(query, filters.fields, wrong, signal);
   const narrow = !matchMedia("(min-width: 60rem)").matches;
-  const panel = h("details", { class: "panel", open: !narrow }, h("summary", {}, h("h3", {}, find("filters.title")), h("span", { class: "count" }, filtersOn(query) ? find("filters.on", { n: filtersOn(query) }) : "")), form);
+  const panel = h("details", { class: "panel", open: panelOpen ?? !narrow, toggle: () => (panelOpen = panel.open) }, h("summary", {}, h("h3", {}, find("filters.title")), h("span", { class: "count" }, filtersOn(query) ? find("filters.on", { n: filtersOn(query) }) : "")), form);
   container.append(h("h2", {}, t("calls.title")), panel, list.element);
   await list.start();
   signal.throwIfAborted();
