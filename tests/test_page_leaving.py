@@ -228,6 +228,36 @@ def test_training_that_ends_after_its_view_was_left_changes_no_segment_under_a_l
 
 
 @needs_build
+def test_a_label_under_way_when_its_view_is_left_leaves_the_next_segment_to_be_seen_first(visit: Open) -> None:
+    seen = visit("?ref=emotion:angry")
+    shown = seen.page.locator(".segment")
+    given: list[Any] = []
+    seen.page.on("request", lambda sent: given.append(sent.post_data_json) if sent.method == "POST" else None)
+    with seen.page.expect_response(lambda came: "labels/suggestions" in came.url) as answered:
+        go(seen, "l", "view/labels")
+    suggested = [each["segment"] for each in answered.value.json()["suggestions"]]
+    shown.wait_for()
+    late = Held(seen, "**/labels", most=1, method="POST")
+    field = seen.page.locator(".view.labels input[name=label]")
+    field.fill("calm")
+    field.press("Enter")
+    late.wait()
+    seen.page.evaluate("document.activeElement.blur()")
+    go(seen, "c", "calls")
+    go(seen, "l", "view/labels")
+    shown.wait_for()
+    assert shown.get_attribute("data-segment") == suggested[0]
+    late.go()
+    given.clear()
+    seen.page.keyboard.press("s")
+    seen.until(f"document.querySelector('.segment').dataset.segment === {json.dumps(suggested[1])}")
+    field.fill("calm")
+    with seen.page.expect_response("**/labels"):
+        field.press("Enter")
+    assert [each["segments"] for each in given] == [[suggested[1]]]
+
+
+@needs_build
 def test_labels_shown_twice_at_once_are_shown_once(visit: Open) -> None:
     seen = visit("?ref=emotion:angry")
     late = Held(seen, "**/labels", most=1)

@@ -203,8 +203,17 @@ class LabelsShown {
     });
   }
 
+  /** Whether what would be labelled or skipped is what is seen; shows it where another is. */
+  private sees(): boolean {
+    if (this.card && this.card.suggestion !== session.current) {
+      this.draw(); // a label was under way when the view was left, and came back to
+      return false;
+    }
+    return this.card !== null;
+  }
+
   private async label(label: string): Promise<void> {
-    if (!this.card || this.card.suggestion !== session.current) return;
+    if (!this.sees()) return;
     let report: LabelReport | null;
     try {
       report = await session.give(label);
@@ -221,7 +230,7 @@ class LabelsShown {
   }
 
   private async pass(): Promise<void> {
-    if (!this.card || this.card.suggestion !== session.current) return;
+    if (!this.sees()) return;
     session.skip();
     this.settle(t("labels.skipped"));
     await this.next();
