@@ -103,11 +103,10 @@ class Collection(AbstractContextManager["Collection"]):
         Raises:
             NoCollection, CatalogError: there is none, and `create` is not set; or its database cannot be used.
         """
-        place, opened = None if index is None else os.fspath(index), encoder if isinstance(encoder, Encoder) else None
-        name = None if isinstance(encoder, Encoder) else encoder
+        place = None if index is None else os.fspath(index)
+        opened, name = (encoder, None) if isinstance(encoder, Encoder) else (None, encoder)
         options = settings.load(index=place, encoder=name, device=device, precision=precision)
-        location = locate(options.index)
-        catalog = Catalog.open(location.url, create=create, name=location.named)
+        catalog = Catalog.open((location := locate(options.index)).url, create=create, name=location.named)
         settle(catalog, engine, engine_url, options)
         return cls(location, catalog, options, speech=speech, index=index_options, encoder=opened)
 
@@ -153,6 +152,7 @@ class Collection(AbstractContextManager["Collection"]):
         return status(self.catalog, self._views)
 
     _repr_html_ = notebook.collection_html
+    __repr__ = notebook.collection_text
 
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""

@@ -39,8 +39,9 @@ def read_table(path: Path, name: str, *, lenient: bool = False) -> Table:
     except AudioNotAFile as error:
         raise SettingsError(f"{name} {error}") from error
     except (OSError, UnicodeDecodeError) as error:
-        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SettingsError(f"{name} {path} cannot be read: {cause} - name a CSV or TSV file") from error
+        if isinstance(error, UnicodeDecodeError):
+            raise SettingsError(f"{name} {path} is not UTF-8 text - save it as CSV in UTF-8") from error
+        raise SettingsError(f"{name} {path} cannot be read: {error.strerror} - name a CSV or TSV file") from error
     head = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text), delimiter="\t" if "\t" in head else ";" if ";" in head else ",")
     rows: list[tuple[int, list[str]]] = []

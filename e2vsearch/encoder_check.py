@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
+from e2vsearch.catalog.space_check import mismatch
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder, precision_of
-from e2vsearch.encoders.registry import SAVED, open_encoder
+from e2vsearch.encoders.registry import SAVED, names, open_encoder
 from e2vsearch.errors import EncoderError, SpaceMismatch
 from e2vsearch.settings import AUTO, Settings
 from e2vsearch.types import Space
@@ -146,6 +147,7 @@ class CheckedEncoder:
             if self._encoder is None:
                 named, space = self._options.named_encoder if self._checked is None else "", self._catalog.space
                 name = named or self._catalog.encoder_source or AUTO
+                self._check_name(name)
                 if name == SAVED:
                     raise EncoderError(
                         f"{self._catalog.name} holds saved vectors, which no encoder here makes - "
@@ -159,6 +161,12 @@ class CheckedEncoder:
                 check_encoder(self._catalog, self._encoder)
                 self._checked = self._encoder
             return self._encoder
+
+    def _check_name(self, name: str) -> None:
+        """Refuse another of the encoders that ship here than the collection's, before its weights are fetched."""
+        held, space = self._catalog.encoder_source, self._catalog.space
+        if space is not None and name != held and {name, held} <= set(names()):
+            raise mismatch(space, held, name, name)
 
     def adopt(self, encoder: Encoder) -> None:
         """Take an open encoder in place of the one before; `open` holds it against the collection."""

@@ -14,6 +14,6 @@ export default defineConfig({
   },
   server: {
     // `npm run dev` beside `e2vsearch serve`: everything but the page's own files goes on to the service
-    proxy: { "^/(query|segments|recordings|labels|filters|status|map|trends|classify)": "http://127.0.0.1:8080" },
+    proxy: { "^/(query|segments|recordings|labels|filters|status|map|trends|tasks|classify)": "http://127.0.0.1:8080" },
   },
 });

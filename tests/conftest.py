@@ -24,6 +24,7 @@ import pytest
 from command import Ran, Run
 from databases import Copied, NewDatabase
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from made_index import Large, with_tail_and_tombstones
 from memory_source import MemorySource
 from opened_page import TIMEOUT_MS, Open, Visit, listening_browser, make_voice
@@ -37,6 +38,10 @@ _SHARED = pytest.StashKey[Path]()
 TAKE_LONG = ("slow", "browser")
 LAY_OUT_MAPS = ("tests/test_docs.py", "tests/test_tutorial.py", "tests/test_cli_tables.py")
 _numbers = itertools.count(1)
+
+# beside other work an example takes seconds to make and to try, which says nothing of what is tested
+settings.register_profile("beside other work", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("beside other work")
 
 
 # --- the run

@@ -120,6 +120,12 @@ def test_what_is_not_its_own_is_left_alone(theirs: str, tmp_path: Path, run: Run
     assert path.read_text(encoding="utf-8") == "mine"
 
 
+def test_a_demo_that_is_not_there_is_not_taken_for_somebody_elses(tmp_path: Path, run: Run) -> None:
+    done = run("demo", tmp_path / "demo", "--remove")
+    assert (done.code, done.out) == (2, "")
+    assert "so that nothing is removed: name the demo's folder" in " ".join(done.err.split())
+
+
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, run: Run) -> None:
     (tmp_path / "file").touch()
     done = run("demo", tmp_path / "file" / "demo")

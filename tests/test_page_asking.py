@@ -103,6 +103,8 @@ def test_a_clip_survives_a_reload(visit: Open) -> None:
     [
         ("seg:99999", "Nothing is stored under seg:99999. It may have been removed."),
         ("I am angry", "“I am angry” is no id, emotion or label here."),
+        ("emotion:angri", "“angri” is no id, emotion or label here."),
+        ("label:nobody's", "“nobody's” is no id, emotion or label here."),
     ],
 )
 def test_a_reference_that_is_none_is_said_beside_its_field(visit: Open, typed: str, said: str) -> None:
@@ -116,6 +118,28 @@ def test_a_reference_that_is_none_is_said_beside_its_field(visit: Open, typed: s
     assert field.get_attribute("aria-invalid") == "true"
     seen.find(lambda: (field.fill("angry"), field.press("Enter")))
     assert beside.inner_text() == ""
+
+
+@needs_build
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("no audio " * 20, "This file is no audio, or of a kind that cannot be decoded."), ("", "This file is empty.")],
+)
+def test_a_file_that_is_no_clip_is_refused_in_the_pages_words(
+    visit: Open, tmp_path: Path, content: str, said: str
+) -> None:
+    seen = visit()
+    seen.expected.append("Failed to load resource")
+    (tmp_path / "clip.wav").write_text(content)
+    seen.page.set_input_files("#file", tmp_path / "clip.wav")
+    seen.page.get_by_role("alert").get_by_text(said).wait_for()
+
+
+@needs_build
+def test_an_address_that_names_no_call_says_so(visit: Open) -> None:
+    for typed in ("calls/100%", "calls/refund"):
+        seen = visit(typed)
+        seen.page.get_by_role("alert").get_by_text("This is not stored here.").wait_for()
 
 
 @needs_build

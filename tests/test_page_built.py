@@ -66,7 +66,7 @@ def test_both_languages_say_the_same_things() -> None:
         assert [
             word
             for word in english
-            if set(re.findall(r"{\w+}", english[word])) != set(re.findall(r"{\w+}", chinese[word]))
+            if set(re.findall(r"{(\w+)", english[word])) != set(re.findall(r"{(\w+)", chinese[word]))
         ] == []
         assert {word: known[word] for word in english.keys() & known.keys()} == {}  # each word is in one file
         known |= dict.fromkeys(english, path)

@@ -47,6 +47,9 @@ DEMUXERS = (
 )
 
 _SNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"FORM", b".snd", b"caff")
+_LISTS = frozenset({".csv", ".lst", ".m3u", ".m3u8", ".tsv", ".txt"})
+"""Suffixes of what names recordings and is none."""
+
 _SNDFILE_SUFFIXES = frozenset(
     (".wav", ".wave", ".flac", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64")
 )
@@ -316,6 +319,10 @@ def _open_ffmpeg(source: Source) -> av.container.InputContainer:
     except MemoryError as error:  # FFmpeg's own is one too
         raise too_large(source.name) from error
     except (av.error.FFmpegError, ValueError, OSError) as error:
+        if source.suffix in _LISTS:
+            raise AudioUnreadable(
+                f"{source.name} is not audio: give a list of files, one a line, on stdin, e2vsearch ingest - < LIST"
+            ) from error
         raise AudioUnreadable(
             f"{source.name} is not audio that can be decoded, whatever its name says: export it as WAV, FLAC or MP3"
         ) from error

@@ -32,7 +32,7 @@ def recording(catalog: Catalog, identifier: str) -> Recording:
     """
     for _, found in catalog.recordings([number_of(identifier, "call")]):
         return found
-    raise NotStored(f"{identifier} is not in {catalog.name}")
+    raise NotStored(f"{identifier} is not in {catalog.name} - e2vsearch calls lists ids")
 
 
 def count(catalog: CatalogReader) -> int:
@@ -59,7 +59,7 @@ def segment(catalog: Catalog, identifier: str) -> Segment:
     """
     for _, found in catalog.segments([number_of(identifier, "seg")]):
         return found
-    raise NotStored(f"{identifier} is not in {catalog.name}")
+    raise NotStored(f"{identifier} is not in {catalog.name} - e2vsearch query and show print ids")
 
 
 def segments(catalog: Catalog, identifier: str) -> list[Segment]:
@@ -157,7 +157,7 @@ def find(catalog: Catalog, recordings: Sequence[str], where: str | None, *, dama
             is_there = below(wanted)
             inside = [each.id for uri, each in known.items() if is_there(uri)]
         if not inside:
-            raise NotStored(f"{wanted} is not in {catalog.name} - e2vsearch query shows ids and paths")
+            raise NotStored(f"{wanted} is not in {catalog.name} - e2vsearch calls lists ids and names")
         numbers.update(inside)
     if where is not None:
         chosen = set(catalog.recordings_where(where))

@@ -29,19 +29,19 @@ def check_space_in_use(connection: Connection, number: int | None, name: str) ->
         )
 
 
-def mismatch(held: Space, held_source: str, space: Space, source: str) -> SpaceMismatch:
+def mismatch(held: Space, held_source: str, space: Space | str, source: str) -> SpaceMismatch:
     """Return the error for vectors of another space than a collection's, with the cures.
 
     Args:
         held: the collection's.
         held_source: what its encoder is opened by.
-        space: of the vectors.
+        space: of the vectors, or the name of their encoder where that is not opened.
         source: what their encoder was opened by.
     """
     go_on = f"--encoder {held_source}"
-    if held_source == held.encoder == space.encoder:  # by name: its weights have changed since
-        go_on = f"the version of e2vsearch whose {space.encoder} made them"
-    if held.differs_in_precision(space):
+    if held_source == held.encoder == getattr(space, "encoder", None):  # by name: its weights have changed since
+        go_on = f"the version of e2vsearch whose {held.encoder} made them"
+    if isinstance(space, Space) and held.differs_in_precision(space):
         here = held.revision.startswith(BF16)
         go_on = "--precision bf16" if here else "--precision fp32, or bf16-as-fp32 to mix them all the same"
     return SpaceMismatch(

@@ -127,6 +127,8 @@ def _remove(folder: Path) -> None:
     """
     import shutil
 
+    if not folder.exists():
+        raise typer.BadParameter(f"there is no {folder}, so that nothing is removed: name the demo's folder")
     if not _is_ours(folder):
         raise typer.BadParameter(f"{folder} is no demo's: nothing is removed")
     for name in _PARTS:

@@ -201,11 +201,20 @@ def ingest(
                 stopping=stopping,
             )
     _report(report, place, results, would="would be " if dry_run else "")
+    if not (report.stored or report.replaced or report.already or report.moved or report.failures or report.left):
+        results.note(_nothing(paths))
     if report.interrupted:
         results.note(f"interrupted with {report.left:,} files left - run it again to go on")
         raise typer.Exit(INTERRUPTED)
     if report.failures:
         raise typer.Exit(SOME_FAILED)
+
+
+def _nothing(paths: Sequence[str]) -> str:
+    """Return what to say where there is no file to ingest."""
+    if not paths:
+        return "no file is listed on stdin - give their paths, one a line"
+    return f"no audio in {', '.join(paths)} - name a folder with .wav, .mp3, .flac or their like in it, or the files"
 
 
 def _line(report: RecordingReport) -> None:

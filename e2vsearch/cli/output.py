@@ -197,7 +197,7 @@ def scored(name: str | None, probability: float | None) -> str:
 
 def speed(segments: int, audio_s: float, seconds: float) -> str:
     """Return what a run over audio stored, and how fast."""
-    return f"{segments:,} segments of {clock(audio_s)} in {seconds:.1f} s, {audio_s / seconds:.0f}x real time"
+    return f"{counted(segments, 'segment')} of {clock(audio_s)} in {seconds:.1f} s, {audio_s / seconds:.0f}x real time"
 
 
 def figure(value: float | None, digits: int = 3) -> str:

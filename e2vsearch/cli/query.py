@@ -186,7 +186,7 @@ def query(
         among = f"{result.searched:,} of {result.total:,}" if where or text else f"{result.searched:,}"
         filtered = (f" where {where}" if where else "") + (f" with the text {text}" if text else "")
         how = "" if result.exact else " through the index"
-        took = f"in {result.seconds * 1000:.0f} ms, index {collection.location.named}"
+        took = f"in {result.seconds * 1000:.0f} ms, collection {collection.location.named}"
         results.note(f"searched {among} segments{filtered}{how} {took}")
         if result.hint:
             results.note(result.hint)
@@ -208,7 +208,8 @@ def _write(result: QueryResult, results: Results, *, explain: bool) -> None:
         table = [{"rank": rank, **_row(hit, several)} for rank, hit in enumerate(result, start=1)]
     whole = {**{name: value for name, value in asdict(result).items() if name != "hits"}, "hits": rows}
     columns = {name: column for name, column in _COLUMNS.items() if name != "score" or result.references}
-    results.write(rows, columns, table=table, whole=whole)
+    if rows or results.format != "table":  # of none, what is said on stderr is enough
+        results.write(rows, columns, table=table, whole=whole)
 
 
 def _row(hit: Hit, several: bool) -> dict[str, Any]:

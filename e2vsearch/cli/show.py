@@ -42,7 +42,10 @@ _UNKNOWN = "not known: it was ingested before they were computed, or from vector
 @command("show call:10", "show calls/one.wav", "show refund-shouting -f json")
 def show(
     recording: Annotated[
-        str, typer.Argument(help="An id (call:10), the path or URL that it was ingested from, or its name.")
+        str,
+        typer.Argument(
+            metavar="RECORDING", help="An id (call:10), the path or URL that it was ingested from, or its name."
+        ),
     ],
     *,
     options: OpenOptions,

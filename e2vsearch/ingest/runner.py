@@ -293,5 +293,5 @@ def _size(source: Path | Remote) -> int:
 
 
 def paths_from(lines: Iterable[str]) -> Iterator[str]:
-    """Return the paths of a list, one a line, without empty lines."""
-    return (line.rstrip("\r\n") for line in lines if line.strip())
+    """Return the paths of a list, one a line, without empty lines, and without the mark that Windows begins it with."""
+    return (line.rstrip("\r\n").removeprefix("\ufeff") for line in lines if line.strip("\ufeff\r\n\t "))

@@ -6,13 +6,19 @@ Everything that a collection holds is escaped, whatever it is. Nothing here need
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from e2vsearch.types import Status
+    from e2vsearch.types import Space, Status
 
 
 class _Collection(Protocol):
+    location: Any  # with the name of its place
+
+    @property
+    def space(self) -> Space | None:
+        """Return the one it is pinned to."""
+
     def status(self) -> Status:
         """Return what it holds."""
 
@@ -22,3 +28,8 @@ def collection_html(collection: _Collection) -> str:
     from e2vsearch.notebook.facts import status_table
 
     return status_table(collection.status())
+
+
+def collection_text(collection: _Collection) -> str:
+    """Return what a collection is called and the space that it is in: its ``repr``."""
+    return f"Collection({collection.location.named!r}, {collection.space or 'empty'})"

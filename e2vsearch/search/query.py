@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isfinite
+from operator import index
 from typing import Any, cast
 
 from numpy.typing import NDArray
@@ -196,6 +197,7 @@ class Query:
         return {"k": self.k, "by": self.by} | {name: value for name, value in given.items() if value or value == 0}
 
     def _check(self) -> None:
+        self._check_types()
         if self.k < 1:
             raise QueryError(f"k must be 1 or more, not {self.k}")
         if self.by not in ("recording", "segment"):
@@ -219,6 +221,18 @@ class Query:
             self._check_trajectory()
         elif self.browses:
             self._check_browsing()
+
+    def _check_types(self) -> None:
+        """Refuse what a script may hand over, and no other door: Python checks no types by itself."""
+        given: Any = self.k
+        try:
+            object.__setattr__(self, "k", index(given))
+        except TypeError:
+            raise QueryError(f"k is a whole number, not {given!r}") from None
+        for name, example in (("where", "queue = billing"), ("text", "money back")):
+            given = getattr(self, name)
+            if not isinstance(given, str | None):
+                raise QueryError(f"{name} is a text such as {example!r}, not {type(given).__name__}")
 
     def _check_browsing(self) -> None:
         compared = [name for name in ("avoid", "emotion", "named_vectors", "explain") if getattr(self, name)]

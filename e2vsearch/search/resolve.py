@@ -201,10 +201,12 @@ def resolve_reference(source: AudioQuery, context: SearchContext) -> ResolvedRef
     if isinstance(source, str) and source.startswith(("label:", "emotion:")):
         return from_prototype(prototype(context.catalog, source, context.view.projection))
     if isinstance(source, str | os.PathLike):
+        if not os.fspath(source):
+            raise QueryError("the name of a reference is empty: name a file, or an id such as seg:1")
         return _from_file(source, context)
     if isinstance(source, bytes):
         return _from_audio("audio bytes", source, context)
-    array = np.asarray(source)
+    array = _numbers(source)
     dim = context.catalog.require_space().dim
     # no audio that short can be embedded (1024 samples are 64 ms), so the length tells a vector from samples
     if array.ndim in (1, 2) and array.size and array.shape[-1] == dim:
@@ -215,6 +217,20 @@ def resolve_reference(source: AudioQuery, context: SearchContext) -> ResolvedRef
     if not isinstance(source, np.ndarray):
         raise QueryError(f"a vector of {array.size} numbers does not fit this collection of {dim}-d vectors")
     return _from_audio("audio samples", source, context)
+
+
+def _numbers(source: Any) -> NDArray[Any]:
+    """Return samples, a vector or vectors as an array."""
+    try:
+        array = np.asarray(source)
+    except ValueError:  # of several things, such as samples and their rate
+        array = np.empty((), object)
+    if array.ndim == 0 or array.dtype.kind not in "biuf":
+        raise QueryError(
+            "a reference is a file, an id such as seg:1, a name such as emotion:angry, 16 kHz samples or a vector, not "
+            f"{type(source).__name__} - give several as query(*references)"
+        )
+    return array
 
 
 def from_name(name: str, context: SearchContext) -> ResolvedReference:
@@ -244,7 +260,7 @@ def _from_stored(identifier: str, context: SearchContext) -> ResolvedReference:
             raise QueryError(f"{identifier} has no speech to compare with")
     batch = context.view.source.fetch(ids)
     if not batch.ids.size:
-        raise NotStored(f"{identifier} is not in {catalog.name} - e2vsearch query shows ids in its json format")
+        raise NotStored(f"{identifier} is not in {catalog.name} - e2vsearch query and show print ids")
     return ResolvedReference(identifier, batch.vectors, batch.ids)
 
 

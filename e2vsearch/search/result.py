@@ -60,13 +60,15 @@ class QueryResult(Listing[Hit]):
     __hash__ = Listing.__hash__
 
     def __repr__(self) -> str:
-        return f"QueryResult({len(self.hits)} hits for {', '.join(self.references) or self.where or self.text})"
+        hits = f"{len(self.hits)} {'hit' if len(self.hits) == 1 else 'hits'}"
+        return f"QueryResult({hits} for {', '.join(self.references) or self.where or self.text})"
 
     def _repr_html_(self) -> str:
         from e2vsearch.notebook.hits import hit_table
 
         among = f"{self.searched:,} of {self.total:,} segments" + (f" where {self.where}" if self.where else "")
-        return hit_table(self.hits, f"{len(self.hits):,} hits for {', '.join(self.references) or 'all'} among {among}")
+        hits = f"{len(self.hits):,} {'hit' if len(self.hits) == 1 else 'hits'}"
+        return hit_table(self.hits, f"{hits} for {', '.join(self.references) or 'all'} among {among}")
 
     def with_reference_names(self, names: Mapping[str, str]) -> QueryResult:
         """Return the result with its references under other names, as a client calls them: paths of a server leak.

@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> Manifest:
         format_ = fields["format"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ExportError(
-            f"{folder} is no export of a collection - make one with: e2vsearch export {folder}"
+            f"{folder} is no export of a collection - name a folder that e2vsearch export has written"
         ) from error
     if isinstance(format_, int) and format_ > FORMAT:
         raise ExportError(f"{folder} is an export of format {format_}, this version reads up to {FORMAT}")

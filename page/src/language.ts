@@ -3,7 +3,7 @@ import { WORDS, type Word } from "./words";
 
 export type Language = "en" | "zh";
 
-/** The words for `word`, with `{name}` filled in. */
+/** The words for `word`, with `{name}` filled in; `{n:call|calls}` is "1 call", "2 calls". */
 export type Speaker<W extends string> = (word: W, values?: Record<string, string | number>) => string;
 
 const KEPT = "e2vsearch.language";
@@ -24,7 +24,10 @@ export function speaker<W extends string>(en: Record<W, string>, zh: Record<NoIn
 }
 
 function say(word: string, values: Record<string, string | number> = {}): string {
-  return (all[language][word] ?? word).replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ""));
+  return (all[language][word] ?? word).replace(/\{(\w+)(?::(.+?)\|(.+?))?\}/g, (_, name: string, one?: string, many?: string) => {
+    const value = String(values[name] ?? "");
+    return one === undefined ? value : `${value} ${value === "1" ? one : many}`;
+  });
 }
 
 export const t: Speaker<Word> = say;

@@ -2,9 +2,10 @@
 import "./palette.css";
 import "./style.css";
 
-import { onKeyNeeded } from "./api";
+import { ApiError, getJson, onKeyNeeded } from "./api";
 import { holdings, onHoldings, type Holdings } from "./collection";
 import { show as showFind } from "./find/find";
+import { keepFocus } from "./focus";
 import { byId, clock, h } from "./html";
 import { count, otherLanguage, speak, t, toggleLanguage } from "./language";
 import { addressOf, go, onMove, VIEWS, viewAt, type Show, type View, type ViewName } from "./router";
@@ -26,36 +27,51 @@ const other = byId("other");
 const nav = byId("nav");
 
 let shown: { name: ViewName; view: View | null } | null = null;
-let turn = 0; // counts what was asked to be shown: only the last may draw
+let leaving: AbortController | null = null; // of what was asked to be shown last: only that may draw
 
 async function show(): Promise<void> {
   const place = viewAt(new URL(location.href)) ?? { view: "find" as const, id: null };
-  const mine = ++turn;
+  const first = leaving === null;
+  leaving?.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
   shown?.view?.leave?.();
   const fresh = shown?.name !== place.view;
   shown = { name: place.view, view: null };
   sayNavigation();
   if (place.view !== "find") find.hidden = true;
   other.hidden = place.view === "find";
+  if (!fresh) keepFocus(other);
   const container = place.view === "find" ? find : h("div", { class: `view ${place.view}` });
   if (place.view !== "find") other.replaceChildren(fresh ? loading() : container, ...(fresh ? [container] : []));
   byId("failed").replaceChildren();
   try {
-    const { show: draw } = await MODULES[place.view]();
-    if (mine !== turn) return;
+    const { show: draw } = await MODULES[place.view]().catch(() => Promise.reject(new NotFetched(0, "")));
+    if (signal.aborted) return;
     container.hidden = false; // the form is hidden until its style sheet is there
     if (place.view !== "find") other.replaceChildren(container);
-    if (fresh && mine > 1) byId("view").focus({ preventScroll: true });
-    const view = await draw(container, { id: place.id, search: new URLSearchParams(location.search), state: history.state });
-    if (mine !== turn) {
+    if (fresh && !first) byId("view").focus({ preventScroll: true });
+    const view = await draw(container, { id: place.id, search: new URLSearchParams(location.search), state: history.state, signal });
+    if (signal.aborted) {
       view.leave?.();
       return;
     }
     shown = { name: place.view, view };
     document.title = [view.title, place.view === "find" ? "" : t(`nav.${place.view}`), "e2vsearch"].filter(Boolean).join(" – ");
   } catch (error) {
-    if (mine === turn) byId("failed").replaceChildren(trouble(error, () => void show()));
+    if (signal.aborted) return;
+    const again = error instanceof NotFetched ? reload : show;
+    if (place.view !== "find") container.remove(); // it may still say that it is loading
+    byId("failed").replaceChildren(trouble(error, () => void again()));
   }
+}
+
+/** The script of a view is not there: the service is away, or a newer one, whose scripts have other names. */
+class NotFetched extends ApiError {}
+
+/** Loads the page anew once the service answers: a browser that could not fetch a script does not ask for it again. */
+async function reload(): Promise<void> {
+  if (await getJson("status").then(() => true, () => false)) location.reload();
 }
 
 function sayNavigation(): void {

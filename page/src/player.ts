@@ -26,6 +26,7 @@ const sounds = new Map<string, Promise<Sound>>(); // in order of last use
 const listeners = new Set<Listener>();
 let path = "";
 let loading = Promise.resolve();
+let asked = 0; // counts what was asked for, pauses too: what comes later than the next of these is not played
 
 export function onPlaying(listener: Listener): void {
   listeners.add(listener);
@@ -51,25 +52,30 @@ export async function fetchSound(path: string): Promise<Sound> {
 /** Plays the sound at `wanted`, from where it was paused; pauses it if it plays. */
 export async function toggle(wanted: string): Promise<void> {
   if (path === wanted && !audio.paused) {
-    audio.pause();
+    pause();
     return;
   }
+  const mine = ++asked;
   await load(wanted);
-  if (path === wanted) await start();
+  if (mine === asked) await start();
 }
 
 /** Goes on from `share` (0 to 1) of the sound at `wanted`, in whatever state it was. */
 export async function seek(wanted: string, share: number): Promise<void> {
+  const mine = ++asked;
   await load(wanted);
-  if (path !== wanted) return;
+  if (mine !== asked) return;
   if (audio.readyState < HTMLMediaElement.HAVE_METADATA) {
     await new Promise((resolve) => audio.addEventListener("loadedmetadata", resolve, { once: true }));
+    if (mine !== asked) return;
   }
   audio.currentTime = share * audio.duration;
   await start();
 }
 
+/** Pauses what plays, and what would once it is fetched. */
 export function pause(): void {
+  asked++;
   audio.pause();
 }
 

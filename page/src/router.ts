@@ -8,6 +8,7 @@ export interface Params {
   id: string | null; // of /calls/ID
   search: URLSearchParams;
   state: unknown; // of the entry in the browser's history
+  signal: AbortSignal; // aborted once another view, or the same one anew, takes its place
 }
 
 /** What a view gives the shell to hold while it is shown. */
@@ -42,7 +43,15 @@ export function viewAt(url: URL): { view: ViewName; id: string | null } | null {
   const view = VIEWS.find((each) => PATHS[each] === path);
   if (view) return { view, id: null };
   const call = /^calls\/([^/]+)$/.exec(path);
-  return call ? { view: "calls", id: decodeURIComponent(call[1]!) } : null;
+  return call ? { view: "calls", id: decoded(call[1]!) } : null;
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // typed by hand, "100%" say: nothing is stored under it
+  }
 }
 
 /** The address of a view: `addressOf("calls", { id: "call:10" })`, `addressOf("find", { search: { ref: "seg:3" } })`. */

@@ -41,8 +41,10 @@ export function sayError(error: unknown): string {
     case "forbidden":
       return t("error.audio");
     case "not-audio":
-    case "truncated":
+      return t("error.notAudio");
     case "empty":
+      return t("error.empty");
+    case "truncated":
     case "invalid-samples":
       return t("error.unplayable", { detail });
     case "bad-filter":

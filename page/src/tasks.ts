@@ -52,8 +52,8 @@ export class TaskProgress {
   async end(): Promise<string | null> {
     while (this.task.state === "waiting" || this.task.state === "running") {
       await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+      if (!this.left) this.task = await getJson<Task>(`tasks/${this.task.id}`);
       if (this.left) return new Promise(() => undefined); // nobody waits for it here
-      this.task = await getJson<Task>(`tasks/${this.task.id}`);
       this.show();
     }
     const { error, made } = this.task;

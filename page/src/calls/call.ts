@@ -1,5 +1,5 @@
 // One call as a whole: its strips, what was said, how it went, and labels for what is selected.
-import { getJson } from "../api";
+import { ApiError, getJson } from "../api";
 import { holdings } from "../collection";
 import { lastFound } from "../found";
 import { clock, h, icon } from "../html";
@@ -18,8 +18,10 @@ import { t } from "./words";
 const PEAKS_EACH_S = 50; // as fine as the eye can tell when zoomed in
 const MOST_PEAKS = 4000; // that the service gives
 
-export async function showCall(container: HTMLElement, id: string, { search }: Params): Promise<View> {
-  const [timeline, { filters }] = await Promise.all([getJson<Timeline>(`recordings/${encodeURIComponent(id)}/timeline`), holdings()]);
+export async function showCall(container: HTMLElement, id: string, { search, signal }: Params): Promise<View> {
+  if (!/^(call:)?\d{1,18}$/.test(id)) throw new ApiError(404, "", "not-stored"); // an address typed by hand
+  const [timeline, { filters }] = await Promise.all([getJson<Timeline>(`recordings/${encodeURIComponent(id)}/timeline`, signal), holdings()]);
+  signal.throwIfAborted();
   const call = new Call(timeline, filters.labels);
   container.append(...call.elements);
   call.start(search.get("segment"));

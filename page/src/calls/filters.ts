@@ -11,6 +11,8 @@ const METADATA_SHOWN = 3; // more keys stay under "Advanced"
 const META = "meta.";
 const FIELDS = ["text", "call", "emotion", "label", "course", "from", "to", "channel", "where"] as const;
 
+let advancedOpen = false; // as the reader left it: the form is drawn anew with each change
+
 /**
  * @param asked called with what is filtered by, whenever the reader has changed it.
  * @param wrong stands beside the filter that is written by hand.
@@ -35,6 +37,19 @@ export function filterForm(filters: Filters, query: Query, wrong: HTMLElement, a
   const where = h("textarea", { name: "where", rows: 2, spellcheck: "false", autocapitalize: "off", "aria-describedby": wrong.id, placeholder: 'course = "worsening" and overtalk > 0.1' });
   where.value = query.where;
   const on = filtersOn(query);
+  const advanced = h(
+    "details",
+    { open: advancedOpen || Boolean(query.where || query.channel), toggle: () => (advancedOpen = advanced.open) },
+    h("summary", {}, find("filters.advanced")),
+    h(
+      "div",
+      { class: "fields" },
+      ...metadata.slice(METADATA_SHOWN),
+      field(find("filters.channel"), input("channel", { type: "number", min: "0", max: "63", inputmode: "numeric", placeholder: find("filters.any") })),
+      h("label", { class: "wide" }, h("span", {}, find("filters.where")), where),
+    ),
+    wrong,
+  );
   const form = h(
     "form",
     { class: "card filters", role: "search", autocomplete: "off", "aria-label": t("calls.filters") },
@@ -50,19 +65,7 @@ export function filterForm(filters: Filters, query: Query, wrong: HTMLElement, a
       field(find("filters.to"), input("to", { type: "date" })),
       ...metadata.slice(0, METADATA_SHOWN),
     ),
-    h(
-      "details",
-      { open: Boolean(query.where || query.channel) },
-      h("summary", {}, find("filters.advanced")),
-      h(
-        "div",
-        { class: "fields" },
-        ...metadata.slice(METADATA_SHOWN),
-        field(find("filters.channel"), input("channel", { type: "number", min: "0", max: "63", inputmode: "numeric", placeholder: find("filters.any") })),
-        h("label", { class: "wide" }, h("span", {}, find("filters.where")), where),
-      ),
-      wrong,
-    ),
+    advanced,
     h(
       "div",
       { class: "buttons" },

@@ -20,14 +20,17 @@ const SHARES_NAMED = 3;
 /** What was shown last: coming back to it from a call that it opened, it is there at once, at the same call. */
 let kept: { address: string; pages: RecordingPage[]; opened: string | null } | null = null;
 
+let panelOpen: boolean | null = null; // as the reader left the filters; null: not touched yet
+
 /** The address of the list that was shown last, with its filters. */
 export function lastList(): string {
   return kept?.address ?? addressOf("calls");
 }
 
-export async function showList(container: HTMLElement, { search }: Params): Promise<View> {
+export async function showList(container: HTMLElement, { search, signal }: Params): Promise<View> {
   const query = queryAt(search, null);
   const { filters, status } = await holdings();
+  signal.throwIfAborted();
   if (status.counts.recordings === 0) {
     container.append(empty(t("calls.title"), t("calls.none.yet"), h("code", {}, "e2vsearch ingest FOLDER")));
     return { title: "" };
@@ -37,11 +40,12 @@ export async function showList(container: HTMLElement, { search }: Params): Prom
     const address = addressOf("calls", { search: searchOf(next) });
     if (address !== location.href) go(address);
   });
-  const list = new List(query, filters.fields, wrong);
+  const list = new List(query, filters.fields, wrong, signal);
   const narrow = !matchMedia("(min-width: 60rem)").matches;
-  const panel = h("details", { class: "panel", open: !narrow }, h("summary", {}, h("h3", {}, find("filters.title")), h("span", { class: "count" }, filtersOn(query) ? find("filters.on", { n: filtersOn(query) }) : "")), form);
+  const panel = h("details", { class: "panel", open: panelOpen ?? !narrow, toggle: () => (panelOpen = panel.open) }, h("summary", {}, h("h3", {}, find("filters.title")), h("span", { class: "count" }, filtersOn(query) ? find("filters.on", { n: filtersOn(query) }) : "")), form);
   container.append(h("h2", {}, t("calls.title")), panel, list.element);
   await list.start();
+  signal.throwIfAborted();
   return {
     title: "",
     keys: {
@@ -74,6 +78,7 @@ class List {
     private readonly query: Query,
     private readonly fields: readonly string[],
     private readonly wrong: HTMLElement,
+    private readonly signal: AbortSignal,
   ) {
     this.address = addressOf("calls", { search: searchOf(query) });
   }
@@ -103,6 +108,7 @@ class List {
   }
 
   private async next(): Promise<void> {
+    if (this.element.hasAttribute("aria-busy")) return; // its button was clicked twice
     const after = this.pages.at(-1)?.next;
     const asked = new URLSearchParams({ order: "newest", limit: String(PAGE) });
     const where = whereOf(this.query, this.fields);
@@ -111,10 +117,10 @@ class List {
     if (after) asked.set("after", after);
     this.element.setAttribute("aria-busy", "true");
     try {
-      this.add(await getJson<RecordingPage>(`recordings?${asked}`));
+      this.add(await getJson<RecordingPage>(`recordings?${asked}`, this.signal));
       this.finish();
     } catch (error) {
-      this.fail(error);
+      if (!this.signal.aborted) this.fail(error);
     } finally {
       this.element.removeAttribute("aria-busy");
     }
@@ -138,7 +144,7 @@ class List {
 
   private async further(n: number): Promise<void> {
     await this.next();
-    this.choose(n); // the first of those that came
+    if (!this.signal.aborted) this.choose(n); // the first of those that came
   }
 
   private nothing(): HTMLElement {

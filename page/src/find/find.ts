@@ -48,7 +48,6 @@ let moving = false; // to another query, which is not asked yet
 let clipShown: File | null = null;
 let spoken = "";
 let drawn = false; // once
-let turn = 0; // counts what was shown: what is late to come may neither draw nor stop what came after it
 
 // ------------------------------------------------------------------------------------------------------ one query
 
@@ -215,8 +214,10 @@ function fail(error: unknown, again: (() => void) | null = null): void {
     byId("advanced").setAttribute("open", "");
     mark(where, sayError(error));
   } else if (["not-stored", "path-forbidden", "query"].includes(reason) && reference.value.trim()) {
-    const unknown = query.references.find((each) => !/^(seg|call|emotion|label):/.test(each));
-    mark(reference, reason === "path-forbidden" ? t("error.reference", { what: unknown ?? reference.value }) : sayError(error));
+    const path = query.references.find((each) => !/^(seg|call|emotion|label):/.test(each)) ?? reference.value;
+    const [, , name] = /^there is no (?:emotion|label) (["'])(.*?)\1 /.exec((error as ApiError).message) ?? [];
+    const what = reason === "path-forbidden" ? path : name;
+    mark(reference, what === undefined ? sayError(error) : t("error.reference", { what }));
   } else trouble.replaceChildren(card(error, again));
 }
 
@@ -291,7 +292,7 @@ async function know(): Promise<void> {
 }
 
 /** Shows the query of an address. The form stands in index.html, since its fields are the same for every query. */
-export async function show(_: HTMLElement, { search: at, state }: Params): Promise<View> {
+export async function show(_: HTMLElement, { search: at, state, signal }: Params): Promise<View> {
   entry = (state as Entry | null) ?? { number: newest(), clip: null };
   if (state === null) history.replaceState(entry, "");
   query = queryAt(at, entry.clip);
@@ -300,10 +301,10 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
   sayRecording();
   if (spoken !== document.documentElement.lang) clipShown = null; // its buttons speak the reader's language too
   spoken = document.documentElement.lang;
-  const mine = ++turn;
   if (filters) offer(filters, query);
   else await know();
-  if (mine === turn) void draw(); // else a clip was dropped meanwhile, say
+  signal.throwIfAborted(); // a clip was dropped meanwhile, say
+  void draw();
   return {
     title: query.references.join(", "),
     keys: {
@@ -325,7 +326,6 @@ export async function show(_: HTMLElement, { search: at, state }: Params): Promi
       [["/"], t("find.keys.filter")],
     ],
     leave: () => {
-      if (mine !== turn) return;
       asked?.abort();
       asked = null;
       pauseClip();

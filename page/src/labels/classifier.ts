@@ -29,6 +29,7 @@ export class ClassifierPanel {
   private labels: Labels = { labels: [], classifiers: [], needs: { train: 0, measure: 0, recordings: 0 } };
   private progress: TaskProgress | null = null;
   private busy = false;
+  private left = false;
   private min = MIN_SCORE;
 
   constructor(private readonly events: ClassifierEvents) {
@@ -47,6 +48,7 @@ export class ClassifierPanel {
   }
 
   leave(): void {
+    this.left = true;
     this.progress?.leave();
   }
 
@@ -110,6 +112,7 @@ export class ClassifierPanel {
 
   /** Shows how far training is, and what came of it. */
   private async follow(task: Task): Promise<void> {
+    if (this.left) return; // while it was begun
     const progress = (this.progress = new TaskProgress(task));
     this.said.after(progress.element);
     try {
@@ -120,6 +123,7 @@ export class ClassifierPanel {
       }
       const { classifiers } = await getJson<Labels>("labels");
       const version = classifiers.find(({ name }) => name === made)?.version ?? 1;
+      if (this.left) return;
       this.said.textContent = t("labels.trained", { name: made, version });
       this.events.trained();
     } finally {

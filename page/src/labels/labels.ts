@@ -21,18 +21,19 @@ let shown: LabelsShown | null = null;
 
 onPlaying((playing) => shown?.card?.follow(playing));
 
-export async function show(container: HTMLElement, { search }: Params): Promise<View> {
+export async function show(container: HTMLElement, { search, signal }: Params): Promise<View> {
   const where = search.get("where")?.trim() ?? "";
   if (session.where !== where) session = new Session(where);
   const waiting = loading();
   container.append(waiting);
-  const [{ status }, labels] = await Promise.all([holdings(), getJson<Labels>("labels")]);
+  const [{ status }, labels] = await Promise.all([holdings(), getJson<Labels>("labels", signal)]);
+  signal.throwIfAborted();
   waiting.remove();
   if (status.counts.segments === 0) {
     container.append(empty(t("labels.title"), t("labels.nothing"), h("pre", {}, "e2vsearch ingest FOLDER")));
     return { title: "" };
   }
-  const view = new LabelsShown(container, labels);
+  const view = new LabelsShown(container, labels, signal);
   shown = view;
   void view.next();
   return {
@@ -47,6 +48,7 @@ export async function show(container: HTMLElement, { search }: Params): Promise<
     ],
     leave: () => {
       shown = null;
+      view.leave();
       pause();
     },
   };
@@ -72,7 +74,11 @@ class LabelsShown {
   private work = Promise.resolve(); // keys that come fast are worked off one by one
   private asked = 0;
 
-  constructor(container: HTMLElement, labels: Labels) {
+  constructor(
+    container: HTMLElement,
+    labels: Labels,
+    private readonly signal: AbortSignal,
+  ) {
     this.classifier = new ClassifierPanel({ trained: () => void this.learned(), applied: () => void this.refresh(true) });
     const form = h(
       "form",
@@ -113,6 +119,10 @@ class LabelsShown {
     this.tell(labels);
   }
 
+  leave(): void {
+    this.classifier.leave();
+  }
+
   keys(): Record<string, () => void> {
     const numbered = Array.from({ length: NUMBERED }, (_, at): [string, () => void] => [
       String(at + 1),
@@ -133,12 +143,17 @@ class LabelsShown {
 
   /** Shows the next suggestion, and asks for some where there are none left. */
   async next(anew = false): Promise<void> {
-    if (!session.current || anew) this.stage.replaceChildren(loading());
+    if (!session.current || anew) {
+      this.card = null; // what is not seen is not labelled
+      this.stage.replaceChildren(loading());
+      this.able();
+    }
     try {
-      await session.fill(anew);
+      await session.fill(this.signal, anew);
       this.whereWrong.textContent = "";
       this.draw();
     } catch (error) {
+      if (this.signal.aborted) return;
       this.card = null;
       if (error instanceof ApiError && error.reason === "bad-filter") this.whereWrong.textContent = sayError(error);
       const missing = error instanceof ApiError && error.reason === "missing-extra";
@@ -188,7 +203,17 @@ class LabelsShown {
     });
   }
 
+  /** Whether what would be labelled or skipped is what is seen; shows it where another is. */
+  private sees(): boolean {
+    if (this.card && this.card.suggestion !== session.current) {
+      this.draw(); // a label was under way when the view was left, and came back to
+      return false;
+    }
+    return this.card !== null;
+  }
+
   private async label(label: string): Promise<void> {
+    if (!this.sees()) return;
     let report: LabelReport | null;
     try {
       report = await session.give(label);
@@ -205,7 +230,7 @@ class LabelsShown {
   }
 
   private async pass(): Promise<void> {
-    if (!session.current) return;
+    if (!this.sees()) return;
     session.skip();
     this.settle(t("labels.skipped"));
     await this.next();

@@ -35,11 +35,11 @@ export class Session {
   }
 
   /** Asks for more where nothing is left; `anew` also where something is. */
-  async fill(anew = false): Promise<void> {
+  async fill(signal: AbortSignal, anew = false): Promise<void> {
     if (this.queue.length && !anew) return;
     const search = new URLSearchParams({ k: String(Math.min(MOST, BATCH + this.skipped.size)) });
     if (this.where) search.set("where", this.where);
-    const { suggestions } = await getJson<{ suggestions: Suggestion[] }>(`labels/suggestions?${search}`);
+    const { suggestions } = await getJson<{ suggestions: Suggestion[] }>(`labels/suggestions?${search}`, signal);
     this.queue = suggestions.filter(({ segment }) => !this.skipped.has(segment) && !this.done.has(segment));
   }
 
@@ -50,7 +50,7 @@ export class Session {
     const report = await sendJson<LabelReport>("POST", "labels", { label, segments: [suggestion.segment] });
     const [failure] = report.failures;
     if (failure) {
-      this.queue.shift(); // it was removed meanwhile
+      this.drop(suggestion); // it was removed meanwhile
       throw new ApiError(404, failure.message, failure.reason);
     }
     const before = report.replaced[0]?.before ?? (report.already ? report.label : null);
@@ -96,6 +96,10 @@ export class Session {
 
   private pass(step: Step): void {
     this.steps.push(step);
-    this.queue.shift();
+    this.drop(step.suggestion); // which need not be the first any more: more may have come meanwhile
+  }
+
+  private drop({ segment }: Suggestion): void {
+    this.queue = this.queue.filter((each) => each.segment !== segment);
   }
 }

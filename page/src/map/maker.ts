@@ -11,6 +11,7 @@ export class MapMaker {
   private readonly button: HTMLButtonElement;
   private readonly said = h("p", { class: "wrong", role: "alert" });
   private progress: TaskProgress | null = null;
+  private left = false;
 
   /** @param made the map that there is, which is made anew as it was. */
   constructor(
@@ -26,6 +27,7 @@ export class MapMaker {
   }
 
   leave(): void {
+    this.left = true;
     this.progress?.leave();
   }
 
@@ -41,6 +43,7 @@ export class MapMaker {
   }
 
   private async follow(task: Task): Promise<void> {
+    if (this.left) return; // while it was begun
     this.progress = new TaskProgress(task);
     this.button.hidden = true;
     this.element.append(this.progress.element);

@@ -27,7 +27,8 @@ const TOOLS: readonly Tool[] = ["move", "lasso", "box"];
 export async function show(container: HTMLElement, params: Params): Promise<View> {
   const waiting = loading();
   container.append(waiting);
-  const { maps } = await getJson<{ maps: MapSummary[] }>("map");
+  const { signal } = params;
+  const { maps } = await getJson<{ maps: MapSummary[] }>("map", signal);
   const wanted = params.search.get("name") ?? maps[0]?.name;
   const map = maps.find(({ name }) => name === wanted);
   if (!map) {
@@ -38,7 +39,8 @@ export async function show(container: HTMLElement, params: Params): Promise<View
     return { title: "", leave: () => maker.leave() };
   }
   const path = `map/${encodeURIComponent(map.name)}`;
-  const [view, points, { filters }] = await Promise.all([getJson<MapView>(path), fetchPoints(map.name), holdings()]);
+  const [view, points, { filters }] = await Promise.all([getJson<MapView>(path, signal), fetchPoints(map.name, signal), holdings()]);
+  signal.throwIfAborted();
   waiting.remove();
   const shown = new MapShown(container, maps, view, points, Object.keys(filters.metadata), params.search);
   return { title: map.name === "map" ? "" : map.name, keys: shown.keys, help: shown.help(), leave: () => shown.leave() };
@@ -199,7 +201,7 @@ class MapShown {
       if (by !== this.by) return; // another was chosen meanwhile
       this.colouring = colouring;
     } catch (error) {
-      this.fail(error);
+      if (by === this.by) this.fail(error);
       return;
     }
     this.failed.replaceChildren();

@@ -42,8 +42,8 @@ export interface Points extends PointsHeader {
 
 export const AXIS = 32767;
 
-export async function fetchPoints(map: string): Promise<Points> {
-  const { header, columns } = unpack<PointsHeader>(await (await request(`map/${encodeURIComponent(map)}/columns`)).arrayBuffer());
+export async function fetchPoints(map: string, signal: AbortSignal): Promise<Points> {
+  const { header, columns } = unpack<PointsHeader>(await (await request(`map/${encodeURIComponent(map)}/columns`, { signal })).arrayBuffer());
   const [x, y] = [columns["x"] as Int16Array, columns["y"] as Int16Array];
   const xy = new Int16Array(2 * header.points);
   for (let at = 0; at < header.points; at++) {

@@ -14,9 +14,9 @@ export function controls({ filters }: Holdings, maps: readonly string[], query: 
       h("legend", {}, legend),
       ...values.map((value) => h("label", {}, h("input", { type: "radio", name, value, checked: value === chosen, change: () => change(value) }), h("span", {}, say(value)))),
     );
-  const select = (said: string, values: readonly (readonly [string, string])[], chosen: string, change: (value: string) => void): HTMLElement => {
+  const select = (name: string, said: string, values: readonly (readonly [string, string])[], chosen: string, change: (value: string) => void): HTMLElement => {
     const known = values.some(([value]) => value === chosen) ? values : [...values, [chosen, chosen] as const];
-    const field = h("select", { change: () => change(field.value) }, ...known.map(([value, name]) => h("option", { value, selected: value === chosen }, name)));
+    const field = h("select", { name, change: () => change(field.value) }, ...known.map(([value, called]) => h("option", { value, selected: value === chosen }, called)));
     return h("label", {}, h("span", {}, said), field);
   };
   // a column of the metadata that is called like a field of the catalog is reached through "meta."
@@ -33,8 +33,8 @@ export function controls({ filters }: Holdings, maps: readonly string[], query: 
       { class: "row" },
       choice("of", t("trends.of.legend"), KINDS, query.of, (of) => t(`trends.of.${of}`), (of) => asked({ ...query, of })),
       choice("by", t("trends.by.legend"), PERIODS, query.by, (by) => t(`trends.by.${by}`), (by) => asked({ ...query, by })),
-      select(t("trends.group"), groups, query.group, (group) => asked({ ...query, group })),
-      query.of === "cluster" && maps.length > 1 ? select(t("trends.map"), maps.map((name) => [name, name] as const), query.map || maps[0]!, (map) => asked({ ...query, map })) : null,
+      select("group", t("trends.group"), groups, query.group, (group) => asked({ ...query, group })),
+      query.of === "cluster" && maps.length > 1 ? select("map", t("trends.map"), maps.map((each) => [each, each] as const), query.map || maps[0]!, (map) => asked({ ...query, map })) : null,
       query.group
         ? choice("panels", t("trends.panels"), ["group", "value"] as const, query.panels, (facet: Facet) => (facet === "group" ? groups.find(([key]) => key === query.group)?.[1] ?? query.group : t(`trends.panels.${query.of}`)), (panels) => asked({ ...query, panels }))
         : null,

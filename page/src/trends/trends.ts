@@ -20,9 +20,10 @@ const PANELS = 12; // shown at first
 
 let hidden: { of: string; keys: Set<string> } | null = null; // lines that the reader has put out, of what is asked
 
-export async function show(container: HTMLElement, { search }: Params): Promise<View> {
+export async function show(container: HTMLElement, { search, signal }: Params): Promise<View> {
   const query = queryAt(search);
-  const [held, { maps }] = await Promise.all([holdings(), getJson<{ maps: { name: string }[] }>("map")]);
+  const [held, { maps }] = await Promise.all([holdings(), getJson<{ maps: { name: string }[] }>("map", signal)]);
+  signal.throwIfAborted();
   if (held.status.counts.segments === 0) {
     container.append(empty(t("trends.title"), t("trends.nothing"), h("pre", {}, "e2vsearch ingest FOLDER")));
     return { title: "" };
@@ -31,8 +32,7 @@ export async function show(container: HTMLElement, { search }: Params): Promise<
   const panel = controls(held, maps.map(({ name }) => name), query, wrong, (next) => go(placeOf(next)));
   const results = h("div", { class: "results" }, loading());
   container.append(h("h2", { class: "unseen" }, t("trends.title")), panel, results);
-  const stop = new AbortController();
-  void load(results, query, wrong, stop.signal);
+  void load(results, query, wrong, signal);
   return {
     title: "",
     keys: { "/": () => (panel.querySelector("details")!.setAttribute("open", ""), panel.querySelector("textarea")!.focus()) },
@@ -41,7 +41,6 @@ export async function show(container: HTMLElement, { search }: Params): Promise<
       [["Enter"], t("trends.keys.open")],
       [["/"], t("trends.keys.filter")],
     ],
-    leave: () => stop.abort(),
   };
 }
 
