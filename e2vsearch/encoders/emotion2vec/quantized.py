@@ -7,9 +7,9 @@ over whole clips each of those passes takes three times as long.
 
 Where AMX multiplies bfloat16, products are half of a vector's time, and what this saves on them it loses between them
 (GELU, which oneDNN appends to a product of bfloat16, is a pass of its own here). Tried without gain, CPU ms of one
-thread on two busy cores: stretches of 64 to 256 rows through two convolutions at a time, 142 to 186 in place of 124 to
-193; positional convolutions as products by group, 116 for a clip of 2 s in place of 109 with AMX, 163 in place of 170
-without, at a cosine with fp32 of .9989 in place of .9991.
+thread on two busy cores: stretches of 256 rows through each convolution, 142 for those of a clip of 10 s in place of
+124 with AMX, 187 in place of 193 without; positional convolutions as products by group, 116 for a clip of 2 s in place
+of 109 with AMX, 163 in place of 170 without, at a cosine with fp32 of .9989 in place of .9991.
 
 oneDNN multiplies unsigned activations by signed weights on every processor with VNNI or AMX; signed ones it leaves to
 its reference loop without AMX, a thousand times slower. Processors before VNNI add two products in 16 bits and
@@ -19,6 +19,7 @@ saturate, without an error: `check` multiplies the largest numbers and compares.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from e2vsearch.encoders.emotion2vec import onednn
@@ -64,8 +65,8 @@ def check() -> None:
         ) from error
     if not bool((product == 127.0 * 127 * 256).all()):
         raise EncoderUnavailable(
-            "int8 needs a processor whose 8-bit products are exact (AVX-512 VNNI, AVX-VNNI or AMX); here they overflow; "
-            f"{cure}"
+            "int8 needs a processor whose 8-bit products are exact (AVX-512 VNNI, AVX-VNNI or AMX), and here they "
+            f"overflow; {cure}"
         )
 
 
@@ -214,7 +215,7 @@ def blocks(every: Sequence[Any], attention_dtype: Any) -> Callable[..., Any]:
             made[0].qkv.encode(rows[part], coded[0][part], coded[1][part])
         for number, block in enumerate(made):
             following = made[number + 1].qkv if number + 1 < len(made) else None
-            rows, coded = block.run(rows, coded, lambda given, number=number: attend(number, given), following)
+            rows, coded = block.run(rows, coded, partial(attend, number), following)
             then(number, rows)
         return rows
 
