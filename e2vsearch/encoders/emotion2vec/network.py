@@ -81,7 +81,7 @@ class Network:
             _copy_unpacked(module, linears)
         half = precision in ("bf16", "bf16-as-fp32")
         dtype = torch.bfloat16 if half else torch.float32
-        self._quantized = None
+        self._quantized: Callable[[Any, _Call], list[Any]] | None = None
         if precision == "int8":
             self._quantized = self._in_8_bits(blocks, stem)
             blocks = stem = []
