@@ -2,6 +2,9 @@
 
     python benchmarks/encoder.py                   # about ten minutes on two quiet cores
     python benchmarks/encoder.py --device cuda     # the same on a GPU
+    ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI python benchmarks/encoder.py    # as a processor without AMX; or AVX2_VNNI
+
+Without AMX bf16 is emulated, a hundred times slower, and is left out.
 
 Weights are random, of the published large shape: times, memory and equality are those of real ones, and what is like
 what is not, so that nothing here says how well emotion is found. Sides take turns in every round, clip sets are
@@ -44,6 +47,7 @@ from e2vsearch.catalog.rows import NewRecording, NewSegment
 from e2vsearch.encoders import base as encoders_base
 from e2vsearch.encoders import registry
 from e2vsearch.encoders.base import Encoder, EncoderOptions
+from e2vsearch.encoders.emotion2vec.onednn import has_amx
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CALLS = CHECKOUT.parent / "shared" / "audio" / "calls"
@@ -141,8 +145,8 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return vectors / lengths
 
 
-def equality(signals: Signals, reference: Any, fp32: Encoder, bf16: Encoder) -> list[Row]:
-    """How far vectors are from those of one clip at a time, norm 27 or so."""
+def equality(signals: Signals, reference: Any, fp32: Encoder, others: dict[str, Encoder]) -> list[Row]:
+    """How far vectors are from those of one clip at a time, norm 27 or so, and from fp32 in others."""
     alone = np.concatenate([fp32.encode([signal]).vectors for signal in signals])
     shuffled = np.random.default_rng(1).permutation(len(signals))
     turned = np.empty_like(alone)
@@ -150,21 +154,52 @@ def equality(signals: Signals, reference: Any, fp32: Encoder, bf16: Encoder) -> 
     with ThreadPoolExecutor(4) as pool:
         threaded = np.concatenate(list(pool.map(lambda part: fp32.encode(part).vectors, (signals[::2], signals[1::2]))))
     halves = np.concatenate([alone[::2], alone[1::2]])
-    half = bf16.encode(signals).vectors
-    half_alone = np.concatenate([bf16.encode([signal]).vectors for signal in signals])
-    near, near_half = (np.argsort(-(unit(each) @ unit(each).T), axis=1)[:, 1:6] for each in (alone, half))
-    kept = np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(near, near_half, strict=True)])
     return [
         Row("norm of a vector", float(np.linalg.norm(alone, axis=1).mean())),
         Row("FunASR's and ours, one clip at a time", apart(alone, generated(reference, signals)) * 1e6, "millionths"),
         Row("batches and one at a time", apart(alone, fp32.encode(signals).vectors) * 1e6, "millionths"),
         Row("another order and one at a time", apart(alone, turned) * 1e6, "millionths"),
         Row("two threads at a time and one at a time", apart(halves, threaded) * 1e6, "millionths"),
-        Row("bf16 and fp32", apart(alone, half)),
-        Row("bf16 and fp32, least cosine", float((unit(alone) * unit(half)).sum(axis=1).min())),
-        Row("bf16, batches and one at a time", apart(half, half_alone)),
-        Row("of 5 nearest with fp32, still so with bf16 (random weights)", 100 * float(kept), "%"),
+        *(row for name, encoder in others.items() for row in neighbours(name, encoder, signals, alone)),
     ]
+
+
+def neighbours(name: str, encoder: Encoder, signals: Signals, fp32: NDArray[np.float32]) -> list[Row]:
+    """How far the vectors of another precision are from fp32, and how many of the nearest are the same."""
+    vectors = encoder.encode(signals).vectors
+    alone = np.concatenate([encoder.encode([signal]).vectors for signal in signals])
+    depth = min(10, len(signals) // 2)
+    near, near_here = (np.argsort(-(unit(each) @ unit(each).T), axis=1)[:, 1 : depth + 1] for each in (fp32, vectors))
+    kept = np.mean([len(set(a) & set(b)) / depth for a, b in zip(near, near_here, strict=True)])
+    return [
+        Row(f"{name} and fp32", apart(fp32, vectors)),
+        Row(f"{name} and fp32, least cosine", float((unit(fp32) * unit(vectors)).sum(axis=1).min())),
+        Row(f"{name}, batches and one at a time", apart(vectors, alone)),
+        Row(f"of {depth} nearest with fp32, still so with {name} (random weights)", 100 * float(kept), "%"),
+    ]
+
+
+def against(encoders: dict[str, Encoder], seconds: int, rounds: int) -> list[Row]:
+    """CPU seconds of one thread for one clip in each precision, in turns, and the share of what int8 is to reach."""
+    import torch
+
+    signal = np.resize(made(1)[0], seconds * audio.SAMPLING_RATE_HZ)
+    best = dict.fromkeys(encoders, float("inf"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(rounds + 1):
+                for name, encoder in encoders.items():
+                    before = time.thread_time()
+                    encoder._network.run([signal])  # type: ignore[attr-defined]
+                    best[name] = min(best[name], time.thread_time() - before)
+    finally:
+        torch.set_num_threads(threads)
+    base, aim = ("bf16", 1.4) if "bf16" in best else ("fp32", 2.5)
+    rows = [Row(f"{seconds} s on one thread: {name}", taken, "s") for name, taken in best.items()]
+    times = best[base] / best["int8"]
+    return [*rows, Row(f"{seconds} s on one thread: int8, x {base}", times, "", times / aim, f"the aim: {aim}")]
 
 
 def service(encoder: Encoder, reference: Any, folder: Path, rounds: int) -> list[Row]:
@@ -227,7 +262,7 @@ def of_the_peak(encoder: Any, precision: str, limit: float, rounds: int) -> list
     kinds = {
         (rows, inner, outer): (
             torch.randn(rows, inner).to(dtype),
-            onednn._product(torch.randn(outer, inner), None, dtype)[1],
+            onednn.product(torch.randn(outer, inner), None, dtype)[1],
         )
         for rows, inner, outer in set(shapes)
     }
@@ -298,6 +333,8 @@ def loads(folder: Path, device: str) -> list[Row]:
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "E2VSEARCH_WEIGHTS_CACHE": cache}
         names = {"FunASR": "FunASR", "first time": "fp32", "second time": "fp32", "second time, bf16": "bf16"}
+        if device == "cpu":
+            names["second time, int8"] = "int8"
         base: dict[str, float] = {}
         for name, side in names.items():
             command = [sys.executable, __file__, "--load", side, "--model", str(folder), "--device", device]
@@ -331,15 +368,19 @@ def main() -> None:
         folder = model(Path(scratch), published=not chosen.quick)
         rows = [] if chosen.quick else loads(folder, chosen.device)
         os.environ["E2VSEARCH_WEIGHTS_CACHE"] = "off"
-        fp32, bf16 = (
-            registry.open(str(folder), EncoderOptions(device=chosen.device, precision=each))
-            for each in encoders_base.PRECISIONS[:2]
-        )
+        names: list[encoders_base.Precision] = ["fp32", "bf16", "int8"]
+        if chosen.device != "cpu":
+            names.remove("int8")
+        elif not has_amx():
+            names.remove("bf16")
+        encoders: dict[str, Encoder] = {
+            name: registry.open(str(folder), EncoderOptions(device=chosen.device, precision=name)) for name in names
+        }
+        fp32, others = encoders["fp32"], {name: each for name, each in encoders.items() if name != "fp32"}
         reference = funasr(folder, chosen.device)
         sides: dict[str, Callable[[Signals], object]] = {
             "FunASR": lambda signals: generated(reference, signals),
-            "fp32": fp32.encode,
-            "bf16": bf16.encode,
+            **{name: each.encode for name, each in encoders.items()},
         }
         sets: Sequence[tuple[str, Signals]] = (
             ("made clips", made(count)),
@@ -348,10 +389,14 @@ def main() -> None:
         for title, signals in sets:
             if signals:
                 rows += speeds(title, signals, sides, rounds)
-        rows += equality(made(4 if chosen.quick else 12), reference, fp32, bf16)
+        rows += equality(made(4 if chosen.quick else 12), reference, fp32, others)
         if chosen.device == "cpu":
             rows += of_the_peak(fp32, "fp32", 0.80, rounds)
-            rows += of_the_peak(bf16, "bf16", 0.55, rounds)
+            if "bf16" in others:
+                rows += of_the_peak(others["bf16"], "bf16", 0.55, rounds)
+            rows += [
+                row for seconds in ((2,) if chosen.quick else (2, 10)) for row in against(encoders, seconds, rounds)
+            ]
         rows += service(fp32, reference, Path(scratch), 9)
     held = f"load {os.getloadavg()[0]:.1f}" if chosen.device == "cpu" else chosen.device
     show(f"emotion2vec, large shape, random weights, {rounds} rounds, {held}", rows, chosen.json)

@@ -16,8 +16,8 @@ from e2vsearch.policy import Policy, Role
 MAX_NAME = 64
 """Characters of a name that the catalog stores: of a label, classifier, map, projection or set of named vectors."""
 
-BF16 = "bf16-"
-"""What the revisions of spaces begin with whose vectors were made in bfloat16; the rest is that of fp32, cut short."""
+REDUCED_PRECISIONS = ("bf16", "int8")
+"""Precisions that change vectors: revisions of their spaces begin with "bf16-"; the rest is that of fp32, cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,17 @@ class Space:
     projection: str = "raw"  # "raw": the encoder's own vectors, compared by cosine
 
     def differs_in_precision(self, other: Space) -> bool:
-        """Return whether one is of bfloat16 and the other is not, of the same weights."""
-        half, whole = sorted((self, other), key=lambda each: not each.revision.startswith(BF16))
-        return half != whole and half == replace(whole, revision=bf16(whole.revision))
+        """Return whether both are of the same weights, in two precisions."""
+        if self.precision == other.precision or replace(self, revision="") != replace(other, revision=""):
+            return False
+        a, b = (each.revision.removeprefix(f"{each.precision}-") for each in (self, other))
+        return a.startswith(b) or b.startswith(a)  # of one length, less what precedes them
+
+    @property
+    def precision(self) -> str:
+        """What vectors of it are made in: "bf16", "int8", or "fp32", as all are of encoders that know no other."""
+        begun = self.revision.partition("-")[0]
+        return begun if begun in REDUCED_PRECISIONS else "fp32"
 
     def __str__(self) -> str:
         return f"{self.encoder}@{self.revision[:12]} ({self.dim}-d, {self.projection})"
@@ -45,11 +53,6 @@ class Head:
 
     weights: NDArray[np.float32]  # (labels, dim)
     biases: NDArray[np.float32]  # (labels,)
-
-
-def bf16(revision: str) -> str:
-    """Return the revision of the same weights in bfloat16."""
-    return f"{BF16}{revision}"[: len(revision)]
 
 
 @dataclass(frozen=True, slots=True)

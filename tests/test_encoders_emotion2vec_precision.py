@@ -118,6 +118,6 @@ def test_whatever_opens_a_model_takes_a_precision(run: Run, command: str) -> Non
 
 def test_there_is_no_other_precision(folder: Path) -> None:
     with pytest.raises(SettingsError, match="fp32, bf16"):
-        registry.open(str(folder), EncoderOptions(precision="int8"))  # type: ignore[arg-type]
+        registry.open(str(folder), EncoderOptions(precision="fp8"))  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="light has no precision 'bf16'"):
         registry.open("light", EncoderOptions(precision="bf16"))

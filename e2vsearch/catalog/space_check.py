@@ -6,7 +6,7 @@ from sqlalchemy import Connection, select
 
 from e2vsearch.catalog.schema import HeaderRow, SpaceRow
 from e2vsearch.errors import REEMBED, SpaceChanged, SpaceMismatch
-from e2vsearch.types import BF16, Space
+from e2vsearch.types import Space
 
 
 def check_space_in_use(connection: Connection, number: int | None, name: str) -> None:
@@ -42,8 +42,9 @@ def mismatch(held: Space, held_source: str, space: Space | str, source: str) -> 
     if held_source == held.encoder == getattr(space, "encoder", None):  # by name: its weights have changed since
         go_on = f"the version of e2vsearch whose {held.encoder} made them"
     if isinstance(space, Space) and held.differs_in_precision(space):
-        here = held.revision.startswith(BF16)
-        go_on = "--precision bf16" if here else "--precision fp32, or bf16-as-fp32 to mix them all the same"
+        go_on = f"--precision {held.precision}"
+        if (held.precision, space.precision) == ("fp32", "bf16"):
+            go_on += ", or bf16-as-fp32 to mix them all the same"
     return SpaceMismatch(
         f"this collection holds vectors of {held}, not of {space} - go on with {go_on}, or start another "
         f"collection with --index ANOTHER, or move this one, searched all the while: {REEMBED} --encoder {source}"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.errors import BadSignal, EncoderError
-from e2vsearch.types import BF16, Head, Space
+from e2vsearch.types import REDUCED_PRECISIONS, Head, Space
 
-Precision = Literal["fp32", "bf16", "bf16-as-fp32"]
+Precision = Literal["fp32", "bf16", "int8", "bf16-as-fp32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 LIGHT_CARD = "light.json"
 """What a folder of light's weights is known by: the card that lies beside them."""
@@ -163,7 +163,8 @@ class EncoderOptions:
 
     With bf16, emotion2vec multiplies in bfloat16, about twice as fast. That changes the third digit, and so makes
     another space, with a revision of its own: a collection of fp32 refuses such vectors like any other encoder's. With
-    bf16-as-fp32 they are given the space of fp32: on request, the two may be mixed.
+    bf16-as-fp32 they are given the space of fp32: on request, the two may be mixed. With int8, products are of 8 bits,
+    on CPUs alone; that changes the second digit, and makes a third space.
     """
 
     threads: int = 0  # for one signal; 0: what suits the encoder (emotion2vec all cores, light one)
@@ -173,4 +174,9 @@ class EncoderOptions:
 
 def precision_of(space: Space | None) -> Precision:
     """Return the precision that makes more vectors of a space."""
-    return "bf16" if space is not None and space.revision.startswith(BF16) else "fp32"
+    return "fp32" if space is None else cast(Precision, space.precision)
+
+
+def in_precision(revision: str, precision: Precision) -> str:
+    """Return the revision of the weights that have this one in fp32, in another precision."""
+    return f"{precision}-{revision}"[: len(revision)] if precision in REDUCED_PRECISIONS else revision

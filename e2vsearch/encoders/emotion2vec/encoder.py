@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import SAMPLING_RATE_HZ
-from e2vsearch.encoders.base import EMOTION2VEC_NAMES, Embeddings, Encoder, EncoderOptions
+from e2vsearch.encoders.base import EMOTION2VEC_NAMES, Embeddings, Encoder, EncoderOptions, in_precision
 from e2vsearch.encoders.batcher import Batcher, embeddings
 from e2vsearch.encoders.emotion2vec import checkpoint as weights
 from e2vsearch.encoders.emotion2vec import model_folder as folders
@@ -29,7 +29,7 @@ from e2vsearch.encoders.emotion2vec.batch_plan import CPU_BUDGET, GPU_BUDGET, pl
 from e2vsearch.encoders.emotion2vec.loader import load
 from e2vsearch.encoders.emotion2vec.network import Network
 from e2vsearch.errors import BadSignal, BadWeights, missing_extra
-from e2vsearch.types import Head, Space, bf16
+from e2vsearch.types import Head, Space
 
 _log = logging.getLogger(__name__)
 _UNNAMED = "emotion2vec"
@@ -53,7 +53,8 @@ class Emotion2vecEncoder(Encoder):
     Args:
         name: one of `EMOTION2VEC_NAMES`, or the path of a model folder.
         options: device, threads and precision. Neither threads nor what else is in a call change vectors of fp32 by
-            more than 5e-6 (of a norm of 27); bf16 changes the third digit, and so is another space.
+            more than 5e-6 (of a norm of 27), nor does what else is in a call change those of int8 at all; bf16 changes
+            the third digit and int8 the second, so that each is a space of its own.
 
     Raises:
         MissingExtra: torch or FunASR is not installed.
@@ -89,11 +90,9 @@ class Emotion2vecEncoder(Encoder):
             hashed = beside.submit(weights.fingerprint, as_they_came, settings)
             del as_they_came
             with _threads(1):  # a second one would spin more than it reorders, and the hash needs its core
-                self._network = Network(module, half=options.precision != "fp32")
-            revision = hashed.result()
+                self._network = Network(module, precision=options.precision)
+            revision = in_precision(hashed.result(), options.precision)
         del hashed
-        if options.precision == "bf16":
-            revision = bf16(revision)
         self.min_samples = self._network.min_samples
         self.frame_rate_hz = SAMPLING_RATE_HZ / self._network.hop
         self.blocks = self._network.blocks

@@ -22,7 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from e2vsearch.encoders.base import Precision
 from e2vsearch.encoders.emotion2vec import onednn as faster
+from e2vsearch.encoders.emotion2vec import int8
+from e2vsearch.errors import EncoderUnavailable
 
 _KEPT_FRAMES = 512
 """The longest attention bias that is kept, with its extra tokens: 10 s, 17 MB for 16 heads."""
@@ -43,7 +46,7 @@ class Network:
 
     Args:
         module: the network, filled and in eval mode. Its linear layers are changed for good: it belongs to this.
-        half: whether products are made in bfloat16; sums between layers, their norms and scores stay in float32.
+        precision: of the products; sums between layers, their norms and scores stay in float32.
 
     Attributes:
         min_samples: the shortest clip, in samples.
@@ -52,8 +55,11 @@ class Network:
         batched: whether clips may share a batch; not if a norm of the first layer spans time, which padding changes.
     """
 
-    def __init__(self, module: Any, *, half: bool) -> None:
+    def __init__(self, module: Any, *, precision: Precision = "fp32") -> None:
         import torch
+
+        if precision == "int8":
+            _check_quantizable(module)
 
         self.module = module
         self.device = next(module.parameters()).device
@@ -73,8 +79,13 @@ class Network:
         linears = [layer for each in blocks for layer in (each.attn.qkv, each.attn.proj, each.mlp.fc1, each.mlp.fc2)]
         if not self._together:
             _copy_unpacked(module, linears)
+        half = precision in ("bf16", "bf16-as-fp32")
         dtype = torch.bfloat16 if half else torch.float32
-        if self.batched and not self._together:
+        self._in_int8: Callable[[Any, _Call], list[Any]] | None = None
+        if precision == "int8":
+            self._in_int8 = self._in_8_bits(blocks, stem)
+            blocks = stem = []
+        elif self.batched and not self._together:
             run = faster.stem(stem, dtype)
             audio.local_encoder.forward = lambda sources: run(sources, self._call.frames)
         elif half:
@@ -82,8 +93,8 @@ class Network:
         for each in audio.relative_positional_encoder.modules():
             if isinstance(each, torch.nn.Conv1d):
                 each.register_forward_pre_hook(self._hide_padding)
-                if half and not self._together:
-                    each.forward = faster.convolution(each, dtype)
+                if (half or (self._in_int8 is not None and faster.has_amx())) and not self._together:
+                    each.forward = faster.convolution(each, torch.bfloat16)
         for number, block in enumerate(blocks):
             block.attn.forward = partial(self._attention, block.attn, number)
             block.register_forward_hook(self._keep_mean)
@@ -140,10 +151,62 @@ class Network:
         try:
             if min(frames) < max(frames):
                 call.valid = (self._steps(max(frames)) < sources.new_tensor(frames)[:, None]).float()[:, None]
+            if self._in_int8 is not None:
+                return self._in_int8(sources, call)
             out = self.module.extract_features(sources, padding_mask=None)["x"]
         finally:
             del self._calls.call
         return [clip[:count].float() for clip, count in zip(out, frames, strict=True)]
+
+    def _in_8_bits(self, blocks: Sequence[Any], stem: Sequence[Any]) -> Callable[[Any, _Call], list[Any]]:
+        """Return the network as one function of padded samples: clips share the products, and nothing else."""
+        import torch
+
+        audio = self.module.modality_encoders["AUDIO"]
+        convolutions = int8.stem(stem)
+        projection = int8.projection(*audio.project_features[1:])
+        transformer = int8.blocks(blocks, torch.bfloat16 if faster.has_amx() else torch.float32)
+        scales = [block.attn.scale for block in blocks]
+
+        def begun(source: Any, frames: int) -> Any:
+            features = projection(convolutions(source, frames))[None]
+            features = features + audio.relative_positional_encoder(features)
+            return features[0] if audio.extra_tokens is None else torch.cat([audio.extra_tokens[0], features[0]])
+
+        def run(sources: Any, call: _Call) -> list[Any]:
+            tokens = [frames + self._extra for frames in call.frames]
+            call.valid = None  # each clip passes alone what reads beyond a row
+            rows = torch.cat([begun(source, frames) for source, frames in zip(sources, call.frames, strict=True)])
+
+            def attend(number: int, given: Any) -> Any:
+                bias = self._call_bias(call, number)
+                out = [self._attend_alone(clip, bias, scales[number]) for clip in given.split(tokens)]
+                return torch.cat(out) if len(out) > 1 else out[0]
+
+            def then(_number: int, rows: Any) -> None:
+                if call.means is not None:
+                    call.means.append(rows[self._extra :].mean(dim=0))
+
+            rows = transformer(audio.context_encoder.norm(rows), attend, then)
+            return [clip[self._extra :] for clip in rows.split(tokens)]
+
+        return run
+
+    def _attend_alone(self, given: Any, bias: Any, scale: float) -> Any:
+        """Return attention of one clip, ``(tokens, dim)``, given queries, keys and values ``(tokens, 3 * dim)``."""
+        from torch.nn import functional
+
+        tokens, heads = len(given), bias.shape[1]
+        queries, keys, values = given.view(1, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
+        mask = bias[:, :, :tokens, :tokens]
+        out = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=scale)
+        return out.transpose(1, 2).reshape(tokens, -1)
+
+    def _call_bias(self, call: _Call, block: int) -> Any:
+        row = min(block, len(self._slopes) - 1)
+        if call.bias is None or call.bias[0] != row:
+            call.bias = row, self._masked(call, self._bias(max(call.frames), row))
+        return call.bias[1]
 
     def _padded(self, signals: Sequence[NDArray[np.float32]]) -> Any:
         """Return all signals as one tensor, each normalised by itself, with zeros after its end."""
@@ -178,10 +241,8 @@ class Network:
     def _attention(self, module: Any, block: int, x: Any, padding_mask: Any = None, alibi_bias: Any = None) -> Any:
         """Stand in for FunASR's attention, with the masks and biases of this call."""
         del padding_mask, alibi_bias
-        call, row = self._call, min(block, len(self._slopes) - 1)
-        if call.bias is None or call.bias[0] != row:
-            call.bias = row, self._masked(call, self._bias(max(call.frames), row))
-        return faster.attention(module, x, partial(self._attend, call, call.bias[1], module.scale))
+        call = self._call
+        return faster.attention(module, x, partial(self._attend, call, self._call_bias(call, block), module.scale))
 
     def _attend(self, call: _Call, bias: Any, scale: float, queries: Any, keys: Any, values: Any) -> Any:
         from torch.nn import functional
@@ -226,6 +287,27 @@ class Network:
         if keeps:
             self._kept = row, bias
         return bias[:, :, :tokens, :tokens]
+
+
+def _check_quantizable(module: Any) -> None:
+    """Check that a network is of the published kind, which is what is computed in 8 bits, on this processor."""
+    import torch
+
+    if next(module.parameters()).device.type != "cpu":
+        raise EncoderUnavailable("int8 is for CPUs; use --precision bf16 on this device, or --device cpu")
+    audio = module.modality_encoders["AUDIO"]
+    acts = [each.mlp.act for each in (*audio.context_encoder.blocks, *module.blocks)]
+    if (
+        module.cfg.layer_norm_first
+        or module.norm is not None
+        or not all(isinstance(layer[2], torch.nn.Sequential) for layer in audio.local_encoder.conv_layers)
+        or not all(isinstance(act, torch.nn.GELU) and act.approximate == "none" for act in acts)
+    ):
+        raise EncoderUnavailable(
+            "int8 is for networks like the published ones, with GELU and norms after each block and of each frame, and "
+            "config.yaml describes another; use --precision fp32"
+        )
+    int8.check()
 
 
 def _copy_unpacked(module: Any, linears: Sequence[Any]) -> None:

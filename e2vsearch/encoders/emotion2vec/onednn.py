@@ -28,6 +28,7 @@ core each, 13.6 s (medians of three rounds in turns), and packed weights of 0.6 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,14 +45,14 @@ def linear(layer: Any, dtype: Any, *, gelu: bool = False) -> Callable[[Any], Any
     import torch
 
     bias = None if layer.bias is None else layer.bias.detach().to(dtype)
-    weight, run = _product(layer.weight.detach(), bias, dtype, gelu=gelu)
+    weight, run = product(layer.weight.detach(), bias, dtype, gelu=gelu)
     layer.weight = torch.nn.Parameter(weight, requires_grad=False)
     if bias is not None:
         layer.bias = torch.nn.Parameter(bias, requires_grad=False)
     return run
 
 
-def _product(weight: Any, bias: Any, dtype: Any, *, gelu: bool = False) -> tuple[Any, Callable[[Any], Any]]:
+def product(weight: Any, bias: Any, dtype: Any, *, gelu: bool = False) -> tuple[Any, Callable[[Any], Any]]:
     """Return a matrix in the form that it is multiplied in fastest, and its product with rows.
 
     On a CPU that is oneDNN's own order of blocks, 1.2 times MKL's rate on AMD.
@@ -80,6 +81,14 @@ def _packed(weight: Any) -> Any:
         return torch.ops.mkldnn._reorder_linear_weight(weight, None)
     except (AttributeError, RuntimeError):  # not built with oneDNN, or its operators are called otherwise
         return None
+
+
+def has_amx() -> bool:
+    """Whether bfloat16 is several times as fast as float32 here, also by oneDNN's own limit ``ONEDNN_MAX_CPU_ISA``."""
+    import torch
+
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    return bool(torch.cpu._is_amx_tile_supported()) and (limit in ("", "ALL", "DEFAULT") or "AMX" in limit)
 
 
 def convolution(layer: Any, dtype: Any) -> Callable[[Any], Any]:
@@ -117,13 +126,11 @@ def stem(layers: Sequence[Any], dtype: Any) -> Callable[[Any, Sequence[int]], An
     convolutions, norms = [layer[0] for layer in layers], [layer[2][1] for layer in layers]
     kernels = [each.kernel_size[0] for each in convolutions]
     strides = [each.stride[0] for each in convolutions]
-    hop = reach = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        hop, reach = hop * stride, (reach - 1) * stride + kernel
+    hop, reach = reach_of(kernels, strides)
     products = []
     for number, convolution in enumerate(convolutions):
         flat = convolution.weight.detach().transpose(1, 2).flatten(1)
-        products.append(_product(flat, None, dtype if number else torch.float32)[1])
+        products.append(product(flat, None, dtype if number else torch.float32)[1])
     affine = [(each.weight.detach().to(dtype), each.bias.detach().to(dtype)) for each in norms]
 
     def stretch(samples: Any) -> Any:
@@ -145,6 +152,14 @@ def stem(layers: Sequence[Any], dtype: Any) -> Callable[[Any, Sequence[int]], An
         return out.transpose(1, 2)
 
     return run
+
+
+def reach_of(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
+    """Return samples from one frame to the next, and samples that one frame is made of."""
+    hop = reach = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        hop, reach = hop * stride, (reach - 1) * stride + kernel
+    return hop, reach
 
 
 def attention(module: Any, x: Any, attend: Callable[[Any, Any, Any], Any]) -> Any:
