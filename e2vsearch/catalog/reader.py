@@ -154,10 +154,14 @@ class CatalogReader:
             found: str | None = connection.info.get(READ_ONLY)
             return found
 
-    def stored_files(self) -> dict[str, StoredFile]:
-        """Return the files of all recordings, by URI."""
+    def stored_files(self, uris: Sequence[str] | None = None) -> dict[str, StoredFile]:
+        """Return the files of the recordings at some URIs, of all by default, by URI."""
+        statements = (
+            [STORED_FILE] if uris is None else [STORED_FILE.where(RecordingRow.uri.in_(at)) for at in chunks(uris)]
+        )
         with self.reading() as connection:
-            return {row.uri: StoredFile.of(row) for row in connection.execute(STORED_FILE)}
+            rows = (row for statement in statements for row in connection.execute(statement))
+            return {row.uri: StoredFile.of(row) for row in rows}
 
     def file_of_content(self, content_sha256: str) -> StoredFile | None:
         """Return the file of the recording with that content."""
