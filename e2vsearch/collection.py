@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from copy import copy
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
-from e2vsearch import audio, encoder_check, notebook, pipeline, settings
-from e2vsearch.audio import AudioSource, Signal
-from e2vsearch.catalog import audit, backup, calls, recordings
+from e2vsearch import encoder_check, notebook, settings
+from e2vsearch.catalog import audit, recordings
 from e2vsearch.catalog.database import Location, locate
 from e2vsearch.catalog.engine_choice import settle
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.index import Index
 from e2vsearch.listing import Listing
-from e2vsearch.named_vectors import NamedVectorSets
-from e2vsearch.playback import Playback
 from e2vsearch.policy import Policy
-from e2vsearch.projections import recalibrate
 from e2vsearch.projections.view import Views
-from e2vsearch.search.compare import compare
 from e2vsearch.search.execute import answer
 from e2vsearch.search.query import AudioQuery, Query, Reference
 from e2vsearch.search.result import QueryResult
-from e2vsearch.speech import SpeechOptions
-from e2vsearch.status import status
 from e2vsearch.types import AuditEntry, Call, Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status
 from e2vsearch.vectors.engine import IndexOptions
 
@@ -38,17 +32,23 @@ if TYPE_CHECKING:
     from e2vsearch.analysis.projections import Projections
     from e2vsearch.analysis.timeline import Timeline
     from e2vsearch.analysis.trends.types import Trends
+    from e2vsearch.audio import AudioSource, Signal
     from e2vsearch.erasure import ForgetReport
     from e2vsearch.ingest.queue import Queue
     from e2vsearch.ingest.reports import IngestReport
+    from e2vsearch.named_vectors import NamedVectorSets
+    from e2vsearch.pipeline import Embed
+    from e2vsearch.playback import Playback
     from e2vsearch.spaces import Spaces
+    from e2vsearch.speech import SpeechOptions
     from e2vsearch.transfer.contents import Contents, TransferReport
 
 
 class Collection(AbstractContextManager["Collection"]):
     """Recordings and their segments, to add to and to search, from several threads. Open it with `e2vsearch.open`.
 
-    Facets hold the verbs of groups of commands; `labels`, `maps`, `projections`, `queue` and `spaces` load when used.
+    Facets hold the verbs of groups of commands. All but `index` load when used, and so does what opens audio: a query
+    by a stored id, as a whole process, needs neither.
     """
 
     def __init__(
@@ -60,17 +60,16 @@ class Collection(AbstractContextManager["Collection"]):
         speech: SpeechOptions | None = None,
         index: IndexOptions | None = None,
         encoder: Encoder | None = None,
-        embed: pipeline.Embed | None = None,
+        embed: Embed | None = None,
         actor: str = "python",
     ) -> None:
         """Join the parts of an open collection, which `open` finds; see `used_by` for the last two."""
         self.location, self._catalog, self.actor = location, catalog, actor
-        self.speech, self.settings, self.named_vectors = speech or SpeechOptions(), options, NamedVectorSets(catalog)
-        self.playback = Playback(catalog, options)
+        self.settings, self._speech = options, speech
         index_options = index or IndexOptions(query_log_size=options.query_log)
         self._views = Views(catalog, lambda: location.cached(options.cache, catalog.collection_id), index_options)
         self.index = Index(catalog, self._views, index_options)
-        self._embed = embed or (lambda source, encoder, speech: pipeline.embed_audio(source, encoder(), speech))
+        self._embed = embed or _embed_here
         self._encoder = encoder_check.CheckedEncoder(catalog, options, encoder)
 
     @classmethod
@@ -118,9 +117,10 @@ class Collection(AbstractContextManager["Collection"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def used_by(self, actor: str | None = None, embed: pipeline.Embed | None = None) -> Self:
+    def used_by(self, actor: str | None = None, embed: Embed | None = None) -> Self:
         """Return the same open collection for another door, which the audit log names, or with another way to embed."""
         other = copy(self)
+        other.playback = self.playback  # with one cache
         other.actor, other._embed = actor or self.actor, embed or self._embed
         return other
 
@@ -150,6 +150,8 @@ class Collection(AbstractContextManager["Collection"]):
 
     def status(self) -> Status:
         """Return what the collection is, how much it holds, and how its index fares."""
+        from e2vsearch.status import status
+
         return status(self.catalog, self._views)
 
     _repr_html_ = notebook.collection_html
@@ -172,8 +174,11 @@ class Collection(AbstractContextManager["Collection"]):
 
     def embed(self, source: AudioSource) -> EmbeddedAudio:
         """Return the spoken segments of a clip with their vectors and class probabilities; nothing is stored."""
+        from e2vsearch import audio
+        from e2vsearch.projections.recalibrate import recalibrate_stored
+
         audio.prepare(source)  # it starts while the encoder is loaded
-        return recalibrate.recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
+        return recalibrate_stored(self.catalog, self._embed(source, self.encoder, self.speech))
 
     def trends(self, **options: Any) -> Trends:
         """Return shares of emotions, labels or clusters by period and group, see `analysis.trends.measure.trends`."""
@@ -183,6 +188,8 @@ class Collection(AbstractContextManager["Collection"]):
 
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
         """Return how alike two recordings feel, clips or ids such as ``call:45``, see `e2vsearch.search.compare`."""
+        from e2vsearch.search.compare import compare
+
         through = self.encoder() if self.space is None else self._views.current()
         return compare(a, b, through, self.catalog, self.embed, self.actor)
 
@@ -204,6 +211,8 @@ class Collection(AbstractContextManager["Collection"]):
 
     def calls(self, limit: int = 20, **options: str | None) -> Listing[Call]:
         """Return the newest recordings with their emotions, by `where`, `text` or page, see `catalog.calls.newest`."""
+        from e2vsearch.catalog import calls
+
         return Listing(calls.newest(self.catalog, limit, **options), Call)
 
     def segments(self, *names: str, where: str | None = None) -> Listing[Segment]:
@@ -212,7 +221,9 @@ class Collection(AbstractContextManager["Collection"]):
 
     def clip(self, name: str, context_s: float = 0.0) -> Signal:
         """Return the sound of ``seg:123`` with so many seconds around it, see `e2vsearch.pipeline.stored_clip`."""
-        return pipeline.stored_clip(self.catalog, self.playback, name, context_s)
+        from e2vsearch.pipeline import stored_clip
+
+        return stored_clip(self.catalog, self.playback, name, context_s)
 
     def remove(self, *names: str, where: str | None = None) -> int:
         """Delete recordings, `damaged` ones too, and return how many; traces stay, see `forget`."""
@@ -238,6 +249,8 @@ class Collection(AbstractContextManager["Collection"]):
 
     def backup(self, target: str | os.PathLike[str]) -> int:
         """Copy the database to a new file and return its size in bytes, see `e2vsearch.catalog.backup`."""
+        from e2vsearch.catalog import backup
+
         return backup.backup(self.catalog.url, target)
 
     def export(self, target: str | os.PathLike[str], **options: Any) -> TransferReport:
@@ -257,6 +270,27 @@ class Collection(AbstractContextManager["Collection"]):
         from e2vsearch.analysis.evaluation.evaluate import evaluate
 
         return evaluate(labels, context=self.projections, projection=projection, **options)
+
+    @cached_property
+    def speech(self) -> SpeechOptions:
+        """How speech is found and cut."""
+        from e2vsearch.speech import SpeechOptions
+
+        return self._speech or SpeechOptions()
+
+    @cached_property
+    def playback(self) -> Playback:
+        """Opens the audio of stored recordings."""
+        from e2vsearch.playback import Playback
+
+        return Playback(self._catalog, self.settings)
+
+    @cached_property
+    def named_vectors(self) -> NamedVectorSets:
+        """Other models' vectors of its segments."""
+        from e2vsearch.named_vectors import NamedVectorSets
+
+        return NamedVectorSets(self._catalog)
 
     @property
     def labels(self) -> Labels:
@@ -298,3 +332,10 @@ class Collection(AbstractContextManager["Collection"]):
 
     def _context(self) -> tuple[Any, ...]:
         return self.catalog, *self._views.doors, self.index.drop_index, self.embed, self.encoder, self.clip
+
+
+def _embed_here(source: AudioSource, encoder: Callable[[], Encoder], speech: SpeechOptions) -> EmbeddedAudio:
+    """Embed audio in this thread."""
+    from e2vsearch.pipeline import embed_audio
+
+    return embed_audio(source, encoder(), speech)

@@ -10,18 +10,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch import telemetry
-from e2vsearch.audio import AudioSource
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.feed import SqlFilter
 from e2vsearch.projections.background import BackgroundScores
 from e2vsearch.projections.view import SearchView, Views
 from e2vsearch.search.context import SearchContext
-from e2vsearch.search.prototypes import canonical_name
 from e2vsearch.search.query import Query
 from e2vsearch.search.rank import CandidateFilter, Ranking, rank_recordings, rank_segments
 from e2vsearch.search.reference import NONE
@@ -29,6 +28,9 @@ from e2vsearch.search.resolve import ResolvedQuery, resolve
 from e2vsearch.search.result import QueryResult
 from e2vsearch.types import EmbeddedAudio, Hit, number_of, segment_id
 from e2vsearch.vectors.engine import Condition
+
+if TYPE_CHECKING:
+    from e2vsearch.audio import AudioSource
 
 
 def answer(
@@ -190,6 +192,7 @@ def _filtered(catalog: Catalog, query: Query) -> NDArray[np.int64] | None:
     if query.min_probability is None:
         return allowed
     from e2vsearch.catalog.segments import segments_with_emotion, segments_with_label
+    from e2vsearch.search.prototypes import canonical_name
 
     for name, weight in query.emotions.items():
         if weight < 0:

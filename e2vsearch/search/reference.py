@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.audio import AudioSource
 from e2vsearch.catalog.named_vectors import fetch
 from e2vsearch.catalog.segments import segment_columns
 from e2vsearch.catalog.writer import Catalog
-from e2vsearch.encoders import embedding_files
 from e2vsearch.errors import AudioNotFound, NotStored, QueryError
 from e2vsearch.files import local_path
 from e2vsearch.search.context import SearchContext
-from e2vsearch.search.prototypes import Prototype, canonical_name, known_names, prototype
 from e2vsearch.search.query import AudioQuery, identifier_of
 from e2vsearch.types import MAX_NAME, EmbeddedSegment, NamedVectors, number_of, segment_id
 from e2vsearch.vectors.exact import unit
+
+if TYPE_CHECKING:
+    from e2vsearch.audio import AudioSource
+    from e2vsearch.search.prototypes import Prototype
 
 NONE: NDArray[np.int64] = np.empty(0, np.int64)
 """No segments."""
@@ -54,6 +55,8 @@ def resolve_reference(source: AudioQuery, context: SearchContext) -> ResolvedRef
     if identifier is not None:
         return _from_stored(identifier, context)
     if isinstance(source, str) and source.startswith(("label:", "emotion:")):
+        from e2vsearch.search.prototypes import prototype
+
         return from_prototype(prototype(context.catalog, source, context.view.projection))
     if isinstance(source, str | os.PathLike):
         return _from_file(source, context)
@@ -79,6 +82,8 @@ def from_name(name: str, context: SearchContext) -> ResolvedReference:
         NotStored: it is neither, or nothing here is named so.
         QueryError: it stands for no emotion, "unsure" or "too short".
     """
+    from e2vsearch.search.prototypes import canonical_name, prototype
+
     known = canonical_name(context.catalog, name)
     return from_prototype(prototype(context.catalog, known, context.view.projection))
 
@@ -105,6 +110,8 @@ def _from_stored(identifier: str, context: SearchContext) -> ResolvedReference:
 
 def _from_file(named: str | os.PathLike[str], context: SearchContext) -> ResolvedReference:
     path = local_path(named)
+    from e2vsearch.encoders import embedding_files
+
     if path.suffix.lower() == ".npy" or (path.is_dir() and embedding_files.is_saved(path)):
         vectors = embedding_files.read_vectors(path, context.catalog.require_space().dim)
         return ResolvedReference(str(path), context.view.projection.apply(vectors), NONE)
@@ -121,6 +128,8 @@ def suggest_name(word: str, catalog: Catalog) -> None:
     """
     if not word or len(word) > MAX_NAME or set("/\\:.~") & set(word) or not word.isprintable():
         return
+    from e2vsearch.search.prototypes import known_names
+
     known = known_names(catalog)
     kinds = [each for each in known if each.partition(":")[2].casefold() == word.strip().casefold()]
     if kinds:
