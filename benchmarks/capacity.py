@@ -1,15 +1,19 @@
-"""Bytes of a stored segment on a disk, in SQLite and in Postgres, by the length of its vector.
+"""Bytes of a stored segment on a disk, and segments stored a second, in SQLite and Postgres, by its vector's length.
 
     python benchmarks/capacity.py
 
 Made recordings of 50 segments each, with class probabilities and without metadata or words, in new databases; what an
 empty one takes is left out. Postgres puts a vector of more than 2 kB into a table of its own, in pages that it does not
 fill.
+
+A recording is one transaction, which is on the disk once it is stored. Beside the rate stands that of one processor, by
+the time that the process itself used: what a server of the database used is not in it, nor waits for the disk.
 """
 
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,10 +29,12 @@ from e2vsearch.types import Space
 
 LABELS = ("angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "unknown")
 SEGMENTS = 50  # of a recording
+BARS, BAR_DIM = {"SQLite": 20_000, "Postgres": 10_000}, 1024  # segments of so many numbers to be stored a second
 
 
-def bytes_a_segment(url: str, dim: int, recordings: int, size: Callable[[Catalog], int]) -> float:
-    """Return what a database grew by for each segment."""
+def stored(url: str, dim: int, recordings: int, size: Callable[[Catalog], int]) -> tuple[float, float, float]:
+    """Return the bytes that a database grew by for each segment, and segments stored a second and a CPU-second."""
+    spent_s = used_s = 0.0
     rng = np.random.default_rng(0)
     catalog = Catalog.open(url, create=True)
     try:
@@ -53,8 +59,13 @@ def bytes_a_segment(url: str, dim: int, recordings: int, size: Callable[[Catalog
                 8_000,
                 "WAV ULAW",
             )
-            catalog.store(NewRecording(*about, segments))
-        return (size(catalog) - empty) / (recordings * SEGMENTS)
+            new = NewRecording(*about, segments)
+            started_s, before_s = time.perf_counter(), time.process_time()
+            catalog.store(new)
+            spent_s += time.perf_counter() - started_s
+            used_s += time.process_time() - before_s
+        count = recordings * SEGMENTS
+        return (size(catalog) - empty) / count, count / spent_s, count / used_s
     finally:
         catalog.close()
 
@@ -87,10 +98,17 @@ def main() -> None:
                     ("SQLite", f"sqlite:///{folder}/{dim}.db", size_of_sqlite),
                     ("Postgres", template.format(name=f"of_{dim}"), size_of_postgres),
                 ):
-                    taken = bytes_a_segment(url, dim, recordings, size)
-                    rows.append(
-                        Row(f"{name}, {dim} numbers", taken, "bytes", taken / (4 * dim), "its vector in float32")
-                    )
+                    taken, rate, rate_cpu = stored(url, dim, recordings, size)
+                    one, rate_of = f"{name}, {dim} numbers", f"{name}, {dim} numbers: stored"
+                    rows += [
+                        Row(one, taken, "bytes", taken / (4 * dim), "its vector in float32"),
+                        Row(rate_of, rate, "segments/s"),
+                        Row(f"{rate_of}, of one processor", rate_cpu, "segments/s", rate_cpu / rate, rate_of),
+                    ]
+                    if dim == BAR_DIM:
+                        rows.append(
+                            Row(f"bar: {rate_of}, at least", BARS[name], "segments/s", rate / BARS[name], "the figure")
+                        )
     show("a stored segment", rows, arguments.json)
 
 

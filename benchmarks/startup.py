@@ -18,6 +18,7 @@ What a query took less by, of 810 CPU-ms (Python with numpy: 71), each from two 
 | only the command that is typed; rich for tables alone | 40 |
 | no pydantic for values that are right already | 100 |
 | what builds, refits, verifies and reads transcripts loaded where it is used; no numpy.ma | 55 |
+| no last collection of garbage, and no dialect of Postgres for SQLite | 50 |
 """
 
 from __future__ import annotations

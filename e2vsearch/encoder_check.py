@@ -13,7 +13,6 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from e2vsearch.audio import SAMPLING_RATE_HZ
 from e2vsearch.catalog.space_check import mismatch
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder, precision_of
@@ -36,6 +35,8 @@ def reference_clip() -> NDArray[np.float32]:
     Of sines and a counter alone, rounded to 16 bits: the same bits with any numpy, which promises them of its random
     numbers and of its sines' last digit to nobody.
     """
+    from e2vsearch.audio import SAMPLING_RATE_HZ
+
     at = np.arange(int(CLIP_S * SAMPLING_RATE_HZ), dtype=np.int64)
     seconds = at / SAMPLING_RATE_HZ
     phase = 2 * np.pi * (140.0 * seconds + 30.0 * seconds**2)  # 140 Hz, gliding up to 200

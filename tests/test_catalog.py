@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -13,9 +14,10 @@ import pytest
 from sqlalchemy import select, text
 
 from e2vsearch.catalog.changes import ChangeDetector
+from e2vsearch.catalog.dynamics import courses_of
 from e2vsearch.catalog.filter_cache import FilterCache
 from e2vsearch.catalog.rows import NewRecording, NewSegment
-from e2vsearch.catalog.schema import ChangeRow
+from e2vsearch.catalog.schema import ChangeRow, RecordingRow
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.errors import BadFilter, SpaceMismatch
 from e2vsearch.types import Space
@@ -414,3 +416,30 @@ def test_a_result_that_is_larger_than_the_cache_is_given_all_the_same() -> None:
     assert cache.of("small", lambda: large) is small
     assert cache.of("other", lambda: large[:20]) is not small
     assert cache.of("small", lambda: large) is large  # the least recently used one was dropped
+
+
+def test_ids_of_segments_ascend_and_are_never_used_again(catalog: Catalog) -> None:
+    first = catalog.store(a_recording("first", segments=3)).id
+    second = catalog.store(a_recording("second", segments=2)).id
+    before = catalog.segments_of([first, second])[0].tolist()
+    assert catalog.remove([second]) == 1
+    third = catalog.store(a_recording("third", segments=2)).id
+    numbers = catalog.segments_of([third])[0].tolist()
+    assert len(numbers) == 2
+    assert min(numbers) > max(before)
+    starts = [segment.start_s for _, segment in catalog.segments(numbers)]
+    assert starts == sorted(starts)  # in the order in which they were given
+
+
+@pytest.mark.parametrize("valence", [(0.9, 0.9), (0.9, 0.1)])
+def test_a_course_is_stored_as_it_is_found_again(catalog: Catalog, valence: tuple[float, float]) -> None:
+    made = a_recording("told", segments=40)
+    segments = tuple(
+        replace(each, scores=np.array([valence[at // 20], 1 - valence[at // 20]], np.float32))
+        for at, each in enumerate(made.segments)
+    )
+    number = catalog.store(replace(made, segments=segments[::-1])).id
+    with catalog.reading() as connection:
+        stored = connection.execute(select(RecordingRow.course).where(RecordingRow.id == number)).scalar_one()
+        assert stored == courses_of(connection, [number])[number]
+    assert stored is not None

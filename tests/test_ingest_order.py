@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from made import save, speech
 from numpy.typing import NDArray
+from sqlalchemy.event import listen
 
 import e2vsearch
 from e2vsearch.encoders.base import Embeddings
 from e2vsearch.encoders.fake import FakeEncoder
 from e2vsearch.ingest.activity import Activity, ActivityTracker
-from e2vsearch.ingest.reports import Progress
+from e2vsearch.ingest.reports import IngestReport, Progress
 
 FILES = 6
 LONGEST_S = 4.0
@@ -77,9 +78,38 @@ def test_a_run_tells_what_it_does(folder: Path, tmp_path: Path) -> None:
     assert {each.audio_s for each in again} == {0.0}
 
 
+def test_what_is_stored_is_recognised_without_a_statement_for_each(folder: Path, tmp_path: Path) -> None:
+    def rerun() -> tuple[IngestReport, list[str], list[Activity]]:
+        statements: list[str] = []
+        seen: list[Activity] = []
+        with e2vsearch.open(tmp_path / "index", encoder="fake") as collection:
+            with collection.catalog.reading() as connection:
+                engine = connection.engine
+            listen(engine, "before_cursor_execute", lambda *about: statements.append(about[2]))
+            return collection.ingest(*sorted(folder.iterdir()), activity=seen.append), statements, seen
+
+    others = [path.rename(tmp_path / path.name) for path in sorted(folder.iterdir())[1:]]
+    with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as collection:
+        collection.ingest(folder, *others)
+    one, for_one, _ = rerun()
+    for path in others:
+        path.rename(folder / path.name)  # found by its content, once
+    rerun()
+    every, for_every, seen = rerun()
+    assert (one.already, every.already) == (1, FILES)
+    assert len(for_every) == len(for_one)
+    assert not any(each.at_work for each in seen)  # none was handed to a thread
+
+    save(folder / "1.wav", speech(3.0, seed=77))
+    changed, _, seen = rerun()
+    assert (changed.already, changed.replaced) == (FILES - 1, 1)
+    assert {name for each in seen for name in each.at_work} == {"1.wav"}
+
+
 def test_what_is_left_is_estimated_by_size() -> None:
     seen: list[Activity] = []
-    tracker = ActivityTracker(seen.append, {"a": 100, "b": 300, "known": 50, "c": 400})
+    tracker = ActivityTracker(seen.append)
+    tracker.expect({"a": 100, "b": 300, "known": 50, "c": 400})
     with tracker.loading("known", "known.wav"):  # stored before: not listened to
         pass
     assert (seen[-1].audio_s, seen[-1].audio_left_s) == (0.0, None)

@@ -135,6 +135,11 @@ def read_vectors(
     return np.frombuffer(joined, "<f4").reshape(len(rows), dim).astype(np.float32, copy=False)
 
 
+def to_probabilities(scores: bytes | None, labels: Sequence[str]) -> dict[str, float]:
+    """Return the probability of each class as a segment's column holds them, none where it is NULL."""
+    return {} if scores is None else dict(zip(labels, np.frombuffer(scores, "<f4").tolist(), strict=True))
+
+
 def is_sound(row: VectorColumns, dim: int, recording: int | None) -> bool:
     """Tell whether a row's vector is what was stored, of that length and of that recording."""
     return len(row.vector) == 4 * dim and checksum(row.vector, recording) == row.crc32

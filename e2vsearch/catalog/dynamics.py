@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from e2vsearch.catalog.row_checksums import CHANNEL_DYNAMICS, DYNAMICS
 from e2vsearch.catalog.schema import ChannelDynamicsRow, DynamicsRow, RecordingRow, SegmentRow
 from e2vsearch.course import Course, course_of, is_told, judged
+from e2vsearch.policy import Role
 from e2vsearch.types import ChannelDynamics, Dynamics, recording_id
 
 _SHARED = ("talk_share", "turns", "interruptions")
@@ -77,6 +79,20 @@ def set_courses(connection: Connection, numbers: Sequence[int]) -> None:
     courses = [{"number": number, "its": course} for number, course in courses_of(connection, numbers).items()]
     if courses:
         connection.execute(_SET_COURSE, courses)
+
+
+def course_of_new(segments: Iterable[Mapping[str, Any]], roles: Sequence[Role | None]) -> Course | None:
+    """Return the course of a recording that is being stored, as `courses_of` finds it once it is.
+
+    Args:
+        segments: the columns of `SegmentRow`, in the order of ids.
+        roles: of its channels.
+    """
+    lines: defaultdict[int, list[float]] = defaultdict(list)
+    for each in sorted(segments, key=itemgetter("start_s")):
+        if each["valence"] is not None and is_told(each["end_s"] - each["start_s"], each["level_db"]):
+            lines[each["channel"]].append(each["valence"])
+    return course_of(lines[at] for at in judged(roles))
 
 
 def courses_of(connection: Connection, numbers: Sequence[int]) -> dict[int, Course | None]:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 from cachetools import LRUCache
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import psycopg
 
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.schema import SegmentRow
@@ -17,7 +16,6 @@ from e2vsearch.feed import SqlFilter
 _MOST = 256
 _kept: LRUCache[Hashable, SqlFilter] = LRUCache(_MOST)  # 6 ms each, and the same until tomorrow: it may say "today"
 _lock = threading.Lock()
-_DIALECT = psycopg.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
 
 def filter_statement(catalog: CatalogReader, where: str) -> SqlFilter | None:
@@ -40,11 +38,14 @@ def filter_statement(catalog: CatalogReader, where: str) -> SqlFilter | None:
 
 
 def _compiled(catalog: CatalogReader, where: str) -> SqlFilter:
+    from sqlalchemy.dialects.postgresql import psycopg  # 25 ms, where most collections are in SQLite
+
+    dialect = psycopg.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
     query = select(SegmentRow.id).where(catalog.condition(where))
-    compiled = query.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    compiled = query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     values = {}
     for name, value in compiled.params.items():
         bound = compiled.binds.get(name)  # None for one of a list, which is of a plain type
-        process = bound.type.dialect_impl(_DIALECT).bind_processor(_DIALECT) if bound is not None else None
+        process = bound.type.dialect_impl(dialect).bind_processor(dialect) if bound is not None else None
         values[name] = value if process is None else process(value)
     return SqlFilter(str(compiled), values)

@@ -32,7 +32,7 @@ from e2vsearch.catalog import row_checksums
 from e2vsearch.catalog.beside import VECTOR_TABLES, VectorTable
 from e2vsearch.catalog.cells import date_error
 from e2vsearch.catalog.changes import ChangeDetector
-from e2vsearch.catalog.columns import integers
+from e2vsearch.catalog.columns import integers, to_probabilities
 from e2vsearch.catalog.database import ROWS_PER_STATEMENT, chunks, driver_errors, filtering
 from e2vsearch.catalog.filter_cache import FilterCache
 from e2vsearch.catalog.schema import (
@@ -90,6 +90,7 @@ class _Paged:
 
 
 _ByNumber = dict[int, dict[str, Any]]
+_Rows = dict[int, tuple[Row[Any], dict[str, Any]]]  # with columns of other tables
 _Related = Callable[[Connection, Sequence[int]], _ByNumber]  # columns of other tables for some rows, by number
 
 _RECORDING_PAGES = _Paged.of(_RECORDINGS, RecordingRow.id)
@@ -154,10 +155,12 @@ class CatalogReader:
             found: str | None = connection.info.get(READ_ONLY)
             return found
 
-    def stored_files(self) -> dict[str, StoredFile]:
-        """Return the files of all recordings, by URI."""
+    def stored_files(self, uris: Sequence[str] | None = None) -> dict[str, StoredFile]:
+        """Return the files of the recordings at some URIs, of all by default, by URI."""
+        parts = (STORED_FILE.where(RecordingRow.uri.in_(part)) for part in chunks(uris or ()))
         with self.reading() as connection:
-            return {row.uri: StoredFile.of(row) for row in connection.execute(STORED_FILE)}
+            rows = (row for part in ([STORED_FILE] if uris is None else parts) for row in connection.execute(part))
+            return {row.uri: StoredFile.of(row) for row in rows}
 
     def file_of_content(self, content_sha256: str) -> StoredFile | None:
         """Return the file of the recording with that content."""
@@ -190,6 +193,25 @@ class CatalogReader:
             row_checksums.SEGMENT.check(rows, lambda row: segment_id(row.id))
             for row in rows:
                 yield row.id, to_segment(row, labels, columns.get(row.id))
+
+    def rows_of_segments(self, numbers: Sequence[int]) -> tuple[_Rows, _Rows]:
+        """Return the rows of segments and of their recordings, by number, as `segments` and `recordings` read them.
+
+        For the hits of a query: to make objects of them takes half as long as to read them.
+        """
+        with self.reading() as connection:
+            segments, recordings = _Rows(), _Rows()
+            for part in chunks(sorted(set(numbers))):
+                rows = connection.execute(_SEGMENT_PAGES.some, {"numbers": part}).all()
+                row_checksums.SEGMENT.check(rows, lambda row: segment_id(row.id))
+                others = _annotations(connection, part)
+                segments |= {row.id: (row, others.get(row.id, {})) for row in rows}
+            for part in chunks(sorted({row.recording_id for row, _ in segments.values()})):
+                rows = connection.execute(_RECORDING_PAGES.some, {"numbers": part}).all()
+                row_checksums.RECORDING.check(rows, lambda row: recording_id(row.id))
+                metadata = _metadata(connection, part, damaged=False)
+                recordings |= {row.id: (row, metadata.get(row.id, {})) for row in rows}
+        return segments, recordings
 
     def segments_of(self, recordings: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the segments of some recordings: their ids, ascending, and the recording of each."""
@@ -361,7 +383,6 @@ def to_recording(row: Row[Any], metadata: Mapping[str, str]) -> Recording:
 
 def to_segment(row: Row[Any], labels: tuple[str, ...], others: Mapping[str, Any] | None = None) -> Segment:
     """Convert a row of `SegmentRow`, with the labels of its space and columns of other tables."""
-    scores = {} if row.scores is None else dict(zip(labels, np.frombuffer(row.scores, "<f4").tolist(), strict=True))
     return Segment(
         id=segment_id(row.id),
         recording=recording_id(row.recording_id),
@@ -370,7 +391,7 @@ def to_segment(row: Row[Any], labels: tuple[str, ...], others: Mapping[str, Any]
         end_s=row.end_s,
         emotion=row.label,
         emotion_score=row.label_score,
-        scores=scores,
+        scores=to_probabilities(row.scores, labels),
         arousal=row.arousal,
         valence=row.valence,
         level_db=row.level_db,

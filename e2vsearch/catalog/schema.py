@@ -385,11 +385,6 @@ class JobRow(Base):
     recorded_at: ColumnClause[datetime | None]
 
 
-# in the order of leasing; without dead letters, which would be read again at every lease
-Index(
-    "ix_job_order",
-    JobRow.priority.desc(),
-    JobRow.id,
-    postgresql_where=JobRow.state != DEAD_LETTER,
-    sqlite_where=JobRow.state != DEAD_LETTER,
-)
+# In the order of leasing. The migration makes it without dead letters, which would be read again at every lease: a
+# condition of Postgres's loads that dialect, 25 ms of a process with one query of a collection in SQLite.
+Index("ix_job_order", JobRow.priority.desc(), JobRow.id)

@@ -32,7 +32,7 @@ from e2vsearch.catalog.database import (
     sqlite_file,
     write_error,
 )
-from e2vsearch.catalog.dynamics import insert_dynamics, set_courses
+from e2vsearch.catalog.dynamics import course_of_new, insert_dynamics
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import (
     Lease,
@@ -41,6 +41,7 @@ from e2vsearch.catalog.rows import (
     end_job,
     insert_segments,
     note_failure,
+    segment_rows,
     set_metadata,
 )
 from e2vsearch.catalog.schema import FailureRow, HeaderRow, MetadataRow, RecordingRow, SpaceRow, VectorRow
@@ -260,6 +261,7 @@ class Catalog(CatalogReader):
             SpaceChanged: the collection was re-embedded since this catalog was opened.
         """
         space = self._checked(recording)
+        segments = segment_rows(recording, space)
         with self.writing() as connection:
             check_space_in_use(connection, self.space_number, self.name)
             if lease is not None:
@@ -289,11 +291,11 @@ class Catalog(CatalogReader):
                 "format": recording.format,
                 "note": recording.note,
                 "roles": None if recording.roles is None else list(recording.roles),
+                "course": course_of_new(segments, recording.roles or [None] * recording.channels),
             }
             number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [values]).scalar_one()
             set_metadata(connection, number, recording.metadata)
-            insert_segments(connection, number, recording, space, self.vectors)
-            set_courses(connection, [number])
+            insert_segments(connection, number, segments, [each.vector for each in recording.segments], self.vectors)
             if recording.dynamics is not None:
                 insert_dynamics(connection, number, recording.dynamics)
             return Stored(number, "stored" if old is None else "replaced")

@@ -6,6 +6,7 @@ Exit codes: 0 fine, 1 an error (one line with its cure), 2 wrong usage, 3 finish
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -129,6 +130,7 @@ def main() -> None:
     """Run the command line; errors become one line on stderr."""
     use_text_of_logs()
     gc.set_threshold(100_000)  # imports make objects that stay: collecting among them took a tenth of a query
+    atexit.register(gc.freeze)  # and so did looking through them once more at the end, for cycles in what goes anyway
     try:
         app_of(sys.argv[1] if len(sys.argv) > 1 else None)()
     except E2vsearchError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -206,7 +206,7 @@ def _write(result: QueryResult, results: Results, *, explain: bool) -> None:
     table = None
     if results.format == "table":  # which loads rich
         table = [{"rank": rank, **_row(hit, several)} for rank, hit in enumerate(result, start=1)]
-    whole = {**{name: value for name, value in asdict(result).items() if name != "hits"}, "hits": rows}
+    whole = {**asdict(replace(result, hits=())), "hits": rows}
     columns = {name: column for name, column in _COLUMNS.items() if name != "score" or result.references}
     if rows or results.format != "table":  # of none, what is said on stderr is enough
         results.write(rows, columns, table=table, whole=whole)

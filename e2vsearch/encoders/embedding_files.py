@@ -239,5 +239,6 @@ def content_of(path: Path) -> Path:
 
 def uri_of(path: Path) -> str:
     """Where the audio is: the file itself, or the one beside a saved folder's vectors."""
-    beside = path / "processed_audio.wav"
-    return file_uri(beside if path.is_dir() and beside.is_file() else path)
+    if path.is_dir() and (beside := path / "processed_audio.wav").is_file():
+        return file_uri(beside)
+    return file_uri(path)

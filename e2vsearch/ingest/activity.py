@@ -47,20 +47,22 @@ class ActivityTracker:
 
     Args:
         report: called after each change, one call at a time, from the thread that made the change.
-        sizes: bytes of all files of the run, by URI, as far as they are known.
     """
 
-    def __init__(
-        self, report: Callable[[Activity], None] = lambda _: None, sizes: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, report: Callable[[Activity], None] = lambda _: None) -> None:
         self._report = report
-        self._sizes = sizes or {}
-        self._unopened_bytes = sum(self._sizes.values())
+        self._sizes: Mapping[str, int] = {}
+        self._unopened_bytes = 0
         self._heard_bytes = 0  # of files that are done and were listened to
         self._heard_s = 0.0
         self._at_work: dict[str, _Loading] = {}
         self._phase: Phase = "listening"
         self._lock = threading.Lock()
+
+    def expect(self, sizes: Mapping[str, int]) -> None:
+        """Take note of the bytes of all files that will be loaded, by URI, as far as they are known."""
+        self._sizes = sizes
+        self._unopened_bytes = sum(sizes.values())
 
     def enter(self, phase: Phase) -> None:
         """Report that another phase begins."""

@@ -133,14 +133,12 @@ class IngestCounts:
         new = report.outcome in ("stored", "replaced")
         self._outcomes[report.outcome] += 1
         self._audio_s += report.audio_s
-        self._sums.update(
-            segments=report.segments,
-            silent=int(new and not report.segments and report.audio_s > 0),  # a plan has listened to nothing
-            transcripts=int(report.transcript),
-            left_out_words=report.left_out_words,
-            unknown_roles=int(report.unknown_roles),
-            other_roles=int(report.other_roles),
-        )
+        self._sums["segments"] += report.segments
+        self._sums["silent"] += new and not report.segments and report.audio_s > 0  # a plan has listened to nothing
+        self._sums["transcripts"] += report.transcript
+        self._sums["left_out_words"] += report.left_out_words
+        self._sums["unknown_roles"] += report.unknown_roles
+        self._sums["other_roles"] += report.other_roles
         if report.unknown_roles and self._sums["unknown_roles"] == 1:
             warn_of_roles(report.uri)
         self._failures += filter(None, (report.failure, report.transcript_failure))

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from e2vsearch.ingest.transcripts.alignment import TranscriptFolder
 
 
-MANY = 64  # recordings from which on one query for all that is stored costs less than one for each
-
 T = TypeVar("T")
 L = TypeVar("L")
 
@@ -222,7 +220,7 @@ def ingest(
             analysed.
         dry_run: report what would be done; nothing is written, and no encoder is opened.
         max_audio_s: how long a recording may be, seconds; by default as the settings say, twelve hours.
-        progress: called after each file, in their order.
+        progress: called after each file, in their order: first for those that are stored and need nothing more.
         activity: called, from any thread but one call at a time, when a phase or a file begins and for each block of
             audio.
         stopping: called once when the run ends early, with the number of recordings that are waited for.
@@ -246,21 +244,22 @@ def ingest(
     folder = transcript_folder(transcripts, files)
     activity(Activity("opening"))
     encoder = None if of_vectors or dry_run else context.pinned_encoder()
-    tracker = ActivityTracker(activity, {source_uri(source): _size(source) for source in files})
+    tracker = ActivityTracker(activity)
     ingestor = RecordingIngestor(context, encoder, table, folder, stop, max_audio_s, channel_roles, tracker)
     counts = IngestCounts(len(files), progress=progress)
-    if dry_run or len(files) >= MANY:
-        ingestor.prefetch()
+    ingestor.prefetch(files)
     if dry_run:
         for source in files:
             counts.add(ingestor.plan(source))
         return counts.report(table, folder, interrupted=stop.is_set())
     workers = worker_count(context, encoder, workers)
+    left = _left(files, ingestor, counts, stop)
+    tracker.expect({source_uri(source): _size(source) for source in left})
     with lock.alone(context.catalog) as alone:
         if not alone:
-            _log.warning("another ingest is at work here: this one begins with the last of %d files", len(files))
-            files.reverse()  # where they meet, each recognises by content what the other has stored
-        IngestRunner(FileList(ingestor, files, workers, counts), workers, stop, stopping).run()
+            _log.warning("another ingest is at work here: this one begins with the last of %d files", len(left))
+            left.reverse()  # where they meet, each recognises by content what the other has stored
+        IngestRunner(FileList(ingestor, left, workers, counts), workers, stop, stopping).run()
     if context.catalog.space is not None and not stop.is_set():
         tracker.enter("indexing")
         context.maintain()
@@ -280,6 +279,20 @@ def transcript_folder(
     from e2vsearch.ingest.transcripts.alignment import TranscriptFolder  # not needed to open a collection and query it
 
     return TranscriptFolder(folder, map(source_path, recordings))
+
+
+def _left(
+    files: Iterable[Path | Remote], ingestor: RecordingIngestor, counts: IngestCounts, stop: threading.Event
+) -> list[Path | Remote]:
+    """Return the files that are to be loaded, in their order; count those that are stored and need nothing more."""
+    left = []
+    for source in files:
+        report = None if stop.is_set() else ingestor.recognised(source)
+        if report is None:
+            left.append(source)
+        else:
+            counts.add(report)
+    return left
 
 
 def _size(source: Path | Remote) -> int:

@@ -28,7 +28,7 @@ from e2vsearch.ingest.context import IngestContext
 from e2vsearch.ingest.metadata import ReloadedMetadata
 from e2vsearch.ingest.recording import LoadedRecording, RecordingIngestor, worker_count
 from e2vsearch.ingest.reports import IngestCounts, IngestReport, RecordingReport
-from e2vsearch.ingest.runner import MANY, FileList, IngestRunner, transcript_folder
+from e2vsearch.ingest.runner import FileList, IngestRunner, transcript_folder
 from e2vsearch.policy import Role
 from e2vsearch.remote.uris import Remote
 from e2vsearch.vectors.background import BackgroundBuilder
@@ -211,8 +211,7 @@ def watch(
         found = transcript_folder(transcripts, folder.files)
         rows = table.current() if table else None
         ingestor = RecordingIngestor(context, encoder, rows, found, stop, max_audio_s, channel_roles)
-        if len(files) >= MANY:
-            ingestor.prefetch()
+        ingestor.prefetch(files)
         return FileList(ingestor, files, workers, counts)
 
     source = WatchedFolder(context, folder, batch, counts, clock=clock, wait=wait or stop.wait)

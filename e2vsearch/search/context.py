@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from e2vsearch.audio import AudioSource
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.projections.view import SearchView
 from e2vsearch.types import Consistency, EmbeddedAudio
+
+if TYPE_CHECKING:
+    from e2vsearch.audio import AudioSource
 
 
 @dataclass(frozen=True, slots=True)

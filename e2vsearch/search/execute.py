@@ -10,24 +10,27 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch import telemetry
-from e2vsearch.audio import AudioSource
+from e2vsearch.catalog.columns import to_probabilities
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.feed import SqlFilter
 from e2vsearch.projections.background import BackgroundScores
 from e2vsearch.projections.view import SearchView, Views
 from e2vsearch.search.context import SearchContext
-from e2vsearch.search.prototypes import canonical_name
 from e2vsearch.search.query import Query
 from e2vsearch.search.rank import CandidateFilter, Ranking, rank_recordings, rank_segments
 from e2vsearch.search.resolve import NONE, ResolvedQuery, resolve
 from e2vsearch.search.result import QueryResult
-from e2vsearch.types import EmbeddedAudio, Hit, number_of, segment_id
+from e2vsearch.types import EmbeddedAudio, Hit, recording_id, segment_id
 from e2vsearch.vectors.engine import Condition
+
+if TYPE_CHECKING:
+    from e2vsearch.audio import AudioSource
 
 
 def answer(
@@ -186,6 +189,7 @@ def _filtered(catalog: Catalog, query: Query) -> NDArray[np.int64] | None:
     if query.min_probability is None:
         return allowed
     from e2vsearch.catalog.segments import segments_with_emotion, segments_with_label
+    from e2vsearch.search.prototypes import canonical_name
 
     for name, weight in query.emotions.items():
         if weight < 0:
@@ -227,11 +231,11 @@ def fetch_hits(
     Raises:
         CatalogError: one is missing that nobody removed.
     """
-    segments = dict(catalog.segments(list(ranking.segments)))
-    of = {number_of(segment.recording, "call") for segment in segments.values()}
-    recordings = {recording.id: recording for _, recording in catalog.recordings(sorted(of))}
+    segments, recordings = catalog.rows_of_segments(ranking.segments)
+    labels = catalog.space.labels if catalog.space is not None else ()
     hits = []
-    missing = [each for each in ranking.segments if each not in segments or segments[each].recording not in recordings]
+    here = {number for number, (row, _) in segments.items() if row.recording_id in recordings}
+    missing = [each for each in ranking.segments if each not in here]
     if missing:
         from e2vsearch.catalog.segments import check_removed
 
@@ -239,14 +243,14 @@ def fetch_hits(
     rare = background().percentiles(ranking.segment_scores) if background and segments else ()
     rows = zip_longest(ranking.segments, ranking.scores, ranking.segment_scores, ranking.named_vector_scores, rare)
     for number, score, segment_score, named_vector_scores, percentile in rows:
-        segment = segments.get(number)
-        if segment is None or segment.recording not in recordings:
+        if number not in here:
             continue
-        recording = recordings[segment.recording]
+        segment, annotations = segments[number]
+        recording, metadata = recordings[segment.recording_id]
         hits.append(
             Hit(
                 score=score,
-                recording=recording.id,
+                recording=recording_id(recording.id),
                 segment=segment_id(number),
                 name=recording.name,
                 uri=recording.uri,
@@ -254,13 +258,13 @@ def fetch_hits(
                 start_s=segment.start_s,
                 end_s=segment.end_s,
                 segment_score=segment_score,
-                emotion=segment.emotion,
-                emotion_score=segment.emotion_score,
-                metadata=recording.metadata,
-                scores=segment.scores,
-                text=segment.text,
-                label=segment.label,
-                label_score=segment.label_score,
+                emotion=segment.label,
+                emotion_score=segment.label_score,
+                metadata=metadata,
+                scores=to_probabilities(segment.scores, labels),
+                text=annotations.get("text"),
+                label=annotations.get("label"),
+                label_score=annotations.get("label_score"),
                 arousal=segment.arousal,
                 valence=segment.valence,
                 named_vector_scores=named_vector_scores or {},

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.encoders.base import Precision
-from e2vsearch.encoders.emotion2vec import onednn as faster
 from e2vsearch.encoders.emotion2vec import int8
+from e2vsearch.encoders.emotion2vec import onednn as faster
 from e2vsearch.errors import EncoderUnavailable
 
 _KEPT_FRAMES = 512
