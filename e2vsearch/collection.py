@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, closing
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from e2vsearch import audio, encoder_check, notebook, pipeline, settings
+from e2vsearch import audio, encoder_check, notebook, pipeline, settings, status
 from e2vsearch.audio import AudioSource, Signal
-from e2vsearch.catalog import audit, backup, calls, recordings
+from e2vsearch.catalog import audit, backup, calls, engine_choice, recordings
 from e2vsearch.catalog.database import Location, locate
-from e2vsearch.catalog.engine_choice import settle
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders.base import Encoder
 from e2vsearch.index import Index
@@ -22,12 +21,10 @@ from e2vsearch.playback import Playback
 from e2vsearch.policy import Policy
 from e2vsearch.projections import recalibrate
 from e2vsearch.projections.view import Views
-from e2vsearch.search.compare import compare
-from e2vsearch.search.execute import answer
+from e2vsearch.search import compare, execute
 from e2vsearch.search.query import AudioQuery, Query, Reference
 from e2vsearch.search.result import QueryResult
 from e2vsearch.speech import SpeechOptions
-from e2vsearch.status import status
 from e2vsearch.types import AuditEntry, Call, Comparison, EmbeddedAudio, Failure, Recording, Segment, Space, Status
 from e2vsearch.vectors.engine import IndexOptions
 
@@ -106,9 +103,13 @@ class Collection(AbstractContextManager["Collection"]):
         place = None if index is None else os.fspath(index)
         opened, name = (encoder, None) if isinstance(encoder, Encoder) else (None, encoder)
         options = settings.load(index=place, encoder=name, device=device, precision=precision)
-        catalog = Catalog.open((location := locate(options.index)).url, create=create, name=location.named)
-        settle(catalog, engine, engine_url, options)
-        return cls(location, catalog, options, speech=speech, index=index_options, encoder=opened)
+        location = locate(options.index)
+        with ExitStack() as failed:
+            catalog = failed.enter_context(closing(Catalog.open(location.url, create=create, name=location.named)))
+            engine_choice.settle(catalog, engine, engine_url, options)
+            collection = cls(location, catalog, options, speech=speech, index=index_options, encoder=opened)
+            failed.pop_all()
+        return collection
 
     def close(self) -> None:
         """Wait for an index build that is under way, and close the database."""
@@ -149,10 +150,9 @@ class Collection(AbstractContextManager["Collection"]):
 
     def status(self) -> Status:
         """Return what the collection is, how much it holds, and how its index fares."""
-        return status(self.catalog, self._views)
+        return status.status(self.catalog, self._views)
 
-    _repr_html_ = notebook.collection_html
-    __repr__ = notebook.collection_text
+    _repr_html_, __repr__ = notebook.collection_html, notebook.collection_text
 
     def failures(self) -> Listing[Failure]:
         """Return the files that could not be ingested, with the reasons."""
@@ -165,7 +165,7 @@ class Collection(AbstractContextManager["Collection"]):
     def query(self, *references: AudioQuery | Reference | Query, **fields: Any) -> QueryResult:
         """Return what feels most like the references; keywords are fields of `Query`, errors those of `answer`."""
         query = Query.of(*references, **fields)
-        result, view = answer(query, self._catalog, self._views, self.embed, self.actor)
+        result, view = execute.answer(query, self._catalog, self._views, self.embed, self.actor)
         if (due := view.index.newly_due()) is not None and self._catalog.read_only is None:
             self.index.builder.start(lambda: due)
         return result
@@ -184,7 +184,7 @@ class Collection(AbstractContextManager["Collection"]):
     def compare(self, a: AudioQuery, b: AudioQuery) -> Comparison:
         """Return how alike two recordings feel, clips or ids such as ``call:45``, see `e2vsearch.search.compare`."""
         through = self.encoder() if self.space is None else self._views.current()
-        return compare(a, b, through, self.catalog, self.embed, self.actor)
+        return compare.compare(a, b, through, self.catalog, self.embed, self.actor)
 
     def ingest(self, *paths: str | os.PathLike[str], **options: Any) -> IngestReport:
         """Add recordings: files, folders, globs and URLs, see `e2vsearch.ingest.runner.ingest` for all options."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,9 +201,8 @@ def encoder_for(options: Settings) -> Encoder:
     name, precision = options.named_encoder, options.precision
     if not name:
         try:
-            catalog = Catalog.open(locate(options.index).url)
-            name, precision = catalog.encoder_source, precision or encoders.precision_of(catalog.space)
-            catalog.close()
+            with closing(Catalog.open(locate(options.index).url)) as catalog:
+                name, precision = catalog.encoder_source, precision or encoders.precision_of(catalog.space)
         except (CatalogError, SettingsError):
             name = ""
     if name == SAVED:

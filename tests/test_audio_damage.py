@@ -215,7 +215,8 @@ BOMBS = {
     "mp4-index-first.m4a": ("AudioUnreadable", "promises"),
     "mp4-index-200.m4a": ("AudioUnreadable", "32 tracks"),
     "mp4-fragments.mp4": ("AudioUnreadable", "promises"),
-    "channels-65535.wav": ("AudioUnreadable", "cannot be decoded"),
+    # FFmpeg 8 refuses it; FFmpeg 9, in PyAV 19 for Python 3.12 and later, describes it, and it is refused here
+    "channels-65535.wav": ("AudioUnreadable AudioInvalid", "cannot be decoded|has 65535 channels, and a call has 32"),
     "channels-0.wav": ("AudioUnreadable", "cannot be decoded"),
     "rate-1.wav": ("AudioInvalid", "1 Hz"),
     "rate-10M.wav": ("AudioInvalid", "Hz"),
@@ -225,12 +226,12 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_what_promises_more_than_it_holds_is_refused(tmp_path: Path, name: str) -> None:
-    kind, says = BOMBS[name]
+    kinds, says = BOMBS[name]
     path = tmp_path / name
     path.write_bytes(bombs.bytes_of(tmp_path)[name]())
-    with pytest.raises(getattr(errors, kind), match=says) as caught:
+    with pytest.raises(errors.AudioError, match=says) as caught:
         audio.probe(path)
-    assert type(caught.value).__name__ == kind
+    assert type(caught.value).__name__ in kinds.split()
     assert str(path) in str(caught.value)
 
 

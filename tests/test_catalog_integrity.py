@@ -282,6 +282,21 @@ def leave_out_of_index(index: Path) -> None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+@pytest.mark.parametrize(
+    ("line", "is_of_an_index"),
+    [
+        ("malformed inverted index for FTS5 table main.segment_words", True),
+        ('fts5: corruption found reading blob 137438953473 from table "segment_words"', True),  # SQLite 3.53
+        ("row 2 missing from index ix_recording_name", True),
+        ("Tree 4 page 4: btreeInitPage() returns error code 11", False),
+        ("database disk image is malformed", False),
+    ],
+)
+def test_what_an_integrity_check_finds_in_an_index_alone(line: str, is_of_an_index: bool) -> None:
+    assert integrity.only_indexes([line]) == is_of_an_index
+    assert not integrity.only_indexes([line, "database disk image is malformed"])
+
+
 def test_indexes_are_made_again(index: Path, run: Run) -> None:
     leave_out_of_index(index)
     execute(index, "UPDATE segment_words_data SET block = x'00' WHERE id > 10")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from databases import open_connections
 from sqlalchemy import Connection, Engine, MetaData, event, insert, inspect, text
 
 from e2vsearch.catalog import upgrade
@@ -228,6 +229,19 @@ def test_opening_writes_nothing(database_url: str) -> None:
         connection.execute(text("UPDATE collection SET created_at = created_at"))
         Catalog.open(database_url).close()  # while another holds the write lock
     engine.dispose()
+
+
+def test_a_connection_in_use_is_closed_after_the_catalog(database_url: str) -> None:
+    with open_connections() as left:
+        catalog = Catalog.open(database_url, create=True)
+        with catalog.reading() as connection:
+            catalog.close()
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+            assert len(left) == 1
+        assert left == []
+        assert list(catalog.recordings()) == []  # it opens others
+        catalog.close()
+        assert left == []
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite:////dev/null/x.db"])

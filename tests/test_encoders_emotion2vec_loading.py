@@ -366,7 +366,12 @@ def started(script: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def said(process: subprocess.Popen[str]) -> str:
-    out, errors = process.communicate(timeout=120)
+    with process:
+        try:
+            out, errors = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            process.kill()  # or it and its pipes are left to tests that come later
+            raise
     assert process.returncode == 0, errors
     return out
 

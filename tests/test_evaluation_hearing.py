@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,10 +167,10 @@ def test_channels_stay_apart_and_bad_files_do_not_stop_the_rest(corpus: Path, tm
 
 
 @pytest.fixture
-def collection(corpus: Path, tmp_path: Path) -> e2vsearch.Collection:
+def collection(corpus: Path, tmp_path: Path) -> Iterator[e2vsearch.Collection]:
     with e2vsearch.open(tmp_path / "index", encoder="fake", create=True) as made:
         made.ingest(corpus, workers=1)
-        return made
+        yield made
 
 
 def test_stored_segments_are_joined_by_path(corpus: Path, collection: e2vsearch.Collection) -> None:

@@ -33,6 +33,7 @@ from e2vsearch.settings import user_cache
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_OPENED_AT = "e2vsearch_opened_at"  # in a connection's `info`: how often the engine had been disposed of
 
 
 def connect(url: str | URL) -> Engine:
@@ -43,7 +44,9 @@ def connect(url: str | URL) -> Engine:
         MissingExtra: Postgres without psycopg.
     """
     url = parse_url(url)
-    return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgres(url)
+    engine = _sqlite(url) if url.get_backend_name() == "sqlite" else _postgres(url)
+    _close_those_in_use(engine)
+    return engine
 
 
 def parse_url(url: str | URL) -> URL:
@@ -221,6 +224,28 @@ def _postgres(url: URL) -> Engine:
     except ImportError as error:
         raise missing_extra("a collection in Postgres", "postgres") from error
     return create_engine(url, pool_pre_ping=True)
+
+
+def _close_those_in_use(engine: Engine) -> None:
+    """Close connections that are in use when the engine is disposed of, once they are not: SQLAlchemy forgets them.
+
+    A thread that reads, or rows that are read to the middle, would hold the database's file until Python cleans up.
+    """
+    disposed = 0
+
+    @event.listens_for(engine, "engine_disposed")
+    def count(_: Engine) -> None:
+        nonlocal disposed
+        disposed += 1
+
+    @event.listens_for(engine, "connect")
+    def note(_: Any, record: ConnectionPoolEntry) -> None:
+        record.info[_OPENED_AT] = disposed
+
+    @event.listens_for(engine, "checkin")
+    def close(_: Any, record: ConnectionPoolEntry) -> None:
+        if record.info.get(_OPENED_AT, disposed) != disposed:
+            record.invalidate()
 
 
 @dataclass(frozen=True, slots=True)

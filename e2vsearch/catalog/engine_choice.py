@@ -93,14 +93,6 @@ def settle(catalog: Catalog, name: str | None, url: str | None, settings: Settin
     Raises:
         SettingsError: there is no such engine, or the collection has another one.
     """
-    try:
-        _settle(catalog, name, url, settings)
-    except SettingsError:
-        catalog.close()  # nobody else will
-        raise
-
-
-def _settle(catalog: Catalog, name: str | None, url: str | None, settings: Settings) -> None:
     if catalog.space is None:
         wanted = name or settings.engine
         if wanted and (choice := checked(catalog, wanted, url or settings.engine_url)) != chosen(catalog):

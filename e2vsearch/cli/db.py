@@ -120,8 +120,8 @@ def _database(index: str | None, *, create: bool = False) -> Iterator[tuple[Engi
                 f"no collection in {place.named} - make one with: e2vsearch ingest FOLDER --index {place.named}"
             )
     engine = connect(place.url)
-    reachable(engine)
     try:
+        reachable(engine)
         yield engine, place.named
     finally:
         engine.dispose()

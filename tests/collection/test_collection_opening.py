@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from databases import open_connections
 from made import RATE_HZ
+from sqlalchemy.exc import IntegrityError
 
 import e2vsearch
 from e2vsearch.catalog.database import locate
+from e2vsearch.collection import Collection
 from e2vsearch.errors import NoCollection, SettingsError
 from e2vsearch.speech import SpeechOptions
 
@@ -72,3 +78,29 @@ def test_speech_options_are_the_collections(calls: Path, tmp_path: Path) -> None
         lengths = [segment.end_s - segment.start_s for segment in collection.segments("call:1")]
         assert len(lengths) > 3
         assert max(lengths) <= 2.5 + 1 / RATE_HZ
+
+
+class _Broken(Collection):
+    def __init__(self, *_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+
+def _one_that_is_full(folder: Path) -> None:
+    e2vsearch.open(folder, create=True).close()
+    with closing(sqlite3.connect(folder / "catalog.db")) as connection, connection:
+        connection.execute("CREATE TRIGGER full BEFORE UPDATE ON collection BEGIN SELECT RAISE(ABORT, 'full'); END")
+
+
+def test_what_cannot_be_opened_leaves_no_connection(tmp_path: Path) -> None:
+    _one_that_is_full(tmp_path)
+    with open_connections() as left:
+        with pytest.raises(SettingsError, match="there is no engine 'none'"):
+            e2vsearch.open(tmp_path, engine="none")
+        with pytest.raises(IntegrityError, match="full"):
+            e2vsearch.open(tmp_path, engine="milvus", engine_url="http://127.0.0.1:1")
+        with pytest.raises(ZeroDivisionError):
+            _Broken.open(tmp_path)
+        assert left == []
+        with e2vsearch.open(tmp_path):
+            assert len(left) == 1
+        assert left == []

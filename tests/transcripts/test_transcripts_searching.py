@@ -171,6 +171,7 @@ def test_the_index_over_words_stays_whole(tmp_path: Path) -> None:
     said.catalog.remove([said.recording])  # by ON DELETE CASCADE, two tables away
     assert rows() == []
     assert text_search.transcribed(said.catalog) == 0
+    said.catalog.close()
 
 
 def test_a_text_that_is_too_long_is_refused(database_url: str) -> None:
