@@ -35,7 +35,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 _SHARED = pytest.StashKey[Path]()
 TAKE_LONG = ("slow", "browser")
-LAY_OUT_MAPS = ("tests/test_docs.py", "tests/test_tutorial.py", "tests/test_cli_tables.py")
+# what UMAP compiles for the first map of a process takes it six seconds
+LAY_OUT_MAPS = tuple(f"tests/test_{name}.py" for name in ("docs", "tutorial", "cli_tables", "page_map"))
 _numbers = itertools.count(1)
 
 

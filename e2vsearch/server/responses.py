@@ -149,7 +149,10 @@ def errors_of(*statuses: int, error: Any = ErrorBody) -> dict[int | str, dict[st
     schema = {"application/json": {"schema": {"$ref": f"#/components/schemas/{error.__name__}"}}}
     of_bodies = {408} if 413 in statuses else set()
     for status in sorted({401, 403, 503, 504, *of_bodies, *statuses}):
-        found[status] = {"description": _MEANINGS[status], **({"model": error} if status == 401 else {"content": schema})}
+        found[status] = {
+            "description": _MEANINGS[status],
+            **({"model": error} if status == 401 else {"content": schema}),
+        }
     found[503]["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
     return found
 

@@ -11,7 +11,6 @@ import pytest
 from engine_sides import EVERY, Side
 from milvus_server import MilvusServer, NoServerError
 
-
 _started: list[MilvusServer] = []
 
 
