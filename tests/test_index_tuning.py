@@ -50,7 +50,7 @@ def ask(index: FaissEngine, queries: NDArray[np.float32]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("target", [0.9, 0.99])  # 0.95 is the default, which the tests of each kind hold
 def test_fresh_queries_find_what_was_promised(target: float, tmp_path: Path) -> None:
     source, queries = made(8000, 1500)
     index = FaissEngine(tmp_path, source)
