@@ -183,6 +183,7 @@ def calls(folder: Path, count: int, start: int = 0) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder=Ships(), create=True) as collection:
         collection.ingest(calls(tmp_path / "calls", 3))
@@ -449,6 +450,7 @@ def stored(collection: e2vsearch.Collection, count: int, start: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_an_index_was_built_for_survives_a_new_centre(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder=Ships(), create=True) as collection:
         collection.ingest(calls(tmp_path / "calls", 1))

@@ -15,11 +15,11 @@ _started: list[MilvusServer] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what asks for the Milvus server, which takes 10 to 20 seconds to start, and for Postgres."""
+    """Mark what asks for Milvus, whose server takes 10 to 20 seconds to start, and for Postgres."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        engine = parameters.get("side") or parameters.get("engine")
-        if engine == "milvus" or "milvus_server" in getattr(item, "fixturenames", ()):
+        engine = next(filter(None, map(parameters.get, ("side", "engine", "place"))), None)
+        if engine in ("milvus", "milvus-lite") or "milvus_server" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
         if engine == "pgvector":
             item.add_marker("postgres")

@@ -155,6 +155,7 @@ def test_milvus_is_killed_under_load(milvus_server: Any, tmp_path: Path) -> None
     assert opened.index.verify() == []
 
 
+@pytest.mark.slow
 def test_milvus_lite_takes_up_what_a_killed_process_wrote(tmp_path: Path) -> None:
     pytest.importorskip("milvus_lite", reason="the 'milvus' extra is not installed")
     from e2vsearch.vectors.engines.milvus import MilvusEngine, disconnect
