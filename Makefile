@@ -7,7 +7,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-# a process for each core and one more, a file's tests in one of them; and one thread each, or they would fight for cores
+# a process for each core and two more, a file's tests in one of them; and one thread each, or they would fight for cores
 PARALLEL ?= -n auto --dist loadfile
 test test-fast test-core test-lowest coverage: export OMP_NUM_THREADS ?= 1
 # compiled modules are kept, whatever the environment says: the tests start dozens of interpreters

@@ -36,7 +36,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 _SHARED = pytest.StashKey[Path]()
 TAKE_LONG = ("slow", "browser")
-LAY_OUT_MAPS = ("tests/test_docs.py", "tests/test_tutorial.py", "tests/test_cli_tables.py")
+# what UMAP compiles for the first map of a process takes it six seconds
+LAY_OUT_MAPS = tuple(f"tests/test_{name}.py" for name in ("docs", "tutorial", "cli_tables", "page_map"))
 _numbers = itertools.count(1)
 
 # beside other work an example takes seconds to make and to try, which says nothing of what is tested
@@ -92,11 +93,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a third of what the longest tests take is waiting for servers.
-
-    On two cores 508 s with three processes, some 720 s with two.
-    """
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are cores: a third of what the longest tests take is waiting for servers and browsers."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -130,7 +128,7 @@ def _needs(item: pytest.Item) -> Iterator[str]:
     if "postgres_url" in fixtures or "postgres" in (parameters.get(name) for name in DATABASES):
         yield "postgres"
     reasons = [mark.kwargs.get("reason", "") for mark in item.iter_markers("skipif")]
-    if any("'emotion2vec' extra" in reason for reason in reasons) or hasattr(getattr(item, "module", None), "torch"):
+    if any("'emotion2vec' extra" in reason for reason in reasons):
         yield "torch"
     if "visit" in fixtures:
         yield "browser"

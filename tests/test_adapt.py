@@ -44,6 +44,7 @@ def mostly(planted: Planted, emotion: int, share: float, n: int = 120) -> Rows:
 # -- what it brings ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_on_emotion2vecs_shapes_adapted_beats_the_head_and_the_head_raw_vectors(planted: Planted) -> None:
     of, voices = planted.head_beside(0.05), apart(len(planted.vectors))
     raw = planted.map(planted.vectors)

@@ -11,6 +11,7 @@ from made import save, silence, speech
 import e2vsearch
 
 
+@pytest.mark.slow
 def test_labels_from_example_to_filter(tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="the 'labels' extra is not installed")
     for number in range(12):  # six low voices and six high ones, three turns each

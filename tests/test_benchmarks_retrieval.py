@@ -51,6 +51,7 @@ def table(voices: int, each: int) -> labels_table.LabelTable:
     return labels_table.LabelTable(Path(), rows, ())
 
 
+@pytest.mark.slow
 def test_quick_runs_on_made_audio(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -196,6 +196,7 @@ def test_the_feed_tells_what_came_and_went(catalog: Catalog) -> None:
     assert feed.fetch(np.concatenate([ids, batches[0].ids])).ids.tolist() == ids.tolist()
 
 
+@pytest.mark.slow
 def test_the_feed_of_concurrent_writers_loses_nothing(database_url: str) -> None:
     catalog = Catalog.open(database_url, create=True)
     catalog.pin(SPACE, "fake")

@@ -310,6 +310,7 @@ def test_indexes_are_made_again(index: Path, run: Run) -> None:
     assert run("db", "verify", "--index", index).code == 0
 
 
+@pytest.mark.slow
 def test_doctor_and_db_verify_tell_what_is_damaged(index: Path, run: Run) -> None:
     assert run("db", "verify", "--index", index).out.count("intact") == 10
     assert "intact" in next(line for line in run("doctor", "--index", index).out.splitlines() if "database" in line)

@@ -259,6 +259,7 @@ def test_every_vector_gets_its_checksum(former: Engine) -> None:
         assert stored(connection) == rows
 
 
+@pytest.mark.slow
 def test_every_recording_gets_its_course(former: Engine) -> None:
     alembic(former, "upgrade", "0009")
     row = former_rows()["segment"][0]

@@ -98,6 +98,7 @@ def insert_then(connection: Connection, table: type[Base], rows: list[dict[str, 
     connection.execute(insert(reflected.tables[table.__tablename__]), rows)
 
 
+@pytest.mark.slow
 def test_stored_segments_are_named_anew(empty_database_url: str) -> None:
     """Revision 0006: by scores and length, their levels not being known; and back to the likeliest class."""
     from alembic import command

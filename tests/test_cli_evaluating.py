@@ -57,6 +57,7 @@ def test_table_has_chance_beside_each_figure(run: Run, labels: Path) -> None:
     assert float(ratio) == pytest.approx(float(value) / float(chance), abs=0.1)
 
 
+@pytest.mark.slow
 def test_splits_that_actors_hide_stand_below(run: Run, labels: Path, tmp_path: Path) -> None:
     rows = [("path", "emotion", "speaker", "text")]
     for speaker, pitch in (("s1", 95), ("s2", 105), ("s3", 115), ("s4", 125)):
@@ -101,6 +102,7 @@ def test_telephone_copies_stand_side_by_side(run: Run, labels: Path, tmp_path: P
     assert all(0 <= float(row["value"]) <= 1 and float(row["chance"]) >= 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_stored_segments_need_no_encoder(
     run: Run, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

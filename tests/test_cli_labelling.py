@@ -94,6 +94,7 @@ def test_suggest(run: Run, labelled: Path) -> None:
     assert "nothing left to label where channel = 1" in run("label", "suggest", "--where", "channel = 1").err
 
 
+@pytest.mark.slow
 def test_train_and_classify(run: Run, labelled: Path, calls: Path, tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     table = run("train", "voice", "--speaker-key", "agent", "-f", "table")

@@ -184,6 +184,7 @@ TEXT = st.text(max_size=60)
 COLUMNS = {"n": "#>", "score": "score>", "name": "recording~", "at": "at", "why": "why…", "id": "id"}
 
 
+@pytest.mark.slow
 @given(
     rows=st.lists(st.tuples(st.integers(0, 10**6), st.floats(-1, 1), TEXT, TEXT), min_size=1, max_size=5),
     width=st.integers(72, 120),

@@ -61,6 +61,7 @@ def test_formats_have_the_filter_of_each_share(run: Run, index: Path, tmp_path: 
     assert out.read_text(encoding="utf-8").splitlines()[1].endswith(',9,22,4,8,"emotion = ""angry"""')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 @pytest.mark.parametrize("asked", [(), ("--group", "queue"), ("--group", "queue", "--by", "none"), ("--by", "none")])
 def test_pictures(run: Run, index: Path, tmp_path: Path, suffix: str, asked: tuple[str, ...]) -> None:

@@ -91,6 +91,7 @@ async def inside(app: Any) -> AsyncIterator[AsyncClient]:
         yield client
 
 
+@pytest.mark.slow
 async def test_a_query_is_the_collections(
     client: Client, inside: AsyncClient, collection: Collection, clip: Path
 ) -> None:
@@ -294,6 +295,7 @@ def test_without_httpx_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         importlib.import_module("e2vsearch.client")
 
 
+@pytest.mark.slow
 def test_it_needs_nothing_of_the_service_s() -> None:
     code = (
         "import sys\n"

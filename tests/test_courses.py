@@ -23,7 +23,7 @@ from e2vsearch.types import Space
 
 DIM = 24
 EMOTIONS = ("neutral", "angry", "relieved", "sad")
-DRAWS = 50
+DRAWS = 25
 
 # --------------------------------------------------------------------------------------------------------- warping
 

@@ -59,6 +59,7 @@ def ran(page: str, place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return printed
 
 
+@pytest.mark.slow
 def test_the_embeddings_page(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openai", reason="openai is not installed")
     assert ran("embeddings-api.md", place, monkeypatch) == ["16 dimensions\n"]
@@ -76,6 +77,7 @@ def test_the_client_page(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(printed)
 
 
+@pytest.mark.slow
 def test_the_telemetry_page(place: Place) -> None:
     """In a process of its own: a provider of traces is set for good."""
     pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not installed")

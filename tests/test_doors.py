@@ -301,6 +301,7 @@ def test_the_collection_recalibrates(house: House) -> None:
 # --- compare and embed
 
 
+@pytest.mark.slow
 def test_every_door_compares_alike(house: House, run: Run) -> None:
     clips = tuple(map(str, house.clips))
     for a, b in (clips, ("call:2", "seg:9"), (clips[0], "call:3")):

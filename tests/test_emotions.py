@@ -60,6 +60,7 @@ def rows(labels: int, least: int = 1) -> st.SearchStrategy[NDArray[np.float64]]:
     return st.builds(drawn, st.integers(0, 2**32 - 1), st.integers(least, 5), st.sampled_from([0.1, 0.5, 3.0]))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(rows(len(NINE)), st.data())
 def test_names_follow_the_rules(probabilities: NDArray[np.float64], data: st.DataObject) -> None:

@@ -229,6 +229,7 @@ def test_options_that_make_no_sense(corpus: Path, collection: e2vsearch.Collecti
         evaluate.evaluate(labels, FakeEncoder("fake-2"), context=collection.projections)
 
 
+@pytest.mark.slow
 def test_emodb_as_measured(shared_audio: Path) -> None:
     """A tenth of EMO-DB with the encoder that ships: far from chance, and its telephone copies not far from that."""
     source = shared_audio / "emodb" / "labels.csv"

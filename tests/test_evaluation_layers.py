@@ -123,6 +123,7 @@ def test_heads_are_fitted_to_other_folds_of_every_block_but_the_last(planted: Pl
         layers.heads(stacked[:20], of, folds[:20])
 
 
+@pytest.mark.slow
 def test_a_block_that_is_the_last_one_turned_has_its_figures_and_one_without_emotion_has_none(
     planted: Planted, stacked: Vectors
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_block_that_is_the_last_one_turned_has_its_figures_and_one_without_emo
     assert found[3, "adapted"] > found[3, "head"]
 
 
+@pytest.mark.slow
 def test_a_head_fitted_to_its_own_queries_finds_what_is_not_in_their_vectors() -> None:
     planted = Planted()  # 480 items of 1,024 numbers
     of, folds = planted.head_beside(0.05), layers.folds_of(len(planted.vectors), 0)
@@ -156,6 +158,7 @@ def test_a_head_fitted_to_its_own_queries_finds_what_is_not_in_their_vectors() -
     assert found == pytest.approx([0.76, 0.26, 0.21], abs=0.011)
 
 
+@pytest.mark.slow
 def test_each_query_is_compared_through_the_head_of_its_own_fold(planted: Planted, stacked: Vectors) -> None:
     """By loops: each query's average precision among other voices, through the projection that its fold has."""
     of, folds = planted.head_beside(0.05), layers.folds_of(len(stacked), 0)
@@ -237,6 +240,7 @@ def test_without_projections_every_block_is_raw_and_needs_no_head(labels: Path) 
     assert [(row.block, row.projection) for row in found.rows] == [(1, "raw"), (2, "raw"), (3, "raw")]
 
 
+@pytest.mark.slow
 def test_what_ships_with_an_encoder_stands_beside_raw_vectors(labels: Path) -> None:
     found = layers.evaluate_layers(labels, "light", layers=False, draws=50)
     whole = evaluate.evaluate(labels, "light", draws=50)

@@ -170,6 +170,7 @@ def test_an_export_may_have_none(index: Path, tmp_path: Path) -> None:
         assert copy.catalog.reference_embedding() is None
 
 
+@pytest.mark.slow
 def test_doctor_shows_it(index: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("doctor", "--index", index, "-f", "table")
     assert done.code == 0

@@ -78,6 +78,7 @@ except SystemExit as end:
     assert not modules_after(code) & (HEAVY | {"numpy"})
 
 
+@pytest.mark.slow
 def test_import_and_help_are_quick() -> None:
     """In starts of a bare interpreter, 0.012 s on a quiet core: a busy or an older one is slower at all three."""
     bare = processor_s("-c", "pass")
@@ -254,6 +255,7 @@ def modules() -> list[Path]:
     return sorted((REPOSITORY / "e2vsearch").rglob("*.py"))
 
 
+@pytest.mark.slow
 def test_there_is_one_collection() -> None:
     defined = [path.name for path in modules() if re.search(r"^class Collection\b", path.read_text(), re.MULTILINE)]
     assert defined == ["collection.py"]
@@ -298,6 +300,7 @@ def test_files_are_named_by_nouns() -> None:
     assert not any(map(is_noun, ("asked", "meaning", "standing", "lens_reached", "whose", "told", "_own")))
 
 
+@pytest.mark.slow
 def test_every_import_is_a_declared_dependency() -> None:
     """What happens to be installed beside us (filelock by torch, yaml by many) is missing on a fresh machine."""
     extras = PROJECT["project"]["optional-dependencies"].values()

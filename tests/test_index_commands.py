@@ -40,6 +40,7 @@ def facts(run: Run, index: Path, *more: str) -> dict[str, str]:
     return {line.split("  ")[0]: line.split("  ", 1)[1].strip() for line in lines if "  " in line}
 
 
+@pytest.mark.slow
 def test_the_life_of_an_index(run: Run, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")  # a fact a line
     at = ("--index", index)

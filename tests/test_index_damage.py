@@ -87,6 +87,7 @@ def test_no_flipped_bit_makes_a_wrong_answer(whole: Whole, tmp_path: Path) -> No
     assert harmless < FLIPS / 2
 
 
+@pytest.mark.slow
 def test_what_is_broken_is_built_again(whole: Whole, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(whole.folder, copy)

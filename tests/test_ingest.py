@@ -81,6 +81,7 @@ def test_copies_moves_and_changes(database_url: str, calls: Path, tmp_path: Path
         assert collection.recordings(str(folder / "renamed.wav"))[0].duration_s == pytest.approx(3.0)
 
 
+@pytest.mark.slow
 def test_one_bad_file_never_stops_the_rest(database_url: str, calls: Path, tmp_path: Path) -> None:
     with opened(database_url) as collection:
         folder = tmp_path / "bad"

@@ -220,6 +220,7 @@ def test_filters_out_of_range(collection: Collection, calls: Path, where: str) -
         collection.query("seg:1", where=where)
 
 
+@pytest.mark.slow
 def test_long_filters(collection: Collection, calls: Path) -> None:
     """SQLite's parser takes a chain of 1,000."""
     collection.ingest(calls)

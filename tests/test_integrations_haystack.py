@@ -10,27 +10,36 @@ import os
 import threading
 from collections.abc import Iterator
 from datetime import date, datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from late import late
 from made import speech, wav_bytes
 from small_collection import SAID, make_collection
-
-os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # read when Haystack is imported; tests ask no network
-pytest.importorskip("haystack", reason="the 'haystack' extra is not installed")
-
-from haystack import Pipeline
-from haystack.components.builders import PromptBuilder
-from haystack.dataclasses import ByteStream, Document
-from haystack.utils.filters import document_matches_filter
 
 import e2vsearch
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, BadFilter, NoCollection, QueryError, SettingsError
 from e2vsearch.integrations.documents import describe, metadata
-from e2vsearch.integrations.haystack import E2vsearchRetriever, filters, to_where
 from e2vsearch.search.query import Query, Reference
+
+pytestmark = pytest.mark.skipif(find_spec("haystack") is None, reason="the 'haystack' extra is not installed")
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # read when Haystack is imported; tests ask no network
+if TYPE_CHECKING:
+    from haystack import Pipeline
+    from haystack.components.builders import PromptBuilder
+    from haystack.dataclasses import ByteStream, Document
+    from haystack.utils.filters import document_matches_filter
+
+    from e2vsearch.integrations.haystack import E2vsearchRetriever, to_where
+else:
+    Pipeline, PromptBuilder = late("haystack", "Pipeline"), late("haystack.components.builders", "PromptBuilder")
+    ByteStream, Document = (late("haystack.dataclasses", name) for name in ("ByteStream", "Document"))
+    document_matches_filter = late("haystack.utils.filters", "document_matches_filter")
+    NAMES = ("E2vsearchRetriever", "to_where")
+    E2vsearchRetriever, to_where = (late("e2vsearch.integrations.haystack", name) for name in NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +145,10 @@ def test_filters_of_a_run_replace_those_of_the_component(collection: Collection)
     assert names(retriever.run(query="seg:4", filters=billing)["documents"]) == {"bela", "cora", "dora"}
 
 
-@pytest.mark.skipif(not hasattr(Pipeline, "run_async"), reason="Haystack 2 has a pipeline of its own for loops")
 async def test_a_run_in_a_loop(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Haystack runs a component that has no coroutine in a thread, so the loop goes on."""
+    if not hasattr(Pipeline, "run_async"):
+        pytest.skip("Haystack 2 has a pipeline of its own for loops")
     going_on = threading.Event()
     query_of = Collection.query
 
@@ -215,6 +225,8 @@ WAIT = {"field": "meta.wait", "operator": ">", "value": 4}
 
 
 def test_translated_filters() -> None:
+    from e2vsearch.integrations.haystack import filters
+
     assert to_where(None) is None
     assert to_where({}) is None
     assert to_where("channel = 1") == "channel = 1"

@@ -8,24 +8,30 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from late import late
 from made import speech
 from small_collection import SAID, make_collection
-
-pytest.importorskip("llama_index.core", reason="the 'llama-index' extra is not installed")
-
-from llama_index.core.schema import MetadataMode, QueryBundle
 
 import e2vsearch
 from e2vsearch import audio
 from e2vsearch.collection import Collection
 from e2vsearch.errors import AudioNotFound, QueryError
 from e2vsearch.integrations.documents import describe, metadata
-from e2vsearch.integrations.llama_index import E2vsearchRetriever
 from e2vsearch.search.query import Query, Reference
+
+pytestmark = pytest.mark.skipif(find_spec("llama_index") is None, reason="the 'llama-index' extra is not installed")
+if TYPE_CHECKING:
+    from llama_index.core.schema import MetadataMode, QueryBundle
+
+    from e2vsearch.integrations.llama_index import E2vsearchRetriever
+else:
+    MetadataMode, QueryBundle = (late("llama_index.core.schema", name) for name in ("MetadataMode", "QueryBundle"))
+    E2vsearchRetriever = late("e2vsearch.integrations.llama_index", "E2vsearchRetriever")
 
 
 @pytest.fixture(scope="module")

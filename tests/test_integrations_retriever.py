@@ -355,6 +355,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named_with_its_extra() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines() == [
@@ -366,6 +367,7 @@ def test_a_missing_package_is_named_with_its_extra() -> None:
     assert (done.returncode, done.stderr) == (1, f"e2vsearch: {done.stdout.splitlines()[3]}\n")
 
 
+@pytest.mark.slow
 def test_a_query_loads_no_framework() -> None:
     code = "import sys, e2vsearch.integrations.retriever, e2vsearch.integrations.documents; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -223,6 +223,7 @@ async def test_words_said(server: MCPServer[Any]) -> None:
         assert said(nothing).startswith("Nothing found")
 
 
+@pytest.mark.slow
 async def test_all_that_a_query_can_say(tmp_path: Path) -> None:
     """Every field of the answer is that of `Collection.query`."""
     from e2vsearch.catalog import labels

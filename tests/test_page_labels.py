@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -15,9 +16,10 @@ from opened_page import LOOKS, Open, Visit, heard, make_index, needs_axe, needs_
 
 import e2vsearch
 
-pytest.importorskip("sklearn", reason="training needs the 'labels' extra")
-
-pytestmark = pytest.mark.usefixtures("address")  # set up before the page is opened, so that it ends after it
+pytestmark = [
+    pytest.mark.skipif(find_spec("sklearn") is None, reason="training needs the 'labels' extra"),
+    pytest.mark.usefixtures("address"),  # set up before the page is opened, so that it ends after it
+]
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ def test_a_random_head_brings_nothing_out(planted: Planted) -> None:
     assert planted.map(emotion_only.apply(planted.vectors)) < 0.35
 
 
+@pytest.mark.slow
 def test_nuance_has_no_voices_in_it(planted: Planted) -> None:
     made = head.head_projection(planted.vectors, planted.voices, planted.head, share=1.0)
     singles = head.head_projection(planted.vectors, np.arange(len(planted.vectors)), planted.head, share=1.0)
@@ -236,6 +237,7 @@ def test_raw_changes_nothing() -> None:
 # --- through an index
 
 
+@pytest.mark.slow
 def test_an_index_of_one_projection_is_not_answered_under_another(planted: Planted, tmp_path: Path) -> None:
     source = MemorySource(planted.vectors)
     one = ProjectedVectors(source, head.head_projection(planted.vectors, planted.voices, planted.head))

@@ -24,6 +24,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_the_service_asks_all_of_it(place: Path) -> None:
     pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
     pytest.importorskip("prometheus_client", reason="the 'serve' extra is not installed")

@@ -90,6 +90,7 @@ def generations(collection: Collection) -> list[Path]:
     return sorted(collection._views.root().rglob("generations"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 def test_what_comes_out_is_what_an_ingest_stores(database_url: str, calls: Path, tmp_path: Path) -> None:
     with filled(database_url, calls) as collection, filled(tmp_path / "fresh", calls, Loudness()) as fresh:
@@ -364,6 +365,7 @@ def test_stopped_it_goes_on(calls: Path, tmp_path: Path) -> None:
         assert collection.spaces.reembed(Loudness()).already == report.recordings
 
 
+@pytest.mark.slow
 def test_command_line(run: Run, calls: Path, tmp_path: Path) -> None:
     place = tmp_path / "index"
     filled(place, calls).close()

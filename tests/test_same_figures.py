@@ -27,6 +27,7 @@ def asked(run: Run, *words: str | Path) -> Any:
     return json.loads(done.out)
 
 
+@pytest.mark.slow
 def test_every_command_and_route_counts_alike(index: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("E2VSEARCH_INDEX", str(index))
     [status] = found if isinstance(found := asked(run, "status"), list) else [found]
@@ -60,6 +61,7 @@ def test_every_command_and_route_counts_alike(index: Path, run: Run, monkeypatch
     assert +by_week == expected
 
 
+@pytest.mark.slow
 def test_the_service_answers_what_the_commands_print(index: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fastapi", reason="the 'serve' extra is not installed")
     from fastapi.testclient import TestClient

@@ -51,6 +51,7 @@ def scrub_of(place: Path, **times: float) -> Scrub:
     return Scrub(locate(place), place, **times)
 
 
+@pytest.mark.slow
 def test_what_no_read_would_notice_is_found_and_mended(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert scrub_of(place).look() == []
     hide_rows(place)
@@ -96,6 +97,7 @@ def test_a_look_ends_with_the_service(place: Path) -> None:
     assert not (place / STAMP).exists()  # so that the next start looks
 
 
+@pytest.mark.slow
 def test_a_collection_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no collection in"):
         scrub_of(tmp_path / "nothing").look()

@@ -158,6 +158,7 @@ def test_a_centre_takes_what_the_encoder_mistakes_back_to_its_class() -> None:
 # -- in a collection -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_collection_adopts_what_ships_and_centres_it_as_it_grows(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder=Ships(), create=True) as collection:
         collection.ingest(calls(tmp_path / "calls", 3))
@@ -371,6 +372,7 @@ def stored(collection: e2vsearch.Collection, count: int, start: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_an_index_was_built_for_survives_a_new_centre(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", encoder=Ships(), create=True) as collection:
         collection.ingest(calls(tmp_path / "calls", 1))

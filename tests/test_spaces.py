@@ -114,6 +114,7 @@ def precision(collection: e2vsearch.Collection) -> float:
     return float(np.mean([right(collection.query(VECTORS[at], k=10), GRID[0, at]) for at in asked]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["fitted", "head"])
 def test_emotion_comes_out_and_nothing_is_ingested_again(
     database_url: str, table: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -303,6 +304,7 @@ def test_readers_see_one_projection_or_the_other(collection: e2vsearch.Collectio
     assert seen == {True, False}
 
 
+@pytest.mark.slow
 def test_an_export_carries_projections(collection: e2vsearch.Collection, table: Path, tmp_path: Path) -> None:
     made = collection.projections.fit(table)
     collection.projections.fit_head()

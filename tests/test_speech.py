@@ -77,6 +77,7 @@ tracks_ = st.lists(
 ).map(lambda parts: [probability for probability, length in parts for _ in range(length)])
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(tracks_, rules_)
 def test_spans_are_in_bounds_in_order_and_cover_all_speech(track: list[float], rules: SegmentationRules) -> None:
@@ -309,6 +310,7 @@ def test_many_windows_at_once_are_what_each_is_alone(block: int) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CALLS.is_dir(), reason="the sample calls are not here")
 def test_real_calls_have_the_probabilities_of_silero_s_own_graph() -> None:
     for file in sorted(CALLS.glob("*.flac"))[:3]:

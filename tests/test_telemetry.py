@@ -144,6 +144,7 @@ def test_spans_are_children_of_the_program_s(spans: Any, collection: Collection)
     assert tree(spans())[-2:] == [("query", "request"), ("request", None)]
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_for_it() -> None:
     code = (
         "import sys, e2vsearch, e2vsearch.telemetry as t; e2vsearch.Collection\n"

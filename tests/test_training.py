@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from late import late
 from numpy.typing import NDArray
 
-torch = pytest.importorskip("torch", reason="the training group is not installed")
-pytest.importorskip("onnx", reason="the training group is not installed")
-onnxruntime = pytest.importorskip("onnxruntime")
+from e2vsearch.encoders.light import feed, levelled
 
+PACKAGES = ("torch", "onnx", "onnxruntime")
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.skipif(not all(map(find_spec, PACKAGES)), reason="the training group is not installed"),
+]
 sys.path.append(str(Path(__file__).parents[1] / "training"))
-
-import light_augment  # noqa: E402
-import light_calibrate  # noqa: E402
-import light_data  # noqa: E402
-import light_former  # noqa: E402
-import light_head  # noqa: E402
-import light_onnx  # noqa: E402
-import light_smooth  # noqa: E402
-import light_tune  # noqa: E402
-import light_voice  # noqa: E402
-
-from e2vsearch.encoders.light import feed, levelled  # noqa: E402
+if TYPE_CHECKING:
+    import light_augment
+    import light_calibrate
+    import light_data
+    import light_former
+    import light_head
+    import light_onnx
+    import light_smooth
+    import light_tune
+    import light_voice
+    import onnxruntime
+    import torch
+else:
+    torch, onnxruntime = late("torch"), late("onnxruntime")
+    light_augment = late("light_augment")
+    light_calibrate = late("light_calibrate")
+    light_data = late("light_data")
+    light_former = late("light_former")
+    light_head = late("light_head")
+    light_onnx = late("light_onnx")
+    light_smooth = late("light_smooth")
+    light_tune = late("light_tune")
+    light_voice = late("light_voice")
 
 BLOCKS = (1, 2)
 

@@ -133,6 +133,7 @@ def test_everything_is_compared_where_asked_or_where_no_recall_is_proven(large: 
     assert large.index.search(large.queries[:2], large.manifest.tuned.tunings[-1].k + 1).exact
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "target"), [("ivf-flat", 0.8), ("ivf-flat", 0.99), ("ivf-rabitq", 0.9)])
 def test_each_kind_meets_its_target(kind: Kind, target: float, tmp_path: Path) -> None:
     source, queries = made(6000)
@@ -297,6 +298,7 @@ def test_more_than_there_are_gives_all_and_padding(any_index: tuple[FaissEngine,
 # ------------------------------------------------------------------------------------------------------------ threads
 
 
+@pytest.mark.slow
 def test_searches_go_on_while_the_collection_changes_and_is_rebuilt(tmp_path: Path) -> None:
     source, queries = made(2500)
     index = FaissEngine(tmp_path, source)

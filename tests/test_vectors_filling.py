@@ -83,6 +83,7 @@ def two_threads() -> Iterator[None]:
     _threads.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_query_before_leaves_a_build_its_threads(two_threads: None, tmp_path: Path) -> None:
     faiss = faiss_module()
     rows = rows_of(16)

@@ -30,7 +30,7 @@ def test_a_filter_keeps_its_recall_at_any_selectivity(large: Large, share: float
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("target", [0.9, 0.99])  # 0.95 is what the index is built for: the test above
 def test_a_filter_keeps_whatever_recall_was_promised(large: Large, target: float, tmp_path: Path) -> None:
     shutil.copytree(large.folder, tmp_path / "copy")
     index = FaissEngine(tmp_path / "copy", large.source)

@@ -127,6 +127,7 @@ def test_lists_hold_the_same_share_at_every_depth(
     assert min(shares.values()) > 0.94
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [0.9, 0.95, 0.99])
 def test_tuning_starts_where_lists_hold_enough(
     built: tuple[Generation, NDArray[np.float32], NDArray[np.float32]], target: float

@@ -237,6 +237,7 @@ def watched(
     return seen
 
 
+@pytest.mark.slow
 def test_what_is_there_and_what_comes(
     database_url: str, folder: Path, call: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -145,9 +145,14 @@ def returns(kind: Any, *statuses: int, status: int = 200, error: Any = ErrorBody
 def errors_of(*statuses: int, error: Any = ErrorBody) -> dict[int | str, dict[str, Any]]:
     """Return these statuses, and those that every route has, as OpenAPI's `responses`."""
     found: dict[int | str, dict[str, Any]] = {}
+    # the model once for each route: FastAPI makes a validator of each, which were half of a service's start
+    schema = {"application/json": {"schema": {"$ref": f"#/components/schemas/{error.__name__}"}}}
     of_bodies = {408} if 413 in statuses else set()
     for status in sorted({401, 403, 503, 504, *of_bodies, *statuses}):
-        found[status] = {"model": error, "description": _MEANINGS[status]}
+        found[status] = {
+            "description": _MEANINGS[status],
+            **({"model": error} if status == 401 else {"content": schema}),
+        }
     found[503]["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
     return found
 

@@ -211,6 +211,7 @@ def test_the_index_is_built_and_answers_the_same(collection: Collection) -> None
     assert [(hit.segment, hit.score) for hit in after] == [(hit.segment, pytest.approx(hit.score)) for hit in before]  # type: ignore[comparison-overlap]
 
 
+@pytest.mark.slow
 def test_a_collection_above_the_threshold_goes_through_the_index(database_url: str) -> None:
     """Built when due, by call and by moment the same as exactly, and fresh rows are found before the next build."""
     rng = np.random.default_rng(0)

@@ -64,6 +64,7 @@ def test_compare_goes_through_the_projection_in_use(collection: Collection, call
     assert abs(found.score - raw.score) > 1e-3
 
 
+@pytest.mark.slow
 def test_clips_are_compared_as_the_collection_at_hand_compares(run: Run, calls: Path, tmp_path: Path) -> None:
     """Through its projection where it has one and knows the encoder's vectors; raw otherwise, and told so."""
     clips = calls / "voice0.wav", calls / "voice2.wav"

@@ -290,6 +290,7 @@ def test_what_only_failed_or_waits_or_is_an_example_is_forgotten_by_its_path(col
         collection.forget(path)
 
 
+@pytest.mark.slow
 def test_the_adopted_projection_is_fitted_anew(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     space = encoders.open("light").space
@@ -327,6 +328,7 @@ def left(collection: Collection) -> Iterator[tuple[int, tuple[NewSegment, ...]]]
 # --- the command line, and access
 
 
+@pytest.mark.slow
 def test_the_command_tells_what_it_does(collection: Collection, calls: Path, database_url: str, run: Run) -> None:
     index = ("--index", database_url)
     planned = run("forget", "call:1", "call:2", *index, "--dry-run", "-f", "table")

@@ -11,13 +11,15 @@ import pytest
 from engine_sides import EVERY, Side
 from milvus_server import MilvusServer, NoServerError
 
+_started: list[MilvusServer] = []
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what asks for the Milvus server, which takes 10 to 20 seconds to start, and for Postgres."""
+    """Mark what asks for Milvus, whose server takes 10 to 20 seconds to start, and for Postgres."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        engine = parameters.get("side") or parameters.get("engine")
-        if engine == "milvus" or "milvus_server" in getattr(item, "fixturenames", ()):
+        engine = next(filter(None, map(parameters.get, ("side", "engine", "place"))), None)
+        if engine in ("milvus", "milvus-lite") or "milvus_server" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
         if engine == "pgvector":
             item.add_marker("postgres")
@@ -33,8 +35,17 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusSe
         server.start()
     except NoServerError as error:
         pytest.skip(str(error))
+    _started.append(server)
     yield server
     server.kill()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the Milvus server with the last test of this folder: it takes a tenth of a core when nobody asks anything."""
+    if nextitem is not None and Path(__file__).parent not in nextitem.path.parents:
+        while _started:
+            _started.pop().kill()
 
 
 @pytest.fixture(scope="session")

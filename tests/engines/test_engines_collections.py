@@ -90,6 +90,7 @@ def hits(collection: Collection, **fields: Any) -> list[tuple[str, float]]:
     return [(hit.segment, round(hit.score or 0, 6)) for hit in found]
 
 
+@pytest.mark.slow
 def test_the_command_line_means_the_same_in_every_engine(place: Place, calls: Path, run: Run) -> None:
     at = ("--index", place.index)
     assert run("ingest", calls, *at, "--encoder", "fake", *place.flags).code == 0
@@ -169,6 +170,7 @@ def test_forget_leaves_nothing_in_the_engine(collection: Collection) -> None:
     assert hits(collection) == hits(collection, exact=True)
 
 
+@pytest.mark.slow
 def test_what_was_removed_elsewhere_is_noticed_by_retention(collection: Collection) -> None:
     collection.remove("call:3")
     assert collection.index.generations_with(None)
@@ -224,6 +226,7 @@ def test_doctor_looks_at_the_engine(collection: Collection, place: Place) -> Non
     assert place.engine in checks["index"].found
 
 
+@pytest.mark.slow
 def test_db_verify_compares_what_the_engine_holds(collection: Collection, place: Place, run: Run) -> None:
     def row() -> tuple[int, dict[str, Any]]:
         done = run("db", "verify", "--index", place.index, "-f", "json")
@@ -257,6 +260,7 @@ def test_an_engine_that_does_not_suit_is_refused(engine: str, message: str, tmp_
         e2vsearch.open(tmp_path / "index", create=True, encoder="fake", engine=engine)
 
 
+@pytest.mark.slow
 def test_re_embedding_fills_a_space_of_its_own_and_empties_the_former(collection: Collection) -> None:
     assert held(collection) == {"raw": CALLS * TURNS}
     report = collection.spaces.reembed("light")

@@ -260,6 +260,7 @@ def test_consistency_says_what_is_read(engine_side: Side, queries: np.ndarray) -
         assert not np.isin(opened.index.under(lax).search(queries[:1], 20).ids, new).any()
 
 
+@pytest.mark.slow
 def test_an_index_of_a_kind_reaches_its_recall(engine_side: Side) -> None:
     made = clustered(1500 + 40, DIM)
     opened = engine_side.open(MemorySource(made[:1500]))

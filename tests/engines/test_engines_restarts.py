@@ -184,6 +184,7 @@ engine.apply(half(), np.array([1]), 4, 6)
     assert (engine.filled().watermark, engine.ids(0, 10).tolist()) == (6, [2, 3, 4])
 
 
+@pytest.mark.slow
 def test_milvus_lite_takes_up_what_a_killed_process_wrote(tmp_path: Path) -> None:
     pytest.importorskip("milvus_lite", reason="the 'milvus' extra is not installed")
     from e2vsearch.vectors.engines.milvus import MilvusEngine, disconnect

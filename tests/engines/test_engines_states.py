@@ -124,6 +124,7 @@ def machine(side: Side) -> type[RuleBasedStateMachine]:
     return Machine
 
 
+@pytest.mark.slow
 def test_every_history_is_answered_right(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("e2vsearch.vectors.engines.search._GATHER_ROWS", 5)  # so that filters reach the engine
     options: Any = settings(

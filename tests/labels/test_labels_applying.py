@@ -63,6 +63,7 @@ def test_a_rerun_looks_at_new_segments_only(collection: Collection, trained: typ
     assert sum(stricter.labels.values()) < sum(later.labels.values())
 
 
+@pytest.mark.slow
 def test_a_new_version_replaces_the_old(collection: Collection, trained: types.ClassifierReport) -> None:
     collection.labels.classify()
     collection.labels.train("other one", labels=["calm", "hesitant"])
@@ -87,6 +88,7 @@ def test_a_new_version_replaces_the_old(collection: Collection, trained: types.C
     assert versions() == {("mood", 2)}  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
@@ -105,6 +107,7 @@ def test_classifying_refuses(local: Collection, arguments: dict[str, object], er
         local.labels.classify(**arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_more_segments_than_a_batch(local: Collection) -> None:
     pytest.importorskip("sklearn")
     give_all(local)
@@ -138,6 +141,7 @@ def test_classifying_a_clip_stores_nothing(heard: Collection, tmp_path: Path) ->
         heard.labels.classify_audio("seg:999")
 
 
+@pytest.mark.slow
 def test_a_damaged_classifier_is_named(local: Collection) -> None:
     pytest.importorskip("sklearn")
     give_all(local)

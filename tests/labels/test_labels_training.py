@@ -79,6 +79,7 @@ def test_calibration_error() -> None:
     assert classification.calibration_error(truth, np.full((4, 2), 0.5)) == pytest.approx(0.0)
 
 
+@pytest.mark.slow
 def test_probabilities_are_calibrated_and_labels_weigh_the_same() -> None:
     pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)
@@ -117,6 +118,7 @@ def test_a_report_says_how_it_was_judged(collection: Collection, trained: types.
     json.dumps(trained.confusion)
 
 
+@pytest.mark.slow
 def test_training_again_is_the_next_version_and_the_same(
     collection: Collection, trained: types.ClassifierReport
 ) -> None:
@@ -133,6 +135,7 @@ def test_training_again_is_the_next_version_and_the_same(
         collection.labels.remove_classifier("mood")
 
 
+@pytest.mark.slow
 def test_a_voice_that_is_known_flatters_nobody(tmp_path: Path) -> None:
     """Vectors that tell voices and nothing else: split by recording alone it looks perfect, by voice it is not."""
     pytest.importorskip("sklearn")
@@ -179,6 +182,7 @@ def test_too_few_examples(local: Collection) -> None:
     assert local.labels.classify().scored == CALLS * A_CALL
 
 
+@pytest.mark.slow
 def test_one_label_is_told_from_the_rest(collection: Collection) -> None:
     pytest.importorskip("sklearn")
     give_all(collection, of=("hesitant",))

@@ -103,6 +103,7 @@ def test_docs_need_no_script_and_nothing_from_elsewhere(client: TestClient) -> N
     assert re.findall(r"https?://(?!example)", text) == []
 
 
+@pytest.mark.slow
 def test_the_page_is_served_file_by_file(
     collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +123,7 @@ def test_the_page_is_served_file_by_file(
         assert client.get(path).status_code == 404
 
 
+@pytest.mark.slow
 def test_where_the_page_is_not_built_it_says_so(
     collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_where_the_page_is_not_built_it_says_so(
     assert answer.text.count("<p>") == 1
 
 
+@pytest.mark.slow
 def test_a_collection_without_recordings_says_what_to_do(tmp_path: Path) -> None:
     with (
         e2vsearch.open(tmp_path / "empty", encoder="fake", create=True) as collection,
@@ -143,6 +146,7 @@ def test_a_collection_without_recordings_says_what_to_do(tmp_path: Path) -> None
         assert client.get("/metrics").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_collection_of_saved_vectors_answers_ids(tmp_path: Path) -> None:
     folder = tmp_path / "saved"
     folder.mkdir()

@@ -133,6 +133,7 @@ def test_a_file_that_is_gone_is_410(client: TestClient, collection: Collection, 
     assert client.get("/segments/12/audio").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_stored_file_outside_the_roots_is_not_played(
     client: TestClient, collection: Collection, tmp_path: Path
 ) -> None:

@@ -171,6 +171,7 @@ def test_limits_are_those_of_uploads(limited: TestClient) -> None:
     problem_of(limited.post("/v1/embeddings", json=body | {"input": long}, headers=key), 413, "too-long")
 
 
+@pytest.mark.slow
 async def test_a_full_service_refuses(served: Made, gate: Gate) -> None:
     app = served(queue=0, threads=1)
     async with client_of(app) as client:
@@ -184,6 +185,7 @@ async def test_a_full_service_refuses(served: Made, gate: Gate) -> None:
         assert (await first).status_code == 200
 
 
+@pytest.mark.slow
 async def test_openai_s_own_client_reads_it(served: Made, gate: Gate, collection: Collection) -> None:
     """It asks for base64 by itself, and unpacks it."""
     openai = pytest.importorskip("openai", reason="openai is not installed")

@@ -27,6 +27,7 @@ from e2vsearch.server.executor import BoundedExecutor, ClientDisconnected, stop_
 # --- how many at a time, and for how long
 
 
+@pytest.mark.slow
 async def test_a_full_queue_says_when_to_come_again(served: Made, gate: Gate) -> None:
     app = served(threads=1, queue=1)
     async with client_of(app) as client:
@@ -45,6 +46,7 @@ async def test_a_full_queue_says_when_to_come_again(served: Made, gate: Gate) ->
     assert leftovers(app) == []
 
 
+@pytest.mark.slow
 async def test_a_request_that_takes_too_long(served: Made, gate: Gate) -> None:
     app = served(threads=1, queue=0, timeout_s=2.0)
     async with client_of(app) as client:

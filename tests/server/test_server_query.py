@@ -233,6 +233,7 @@ class ShipsProjection(FakeEncoder):
         return knowing().pack()
 
 
+@pytest.mark.slow
 def test_compare_and_embed_are_the_collections_through_a_shipped_projection(tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     calls.mkdir()

@@ -16,6 +16,7 @@ from small_collection import make_collection
 import e2vsearch
 
 
+@pytest.mark.slow
 def test_a_running_service_follows(tmp_path: Path) -> None:
     place = make_collection(tmp_path)
     clip = str(place.parent / "calls" / "cora.wav")

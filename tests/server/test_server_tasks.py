@@ -55,6 +55,7 @@ def break_(_: Progress) -> str:
     raise RuntimeError("secret")
 
 
+@pytest.mark.slow
 def test_a_classifier_is_trained_while_the_client_asks_how_far_it_is(
     client: TestClient, collection: Collection
 ) -> None:

@@ -20,6 +20,7 @@ import e2vsearch
 from e2vsearch.catalog.text_search import put
 
 
+@pytest.mark.slow
 def test_the_service_gives_the_same(tmp_path: Path) -> None:
     with e2vsearch.open(tmp_path / "index", create=True) as collection:
         fill(collection)
@@ -38,6 +39,7 @@ def test_the_service_gives_the_same(tmp_path: Path) -> None:
             error_of(client.get("/trends", params={"group": "queu"}), 400, "query")
 
 
+@pytest.mark.slow
 def test_recordings_newest_first(tmp_path: Path) -> None:
     """With the emotions in each, page by page, by a filter and by words; by employee it is refused."""
     with e2vsearch.open(tmp_path / "index", create=True) as collection:

@@ -34,27 +34,52 @@ def s3_server() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def s3(s3_server: str, calls: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """An S3 filesystem with a bucket of calls; what the environment says is all that anybody knows of it."""
+@pytest.fixture(scope="module")
+def s3_filled(
+    s3_server: str, calls: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Any, dict[str, bytes]]]:
+    """A filesystem with a bucket of calls, and these by name; what the environment says is all that anybody knows."""
     import s3fs
 
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "5ecret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": str(tmp_path / "none"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()  # made with another environment
-    store = s3fs.S3FileSystem(use_listings_cache=False)
-    store.mkdir("bucket")
-    for name in ("a.wav", "sub/b c.wav", "sub/bad.wav", "notes.txt", ".hidden.wav"):
-        store.pipe(f"bucket/calls/{name}", (calls / name).read_bytes())
-    store.pipe("bucket/calls/.trash/c [2].wav", b"RIFF")
-    yield store
-    store.rm("bucket", recursive=True)
+    none = str(tmp_path_factory.mktemp("aws") / "none")
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in {
+            "AWS_ENDPOINT_URL": s3_server,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "5ecret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": none,
+            "AWS_SHARED_CREDENTIALS_FILE": none,
+        }.items():
+            patched.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # made with another environment
+        store = s3fs.S3FileSystem(use_listings_cache=False)
+        store.mkdir("bucket")
+        names = ("a.wav", "sub/b c.wav", "sub/bad.wav", "notes.txt", ".hidden.wav")
+        content = {f"bucket/calls/{name}": (calls / name).read_bytes() for name in names}
+        content["bucket/calls/.trash/c [2].wav"] = b"RIFF"
+        for name, data in content.items():
+            store.pipe(name, data)
+        yield store, content
+        store.rm("bucket", recursive=True)
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def s3(s3_filled: tuple[Any, dict[str, bytes]]) -> Iterator[Any]:
+    """An S3 filesystem with a bucket of calls, which a test may change."""
+    store, content = s3_filled
+    before = tags(store)
+    yield store
+    after = tags(store)
+    for name in after.keys() - before.keys():
+        store.rm(name)
+    for name, data in content.items():
+        if after.get(name) != before[name]:
+            store.pipe(name, data)
+
+
+def tags(store: Any) -> dict[str, str]:
+    """The ETag of each object, which is a digest of what is in it."""
+    return {name: about["ETag"] for name, about in store.find("bucket", detail=True).items()}

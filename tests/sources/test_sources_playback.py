@@ -53,6 +53,7 @@ def test_a_cut_reads_little_more_than_the_cut() -> None:
     assert sum(min(count, 10_000) for _, count in asked) < 300_000  # of 19 MB
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_while_it_is_read_is_said_and_ends_no_other(tmp_path: Path) -> None:
     content = wav_bytes(speech(8.0))
 

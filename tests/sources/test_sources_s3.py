@@ -68,6 +68,7 @@ def test_without_credentials_that_is_said(s3: Any, tmp_path: Path, monkeypatch: 
         assert failure.reason == "forbidden"
         assert "no credentials" in failure.message
         assert "AWS_ACCESS_KEY_ID" in failure.message
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def test_s3_is_resumed_without_downloads(

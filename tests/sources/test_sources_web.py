@@ -216,6 +216,7 @@ def test_a_signed_address_leaves_no_trace(web: Server, tmp_path: Path) -> None:
     assert b"5ecret" not in b"".join(path.read_bytes() for path in (tmp_path / "index").rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_however_long_a_recording_is(web: Server, tmp_path: Path) -> None:
     with (tmp_path / "web" / "long.wav").open("wb") as file:
         file.truncate(200 << 20)

@@ -362,6 +362,7 @@ def test_a_killed_workers_recordings_are_taken_over(
     assert queue.depth(collection.catalog) == queue.Depth(0, 0, 0, 0, 0, 0.0)
 
 
+@pytest.mark.slow
 def test_sigterm_gives_back(
     collection: Collection, calls: Path, slow_worker: Callable[[str, float], subprocess.Popen[str]]
 ) -> None:

@@ -185,20 +185,15 @@ class EngineIndex:
     def _fill(self, progress: Progress) -> bool:
         """Bring the engine up to the change feed, from nothing where need be; whether it was from nothing."""
         engine = self._engine
-        engine.open(self._source.dim)
         filled = engine.filled()
-        if filled.watermark is not None and self._search.is_ahead(
-            filled.watermark
-        ):  # of a catalog that was restored since
-            engine.drop()
-            engine.open(self._source.dim)
-            filled = engine.filled()
-        if filled.watermark is None:
-            engine.drop()  # what a fill that was interrupted has left
+        ahead = filled.watermark is not None and self._search.is_ahead(filled.watermark)  # the catalog was restored
+        if filled.watermark is None or ahead:
+            engine.drop()  # what a fill that was interrupted has left, too
             engine.open(self._source.dim)
             with self._source.snapshot() as snapshot:
                 engine.apply(_units(snapshot, progress), NONE, None, snapshot.watermark)
             return True
+        engine.open(self._source.dim)
         with self._source.snapshot() as snapshot:  # before the changes: on Postgres some lie beyond it
             upto = snapshot.watermark
         changes = self._source.changes_since(filled.watermark)

@@ -98,7 +98,7 @@ class MilvusEngine:
                 schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
                 client.create_collection(self._name, schema=schema, num_shards=1, consistency_level="Strong")
             if not client.list_indexes(self._name, timeout=_READ_S):
-                self._create_index(client, "flat", 0)
+                self._create_index(client, "flat", 0, wait=False)  # of nothing, for which the client sleeps 0.5 s
             client.load_collection(self._name, timeout=_WRITE_S)
 
     def apply(self, upserts: Iterable[UnitVectors], deletes: Ints, since: int | None, upto: int) -> None:
@@ -148,7 +148,7 @@ class MilvusEngine:
                 self._create_index(client, kind, n)
             client.load_collection(self._name, timeout=_WRITE_S)
 
-    def _create_index(self, client: Any, kind: Kind, n: int) -> None:
+    def _create_index(self, client: Any, kind: Kind, n: int, *, wait: bool = True) -> None:
         # as the embedded engine: 4 times the square root, of 39 vectors or more
         options: dict[str, Any] = {"nlist": max(1, min(1 << round(np.log2(4 * n**0.5 + 1)), n // 39, 65_536))}
         if kind == "flat":
@@ -160,7 +160,8 @@ class MilvusEngine:
         [name] = [name for name, known in _KINDS.items() if known == kind]
         index = client.prepare_index_params()
         index.add_index("vector", index_name="vector", index_type=name, metric_type="IP", params=options)
-        client.create_index(self._name, index, sync=not self._is_lite)  # which builds at once, and cannot be waited for
+        # milvus-lite builds at once, and cannot be waited for
+        client.create_index(self._name, index, sync=wait and not self._is_lite)
 
     def drop(self, space: str | None = None) -> bool:
         """Drop a collection; whether it was there."""
