@@ -17,7 +17,7 @@ MAX_NAME = 64
 """Characters of a name that the catalog stores: of a label, classifier, map, projection or set of named vectors."""
 
 REDUCED_PRECISIONS = ("bf16", "int8")
-"""Precisions that change vectors: revisions of their spaces begin with "bf16-"; the rest is that of fp32, cut short."""
+"""Revisions of their spaces begin with "bf16-" or "int8-"; the rest is that of fp32, cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,7 @@ class Space:
     @property
     def precision(self) -> str:
         """What vectors of it are made in: "bf16", "int8", or "fp32", as all are of encoders that know no other."""
-        begun = self.revision.partition("-")[0]
-        return begun if begun in REDUCED_PRECISIONS else "fp32"
+        return next((each for each in REDUCED_PRECISIONS if self.revision.startswith(f"{each}-")), "fp32")
 
     def __str__(self) -> str:
         return f"{self.encoder}@{self.revision[:12]} ({self.dim}-d, {self.projection})"

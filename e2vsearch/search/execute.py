@@ -151,6 +151,11 @@ def _ranker(
 ) -> Callable[[int], Ranking]:
     """Return what ranks the best n."""
     catalog, index, exact = context.catalog, context.view.index, query.exact
+    named = None
+    if query.named_vectors:
+        from e2vsearch.search.named_vectors import named_vector_score
+
+        named = named_vector_score(catalog, query.named_vectors, resolved.wanted)
 
     def rank(n: int) -> Ranking:
         if resolved.trajectory:
@@ -159,8 +164,8 @@ def _ranker(
             return rank_trajectories(catalog, index, resolved.trajectory, n, candidates, exact=exact)
         if resolved.weighted is not None:
             return resolved.weighted.rank(catalog, index, n, query.by, candidates, exact=exact)
-        if resolved.named_vectors is not None:
-            return resolved.named_vectors.rank(catalog, index, resolved.vectors, n, query.by, candidates)
+        if named is not None:
+            return named.rank(catalog, index, resolved.vectors, n, query.by, candidates)
         if query.by == "segment":
             return rank_segments(index, resolved.vectors, n, candidates, exact=exact)
         return rank_recordings(catalog, index, resolved.vectors, n, candidates, exact=exact)

@@ -1,4 +1,4 @@
-"""From a query to vectors: what its references stand for, with their weights, named vectors or trajectory.
+"""From a query to vectors: what its references stand for, with their weights or trajectory.
 
 A reference is a file, bytes, samples, a vector, a stored id, or the name of an emotion or label.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2vsearch.audio import AudioSource
-from e2vsearch.catalog.named_vectors import EMOTION, fetch, get
 from e2vsearch.catalog.segments import segment_columns
 from e2vsearch.catalog.writer import Catalog
 from e2vsearch.encoders import embedding_files
@@ -25,12 +23,12 @@ from e2vsearch.errors import AudioNotFound, NotStored, QueryError
 from e2vsearch.files import local_path
 from e2vsearch.search.context import SearchContext
 from e2vsearch.search.prototypes import Prototype, canonical_name, known_names, prototype
-from e2vsearch.search.query import AVOID_WEIGHT, AudioQuery, NamedVectorWeight, Query, Trajectory, identifier_of
-from e2vsearch.types import MAX_NAME, EmbeddedSegment, NamedVectors, number_of, segment_id
+from e2vsearch.search.query import AVOID_WEIGHT, AudioQuery, Query, Trajectory, identifier_of
+from e2vsearch.types import MAX_NAME, EmbeddedSegment, number_of, segment_id
 from e2vsearch.vectors.exact import unit
 
 if TYPE_CHECKING:
-    from e2vsearch.search.score import NamedVectorScore, WeightedScore
+    from e2vsearch.search.score import WeightedScore
     from e2vsearch.search.trajectory import SegmentSequence
 
 NONE: NDArray[np.int64] = np.empty(0, np.int64)
@@ -59,7 +57,6 @@ class ResolvedQuery:
     wanted: tuple[ResolvedReference, ...]  # their vectors, one below another, are the rows that hits are matched with
     avoided: tuple[ResolvedReference, ...] = ()
     weighted: WeightedScore | None = None  # None: all of `wanted` count as one reference of all their segments
-    named_vectors: NamedVectorScore | None = None
     trajectory: tuple[SegmentSequence, ...] = ()  # one a channel
 
     @property
@@ -86,9 +83,7 @@ def resolve(query: Query, context: SearchContext) -> ResolvedQuery:
     emotions = {name: weight for name, weight in query.emotions.items() if weight}
     weighted = any(each.weight is not None for each in query.references)
     if not (weighted or query.avoid or (emotions and wanted) or len(emotions) > 1):
-        wanted += [from_name(name, context) for name in emotions]
-        score = _named_vector_score(context.catalog, query.named_vectors, wanted) if query.named_vectors else None
-        return ResolvedQuery(tuple(wanted), named_vectors=score)
+        return ResolvedQuery((*wanted, *(from_name(name, context) for name in emotions)))
     if query.named_vectors:
         raise QueryError("named vectors cannot be mixed with weights, several emotions or what to avoid: drop one")
     return _weighted(query, wanted, emotions, context)
@@ -318,86 +313,3 @@ def reference_segments(catalog: Catalog, reference: ResolvedReference) -> list[R
         at = {number: ReferenceSegment(segment_id(number), *rest) for number, *rest in zip(*columns, strict=True)}
         return [at.get(number, ReferenceSegment(segment_id(number))) for number in reference.stored.tolist()]
     return [ReferenceSegment(reference.name) for _ in reference.vectors]
-
-
-def _named_vector_score(
-    catalog: Catalog, weights: Mapping[str, NamedVectorWeight], references: Sequence[ResolvedReference]
-) -> NamedVectorScore:
-    """Return how the collection's own vectors and named vectors are weighted, with what each set is compared with.
-
-    Raises:
-        QueryError: a weight or vector that cannot be used, or no reference for a set of named vectors.
-        NotStored: a set of named vectors or a segment that is not there.
-    """
-    from e2vsearch.search.score import NamedVectorPart, NamedVectorScore
-
-    own, parts = 1.0, []
-    for name, value in weights.items():
-        weight, source = value if isinstance(value, tuple) else (value, None)
-        if not isfinite(weight) or weight < 0:
-            raise QueryError(f"the weight of {name} must be 0 or more, not {weight}")
-        if name == EMOTION:
-            if source is not None:
-                raise QueryError(f"{EMOTION} takes a weight alone: its reference is the query's own")
-            own = float(weight)
-            continue
-        found = get(catalog, name)
-        units = unit(_named_vectors(catalog, found, source, references)).astype(np.float32)
-        parts.append(NamedVectorPart(found, float(weight), units))
-    if not own + sum(part.weight for part in parts):
-        raise QueryError("all weights are 0 - give at least one part a weight, such as text=0.5")
-    return NamedVectorScore(own, tuple(parts))
-
-
-def _named_vectors(
-    catalog: Catalog,
-    of: NamedVectors,
-    source: str | NDArray[Any] | Sequence[float] | None,
-    references: Sequence[ResolvedReference],
-) -> NDArray[np.float32]:
-    """Return the vectors that a set of named vectors is compared with.
-
-    Args:
-        catalog: holds the named vectors.
-        of: the set.
-        source: a vector, ``seg:12`` whose vector it is, or None for what the references' own segments have there.
-        references: the query's.
-
-    Returns:
-        ``(1, dim)``, or a row for each row of the references; zeros where a segment has no vector in the set.
-
-    Raises:
-        QueryError: a vector that cannot be used, or references that have none.
-        NotStored: the segment has none.
-    """
-    if source is None:
-        return _own(catalog, of, references)
-    if isinstance(source, str):
-        number = number_of(source, "seg")
-        vectors, present = fetch(catalog, of, np.array([number], np.int64))
-        if not present.all():
-            raise NotStored(f"{source} has no vector in {of.name!r} - attach one, or name another segment or vector")
-    else:
-        vectors = np.asarray(source, np.float32).reshape(-1, np.shape(source)[-1] if np.ndim(source) else 1)
-        if vectors.shape != (1, of.dim):
-            raise QueryError(f"a reference of {of.name} is one vector of {of.dim} numbers, not {np.shape(source)}")
-        if not np.isfinite(vectors).all() or not vectors.any():
-            raise QueryError(f"the reference of {of.name} has NaN or infinite values, or is all zeros")
-    return vectors
-
-
-def _own(catalog: Catalog, of: NamedVectors, references: Sequence[ResolvedReference]) -> NDArray[np.float32]:
-    rows = []
-    found = False
-    for reference in references:
-        row = np.zeros((len(reference.vectors), of.dim), np.float32)
-        if len(reference.stored) == len(reference.vectors):  # stored segments, and nothing else
-            row, present = fetch(catalog, of, reference.stored)
-            found = found or bool(present.any())
-        rows.append(row)
-    if not found:
-        names = ", ".join(reference.name for reference in references)
-        raise QueryError(
-            f"{names} has no vector in {of.name!r} - give its reference, as in {of.name}=0.5:seg:12, or a vector"
-        )
-    return np.concatenate(rows)
