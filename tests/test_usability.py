@@ -66,7 +66,7 @@ FEATURES = (
     held(
         "incremental and resumable",
         "ingest:a_second_run_finds_nothing_to_do",
-        "ingest:kill_9_loses_and_repeats_nothing",
+        "ingest_stops:kill_9_loses_and_repeats_nothing",
     ),
     held(
         "a bad file is skipped, named and counted",
@@ -156,7 +156,7 @@ POINTS = {
     9: held(
         "progress says what it does, by seconds of audio",
         "ingest_order:a_run_tells_what_it_does",
-        "ingest:ctrl_c_ends_cleanly_and_a_rerun_goes_on",
+        "ingest_stops:ctrl_c_ends_cleanly_and_a_rerun_goes_on",
     ),
     10: held("ids do not depend on which worker was first", "ingest_order:ids_follow_the_list_of_files"),
     11: held(

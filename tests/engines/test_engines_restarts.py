@@ -102,7 +102,7 @@ def test_postgres_is_killed_under_load(own_postgres: tuple[Path, str], tmp_path:
     folder, url = own_postgres
 
     def connect() -> Any:
-        return psycopg.connect(url)
+        return psycopg.connect(url, options="-c synchronous_commit=on")  # which the tests' servers do without
 
     with connect() as connection:
         found = connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'").fetchone()
@@ -122,6 +122,11 @@ def test_postgres_is_killed_under_load(own_postgres: tuple[Path, str], tmp_path:
         opened.build()
         load.until_answered()
     assert load.wrong == []
+    assert opened.index.verify() == []
+    with connect() as connection:  # the database is restored from before there was an index
+        connection.execute("DROP SCHEMA pgvector CASCADE")
+        connection.execute(f"DROP TABLE e2vsearch_own_{opened.space}, e2vsearch_engine")
+    opened.build()
     assert opened.index.verify() == []
 
 

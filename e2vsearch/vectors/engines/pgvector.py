@@ -71,7 +71,7 @@ class PgvectorEngine:
         """
         with self._transaction(write=True) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK, self._table))
-            if not self._halfvec:
+            if not self._find_type(connection):  # nor what an earlier call found, where the database was restored since
                 # not in the schema of the tables: one of these is called "vector" too, and so is the type of its rows
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA}")
                 connection.execute(f"CREATE EXTENSION IF NOT EXISTS vector SCHEMA {_SCHEMA}")
@@ -353,13 +353,14 @@ class PgvectorEngine:
         connection.adapters.register_dumper(_Half, HalfDumper)
         connection.adapters.register_dumper(_IdArray, IdsDumper)
 
-    def _find_type(self, connection: psycopg.Connection[Any]) -> None:
+    def _find_type(self, connection: psycopg.Connection[Any]) -> bool:
+        """Find the extension's schema and type in this database; whether it is there."""
         row = connection.execute(
             "SELECT quote_ident(n.nspname), t.oid FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
             "JOIN pg_type t ON t.typnamespace = n.oid AND t.typname = 'halfvec' WHERE e.extname = 'vector'"
         ).fetchone()
-        if row is not None:
-            self._schema, self._halfvec = str(row[0]), int(row[1])
+        self._schema, self._halfvec = ("", 0) if row is None else (str(row[0]), int(row[1]))
+        return row is not None
 
 
 class _Half:
