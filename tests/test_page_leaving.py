@@ -184,16 +184,37 @@ def test_a_map_that_is_made_takes_nobody_back_to_it(visit: Open, when: str) -> N
     late = Held(seen, "**/tasks/map", method="POST") if when == "asked for" else Held(seen, "**/tasks", most=1)
     seen.page.route("**/tasks/aa", lambda route: route.fulfill(**done))
     go(seen, "m", "view/map")
-    drawn(seen)
     if when == "asked for":
+        drawn(seen)
         seen.page.get_by_role("button", name="anew").click()
-        late.wait()
+    late.wait()
     go(seen, "c", "calls")
     late.go(**done if when == "asked for" else {"json": {"tasks": [task("running", "map")]}})
     with seen.page.expect_response("**/status"):
         seen.page.evaluate("void fetch('/status')")
     frames(seen)
     assert urlsplit(seen.page.url).path == "/calls"
+
+
+@needs_build
+def test_a_map_that_was_made_while_its_view_was_drawn_is_shown(visit: Open) -> None:
+    """It is no longer in work when that is asked second, and is not there yet when that is asked first."""
+    seen = visit("?ref=emotion:angry")
+    answered: list[str] = []
+
+    def tasks(route: Any) -> None:
+        route.fulfill(json={"tasks": [] if answered else [task("running", "map")]})
+        answered.append("tasks")
+
+    def maps(route: Any) -> None:
+        route.continue_() if answered else route.fulfill(json={"maps": []})
+        answered.append("maps")
+
+    seen.page.route("**/tasks", tasks)
+    seen.page.route("**/map", maps)
+    seen.page.route("**/tasks/aa", lambda route: route.fulfill(json=task("done", "map", "map")))
+    go(seen, "m", "view/map")
+    drawn(seen)
 
 
 @needs_build
@@ -279,6 +300,7 @@ def test_labels_shown_twice_at_once_are_shown_once(visit: Open) -> None:
 def test_a_view_that_cannot_be_fetched_says_so_and_is_tried_again(visit: Open) -> None:
     seen = visit("?ref=emotion:angry")
     seen.expected.append("Failed to load resource")
+    seen.page.locator(".hit").first.wait_for()
     seen.page.route("**/assets/trends-*.js", lambda route: route.abort())
     go(seen, "t", "view/trends")
     trouble = seen.page.get_by_role("alert")

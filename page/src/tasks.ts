@@ -21,8 +21,8 @@ const EVERY_MS = 500;
 const STEPS = ["reading vectors", "finding neighbours", "drawing", "grouping", "clustering", "describing", "measuring", "training"] as const;
 
 /** The task of that kind that is in work, whoever has started it; null where none is. */
-export async function inWork(kind: TaskKind): Promise<Task | null> {
-  const { tasks } = await getJson<{ tasks: Task[] }>("tasks");
+export async function inWork(kind: TaskKind, signal?: AbortSignal): Promise<Task | null> {
+  const { tasks } = await getJson<{ tasks: Task[] }>("tasks", signal);
   return tasks.find((each) => each.kind === kind && (each.state === "running" || each.state === "waiting")) ?? null;
 }
 

@@ -4,7 +4,7 @@ import { h } from "../html";
 import { count } from "../language";
 import { addressOf } from "../router";
 import { sayError } from "../states";
-import { inWork, start, TaskProgress, type Task } from "../tasks";
+import { start, TaskProgress, type Task } from "../tasks";
 import { reportOf } from "./report";
 import type { Classified, ClassifierReport, Labels } from "./types";
 import { t } from "./words";
@@ -32,7 +32,11 @@ export class ClassifierPanel {
   private left = false;
   private min = MIN_SCORE;
 
-  constructor(private readonly events: ClassifierEvents) {
+  /** @param task that trains already: the page was loaded anew meanwhile. */
+  constructor(
+    private readonly events: ClassifierEvents,
+    task: Task | null,
+  ) {
     this.element.append(
       h("h2", { id: "classifier-title" }, t("labels.classifier")),
       h("p", { class: "quiet" }, t("labels.train.how")),
@@ -41,10 +45,7 @@ export class ClassifierPanel {
       this.report,
       this.application,
     );
-    inWork("train").then(
-      (task) => task && void this.work("training", () => this.follow(task)), // the page was loaded anew meanwhile
-      () => undefined,
-    );
+    if (task) void this.work("training", () => this.follow(task));
   }
 
   leave(): void {

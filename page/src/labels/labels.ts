@@ -7,6 +7,7 @@ import { h } from "../html";
 import { onPlaying, pause } from "../player";
 import { addressOf, go, type Params, type View } from "../router";
 import { empty, loading, sayError, trouble } from "../states";
+import { inWork, type Task } from "../tasks";
 import { Card } from "./card";
 import { ClassifierPanel } from "./classifier";
 import { inOrder, labelButtons, NUMBERED, progress } from "./names";
@@ -26,6 +27,7 @@ export async function show(container: HTMLElement, { search, signal }: Params): 
   if (session.where !== where) session = new Session(where);
   const waiting = loading();
   container.append(waiting);
+  const task = await inWork("train", signal).catch(() => null); // before what it makes, which is there once it no longer is in work
   const [{ status }, labels] = await Promise.all([holdings(), getJson<Labels>("labels", signal)]);
   signal.throwIfAborted();
   waiting.remove();
@@ -33,7 +35,7 @@ export async function show(container: HTMLElement, { search, signal }: Params): 
     container.append(empty(t("labels.title"), t("labels.nothing"), h("pre", {}, "e2vsearch ingest FOLDER")));
     return { title: "" };
   }
-  const view = new LabelsShown(container, labels, signal);
+  const view = new LabelsShown(container, labels, task, signal);
   shown = view;
   void view.next();
   return {
@@ -77,9 +79,10 @@ class LabelsShown {
   constructor(
     container: HTMLElement,
     labels: Labels,
+    task: Task | null,
     private readonly signal: AbortSignal,
   ) {
-    this.classifier = new ClassifierPanel({ trained: () => void this.learned(), applied: () => void this.refresh(true) });
+    this.classifier = new ClassifierPanel({ trained: () => void this.learned(), applied: () => void this.refresh(true) }, task);
     const form = h(
       "form",
       {

@@ -2,7 +2,7 @@
 import { h } from "../html";
 import { addressOf, go } from "../router";
 import { sayError } from "../states";
-import { inWork, start, TaskProgress, type Task } from "../tasks";
+import { start, TaskProgress, type Task } from "../tasks";
 import type { MapView } from "./types";
 import { t } from "./words";
 
@@ -13,17 +13,18 @@ export class MapMaker {
   private progress: TaskProgress | null = null;
   private left = false;
 
-  /** @param made the map that there is, which is made anew as it was. */
+  /**
+   * @param task that makes it already.
+   * @param made the map that there is, which is made anew as it was.
+   */
   constructor(
     private readonly name: string,
+    task: Task | null,
     private readonly made: MapView | null = null,
   ) {
     this.button = h("button", { type: "button", class: made ? "plain" : "strong", click: () => void this.make() }, t(made ? "map.make.anew" : "map.make"));
     this.element.append(this.button, this.said);
-    inWork("map").then(
-      (task) => task && this.follow(task),
-      () => undefined, // it is asked for again by whoever starts one
-    );
+    if (task) void this.follow(task);
   }
 
   leave(): void {

@@ -9,6 +9,7 @@ import { count, percent } from "../language";
 import { pause, toggle } from "../player";
 import { addressOf, go, type Params, type View } from "../router";
 import { empty, loading, trouble } from "../states";
+import { inWork, type Task } from "../tasks";
 import { clusterList } from "./clusters";
 import { channels, colouringBy, css, type Colouring } from "./colouring";
 import { detailsOf, idOf, soundOf } from "./details";
@@ -28,13 +29,14 @@ export async function show(container: HTMLElement, params: Params): Promise<View
   const waiting = loading();
   container.append(waiting);
   const { signal } = params;
+  const task = await inWork("map", signal).catch(() => null); // before what it makes, which is there once it no longer is in work
   const { maps } = await getJson<{ maps: MapSummary[] }>("map", signal);
   const wanted = params.search.get("name") ?? maps[0]?.name;
   const map = maps.find(({ name }) => name === wanted);
   if (!map) {
     waiting.remove();
     const unknown = params.search.has("name") ? t("map.unknown", { name: wanted ?? "" }) : null;
-    const maker = new MapMaker("map");
+    const maker = new MapMaker("map", task);
     container.append(empty(t("map.nothing.title"), unknown, t("map.nothing.how"), maker.element));
     return { title: "", leave: () => maker.leave() };
   }
@@ -42,7 +44,7 @@ export async function show(container: HTMLElement, params: Params): Promise<View
   const [view, points, { filters }] = await Promise.all([getJson<MapView>(path, signal), fetchPoints(map.name, signal), holdings()]);
   signal.throwIfAborted();
   waiting.remove();
-  const shown = new MapShown(container, maps, view, points, Object.keys(filters.metadata), params.search);
+  const shown = new MapShown(container, maps, view, points, task, Object.keys(filters.metadata), params.search);
   return { title: map.name === "map" ? "" : map.name, keys: shown.keys, help: shown.help(), leave: () => shown.leave() };
 }
 
@@ -73,6 +75,7 @@ class MapShown {
     maps: readonly MapSummary[],
     private readonly view: MapView,
     private readonly points: Points,
+    task: Task | null,
     keys: readonly string[],
     search: URLSearchParams,
   ) {
@@ -89,7 +92,7 @@ class MapShown {
     this.plot.element.append(this.names, this.card);
     this.keys = this.bindings();
     this.plot.canvas.addEventListener("keydown", (event) => this.onKey(event));
-    this.maker = new MapMaker(view.name, view);
+    this.maker = new MapMaker(view.name, task, view);
     const stage = h("div", { class: "stage" }, this.toolbar(maps, keys), this.plot.element, this.legend, this.foot(), this.maker.element);
     container.append(stage, h("div", { class: "beside" }, this.failed, this.side, this.clusters()));
     this.scheme.addEventListener("change", this.recolour);
