@@ -69,6 +69,10 @@ COMMIT;
 """As `catalog.rows.end_job` sends it."""
 
 
+MOST_CLIENTS = 160
+"""Of pgbench: the tests' server takes 200 connections, and each worker needs one while it waits."""
+
+
 def database(url: str, workers: int, seconds: float) -> list[Row]:
     """Return the rate of the database by itself, at the rate of so many workers; of none: as fast as it can."""
     postgres = from_tests("postgres")
@@ -80,8 +84,9 @@ def database(url: str, workers: int, seconds: float) -> list[Row]:
         script = Path(folder, "script.sql")
         wait_us = round(WORK_S * 1e6) if workers else 0
         script.write_text(f"{LEASE}\\sleep {wait_us} us\n{END}" if workers else LEASE + END)
+        clients = min(2 * workers, MOST_CLIENTS) or 16
         command = [
-            str(postgres._binaries() / "pgbench"), "--no-vacuum", "--client", str(2 * workers or 16), "--jobs", "2",
+            str(postgres._binaries() / "pgbench"), "--no-vacuum", "--client", str(clients), "--jobs", "2",
             "--time", str(round(seconds)), "--file", str(script), "--protocol", "prepared",
             "--host", str(found.query["host"]), "--username", str(found.username), str(found.database),
         ]  # fmt: skip
