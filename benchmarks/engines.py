@@ -49,7 +49,7 @@ LEAST = 5  # queries, however slow
 
 @dataclass(frozen=True)
 class Task:
-    """What is measured.
+    """The vectors and queries of one run, their exact answers, and its limits.
 
     Attributes:
         made: the vectors and queries.

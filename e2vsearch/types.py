@@ -39,7 +39,7 @@ class Space:
 
     @property
     def precision(self) -> str:
-        """What vectors of it are made in: "bf16", "int8", or "fp32", as all are of encoders that know no other."""
+        """Precision of its vectors: "bf16", "int8" or "fp32", the only one of most encoders."""
         return next((each for each in REDUCED_PRECISIONS if self.revision.startswith(f"{each}-")), "fp32")
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What fixtures give that make databases, for the signatures of tests; and a look at the connections they leave."""
+"""Types of the fixtures that make databases, and a look at the connections that are left open."""
 
 from __future__ import annotations
 

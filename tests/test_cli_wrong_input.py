@@ -1,4 +1,4 @@
-"""What a newcomer gets wrong: each is said in a line, with its cure, and nothing is fetched or lost for it."""
+"""Mistakes of a newcomer: each is said in a line, with its cure, and nothing is fetched or lost for it."""
 
 from __future__ import annotations
 

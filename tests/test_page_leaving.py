@@ -1,4 +1,4 @@
-"""What comes late: a view that was left, or shown anew, is not heard, takes nobody back and labels nothing."""
+"""Late answers: a view that was left, or shown anew, plays nothing, navigates nowhere and labels nothing."""
 
 from __future__ import annotations
 

@@ -295,7 +295,7 @@ def _from_audio(name: str, source: AudioSource, context: SearchContext) -> Resol
 
 @dataclass(frozen=True, slots=True)
 class ReferenceSegment:
-    """What one row of a reference's vectors is of."""
+    """The segment that one row of a reference's vectors was made of."""
 
     name: str
     channel: int = 0

@@ -1,4 +1,4 @@
-"""What is older than the policy allows is forgotten, at once and by every door that stays open."""
+"""Retention: recordings older than the policy allows are forgotten, at once and by every door that stays open."""
 
 from __future__ import annotations
 
