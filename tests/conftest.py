@@ -27,7 +27,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from made_index import Large, with_tail_and_tombstones
 from memory_source import MemorySource
-from opened_page import TIMEOUT_MS, Open, Visit, listening_browser, make_voice
+from opened_page import TIMEOUT_MS, Open, Visit, listening_browser, make_voice, serving
 from postgres import NoServerError, running, stop
 
 from e2vsearch.vectors.faiss.index import FaissEngine
@@ -40,7 +40,7 @@ TAKE_LONG = ("slow", "browser")
 LAY_OUT_MAPS = tuple(f"tests/test_{name}.py" for name in ("docs", "tutorial", "cli_tables", "page_map"))
 _numbers = itertools.count(1)
 
-# beside other work an example takes seconds to make and to try, which says nothing of what is tested
+# on a busy machine an example takes seconds, which is no fault of the code under test
 settings.register_profile("beside other work", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("beside other work")
 
@@ -397,6 +397,13 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chromium(voice: Path) -> Iterator[Any]:
     with listening_browser(voice) as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def address(index: Path) -> Iterator[str]:
+    """The address of a service on the module's ``index``."""
+    with serving(index) as url:
+        yield url
 
 
 @pytest.fixture

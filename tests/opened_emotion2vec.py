@@ -10,6 +10,7 @@ from typing import Any
 import made
 import numpy as np
 import pytest
+from command import Run
 
 from e2vsearch.encoders.base import EncoderOptions
 from e2vsearch.encoders.emotion2vec.encoder import Emotion2vecEncoder
@@ -71,3 +72,11 @@ def change_weights(folder: Path, change: Callable[[dict[str, Any]], object]) -> 
     change(checkpoint["model"])
     torch.save(checkpoint, folder / "model.pt")
     return folder
+
+
+def ingested(run: Run, folder: Path, at: Path, precision: str) -> tuple[Path, Path]:
+    """An index of one made clip in that precision, which goes on in it without the option; and the clip."""
+    index, clip = at / "index", made.save(at / "a.wav", made.speech(3.0))
+    assert run("ingest", clip, "--index", index, "--encoder", folder, "--precision", precision).code == 0
+    assert run("query", clip, "--index", index).code == 0
+    return index, clip

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -210,6 +211,13 @@ class Visit:
 
 
 Open = Callable[..., Visit]
+
+
+def asked(seen: Visit, path: str, body: Any = None) -> Any:
+    """The answer of the service to a request that is not the page's."""
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(seen.address + path, data, {"Content-Type": "application/json"})) as answer:
+        return json.load(answer)
 
 
 def heard(seen: Visit) -> float:

@@ -8,11 +8,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import made
 import numpy as np
 import pytest
 from command import Run
-from opened_emotion2vec import NEEDED, SIGNALS, opened
+from opened_emotion2vec import NEEDED, SIGNALS, ingested, opened
 from random_emotion2vec import write_model
 
 from e2vsearch.encoders.base import EncoderOptions, Precision, in_precision, precision_of
@@ -107,9 +106,7 @@ def test_int8_is_a_flag_and_its_cure_is_said(
     encoder: Emotion2vecEncoder, folder: Path, tmp_path: Path, run: Run
 ) -> None:
     assert encoder
-    index, clip = tmp_path / "index", made.save(tmp_path / "a.wav", made.speech(3.0))
-    assert run("ingest", clip, "--index", index, "--encoder", folder, "--precision", "int8").code == 0
-    assert run("query", clip, "--index", index).code == 0
+    index, clip = ingested(run, folder, tmp_path, "int8")
     refused = run("query", clip, "--index", index, "--precision", "bf16")
     assert refused.code != 0
     assert "this collection holds vectors of emotion2vec@int8-" in refused.err

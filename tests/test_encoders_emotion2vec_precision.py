@@ -9,7 +9,7 @@ import made
 import numpy as np
 import pytest
 from command import Run
-from opened_emotion2vec import NEEDED, SIGNALS, opened
+from opened_emotion2vec import NEEDED, SIGNALS, ingested, opened
 from random_emotion2vec import write_model
 
 from e2vsearch.encoders import registry
@@ -81,9 +81,7 @@ def test_a_collection_of_fp32_refuses_bf16_and_the_other_way_round(folder: Path,
 
 
 def test_a_precision_is_a_flag(folder: Path, tmp_path: Path, run: Run) -> None:
-    index, clip = tmp_path / "index", made.save(tmp_path / "a.wav", made.speech(3.0))
-    assert run("ingest", clip, "--index", index, "--encoder", folder, "--precision", "bf16").code == 0
-    assert run("query", clip, "--index", index).code == 0
+    index, clip = ingested(run, folder, tmp_path, "bf16")
     refused = run("query", clip, "--index", index, "--precision", "fp32")
     assert refused.code != 0
     assert "this collection holds vectors of emotion2vec@bf16-" in refused.err

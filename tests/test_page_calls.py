@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from opened_page import CALLS, CLIP, SAID, Open, Visit, heard, make_index, needs_axe, needs_build, serving
+from opened_page import CALLS, CLIP, SAID, Open, Visit, heard, make_index, needs_axe, needs_build
 
 import e2vsearch
 import e2vsearch.audio
@@ -28,12 +27,6 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with e2vsearch.open(index) as collection:
         collection.ingest(folder / "long.wav")
     return index
-
-
-@pytest.fixture(scope="module")
-def address(index: Path) -> Iterator[str]:
-    with serving(index) as url:
-        yield url
 
 
 def call_of(index: Path, name: str) -> tuple[Recording, list[Segment]]:

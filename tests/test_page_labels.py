@@ -8,11 +8,9 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
-from opened_page import LOOKS, Open, Visit, heard, make_index, needs_axe, needs_build, serving
+from opened_page import LOOKS, Open, Visit, asked, heard, make_index, needs_axe, needs_build, serving
 
 import e2vsearch
 
@@ -31,13 +29,6 @@ def index(tmp_path: Path) -> Path:
 def address(index: Path) -> Iterator[str]:
     with serving(index) as url:
         yield url
-
-
-def asked(seen: Visit, path: str, body: Any = None) -> Any:
-    """What the service answers to somebody else than the page."""
-    data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(seen.address + path, data, {"Content-Type": "application/json"})) as answer:
-        return json.load(answer)
 
 
 def examples(seen: Visit) -> dict[str, int]:

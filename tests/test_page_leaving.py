@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import pytest
 from opened_map import draw_map, drawn
-from opened_page import Open, Visit, make_index, needs_build, serving
+from opened_page import Open, Visit, asked, make_index, needs_build
 
 FRAMES = 40  # as many as a page needs to act on an answer, several times over
 
@@ -21,12 +19,6 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_index(tmp_path_factory.mktemp("leaving"))
     draw_map(made)
     return made
-
-
-@pytest.fixture(scope="module")
-def address(index: Path) -> Iterator[str]:
-    with serving(index) as url:
-        yield url
 
 
 class Held:
@@ -60,13 +52,6 @@ def frames(seen: Visit) -> None:
     """Waits until the page has had the time to act on what has come."""
     wait = "async n => { while (n--) await new Promise(requestAnimationFrame); }"
     seen.page.evaluate(wait, FRAMES)
-
-
-def asked(seen: Visit, path: str, body: Any = None) -> Any:
-    """What the service answers to somebody else than the page."""
-    data = None if body is None else json.dumps(body).encode()
-    with urlopen(Request(seen.address + path, data, {"Content-Type": "application/json"})) as answer:
-        return json.load(answer)
 
 
 def go(seen: Visit, key: str, path: str) -> None:

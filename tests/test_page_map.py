@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from opened_map import at, draw_map, drawn, enclose
-from opened_page import LOOKS, TIMEOUT_MS, Open, heard, make_index, needs_axe, needs_build, serving
+from opened_page import LOOKS, TIMEOUT_MS, Open, heard, make_index, needs_axe, needs_build
 
 import e2vsearch
 
@@ -20,12 +19,6 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index = make_index(tmp_path_factory.mktemp("page"))
     draw_map(index)
     return index
-
-
-@pytest.fixture(scope="module")
-def address(index: Path) -> Iterator[str]:
-    with serving(index) as url:
-        yield url
 
 
 @needs_build

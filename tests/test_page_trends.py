@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from command import Run
 from made_weeks import fill, made_call
-from opened_page import LOOKS, Open, Visit, needs_axe, needs_build, serving
+from opened_page import LOOKS, Open, Visit, needs_axe, needs_build
 
 import e2vsearch
 
@@ -26,12 +25,6 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fill(collection)
         collection.catalog.store(made_call(20, ["sad"], queue="billing", agent="Kim"))
     return place
-
-
-@pytest.fixture(scope="module")
-def address(index: Path) -> Iterator[str]:
-    with serving(index) as url:
-        yield url
 
 
 def drawn(seen: Visit) -> None:

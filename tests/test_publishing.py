@@ -54,7 +54,7 @@ def steps(path: Path) -> list[dict[str, Any]]:
 
 
 def checked(schema: str, *files: Path) -> tuple[int, str]:
-    """What ``check-jsonschema`` says, in this process: to start one takes a second each time."""
+    """Exit code and output of ``check-jsonschema``, run in this process: starting one takes a second."""
     module = pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed")
     from click.testing import CliRunner
 

@@ -1,4 +1,4 @@
-"""What a script gets wrong at first: each error names its cure, and a collection says what it is."""
+"""Common mistakes in scripts: each error names its cure, and the repr of a collection its place and space."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def in_tight_clusters(tmp_path_factory: pytest.TempPathFactory) -> tuple[FaissEn
 def test_a_filter_of_tight_clusters_keeps_the_promise(
     in_tight_clusters: tuple[FaissEngine, MemorySource], sort: str, share: float
 ) -> None:
-    """What is left of a query's own cluster is too little, and the others are about as far as one another."""
+    """The query's own cluster has too few rows left, and all other clusters are about equally far."""
     index, source = in_tight_clusters
     rng = np.random.default_rng(2)
     clusters = TIGHT // PER_CLUSTER

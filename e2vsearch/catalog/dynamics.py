@@ -81,8 +81,8 @@ def set_courses(connection: Connection, numbers: Sequence[int]) -> None:
         connection.execute(_SET_COURSE, courses)
 
 
-def course_of_new(segments: Iterable[Mapping[str, Any]], roles: Sequence[Role | None]) -> Course | None:
-    """Return the course of a recording that is being stored, as `courses_of` finds it once it is.
+def course_of_segments(segments: Iterable[Mapping[str, Any]], roles: Sequence[Role | None]) -> Course | None:
+    """Return the course of a recording that the valence of its segments makes.
 
     Args:
         segments: the columns of `SegmentRow`, in the order of ids.
@@ -96,16 +96,15 @@ def course_of_new(segments: Iterable[Mapping[str, Any]], roles: Sequence[Role | 
 
 
 def courses_of(connection: Connection, numbers: Sequence[int]) -> dict[int, Course | None]:
-    """Return the course of some hundreds of recordings at most that the valence of their segments makes."""
+    """Return the course of some hundreds of recordings at most, see `course_of_segments`."""
     row = SegmentRow
-    lines: defaultdict[int, defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    segments: defaultdict[int, list[Any]] = defaultdict(list)
     query = select(row.recording_id, row.channel, row.start_s, row.end_s, row.valence, row.level_db)
-    query = query.where(row.recording_id.in_(numbers), row.valence.is_not(None)).order_by(row.start_s, row.id)
-    for each in connection.execute(query):
-        if is_told(each.end_s - each.start_s, each.level_db):
-            lines[each.recording_id][each.channel].append(each.valence)
+    query = query.where(row.recording_id.in_(numbers), row.valence.is_not(None)).order_by(row.id)
+    for each in connection.execute(query).mappings():
+        segments[each["recording_id"]].append(each)
     recordings = select(RecordingRow.id, RecordingRow.channels, RecordingRow.roles).where(RecordingRow.id.in_(numbers))
     return {
-        each.id: course_of(lines[each.id][at] for at in judged(each.roles or [None] * each.channels))
+        each.id: course_of_segments(segments[each.id], each.roles or [None] * each.channels)
         for each in connection.execute(recordings)
     }

@@ -32,7 +32,7 @@ from e2vsearch.catalog.database import (
     sqlite_file,
     write_error,
 )
-from e2vsearch.catalog.dynamics import course_of_new, insert_dynamics
+from e2vsearch.catalog.dynamics import course_of_segments, insert_dynamics
 from e2vsearch.catalog.reader import CatalogReader
 from e2vsearch.catalog.rows import (
     Lease,
@@ -291,7 +291,7 @@ class Catalog(CatalogReader):
                 "format": recording.format,
                 "note": recording.note,
                 "roles": None if recording.roles is None else list(recording.roles),
-                "course": course_of_new(segments, recording.roles or [None] * recording.channels),
+                "course": course_of_segments(segments, recording.roles or [None] * recording.channels),
             }
             number = connection.execute(insert(RecordingRow).returning(RecordingRow.id), [values]).scalar_one()
             set_metadata(connection, number, recording.metadata)

@@ -20,9 +20,13 @@ export interface Task {
 const EVERY_MS = 500;
 const STEPS = ["reading vectors", "finding neighbours", "drawing", "grouping", "clustering", "describing", "measuring", "training"] as const;
 
-/** The task of that kind that is in work, whoever has started it; null where none is. */
-export async function inWork(kind: TaskKind, signal?: AbortSignal): Promise<Task | null> {
-  const { tasks } = await getJson<{ tasks: Task[] }>("tasks", signal);
+/**
+ * The task of that kind that is in work, whoever has started it; null where none is, or that cannot be told.
+ *
+ * To be asked before what it makes, which is there once it no longer is in work.
+ */
+export async function inWork(kind: TaskKind, signal: AbortSignal): Promise<Task | null> {
+  const { tasks } = await getJson<{ tasks: Task[] }>("tasks", signal).catch(() => ({ tasks: [] }));
   return tasks.find((each) => each.kind === kind && (each.state === "running" || each.state === "waiting")) ?? null;
 }
 

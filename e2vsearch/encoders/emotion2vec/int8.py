@@ -89,7 +89,6 @@ class Product:
         self.bias = torch.zeros(outer) if bias is None else bias.detach().clone()
         self._zero = zero
         self._rounded = torch.full((inner,), _MAGIC + zero)
-        self.step = max(1, _CACHED // inner)
 
     def multiply(self, codes: Any) -> Any:
         """Return products ``(rows, outer)`` float32, each row still to be multiplied by its scale."""
@@ -205,18 +204,18 @@ def blocks(every: Sequence[Any], attention_dtype: Any) -> Callable[..., Any]:
     """Return all transformer blocks as one function of the rows of all clips.
 
     The function takes rows ``(rows, dim)`` float32, ``attend(number, rows)`` for the attention of a block, and
-    ``then(number, rows)`` that is called after each.
+    ``then(rows)`` that is called after each.
     """
     made = [Block(each, attention_dtype) for each in every]
 
-    def run(rows: Any, attend: Callable[[int, Any], Any], then: Callable[[int, Any], Any]) -> Any:
+    def run(rows: Any, attend: Callable[[int, Any], Any], then: Callable[[Any], Any]) -> Any:
         coded = empty_codes(*rows.shape)
         for part in parts(rows):
             made[0].qkv.encode(rows[part], coded[0][part], coded[1][part])
         for number, block in enumerate(made):
             following = made[number + 1].qkv if number + 1 < len(made) else None
             rows, coded = block.run(rows, coded, partial(attend, number), following)
-            then(number, rows)
+            then(rows)
         return rows
 
     return run

@@ -183,7 +183,7 @@ class Network:
                 out = [self._attend_alone(clip, bias, scales[number]) for clip in given.split(tokens)]
                 return torch.cat(out) if len(out) > 1 else out[0]
 
-            def then(_number: int, rows: Any) -> None:
+            def then(rows: Any) -> None:
                 if call.means is not None:
                     call.means.append(rows[self._extra :].mean(dim=0))
 

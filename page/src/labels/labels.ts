@@ -27,7 +27,7 @@ export async function show(container: HTMLElement, { search, signal }: Params): 
   if (session.where !== where) session = new Session(where);
   const waiting = loading();
   container.append(waiting);
-  const task = await inWork("train", signal).catch(() => null); // before what it makes, which is there once it no longer is in work
+  const task = await inWork("train", signal);
   const [{ status }, labels] = await Promise.all([holdings(), getJson<Labels>("labels", signal)]);
   signal.throwIfAborted();
   waiting.remove();

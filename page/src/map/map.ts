@@ -29,7 +29,7 @@ export async function show(container: HTMLElement, params: Params): Promise<View
   const waiting = loading();
   container.append(waiting);
   const { signal } = params;
-  const task = await inWork("map", signal).catch(() => null); // before what it makes, which is there once it no longer is in work
+  const task = await inWork("map", signal);
   const { maps } = await getJson<{ maps: MapSummary[] }>("map", signal);
   const wanted = params.search.get("name") ?? maps[0]?.name;
   const map = maps.find(({ name }) => name === wanted);
